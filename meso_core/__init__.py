@@ -1,0 +1,1 @@
+"""meso_core: the science and the storage of two-photon mesoscope sessions. Never imports dagster."""

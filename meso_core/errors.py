@@ -1,0 +1,104 @@
+"""The error family of meso.
+
+What belongs here: the few classes a caller may want to tell apart. What does not: messages. Whoever raises
+writes what was expected, what was found, where, and what a person does next; :func:`problem` lays that out
+in one form.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+class MesoError(Exception):
+    """Base of every error that meso raises on purpose."""
+
+
+class InputFileError(MesoError, ValueError):
+    """Raised when a file of a session is damaged, of the wrong kind, or holds what it must not."""
+
+
+class MissingInputError(MesoError, FileNotFoundError):
+    """Raised when a file or folder that a step needs is not there."""
+
+
+class MetadataError(MesoError, ValueError):
+    """Raised when imaging metadata lack a field, hold an impossible value, or disagree between bouts."""
+
+
+class TimingError(MesoError, ValueError):
+    """Raised when the DAQ's pulses and the recorded frames cannot be reconciled."""
+
+
+class SettingsError(MesoError, ValueError):
+    """Raised when a setting is unknown or its value is not allowed."""
+
+
+class AtlasError(MesoError, ValueError):
+    """Raised when an atlas or a surface mesh is unusable."""
+
+
+class LocationError(MesoError, ValueError):
+    """Raised when a field of view or an ROI cannot be placed in the brain."""
+
+
+class ArchiveError(MesoError, ValueError):
+    """Raised when an archive is damaged, hostile, or disagrees with the files it should hold."""
+
+
+class DatasetError(MesoError, ValueError):
+    """Raised when values break the contract of an ALF dataset (dtype, shape, finiteness)."""
+
+
+class StorageError(MesoError, OSError):
+    """Raised when files cannot be stored: no room, no right to write, a half-written result."""
+
+
+class GateError(MesoError, PermissionError):
+    """Raised when a quality gate forbids what was asked (removal of raw data, registration)."""
+
+
+class ProcessingError(MesoError, RuntimeError):
+    """Raised when a computation failed although its input was readable (a suite2p worker died, no ROIs)."""
+
+
+class MesoWarning(UserWarning):
+    """Category of every warning that meso issues: something was tolerated, and results record it."""
+
+
+def problem(
+    where: str | os.PathLike[str],
+    *,
+    expected: str,
+    found: str,
+    remedy: str,
+    field: str | None = None,
+) -> str:
+    """Lay out an error message in the project's one form.
+
+    Parameters
+    ----------
+    where
+        File, folder, session or FOV that the problem is about.
+    expected, found
+        What should have been there, and what was.
+    remedy
+        What a person does next, in the imperative.
+    field
+        Name of the field of the file, if the problem is about one.
+
+    Returns
+    -------
+    str
+        ``where[, field 'x']: expected …, found …. remedy.``
+
+    Examples
+    --------
+    >>> problem("001/meta.json", field="centerMM", expected="keys ML and AP", found="no centerMM",
+    ...         remedy="Add the window centre")
+    "001/meta.json, field 'centerMM': expected keys ML and AP, found no centerMM. Add the window centre."
+    """
+    place = os.fspath(where)
+    if field is not None:
+        place += f", field '{field}'"
+    return f"{place}: expected {expected}, found {found}. {remedy.rstrip('.')}."
