@@ -98,12 +98,12 @@ def raw_tifs(bout: Path) -> tuple[Path, ...]:
 
 
 def fov_name(index: int) -> str:
-    """ALF folder of a FOV: ``FOV_00`` …"""
+    """ALF folder of a FOV, as in ``FOV_00``."""
     return f"FOV_{index:02d}"
 
 
 def plane_name(index: int) -> str:
-    """suite2p folder of a FOV: ``plane0`` …"""
+    """suite2p folder of a FOV, as in ``plane0``."""
     return f"plane{index}"
 
 

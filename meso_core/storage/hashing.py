@@ -1,0 +1,68 @@
+"""Content hashes and durable writes of single files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_CHUNK = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class FileHash:
+    """What identifies the content of a file."""
+
+    size: int
+    sha256: str
+    #: Alyx keeps md5 sums of datasets.
+    md5: str
+
+
+def hash_file(path: Path, *, sync: bool = False) -> FileHash:
+    """Hash a file in one pass.
+
+    Parameters
+    ----------
+    path
+        File to read.
+    sync
+        Also flush it to the disk, so that a later rename never names a file that a power cut emptied.
+    """
+    sha, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
+    with path.open("rb") as file:
+        if sync:
+            os.fsync(file.fileno())
+        while chunk := file.read(_CHUNK):
+            sha.update(chunk)
+            md5.update(chunk)
+            size += len(chunk)
+    return FileHash(size, sha.hexdigest(), md5.hexdigest())
+
+
+def sync_file(path: Path) -> None:
+    """Flush a file's content to the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries, so that renames in it survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a small file beside its place, flush it, and rename: it appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.part")
+    with beside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    sync_folder(path.parent)

@@ -1,0 +1,62 @@
+"""Fixtures that all tests share: real data, the peer, a simulated session.
+
+What a test needs but a machine may lack (the real data, the peer's environment, a browser) skips the test and says so;
+where ``MESO_TEST_STRICT`` is set, as in continuous integration, it fails instead.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def unavailable(what: str, remedy: str) -> NoReturn:
+    """Skip a test for want of ``what``, or fail it where everything must be there."""
+    message = f"{what} is not there: {remedy}"
+    if os.environ.get("MESO_TEST_STRICT"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real ScanImage files, headers, movies and the real atlas."""
+    folder = Path(os.environ.get("MESO_REAL_DATA", REPOSITORY.parent / "shared" / "realdata"))
+    if not folder.is_dir():
+        unavailable("the folder of real data", "set MESO_REAL_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def peer_python() -> Path:
+    """Python of an environment that holds ibllib 4.0.0, for parity tests in a process of its own."""
+    python = Path(os.environ.get("MESO_PEER_PYTHON", REPOSITORY / ".venv-peer" / "bin" / "python"))
+    if not python.exists():
+        unavailable("the environment with ibllib 4.0.0", "make peer, or set MESO_PEER_PYTHON")
+    return python
+
+
+@pytest.fixture(scope="session")
+def tiny_session(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Simulated session of the ``tiny`` preset, made once; tests must not change it."""
+    from meso_core.simulate import preset, simulate_session
+
+    return simulate_session(tmp_path_factory.mktemp("tiny") / "Subjects", preset("tiny"))
+
+
+@pytest.fixture
+def fresh_session(tmp_path: Path) -> Callable[..., Any]:
+    """Make a simulated session of the ``tiny`` preset that a test may spoil: ``fresh_session(faults=("truncated_tif",))``."""
+
+    def make(faults: tuple[str, ...] = ()) -> Any:
+        from meso_core.simulate import preset, simulate_session
+
+        return simulate_session(tmp_path / "Subjects", preset("tiny"), faults=faults)
+
+    return make
