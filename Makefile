@@ -1,0 +1,53 @@
+# The doors of the project; each makes what it needs first.
+#   make demo   simulate a session, process it, show what was made
+#   make dev    the user interface on the demo's data, on loopback
+#   make test   everything tests need, then the tests
+#   make lint   style and types
+#   make bench  measure against the peers, print the table of the README
+PYTHON ?= python3
+VENV := .venv
+PEER := .venv-peer
+PEER_READY := $(PEER)/.ready
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bin/python -m pip install -q -c constraints.txt
+PEER_PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(PEER)/bin/python -m pip install -q
+
+.PHONY: demo dev test lint bench peer clean
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else "meso needs Python 3.11 or newer; set PYTHON=python3.11")'
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing meso into $(VENV) (about two minutes, once)"
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.ready
+	$(PIP) -e '.[dev,bench]'
+	touch $@
+
+# the pipeline that meso replaces, in an environment of its own, for parity tests and benchmarks
+$(PEER_READY): Makefile
+	test -x $(PEER)/bin/python || $(PYTHON) -m venv $(PEER)
+	$(PEER_PIP) ibllib==4.0.0
+	touch $@
+
+peer: $(PEER_READY)
+
+demo: $(VENV)/.ready
+	$(VENV)/bin/meso demo
+
+dev: $(VENV)/.ready
+	$(VENV)/bin/meso dev --demo
+
+test: $(VENV)/.dev $(PEER_READY)
+	$(VENV)/bin/python -m pytest
+
+lint: $(VENV)/.dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: $(VENV)/.dev $(PEER_READY)
+	$(VENV)/bin/python -m benchmarks
+
+clean:
+	rm -rf demo bench-data

@@ -1,0 +1,51 @@
+"""Names and paths of sessions."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meso_core.errors import MesoError, MissingInputError
+from meso_core.session import SessionKey, find_sessions, imaging_bouts, natural_key, raw_tifs
+
+
+@pytest.mark.parametrize("text", ["SP035/2023-03-03/001", "cortexlab/Subjects/SP035/2023-03-03/001"])
+def test_a_key_reads_back_as_it_was_written(text):
+    assert str(SessionKey.parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["SP035/2023-03-03", "SP035/2023-03-03/1", "../2023-03-03/001", "a/b/2023-03-03/001", "", "x/2023-3-3/001"]
+)
+def test_what_is_not_a_session_key_is_refused(text):
+    with pytest.raises(MesoError, match="SP035/2023-03-03/001"):
+        SessionKey.parse(text)
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, unique=True))
+def test_natural_order_is_the_order_of_the_numbers(numbers):
+    names = sorted((f"2P_00001_{n}.tif" for n in numbers), key=natural_key)
+    assert names == [f"2P_00001_{n}.tif" for n in sorted(numbers)]
+
+
+def test_sessions_are_found_with_and_without_a_lab_folder(tmp_path):
+    for name in ("SP1/2023-03-03/001", "lab/Subjects/SP2/2024-01-01/002", "SP1/2023-03-03/001.truth", "SP1/notes/001"):
+        (tmp_path / name).mkdir(parents=True)
+    assert [str(k) for k in find_sessions(tmp_path)] == ["SP1/2023-03-03/001", "lab/Subjects/SP2/2024-01-01/002"]
+
+
+def test_a_root_that_is_gone_is_not_an_empty_root(tmp_path):
+    with pytest.raises(MissingInputError, match="MESO_ROOT"):
+        find_sessions(tmp_path / "unmounted")
+
+
+def test_bouts_and_tifs_come_in_natural_order_without_the_reference(tmp_path):
+    for bout in ("raw_imaging_data_10", "raw_imaging_data_02", "raw_imaging_data_02_old", "raw_sync_data"):
+        (tmp_path / bout).mkdir()
+    bout = tmp_path / "raw_imaging_data_02"
+    (bout / "reference").mkdir()
+    for name in ("a_10.tif", "a_9.tif", "reference/r.tif", "notes.txt"):
+        (bout / name).touch()
+    assert [b.name for b in imaging_bouts(tmp_path)] == ["raw_imaging_data_02", "raw_imaging_data_10"]
+    assert [t.name for t in raw_tifs(bout)] == ["a_9.tif", "a_10.tif"]
