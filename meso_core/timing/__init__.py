@@ -1,0 +1,35 @@
+"""Frame times and frame quality: the DAQ's clock, and what the experimenter noted about frames.
+
+What belongs here: reading Timeline, bouts, times of frames and lines, exptQC.mat and badframes.mat.
+"""
+
+from .bouts import SoftwareEvent, get_bout_edges, load_software_events
+from .frame_qc import FrameQC, consolidate_frame_qc
+from .frames import (
+    BoutTiming,
+    FrameTimes,
+    ImagingBout,
+    TimeShifts,
+    extract_frame_times,
+    get_timeshifts,
+    load_imaging_bouts,
+)
+from .timeline import Channel, CounterEdges, Timeline
+
+__all__ = [
+    "BoutTiming",
+    "Channel",
+    "CounterEdges",
+    "FrameQC",
+    "FrameTimes",
+    "ImagingBout",
+    "SoftwareEvent",
+    "TimeShifts",
+    "Timeline",
+    "consolidate_frame_qc",
+    "extract_frame_times",
+    "get_bout_edges",
+    "get_timeshifts",
+    "load_imaging_bouts",
+    "load_software_events",
+]

@@ -1,0 +1,226 @@
+"""Telling the imaging bouts of a session apart on the DAQ's clock.
+
+What belongs here: software events, gaps between pulses, and which folder is which bout. What does not: frames.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputFileError, MesoWarning, TimingError, problem
+
+EVENTS_FILE = "_timeline_softwareEvents.log.htsv"
+#: Name of the events that the experiment server sends to the rig's computers.
+EVENT_NAME = "mpepUDP"
+#: Pulses further apart than this, in seconds, belong to two bouts where no event tells.
+MIN_GAP_S = 1.0
+#: Software events reach Timeline this late at most, in seconds; a bout's edge is moved to a gap that is so near.
+EVENT_LATENCY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class SoftwareEvent:
+    """A message that Timeline logged."""
+
+    #: s, DAQ clock.
+    time: float
+    #: Kind of message, as in ``mpepUDP``.
+    name: str
+    #: Text, as in ``BlockStart SP035 20230303 1 1 10000``.
+    info: str
+
+
+def load_software_events(sync_folder: Path) -> tuple[SoftwareEvent, ...]:
+    """Read ``_timeline_softwareEvents.log.htsv``.
+
+    Parameters
+    ----------
+    sync_folder
+        Folder of the DAQ's files.
+
+    Returns
+    -------
+    tuple of SoftwareEvent
+        In order of time; empty where there is no such file, as on rigs without an experiment server.
+
+    Raises
+    ------
+    InputFileError
+        If the file is not a table with columns time, name and info.
+    """
+    path = sync_folder / EVENTS_FILE
+    if not path.exists():
+        return ()
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, delimiter="\t", strict=True)
+            rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise _bad_events(path, None, f"text that does not parse ({error})") from error
+    if not {"time", "name", "info"} <= set(reader.fieldnames or ()):
+        raise _bad_events(path, None, f"columns {', '.join(reader.fieldnames or ()) or '(none)'}")
+    events = []
+    for number, row in enumerate(rows, start=2):
+        try:
+            time = float(row["time"])
+        except (TypeError, ValueError) as error:
+            raise _bad_events(path, f"line {number}", f"time {row['time']!r}") from error
+        if not np.isfinite(time) or row["name"] is None or row["info"] is None:
+            raise _bad_events(path, f"line {number}", "an incomplete row")
+        events.append(SoftwareEvent(time, row["name"], row["info"]))
+    return tuple(sorted(events, key=lambda event: event.time))
+
+
+def _bad_events(path: Path, field: str | None, found: str) -> InputFileError:
+    remedy = "Copy the file again from the rig; without this file bouts are found from gaps between the pulses"
+    return InputFileError(
+        problem(path, field=field, expected="tab-separated columns time, name, info", found=found, remedy=remedy)
+    )
+
+
+def get_bout_edges(
+    frame_times: NDArray[np.float64],
+    folders: Sequence[str] = (),
+    events: Sequence[SoftwareEvent] = (),
+    *,
+    subject: str = "",
+    date: str = "",
+    min_gap: float = MIN_GAP_S,
+) -> NDArray[np.float64]:
+    """Find the first and last pulse of each imaging bout.
+
+    A bout runs from its BlockStart event to its BlockEnd; an ExpStart before the first block, and an ExpEnd where the
+    block's end is missing, do as well. Where no such event is for this subject and date, a bout ends where pulses are
+    more than ``min_gap`` apart. An event that was logged a little late or early is put right by a gap close to it.
+
+    Parameters
+    ----------
+    frame_times
+        (n_pulses,) f8, s, ascending times of the DAQ's frame pulses.
+    folders
+        Names of the imaging folders, in order, as in ``raw_imaging_data_00``. A folder that was skipped or taken away
+        leaves its bout out: with folders 00 and 02 and three bouts, the first and the third are returned.
+    events
+        Software events, in order of time.
+    subject, date
+        Who and when (``YYYY-MM-DD``); events of others are not heeded.
+    min_gap
+        s.
+
+    Returns
+    -------
+    ndarray
+        (n_bouts, 2) f8, s, times of the first and the last pulse of each bout.
+
+    Raises
+    ------
+    TimingError
+        If there are more folders than bouts, or a folder's number is beyond the bouts found.
+    """
+    if frame_times.size == 0:
+        raise TimingError(
+            problem(
+                "frame pulses",
+                expected="pulses of the microscope on the DAQ",
+                found="none",
+                remedy="Check that the microscope's frame clock is wired to the channel neural_frames",
+            )
+        )
+    blocks = _event_blocks(events, subject, date)
+    edges = _edges_from_events(frame_times, blocks, min_gap) if blocks else _edges_from_gaps(frame_times, min_gap)
+    return _select_folders(edges, folders) if folders else edges
+
+
+def _event_blocks(events: Sequence[SoftwareEvent], subject: str, date: str) -> list[tuple[float, float | None]]:
+    """Return (start, end) of each block by its events; the end is None where no event tells it."""
+    pattern = re.compile(rf"(Exp|Block)(Start|End)\s{re.escape(subject)}\s{date.replace('-', '')}\s\d+")
+    blocks: list[tuple[float, float | None]] = []
+    pending: float | None = None  # an experiment that has started, its first block not yet
+    open_since: float | None = None
+    for event in events:
+        match = pattern.match(event.info) if event.name == EVENT_NAME else None
+        if match is None:
+            continue
+        kind, edge = match.groups()
+        if edge == "Start":
+            if open_since is not None and kind == "Block":
+                blocks.append((open_since, None))
+                open_since = None
+            if kind == "Exp":
+                pending = event.time
+            else:
+                open_since = event.time if pending is None else pending
+                pending = None
+        elif open_since is not None or pending is not None:
+            blocks.append((open_since if open_since is not None else pending, event.time))  # type: ignore[arg-type]
+            open_since = pending = None
+    if open_since is not None or pending is not None:
+        blocks.append((open_since if open_since is not None else pending, None))  # type: ignore[arg-type]
+    return blocks
+
+
+def _edges_from_gaps(frame_times: NDArray[np.float64], min_gap: float) -> NDArray[np.float64]:
+    last = np.flatnonzero(np.diff(frame_times) > min_gap)
+    starts = frame_times[np.r_[0, last + 1]]
+    ends = frame_times[np.r_[last, frame_times.size - 1]]
+    return np.column_stack([starts, ends])
+
+
+def _edges_from_events(
+    frame_times: NDArray[np.float64], blocks: Sequence[tuple[float, float | None]], min_gap: float
+) -> NDArray[np.float64]:
+    gaps = np.flatnonzero(np.diff(frame_times) > min_gap)
+    firsts = np.r_[0, gaps + 1]  # index of the first and the last pulse of each run of pulses
+    lasts = np.r_[gaps, frame_times.size - 1]
+    edges = []
+    for number, (start, end) in enumerate(blocks):
+        first = int(np.searchsorted(frame_times, start, side="left"))
+        near = firsts[(firsts < first) & (frame_times[firsts] >= start - EVENT_LATENCY_S)]
+        first = int(near[-1]) if near.size else first
+        until = blocks[number + 1][0] if number + 1 < len(blocks) else np.inf
+        if first >= frame_times.size or frame_times[first] >= until:
+            _warn_empty(start)
+            continue
+        if end is None:
+            last = int(lasts[np.searchsorted(lasts, first)])
+        else:
+            last = int(np.searchsorted(frame_times, end, side="right")) - 1
+            near = lasts[(lasts > last) & (frame_times[lasts] <= end + EVENT_LATENCY_S)]
+            last = int(near[0]) if near.size else last
+        if last < first:
+            _warn_empty(start)
+            continue
+        edges.append((frame_times[first], frame_times[last]))
+    return np.array(edges, dtype=np.float64).reshape(-1, 2)
+
+
+def _warn_empty(start: float) -> None:
+    warnings.warn(
+        f"the bout that began at {start:.3f} s by its software event has no frame pulse and is left out",
+        MesoWarning,
+        stacklevel=5,
+    )
+
+
+def _select_folders(edges: NDArray[np.float64], folders: Sequence[str]) -> NDArray[np.float64]:
+    if len(edges) == len(folders):
+        return edges
+    numbers = [int(match[1]) if (match := re.search(r"_(\d+)$", name)) else 0 for name in folders]
+    if len(edges) < len(folders) or max(numbers) >= len(edges):
+        raise TimingError(
+            problem(
+                "imaging bouts",
+                expected=f"a bout of frame pulses for each of the folders {', '.join(folders)}",
+                found=f"{len(edges)} bouts on the DAQ",
+                remedy="Check whether the DAQ ran during all bouts, and that no folder of another session lies here",
+            )
+        )
+    return edges[numbers]
