@@ -1,0 +1,283 @@
+"""bzip2 on all cores: writing streams side by side, reading them back side by side.
+
+What belongs here: bytes in, bytes out, and the integrity of the bzip2 format. What the bytes are (a tar, tifs) is not
+known here.
+
+A bzip2 file may hold several streams one after the other; every bzip2 reads them as one. So the input is cut at fixed
+places, each piece becomes a stream of one block, and the pieces are independent: the result depends on the input
+alone, not on the number of workers. Python's :mod:`bz2` releases the interpreter lock, so threads suffice.
+"""
+
+from __future__ import annotations
+
+import bz2
+import hashlib
+import os
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from ..errors import ArchiveError, MissingInputError, problem
+
+#: Input bytes per stream: below the 900 kB of a level 9 block, with room for what run-length coding may add.
+STREAM_BYTES = 890_000
+LEVEL = 9
+
+_STREAM_START = re.compile(rb"BZh[1-9]1AY&SY")
+_START_BYTES = 10
+_END_MAGIC = 0x177245385090
+_READ_BYTES = 1 << 20
+#: A piece longer than this holds many blocks: it came from a single-stream bzip2 and is decoded as it arrives.
+_LONGEST_PIECE = 4_000_000
+
+
+def default_workers() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Bzip2Writer:
+    """File-like writer that compresses on several cores and hashes what it writes.
+
+    Parameters
+    ----------
+    file
+        Binary file to append to; it stays open.
+    workers
+        Threads that compress; by default all cores.
+    """
+
+    def __init__(self, file: BinaryIO, *, workers: int | None = None) -> None:
+        self._file = file
+        self._workers = workers or default_workers()
+        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="bzip2")
+        self._pending: deque[Future[bytes]] = deque()
+        self._piece = bytearray()
+        self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+        #: Bytes taken so far.
+        self.bytes_in = 0
+        #: Compressed bytes written so far.
+        self.bytes_out = 0
+
+    @property
+    def ratio(self) -> float:
+        """Compressed size as a share of what was taken, for the pieces that are written."""
+        taken = self.bytes_in - len(self._piece) - STREAM_BYTES * len(self._pending)
+        return self.bytes_out / taken if taken > 0 else float("nan")
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Take bytes; blocks while too many pieces wait, so memory stays flat."""
+        self.bytes_in += len(data)
+        view = memoryview(data)
+        while len(view):
+            room = STREAM_BYTES - len(self._piece)
+            self._piece += view[:room]
+            view = view[room:]
+            if len(self._piece) == STREAM_BYTES:
+                self._submit()
+
+    def finish(self) -> tuple[str, str]:
+        """Write what is left; returns the sha-256 and the md5 of the compressed bytes."""
+        if self._piece or self.bytes_in == 0:
+            self._submit()
+        while self._pending:
+            self._write_oldest()
+        return self._sha256.hexdigest(), self._md5.hexdigest()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _submit(self) -> None:
+        piece, self._piece = self._piece, bytearray()
+        while len(self._pending) >= 2 * self._workers:
+            self._write_oldest()
+        self._pending.append(self._pool.submit(bz2.compress, piece, LEVEL))
+
+    def _write_oldest(self) -> None:
+        stream = self._pending.popleft().result()
+        self._file.write(stream)
+        self._sha256.update(stream)
+        self._md5.update(stream)
+        self.bytes_out += len(stream)
+
+
+class Bzip2Reader:
+    """Forward-only, file-like reader that decompresses on several cores.
+
+    Parameters
+    ----------
+    path
+        A bzip2 file of one or many streams.
+    workers
+        Threads that decompress; by default all cores.
+
+    Raises
+    ------
+    MissingInputError
+        If there is no such file.
+    ArchiveError
+        While reading, if the bytes are not whole and valid bzip2 to the very end.
+    """
+
+    def __init__(self, path: Path, *, workers: int | None = None) -> None:
+        self._path = path
+        self._workers = workers or default_workers()
+        try:
+            self._file = path.open("rb")
+        except FileNotFoundError as error:
+            raise MissingInputError(
+                problem(path, expected="an archive", found="no such file", remedy="Archive the session first")
+            ) from error
+        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="bunzip2")
+        self._decoded = self._decode_all()
+        self._buffer = memoryview(b"")
+        self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+        #: Compressed bytes read so far.
+        self.bytes_in = 0
+        #: Bytes given out so far.
+        self.position = 0
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the compressed bytes read so far; of the whole file once :meth:`read` has returned nothing."""
+        return self._sha256.hexdigest()
+
+    @property
+    def md5(self) -> str:
+        """As :attr:`sha256`."""
+        return self._md5.hexdigest()
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next ``size`` bytes (all, if negative); fewer only at the end."""
+        parts = []
+        while size != 0:
+            if not len(self._buffer):
+                piece = next(self._decoded, None)
+                if piece is None:
+                    break
+                self._buffer = memoryview(piece)
+            part = self._buffer if size < 0 else self._buffer[:size]
+            self._buffer = self._buffer[len(part) :]
+            size -= len(part) if size > 0 else 0
+            parts.append(part)
+        data = b"".join(parts)
+        self.position += len(data)
+        return data
+
+    def readable(self) -> bool:
+        """Say that this can be read, as file objects do."""
+        return True
+
+    def close(self) -> None:
+        """Stop the workers and close the file."""
+        self._decoded.close()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _compressed(self) -> Iterator[bytes]:
+        while data := self._file.read(_READ_BYTES):
+            self.bytes_in += len(data)
+            self._sha256.update(data)
+            self._md5.update(data)
+            yield data
+
+    def _decode_all(self) -> Iterator[bytes]:
+        """Decoded bytes in order; pieces are decoded ahead, as many as there are workers and one more."""
+        ahead: deque[Future[bytes]] = deque()
+        try:
+            for piece in self._pieces(self._compressed()):
+                if isinstance(piece, bytes):
+                    ahead.append(self._pool.submit(_decode_stream, piece))
+                    if len(ahead) > self._workers:
+                        yield ahead.popleft().result()
+                else:
+                    while ahead:
+                        yield ahead.popleft().result()
+                    yield from _decode_long(piece)
+            while ahead:
+                yield ahead.popleft().result()
+        except (OSError, EOFError, ValueError) as error:
+            raise self._damaged(str(error)) from error
+
+    def _pieces(self, blocks: Iterator[bytes]) -> Iterator[bytes | Iterator[bytes]]:
+        """Cut the file where a stream starts; a piece that grows too long is given as an iterator of its parts."""
+        held = b""
+        for block in blocks:
+            held += block
+            starts = [m.start() for m in _STREAM_START.finditer(held)]
+            if not starts or starts[0] != 0:
+                break
+            for begin, end in zip(starts, starts[1:], strict=False):
+                yield held[begin:end]
+            held = held[starts[-1] :]
+            if len(held) > _LONGEST_PIECE:
+                yield chain([held], blocks)
+                return
+        if held:
+            yield held
+        elif self.bytes_in == 0:
+            raise EOFError("an empty file")
+
+    def _damaged(self, what: str) -> ArchiveError:
+        return ArchiveError(
+            problem(
+                self._path,
+                expected="whole and valid bzip2 data",
+                found=f"{what} (in the first {self.bytes_in} bytes)",
+                remedy="Restore this file from a copy, or archive the tifs again while they exist",
+            )
+        )
+
+
+def _decode_stream(piece: bytes) -> bytes:
+    """Decode one whole stream and insist that nothing but it is there."""
+    decoder = bz2.BZ2Decompressor()
+    data = decoder.decompress(piece)
+    if not decoder.eof:
+        raise EOFError("a stream that breaks off")
+    if decoder.unused_data:
+        data += b"".join(_decode_long(iter([decoder.unused_data])))
+        piece = piece[: len(piece) - len(decoder.unused_data)]
+    _check_padding(piece)
+    return data
+
+
+def _decode_long(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Decode streams of any length one after the other, as their bytes arrive."""
+    decoder, fresh, tail = bz2.BZ2Decompressor(), True, b""
+    for part in parts:
+        waiting = part
+        while waiting:
+            fresh = False
+            tail = (tail + waiting)[-_START_BYTES - 1 :]
+            yield decoder.decompress(waiting, _LONGEST_PIECE)
+            while not decoder.eof and not decoder.needs_input:
+                yield decoder.decompress(b"", _LONGEST_PIECE)
+            waiting = b""
+            if decoder.eof:
+                waiting, decoder, fresh, tail = decoder.unused_data, bz2.BZ2Decompressor(), True, b""
+    if not fresh:
+        raise EOFError("a stream that breaks off")
+
+
+def _check_padding(stream: bytes) -> None:
+    """Insist on zeros in the bits that fill a stream's last byte: the only bits that no checksum covers."""
+    end = int.from_bytes(stream[-11:], "big")
+    for padding in range(8):
+        if (end >> (padding + 32)) & ((1 << 48) - 1) == _END_MAGIC and end & ((1 << padding) - 1) == 0:
+            return
+    raise ValueError("a stream whose last byte is not as bzip2 writes it")

@@ -1,0 +1,137 @@
+"""What is known of an archive: its members, their hashes, and how it was verified.
+
+What belongs here: the records, and keeping them with the session. Making them is the business of ``tarball`` and
+``frames``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..errors import ArchiveError, problem
+from ..session import MESO_FOLDER
+from ..storage.hashing import write_atomically
+
+ARCHIVE_NAME = "imaging.frames.tar.bz2"
+ZARR_NAME = "imaging.frames.zarr"
+RECORD_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveMember:
+    """One raw tif, as it was read when it was archived and as it was found in the archive."""
+
+    #: File name, relative to the bout's folder.
+    name: str
+    #: Bytes.
+    size: int
+    #: Time of the last change, ns since 1970.
+    mtime_ns: int
+    sha256: str
+    md5: str
+    #: Pages of the tif: one per channel and slice. 0 where the archive was verified without its tifs.
+    n_frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveReport:
+    """An archive whose content was read back and compared, member by member."""
+
+    #: Name of the bout's folder.
+    bout: str
+    #: ``tar.bz2`` or ``zarr``.
+    archive_format: str
+    #: File (or folder) name of the archive.
+    name: str
+    members: tuple[ArchiveMember, ...]
+    #: Bytes of the archive.
+    size: int
+    #: Hashes of the archive file; of a zarr folder, hashes of the list of its files and their hashes.
+    sha256: str
+    md5: str
+    #: Wall time of compression and verification, s.
+    seconds: float
+    #: True where the archive was there before and was found to hold just these tifs.
+    adopted: bool = False
+    #: True where the members were compared with the tifs themselves, not only with an earlier record.
+    compared_with_tifs: bool = True
+    #: Why another format was used than the one asked for; empty as a rule.
+    note: str = ""
+
+    @property
+    def raw_bytes(self) -> int:
+        """Sum of the sizes of the tifs."""
+        return sum(m.size for m in self.members)
+
+    @property
+    def ratio(self) -> float:
+        """Size of the archive as a share of the tifs'."""
+        return self.size / self.raw_bytes if self.raw_bytes else float("nan")
+
+    @property
+    def mb_per_s(self) -> float:
+        """Raw megabytes (10^6 bytes) per second of compression and verification."""
+        return self.raw_bytes / 1e6 / self.seconds if self.seconds else float("nan")
+
+    @property
+    def n_frames(self) -> int:
+        """Pages of all tifs."""
+        return sum(m.n_frames for m in self.members)
+
+    def to_json(self) -> str:
+        """Serialise, with sorted keys."""
+        return json.dumps({"record_version": RECORD_VERSION, **asdict(self)}, indent=1, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: str) -> ArchiveReport:
+        """Read what :meth:`to_json` wrote.
+
+        Raises
+        ------
+        ArchiveError
+            If the text is not such a record, or one of a newer version.
+        """
+        try:
+            body = json.loads(text)
+            version = body.pop("record_version")
+            members = tuple(ArchiveMember(**m) for m in body.pop("members"))
+            report = cls(members=members, **body)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ArchiveError(
+                problem(where, expected="the record of an archive", found=repr(error), remedy="Archive the bout again")
+            ) from error
+        if version != RECORD_VERSION:
+            raise ArchiveError(
+                problem(
+                    where,
+                    field="record_version",
+                    expected=str(RECORD_VERSION),
+                    found=str(version),
+                    remedy="Use the version of meso that wrote it",
+                )
+            )
+        return report
+
+
+def record_path(session_path: Path, bout: str) -> Path:
+    """Where the record of a bout's archive is kept."""
+    return session_path / MESO_FOLDER / "archive" / f"{bout}.json"
+
+
+def save_report(session_path: Path, report: ArchiveReport) -> Path:
+    """Keep a verification with the session, atomically; call it after the archive was published."""
+    path = record_path(session_path, report.bout)
+    write_atomically(path, report.to_json().encode())
+    return path
+
+
+def load_report(session_path: Path, bout: str) -> ArchiveReport | None:
+    """Read the recorded verification of a bout's archive, or None where there is none."""
+    path = record_path(session_path, bout)
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return None
+    return ArchiveReport.from_json(text, str(path))
