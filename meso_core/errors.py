@@ -58,6 +58,10 @@ class GateError(MesoError, PermissionError):
     """Raised when a quality gate forbids what was asked (removal of raw data, registration)."""
 
 
+class AlyxError(MesoError, LookupError):
+    """Raised when Alyx does not hold what it must, or holds it more than once."""
+
+
 class ProcessingError(MesoError, RuntimeError):
     """Raised when a computation failed although its input was readable (a suite2p worker died, no ROIs)."""
 

@@ -1,0 +1,31 @@
+"""What a session has to say to Alyx: fields of view, their locations, the craniotomy's normal, snapshots.
+
+What belongs here: building the records, showing them (dry run), and sending them once. What does not: datasets and
+their registration, and how the locations were found.
+
+Every function takes ``client=None``. Without a client nothing is sent and the records that would be are returned; a
+client is anything with the ``rest`` method of ``one.webclient.AlyxClient``.
+"""
+
+from .client import AlyxClient
+from .fov import FovPlacement, FovRegistration, placements_from_arrays, register_fov
+from .records import FieldOfViewRecord, FovLocationRecord, ImagingStackRecord, Status
+from .snapshots import SnapshotNote, SnapshotRegistration, register_snapshots
+from .surgery import SurgeryUpdate, update_surgery_json
+
+__all__ = [
+    "AlyxClient",
+    "FieldOfViewRecord",
+    "FovLocationRecord",
+    "FovPlacement",
+    "FovRegistration",
+    "ImagingStackRecord",
+    "SnapshotNote",
+    "SnapshotRegistration",
+    "Status",
+    "SurgeryUpdate",
+    "placements_from_arrays",
+    "register_fov",
+    "register_snapshots",
+    "update_surgery_json",
+]

@@ -1,0 +1,141 @@
+"""The surface normal of the craniotomy, in the subject's JSON in Alyx (histology uses it).
+
+What belongs here: matching the craniotomy to the imaging metadata, and merging the normal in.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import GateError, LocationError, MesoWarning, MetadataError, problem
+from .client import AlyxClient, listed, read
+from .records import Status
+
+NORMAL_KEY = "surface_normal_unit_vector"
+
+
+@dataclass(frozen=True, slots=True)
+class SurgeryUpdate:
+    """The normal of a craniotomy, and what became of it."""
+
+    subject: str
+    #: mm, ML and AP of the window's centre; the craniotomy with this centre is meant.
+    center: tuple[float, float]
+    surface_normal_unit_vector: tuple[float, float, float]
+    #: Key of the craniotomy, as in ``craniotomy_00``; None in a dry run, or where none matches.
+    craniotomy: str | None = None
+    status: Status = Status.NOT_SENT
+
+    def to_json(self) -> str:
+        """Return the update as JSON."""
+        return json.dumps(asdict(self), indent=2, allow_nan=False) + "\n"
+
+
+def update_surgery_json(
+    meta: Mapping[str, Any],
+    normal_vector: NDArray[np.float64] | Sequence[float],
+    subject: str,
+    client: AlyxClient | None = None,
+    *,
+    is_phantom: bool = False,
+) -> SurgeryUpdate:
+    """Add the surface normal at the window's centre to the craniotomy in the subject's JSON.
+
+    The craniotomy is taken from the newest craniotomy surgery, and must have the centre of the metadata. What the
+    subject's copy of it holds besides is kept.
+
+    Parameters
+    ----------
+    meta
+        Imaging metadata with ``centerMM``.
+    normal_vector
+        (3,), unit vector: ML, AP, DV.
+    subject
+        Nickname in Alyx.
+    client
+        Alyx client; None for a dry run.
+    is_phantom
+        Whether the normal is that of the phantom.
+
+    Raises
+    ------
+    LocationError
+        If the vector is not a unit vector.
+    MetadataError
+        If the metadata have no centre.
+    GateError
+        If a normal of the phantom were to be sent.
+
+    Warns
+    -----
+    MesoWarning
+        If Alyx has no craniotomy of this centre; nothing is sent then.
+    """
+    normal = np.asarray(normal_vector, dtype=np.float64)
+    if normal.shape != (3,) or not np.isclose(np.linalg.norm(normal), 1, atol=1e-6):
+        raise LocationError(
+            problem(
+                subject,
+                field="normal_vector",
+                expected="a unit vector of ML, AP and DV",
+                found=np.array2string(normal, threshold=6),
+                remedy="Give the inward or outward normal divided by its length",
+            )
+        )
+    try:
+        center = (float(meta["centerMM"]["ML"]), float(meta["centerMM"]["AP"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise MetadataError(
+            problem(subject, field="centerMM", expected="numbers ML and AP", found=repr(error), remedy="Add the centre")
+        ) from error
+    ml, ap, dv = (float(v) for v in normal)
+    update = SurgeryUpdate(subject, center, (ml, ap, dv))
+    if client is None:
+        return update
+    if is_phantom:
+        raise GateError(
+            problem(
+                subject,
+                field="atlas",
+                expected="a normal in a real atlas",
+                found="a normal in the phantom",
+                remedy="Set the atlas to mri_toronto or allen and locate the fields of view again",
+            )
+        )
+    return _send(update, client)
+
+
+def _send(update: SurgeryUpdate, client: AlyxClient) -> SurgeryUpdate:
+    surgeries = listed(client, "surgeries", subject=update.subject, procedure="craniotomy")
+    noted = (surgeries[0].get("json") or {}) if surgeries else {}
+    key = next((k for k, v in noted.items() if k.startswith("craniotomy") and _has_center(v, update.center)), None)
+    if key is None:
+        found = "no craniotomy at all" if not surgeries else "craniotomies elsewhere only"
+        warnings.warn(
+            f"{update.subject}: expected a craniotomy at ML, AP {update.center} mm in Alyx, found {found}; "
+            "the surface normal was not sent. Enter the surgery in Alyx, then run this again.",
+            MesoWarning,
+            stacklevel=3,
+        )
+        return update
+    held = read(client, "subjects", update.subject).get("json") or {}
+    entry = {**held.get(key, {}), **noted[key], NORMAL_KEY: list(update.surface_normal_unit_vector)}
+    update = replace(update, craniotomy=key, status=Status.UNCHANGED)
+    if held.get(key) == entry:
+        return update
+    client.rest("subjects", "partial_update", id=update.subject, data={"json": {**held, key: entry}})
+    return replace(update, status=Status.UPDATED)
+
+
+def _has_center(entry: Any, center: tuple[float, float]) -> bool:
+    try:
+        return bool(np.allclose(entry["center"], center))
+    except (KeyError, TypeError, ValueError):
+        return False
