@@ -1,0 +1,86 @@
+"""The ray march: one compiled loop.
+
+What belongs here: following parallel rays through a label volume. Imports numba, so it is imported by the functions
+that need it and by nothing at start-up.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+
+def _march(
+    label: Any,
+    kind: Any,
+    origin: Any,
+    per_um: Any,
+    corners: Any,
+    normal: Any,
+    step: float,
+    first: int,
+    last: int,
+    position: Any,
+    region: Any,
+) -> None:
+    """Follow a ray from each pixel of an image along the inward normal to the first voxel with an area.
+
+    Parameters
+    ----------
+    label
+        Region indices (ML, AP, DV), axes increasing.
+    kind
+        uint8 per region index: 0 void, 1 root, 2 an area.
+    origin, per_um
+        Position of the first voxel's centre (3,) in µm, and voxels per µm (3,).
+    corners
+        Positions (2, 2, 3) in µm of the image's corner pixels: row, column, (ML, AP, DV).
+    normal
+        Outward unit normal (3,).
+    step, first, last
+        Samples lie at ``k * step`` µm along the inward normal for k = first … last - 1.
+    position
+        Out, (rows, columns, 3) float64: the sample inside the area, NaN where the ray meets none.
+    region
+        Out, (rows, columns): region index, that of root or void where the ray meets no area.
+    """
+    rows, columns = region.shape
+    n0, n1, n2 = label.shape
+    d0, d1, d2 = -normal[0], -normal[1], -normal[2]
+    for i in range(rows):
+        v = i / (rows - 1)
+        for j in range(columns):
+            u = j / (columns - 1)
+            w00, w01, w10, w11 = (1 - v) * (1 - u), (1 - v) * u, v * (1 - u), v * u
+            c0 = w00 * corners[0, 0, 0] + w01 * corners[0, 1, 0] + w10 * corners[1, 0, 0] + w11 * corners[1, 1, 0]
+            c1 = w00 * corners[0, 0, 1] + w01 * corners[0, 1, 1] + w10 * corners[1, 0, 1] + w11 * corners[1, 1, 1]
+            c2 = w00 * corners[0, 0, 2] + w01 * corners[0, 1, 2] + w10 * corners[1, 0, 2] + w11 * corners[1, 1, 2]
+            area, hit = 0, last
+            for k in range(first, last):
+                t = k * step
+                # nearest voxel; half way between two goes to the lower coordinate, as in ibllib
+                x = int(np.ceil((t * d0 + c0 - origin[0]) * per_um[0] - 0.5))
+                y = int(np.ceil((t * d1 + c1 - origin[1]) * per_um[1] - 0.5))
+                z = int(np.ceil((t * d2 + c2 - origin[2]) * per_um[2] - 0.5))
+                if x < 0 or y < 0 or z < 0 or x >= n0 or y >= n1 or z >= n2:
+                    continue
+                found = label[x, y, z]
+                if kind[found] > 0:
+                    area = found
+                    if kind[found] == 2:
+                        hit = k
+                        break
+            region[i, j] = area
+            if hit < last:
+                t = hit * step
+                position[i, j, 0] = t * d0 + c0
+                position[i, j, 1] = t * d1 + c1
+                position[i, j, 2] = t * d2 + c2
+            else:
+                position[i, j, 0] = position[i, j, 1] = position[i, j, 2] = np.nan
+
+
+#: The compiled loop; the machine code is kept on disk, so that only a machine's first run compiles.
+march = numba.njit(nogil=True, cache=True)(_march)

@@ -1,0 +1,165 @@
+"""From the coverslip to the brain: MLAPDV and area of every pixel.
+
+What belongs here: the projection of FOVs along the window's normal. What does not: where the metadata, the atlas
+and the mesh come from, and how results are stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..progress import Progress, silent
+from .atlas import AtlasGrid, atlas_grid, describe_atlas
+from .geometry import FovGeometry, fov_geometries, window_center_mm
+from .mesh import Mesh, WindowPlane, check_mesh, load_triangulation, window_plane
+from .provenance import Provenance
+from .records import FovLocation, SessionLocations, fov_location
+from .settings import LocationSettings, NormalRule
+
+Floats = NDArray[np.float64]
+#: How deep below the coverslip a ray looks for the brain, µm.
+_DEPTH_UM = 3000.0
+#: How far above the coverslip it begins where the plane was fitted to a region: the surface may rise above it.
+_ABOVE_UM = 500.0
+#: Allen id of root: tissue that belongs to no area.
+ROOT_ID = 997
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """MLAPDV and area of every pixel of every FOV, and how they were found."""
+
+    #: By FOV number: (nY, nX, 3) float64, µm from bregma; NaN outside the brain.
+    mlapdv: dict[int, Floats]
+    #: By FOV number: (nY, nX) int64 Allen ids (negative: left hemisphere); 0 or root outside the brain.
+    brain_location_ids: dict[int, NDArray[np.int64]]
+    locations: SessionLocations
+
+
+def project_mlapdv(
+    meta: Mapping[str, Any],
+    atlas: Any,
+    mesh: Mesh | None = None,
+    *,
+    settings: LocationSettings | None = None,
+    progress: Progress = silent,
+) -> tuple[dict[int, Floats], dict[int, NDArray[np.int64]]]:
+    """Find MLAPDV and brain area of each pixel of the mean images.
+
+    The coverslip touches the smoothed hull of the dorsal surface at the window's centre (``centerMM``). Each pixel
+    is placed on it by bilinear interpolation of the FOV's corners (``MM``), and followed along the inward normal, in
+    steps of one voxel, to the first voxel whose label is neither void nor root.
+
+    Parameters
+    ----------
+    meta
+        Imaging metadata: ``centerMM`` (ML, AP) and, per ``FOV``, ``MM`` (corners, mm from bregma) and ``nXnYnZ``.
+    atlas
+        Any ``iblatlas.atlas.BrainAtlas``.
+    mesh
+        Points and connectivity in CCF µm; None makes or loads the atlas' own.
+    settings
+        Gives the normal rule, the frame and the cache; the atlas is taken as given.
+    progress
+        Told about FOVs.
+
+    Returns
+    -------
+    mlapdv : dict of int to ndarray, float64, (nY, nX, 3)
+        By FOV number: ML, AP, DV in µm from bregma; NaN where a pixel misses the brain.
+    brain_location_ids : dict of int to ndarray, int64, (nY, nX)
+        Allen ids, negative in the left hemisphere (as iblatlas labels them); 0 where a ray meets nothing, that of
+        root (997 or -997) where it meets tissue without area.
+
+    Raises
+    ------
+    MetadataError
+        If the metadata's coordinates are missing or impossible.
+    LocationError
+        If the window's centre lies outside the mesh.
+    """
+    result = locate_fovs(meta, atlas, mesh, settings=settings, progress=progress)
+    return result.mlapdv, result.brain_location_ids
+
+
+def locate_fovs(
+    meta: Mapping[str, Any],
+    atlas: Any,
+    mesh: Mesh | None = None,
+    *,
+    settings: LocationSettings | None = None,
+    progress: Progress = silent,
+) -> Projection:
+    """Project like :func:`project_mlapdv`, and say how: window, normal, atlas, corners and centre of each FOV."""
+    settings = settings or LocationSettings()
+    center_um = window_center_mm(meta) * 1e3
+    fovs = fov_geometries(meta)
+    if mesh is None:
+        mesh = load_triangulation(atlas, path=settings.mesh_path, cache=settings.cache_folder)
+    check_mesh(mesh)
+    scale = np.array(settings.frame.scale)
+    plane = window_plane((mesh[0] * scale, mesh[1]), center_um, settings.normal_rule)
+    grid = atlas_grid(atlas, settings.frame.scale)
+    mlapdv, ids = {}, {}
+    records: list[FovLocation] = []
+    for fov in fovs:
+        mlapdv[fov.fov], ids[fov.fov] = project_fov(fov, grid, plane)
+        records.append(fov_location(fov, mlapdv[fov.fov], ids[fov.fov]))
+        progress(fov.fov + 1, len(fovs), "FOVs located")
+    locations = SessionLocations(Provenance.ESTIMATE, describe_atlas(atlas), settings.frame, plane, tuple(records))
+    return Projection(mlapdv, ids, locations)
+
+
+def project_fov(fov: FovGeometry, grid: AtlasGrid, plane: WindowPlane) -> tuple[Floats, NDArray[np.int64]]:
+    """Project one FOV through a window.
+
+    Returns
+    -------
+    mlapdv : ndarray, float64, (nY, nX, 3)
+    brain_location_ids : ndarray, int64, (nY, nX)
+    """
+    offset = fov.corners_mm * 1e3 - plane.center_um[:2]
+    along_ml, along_ap = plane.axes
+    corners = np.outer(offset[:, 0], along_ml) + np.outer(offset[:, 1], along_ap) + plane.center_um
+    return cast_rays(grid, corners.reshape(2, 2, 3), plane.normal, (fov.ny, fov.nx), first_um=_start(grid, plane))
+
+
+def _start(grid: AtlasGrid, plane: WindowPlane) -> float:
+    voxel = float(grid_step(grid))
+    return -voxel if plane.rule is NormalRule.FACET else -max(voxel, _ABOVE_UM)
+
+
+def grid_step(grid: AtlasGrid) -> float:
+    """Distance of samples along a ray: the smallest voxel edge, rounded to the micrometre where it is one."""
+    return float(grid.voxel_um.min())
+
+
+def cast_rays(
+    grid: AtlasGrid,
+    corners_um: Floats,
+    normal: Floats,
+    shape: tuple[int, int],
+    *,
+    first_um: float,
+    last_um: float = _DEPTH_UM,
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Cast parallel rays from a patch with four corners (2, 2, 3), as :func:`project_mlapdv` describes."""
+    from .march import march
+
+    kind = np.full(len(grid.ids), 2, dtype=np.uint8)
+    kind[grid.ids == 0] = 0
+    kind[np.abs(grid.ids) == ROOT_ID] = 1
+    step = grid_step(grid)
+    position = np.empty((*shape, 3))
+    region = np.empty(shape, dtype=np.int64)
+    first, last = int(np.floor(first_um / step)), int(np.ceil(last_um / step))
+    march(
+        np.asarray(grid.label), kind, grid.origin_um, 1 / grid.voxel_um, np.ascontiguousarray(corners_um),
+        np.asarray(normal, dtype=float), step, first, last, position, region,
+    )  # fmt: skip
+    return position, grid.ids[region]

@@ -1,0 +1,207 @@
+"""What is kept of a projection: per FOV the corners and the centre, and how they were found.
+
+What belongs here: the records, and ``fovs.locations.json``. What does not: arrays of pixels (ALF datasets), and the
+computing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputFileError, MissingInputError, problem
+from ..session import fov_name
+from .atlas import AtlasInfo
+from .geometry import CORNERS, FovGeometry
+from .mesh import WindowPlane
+from .provenance import Provenance
+from .settings import Frame, NormalRule
+from .volumes import write_atomically
+
+#: Name of the file below ``alf/``.
+LOCATIONS_FILE = "fovs.locations.json"
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FovLocation:
+    """Where one FOV lies in the brain."""
+
+    fov: int
+    #: (rows, columns) of the image.
+    shape: tuple[int, int]
+    #: MLAPDV in µm of the corner pixels, shape (4, 3): topLeft, topRight, bottomLeft, bottomRight; NaN off the brain.
+    corners_um: NDArray[np.float64]
+    #: Allen ids of the corner pixels, in the same order.
+    corner_ids: tuple[int, int, int, int]
+    #: MLAPDV in µm of the centre pixel (``round(n / 2) - 1`` along both axes), shape (3,).
+    center_um: NDArray[np.float64]
+    center_id: int
+    #: All Allen ids in the FOV, sorted.
+    brain_location_ids: tuple[int, ...]
+    #: Share of pixels that miss the brain, 0 to 1.
+    fraction_outside: float
+    #: Height and width of the FOV on the coverslip, mm.
+    size_mm: tuple[float, float]
+    #: ScanImage's ROI (FOVs of one ROI at several depths form a stack) and depth.
+    roi_uuid: str
+    z: float | None
+
+    @property
+    def name(self) -> str:
+        """Name of the ALF folder, as in ``FOV_00``."""
+        return fov_name(self.fov)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLocations:
+    """Where the FOVs of a session lie, and how that was found."""
+
+    provenance: Provenance
+    atlas: AtlasInfo
+    frame: Frame
+    #: Centre and unit normal of the window (the craniotomy).
+    window: WindowPlane
+    fovs: tuple[FovLocation, ...]
+
+    @property
+    def phantom(self) -> bool:
+        """True if the brain is procedural: the numbers are no anatomy, and never go to Alyx."""
+        return self.atlas.phantom
+
+    def to_json(self) -> str:
+        """Text of ``fovs.locations.json``; NaN is written as null."""
+        content = {
+            "version": _VERSION,
+            "provenance": self.provenance.name,
+            "phantom": self.phantom,
+            "unit": "um",
+            "frame": self.frame.value,
+            "atlas": {
+                "name": self.atlas.name,
+                "resolution_um": self.atlas.resolution_um,
+                "sha256": self.atlas.sha256,
+                "source": self.atlas.source,
+            },
+            "window": {
+                "center_mlapdv": _plain(self.window.center_um),
+                "surface_normal_unit_vector": _plain(self.window.normal),
+                "normal_rule": self.window.rule.value,
+            },
+            "fovs": [_fov_to_dict(f) for f in self.fovs],
+        }
+        return json.dumps(content, indent=1, allow_nan=False) + "\n"
+
+    def write(self, alf_folder: Path) -> Path:
+        """Write ``fovs.locations.json`` into a folder, whole or not at all; return its path."""
+        path = Path(alf_folder) / LOCATIONS_FILE
+        write_atomically(path, self.to_json().encode())
+        return path
+
+
+def read_locations(path: Path) -> SessionLocations:
+    """Read ``fovs.locations.json`` back.
+
+    Raises
+    ------
+    MissingInputError, InputFileError
+        If it is not there, or is no such file.
+    """
+    if not path.is_file():
+        raise MissingInputError(
+            problem(path, expected="locations of the FOVs", found="no such file", remedy="Run mean_image_mlapdv")
+        )
+    try:
+        content = json.loads(path.read_bytes())
+        atlas, window = content["atlas"], content["window"]
+        return SessionLocations(
+            Provenance[content["provenance"]],
+            AtlasInfo(atlas["name"], atlas["resolution_um"], atlas["sha256"], atlas["source"], content["phantom"]),
+            Frame(content["frame"]),
+            WindowPlane(
+                _array(window["center_mlapdv"]),
+                _array(window["surface_normal_unit_vector"]),
+                NormalRule(window["normal_rule"]),
+            ),
+            tuple(_fov_from_dict(f) for f in content["fovs"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputFileError(
+            problem(
+                path,
+                expected=f"{LOCATIONS_FILE}, version {_VERSION}",
+                found=f"{type(error).__name__}: {error}",
+                remedy="Run mean_image_mlapdv again",
+            )
+        ) from error
+
+
+def fov_location(fov: FovGeometry, mlapdv: NDArray[np.float64], ids: NDArray[np.int64]) -> FovLocation:
+    """Condense a FOV's pixels to its record."""
+    center = (round(fov.ny / 2) - 1, round(fov.nx / 2) - 1)
+    ends = np.ix_((0, -1), (0, -1))
+    a, b, c, d = (int(i) for i in ids[ends].ravel())
+    return FovLocation(
+        fov.fov,
+        (fov.ny, fov.nx),
+        mlapdv[ends].reshape(4, 3),
+        (a, b, c, d),
+        mlapdv[center],
+        int(ids[center]),
+        tuple(int(i) for i in np.unique(ids)),
+        float(np.isnan(mlapdv[..., 0]).mean()),
+        fov.size_mm,
+        fov.roi_uuid,
+        fov.z,
+    )
+
+
+def _fov_to_dict(fov: FovLocation) -> dict[str, Any]:
+    places = (*CORNERS, "center")
+    return {
+        "name": fov.name,
+        "index": fov.fov,
+        "shape": list(fov.shape),
+        "MLAPDV": dict(zip(places, [*map(_plain, fov.corners_um), _plain(fov.center_um)], strict=True)),
+        "brainLocationIds": dict(zip(places, [*fov.corner_ids, fov.center_id], strict=True)),
+        "allBrainLocationIds": list(fov.brain_location_ids),
+        "fractionOutside": fov.fraction_outside,
+        "sizeMM": list(fov.size_mm),
+        "roiUUID": fov.roi_uuid,
+        "z": fov.z,
+    }
+
+
+def _fov_from_dict(content: Mapping[str, Any]) -> FovLocation:
+    at, ids = content["MLAPDV"], content["brainLocationIds"]
+    a, b, c, d = (int(ids[k]) for k in CORNERS)
+    ny, nx = content["shape"]
+    height, width = content["sizeMM"]
+    return FovLocation(
+        content["index"],
+        (ny, nx),
+        np.array([_array(at[k]) for k in CORNERS]),
+        (a, b, c, d),
+        _array(at["center"]),
+        int(ids["center"]),
+        tuple(content["allBrainLocationIds"]),
+        content["fractionOutside"],
+        (height, width),
+        content["roiUUID"],
+        content["z"],
+    )
+
+
+def _plain(values: NDArray[np.float64]) -> list[float | None]:
+    return [None if math.isnan(v) else v for v in values.tolist()]
+
+
+def _array(values: list[float | None]) -> NDArray[np.float64]:
+    return np.array([np.nan if v is None else v for v in values], dtype=float)
