@@ -1,0 +1,34 @@
+"""From raw frames of a FOV to ROIs: motion registration, detection, scheduling over FOVs, export to ALF, figures.
+
+What belongs here: everything that suite2p does for meso, one FOV per folder in suite2p's layout (``suite2p/planeN``).
+What does not: how the frames came into the binaries (``scanimage``), when they were taken (``timing``), and where in
+the brain they lie (``location``).
+"""
+
+from __future__ import annotations
+
+from .detection import DetectionResult, load_detection, roi_detection
+from .export import export_rois, zip_plane
+from .options import Suite2pOptions, get_default_tau, suite2p_options
+from .plane import FovJob, fov_jobs
+from .registration import RegistrationResult, image_motion_registration, load_registration
+from .schedule import FovResult, choose_workers, process_fovs
+
+__all__ = [
+    "DetectionResult",
+    "FovJob",
+    "FovResult",
+    "RegistrationResult",
+    "Suite2pOptions",
+    "choose_workers",
+    "export_rois",
+    "fov_jobs",
+    "get_default_tau",
+    "image_motion_registration",
+    "load_detection",
+    "load_registration",
+    "process_fovs",
+    "roi_detection",
+    "suite2p_options",
+    "zip_plane",
+]

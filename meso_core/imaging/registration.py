@@ -1,0 +1,366 @@
+"""Motion registration of one FOV: raw binary in, registered binary and shifts out.
+
+What belongs here: the reference image, the loop over frames, and what suite2p calls ``reg_outputs``. What does not: the
+metrics afterwards (``metrics``), and which process does this (``schedule``, ``worker``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ProcessingError, StorageError, problem
+from ..progress import Progress, silent
+from . import plane
+from .marker import remove_marker, why_not_whole, write_marker
+from .plane import FovJob
+
+#: Changes when the same input and settings would give other results.
+CODE_VERSION = "1"
+
+#: Fewer usable frames than this give no reference to register to.
+MIN_FRAMES = 50
+
+#: Frames registered at a time. Results do not depend on it: every frame is registered on its own, to a reference made
+#: beforehand. Few frames keep the arrays of a batch (about 40 MB per 512 × 512 frame in suite2p's non-rigid step)
+#: within the processor's caches and the allocator's reach; many only cost memory.
+_FRAMES_AT_A_TIME = 10
+
+
+@dataclass(frozen=True)
+class RegistrationResult:
+    """What registration found in one FOV."""
+
+    folder: Path
+    n_frames: int
+    #: (n_frames,) rigid shifts that were taken out, px.
+    yoff: np.ndarray
+    xoff: np.ndarray
+    #: (n_frames,) bool: excluded by the experimenter, or by the size of their shift.
+    bad_frames: np.ndarray
+    #: (ny, nx) f4.
+    mean_image: np.ndarray
+    #: (n_pcs, 4) px: rigid, mean non-rigid, max non-rigid, mean total; None where there were too few frames.
+    reg_dx: np.ndarray | None
+    #: True if a former run had left it whole.
+    resumed: bool
+
+    @property
+    def reg_metrics_avg(self) -> np.ndarray | None:
+        """(4,) mean of ``reg_dx`` over the principal components, px."""
+        return None if self.reg_dx is None else self.reg_dx.mean(axis=0)
+
+    @property
+    def reg_metrics_max(self) -> np.ndarray | None:
+        """(4,) maximum of ``reg_dx`` over the principal components, px."""
+        return None if self.reg_dx is None else self.reg_dx.max(axis=0)
+
+
+def image_motion_registration(job: FovJob, *, progress: Progress = silent) -> RegistrationResult:
+    """Register the frames of one FOV to a reference made from them.
+
+    Writes ``imaging.frames_motionRegistered.bin``, ``reg_outputs.npy``, ``db.npy``, ``settings.npy``, ``ops.npy`` into
+    the FOV's folder, its completion marker last, and then removes the raw binary unless it is to be kept. Returns at
+    once if the marker says that this was done from the same input with the same settings.
+
+    Runs in this process; :func:`process_fovs` runs it in workers that were started with the right environment.
+
+    Parameters
+    ----------
+    job
+        Folder, options, bad frames.
+    progress
+        Told the frames registered.
+
+    Raises
+    ------
+    ProcessingError
+        If there are too few usable frames.
+    MissingInputError, InputFileError
+        If the raw binary is missing or cut short.
+    StorageError
+        If the results cannot be written.
+    """
+    if registration_is_whole(job):
+        return load_registration(job.folder, resumed=True)
+    started = time.monotonic()
+    raw = plane.open_frames(job.folder / plane.RAW, job.shape)
+    bad = _bad_frames(job, len(raw))
+    remove_marker(job.folder, plane.REGISTRATION)
+    try:
+        outputs = _register(job, raw, bad, progress)
+        _save(job, len(raw), outputs)
+    except OSError as error:
+        raise StorageError(
+            problem(
+                job.folder,
+                expected="room for the registered movie",
+                found=str(error),
+                remedy="Free space on this disk and run again; FOVs that are whole will not be repeated",
+            )
+        ) from error
+    names = [plane.REGISTERED, "reg_outputs.npy", "db.npy", plane.BAD_FRAMES]
+    names += [plane.REGISTERED_CHAN2] if job.two_channels else []
+    notes = {"seconds": round(time.monotonic() - started, 3), "n_frames": len(raw)}
+    write_marker(job.folder, plane.REGISTRATION, plane.registration_basis(job, CODE_VERSION), names, notes)
+    if not job.keep_raw:
+        for name in (plane.RAW, plane.RAW_CHAN2):
+            (job.folder / name).unlink(missing_ok=True)
+    return load_registration(job.folder, resumed=False)
+
+
+def registration_is_whole(job: FovJob) -> bool:
+    """Whether a former run left this FOV registered, from the same input with the same settings."""
+    return why_not_whole(job.folder, plane.REGISTRATION, plane.registration_basis(job, CODE_VERSION)) is None
+
+
+def load_registration(folder: Path, *, resumed: bool = True) -> RegistrationResult:
+    """Read what registration left in ``planeN``."""
+    outputs = plane.load_dict(folder / "reg_outputs.npy")
+    return RegistrationResult(
+        folder,
+        len(outputs["yoff"]),
+        np.asarray(outputs["yoff"]),
+        np.asarray(outputs["xoff"]),
+        np.asarray(outputs["badframes"], bool),
+        np.asarray(outputs["meanImg"]),
+        outputs.get("regDX"),
+        resumed,
+    )
+
+
+def _bad_frames(job: FovJob, n_frames: int) -> np.ndarray:
+    bad = np.zeros(n_frames, bool)
+    if job.bad_frames and job.bad_frames[-1] >= n_frames:
+        raise ProcessingError(
+            problem(
+                job.folder,
+                field="bad_frames",
+                expected=f"indices below {n_frames}",
+                found=str(job.bad_frames[-1]),
+                remedy="Check that badframes.mat belongs to this session",
+            )
+        )
+    bad[list(job.bad_frames)] = True
+    if (n_good := int((~bad).sum())) < MIN_FRAMES:
+        raise ProcessingError(
+            problem(
+                job.folder,
+                expected=f"at least {MIN_FRAMES} usable frames",
+                found=f"{n_good} of {n_frames} that are not marked bad",
+                remedy="Check badframes.mat, or leave this recording out",
+            )
+        )
+    return bad
+
+
+def pick_device(settings: Mapping[str, Any]) -> Any:
+    """Take the GPU where there is one and the settings do not forbid it."""
+    import torch
+
+    wanted = str(settings["torch_device"])
+    return torch.device(wanted if wanted != "cuda" or torch.cuda.is_available() else "cpu")
+
+
+def _register(job: FovJob, raw: np.ndarray, bad: np.ndarray, progress: Progress) -> dict[str, Any]:
+    """Register both channels and return suite2p's ``reg_outputs``; the movies lie in the folder, complete."""
+    import torch
+    from suite2p.registration import bidiphase
+    from suite2p.registration.register import compute_crop, registration_outputs_to_dict
+    from suite2p.registration.utils import highpass_mean_image
+
+    settings = job.options.settings_dict()
+    reg = settings["registration"]
+    device = pick_device(settings)
+    chan2 = plane.open_frames(job.folder / plane.RAW_CHAN2, job.shape) if job.two_channels else None
+    by_chan2 = chan2 is not None and reg["align_by_chan2"]
+    align = chan2 if chan2 is not None and by_chan2 else raw
+    sample = _reference_frames(align, reg["nimg_init"])
+    if reg["do_bidiphase"] and reg["bidiphase"] == 0:
+        reg["bidiphase"] = int(bidiphase.compute(sample))
+    if reg["bidiphase"]:
+        sample = bidiphase.shift(sample, int(reg["bidiphase"]))
+    reference = make_reference(sample, reg, device)
+    with torch.inference_mode():
+        moved = register_frames(job, raw, chan2, reference, reg, device, progress)
+    mean, mean_chan2 = moved.means
+    badframes, yrange, xrange = compute_crop(
+        moved.xoff, moved.yoff, moved.corr, reg["th_badframes"], bad.copy(), reg["maxregshift"], *job.shape
+    )
+    outputs: dict[str, Any] = registration_outputs_to_dict(
+        reference,
+        moved.rmin,
+        moved.rmax,
+        mean,
+        (moved.yoff, moved.xoff, moved.corr),
+        (moved.yoff1, moved.xoff1, moved.corr1),
+        (None, None),
+        mean_chan2,
+        badframes,
+        bad,
+        yrange,
+        xrange,
+        reg["bidiphase"],
+    )
+    outputs["meanImgE"] = highpass_mean_image(mean.astype(np.float32))
+    return outputs
+
+
+def _reference_frames(frames: np.ndarray, nimg_init: int) -> np.ndarray:
+    """Copy the frames, spread evenly over the movie, that the reference is made from."""
+    picked = np.linspace(0, len(frames), 1 + min(nimg_init, len(frames)), dtype=int)[:-1]
+    return np.array(frames[picked])
+
+
+def make_reference(sample: np.ndarray, reg: Mapping[str, Any], device: Any) -> np.ndarray:
+    """Make the reference image as suite2p does, from all sample frames in one batch.
+
+    suite2p 1.1.0's ``compute_reference`` is right only if its batch holds all frames: its loop over batches keeps the
+    correlations of the last batch alone, and then picks frames of the first batch with them.
+
+    Parameters
+    ----------
+    sample
+        (nimg_init, ny, nx) int16.
+    reg
+        suite2p's ``settings["registration"]``.
+    device
+        torch device.
+
+    Returns
+    -------
+    numpy.ndarray
+        (ny, nx) int16.
+    """
+    from suite2p.registration.register import compute_reference
+
+    return np.asarray(compute_reference(sample.copy(), settings={**reg, "batch_size": len(sample)}, device=device))
+
+
+@dataclass(frozen=True)
+class Movement:
+    """Shifts of all frames, as suite2p names them, and the means of what was written."""
+
+    rmin: Any
+    rmax: Any
+    yoff: np.ndarray
+    xoff: np.ndarray
+    corr: np.ndarray
+    yoff1: np.ndarray | None
+    xoff1: np.ndarray | None
+    corr1: np.ndarray | None
+    #: Functional and second channel.
+    means: tuple[np.ndarray, np.ndarray | None]
+
+
+def register_frames(
+    job: FovJob,
+    raw: np.ndarray,
+    chan2: np.ndarray | None,
+    reference: np.ndarray,
+    reg: Mapping[str, Any],
+    device: Any,
+    progress: Progress,
+) -> Movement:
+    """Shift every frame of both channels to the reference, in one pass, and write the registered binaries."""
+    import torch
+    from suite2p.registration import bidiphase
+    from suite2p.registration.register import compute_filters_and_norm, compute_shifts, shift_frames
+
+    masks = compute_filters_and_norm(
+        reference,
+        norm_frames=reg["norm_frames"],
+        spatial_smooth=reg["smooth_sigma"],
+        spatial_taper=reg["spatial_taper"],
+        block_size=reg["block_size"] if reg["nonrigid"] else None,
+        subpixel=reg["subpixel"],
+        device=device,
+    )
+    blocks, rmin, rmax = masks[-3:]
+    offsets: list[list[np.ndarray]] = []
+    writers = [_Writer(job.folder / plane.REGISTERED, len(raw), job.shape)]
+    writers += [_Writer(job.folder / plane.REGISTERED_CHAN2, len(raw), job.shape)] if chan2 is not None else []
+    channels = [raw] if chan2 is None else [raw, chan2]
+    lead = 1 if chan2 is not None and reg["align_by_chan2"] else 0
+    with contextlib.ExitStack() as stack:
+        for writer in writers:
+            stack.enter_context(writer)
+        for start, stop in _batches(len(raw), min(reg["batch_size"], _FRAMES_AT_A_TIME)):
+            frames = [torch.from_numpy(np.array(c[start:stop])).to(device) for c in channels]
+            if reg["bidiphase"]:
+                frames = [bidiphase.shift(f, int(reg["bidiphase"])) for f in frames]
+            found = compute_shifts(
+                masks,
+                frames[lead].clone(),
+                maxregshift=reg["maxregshift"],
+                smooth_sigma_time=0,
+                snr_thresh=reg["snr_thresh"],
+                maxregshiftNR=reg["maxregshiftNR"],
+            )[:6]
+            for writer, channel in zip(writers, frames, strict=True):
+                writer.add(shift_frames(channel, found[0], found[1], found[3], found[4], blocks, device=device))
+            offsets.append([np.asarray(o.cpu()) for o in found if o is not None])
+            progress(stop, len(raw), f"{job.folder.name}: frames registered")
+    joined = [np.concatenate(parts) for parts in zip(*offsets, strict=True)]
+    joined += [None] * (6 - len(joined))
+    means = (writers[0].mean, writers[1].mean if chan2 is not None else None)
+    return Movement(rmin, rmax, *joined, means)
+
+
+def _batches(n_frames: int, size: int) -> list[tuple[int, int]]:
+    """Cut the movie in nearly equal batches; none is a lone frame, which suite2p's ``transform_data`` would flatten."""
+    n_batches = max(1, min(-(-n_frames // size), n_frames // 2))
+    edges = np.linspace(0, n_frames, n_batches + 1, dtype=int)
+    return [(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+
+
+class _Writer:
+    """Writes a binary beside its place and renames it when it is complete; keeps the mean frame."""
+
+    def __init__(self, path: Path, n_frames: int, shape: tuple[int, int]) -> None:
+        self._path = path
+        self._beside = path.with_name(f".{path.name}.part")
+        self._n_frames = n_frames
+        self.mean = np.zeros(shape, np.float32)
+
+    def __enter__(self) -> None:
+        self._file = self._beside.open("wb")
+
+    def add(self, frames: np.ndarray) -> None:
+        self.mean += frames.sum(axis=0) / self._n_frames
+        self._file.write(np.ascontiguousarray(frames, np.int16).data)
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._file.close()
+        if kind is None:
+            self._beside.replace(self._path)
+        else:
+            self._beside.unlink(missing_ok=True)
+
+
+def _save(job: FovJob, n_frames: int, outputs: dict[str, Any]) -> None:
+    """Write suite2p's dictionaries as its GUI reads them, with paths relative to the folder and without the clock."""
+    from suite2p import default_db
+
+    db = default_db() | job.options.db_dict()
+    db |= {"nframes": n_frames, "frames_per_folder": [n_frames], "reg_file": plane.REGISTERED, "save_path": "."}
+    if job.two_channels:
+        db["reg_file_chan2"] = plane.REGISTERED_CHAN2
+    settings = job.options.settings_dict()
+    np.save(job.folder / plane.BAD_FRAMES, np.asarray(job.bad_frames, int))
+    for name, content in (("reg_outputs", outputs), ("db", db), ("settings", settings)):
+        save_dict(job.folder / f"{name}.npy", content)
+    save_dict(job.folder / "ops.npy", {**db, **settings, **outputs})
+
+
+def save_dict(path: Path, content: Mapping[str, Any]) -> None:
+    """Write one of suite2p's dictionaries, whole or not at all."""
+    beside = path.with_name(f".{path.stem}.part.npy")
+    np.save(beside, np.array(dict(content), dtype=object), allow_pickle=True)
+    beside.replace(path)

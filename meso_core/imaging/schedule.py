@@ -1,0 +1,289 @@
+"""Running the stages of many FOVs side by side, within the cores and memory that there are.
+
+What belongs here: how many workers, with what environment, and the conversation with them. What does not: the work.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import MesoError, ProcessingError, problem
+from ..progress import Progress, silent
+from . import plane
+from .detection import CODE_VERSION as DETECTION_CODE
+from .detection import DetectionResult, detection_state, load_detection
+from .marker import read_marker
+from .plane import DETECTION, REGISTRATION, STAGES, FovJob
+from .registration import RegistrationResult, load_registration, registration_is_whole
+from .worker import error_class
+
+#: Environment of a worker. Most of suite2p's CPU time on CPUs is page faults: its large arrays are freed after every
+#: batch and taken again for the next, and glibc hands them back to the kernel in between. These settings make glibc
+#: keep them. They are read when a process starts, hence workers are processes of their own and never forks.
+ALLOCATOR_ENV: Mapping[str, str] = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
+    "MALLOC_TOP_PAD_": str(1 << 28),
+    "MALLOC_ARENA_MAX": "1",
+}
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+_LOG_TAIL_LINES = 12
+
+
+@dataclass(frozen=True)
+class FovResult:
+    """What the stages left for one FOV; None for a stage that was not asked for."""
+
+    fov: int
+    folder: Path
+    registration: RegistrationResult | None
+    detection: DetectionResult | None
+
+
+def process_fovs(
+    jobs: Sequence[FovJob],
+    *,
+    stages: Sequence[str] = STAGES,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> tuple[FovResult, ...]:
+    """Register FOVs and find their ROIs, side by side; finished ones return at once.
+
+    Parameters
+    ----------
+    jobs
+        One order per FOV, see :func:`fov_jobs`.
+    stages
+        ``"registration"``, ``"detection"``, or both.
+    workers
+        Number of processes; default from cores and memory, see :func:`choose_workers`.
+    progress
+        Told the frames registered over all FOVs, and each FOV's steps.
+
+    Returns
+    -------
+    tuple of FovResult
+        In the order of ``jobs``.
+
+    Raises
+    ------
+    MesoError
+        The first FOV's error, in the order of ``jobs``, after the other FOVs have finished; they stay whole, and a
+        second call resumes at those that are not.
+    """
+    stages = [s for s in STAGES if s in stages]
+    todo = [(job, stage) for job in jobs for stage in stages if not _is_whole(job, stage)]
+    failures: dict[int, MesoError] = {}
+    if todo:
+        pending: dict[int, list[str]] = {}
+        for job, stage in todo:
+            pending.setdefault(jobs.index(job), []).append(stage)
+        n_workers = min(workers or choose_workers(jobs), len(pending))
+        crew = _Crew([(i, jobs[i], pending[i]) for i in pending], n_workers, progress)
+        failures = crew.run()
+    if failures:
+        first = min(failures)
+        if len(failures) > 1:
+            failures[first].add_note(f"{len(failures)} of {len(jobs)} FOVs failed; the others are whole.")
+        raise failures[first]
+    return tuple(_result(job, stages) for job in jobs)
+
+
+def _is_whole(job: FovJob, stage: str) -> bool:
+    if stage == REGISTRATION:
+        return registration_is_whole(job)
+    marker = read_marker(job.folder, REGISTRATION)
+    if marker is None or not registration_is_whole(job):
+        return False
+    return detection_state(job.folder, plane.detection_basis(job, DETECTION_CODE, marker.outputs)) in (
+        "whole",
+        "curated",
+    )
+
+
+def _result(job: FovJob, stages: Sequence[str]) -> FovResult:
+    return FovResult(
+        job.options.fov,
+        job.folder,
+        load_registration(job.folder) if REGISTRATION in stages else None,
+        load_detection(job.folder) if DETECTION in stages else None,
+    )
+
+
+def choose_workers(jobs: Sequence[FovJob]) -> int:
+    """Number of workers for these FOVs here: one per core, fewer where memory would not do.
+
+    One process of one thread per core registers more frames per second than one process of all cores: FFTs of single
+    frames are too small to share.
+    """
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    largest = max((memory_needed(job) for job in jobs), default=1)
+    return max(1, min(_cgroup_cores(n_cores), memory_at_hand() // largest))
+
+
+def memory_needed(job: FovJob) -> int:
+    """Estimate a worker's peak for a FOV, bytes: the larger of making the reference and of detection.
+
+    Measured: suite2p's libraries take 0.6 GB; the reference needs about 20 arrays' worth of bytes per pixel of its
+    ``nimg_init`` frames; detection holds about 4 copies of the binned movie.
+    """
+    ny, nx = job.shape
+    settings = job.options.settings
+    path = next((p for n in (plane.RAW, plane.REGISTERED) if (p := job.folder / n).is_file()), None)
+    n_frames = path.stat().st_size // (2 * ny * nx) if path else 0
+    bin_size = max(1, round(settings["tau"] * settings["fs"]))
+    n_bins = min(settings["detection"]["nbins"], n_frames // bin_size)
+    reference = 24 * min(settings["registration"]["nimg_init"], n_frames)
+    return int(0.6e9) + ny * nx * max(reference, 16 * n_bins)
+
+
+def memory_at_hand() -> int:
+    """Bytes that can be taken now: what the kernel calls available, or what is left of the control group's limit."""
+    import psutil
+
+    at_hand = int(psutil.virtual_memory().available)
+    for limit, used in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        try:
+            at_hand = min(at_hand, int(Path(limit).read_text()) - int(Path(used).read_text()))
+        except (OSError, ValueError):  # no such control group, or "max"
+            continue
+    return max(at_hand, 0)
+
+
+def _cgroup_cores(n_cores: int) -> int:
+    """Cores that the control group's quota leaves of those that there are."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(n_cores, int(quota) // int(period)))
+    except (OSError, ValueError):
+        return n_cores
+
+
+class _Crew:
+    """Workers, and the queue of FOVs that they take from."""
+
+    def __init__(self, tasks: Sequence[tuple[int, FovJob, list[str]]], n_workers: int, progress: Progress) -> None:
+        self._tasks: queue.Queue[tuple[int, FovJob, list[str]]] = queue.Queue()
+        for task in tasks:
+            self._tasks.put(task)
+        self._n_workers = n_workers
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._failures: dict[int, MesoError] = {}
+        self._unexpected: list[BaseException] = []
+        self._processes: set[subprocess.Popen[str]] = set()
+
+    def run(self) -> dict[int, MesoError]:
+        """Work the queue off; index of the task → error of those that failed."""
+        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(self._n_workers)]
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        finally:
+            for process in list(self._processes):
+                process.kill()
+        if self._unexpected:
+            raise self._unexpected[0]
+        return self._failures
+
+    def _work(self) -> None:
+        process: subprocess.Popen[str] | None = None
+        try:
+            while True:
+                try:
+                    index, job, stages = self._tasks.get_nowait()
+                except queue.Empty:
+                    break
+                try:
+                    for stage in stages:
+                        if process is None or process.poll() is not None:
+                            process = self._start()
+                        self._converse(process, job, stage)
+                except MesoError as error:
+                    self._failures[index] = error
+        except BaseException as error:  # noqa: BLE001  raised again by run(), in the caller's thread
+            self._unexpected.append(error)
+        finally:
+            if process is not None:
+                self._stop(process)
+
+    def _start(self) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "meso_core.imaging.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **ALLOCATOR_ENV, **dict.fromkeys(_THREADS, "1")},
+            text=True,
+        )
+        self._processes.add(process)
+        return process
+
+    def _stop(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdin is not None
+        try:
+            process.stdin.write("stop\n")
+            process.stdin.close()
+        except OSError:  # it is dead already, and whoever waited for it said so
+            process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+        self._processes.discard(process)
+
+    def _converse(self, process: subprocess.Popen[str], job: FovJob, stage: str) -> None:
+        """Order one stage and listen until it is done, has failed, or the worker is gone."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        order = {"job": json.loads(job.to_json()), "stage": stage, "threads": 1}
+        try:
+            process.stdin.write(json.dumps(order) + "\n")
+            process.stdin.flush()
+        except OSError as error:
+            raise _died(process, job, stage) from error
+        for line in process.stdout:
+            event = json.loads(line)
+            if event["event"] == "progress":
+                with self._lock:
+                    self._progress(event["done"], event["total"], event["what"])
+            elif event["event"] == "failed":
+                error = error_class(event["kind"])(event["message"])
+                error.add_note(_tail(job.log_path))
+                raise error
+            else:
+                return
+        raise _died(process, job, stage)
+
+
+def _died(process: subprocess.Popen[str], job: FovJob, stage: str) -> ProcessingError:
+    code = process.wait()
+    how = f"ended with exit status {code}" if code >= 0 else f"was killed by signal {-code}"
+    hint = " (out of memory, most often)" if code == -9 else ""
+    return ProcessingError(
+        problem(
+            job.folder,
+            expected=f"the worker to finish {stage}",
+            found=f"that it {how}{hint}. Its log ends: {_tail(job.log_path)}",
+            remedy="Free memory or use fewer workers, and run again; whole FOVs are not repeated",
+        )
+    )
+
+
+def _tail(path: Path) -> str:
+    try:
+        return "\n".join(path.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:])
+    except FileNotFoundError:
+        return "(no log)"
