@@ -8,7 +8,7 @@ client is anything with the ``rest`` method of ``one.webclient.AlyxClient``.
 """
 
 from .client import AlyxClient
-from .fov import FovPlacement, FovRegistration, placements_from_arrays, register_fov
+from .fov import FovRegistration, register_fov
 from .records import FieldOfViewRecord, FovLocationRecord, ImagingStackRecord, Status
 from .snapshots import SnapshotNote, SnapshotRegistration, register_snapshots
 from .surgery import SurgeryUpdate, update_surgery_json
@@ -17,14 +17,12 @@ __all__ = [
     "AlyxClient",
     "FieldOfViewRecord",
     "FovLocationRecord",
-    "FovPlacement",
     "FovRegistration",
     "ImagingStackRecord",
     "SnapshotNote",
     "SnapshotRegistration",
     "Status",
     "SurgeryUpdate",
-    "placements_from_arrays",
     "register_fov",
     "register_snapshots",
     "update_surgery_json",

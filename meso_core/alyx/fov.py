@@ -10,33 +10,20 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import GateError, LocationError, MesoWarning, MetadataError, problem
 from ..location.provenance import Provenance
-from ..session import SessionKey, fov_name
+from ..session import SessionKey
 from .client import AlyxClient, find_session, listed, read
 from .records import FieldOfViewRecord, FovLocationRecord, ImagingStackRecord, Status
 
+if TYPE_CHECKING:
+    from ..location.records import FovLocation, SessionLocations
+
 _BY_CODE = {provenance.alyx_code: provenance for provenance in Provenance}
-
-
-@dataclass(frozen=True, slots=True)
-class FovPlacement:
-    """Where one field of view lies."""
-
-    #: (4, 3) f8, µm, MLAPDV of the corners top left, top right, bottom left, bottom right.
-    corners: NDArray[np.float64]
-    #: Allen ids of its pixels; lateralised (negative) ones are folded when sent.
-    region_ids: tuple[int, ...]
-    provenance: Provenance
-    #: Columns, rows, depths of the mean image.
-    n_xyz: tuple[int, int, int]
-    #: Whether the atlas was the procedural phantom, whose positions mean nothing outside of a demonstration.
-    is_phantom: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +35,7 @@ class FovRegistration:
     stacks: tuple[ImagingStackRecord, ...]
     fields_of_view: tuple[FieldOfViewRecord, ...]
     locations: tuple[FovLocationRecord, ...]
-    #: FOVs without a location record, since a corner of theirs is outside of the brain.
+    #: Names of FOVs without a location record, since a corner of theirs is outside of the brain.
     not_located: tuple[str, ...]
     is_phantom: bool
     dry_run: bool
@@ -58,42 +45,9 @@ class FovRegistration:
         return json.dumps(asdict(self), indent=2, allow_nan=False) + "\n"
 
 
-def placements_from_arrays(
-    meta: Mapping[str, Any],
-    mlapdv: Mapping[int, NDArray[np.float64]],
-    region_ids: Mapping[int, NDArray[np.integer[Any]]],
-    provenance: Provenance,
-    *,
-    is_phantom: bool,
-) -> tuple[FovPlacement, ...]:
-    """Make placements from the mean images' coordinates, as ``project_mlapdv`` returns them.
-
-    Parameters
-    ----------
-    meta
-        Imaging metadata.
-    mlapdv
-        FOV number → (nY, nX, 3) f8, µm.
-    region_ids
-        FOV number → (nY, nX) int, Allen ids.
-    provenance
-        How the coordinates were found.
-    is_phantom
-        Whether the atlas was the phantom.
-    """
-    placements = []
-    for i, fov in enumerate(meta["FOV"]):
-        image = np.asarray(mlapdv[i], dtype=np.float64)
-        corners = image[[0, 0, -1, -1], [0, -1, 0, -1]]
-        ids = tuple(int(n) for n in np.unique(region_ids[i]))
-        n_x, n_y, n_z = (int(n) for n in fov["nXnYnZ"])
-        placements.append(FovPlacement(corners, ids, provenance, (n_x, n_y, n_z), is_phantom))
-    return tuple(placements)
-
-
 def register_fov(
     meta: Mapping[str, Any],
-    placements: Sequence[FovPlacement],
+    locations: SessionLocations,
     *,
     session: SessionKey | str,
     client: AlyxClient | None = None,
@@ -107,8 +61,8 @@ def register_fov(
     ----------
     meta
         Imaging metadata; FOVs of one ``roiUUID`` at several depths make a stack.
-    placements
-        One per FOV, in the order of ``meta['FOV']``.
+    locations
+        Where the FOVs of ``meta['FOV']`` lie.
     session
         Session key, or the session's id in Alyx.
     client
@@ -123,11 +77,16 @@ def register_fov(
     GateError
         If positions in the phantom were to be sent.
     MetadataError, LocationError
-        If metadata and placements do not fit, or a placement is malformed.
+        If metadata and locations do not fit.
     AlyxError
         If Alyx does not hold the session, or holds it twice.
+
+    Warns
+    -----
+    MesoWarning
+        If a corner of a FOV is outside of the brain; it is sent without location, since Alyx takes finite numbers.
     """
-    records = _build(meta, placements, str(session))
+    records = _build(meta, locations, str(session))
     if client is None:
         return records
     if records.is_phantom:
@@ -143,63 +102,60 @@ def register_fov(
     return _send(records, client, find_session(client, session))
 
 
-def _build(meta: Mapping[str, Any], placements: Sequence[FovPlacement], session: str) -> FovRegistration:
-    fovs = meta.get("FOV") or []
+def _build(meta: Mapping[str, Any], locations: SessionLocations, session: str) -> FovRegistration:
     try:
-        uuids = [str(fov["roiUUID"]) for fov in fovs]
-    except KeyError as error:
+        uuids = [str(fov["roiUUID"]) for fov in meta["FOV"]]
+        sizes = [_size(fov["nXnYnZ"]) for fov in meta["FOV"]]
+    except (KeyError, TypeError, ValueError) as error:
         raise MetadataError(
-            problem(session, field="FOV.roiUUID", expected="an id per FOV", found="none", remedy="Patch the metadata")
+            problem(
+                session,
+                field="FOV",
+                expected="fields of view with roiUUID and nXnYnZ",
+                found=repr(error),
+                remedy="Bring the metadata up to date with patch_imaging_meta",
+            )
         ) from error
-    if not fovs or len(fovs) != len(placements):
+    shapes = [(n_y, n_x) for n_x, n_y, _ in sizes]
+    if shapes != [tuple(fov.shape) for fov in locations.fovs]:
         raise LocationError(
             problem(
                 session,
-                expected=f"a location for each of {len(fovs)} fields of view",
-                found=f"{len(placements)} locations",
+                expected=f"locations of the fields of view of the metadata, rows and columns {shapes}",
+                found=str([tuple(fov.shape) for fov in locations.fovs]),
                 remedy="Locate the fields of view of this session again",
             )
         )
     stacked = [uuid for uuid, count in Counter(uuids).items() if count > 1]
-    records, locations, missing = [], [], []
-    for i, (uuid, placement) in enumerate(zip(uuids, placements, strict=True)):
-        name = fov_name(i)
-        records.append(FieldOfViewRecord(name, session, uuid if uuid in stacked else None))
-        if np.isfinite(placement.corners).all():
-            locations.append(_location(name, placement))
+    records, placed, missing = [], [], []
+    for uuid, n_xyz, fov in zip(uuids, sizes, locations.fovs, strict=True):
+        records.append(FieldOfViewRecord(fov.name, session, uuid if uuid in stacked else None))
+        if np.isfinite(fov.corners_um).all():
+            placed.append(_location(fov, locations.provenance, n_xyz))
         else:
-            missing.append(name)
+            missing.append(fov.name)
             warnings.warn(
-                f"{session} {name}: a corner is outside of the brain, so Alyx gets the field of view without location",
+                f"{session} {fov.name}: a corner is outside of the brain, so Alyx gets this field of view without "
+                "a location; check the window's centre",
                 MesoWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
+    stacks = tuple(ImagingStackRecord(uuid) for uuid in stacked)
     return FovRegistration(
-        session,
-        tuple(ImagingStackRecord(uuid) for uuid in stacked),
-        tuple(records),
-        tuple(locations),
-        tuple(missing),
-        is_phantom=any(placement.is_phantom for placement in placements),
-        dry_run=True,
+        session, stacks, tuple(records), tuple(placed), tuple(missing), locations.phantom, dry_run=True
     )
 
 
-def _location(name: str, placement: FovPlacement) -> FovLocationRecord:
-    if placement.corners.shape != (4, 3):
-        raise LocationError(
-            problem(
-                name,
-                field="corners",
-                expected="four corners with ML, AP and DV",
-                found=f"shape {placement.corners.shape}",
-                remedy="Give top left, top right, bottom left, bottom right",
-            )
-        )
-    x, y, z = (tuple(float(v) for v in column) for column in placement.corners.T)
-    regions = tuple(sorted({abs(int(i)) for i in placement.region_ids}))
-    code = placement.provenance.alyx_code
-    return FovLocationRecord(name, code, x, y, z, placement.n_xyz, regions, default_provenance=True)
+def _size(n_xyz: Sequence[int]) -> tuple[int, int, int]:
+    n_x, n_y, n_z = (int(n) for n in n_xyz)
+    return n_x, n_y, n_z
+
+
+def _location(fov: FovLocation, provenance: Provenance, n_xyz: tuple[int, int, int]) -> FovLocationRecord:
+    x, y, z = (tuple(float(v) for v in column) for column in fov.corners_um.T)
+    # lateralised ids are negative on the left; Alyx knows the Allen's own, positive ones only
+    regions = tuple(sorted({abs(int(i)) for i in fov.brain_location_ids}))
+    return FovLocationRecord(fov.name, provenance.alyx_code, x, y, z, n_xyz, regions, default_provenance=True)
 
 
 def _send(records: FovRegistration, client: AlyxClient, eid: str) -> FovRegistration:

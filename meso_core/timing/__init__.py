@@ -3,20 +3,15 @@
 What belongs here: reading Timeline, bouts, times of frames and lines, exptQC.mat and badframes.mat.
 """
 
-from .bouts import SoftwareEvent, get_bout_edges, load_software_events
+from .bouts import BoutEdges, SoftwareEvent, get_bout_edges, load_software_events
+from .checks import BoutTiming
 from .frame_qc import FrameQC, consolidate_frame_qc
-from .frames import (
-    BoutTiming,
-    FrameTimes,
-    ImagingBout,
-    TimeShifts,
-    extract_frame_times,
-    get_timeshifts,
-    load_imaging_bouts,
-)
+from .frames import FrameTimes, TimeShifts, extract_frame_times, get_timeshifts
+from .microscope import ImagingBout, load_imaging_bouts
 from .timeline import Channel, CounterEdges, Timeline
 
 __all__ = [
+    "BoutEdges",
     "BoutTiming",
     "Channel",
     "CounterEdges",

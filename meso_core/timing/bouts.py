@@ -86,15 +86,54 @@ def _bad_events(path: Path, field: str | None, found: str) -> InputFileError:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class BoutEdges:
+    """All bouts on the DAQ, and how they were told apart."""
+
+    #: (n_bouts, 2) f8, s, DAQ clock, first and last pulse.
+    edges: NDArray[np.float64]
+    #: ``software events`` or ``gaps``.
+    source: str
+
+    def of_folders(self, folders: Sequence[str]) -> NDArray[np.float64]:
+        """Return the edges of the bouts that have a folder.
+
+        With as many folders as bouts they go together in order. With fewer, a folder's number tells its bout: a
+        folder that was skipped or taken away leaves its bout out.
+
+        Parameters
+        ----------
+        folders
+            Names of the imaging folders, in order, as in ``raw_imaging_data_00``.
+
+        Raises
+        ------
+        TimingError
+            If there are more folders than bouts, or a folder's number is beyond the bouts.
+        """
+        if len(self.edges) == len(folders):
+            return self.edges
+        numbers = [int(match[1]) if (match := re.search(r"_(\d+)$", name)) else 0 for name in folders]
+        if len(self.edges) < len(folders) or max(numbers, default=0) >= len(self.edges):
+            raise TimingError(
+                problem(
+                    "imaging bouts",
+                    expected=f"a bout of frame pulses for each of the folders {', '.join(folders)}",
+                    found=f"{len(self.edges)} bouts on the DAQ, by {self.source}",
+                    remedy="Check that the DAQ ran during all bouts, and that no folder of another session lies here",
+                )
+            )
+        return self.edges[numbers]
+
+
 def get_bout_edges(
     frame_times: NDArray[np.float64],
-    folders: Sequence[str] = (),
     events: Sequence[SoftwareEvent] = (),
     *,
     subject: str = "",
     date: str = "",
     min_gap: float = MIN_GAP_S,
-) -> NDArray[np.float64]:
+) -> BoutEdges:
     """Find the first and last pulse of each imaging bout.
 
     A bout runs from its BlockStart event to its BlockEnd; an ExpStart before the first block, and an ExpEnd where the
@@ -105,9 +144,6 @@ def get_bout_edges(
     ----------
     frame_times
         (n_pulses,) f8, s, ascending times of the DAQ's frame pulses.
-    folders
-        Names of the imaging folders, in order, as in ``raw_imaging_data_00``. A folder that was skipped or taken away
-        leaves its bout out: with folders 00 and 02 and three bouts, the first and the third are returned.
     events
         Software events, in order of time.
     subject, date
@@ -117,13 +153,12 @@ def get_bout_edges(
 
     Returns
     -------
-    ndarray
-        (n_bouts, 2) f8, s, times of the first and the last pulse of each bout.
+    BoutEdges
 
     Raises
     ------
     TimingError
-        If there are more folders than bouts, or a folder's number is beyond the bouts found.
+        If there are no pulses at all.
     """
     if frame_times.size == 0:
         raise TimingError(
@@ -135,35 +170,42 @@ def get_bout_edges(
             )
         )
     blocks = _event_blocks(events, subject, date)
-    edges = _edges_from_events(frame_times, blocks, min_gap) if blocks else _edges_from_gaps(frame_times, min_gap)
-    return _select_folders(edges, folders) if folders else edges
+    if blocks:
+        return BoutEdges(_edges_from_events(frame_times, blocks, min_gap), "software events")
+    if any(event.name == EVENT_NAME for event in events):
+        warnings.warn(
+            f"no Exp or Block event in {EVENTS_FILE} is of {subject or '(no subject)'} on {date or '(no date)'}; "
+            "bouts were found from gaps between the pulses",
+            MesoWarning,
+            stacklevel=2,
+        )
+    return BoutEdges(_edges_from_gaps(frame_times, min_gap), "gaps")
 
 
 def _event_blocks(events: Sequence[SoftwareEvent], subject: str, date: str) -> list[tuple[float, float | None]]:
     """Return (start, end) of each block by its events; the end is None where no event tells it."""
     pattern = re.compile(rf"(Exp|Block)(Start|End)\s{re.escape(subject)}\s{date.replace('-', '')}\s\d+")
     blocks: list[tuple[float, float | None]] = []
-    pending: float | None = None  # an experiment that has started, its first block not yet
-    open_since: float | None = None
+    begun: float | None = None  # start of the block that is going on
+    is_exp = False  # whether only its experiment has started yet
     for event in events:
         match = pattern.match(event.info) if event.name == EVENT_NAME else None
         if match is None:
             continue
         kind, edge = match.groups()
-        if edge == "Start":
-            if open_since is not None and kind == "Block":
-                blocks.append((open_since, None))
-                open_since = None
-            if kind == "Exp":
-                pending = event.time
-            else:
-                open_since = event.time if pending is None else pending
-                pending = None
-        elif open_since is not None or pending is not None:
-            blocks.append((open_since if open_since is not None else pending, event.time))  # type: ignore[arg-type]
-            open_since = pending = None
-    if open_since is not None or pending is not None:
-        blocks.append((open_since if open_since is not None else pending, None))  # type: ignore[arg-type]
+        if edge == "End":
+            if begun is not None:
+                blocks.append((begun, event.time))
+            begun = None
+        elif begun is None:
+            begun, is_exp = event.time, kind == "Exp"
+        elif kind == "Block" and is_exp:
+            is_exp = False  # the first block of the experiment that has just started
+        else:
+            blocks.append((begun, None))
+            begun, is_exp = event.time, kind == "Exp"
+    if begun is not None:
+        blocks.append((begun, None))
     return blocks
 
 
@@ -208,19 +250,3 @@ def _warn_empty(start: float) -> None:
         MesoWarning,
         stacklevel=5,
     )
-
-
-def _select_folders(edges: NDArray[np.float64], folders: Sequence[str]) -> NDArray[np.float64]:
-    if len(edges) == len(folders):
-        return edges
-    numbers = [int(match[1]) if (match := re.search(r"_(\d+)$", name)) else 0 for name in folders]
-    if len(edges) < len(folders) or max(numbers) >= len(edges):
-        raise TimingError(
-            problem(
-                "imaging bouts",
-                expected=f"a bout of frame pulses for each of the folders {', '.join(folders)}",
-                found=f"{len(edges)} bouts on the DAQ",
-                remedy="Check whether the DAQ ran during all bouts, and that no folder of another session lies here",
-            )
-        )
-    return edges[numbers]

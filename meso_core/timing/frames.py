@@ -6,7 +6,6 @@ their agreement. What does not: reading tifs, or writing ALF files.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,32 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MesoWarning, MetadataError, TimingError, problem
-from ..qc import QCResult, Verdict
-from ..session import fov_name
-from .bouts import MIN_GAP_S, get_bout_edges, load_software_events
+from ..errors import MetadataError, MissingInputError, problem
+from ..qc import QCResult
+from ..scanimage.layout import ImagingLayout
+from ..session import SessionKey, fov_name
+from .bouts import MIN_GAP_S, BoutEdges, get_bout_edges, load_software_events
+from .checks import BoutTiming, check_bout, check_bouts_have_folders, check_counter, check_volumes
+from .microscope import META_FILE, ImagingBout, load_imaging_bouts
 from .timeline import Timeline
 
-ORIGIN = "meso_core.timing.extract_frame_times"
 FRAME_CHANNEL = "neural_frames"
 VOLUME_CHANNEL = "volume_counter"
-
-
-@dataclass(frozen=True, slots=True)
-class ImagingBout:
-    """What the microscope says about one imaging bout."""
-
-    #: Name of the folder, as in ``raw_imaging_data_00``.
-    name: str
-    #: Imaging metadata of the bout (``_ibl_rawImagingData.meta.json``).
-    meta: Mapping[str, Any]
-    #: (n_frames,) f8, s since the acquisition's start, of each frame (``rawImagingData.times_scanImage.npy``).
-    frame_timestamps: NDArray[np.float64]
-
-    @property
-    def n_frames(self) -> int:
-        """Number of frames written to file; each depth is a frame of its own."""
-        return int(self.frame_timestamps.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +37,19 @@ class TimeShifts:
     lines: tuple[NDArray[np.float64], ...]
     #: Per FOV the 0-based position of its frame within a volume.
     slices: tuple[int, ...]
-    #: Number of frames of a volume.
-    n_slices: int
+    #: Frames from one volume to the next: depths, and frames taken as the focus flies back.
+    frames_per_volume: int
 
-
-@dataclass(frozen=True, slots=True)
-class BoutTiming:
-    """How the DAQ's pulses and the frames of one bout compare."""
-
-    name: str
-    #: s, first and last pulse of the bout on the DAQ's clock.
-    start: float
-    end: float
-    n_pulses: int
-    n_frames: int
-
-    @property
-    def n_surplus(self) -> int:
-        """Pulses at the end of the bout that no frame belongs to."""
-        return self.n_pulses - self.n_frames
+    def agrees_with(self, other: TimeShifts) -> bool:
+        """Tell whether another bout has the same offsets, but for the last bits of a float."""
+        return (
+            (self.slices, self.frames_per_volume) == (other.slices, other.frames_per_volume)
+            and np.allclose(self.first_line, other.first_line, rtol=1e-9, atol=0)
+            and all(
+                a.size == b.size and np.allclose(a, b, rtol=1e-9, atol=0)
+                for a, b in zip(self.lines, other.lines, strict=True)
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +63,8 @@ class FrameTimes:
     bouts: tuple[BoutTiming, ...]
     #: (n_pulses,) f8, s, all pulses of the microscope's frame clock, those outside of bouts too.
     pulses: NDArray[np.float64]
+    #: All bouts on the DAQ, those without a folder too.
+    found: BoutEdges
     results: tuple[QCResult, ...]
 
     def datasets(self) -> dict[str, dict[str, NDArray[np.float64]]]:
@@ -106,52 +86,55 @@ def get_timeshifts(meta: Mapping[str, Any]) -> TimeShifts:
     meta
         Imaging metadata of a bout.
 
+    Returns
+    -------
+    TimeShifts
+
     Raises
     ------
     MetadataError
         If a field is missing or impossible.
     """
-    where = "_ibl_rawImagingData.meta.json"
+    layout = ImagingLayout.from_meta(dict(meta))
     try:
         period = float(meta["scanImageParams"]["hRoiManager"]["linePeriod"])
-        lines = [np.atleast_1d(np.asarray(fov["lineIdx"], dtype=np.float64)) - 1 for fov in meta["FOV"]]
-        slices = tuple(int(fov["slice_id"]) for fov in meta["FOV"])
     except (KeyError, TypeError, ValueError) as error:
-        expected = "scanImageParams.hRoiManager.linePeriod, and lineIdx and slice_id of each FOV"
-        remedy = "Make the metadata anew from the tifs"
-        raise MetadataError(problem(where, expected=expected, found=repr(error), remedy=remedy)) from error
-    if not slices:
-        raise MetadataError(problem(where, field="FOV", expected="FOVs", found="none", remedy="Check the file"))
-    first_line = np.array([line[0] * period for line in lines])
-    shifts = tuple((line - line[0]) * period for line in lines)
-    return TimeShifts(first_line, shifts, slices, len(set(slices)))
+        raise _bad_line_period(repr(error)) from error
+    if not 0 < period < 1:
+        raise _bad_line_period(f"{period} s")
+    return TimeShifts(
+        np.array([fov.row_start * period for fov in layout.fovs]),
+        tuple(np.arange(fov.ny, dtype=np.float64) * period for fov in layout.fovs),
+        tuple(fov.slice_index for fov in layout.fovs),
+        layout.frames_per_volume,
+    )
 
 
-def load_imaging_bouts(session_path: Path) -> tuple[ImagingBout, ...]:
-    """Read metadata and frame timestamps of all imaging bouts of a session."""
-    import json
-
-    from ..session import imaging_bouts
-
-    bouts = []
-    for folder in imaging_bouts(session_path):
-        meta = json.loads((folder / "_ibl_rawImagingData.meta.json").read_text())
-        stamps = np.load(folder / "rawImagingData.times_scanImage.npy").reshape(-1)
-        bouts.append(ImagingBout(folder.name, meta, stamps))
-    return tuple(bouts)
+def _bad_line_period(found: str) -> MetadataError:
+    return MetadataError(
+        problem(
+            META_FILE,
+            field="scanImageParams.hRoiManager.linePeriod",
+            expected="the time per line in s",
+            found=found,
+            remedy="Make the metadata again from the tifs with extract_imaging_meta",
+        )
+    )
 
 
 def extract_frame_times(
     session_path: Path,
     bouts: Sequence[ImagingBout] | None = None,
     *,
+    session: SessionKey | None = None,
     sync_collection: str = "raw_sync_data",
     min_gap: float = MIN_GAP_S,
 ) -> FrameTimes:
     """Find when each frame of each field of view was taken.
 
-    The microscope sends a pulse to the DAQ as each frame starts. Frame ``k`` of a bout is depth ``k % n_slices``; a
-    FOV's time is the pulse of its frame plus the time to its first line.
+    The microscope sends a pulse to the DAQ as each frame starts. Frame ``k`` of a bout is at depth ``k`` modulo the
+    frames of a volume; a FOV's time is the pulse of its frame plus the time to its first line. A bout that stops in
+    mid-volume gives the FOVs of the first depths one frame more.
 
     Parameters
     ----------
@@ -159,6 +142,8 @@ def extract_frame_times(
         Session folder, ``…/subject/YYYY-MM-DD/NNN``.
     bouts
         Metadata and frame timestamps of each bout; read from the session where not given.
+    session
+        Who and when, where the folder's path does not tell; it finds the software events of this session.
     sync_collection
         Folder of the DAQ's files below the session.
     min_gap
@@ -182,44 +167,48 @@ def extract_frame_times(
     MesoWarning
         If a bout has more pulses than frames; the surplus at its end is dropped.
     """
-    session_path = Path(session_path)
-    if bouts is None:
-        bouts = load_imaging_bouts(session_path)
+    session_path = Path(session_path).absolute()
+    bouts = load_imaging_bouts(session_path) if bouts is None else tuple(bouts)
+    shifts = _common_shifts(bouts)
     timeline = Timeline(session_path / sync_collection)
-    (frames,) = timeline.counter_edges(FRAME_CHANNEL)
+    has_volumes = timeline.has_counter(VOLUME_CHANNEL)
+    frames, *volumes = timeline.counter_edges(FRAME_CHANNEL, *[VOLUME_CHANNEL][: int(has_volumes)])
+    subject, date = (session.subject, session.date) if session else session_path.parts[-3:-1]
     events = load_software_events(session_path / sync_collection)
-    subject, date = session_path.parts[-3:-1]
-    edges = get_bout_edges(
-        frames.times, [bout.name for bout in bouts], events, subject=subject, date=date, min_gap=min_gap
-    )
-    shifts = get_timeshifts(bouts[0].meta)
+    found = get_bout_edges(frames.times, events, subject=subject, date=date, min_gap=min_gap)
+    edges = found.of_folders([bout.name for bout in bouts])
+
+    results = [check_counter(frames), check_bouts_have_folders(found, len(bouts))]
     per_fov: list[list[NDArray[np.float64]]] = [[] for _ in shifts.slices]
-    timings, results = [], []
+    timings = []
     for bout, (start, end) in zip(bouts, edges, strict=True):
         pulses = frames.times[np.searchsorted(frames.times, start) : np.searchsorted(frames.times, end, side="right")]
         timing = BoutTiming(bout.name, float(start), float(end), pulses.size, bout.n_frames)
-        results.append(_match_frames(timing))
+        results += check_bout(timing, pulses, bout.frame_timestamps)
+        results += [check_volumes(timing, counter.times, shifts.frames_per_volume) for counter in volumes]
         timings.append(timing)
-        own = get_timeshifts(bout.meta)
-        for fov, parts in enumerate(per_fov):
-            parts.append(pulses[: bout.n_frames][own.slices[fov] :: own.n_slices] + own.first_line[fov])
+        for parts, first_line, index in zip(per_fov, shifts.first_line, shifts.slices, strict=True):
+            parts.append(pulses[: bout.n_frames][index :: shifts.frames_per_volume] + first_line)
     fov_times = tuple(np.concatenate(parts) for parts in per_fov)
-    return FrameTimes(fov_times, shifts.lines, tuple(timings), frames.times, tuple(results))
+    return FrameTimes(fov_times, shifts.lines, tuple(timings), frames.times, found, tuple(results))
 
 
-def _match_frames(bout: BoutTiming) -> QCResult:
-    if bout.n_surplus < 0:
-        raise TimingError(
-            problem(
-                bout.name,
-                expected=f"a DAQ pulse for each of the {bout.n_frames} frames on file",
-                found=f"{bout.n_pulses} pulses between {bout.start:.3f} s and {bout.end:.3f} s",
-                remedy="Check whether the DAQ stopped early or the frame clock was unplugged",
-            )
+def _common_shifts(bouts: Sequence[ImagingBout]) -> TimeShifts:
+    """Return the offsets within a frame; they must be the same in all bouts."""
+    if not bouts:
+        raise MissingInputError(
+            problem("session", expected="an imaging bout", found="none", remedy="Check the session's folders")
         )
-    message = f"{bout.name}: {bout.n_pulses} pulses for {bout.n_frames} frames"
-    if bout.n_surplus:
-        message += f"; the last {bout.n_surplus} were dropped, check whether the last tif is whole"
-        warnings.warn(message, MesoWarning, stacklevel=3)
-    verdict = Verdict.WARNING if bout.n_surplus else Verdict.PASS
-    return QCResult("frames_match_pulses", verdict, bout.n_surplus, 0, message, ORIGIN)
+    first, *others = (get_timeshifts(bout.meta) for bout in bouts)
+    for bout, other in zip(bouts[1:], others, strict=True):
+        if not first.agrees_with(other):
+            raise MetadataError(
+                problem(
+                    f"{bout.name}/{META_FILE}",
+                    field="FOV",
+                    expected=f"the same lines, depths and line period as in {bouts[0].name}",
+                    found="others",
+                    remedy="Split the session where the fields of view were changed",
+                )
+            )
+    return first

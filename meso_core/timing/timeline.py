@@ -115,6 +115,10 @@ class Timeline:
             )
         )
 
+    def has_counter(self, name: str) -> bool:
+        """Tell whether an edge counter of this name was recorded."""
+        return any(c.name.lower() == name.lower() and c.measurement == "EdgeCount" for c in self.channels)
+
     def times(self, samples: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return when samples were taken.
 

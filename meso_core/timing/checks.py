@@ -1,0 +1,115 @@
+"""Whether the DAQ's pulses and the microscope's frames tell the same story.
+
+What belongs here: one question per function, each with a typed answer. What does not: finding pulses or bouts.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import MesoWarning, TimingError, problem
+from ..qc import QCResult, Verdict
+from .bouts import BoutEdges
+from .timeline import CounterEdges
+
+ORIGIN = "meso_core.timing.extract_frame_times"
+
+
+@dataclass(frozen=True, slots=True)
+class BoutTiming:
+    """How the DAQ's pulses and the frames of one bout compare."""
+
+    #: Name of the folder.
+    name: str
+    #: s, DAQ clock, first and last pulse of the bout.
+    start: float
+    end: float
+    n_pulses: int
+    n_frames: int
+
+    @property
+    def n_surplus(self) -> int:
+        """Pulses at the end of the bout that no frame belongs to."""
+        return self.n_pulses - self.n_frames
+
+
+def check_counter(edges: CounterEdges) -> QCResult:
+    """Ask whether the frame counter counted without hiccups; a wrap is none."""
+    n_odd = edges.n_resets + edges.n_multiple
+    message = f"{edges.samples.size} pulses counted, {edges.n_wraps} counter wraps"
+    if n_odd:
+        message += f", {edges.n_resets} resets, {edges.n_multiple} samples with several edges; check the frame clock"
+        warnings.warn(message, MesoWarning, stacklevel=3)
+    return QCResult("frame_counter_is_clean", _verdict(n_odd > 0), n_odd, 0, message, ORIGIN)
+
+
+def check_bouts_have_folders(found: BoutEdges, n_folders: int) -> QCResult:
+    """Ask whether each bout on the DAQ has an imaging folder."""
+    n_bouts = len(found.edges)
+    message = f"{n_bouts} bouts by {found.source}, {n_folders} imaging folders"
+    if n_bouts > n_folders:
+        message += "; check that the folders that are missing were left out on purpose"
+        warnings.warn(message, MesoWarning, stacklevel=3)
+    return QCResult("bouts_have_folders", _verdict(n_bouts > n_folders), n_folders, n_bouts, message, ORIGIN)
+
+
+def check_bout(
+    bout: BoutTiming, pulses: NDArray[np.float64], frame_timestamps: NDArray[np.float64]
+) -> tuple[QCResult, ...]:
+    """Ask whether pulses and frames of a bout agree in number, and from frame to frame.
+
+    Raises
+    ------
+    TimingError
+        If there are fewer pulses than frames: then nobody knows which frames they belong to.
+    """
+    if bout.n_surplus < 0:
+        raise TimingError(
+            problem(
+                bout.name,
+                expected=f"a DAQ pulse for each of the {bout.n_frames} frames on file",
+                found=f"{bout.n_pulses} pulses between {bout.start:.3f} s and {bout.end:.3f} s",
+                remedy="Check whether the DAQ stopped early or the frame clock was unplugged",
+            )
+        )
+    message = f"{bout.name}: {bout.n_pulses} pulses for {bout.n_frames} frames"
+    if bout.n_surplus:
+        message += f"; the last {bout.n_surplus} pulses were dropped, check whether the last tif is whole"
+        warnings.warn(message, MesoWarning, stacklevel=3)
+    numbers = QCResult("frames_match_pulses", _verdict(bout.n_surplus > 0), bout.n_surplus, 0, message, ORIGIN)
+    return numbers, _check_intervals(bout, pulses[: bout.n_frames], frame_timestamps)
+
+
+def _check_intervals(bout: BoutTiming, pulses: NDArray[np.float64], stamps: NDArray[np.float64]) -> QCResult:
+    """Compare intervals, not times: the clocks of DAQ and microscope start apart and drift apart."""
+    check = "pulse_intervals_match_scanimage"
+    if pulses.size < 2:
+        return QCResult(check, Verdict.PASS, None, None, f"{bout.name}: too few frames to compare", ORIGIN)
+    differences = np.abs(np.diff(pulses) - np.diff(stamps))
+    worst, limit = float(differences.max()), float(np.median(np.diff(stamps))) / 2
+    message = f"{bout.name}: intervals of DAQ and ScanImage differ by {worst * 1e3:.2f} ms at most"
+    if worst > limit:
+        message += (
+            f", at frame {int(differences.argmax()) + 1}; a pulse or a frame is missing there, and times after it "
+            "belong to the frames beside"
+        )
+        warnings.warn(message, MesoWarning, stacklevel=4)
+    verdict = Verdict.FAIL if worst > limit else Verdict.PASS
+    return QCResult(check, verdict, round(worst, 6), round(limit, 6), message, ORIGIN)
+
+
+def check_volumes(bout: BoutTiming, volume_times: NDArray[np.float64], frames_per_volume: int) -> QCResult:
+    """Ask whether the volume counter rose once per volume."""
+    slack = (bout.end - bout.start) / max(2 * (bout.n_pulses - 1), 1)  # half a frame
+    n = int(np.count_nonzero((volume_times >= bout.start - slack) & (volume_times <= bout.end + slack)))
+    expected = -(-bout.n_pulses // frames_per_volume)
+    message = f"{bout.name}: {n} volumes counted, {expected} by the frame pulses"
+    return QCResult("volumes_match_frames", _verdict(abs(n - expected) > 1), n, expected, message, ORIGIN)
+
+
+def _verdict(odd: bool) -> Verdict:
+    return Verdict.WARNING if odd else Verdict.PASS
