@@ -1,5 +1,131 @@
 """Frames straight from the archive: tifs stream from the decompressor, none touches the disk.
 
-What belongs here: choosing where a bout's frames come from, and handing its tifs out one after the other.
+What belongs here: choosing where a bout's frames come from, and handing its tifs out one after the other. Cutting
+their pages into fields of view is the business of ``meso_core.scanimage``.
 """
+
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from ..errors import MissingInputError, problem
+from ..scanimage.sources import BoutSource, LocalTif, StreamedTif, TifSource
+from ..session import raw_tifs
+from .bzip2 import Bzip2Reader
+from .report import ARCHIVE_NAME, ZARR_NAME, load_report
+from .tape import EntryStream, read_tape
+from .zarr_frames import ZarrTif, open_frames
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedTifs:
+    """The tifs of a tar.bz2 in their order; each pass over it decompresses the archive once.
+
+    A tif's pages must be read before the next tif is asked for; memory holds a few blocks of bzip2 only.
+    """
+
+    path: Path
+    #: Cores that decompress; None: all.
+    workers: int | None = None
+
+    def __iter__(self) -> Iterator[TifSource]:
+        with Bzip2Reader(self.path, workers=self.workers) as stream:
+            for content in read_tape(stream, str(self.path)):
+                yield StreamedTif(content.entry.name, _Opened(content))
+
+
+def archive_source(path: Path, *, workers: int | None = None) -> BoutSource:
+    """Give the frames of an archive as a source for :func:`~meso_core.scanimage.bin_per_plane`.
+
+    Parameters
+    ----------
+    path
+        ``imaging.frames.tar.bz2`` (ours or made by ``tar -cj``) or ``imaging.frames.zarr`` in a bout's folder.
+    workers
+        Cores that decompress; all by default.
+
+    Returns
+    -------
+    BoutSource
+        Named after the folder of the archive. An archive that turns out to be damaged raises ArchiveError while its
+        pages are read.
+
+    Raises
+    ------
+    MissingInputError
+        If there is no such archive.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise MissingInputError(
+            problem(path, expected="an archive", found="no such file", remedy="Archive the session first")
+        )
+    if path.is_dir():
+        frames = open_frames(path)
+        return BoutSource(path.parent.name, tuple(ZarrTif(frames, i) for i in range(len(frames.members))))
+    return BoutSource(path.parent.name, ArchivedTifs(path, workers))
+
+
+def bout_source(bout_folder: Path, *, workers: int | None = None) -> BoutSource:
+    """Give the frames of a bout from its tifs, or else from its archive.
+
+    Where some tifs are gone although the recorded archive holds them (a removal was interrupted), the archive is used.
+
+    Parameters
+    ----------
+    bout_folder
+        ``raw_imaging_data_NN`` of a session; the bouts of a session may differ.
+    workers
+        Cores that decompress; all by default.
+
+    Raises
+    ------
+    MissingInputError
+        If the folder has neither tifs nor an archive.
+    """
+    bout_folder = Path(bout_folder)
+    tifs = raw_tifs(bout_folder) if bout_folder.is_dir() else ()
+    archive = find_archive(bout_folder)
+    if tifs and archive is not None:
+        report = load_report(bout_folder.parent, bout_folder.name)
+        if report is not None and {t.name for t in tifs} < {m.name for m in report.members}:
+            return archive_source(archive, workers=workers)
+    if tifs:
+        return BoutSource(bout_folder.name, tuple(LocalTif(tif) for tif in tifs))
+    if archive is None:
+        raise MissingInputError(
+            problem(
+                bout_folder,
+                expected=f"raw tifs, {ARCHIVE_NAME} or {ZARR_NAME}",
+                found="none of them",
+                remedy="Copy the bout from the rig, or its archive from the store",
+            )
+        )
+    return archive_source(archive, workers=workers)
+
+
+def find_archive(bout_folder: Path) -> Path | None:
+    """Archive of a bout, the one that reads fastest if there are two; None where there is none."""
+    for name in (ZARR_NAME, ARCHIVE_NAME):
+        if (bout_folder / name).exists():
+            return bout_folder / name
+    return None
+
+
+class _Opened:
+    """Opens an archive's entry once, with the context that file objects have."""
+
+    def __init__(self, content: EntryStream) -> None:
+        self._content = content
+
+    def __call__(self) -> BinaryIO:
+        return cast(BinaryIO, self)
+
+    def __enter__(self) -> EntryStream:
+        return self._content
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the archive open: it goes on with the next entry."""

@@ -43,7 +43,7 @@ class TapeEntry:
 
 
 def entry_header(entry: TapeEntry) -> bytes:
-    """Header blocks of one file; the pax extension carries what the plain header cannot (ns, long or non-ASCII names)."""
+    """Header blocks of one file; a pax extension carries what the plain header cannot (ns, sizes and names out of range)."""
     seconds, nanoseconds = divmod(entry.mtime_ns, 10**9)
     plain_name = entry.name.isascii() and len(entry.name) <= 100
     extension = {}
@@ -223,7 +223,7 @@ def _extension(stream: ByteStream, info: tarfile.TarInfo, where: str) -> dict[st
 
 
 def _pax_record(key: str, value: str) -> bytes:
-    """``length key=value\\n``, where the length counts itself."""
+    """Lay out ``length key=value`` and a line feed, where the length counts itself."""
     body = f" {key}={value}\n".encode("utf-8", "surrogateescape")
     length = len(body) + 1
     while len(str(length)) + len(body) != length:

@@ -1,0 +1,166 @@
+"""Raw tifs as files: read once, hashed on the way, watched for changes, never written.
+
+What belongs here: identity and content of tif files. Their pages are the business of ``meso_core.scanimage``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from io import RawIOBase
+from pathlib import Path
+
+from ..errors import InputFileError, MissingInputError, problem
+from ..scanimage.tiff import ScanImageTif
+from ..session import raw_tifs
+from .report import ArchiveMember
+from .tape import TapeEntry, check_name
+
+READ_BYTES = 1 << 20
+
+
+class HashedTif:
+    """A raw tif that is hashed while it is read from front to back.
+
+    Parameters
+    ----------
+    tif
+        The file.
+    n_frames
+        Its pages, where they were counted already.
+
+    Raises
+    ------
+    InputFileError
+        If it is not of ScanImage, is a link, cannot be read, or changes meanwhile.
+    """
+
+    def __init__(self, tif: Path, n_frames: int | None = None) -> None:
+        self._tif = tif
+        self._before = _status(tif)
+        self._n_frames = ScanImageTif(tif).n_pages if n_frames is None else n_frames
+        self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+        self._file: RawIOBase
+        check_name(tif.name, str(tif.parent))
+        self.entry = TapeEntry(tif.name, self._before.st_size, self._before.st_mtime_ns)
+        #: Bytes read so far.
+        self.position = 0
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Hold the file open for :meth:`read` and :meth:`read_into`."""
+        with self._tif.open("rb", buffering=0) as file:
+            self._file = file
+            yield
+
+    def read(self, size: int) -> bytes:
+        """Return exactly the next ``size`` bytes."""
+        data = bytearray(size)
+        self.read_into(memoryview(data))
+        return bytes(data)
+
+    def read_into(self, into: memoryview) -> None:
+        """Fill a buffer with the next bytes."""
+        done = 0
+        while done < len(into):
+            try:
+                n = self._file.readinto(into[done:])
+            except OSError as error:
+                raise InputFileError(
+                    problem(
+                        self._tif, expected="a readable file", found=str(error), remedy="Copy it from the rig again"
+                    )
+                ) from error
+            if not n:
+                raise self._changed()
+            done += n
+        self._sha256.update(into)
+        self._md5.update(into)
+        self.position += len(into)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the whole file in pieces."""
+        with self.opened():
+            while self.position < self.entry.size:
+                yield self.read(min(READ_BYTES, self.entry.size - self.position))
+
+    def member(self) -> ArchiveMember:
+        """Identity and hashes, after everything was read."""
+        if _identity(_status(self._tif)) != _identity(self._before) or self.position != self.entry.size:
+            raise self._changed()
+        entry = self.entry
+        return ArchiveMember(
+            entry.name, entry.size, entry.mtime_ns, self._sha256.hexdigest(), self._md5.hexdigest(), self._n_frames
+        )
+
+    def _changed(self) -> InputFileError:
+        return InputFileError(
+            problem(
+                self._tif,
+                expected="a file that rests while it is read",
+                found="its size or time changed",
+                remedy="Wait until the copy from the rig has finished, then try again",
+            )
+        )
+
+
+def hash_tif(tif: Path) -> ArchiveMember:
+    """Hash a raw tif and count its frames, insisting that it does not change meanwhile."""
+    reading = HashedTif(tif)
+    for _ in reading.pieces():
+        pass
+    return reading.member()
+
+
+def tifs_of(bout_folder: Path) -> tuple[Path, ...]:
+    """Tifs of a bout in natural order.
+
+    Raises
+    ------
+    MissingInputError
+        If there are none.
+    """
+    tifs = raw_tifs(bout_folder) if bout_folder.is_dir() else ()
+    if not tifs:
+        raise MissingInputError(
+            problem(
+                bout_folder,
+                expected="raw tifs of an imaging bout",
+                found="none" if bout_folder.is_dir() else "no such folder",
+                remedy="Copy the bout from the rig, or use its archive",
+            )
+        )
+    return tifs
+
+
+def disagreements(expected: Sequence[ArchiveMember], found: Iterable[ArchiveMember]) -> list[str]:
+    """Name every member that is missing, unexpected or different."""
+    there = {m.name: m for m in found}
+    findings = []
+    for member in expected:
+        other = there.pop(member.name, None)
+        if other is None:
+            findings.append(f"{member.name} is missing")
+        elif other.size != member.size:
+            findings.append(f"{member.name} has {other.size} bytes, not {member.size}")
+        elif other.sha256 != member.sha256:
+            findings.append(f"{member.name} has other content")
+    return findings + [f"{name} is not among the tifs" for name in there]
+
+
+def _status(tif: Path) -> os.stat_result:
+    try:
+        status = tif.lstat()
+    except FileNotFoundError as error:
+        raise InputFileError(
+            problem(tif, expected="a file that rests while it is read", found="that it is gone", remedy="Try again")
+        ) from error
+    if tif.is_symlink():
+        raise InputFileError(problem(tif, expected="a plain file", found="a link", remedy="Copy the tif itself here"))
+    return status
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ino

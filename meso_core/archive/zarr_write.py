@@ -1,0 +1,249 @@
+"""Making and verifying `imaging.frames.zarr`.
+
+What belongs here: one pass over the tifs into the folder's chunks, and the comparison of what was written with what
+was read. The layout is told, and read, in ``zarr_frames``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import warnings
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import ArchiveError, problem
+from ..progress import Progress, silent
+from ..scanimage.tiff import ScanImageTif
+from ..storage.hashing import sync_file
+from .beside import check_room, folder_beside
+from .bzip2 import default_workers
+from .rawtif import HashedTif, disagreements, hash_tif, tifs_of
+from .report import ZARR_NAME, ArchiveMember, ArchiveReport
+from .zarr_frames import CHUNK_BYTES, LAYOUT_VERSION, LEVEL, Frames, crc32c_of, open_frames, why_not_zarr
+
+
+def compress_to_zarr(
+    bout_folder: Path, out: Path | None = None, *, workers: int | None = None, progress: Progress = silent
+) -> ArchiveReport:
+    """Pack the tifs of a bout into a Zarr folder, read it back, and compare every tif's content.
+
+    Parameters, errors and adoption of an earlier archive are those of :func:`~meso_core.archive.compress_tifs`.
+
+    Raises
+    ------
+    ArchiveError
+        Also if the tifs' layout does not fit the folder; the message says why.
+    """
+    bout_folder = Path(bout_folder)
+    out = bout_folder / ZARR_NAME if out is None else Path(out)
+    tifs = tifs_of(bout_folder)
+    started = time.monotonic()
+    if out.exists():
+        members = tuple(hash_tif(tif) for tif in tifs)
+        report = verify_zarr(out, members, workers=workers, progress=progress)
+        return replace(report, bout=bout_folder.name, seconds=time.monotonic() - started, adopted=True)
+    indices = [ScanImageTif(tif) for tif in tifs]
+    reason = why_not_zarr(indices)
+    if reason:
+        raise ArchiveError(
+            problem(bout_folder, expected="one page layout", found=reason, remedy="Archive this bout as tar.bz2")
+        )
+    check_room(out, _estimate_size(indices))
+    with folder_beside(out) as part:
+        members = _write_folder(indices, part, workers or default_workers(), progress)
+        report = verify_zarr(part, members, workers=workers, progress=progress)
+    return replace(report, bout=bout_folder.name, name=out.name, seconds=time.monotonic() - started)
+
+
+def verify_zarr(
+    archive: Path,
+    members: Sequence[ArchiveMember] | None = None,
+    *,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> ArchiveReport:
+    """Rebuild each tif from the folder in memory and compare its sha-256 with what is expected.
+
+    See :func:`~meso_core.archive.verify_archive` for parameters and errors; without ``members``, the hashes that the
+    folder itself records are expected.
+    """
+    started = time.monotonic()
+    folder = open_frames(archive)
+    expected = folder.members if members is None else members
+    total, done, found = sum(m.size for m in folder.members), 0, []
+    for index, member in enumerate(folder.members):
+        sha256, size = hashlib.sha256(), 0
+        for piece in folder.tif_bytes(index, workers=workers):
+            sha256.update(piece)
+            size += len(piece)
+            progress(done + size, max(total, done + size), "bytes verified")
+        done += size
+        found.append(replace(member, size=size, sha256=sha256.hexdigest()))
+    findings = disagreements(expected, found)
+    if findings:
+        raise ArchiveError(
+            problem(
+                archive,
+                expected="the content of the tifs, member by member",
+                found="; ".join(findings),
+                remedy="Move this archive away and archive the bout again; keep the tifs",
+            )
+        )
+    size, sha, md5 = folder_hash(archive)
+    return ArchiveReport(
+        bout=archive.parent.name,
+        archive_format="zarr",
+        name=archive.name,
+        members=tuple(expected),
+        size=size,
+        sha256=sha,
+        md5=md5,
+        seconds=time.monotonic() - started,
+        compared_with_tifs=members is not None,
+    )
+
+
+def folder_hash(folder: Path) -> tuple[int, str, str]:
+    """Bytes of all files of a folder, and the sha-256 and md5 of the list of their names and hashes."""
+    total, lines = 0, []
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        with path.open("rb") as file:
+            lines.append(f"{path.relative_to(folder).as_posix()}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n")
+        total += path.stat().st_size
+    text = "".join(lines).encode()
+    return total, hashlib.sha256(text).hexdigest(), hashlib.md5(text, usedforsecurity=False).hexdigest()
+
+
+def _write_folder(
+    tifs: Sequence[ScanImageTif], part: Path, workers: int, progress: Progress
+) -> tuple[ArchiveMember, ...]:
+    import zarr
+
+    page = tifs[0].page
+    shape = (sum(t.n_pages for t in tifs), page.height, page.width)
+    chunk_pages = min(shape[0], max(1, CHUNK_BYTES // page.data_bytes))
+    group = zarr.create_group(part, zarr_format=3, overwrite=True)
+    _declare_frames(group, shape, chunk_pages)
+    total, done, members = sum(t.n_bytes for t in tifs), 0, []
+    with _ChunkWriter(part / "frames", (chunk_pages, *shape[1:]), workers) as frames:
+        for index, tif in enumerate(tifs):
+            reading, other = HashedTif(tif.path, tif.n_pages), bytearray()
+            for piece in _gaps_and_pages(reading, tif, frames):
+                other += piece
+                progress(done + reading.position, total, "bytes compressed")
+            done += reading.position
+            members.append(reading.member())
+            small = group.create_group(f"tifs/{index:05d}")
+            small.create_array("data_offsets", data=tif.data_offsets.astype("<i8"))
+            small.create_array("other_bytes", data=np.frombuffer(bytes(other), np.uint8), chunks=(1 << 22,))
+        frames.finish()
+    group.attrs.update({"layout_version": LAYOUT_VERSION, "tifs": [asdict(m) for m in members]})
+    for path in part.rglob("*"):
+        if path.is_file():
+            sync_file(path)
+    return tuple(members)
+
+
+def _declare_frames(group: Any, shape: tuple[int, int, int], chunk_pages: int) -> None:
+    """Write the metadata of the array of frames, as zarr itself does."""
+    from zarr.codecs import Crc32cCodec
+    from zarr.codecs.numcodecs import PCodec
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zarr warns that pcodec is not in its specification yet
+        group.create_array(
+            "frames",
+            shape=shape,
+            chunks=(chunk_pages, *shape[1:]),
+            dtype="int16",
+            serializer=PCodec(level=LEVEL),
+            compressors=Crc32cCodec(),
+            dimension_names=("page", "row", "column"),
+        )
+
+
+def _gaps_and_pages(reading: HashedTif, tif: ScanImageTif, frames: _ChunkWriter) -> Iterator[bytes]:
+    """Read a tif from front to back: pixels go to ``frames``, the bytes around them are yielded."""
+    with reading.opened():
+        for offset in tif.data_offsets:
+            yield reading.read(int(offset) - reading.position)
+            reading.read_into(frames.next_page())
+        yield reading.read(reading.entry.size - reading.position)
+
+
+class _ChunkWriter:
+    """Collects pages into chunks, which are packed and written side by side."""
+
+    def __init__(self, array: Path, chunk_shape: tuple[int, int, int], workers: int) -> None:
+        self._array, self._shape, self._workers = array, chunk_shape, workers
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="pcodec")
+        self._pending: deque[Future[None]] = deque()
+        self._chunk: Frames = np.zeros(chunk_shape, np.int16)
+        self._n_pages = self._n_chunks = 0
+
+    def next_page(self) -> memoryview:
+        """Give the bytes into which the next page is read."""
+        if self._n_pages == self._shape[0]:
+            self._submit()
+        self._n_pages += 1
+        return memoryview(self._chunk[self._n_pages - 1]).cast("B")
+
+    def finish(self) -> None:
+        """Write what is left and wait; zeros fill the last chunk."""
+        self._submit()
+        while self._pending:
+            self._pending.popleft().result()
+
+    def __enter__(self) -> _ChunkWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _submit(self) -> None:
+        while len(self._pending) > self._workers:
+            self._pending.popleft().result()
+        file = self._array / "c" / str(self._n_chunks) / "0" / "0"
+        self._pending.append(self._pool.submit(_write_chunk, self._chunk, file))
+        self._chunk = np.zeros(self._shape, np.int16)
+        self._n_chunks, self._n_pages = self._n_chunks + 1, 0
+
+
+def _write_chunk(pages: Frames, file: Path) -> None:
+    packed = _pack(pages)
+    file.parent.mkdir(parents=True)
+    with file.open("wb") as stream:
+        stream.write(packed)
+        stream.write(crc32c_of(packed))
+
+
+def _pack(pages: Frames) -> bytes:
+    from pcodec import ChunkConfig, DeltaSpec, ModeSpec, PagingSpec, standalone
+
+    config = ChunkConfig(
+        compression_level=LEVEL,
+        mode_spec=ModeSpec.classic(),
+        delta_spec=DeltaSpec.no_op(),  # neighbouring pixels differ by photon noise: differences only cost
+        paging_spec=PagingSpec.equal_pages_up_to(1 << 18),
+    )
+    packed: bytes = standalone.simple_compress(pages.reshape(-1), config)
+    return packed
+
+
+def _estimate_size(tifs: Sequence[ScanImageTif]) -> int:
+    """Estimate the folder's bytes from samples: a page from the middle of up to eight of the tifs, packed."""
+    raw = packed = 0
+    for tif in tifs[:: max(1, len(tifs) // 8)][:8]:
+        with tif.path.open("rb") as file:
+            file.seek(int(tif.data_offsets[tif.n_pages // 2]))
+            page = np.frombuffer(file.read(tif.page.data_bytes), np.int16)
+        raw += page.nbytes
+        packed += len(_pack(page))
+    return int(sum(t.n_bytes for t in tifs) * packed / raw)
