@@ -1,0 +1,297 @@
+"""What a simulated session is made of.
+
+What belongs here: the settings, their checks, the presets, and how a real metadata file becomes settings. What does
+not: how any of it is drawn or written.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputFileError, MissingInputError, SettingsError, problem
+from ..session import SessionKey
+
+#: Names of :func:`preset`.
+PRESETS = ("tiny", "demo", "bench", "real")
+
+
+@dataclass(frozen=True, slots=True)
+class RoiConfig:
+    """One ScanImage ROI: a rectangle of the field that the microscope can reach. At each of its depths it is a FOV."""
+
+    #: Centre (x, y) in ScanImage degrees.
+    center_deg: tuple[float, float]
+    #: Width and height (x, y) in degrees.
+    size_deg: tuple[float, float]
+    #: Lines and pixels per line (ny, nx).
+    shape: tuple[int, int]
+    #: Depths at which the ROI is scanned; empty: at every slice of the stack.
+    zs: tuple[float, ...] = ()
+    name: str = ""
+    #: Sixteen hexadecimal digits; derived from the seed where empty.
+    uuid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationConfig:
+    """A whole session, free to change with :func:`dataclasses.replace`; checked when it is made.
+
+    The noise, motion and density defaults were chosen from real movies; :mod:`meso_core.simulate.optics` and
+    :mod:`meso_core.simulate.motion` say how.
+    """
+
+    rois: tuple[RoiConfig, ...]
+    #: Depths of the stack in the order of scanning, as ScanImage's ``hStackManager.zs`` (µm).
+    zs: tuple[float, ...] = (245.0,)
+    #: Pages at the end of each volume that are recorded while the focus flies back.
+    flyback_frames: int = 0
+    #: ScanImage frames of each bout (one page per saved channel); a bout may stop in mid-volume.
+    frames_per_bout: tuple[int, ...] = (600,)
+    #: ScanImage frames in one tif.
+    frames_per_file: int = 1000
+    #: Saved channels as ScanImage numbers them: 1 and 2 are green, 3 and 4 red.
+    channels: tuple[int, ...] = (2,)
+
+    subject: str = "SP035"
+    date: str = "2023-03-03"
+    number: str = "001"
+    lab: str | None = None
+    #: Allele of the subject's indicator line, as Alyx names it; its ending tells the indicator.
+    genotype: str = "Ai162-G6s"
+    #: ``6s``, ``6m`` or ``6f``.
+    indicator: str = "6s"
+    seed: int = 0
+
+    #: Resonant mirror, Hz; a line takes half a period.
+    scanner_frequency_hz: float = 12018.5
+    #: Where given, the mirror is slowed or sped so that frames come at this rate.
+    frame_rate_hz: float | None = None
+    #: Galvo time from one field to the next, and back at the end of a page, s.
+    flyto_s: float = 0.003
+    flyback_s: float = 0.005
+    #: µm per degree.
+    objective_resolution: float = 150.0
+    #: Window centre (ML, AP) in mm from bregma.
+    center_mm: tuple[float, float] = (2.6, -2.0)
+
+    #: Cells in focus per mm² of tissue.
+    cells_per_mm2: float = 900.0
+    #: Detected photons per pixel and frame at mean brightness.
+    photons: float = 12.0
+    #: int16 counts per photon, offset and read noise of the amplifier, counts.
+    gain: float = 40.0
+    offset: float = 120.0
+    read_noise: float = 18.0
+    #: Standard deviation of brain motion, µm (both axes together, slow and fast).
+    motion_um: float = 1.4
+    #: Largest non-rigid deformation, µm standard deviation.
+    nonrigid_um: float = 0.6
+    #: Slow axial drift over the session, µm.
+    axial_drift_um: float = 4.0
+    #: Share of brightness lost per hour of light.
+    bleaching_per_hour: float = 0.15
+    #: Share of frames spoilt by the rig (laser shutter, galvo fault).
+    bad_frame_share: float = 0.02
+
+    daq_rate_hz: float = 1000.0
+    #: Analogue inputs that nobody uses, beside the usual eight channels.
+    daq_extra_channels: int = 0
+    #: Pause between bouts, and before the first and after the last, s.
+    bout_gap_s: float = 8.0
+
+    #: Pages; without them a long DAQ recording is made in seconds.
+    write_movie: bool = True
+    #: Whether the rig delivers ``_ibl_rawImagingData.meta.json`` and ``rawImagingData.times_scanImage.npy``.
+    write_metadata: bool = True
+
+    #: ScanImage header of a real session, from which every value that these settings do not decide is taken.
+    header_template: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what no microscope could do."""
+        _check(self)
+
+    @property
+    def key(self) -> SessionKey:
+        """Identity of the session."""
+        return SessionKey(self.subject, self.date, self.number, self.lab)
+
+
+def _check(c: SimulationConfig) -> None:
+    widths = {roi.shape[1] for roi in c.rois}
+    known = set(c.zs)
+    rules = (
+        (bool(c.rois), "rois", "at least one ROI", "none"),
+        (len(widths) <= 1, "rois", "one number of pixels per line (the mirror has one amplitude)", str(sorted(widths))),
+        (all(min(r.shape) >= 16 for r in c.rois), "rois", "at least 16 x 16 pixels", str([r.shape for r in c.rois])),
+        (all(set(r.zs) <= known for r in c.rois), "rois", f"depths among zs {c.zs}", str([r.zs for r in c.rois])),
+        (len(known) == len(c.zs) > 0, "zs", "different depths, at least one", str(c.zs)),
+        (
+            bool(c.frames_per_bout) and min(c.frames_per_bout, default=0) >= 1,
+            "frames_per_bout",
+            "positive numbers",
+            str(c.frames_per_bout),
+        ),
+        (c.frames_per_file >= 1, "frames_per_file", "a positive number", str(c.frames_per_file)),
+        (
+            1 <= len(c.channels) <= 2 and set(c.channels) <= {1, 2, 3, 4},
+            "channels",
+            "one or two of 1 to 4",
+            str(c.channels),
+        ),
+        (c.indicator in ("6s", "6m", "6f"), "indicator", "6s, 6m or 6f", c.indicator),
+        (c.bout_gap_s > 1, "bout_gap_s", "more than 1 s, else bouts run together", str(c.bout_gap_s)),
+        (c.flyback_frames >= 0, "flyback_frames", "0 or more", str(c.flyback_frames)),
+    )
+    for fine, name, expected, found in rules:
+        if not fine:
+            raise SettingsError(
+                problem("SimulationConfig", field=name, expected=expected, found=found, remedy=f"Change {name}")
+            )
+    SessionKey.parse(str(c.key))
+
+
+def _row_of_rois(shapes: tuple[tuple[int, int], ...], um_per_px: float, resolution: float) -> tuple[RoiConfig, ...]:
+    """Put fields side by side in two columns around the window centre, without overlap."""
+    rois = []
+    pitch = (max(max(s) for s in shapes) + 8) * um_per_px / resolution
+    for i, (ny, nx) in enumerate(shapes):
+        col, row = i % 2, i // 2
+        rows = (len(shapes) + 1) // 2
+        center = ((col - 0.5) * pitch, (row - (rows - 1) / 2) * pitch)
+        size = (nx * um_per_px / resolution, ny * um_per_px / resolution)
+        rois.append(
+            RoiConfig(
+                tuple(round(v, 9) for v in center), tuple(round(v, 9) for v in size), (ny, nx), name=f"ROI {i + 1}"
+            )
+        )
+    return tuple(rois)
+
+
+def preset(name: str) -> SimulationConfig:
+    """Settings of a ready-made session.
+
+    ======  =========================================================================================
+    tiny    2 bouts (80 + 40 frames), 3 fields of 96 × 96, 64 × 96 and 80 × 96; made in seconds
+    demo    1 bout of 600 frames, 3 fields of 160 × 160
+    bench   1 bout of 1200 frames, 4 fields of 512 × 512
+    real    2 bouts of 4000 frames, 8 fields of 512 × 512, the geometry of a real session's size
+    ======  =========================================================================================
+
+    Raises
+    ------
+    SettingsError
+        If there is no such preset.
+    """
+    px = 4.6665 * 150 / 512  # µm, of the real session SP061
+    full = (512, 512)
+    if name == "tiny":
+        return SimulationConfig(
+            _row_of_rois(((96, 96), (64, 96), (80, 96)), px, 150),
+            frames_per_bout=(80, 40),
+            frames_per_file=50,
+            frame_rate_hz=6.0,
+            bout_gap_s=3.0,
+        )
+    if name == "demo":
+        return SimulationConfig(
+            _row_of_rois(((160, 160),) * 3, px, 150), frames_per_bout=(600,), frames_per_file=250, frame_rate_hz=6.0
+        )
+    if name == "bench":
+        return SimulationConfig(_row_of_rois((full,) * 4, px, 150), frames_per_bout=(1200,))
+    if name == "real":
+        return SimulationConfig(_row_of_rois((full,) * 8, px, 150), frames_per_bout=(4000, 4000))
+    raise SettingsError(problem("preset", expected=" | ".join(PRESETS), found=repr(name), remedy="Choose one of them"))
+
+
+def config_from_meta(meta_json_path: str | Path, **changes: Any) -> SimulationConfig:
+    """Settings of a session with the geometry, the rates and the header of a real one.
+
+    Parameters
+    ----------
+    meta_json_path
+        A ``_ibl_rawImagingData.meta.json`` that holds the raw ScanImage header.
+    **changes
+        Fields of :class:`SimulationConfig` to set otherwise, as ``frames_per_bout=(100,)``.
+
+    Raises
+    ------
+    MissingInputError, InputFileError, SettingsError
+        If the file is not there, is no such metadata, or a change has an unknown name.
+    """
+    path = Path(meta_json_path)
+    if not path.is_file():
+        raise MissingInputError(
+            problem(path, expected="a metadata file", found="no such file", remedy="Check the path")
+        )
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+        config = _from_meta(meta)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputFileError(
+            problem(
+                path,
+                expected="metadata with rawScanImageMeta and scanImageParams",
+                found=f"{error!r}",
+                remedy="Give a complete _ibl_rawImagingData.meta.json",
+            )
+        ) from error
+    unknown = set(changes) - {f.name for f in fields(SimulationConfig)}
+    if unknown:
+        raise SettingsError(
+            problem(
+                "config_from_meta",
+                expected="fields of SimulationConfig",
+                found=", ".join(sorted(unknown)),
+                remedy="Check the spelling",
+            )
+        )
+    return replace(config, **changes)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list) else [value]
+
+
+def _header_value(header: str, name: str, default: float) -> float:
+    for line in header.splitlines():
+        if line.startswith(f"SI.{name} = "):
+            return float(line.partition(" = ")[2])
+    return default
+
+
+def _from_meta(meta: dict[str, Any]) -> SimulationConfig:
+    raw, params = meta["rawScanImageMeta"], meta["scanImageParams"]
+    header = raw["Software"]
+    rois = []
+    for roi in _as_list(raw["Artist"]["RoiGroups"]["imagingRoiGroup"]["rois"]):
+        if not roi.get("enable", 1):
+            continue
+        sf = _as_list(roi["scanfields"])[0]
+        (nx, ny), zs = sf["pixelResolutionXY"], tuple(float(z) for z in _as_list(roi["zs"]))
+        rois.append(
+            RoiConfig(
+                tuple(sf["centerXY"]),
+                tuple(sf["sizeXY"]),
+                (ny, nx),
+                zs=zs if roi["discretePlaneMode"] else (),
+                name=roi["name"],
+                uuid=roi["roiUuid"],
+            )
+        )
+    stack = [_as_list(z)[0] for z in _as_list(params["hStackManager"]["zs"])]
+    return SimulationConfig(
+        tuple(rois),
+        zs=tuple(float(z) for z in stack),
+        channels=tuple(_as_list(meta["channelSaved"])),
+        scanner_frequency_hz=params["hScan2D"]["scannerFrequency"],
+        flyto_s=params["hScan2D"]["flytoTimePerScanfield"],
+        flyback_s=_header_value(header, "hScan2D.flybackTimePerFrame", 0.005),
+        frames_per_file=int(min(_header_value(header, "hScan2D.logFramesPerFile", 1000), 1_000_000)),
+        objective_resolution=params["objectiveResolution"],
+        center_mm=(meta["centerMM"]["ML"], meta["centerMM"]["AP"]),
+        header_template=header,
+    )

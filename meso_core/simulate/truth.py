@@ -1,0 +1,171 @@
+"""What is true of a simulated session, on disk beside it.
+
+What belongs here: the layout of the truth folder, writing and reading. What does not: making it up.
+
+Layout, ``<root>.truth/<subject>/<date>/<number>/``::
+
+    truth.json              settings, faults, geometry, bouts
+    FOV_NN/shifts.npy       f4 (n_frames, 2)         rigid displacement [y, x], px
+    FOV_NN/weights.npy      f4 (n_frames, 2, n_modes)  weights of the smooth modes [y, x], px
+    FOV_NN/modes.npy        f4 (n_modes, ny, nx)     displacement field = shifts + weights @ modes
+    FOV_NN/axial.npy        f4 (n_frames,)           focal plane relative to rest, µm
+    FOV_NN/centres.npy      f4 (n_cells, 2)          [y, x], px
+    FOV_NN/depth.npy        f4 (n_cells,)            µm from the focal plane at rest
+    FOV_NN/mask_cell.npy, mask_y.npy, mask_x.npy, mask_weight.npy    footprints as triplets
+    FOV_NN/spikes.npy       u1 (n_frames, n_cells)   spikes in each frame
+    FOV_NN/traces.npy       f4 (n_frames, n_cells)   brightness relative to rest, without noise and neuropil
+    FOV_NN/snr.npy          f4 (n_cells,)            peak signal-to-noise
+    FOV_NN/frame_times.npy  f8 (n_frames,)           start of the FOV's first line, DAQ clock, s
+    FOV_NN/bad_frames.npy   ? (n_frames,)
+
+Displacements say where the tissue has gone, positive down and right: suite2p's ``yoff`` and ``xoff``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import MissingInputError, problem
+from ..session import SessionKey, fov_name
+from .config import RoiConfig, SimulationConfig
+
+
+@dataclass(frozen=True, slots=True)
+class FovTruth:
+    """What is true of one FOV; arrays are memory-mapped, shapes as in the module's docstring."""
+
+    name: str
+    #: Rows of the page, 0-based, the last excluded; position of the slice in the volume; depth in µm.
+    row_start: int
+    row_stop: int
+    slice_id: int
+    z: float
+    ny: int
+    nx: int
+    #: Corners in mm (ML, AP) by name.
+    corners_mm: dict[str, list[float]]
+    frames_per_bout: tuple[int, ...]
+    frame_times: NDArray[np.float64]
+    #: Seconds from the FOV's first line to each line, f8 (ny,).
+    timeshift: NDArray[np.float64]
+    bad_frames: NDArray[np.bool_]
+    shifts: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    modes: NDArray[np.float32]
+    axial: NDArray[np.float32]
+    centres: NDArray[np.float32]
+    depth: NDArray[np.float32]
+    spikes: NDArray[np.uint8]
+    traces: NDArray[np.float32]
+    snr: NDArray[np.float32]
+    mask_cell: NDArray[np.int32]
+    mask_y: NDArray[np.int16]
+    mask_x: NDArray[np.int16]
+    mask_weight: NDArray[np.float32]
+
+    @property
+    def n_cells(self) -> int:
+        """Cells whose centre lies in the FOV or its margin."""
+        return len(self.centres)
+
+    def mask(self, cell: int) -> tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.float32]]:
+        """Pixels y, x and weights of a cell's footprint at rest."""
+        own = np.flatnonzero(self.mask_cell == cell)
+        return self.mask_y[own], self.mask_x[own], self.mask_weight[own]
+
+    def displacement(self, frame: int) -> NDArray[np.float32]:
+        """Displacement [y, x] of every pixel in a frame, f4 (2, ny, nx), px."""
+        field = np.tensordot(self.weights[frame], self.modes, axes=1)
+        return np.asarray(field + self.shifts[frame][:, None, None])
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTruth:
+    """What is true of a session."""
+
+    key: SessionKey
+    config: SimulationConfig
+    faults: tuple[str, ...]
+    line_period: float
+    frame_period: float
+    frames_per_volume: int
+    #: DAQ time of each ScanImage frame of each bout, f8 (n,), s.
+    bout_frames: tuple[NDArray[np.float64], ...]
+    fovs: tuple[FovTruth, ...]
+
+
+def write_truth(folder: Path, head: dict[str, Any], fov_arrays: list[dict[str, NDArray[Any]]]) -> None:
+    """Write the truth; ``truth.json`` comes last."""
+    for i, arrays in enumerate(fov_arrays):
+        fov = folder / fov_name(i)
+        fov.mkdir(parents=True, exist_ok=True)
+        for name, value in arrays.items():
+            np.save(fov / f"{name}.npy", value)
+    (folder / "truth.json").write_text(json.dumps(head, indent=1), encoding="utf-8")
+
+
+def config_to_json(config: SimulationConfig) -> dict[str, Any]:
+    """Settings as JSON values."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))  # type: ignore[no-any-return]
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+
+
+def config_from_json(values: dict[str, Any]) -> SimulationConfig:
+    """Settings from JSON values."""
+    rois = tuple(RoiConfig(**{k: _tuples(v) for k, v in roi.items()}) for roi in values["rois"])
+    return SimulationConfig(**{**{k: _tuples(v) for k, v in values.items()}, "rois": rois})
+
+
+def load_truth(truth_path: str | Path) -> SessionTruth:
+    """Read what is true of a simulated session.
+
+    Parameters
+    ----------
+    truth_path
+        ``SimulatedSession.truth_path``.
+
+    Raises
+    ------
+    MissingInputError
+        If there is no truth.
+    """
+    folder = Path(truth_path)
+    if not (folder / "truth.json").is_file():
+        raise MissingInputError(
+            problem(
+                folder,
+                expected="truth.json of a simulated session",
+                found="none",
+                remedy="Give the truth_path of simulate_session's result",
+            )
+        )
+    head = json.loads((folder / "truth.json").read_text(encoding="utf-8"))
+    config = config_from_json(head["config"])
+    fovs = []
+    for i, values in enumerate(head["fovs"]):
+        fov = folder / fov_name(i)
+        arrays = {p.stem: np.load(p, mmap_mode="r") for p in sorted(fov.glob("*.npy"))}
+        timeshift = np.arange(values["ny"]) * head["line_period"]
+        values["frames_per_bout"] = tuple(values["frames_per_bout"])
+        fovs.append(FovTruth(name=fov_name(i), timeshift=timeshift, **values, **arrays))
+    bouts = tuple(np.load(p, mmap_mode="r") for p in sorted(folder.glob("bout_*.npy")))
+    return SessionTruth(
+        config.key,
+        config,
+        tuple(head["faults"]),
+        head["line_period"],
+        head["frame_period"],
+        head["frames_per_volume"],
+        bouts,
+        tuple(fovs),
+    )
