@@ -4,9 +4,13 @@ What belongs here: the format of the files, which line of which page belongs to 
 streams of arrays. What does not: suite2p, DAQ times, positions in the brain.
 """
 
-from .binary import FovBinary, bin_per_plane, local_bouts
+from .acquisition import open_bout
+from .binary import FovBinary, bin_per_plane
+from .bouts import load_meta_files, local_bouts, write_missing_meta
 from .header import parse_roi_groups, parse_si_header
 from .layout import FovLayout, ImagingLayout, fly_to_lines
+from .metadata import Rig, extract_imaging_meta, meta_from_header
+from .patch import patch_imaging_meta
 from .sources import BoutSource, LocalTif, StreamedTif, TifSource, TifSummary
 from .tiff import ScanImageTif
 
@@ -16,13 +20,20 @@ __all__ = [
     "FovLayout",
     "ImagingLayout",
     "LocalTif",
+    "Rig",
     "ScanImageTif",
     "StreamedTif",
     "TifSource",
     "TifSummary",
     "bin_per_plane",
+    "extract_imaging_meta",
     "fly_to_lines",
+    "load_meta_files",
     "local_bouts",
+    "meta_from_header",
+    "open_bout",
     "parse_roi_groups",
     "parse_si_header",
+    "patch_imaging_meta",
+    "write_missing_meta",
 ]

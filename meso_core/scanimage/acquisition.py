@@ -76,7 +76,7 @@ def _difference(a: Any, b: Any) -> str:
     return next((line.strip() for line in a.splitlines() if line not in others), "a shorter text")[:120]
 
 
-def open_bout(paths: Sequence[str | os.PathLike[str]], bout: str = "") -> tuple[ScanImageTif, ...]:
+def open_bout(paths: Sequence[str | os.PathLike[str] | ScanImageTif], bout: str = "") -> tuple[ScanImageTif, ...]:
     """Index the tifs of one bout and make sure that they are one recording.
 
     Raises

@@ -19,8 +19,9 @@ import numpy.typing as npt
 
 from ..errors import InputFileError, MesoWarning, MetadataError, MissingInputError, StorageError, problem
 from ..progress import Progress, silent
-from ..session import imaging_bouts, plane_name, raw_tifs
+from ..session import plane_name
 from .acquisition import AcquisitionCheck
+from .bouts import local_bouts
 from .layout import FovLayout, ImagingLayout
 from .sources import Block, BoutSource, LocalTif
 
@@ -50,30 +51,6 @@ class FovBinary:
     mean_chan2: npt.NDArray[np.float64] | None = None
     #: Movies of channels beyond two (``data_chan3_raw.bin`` …); suite2p has no use for them.
     paths_more: tuple[Path, ...] = ()
-
-
-def local_bouts(session_path: Path) -> tuple[BoutSource, ...]:
-    """Sources of the raw tifs of a session on a local disk.
-
-    Raises
-    ------
-    MissingInputError
-        If there is no imaging bout, or one without tifs.
-    """
-    folders = imaging_bouts(session_path)
-    if not folders:
-        message = problem(
-            session_path, expected="folders raw_imaging_data_NN", found="none", remedy="Copy the raw data"
-        )
-        raise MissingInputError(message)
-    bouts = []
-    for folder in folders:
-        tifs = raw_tifs(folder)
-        if not tifs:
-            message = problem(folder, expected="raw tifs", found="none", remedy="Copy them, or use the archive")
-            raise MissingInputError(message)
-        bouts.append(BoutSource(folder.name, tuple(LocalTif(p) for p in tifs)))
-    return tuple(bouts)
 
 
 def bin_per_plane(
@@ -253,6 +230,12 @@ class _Movie:
         return self.total.astype(np.float64) / n
 
 
+def _add_all(shares: list[tuple[_Movie, Block]]) -> None:
+    for movie, pages in shares:
+        if len(pages):
+            movie.add(pages)
+
+
 class _Movies:
     """All files of a run. They get their names only when the last page is written."""
 
@@ -278,7 +261,7 @@ class _Movies:
         per_volume = self.layout.pages_per_volume
         shares = [(m, block[(m.first_page - n_before) % per_volume :: per_volume]) for m in self.movies]
         # numpy releases the interpreter while it sums, the system while it writes: both go on at once
-        sums = helper.submit(lambda: [m.add(pages) for m, pages in shares if len(pages)])
+        sums = helper.submit(_add_all, shares)
         for movie, pages in shares:
             if len(pages):
                 movie.write(pages)

@@ -19,12 +19,12 @@ _ZEROS = re.compile(r"zeros\((\d+),\s*(\d+)\)$")
 _WORDS: dict[str, Any] = {"true": True, "false": False, "Inf": math.inf, "-Inf": -math.inf, "NaN": math.nan}
 
 
-class _NotLiteral(ValueError):
+class _NotLiteralError(ValueError):
     """Raised within this module when a text is no MATLAB literal."""
 
 
 def parse_si_header(text: str) -> dict[str, Any]:
-    """Parse the header of a ScanImage tif (the Software tag).
+    r"""Parse the header of a ScanImage tif (the Software tag).
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def parse_si_header(text: str) -> dict[str, Any]:
 
     Examples
     --------
-    >>> parse_si_header("SI.hStackManager.zs = [0 30]\\nSI.hPmts.gains = zeros(1,0)")
+    >>> parse_si_header("SI.hStackManager.zs = [0 30]\nSI.hPmts.gains = zeros(1,0)")
     {'SI.hStackManager.zs': [0, 30], 'SI.hPmts.gains': []}
     """
     values = {}
@@ -67,7 +67,7 @@ def parse_matlab(text: str) -> Any:
     try:
         tokens = _tokens(text)
         value, rest = _value(tokens, 0)
-    except (_NotLiteral, IndexError):
+    except (_NotLiteralError, IndexError):
         return text
     return value if rest == len(tokens) else text
 
@@ -81,7 +81,7 @@ def _tokens(text: str) -> list[str]:
     while at < len(text):
         match = _TOKEN.match(text, at)
         if match is None:
-            raise _NotLiteral(text)
+            raise _NotLiteralError(text)
         tokens.append(match[1])
         at = match.end()
     return tokens
@@ -98,7 +98,7 @@ def _value(tokens: list[str], at: int) -> tuple[Any, int]:
         return _WORDS[token] if token in _WORDS else _number(token), at + 1
     if token[0] == "@":
         return token, at + 1
-    raise _NotLiteral(token)
+    raise _NotLiteralError(token)
 
 
 def _rows(tokens: list[str], at: int, close: str) -> tuple[list[Any], int]:

@@ -5,6 +5,7 @@ What belongs here: the geometry of pages, from metadata. What does not: pixels a
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -173,7 +174,7 @@ def _check_rows(fovs: tuple[FovLayout, ...], height: int | None, width: int | No
         if width is not None and fov.nx != width:
             raise _impossible(where, f"FOV[{fov.index}].nXnYnZ", f"the page's width {width}", f"{fov.nx}")
     ordered = sorted(fovs, key=lambda f: (f.slice_index, f.row_start))
-    for a, b in zip(ordered, ordered[1:], strict=False):
+    for a, b in itertools.pairwise(ordered):
         if a.slice_index == b.slice_index and b.row_start < a.row_stop:
             expected, found = f"lines after those of {a.name} ({a.row_stop})", f"line {b.row_start + 1}"
             raise _impossible(where, f"FOV[{b.index}].lineIdx", expected, found)

@@ -153,7 +153,7 @@ class LocalTif:
                 del block
 
     def _read(self, file: Any, into: npt.NDArray[np.uint8], offset: int, index: int) -> None:
-        view, done = memoryview(into), 0
+        view, done = into.data, 0
         file.seek(offset)
         while done < len(view):
             n = file.readinto(view[done:])
@@ -273,7 +273,7 @@ class _Forward:
         if page.data_offset < self.position:
             raise self._backwards(page.data_offset)
         self.fetch(page.data_offset, 0)
-        self._fill(memoryview(raw)[n * page.data_bytes : (n + 1) * page.data_bytes])
+        self._fill(raw.data[n * page.data_bytes : (n + 1) * page.data_bytes])
         self.window, self.window_start = bytearray(), self.position
         return number
 

@@ -340,14 +340,14 @@ class ScanImageTif:
     def _gather(self, offset: int, stride: int, n: int, width: int) -> npt.NDArray[np.uint8]:
         """Directories and descriptions of ``n`` pages, shape (n, width)."""
         raw = np.empty((n, width), np.uint8)
-        flat, file = memoryview(raw).cast("B"), self._file
+        flat, file = raw.data.cast("B"), self._file
         for i in range(n):
             file.seek(offset + i * stride)
             file.readinto(flat[i * width : (i + 1) * width])
         return raw
 
     def _read_frames(self, raw: npt.NDArray[np.uint8], n: int, start: int, n_bytes: int) -> None:
-        data, width = memoryview(raw).cast("B"), raw.shape[1]
+        data, width = raw.data.cast("B"), raw.shape[1]
         search, frames = _FRAME.search, self._frames
         for i in range(n):
             at = i * width + start
@@ -365,7 +365,7 @@ class ScanImageTif:
 
 
 def _leading(flags: npt.NDArray[np.bool_]) -> int:
-    """Number of leading True."""
+    """Count the leading True."""
     return int(flags.size if flags.all() else np.argmin(flags))
 
 

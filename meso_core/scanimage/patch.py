@@ -1,0 +1,129 @@
+"""Older versions of the imaging metadata, brought up to date.
+
+What belongs here: the history of ``_ibl_rawImagingData.meta.json``. What does not: how it is made today.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+
+from ..errors import MetadataError, problem
+from .metadata import coords_transform
+
+#: Version that patched metadata have: that of the newest change of the format.
+PATCHED_VERSION = "0.2.2"
+_CORNERS = ("topLeft", "topRight", "bottomLeft", "bottomRight")
+
+
+def patch_imaging_meta(meta: dict[str, Any], where: str = "_ibl_rawImagingData.meta.json") -> dict[str, Any]:
+    """Bring imaging metadata of any version up to date.
+
+    Parameters
+    ----------
+    meta
+        Content of ``_ibl_rawImagingData.meta.json``. It is not changed.
+    where
+        File that it is from, for messages.
+
+    Returns
+    -------
+    dict
+        A patched copy, with the newest version number. Patching it again changes nothing.
+
+    Raises
+    ------
+    MetadataError
+        If ``nFrames`` is missing (extractions before May 2023), or a field that a patch needs.
+
+    Notes
+    -----
+    ========== ==========================================================================================
+    before     change
+    ========== ==========================================================================================
+    (no number) ``channelSaved`` was ``FOV[…].channelIdx``; corners were ``topLeftDeg``, ``topLeftMM`` …
+    0.1.1      ``roiUUID`` was ``roiUuid``
+    0.1.5      ``coordsTF`` and MM were made with the axes of the image confused; they are made anew
+    0.2.2      ``MLAPDV`` and ``brainLocationIds`` had no provenance; they were estimates
+    ========== ==========================================================================================
+    """
+    meta = copy.deepcopy(meta)
+    version = _version(meta, where)
+    if "nFrames" not in meta:
+        raise _lacks(where, "nFrames")
+    try:
+        if version == (0, 0, 0):
+            _name_corners(meta)
+        if version < (0, 1, 1):
+            _name_roi_ids(meta)
+        if version < (0, 1, 5) and "imageOrientation" in meta:
+            _transform_axes(meta)
+    except KeyError as e:
+        raise _lacks(where, str(e.args[0])) from e
+    if version < (0, 2, 2):
+        _nest_provenance(meta)
+        meta["version"] = PATCHED_VERSION
+    return meta
+
+
+def _version(meta: dict[str, Any], where: str) -> tuple[int, ...]:
+    text = meta.get("version") or "0.0.0"
+    try:
+        return tuple(int(part) for part in text.split("."))
+    except (AttributeError, ValueError) as e:
+        message = problem(
+            where, field="version", expected="three numbers", found=repr(text), remedy="Make the metadata again"
+        )
+        raise MetadataError(message) from e
+
+
+def _lacks(where: str, name: str) -> MetadataError:
+    remedy = "It is of an old extraction: make the metadata again from the tifs with extract_imaging_meta"
+    return MetadataError(problem(where, field=name, expected="a value", found="none", remedy=remedy))
+
+
+def _name_corners(meta: dict[str, Any]) -> None:
+    """May 2023: channelSaved at the top; corners by unit, ``Deg['topLeft']`` instead of ``topLeftDeg``."""
+    if "channelSaved" not in meta:
+        meta["channelSaved"] = next((fov["channelIdx"] for fov in meta["FOV"] if "channelIdx" in fov), [])
+    for fov in meta["FOV"]:
+        for unit in ("Deg", "MM"):
+            if unit not in fov:
+                fov[unit] = {corner: fov.pop(corner + unit, None) for corner in _CORNERS}
+
+
+def _name_roi_ids(meta: dict[str, Any]) -> None:
+    for fov in meta["FOV"]:
+        if "roiUuid" in fov:
+            fov["roiUUID"] = fov.pop("roiUuid")
+
+
+def _transform_axes(meta: dict[str, Any]) -> None:
+    """September 2024: the unit vectors of the image's axes are transformed to ML and AP, not rotated twice."""
+    orientation, center = meta["imageOrientation"], meta["centerMM"]
+    transform = coords_transform(
+        orientation["positiveML"],
+        orientation["positiveAP"],
+        meta["scanImageParams"]["objectiveResolution"],
+        center["ML"],
+        center["AP"],
+    )
+    if np.allclose(transform, meta["coordsTF"]):
+        return
+    meta["coordsTF"] = np.round(transform, 12).tolist()
+    center_deg = np.array([meta["centerDeg"]["x"], meta["centerDeg"]["y"]])
+    for fov in meta["FOV"]:
+        fov["MM"] = {
+            corner: (np.array([*(np.array(xy[:2]) - center_deg), 1.0]) @ transform).tolist()
+            for corner, xy in fov["Deg"].items()
+        }
+
+
+def _nest_provenance(meta: dict[str, Any]) -> None:
+    """September 2025: what was at the top of ``MLAPDV`` is now under ``MLAPDV['estimate']``."""
+    for fov in meta["FOV"]:
+        for name in ("MLAPDV", "brainLocationIds"):
+            if "center" in fov.get(name, {}):
+                fov[name] = {"estimate": fov[name]}
