@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import MetadataError, MissingInputError, problem
 from ..qc import QCResult
-from ..scanimage.layout import ImagingLayout
+from ..scanimage import ImagingLayout
 from ..session import SessionKey, fov_name
 from .bouts import MIN_GAP_S, BoutEdges, get_bout_edges, load_software_events
 from .checks import BoutTiming, check_bout, check_bouts_have_folders, check_counter, check_volumes
@@ -25,6 +25,8 @@ from .timeline import Timeline
 
 FRAME_CHANNEL = "neural_frames"
 VOLUME_CHANNEL = "volume_counter"
+#: Line periods of two bouts may differ by this share: 21 µs at the last of 512 lines.
+LINE_PERIOD_SHARE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +43,12 @@ class TimeShifts:
     frames_per_volume: int
 
     def agrees_with(self, other: TimeShifts) -> bool:
-        """Tell whether another bout has the same offsets, but for the last bits of a float."""
+        """Tell whether another bout has the same lines; ScanImage measures the line period anew at each start."""
         return (
             (self.slices, self.frames_per_volume) == (other.slices, other.frames_per_volume)
-            and np.allclose(self.first_line, other.first_line, rtol=1e-9, atol=0)
-            and all(
-                a.size == b.size and np.allclose(a, b, rtol=1e-9, atol=0)
-                for a, b in zip(self.lines, other.lines, strict=True)
-            )
+            and [line.size for line in self.lines] == [line.size for line in other.lines]
+            and np.allclose(self.first_line, other.first_line, rtol=LINE_PERIOD_SHARE, atol=0)
+            and np.allclose(self.lines[0], other.lines[0], rtol=LINE_PERIOD_SHARE, atol=0)
         )
 
 
@@ -169,39 +169,46 @@ def extract_frame_times(
     """
     session_path = Path(session_path).absolute()
     bouts = load_imaging_bouts(session_path) if bouts is None else tuple(bouts)
-    shifts = _common_shifts(bouts)
+    shifts = _shifts_of(bouts)
     timeline = Timeline(session_path / sync_collection)
-    has_volumes = timeline.has_counter(VOLUME_CHANNEL)
-    frames, *volumes = timeline.counter_edges(FRAME_CHANNEL, *[VOLUME_CHANNEL][: int(has_volumes)])
+    names = [FRAME_CHANNEL] + [VOLUME_CHANNEL] * timeline.has_counter(VOLUME_CHANNEL)
+    frames, *volumes = timeline.counter_edges(*names)
     subject, date = (session.subject, session.date) if session else session_path.parts[-3:-1]
     events = load_software_events(session_path / sync_collection)
-    found = get_bout_edges(frames.times, events, subject=subject, date=date, min_gap=min_gap)
+    found = get_bout_edges(frames.times, events, subject=subject, date=date, min_gap=max(min_gap, _slowest(bouts)))
     edges = found.of_folders([bout.name for bout in bouts])
 
     results = [check_counter(frames), check_bouts_have_folders(found, len(bouts))]
-    per_fov: list[list[NDArray[np.float64]]] = [[] for _ in shifts.slices]
+    per_fov: list[list[NDArray[np.float64]]] = [[] for _ in shifts[0].slices]
     timings = []
-    for bout, (start, end) in zip(bouts, edges, strict=True):
-        pulses = frames.times[np.searchsorted(frames.times, start) : np.searchsorted(frames.times, end, side="right")]
+    for bout, own, (start, end) in zip(bouts, shifts, edges, strict=True):
+        first, last = np.searchsorted(frames.times, (start, end))
+        pulses = frames.times[first : last + 1]
         timing = BoutTiming(bout.name, float(start), float(end), pulses.size, bout.n_frames)
         results += check_bout(timing, pulses, bout.frame_timestamps)
-        results += [check_volumes(timing, counter.times, shifts.frames_per_volume) for counter in volumes]
+        results += [check_volumes(timing, counter.times, own.frames_per_volume) for counter in volumes]
         timings.append(timing)
-        for parts, first_line, index in zip(per_fov, shifts.first_line, shifts.slices, strict=True):
-            parts.append(pulses[: bout.n_frames][index :: shifts.frames_per_volume] + first_line)
-    fov_times = tuple(np.concatenate(parts) for parts in per_fov)
-    return FrameTimes(fov_times, shifts.lines, tuple(timings), frames.times, found, tuple(results))
+        for parts, first_line, index in zip(per_fov, own.first_line, own.slices, strict=True):
+            parts.append(pulses[: bout.n_frames][index :: own.frames_per_volume] + first_line)
+    times = tuple(np.concatenate(parts) for parts in per_fov)
+    return FrameTimes(times, shifts[0].lines, tuple(timings), frames.times, found, tuple(results))
 
 
-def _common_shifts(bouts: Sequence[ImagingBout]) -> TimeShifts:
-    """Return the offsets within a frame; they must be the same in all bouts."""
+def _slowest(bouts: Sequence[ImagingBout]) -> float:
+    """Return twice the longest frame period, s: else at slow rates each pulse would be a bout of its own."""
+    periods = [float(np.median(np.diff(bout.frame_timestamps))) for bout in bouts if bout.n_frames > 1]
+    return 2 * max(periods, default=0.0)
+
+
+def _shifts_of(bouts: Sequence[ImagingBout]) -> tuple[TimeShifts, ...]:
+    """Return the offsets within a frame of each bout, which must be of the same fields of view."""
     if not bouts:
         raise MissingInputError(
             problem("session", expected="an imaging bout", found="none", remedy="Check the session's folders")
         )
-    first, *others = (get_timeshifts(bout.meta) for bout in bouts)
-    for bout, other in zip(bouts[1:], others, strict=True):
-        if not first.agrees_with(other):
+    shifts = tuple(get_timeshifts(bout.meta) for bout in bouts)
+    for bout, own in zip(bouts[1:], shifts[1:], strict=True):
+        if not shifts[0].agrees_with(own):
             raise MetadataError(
                 problem(
                     f"{bout.name}/{META_FILE}",
@@ -211,4 +218,4 @@ def _common_shifts(bouts: Sequence[ImagingBout]) -> TimeShifts:
                     remedy="Split the session where the fields of view were changed",
                 )
             )
-    return first
+    return shifts

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputFileError, MissingInputError, problem
-from ..scanimage.layout import ImagingLayout
+from ..scanimage import ImagingLayout, load_meta_files
 from ..session import imaging_bouts
 from .npy import NpyFile
 
@@ -59,8 +59,6 @@ def load_imaging_bouts(session_path: Path) -> tuple[ImagingBout, ...]:
     InputFileError, MetadataError
         If one is damaged or does not hold what it must.
     """
-    from ..scanimage import load_meta_files
-
     folders = imaging_bouts(session_path)
     _, metas = load_meta_files(session_path)
     return tuple(_load(folder, meta) for folder, meta in zip(folders, metas, strict=True))
