@@ -4,9 +4,21 @@ What belongs here: everything that happens to raw tifs as files. What their page
 ``meso_core.scanimage``.
 """
 
+from .bout import ArchiveFormat, archive_bout, verify_any
 from .rawtif import hash_tif
+from .removal import (
+    Obstacle,
+    Override,
+    PlannedRemoval,
+    RemovalEvent,
+    RemovalPlan,
+    load_removals,
+    removal_plan,
+    remove_raw_tifs,
+)
 from .report import ARCHIVE_NAME, ZARR_NAME, ArchiveMember, ArchiveReport, load_report, save_report
-from .source import archive_source, bout_source, find_archive
+from .restore import RestoredTif, restore
+from .source import archive_source, bout_source, find_archive, session_sources
 from .tarball import compress_tifs, verify_archive
 from .zarr_frames import open_frames
 from .zarr_write import compress_to_zarr, verify_zarr
@@ -14,17 +26,31 @@ from .zarr_write import compress_to_zarr, verify_zarr
 __all__ = [
     "ARCHIVE_NAME",
     "ZARR_NAME",
+    "ArchiveFormat",
     "ArchiveMember",
     "ArchiveReport",
+    "Obstacle",
+    "Override",
+    "PlannedRemoval",
+    "RemovalEvent",
+    "RemovalPlan",
+    "RestoredTif",
+    "archive_bout",
     "archive_source",
     "bout_source",
     "compress_tifs",
     "compress_to_zarr",
     "find_archive",
     "hash_tif",
+    "load_removals",
     "load_report",
     "open_frames",
+    "removal_plan",
+    "remove_raw_tifs",
+    "restore",
     "save_report",
+    "session_sources",
+    "verify_any",
     "verify_archive",
     "verify_zarr",
 ]

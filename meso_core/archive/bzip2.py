@@ -34,6 +34,8 @@ _STREAM_START = re.compile(rb"BZh[1-9]1AY&SY")
 _START_BYTES = 10
 _END_MAGIC = 0x177245385090
 _READ_BYTES = 1 << 20
+#: bzip2 packs a 900 kB block of one value into about 45 bytes: nothing unpacks to more than this times its size.
+_LARGEST_EXPANSION = 25_000
 #: A piece longer than this holds many blocks: it came from a single-stream bzip2 and is decoded as it arrives.
 _LONGEST_PIECE = 4_000_000
 
@@ -158,6 +160,11 @@ class Bzip2Reader:
     def md5(self) -> str:
         """As :attr:`sha256`."""
         return self._md5.hexdigest()
+
+    @property
+    def largest_content(self) -> int:
+        """Bytes that the file can hold at the very most."""
+        return self._path.stat().st_size * _LARGEST_EXPANSION
 
     def read(self, size: int = -1) -> bytes:
         """Return the next ``size`` bytes (all, if negative); fewer only at the end."""

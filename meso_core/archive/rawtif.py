@@ -13,7 +13,7 @@ from io import RawIOBase
 from pathlib import Path
 
 from ..errors import InputFileError, MissingInputError, problem
-from ..scanimage.tiff import ScanImageTif
+from ..scanimage import ScanImageTif
 from ..session import raw_tifs
 from .report import ArchiveMember
 from .tape import TapeEntry, check_name
@@ -106,12 +106,18 @@ class HashedTif:
         )
 
 
-def hash_tif(tif: Path) -> ArchiveMember:
-    """Hash a raw tif and count its frames, insisting that it does not change meanwhile."""
-    reading = HashedTif(tif)
+def hash_tif(tif: Path, n_frames: int | None = None) -> ArchiveMember:
+    """Hash a raw tif and count its frames (unless that was done), insisting that it does not change meanwhile."""
+    reading = HashedTif(tif, n_frames)
     for _ in reading.pieces():
         pass
     return reading.member()
+
+
+def hash_file_content(path: Path) -> str:
+    """Return the sha-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def tifs_of(bout_folder: Path) -> tuple[Path, ...]:

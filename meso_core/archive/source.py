@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from ..errors import MissingInputError, problem
-from ..scanimage.sources import BoutSource, LocalTif, StreamedTif, TifSource
-from ..session import raw_tifs
+from ..scanimage import BoutSource, LocalTif, StreamedTif, TifSource
+from ..scanimage.bouts import find_meta, read_meta
+from ..session import imaging_bouts, raw_tifs
 from .bzip2 import Bzip2Reader
 from .report import ARCHIVE_NAME, ZARR_NAME, load_report
 from .tape import EntryStream, read_tape
@@ -59,14 +60,15 @@ def archive_source(path: Path, *, workers: int | None = None) -> BoutSource:
         If there is no such archive.
     """
     path = Path(path)
+    n_frames = _promised_frames(path.parent)
     if not path.exists():
         raise MissingInputError(
             problem(path, expected="an archive", found="no such file", remedy="Archive the session first")
         )
     if path.is_dir():
         frames = open_frames(path)
-        return BoutSource(path.parent.name, tuple(ZarrTif(frames, i) for i in range(len(frames.members))))
-    return BoutSource(path.parent.name, ArchivedTifs(path, workers))
+        return BoutSource(path.parent.name, tuple(ZarrTif(frames, i) for i in range(len(frames.members))), n_frames)
+    return BoutSource(path.parent.name, ArchivedTifs(path, workers), n_frames)
 
 
 def bout_source(bout_folder: Path, *, workers: int | None = None) -> BoutSource:
@@ -94,7 +96,7 @@ def bout_source(bout_folder: Path, *, workers: int | None = None) -> BoutSource:
         if report is not None and {t.name for t in tifs} < {m.name for m in report.members}:
             return archive_source(archive, workers=workers)
     if tifs:
-        return BoutSource(bout_folder.name, tuple(LocalTif(tif) for tif in tifs))
+        return BoutSource(bout_folder.name, tuple(LocalTif(tif) for tif in tifs), _promised_frames(bout_folder))
     if archive is None:
         raise MissingInputError(
             problem(
@@ -105,6 +107,22 @@ def bout_source(bout_folder: Path, *, workers: int | None = None) -> BoutSource:
             )
         )
     return archive_source(archive, workers=workers)
+
+
+def session_sources(session_path: Path, *, workers: int | None = None) -> tuple[BoutSource, ...]:
+    """Give the frames of all bouts of a session, each from its tifs or else its archive."""
+    bouts = imaging_bouts(Path(session_path))
+    if not bouts:
+        raise MissingInputError(
+            problem(session_path, expected="folders raw_imaging_data_NN", found="none", remedy="Copy the raw data")
+        )
+    return tuple(bout_source(bout, workers=workers) for bout in bouts)
+
+
+def _promised_frames(bout_folder: Path) -> int | None:
+    """Pages that the bout's metadata promise, so that a source that gives fewer is noticed."""
+    meta = find_meta(bout_folder)
+    return None if meta is None else int(read_meta(meta)["nFrames"])
 
 
 def find_archive(bout_folder: Path) -> Path | None:

@@ -43,7 +43,7 @@ class TapeEntry:
 
 
 def entry_header(entry: TapeEntry) -> bytes:
-    """Header blocks of one file; a pax extension carries what the plain header cannot (ns, sizes and names out of range)."""
+    """Header blocks of one file; a pax extension carries what the plain header cannot (ns, long or foreign names)."""
     seconds, nanoseconds = divmod(entry.mtime_ns, 10**9)
     plain_name = entry.name.isascii() and len(entry.name) <= 100
     extension = {}

@@ -17,14 +17,12 @@ from typing import BinaryIO
 
 from ..errors import ArchiveError, problem
 from ..progress import Progress, silent
+from ..scanimage import ScanImageTif, open_bout
 from .beside import check_room, file_beside
 from .bzip2 import LEVEL, STREAM_BYTES, Bzip2Reader, Bzip2Writer
 from .rawtif import READ_BYTES, HashedTif, disagreements, hash_tif, tifs_of
 from .report import ARCHIVE_NAME, ArchiveMember, ArchiveReport
 from .tape import end_mark, entry_header, padding, read_tape
-
-#: bzip2 packs at best about 45 bytes for 900 kB of one value: nothing honest unpacks to more than this times its size.
-_LARGEST_EXPANSION = 25_000
 
 
 def compress_tifs(
@@ -63,10 +61,10 @@ def compress_tifs(
     """
     bout_folder = Path(bout_folder)
     out = bout_folder / ARCHIVE_NAME if out is None else Path(out)
-    tifs = tifs_of(bout_folder)
+    tifs = open_bout(tifs_of(bout_folder))
     started = time.monotonic()
     if out.exists():
-        members = tuple(hash_tif(tif) for tif in tifs)
+        members = tuple(hash_tif(tif.path, tif.n_pages) for tif in tifs)
         report = verify_archive(out, members, workers=workers, progress=progress)
         return replace(report, bout=bout_folder.name, seconds=time.monotonic() - started, adopted=True)
     check_room(out, estimate_size(tifs))
@@ -114,7 +112,7 @@ def verify_archive(
     total = sum(m.size for m in expected.values())
     found = []
     with Bzip2Reader(archive, workers=workers) as stream:
-        for content in read_tape(stream, str(archive), largest=archive.stat().st_size * _LARGEST_EXPANSION):
+        for content in read_tape(stream, str(archive), largest=stream.largest_content):
             sha256, md5 = hashlib.sha256(), None if members else hashlib.md5(usedforsecurity=False)
             while data := content.read(READ_BYTES):
                 sha256.update(data)
@@ -153,14 +151,14 @@ def verify_archive(
 
 
 def _write_archive(
-    tifs: Sequence[Path], file: BinaryIO, workers: int | None, progress: Progress
+    tifs: Sequence[ScanImageTif], file: BinaryIO, workers: int | None, progress: Progress
 ) -> tuple[tuple[ArchiveMember, ...], tuple[str, str]]:
-    total = sum(tif.stat().st_size for tif in tifs)
+    total = sum(tif.n_bytes for tif in tifs)
     members = []
     done = 0
     with Bzip2Writer(file, workers=workers) as stream:
         for tif in tifs:
-            reading = HashedTif(tif)
+            reading = HashedTif(tif.path, tif.n_pages)
             stream.write(entry_header(reading.entry))
             for data in reading.pieces():
                 stream.write(data)
@@ -188,14 +186,14 @@ def _disagrees(archive: Path, findings: Sequence[str]) -> ArchiveError:
     )
 
 
-def estimate_size(tifs: Sequence[Path]) -> int:
+def estimate_size(tifs: Sequence[ScanImageTif]) -> int:
     """Estimate the archive's bytes from samples: the middle of up to eight of the tifs, compressed."""
     raw = packed = 0
     for tif in tifs[:: max(1, len(tifs) // 8)][:8]:
-        with tif.open("rb") as file:
-            file.seek(max(0, tif.stat().st_size // 2 - STREAM_BYTES // 2))
+        with tif.path.open("rb") as file:
+            file.seek(max(0, tif.n_bytes // 2 - STREAM_BYTES // 2))
             sample = file.read(STREAM_BYTES)
         raw += len(sample)
         packed += len(bz2.compress(sample, LEVEL))
-    total = sum(tif.stat().st_size for tif in tifs)
+    total = sum(tif.n_bytes for tif in tifs)
     return int(total * packed / max(raw, 1)) + 14 * (total // STREAM_BYTES + 1)

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ArchiveError, problem
-from ..scanimage.tiff import ScanImageTif
+from ..scanimage import ScanImageTif
 from .bzip2 import default_workers
 from .report import ArchiveMember
 from .tape import check_name

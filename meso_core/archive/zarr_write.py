@@ -20,7 +20,7 @@ import numpy as np
 
 from ..errors import ArchiveError, problem
 from ..progress import Progress, silent
-from ..scanimage.tiff import ScanImageTif
+from ..scanimage import ScanImageTif, open_bout
 from ..storage.hashing import sync_file
 from .beside import check_room, folder_beside
 from .bzip2 import default_workers
@@ -43,21 +43,20 @@ def compress_to_zarr(
     """
     bout_folder = Path(bout_folder)
     out = bout_folder / ZARR_NAME if out is None else Path(out)
-    tifs = tifs_of(bout_folder)
+    tifs = open_bout(tifs_of(bout_folder))
     started = time.monotonic()
     if out.exists():
-        members = tuple(hash_tif(tif) for tif in tifs)
+        members = tuple(hash_tif(tif.path, tif.n_pages) for tif in tifs)
         report = verify_zarr(out, members, workers=workers, progress=progress)
         return replace(report, bout=bout_folder.name, seconds=time.monotonic() - started, adopted=True)
-    indices = [ScanImageTif(tif) for tif in tifs]
-    reason = why_not_zarr(indices)
+    reason = why_not_zarr(tifs)
     if reason:
         raise ArchiveError(
             problem(bout_folder, expected="one page layout", found=reason, remedy="Archive this bout as tar.bz2")
         )
-    check_room(out, _estimate_size(indices))
+    check_room(out, _estimate_size(tifs))
     with folder_beside(out) as part:
-        members = _write_folder(indices, part, workers or default_workers(), progress)
+        members = _write_folder(tifs, part, workers or default_workers(), progress)
         report = verify_zarr(part, members, workers=workers, progress=progress)
     return replace(report, bout=bout_folder.name, name=out.name, seconds=time.monotonic() - started)
 

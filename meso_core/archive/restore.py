@@ -1,0 +1,185 @@
+"""Raw tifs brought back from their archive: bit-identical, with their names and times.
+
+What belongs here: writing tifs. It is the only place where this project does, and it never overwrites one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ArchiveError, MissingInputError, problem
+from ..progress import Progress, silent
+from ..session import imaging_bouts, raw_tifs
+from .beside import check_room, file_beside
+from .bzip2 import Bzip2Reader
+from .rawtif import READ_BYTES, hash_file_content
+from .report import ArchiveMember, load_report
+from .source import find_archive
+from .tape import EntryStream, TapeEntry, read_tape
+from .zarr_frames import open_frames
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredTif:
+    """One tif that is there again."""
+
+    #: Path below the session.
+    path: str
+    size: int
+    mtime_ns: int
+    sha256: str
+    #: False where an identical tif was there already.
+    written: bool
+    #: True where the hash was compared with the record made when the tif was archived.
+    compared: bool
+
+
+def restore(
+    session_path: Path,
+    *,
+    bouts: Sequence[str] | None = None,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> tuple[RestoredTif, ...]:
+    """Bring the raw tifs of a session back from its archives.
+
+    Each tif is written beside its place, compared with its recorded sha-256, and renamed. The archive stays.
+
+    Parameters
+    ----------
+    session_path
+        Session folder.
+    bouts
+        Names of the bouts (``raw_imaging_data_00``); all by default. A bout with tifs and without an archive is
+        passed over.
+    workers
+        Cores that decompress; all by default.
+    progress
+        Told of raw bytes restored.
+
+    Returns
+    -------
+    tuple of RestoredTif
+        In natural order, bout by bout.
+
+    Raises
+    ------
+    MissingInputError
+        If a bout is not there, or holds neither tifs nor an archive.
+    ArchiveError
+        If an archive is damaged or hostile, or a tif of another content bears the name already; that tif is not
+        touched.
+    StorageError
+        If there is no room or no right to write.
+    """
+    session_path = Path(session_path)
+    folders = {folder.name: folder for folder in imaging_bouts(session_path)}
+    restored: list[RestoredTif] = []
+    for name in folders if bouts is None else bouts:
+        folder = folders.get(name, session_path / name)
+        archive = find_archive(folder)
+        if archive is not None:
+            restored += _restore_bout(session_path, folder, archive, workers, progress)
+        elif name not in folders or not raw_tifs(folder):
+            raise MissingInputError(
+                problem(
+                    folder,
+                    expected="an archive to restore from",
+                    found="none" if folder.is_dir() else "no such bout",
+                    remedy="Copy the archive from the store",
+                )
+            )
+    return tuple(restored)
+
+
+def _restore_bout(
+    session_path: Path, folder: Path, archive: Path, workers: int | None, progress: Progress
+) -> list[RestoredTif]:
+    report = load_report(session_path, folder.name)
+    record = {m.name: m for m in report.members} if report is not None and report.name == archive.name else {}
+    total = sum(m.size for m in record.values())
+    restored, done = [], 0
+    for entry, pieces in _contents(archive, workers):
+        member = record.pop(entry.name, None)
+        if member is None and report is not None and report.name == archive.name:
+            raise _other(archive, f"{entry.name}, which the record does not know", "Do not use this archive")
+        tif = folder / entry.name
+        if os.path.lexists(tif):
+            restored.append(_already_there(tif, entry, member, pieces, session_path))
+        else:
+            restored.append(_write(tif, entry, member, pieces, session_path))
+        done += entry.size
+        progress(done, max(total, done), "bytes restored")
+    if record:
+        raise _other(archive, f"no {', '.join(record)}", "Restore this archive from a copy")
+    return restored
+
+
+def _contents(archive: Path, workers: int | None) -> Iterator[tuple[TapeEntry, Iterable[bytes | memoryview]]]:
+    """Entries of an archive of either format, with their bytes."""
+    if archive.is_dir():
+        folder = open_frames(archive)
+        for index, member in enumerate(folder.members):
+            entry = TapeEntry(member.name, member.size, member.mtime_ns)
+            yield entry, folder.tif_bytes(index, workers=workers)
+        return
+    with Bzip2Reader(archive, workers=workers) as stream:
+        for content in read_tape(stream, str(archive), largest=stream.largest_content):
+            yield content.entry, _pieces(content)
+
+
+def _pieces(content: EntryStream) -> Iterator[bytes]:
+    while data := content.read(READ_BYTES):
+        yield data
+
+
+def _write(
+    tif: Path,
+    entry: TapeEntry,
+    member: ArchiveMember | None,
+    pieces: Iterable[bytes | memoryview],
+    session_path: Path,
+) -> RestoredTif:
+    mtime_ns = entry.mtime_ns if member is None else member.mtime_ns
+    check_room(tif, entry.size)
+    sha256, size = hashlib.sha256(), 0
+    with file_beside(tif) as (part, file):
+        for piece in pieces:
+            file.write(piece)
+            sha256.update(piece)
+            size += len(piece)
+        if size != entry.size or (member is not None and sha256.hexdigest() != member.sha256):
+            raise _other(tif, "other content in the archive than was recorded", "Restore the archive from a copy")
+        file.flush()
+        os.utime(part, ns=(mtime_ns, mtime_ns))
+    path = tif.relative_to(session_path).as_posix()
+    return RestoredTif(path, size, mtime_ns, sha256.hexdigest(), written=True, compared=member is not None)
+
+
+def _already_there(
+    tif: Path,
+    entry: TapeEntry,
+    member: ArchiveMember | None,
+    pieces: Iterable[bytes | memoryview],
+    session_path: Path,
+) -> RestoredTif:
+    """Compare a tif that is there with the archive's; it is left alone in any case."""
+    sha256 = hashlib.sha256()
+    for piece in pieces:
+        sha256.update(piece)
+    plain = tif.is_file() and not tif.is_symlink()
+    if not plain or hash_file_content(tif) != sha256.hexdigest():
+        raise _other(tif, "a tif of this name that differs from the archive's", "Move it out of the folder first")
+    if member is not None and sha256.hexdigest() != member.sha256:
+        raise _other(tif, "other content in the archive than was recorded", "Restore the archive from a copy")
+    path = tif.relative_to(session_path).as_posix()
+    mtime_ns = tif.stat().st_mtime_ns
+    return RestoredTif(path, entry.size, mtime_ns, sha256.hexdigest(), written=False, compared=member is not None)
+
+
+def _other(where: Path, found: str, remedy: str) -> ArchiveError:
+    return ArchiveError(problem(where, expected="the tifs that were archived", found=found, remedy=remedy))
