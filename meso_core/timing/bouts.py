@@ -22,8 +22,8 @@ EVENTS_FILE = "_timeline_softwareEvents.log.htsv"
 EVENT_NAME = "mpepUDP"
 #: Pulses further apart than this, in seconds, belong to two bouts where no event tells.
 MIN_GAP_S = 1.0
-#: Software events reach Timeline this late at most, in seconds; a bout's edge is moved to a gap that is so near.
-EVENT_LATENCY_S = 2.0
+#: Software events may be logged so late or early, in seconds: a bout's edge is moved to a gap that is so near.
+EVENT_LATENCY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,11 @@ def load_software_events(sync_folder: Path) -> tuple[SoftwareEvent, ...]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, delimiter="\t", strict=True)
-            rows = list(reader)
+            rows, columns = list(reader), reader.fieldnames or ()
     except (UnicodeDecodeError, csv.Error) as error:
         raise _bad_events(path, None, f"text that does not parse ({error})") from error
-    if not {"time", "name", "info"} <= set(reader.fieldnames or ()):
-        raise _bad_events(path, None, f"columns {', '.join(reader.fieldnames or ()) or '(none)'}")
+    if not {"time", "name", "info"} <= set(columns):
+        raise _bad_events(path, None, f"columns {', '.join(columns) or '(none)'}")
     events = []
     for number, row in enumerate(rows, start=2):
         try:
@@ -222,25 +222,23 @@ def _edges_from_events(
     gaps = np.flatnonzero(np.diff(frame_times) > min_gap)
     firsts = np.r_[0, gaps + 1]  # index of the first and the last pulse of each run of pulses
     lasts = np.r_[gaps, frame_times.size - 1]
-    edges = []
+    edges: list[tuple[float, float]] = []
     for number, (start, end) in enumerate(blocks):
-        first = int(np.searchsorted(frame_times, start, side="left"))
-        near = firsts[(firsts < first) & (frame_times[firsts] >= start - EVENT_LATENCY_S)]
-        first = int(near[-1]) if near.size else first
+        after = max([edge for _, edge in edges[-1:]] + [start - EVENT_LATENCY_S])
         until = blocks[number + 1][0] if number + 1 < len(blocks) else np.inf
-        if first >= frame_times.size or frame_times[first] >= until:
-            _warn_empty(start)
-            continue
+        first = int(np.searchsorted(frame_times, start))
+        near = firsts[(firsts < first) & (frame_times[firsts] > after)]
+        first = int(near[-1]) if near.size else first
         if end is None:
-            last = int(lasts[np.searchsorted(lasts, first)])
+            last = int(lasts[min(np.searchsorted(lasts, first), lasts.size - 1)])
         else:
             last = int(np.searchsorted(frame_times, end, side="right")) - 1
-            near = lasts[(lasts > last) & (frame_times[lasts] <= end + EVENT_LATENCY_S)]
+            near = lasts[(lasts > last) & (frame_times[lasts] < min(end + EVENT_LATENCY_S, until))]
             last = int(near[0]) if near.size else last
-        if last < first:
+        if last < first or frame_times[first] >= until:
             _warn_empty(start)
-            continue
-        edges.append((frame_times[first], frame_times[last]))
+        else:
+            edges.append((frame_times[first], frame_times[last]))
     return np.array(edges, dtype=np.float64).reshape(-1, 2)
 
 
