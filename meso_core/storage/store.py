@@ -14,9 +14,9 @@ from typing import Protocol
 
 from ..errors import MissingInputError, SettingsError, problem
 from ..session import MESO_FOLDER, SessionKey, find_sessions
-from . import publish as _publish
 from .hashing import FileHash
 from .manifest import Manifest, RunProvenance
+from .publish import load_manifest, publish, stage_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class LocalStore:
 
     def stage(self, key: SessionKey, asset: str, *, keep: bool = False) -> Path:
         """See :class:`SessionStore`."""
-        return _publish.stage_folder(self.local(key), asset, keep=keep)
+        return stage_folder(self.local(key), asset, keep=keep)
 
     def publish(
         self,
@@ -118,11 +118,11 @@ class LocalStore:
         known_hashes: Mapping[str, FileHash] | None = None,
     ) -> Manifest:
         """See :class:`SessionStore`."""
-        return _publish.publish(self.local(key), asset, staged, provenance, known_hashes=known_hashes)
+        return publish(self.local(key), asset, staged, provenance, known_hashes=known_hashes)
 
     def manifest(self, key: SessionKey, asset: str) -> Manifest | None:
         """See :class:`SessionStore`."""
-        return _publish.load_manifest(key.folder(self.folder), asset)
+        return load_manifest(key.folder(self.folder), asset)
 
 
 def open_store(root: str | Path) -> SessionStore:
