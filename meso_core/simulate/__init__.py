@@ -9,7 +9,8 @@ a reader's mistake cannot hide in the writer.
 """
 
 from .config import PRESETS, RoiConfig, SimulationConfig, config_from_meta, preset
-from .session import FAULTS, SimulatedSession, simulate_session
+from .faults import FAULTS
+from .session import SimulatedSession, simulate_session
 from .truth import FovTruth, SessionTruth, load_truth
 
 __all__ = [

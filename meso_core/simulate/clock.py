@@ -33,8 +33,8 @@ class Bout:
 
 
 def frame_clock(config: SimulationConfig, geometry: SessionGeometry) -> tuple[Bout, ...]:
-    """Times of all frames of all bouts."""
-    bouts = []
+    """Tell the times of all frames of all bouts."""
+    bouts: list[Bout] = []
     begin = config.bout_gap_s / 2 + 0.00037  # not on a sample of the DAQ
     for i, n in enumerate(config.frames_per_bout):
         rng = np.random.default_rng([config.seed, 101, i])

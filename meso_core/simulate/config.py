@@ -161,18 +161,14 @@ def _row_of_rois(shapes: tuple[tuple[int, int], ...], um_per_px: float, resoluti
     for i, (ny, nx) in enumerate(shapes):
         col, row = i % 2, i // 2
         rows = (len(shapes) + 1) // 2
-        center = ((col - 0.5) * pitch, (row - (rows - 1) / 2) * pitch)
-        size = (nx * um_per_px / resolution, ny * um_per_px / resolution)
-        rois.append(
-            RoiConfig(
-                tuple(round(v, 9) for v in center), tuple(round(v, 9) for v in size), (ny, nx), name=f"ROI {i + 1}"
-            )
-        )
+        center = (round((col - 0.5) * pitch, 9), round((row - (rows - 1) / 2) * pitch, 9))
+        size = (round(nx * um_per_px / resolution, 9), round(ny * um_per_px / resolution, 9))
+        rois.append(RoiConfig(center, size, (ny, nx), name=f"ROI {i + 1}"))
     return tuple(rois)
 
 
 def preset(name: str) -> SimulationConfig:
-    """Settings of a ready-made session.
+    """Give the settings of a ready-made session.
 
     ======  =========================================================================================
     tiny    2 bouts (80 + 40 frames), 3 fields of 96 × 96, 64 × 96 and 80 × 96; made in seconds
@@ -208,7 +204,7 @@ def preset(name: str) -> SimulationConfig:
 
 
 def config_from_meta(meta_json_path: str | Path, **changes: Any) -> SimulationConfig:
-    """Settings of a session with the geometry, the rates and the header of a real one.
+    """Give the settings of a session with the geometry, the rates and the header of a real one.
 
     Parameters
     ----------

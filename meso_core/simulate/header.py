@@ -33,7 +33,7 @@ def _matlab(value: Any) -> str:
 def _decided(config: SimulationConfig, geometry: SessionGeometry) -> dict[str, str]:
     """Header values that follow from the settings."""
     g, c = geometry, config
-    multi = len(c.zs) > 1
+    deep = g.frames_per_volume > 1
     stack = {
         "hStackManager.actualNumSlices": g.n_slices,
         "hStackManager.numFramesPerVolume": g.n_slices,
@@ -46,7 +46,7 @@ def _decided(config: SimulationConfig, geometry: SessionGeometry) -> dict[str, s
         "hChannels.channelSave": c.channels if len(c.channels) == 1 else [(ch,) for ch in c.channels],
         "hFastZ.discardFlybackFrames": c.flyback_frames > 0,
         "hFastZ.numDiscardFlybackFrames": c.flyback_frames,
-        "hFastZ.enable": multi,
+        "hFastZ.enable": deep,
         "hFastZ.position": c.zs[0],
         "hRoiManager.linePeriod": g.line_period,
         "hRoiManager.pixelsPerLine": g.page_width,
@@ -58,7 +58,7 @@ def _decided(config: SimulationConfig, geometry: SessionGeometry) -> dict[str, s
         "hScan2D.logFramesPerFile": c.frames_per_file,
         "hScan2D.scannerFrequency": g.scanner_frequency_hz,
         **stack,
-        "hStackManager.enable": multi,
+        "hStackManager.enable": deep,
         "objectiveResolution": c.objective_resolution,
     }
     return {f"SI.{name}": _matlab(value) for name, value in values.items()}

@@ -62,7 +62,7 @@ def brain_motion(config: SimulationConfig, times: NDArray[np.float64]) -> NDArra
     envelope = np.exp(0.7 * _wander(rng, dt, 6.0, 1))
     envelope /= np.sqrt(np.mean(envelope**2))
     parts = (fast * envelope, middle, slow)
-    lateral = sum(np.sqrt(share) * part for share, part in zip(_SHARES, parts, strict=True))
+    lateral = np.einsum("k,knj->nj", np.sqrt(_SHARES), np.stack(parts))
     lateral = config.motion_um / np.sqrt(2) * np.clip(lateral, -_LIMIT, _LIMIT)
     span = max(times[-1] - times[0], 1.0)
     progress = (times - times[0]) / span

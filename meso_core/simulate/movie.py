@@ -14,15 +14,14 @@ from numpy.typing import NDArray
 
 from .activity import relative_fluorescence, spike_counts
 from .config import SimulationConfig
-from .geometry import SessionGeometry, pixel_um
+from .geometry import pixel_um
 from .motion import FovMotion, brain_motion, deformation_modes, fov_motion
 from .optics import detect, displace
+from .plan import GALVOS_FAULT, PMT_OFF, SessionPlan
 from .scene import MARGIN, N_NEUROPIL, Scene, focus, make_scene
 
 #: Frames that share one stream of random numbers; so the bytes do not depend on how files are cut.
 BLOCK = 16
-#: Labels of frames that the experimenter marks, with the words of the rig's own tool.
-PMT_OFF, GALVOS_FAULT = "PMT off", "galvos fault"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +67,11 @@ class FovMovie:
     def _photons(self, frame: int, rng: np.random.Generator) -> list[NDArray[np.float32]]:
         """Noiseless images of the channels."""
         s, shape = self.scene, self.scene.base.shape
-        if self.fault[frame] == 1:
+        if self.fault[frame] == PMT_OFF:
             return [np.zeros(self.modes.shape[1:], np.float32)] * len(self.config.channels)
         field = np.tensordot(self.motion.weights[frame], self.modes, axes=1)
         dy, dx = field + self.motion.shifts[frame][:, None, None]
-        if self.fault[frame] == 2:  # the galvo loses its way: lines come from elsewhere
+        if self.fault[frame] == GALVOS_FAULT:  # the galvo loses its way: lines come from elsewhere
             dy = dy + np.float32(12) * np.sin(np.linspace(0, 9, dy.shape[0], dtype="f4"))[:, None]
         images = []
         for channel in self.config.channels:
@@ -88,55 +87,37 @@ class FovMovie:
         return images
 
 
-def make_movie(
-    config: SimulationConfig,
-    geometry: SessionGeometry,
-    index: int,
-    times: NDArray[np.float64],
-    brain_times: NDArray[np.float64],
-    fault: NDArray[np.uint8],
-) -> FovMovie:
-    """Prepare the movie of one FOV.
-
-    Parameters
-    ----------
-    times
-        DAQ time of each of the FOV's frames, over all bouts, s.
-    brain_times
-        DAQ time of all ScanImage frames, at which the motion of the brain is drawn.
-    fault
-        Kind of fault of each of the FOV's frames.
-    """
+def make_movie(plan: SessionPlan, index: int) -> FovMovie:
+    """Prepare the movie of one FOV."""
     from scipy.sparse import csr_matrix
 
+    config, geometry = plan.config, plan.geometry
     place = geometry.fovs[index]
+    times, fault = plan.fov_series(index)
     um = pixel_um(config, config.rois[place.roi])
     scene = make_scene(config, index, place)
-    brain = brain_motion(config, brain_times)
-    brain = np.column_stack([np.interp(times, brain_times, column) for column in brain.T])
+    brain = brain_motion(config, plan.frame_times)
+    brain = np.column_stack([np.interp(times, plan.frame_times, column) for column in brain.T])
     motion = fov_motion(config, index, brain, um)
     n_cells = len(scene.centres)
     dt = geometry.frame_period * geometry.frames_per_volume
     spikes = spike_counts(config, index, len(times), n_cells, dt)
     traces = (1 + relative_fluorescence(config, index, spikes, dt)) * focus(scene.depth, motion.axial)
-    rng = np.random.default_rng([config.seed, 502, index])
-    steps = rng.standard_normal((len(times), N_NEUROPIL))
-    neuropil = _smooth(steps, dt, 0.8)
+    steps = np.random.default_rng([config.seed, 502, index]).standard_normal((len(times), N_NEUROPIL))
     light = np.exp(-config.bleaching_per_hour * (times - times[0]) / 3600)
     footprints = csr_matrix((scene.photons, (scene.pixel, scene.cell)), shape=(scene.base.size, n_cells))
-    modes = deformation_modes(place.ny, place.nx)
     return FovMovie(
-        config,
-        index,
-        scene,
-        motion,
-        modes,
-        spikes,
-        traces.astype("f4"),
-        neuropil,
-        light.astype("f4"),
-        fault,
-        footprints,
+        config=config,
+        index=index,
+        scene=scene,
+        motion=motion,
+        modes=deformation_modes(place.ny, place.nx),
+        spikes=spikes,
+        traces=traces.astype("f4"),
+        neuropil=_smooth(steps, dt, 0.8),
+        light=light.astype("f4"),
+        fault=fault,
+        footprints=footprints,
     )
 
 
@@ -154,3 +135,19 @@ def fov_masks(movie: FovMovie) -> tuple[NDArray[np.int32], NDArray[np.int16], ND
     y, x = y - MARGIN, x - MARGIN
     inside = (y >= 0) & (y < ny) & (x >= 0) & (x < nx)
     return (movie.scene.cell[inside], y[inside].astype("i2"), x[inside].astype("i2"), movie.scene.photons[inside])
+
+
+def peak_snr(movie: FovMovie) -> NDArray[np.float32]:
+    """Peak signal-to-noise of each cell, f4 (n_cells,).
+
+    The largest rise above the median, summed over the footprint with the footprint as weights, by the standard
+    deviation of one frame's noise (photons and amplifier) in the same sum.
+    """
+    cell, y, x, photons = fov_masks(movie)
+    n = movie.traces.shape[1]
+    flat = (y.astype(int) + MARGIN) * movie.scene.base.shape[1] + x + MARGIN
+    variance = movie.scene.base.ravel()[flat] + photons + (movie.config.read_noise / movie.config.gain) ** 2
+    signal = np.bincount(cell, photons.astype(float) ** 2, n)
+    noise = np.sqrt(np.bincount(cell, photons.astype(float) ** 2 * variance, n))
+    rise = movie.traces.max(axis=0) - np.median(movie.traces, axis=0)
+    return np.asarray(rise * signal / np.maximum(noise, 1e-9), dtype=np.float32)

@@ -49,7 +49,7 @@ def displace(scene: _F4, dy: _F4, dx: _F4) -> _F4:
 
 
 def detect(rng: np.random.Generator, photons: _F4, gain: float, offset: float, read_noise: float) -> NDArray[np.int16]:
-    """Counts of a photomultiplier and its amplifier.
+    """Turn light into the counts of a photomultiplier and its amplifier.
 
     The square of a Gaussian around the root of the intensity has the photons' mean and variance exactly, and the
     skew of a multiplier whose pulses differ in height; it is drawn six times faster than Poisson numbers. The

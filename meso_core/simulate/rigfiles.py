@@ -1,46 +1,45 @@
 """The small files of a session folder.
 
-What belongs here: frame QC, reference image, snapshots, experiment description, the flag. What does not: tifs, DAQ,
-imaging metadata.
+What belongs here: frame QC, snapshots, experiment description. What does not: tifs, DAQ, imaging metadata.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import struct
 import zlib
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .config import SimulationConfig
-from .movie import GALVOS_FAULT, PMT_OFF
+from .plan import FINE, GALVOS_FAULT, PMT_OFF
+
+#: Words of the rig's own tool for bad frames.
+_LABELS = {FINE: "ok", PMT_OFF: "PMT off", GALVOS_FAULT: "galvos fault"}
 
 
-def write_frame_qc(folder: Path, fault: NDArray[np.uint8], bout: int, wrong_by: int = 0) -> None:
+def write_frame_qc(folder: Path, fault: NDArray[np.uint8], bout: int, short_by: int = 0) -> None:
     """Write ``exptQC.mat`` and ``badframes.mat`` of one bout, one value per ScanImage frame.
 
-    The labels' order differs between bouts, as they come up during recording.
+    The order of the labels differs between bouts, as they come up during recording.
     """
-    names = ["ok", PMT_OFF, GALVOS_FAULT] if bout % 2 == 0 else ["ok", GALVOS_FAULT, PMT_OFF]
-    code = {0: 0, 1: names.index(PMT_OFF), 2: names.index(GALVOS_FAULT)}
-    frames = np.array([code[int(f)] for f in fault], np.uint8)[None, :]
-    if wrong_by:
-        frames = frames[:, : frames.shape[1] - wrong_by]
-    cells = np.empty((1, len(names)), object)
-    cells[0] = names
-    _savemat(folder / "exptQC.mat", {"frameQC_frames": frames, "frameQC_names": cells})
+    order = (FINE, PMT_OFF, GALVOS_FAULT) if bout % 2 == 0 else (FINE, GALVOS_FAULT, PMT_OFF)
+    frames = np.array(np.argsort(order), np.uint8)[fault][None, : fault.size - short_by]
+    names = np.empty((1, len(order)), object)
+    names[0] = [_LABELS[kind] for kind in order]
+    _savemat(folder / "exptQC.mat", {"frameQC_frames": frames, "frameQC_names": names})
     _savemat(folder / "badframes.mat", {"badframes": np.flatnonzero(fault).astype(np.uint32)[None, :]})
 
 
-def _savemat(path: Path, content: dict[str, NDArray[np.generic]]) -> None:
+def _savemat(path: Path, content: dict[str, NDArray[Any]]) -> None:
     """Save a version 5 MAT-file whose header holds no date."""
     from scipy.io import savemat
 
     buffer = io.BytesIO()
-    savemat(buffer, content, format="5", do_compression=False)
+    savemat(cast(str, buffer), content, format="5", do_compression=False)
     data = bytearray(buffer.getvalue())
     data[:116] = b"MATLAB 5.0 MAT-file, simulated".ljust(116)
     path.write_bytes(bytes(data))
@@ -60,13 +59,13 @@ def png(image: NDArray[np.uint8]) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
-def grey(image: NDArray[np.generic]) -> NDArray[np.uint8]:
+def grey(image: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Stretch an image to 0…255 between its 1st and 99.5th percentile."""
     low, high = np.percentile(image, (1, 99.5))
     return np.asarray(np.clip((image - low) / max(high - low, 1e-9) * 255, 0, 255), dtype=np.uint8)
 
 
-def write_snapshots(session: Path, image: NDArray[np.generic]) -> None:
+def write_snapshots(session: Path, image: NDArray[np.float32]) -> None:
     """Write a picture of the screen with its caption, as experimenters leave them."""
     folder = session / "snapshots"
     folder.mkdir()
@@ -74,17 +73,6 @@ def write_snapshots(session: Path, image: NDArray[np.generic]) -> None:
     (folder / "mean_image_FOV_00.txt").write_text(
         "Mean image of the first field before the session\n", encoding="utf-8"
     )
-
-
-def write_reference(bout: Path, stack: NDArray[np.int16], meta: dict[str, object]) -> None:
-    """Write ``reference/``: raw and stitched reference stack (n_z, ny, nx), and its metadata."""
-    import tifffile
-
-    folder = bout / "reference"
-    folder.mkdir()
-    for name in ("referenceImage.raw.tif", "referenceImage.stack.tif"):
-        tifffile.imwrite(folder / name, stack, photometric="minisblack", software="ScanImage", metadata=None)
-    (folder / "referenceImage.meta.json").write_text(json.dumps(meta), encoding="utf-8")
 
 
 def write_description(session: Path, config: SimulationConfig) -> None:

@@ -24,9 +24,9 @@ def _scalar(values: tuple[float, ...] | list[Any]) -> Any:
     return values[0] if len(values) == 1 else list(values)
 
 
-def _number(text: float) -> float:
-    """A value as it stands in the header, with six digits."""
-    return float(f"{text:.6g}")
+def _number(value: float) -> float:
+    """Round a value to the six digits that it has in the header."""
+    return float(f"{value:.6g}")
 
 
 def _null_to_list(value: Any) -> Any:

@@ -58,16 +58,17 @@ def make_scene(config: SimulationConfig, fov: int, place: FovPlace) -> Scene:
     rng = np.random.default_rng([config.seed, 401, fov])
     um = pixel_um(config, config.rois[place.roi])
     shape = (place.ny + 2 * MARGIN, place.nx + 2 * MARGIN)
-    vessels = _vessels(rng, shape, um)
+    vessels = vessel_shadow(rng, shape, um)
     fine = smooth_noise(rng, shape, (1.6 / um[0], 1.6 / um[1]))
     coarse = smooth_noise(rng, shape, (25 / um[0], 25 / um[1]))
     base = config.photons * np.clip(1 + 0.22 * fine + 0.25 * coarse, 0.15, None) * vessels
     fields = np.stack([smooth_noise(rng, shape, (w / um[0], w / um[1])) for w in np.linspace(20, 60, N_NEUROPIL)])
     neuropil = (0.05 * config.photons * fields * vessels).astype("f4")
-    return Scene(base.astype("f4"), neuropil, *_cells(rng, config, shape, um, vessels))
+    c = _cells(rng, config, shape, um, vessels)
+    return Scene(base.astype("f4"), neuropil, c.cell, c.pixel, c.photons, c.centres, c.depth)
 
 
-def _vessels(rng: np.random.Generator, shape: tuple[int, int], um: tuple[float, float]) -> _F4:
+def vessel_shadow(rng: np.random.Generator, shape: tuple[int, int], um: tuple[float, float]) -> _F4:
     """Transmission of surface vessels: dark, winding stripes."""
     yy, xx = (np.arange(n) * u for n, u in zip(shape, um, strict=True))
     light = np.ones(shape, np.float32)
@@ -83,28 +84,38 @@ def _vessels(rng: np.random.Generator, shape: tuple[int, int], um: tuple[float, 
     return light
 
 
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    cell: NDArray[np.int32]
+    pixel: NDArray[np.int64]
+    photons: _F4
+    centres: _F4
+    depth: _F4
+
+
 def _cells(
-    rng: np.random.Generator, config: SimulationConfig, shape: tuple[int, int], um: tuple[float, float], vessels: _F4
-):  # type: ignore[no-untyped-def]
+    rng: np.random.Generator,
+    config: SimulationConfig,
+    shape: tuple[int, int],
+    um: tuple[float, float],
+    vessels: _F4,
+) -> _Cells:
     places = _places(rng, config, shape, um)
-    n = len(places)
-    depth = rng.uniform(-12, 12, n).astype("f4")
-    brightness = config.photons * 0.9 * np.exp(0.5 * rng.standard_normal(n))
-    reach = [int(np.ceil(1.7 * _SOMA_UM / u)) + 2 for u in um]
-    oy, ox = (np.arange(-r, r + 1) for r in reach)
-    cells, pixels, photons = [], [], []
+    depth = rng.uniform(-12, 12, len(places)).astype("f4")
+    brightness = 0.9 * config.photons * np.exp(0.5 * rng.standard_normal(len(places)))
+    oy, ox = (np.arange(-r, r + 1) for r in (int(np.ceil(1.7 * _SOMA_UM / u)) + 2 for u in um))
+    cells, pixels, photons = [np.zeros(0, "i4")], [np.zeros(0, "i8")], [np.zeros(0, "f4")]
     for i, (cy, cx) in enumerate(places):
         iy, ix = round(cy), round(cx)
-        y, x = (iy + oy - cy)[:, None] * um[0], (ix + ox - cx)[None, :] * um[1]
-        weight = _soma(rng, y, x) * brightness[i]
+        weight = _soma(rng, ((iy + oy - cy) * um[0])[:, None], ((ix + ox - cx) * um[1])[None, :])
         ry, rx = np.broadcast_arrays((iy + oy)[:, None], (ix + ox)[None, :])
-        keep = (weight > 0.02 * brightness[i]) & (ry >= 0) & (ry < shape[0]) & (rx >= 0) & (rx < shape[1])
+        keep = (weight > 0.02) & (ry >= 0) & (ry < shape[0]) & (rx >= 0) & (rx < shape[1])
         flat = ry[keep] * shape[1] + rx[keep]
-        cells.append(np.full(flat.size, i, np.int32))
+        cells.append(np.full(flat.size, i, "i4"))
         pixels.append(flat)
-        photons.append((weight[keep] * vessels.ravel()[flat]).astype("f4"))
-    joined = [np.concatenate(a) if a else np.zeros(0, t) for a, t in ((cells, "i4"), (pixels, "i8"), (photons, "f4"))]
-    return *joined, (places - MARGIN).astype("f4"), depth
+        photons.append((brightness[i] * weight[keep] * vessels.ravel()[flat]).astype("f4"))
+    joined = np.concatenate(cells), np.concatenate(pixels), np.concatenate(photons)
+    return _Cells(*joined, (places - MARGIN).astype("f4"), depth)
 
 
 def _places(

@@ -55,7 +55,7 @@ def _square(period: float, high: float, duty: float = 0.5, noise: float = 0.004)
 
 
 def _noise(t: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """An input with nothing plugged in: mains hum and noise."""
+    """Sample an input with nothing plugged in: mains hum and noise."""
     return np.asarray(0.35 * np.sin(2 * np.pi * 50 * t) + 0.15 * rng.standard_normal(t.size))
 
 
@@ -65,7 +65,7 @@ def _wheel(t: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float
     return np.asarray(np.rint(turns) % _COUNTER, dtype=np.float64)
 
 
-def _channels(config: SimulationConfig, edges: Edges) -> list[tuple[str, str, str, _Signal]]:
+def _channels(config: SimulationConfig, edges: Edges, duration_s: float) -> list[tuple[str, str, str, _Signal]]:
     """Name, terminal, measurement and signal of every input, in the order of the columns."""
     channels: list[tuple[str, str, str, _Signal]] = [
         ("chrono", "ai0", "Voltage", _square(2.0, 5.0)),
@@ -75,11 +75,10 @@ def _channels(config: SimulationConfig, edges: Edges) -> list[tuple[str, str, st
         ("frame2ttl", "ai4", "Voltage", _square(3.1, 1.1, 0.4, 0.02)),
         ("audio", "ai5", "Voltage", _noise),  # left unplugged
         ("bpod", "ai6", "Voltage", _square(5.3, 3.3, 0.2)),
-        ("left_camera", "ctr3", "EdgeCount", _counter(np.arange(0.02, edges.frames[-1], 1 / 60), 0)),
+        ("left_camera", "ctr3", "EdgeCount", _counter(np.arange(0.02, duration_s, 1 / 60), 0)),
     ]
-    for i in range(config.daq_extra_channels):
-        channels.append((f"spare_{i:02d}", f"ai{16 + i}", "Voltage", _noise))
-    return channels
+    spare = [(f"spare_{i:02d}", f"ai{16 + i}", "Voltage", _noise) for i in range(config.daq_extra_channels)]
+    return channels + spare
 
 
 def write_timeline(folder: Path, config: SimulationConfig, edges: Edges, duration_s: float) -> None:
@@ -90,7 +89,7 @@ def write_timeline(folder: Path, config: SimulationConfig, edges: Edges, duratio
     """
     rate = config.daq_rate_hz
     n = int(duration_s * rate)
-    channels = _channels(config, edges)
+    channels = _channels(config, edges, duration_s)
     header = np.lib.format.header_data_from_array_1_0(np.empty((1, 1), "<f8"))
     header.update(shape=(n, len(channels)), fortran_order=True)
     with (folder / "_timeline_DAQdata.raw.npy").open("wb") as file:

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,9 @@ from numpy.typing import NDArray
 from ..errors import MissingInputError, problem
 from ..session import SessionKey, fov_name
 from .config import RoiConfig, SimulationConfig
+from .geometry import FovPlace, coords_transform, corners_mm
+from .movie import FovMovie, fov_masks, peak_snr
+from .plan import SessionPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,18 +105,90 @@ class SessionTruth:
     fovs: tuple[FovTruth, ...]
 
 
-def write_truth(folder: Path, head: dict[str, Any], fov_arrays: list[dict[str, NDArray[Any]]]) -> None:
-    """Write the truth; ``truth.json`` comes last."""
-    for i, arrays in enumerate(fov_arrays):
+def write_truth(folder: Path, plan: SessionPlan, movies: Sequence[FovMovie], faults: frozenset[str]) -> None:
+    """Write the truth of a session; ``truth.json`` comes last."""
+    for i in range(len(plan.geometry.fovs)):
         fov = folder / fov_name(i)
-        fov.mkdir(parents=True, exist_ok=True)
-        for name, value in arrays.items():
+        fov.mkdir()
+        for name, value in _arrays(plan, i, movies[i] if movies else None).items():
             np.save(fov / f"{name}.npy", value)
-    (folder / "truth.json").write_text(json.dumps(head, indent=1), encoding="utf-8")
+    for bout in plan.bouts:
+        np.save(folder / f"bout_{bout.index:02d}.npy", bout.daq)
+    (folder / "truth.json").write_text(json.dumps(_head(plan, faults), indent=1), encoding="utf-8")
+
+
+def _head(plan: SessionPlan, faults: frozenset[str]) -> dict[str, Any]:
+    c, g = plan.config, plan.geometry
+    tf = coords_transform(c)
+    fovs = [
+        {
+            "row_start": p.row_start,
+            "row_stop": p.row_stop,
+            "slice_id": p.slice_id,
+            "z": p.z,
+            "ny": p.ny,
+            "nx": p.nx,
+            "corners_mm": corners_mm(c.rois[p.roi], tf),
+            "frames_per_bout": [g.frames_of_fov(i, n) for n in c.frames_per_bout],
+        }
+        for i, p in enumerate(g.fovs)
+    ]
+    return {
+        "config": config_to_json(c),
+        "faults": sorted(faults),
+        "line_period": g.line_period,
+        "frame_period": g.frame_period,
+        "frames_per_volume": g.frames_per_volume,
+        "fovs": fovs,
+    }
+
+
+def _arrays(plan: SessionPlan, fov: int, movie: FovMovie | None) -> dict[str, NDArray[Any]]:
+    times, fault = plan.fov_series(fov)
+    arrays = _nothing_seen(len(times), plan.geometry.fovs[fov]) if movie is None else _seen(movie)
+    return {**arrays, "frame_times": times, "bad_frames": fault > 0}
+
+
+def _seen(movie: FovMovie) -> dict[str, NDArray[Any]]:
+    cell, y, x, weight = fov_masks(movie)
+    return {
+        "shifts": movie.motion.shifts,
+        "weights": movie.motion.weights,
+        "modes": movie.modes,
+        "axial": movie.motion.axial,
+        "centres": movie.scene.centres,
+        "depth": movie.scene.depth,
+        "spikes": movie.spikes,
+        "traces": movie.traces * movie.light[:, None],
+        "snr": peak_snr(movie),
+        "mask_cell": cell,
+        "mask_y": y,
+        "mask_x": x,
+        "mask_weight": weight,
+    }
+
+
+def _nothing_seen(n: int, place: FovPlace) -> dict[str, NDArray[Any]]:
+    """Arrays of a session without a movie: no cells, no motion."""
+    return {
+        "shifts": np.zeros((n, 2), "f4"),
+        "weights": np.zeros((n, 2, 0), "f4"),
+        "modes": np.zeros((0, place.ny, place.nx), "f4"),
+        "axial": np.zeros(n, "f4"),
+        "centres": np.zeros((0, 2), "f4"),
+        "depth": np.zeros(0, "f4"),
+        "spikes": np.zeros((n, 0), "u1"),
+        "traces": np.zeros((n, 0), "f4"),
+        "snr": np.zeros(0, "f4"),
+        "mask_cell": np.zeros(0, "i4"),
+        "mask_y": np.zeros(0, "i2"),
+        "mask_x": np.zeros(0, "i2"),
+        "mask_weight": np.zeros(0, "f4"),
+    }
 
 
 def config_to_json(config: SimulationConfig) -> dict[str, Any]:
-    """Settings as JSON values."""
+    """Write settings as JSON values."""
     return json.loads(json.dumps(dataclasses.asdict(config)))  # type: ignore[no-any-return]
 
 
@@ -121,7 +197,7 @@ def _tuples(value: Any) -> Any:
 
 
 def config_from_json(values: dict[str, Any]) -> SimulationConfig:
-    """Settings from JSON values."""
+    """Read settings from JSON values."""
     rois = tuple(RoiConfig(**{k: _tuples(v) for k, v in roi.items()}) for roi in values["rois"])
     return SimulationConfig(**{**{k: _tuples(v) for k, v in values.items()}, "rois": rois})
 

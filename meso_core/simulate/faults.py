@@ -1,0 +1,131 @@
+"""What can be wrong with a session, on demand.
+
+What belongs here: one small change for each fault, of files or of pulses. What does not: noticing it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import SettingsError, problem
+from ..session import imaging_bouts, raw_tifs
+from .config import SimulationConfig
+from .plan import SessionPlan
+from .timeline import Edges
+
+#: Faults that can be asked for, and what each does.
+FAULTS = {
+    "truncated_tif": "the last tif ends in the middle of a page",
+    "foreign_tif": "a tif that is no acquisition lies in the first bout's folder",
+    "missing_metadata": "the last bout has neither metadata nor times",
+    "metadata_mismatch": "the metadata of the last bout tell of a moved field",
+    "dropped_pulses": "the DAQ missed three frame pulses in the middle of the last bout",
+    "surplus_pulses": "the DAQ saw two more frames at the end of each bout than were saved",
+    "counter_wrap": "the DAQ's counters pass their largest value in the first bout",
+    "missing_bout": "the DAQ recorded nothing of the last bout",
+    "missing_folder": "the first bout's folder was removed; the DAQ knows of it",
+    "wrong_length_qc": "the frame QC of the last bout is three frames short",
+}
+_NEED_TWO_BOUTS = ("metadata_mismatch", "missing_folder")
+_QC_SHORT_BY = 3
+
+
+def check_faults(faults: Sequence[str], config: SimulationConfig) -> frozenset[str]:
+    """Refuse what is unknown or impossible.
+
+    Raises
+    ------
+    SettingsError
+        With the names that there are.
+    """
+    unknown = sorted(set(faults) - set(FAULTS))
+    if unknown:
+        raise SettingsError(
+            problem(
+                "simulate_session",
+                field="faults",
+                expected=", ".join(FAULTS),
+                found=", ".join(unknown),
+                remedy="Check the spelling",
+            )
+        )
+    lonely = sorted(set(faults) & set(_NEED_TWO_BOUTS)) if len(config.frames_per_bout) < 2 else []
+    if lonely:
+        raise SettingsError(
+            problem(
+                "simulate_session",
+                field="faults",
+                expected=f"two bouts or more for {', '.join(lonely)}",
+                found="one",
+                remedy="Give frames_per_bout two numbers",
+            )
+        )
+    return frozenset(faults)
+
+
+def qc_short_by(faults: frozenset[str], bout: int, n_bouts: int) -> int:
+    """Frames that the QC file of a bout lacks."""
+    return _QC_SHORT_BY if "wrong_length_qc" in faults and bout == n_bouts - 1 else 0
+
+
+def pulses(plan: SessionPlan, faults: frozenset[str]) -> Edges:
+    """Pulses that the DAQ saw."""
+    g = plan.geometry
+    frames, volumes = [], []
+    for bout in plan.bouts:
+        last = bout.index == len(plan.bouts) - 1
+        if last and "missing_bout" in faults:
+            continue
+        daq = bout.daq
+        if "surplus_pulses" in faults:
+            daq = np.append(daq, daq[-1] + g.frame_period * np.array([1, 2]))
+        volumes.append(daq[:: g.frames_per_volume])
+        if last and "dropped_pulses" in faults:
+            middle = len(daq) // 2
+            daq = np.delete(daq, slice(middle, middle + 3))
+        frames.append(daq)
+    wrap = 2**32 - len(plan.bouts[0].daq) // 2 if "counter_wrap" in faults else 0
+    nothing = [np.zeros(0)]
+    return Edges(np.concatenate(frames or nothing), np.concatenate(volumes or nothing), wrap)
+
+
+def spoil_files(session: Path, faults: frozenset[str]) -> None:
+    """Apply the faults that change files."""
+    bouts = imaging_bouts(session)
+    tifs = raw_tifs(bouts[-1])
+    if "truncated_tif" in faults and tifs:
+        os.truncate(tifs[-1], int(tifs[-1].stat().st_size * 0.61))
+    if "foreign_tif" in faults:
+        _foreign_tif(bouts[0] / "overview.tif")
+    meta = bouts[-1] / "_ibl_rawImagingData.meta.json"
+    if "metadata_mismatch" in faults and meta.exists():
+        _move_first_field(meta)
+    if "missing_metadata" in faults:
+        meta.unlink(missing_ok=True)
+        (bouts[-1] / "rawImagingData.times_scanImage.npy").unlink(missing_ok=True)
+    if "missing_folder" in faults:
+        shutil.rmtree(bouts[0])
+
+
+def _foreign_tif(path: Path) -> None:
+    """Save a picture from ScanImage's screen: Software says ScanImage, but there is no header."""
+    import tifffile
+
+    picture = np.arange(64 * 64, dtype=np.int16).reshape(64, 64)
+    tifffile.imwrite(path, picture, photometric="minisblack", software="ScanImage", metadata=None)
+
+
+def _move_first_field(path: Path) -> None:
+    meta = json.loads(path.read_text(encoding="utf-8"))
+    fov = meta["FOV"][0]
+    for corner, (x, y) in fov["Deg"].items():
+        fov["Deg"][corner] = [x + 0.5, y]
+        moved = np.array([x + 0.5, y, 1.0]) @ np.array(meta["coordsTF"])
+        fov["MM"][corner] = moved.tolist()
+    path.write_text(json.dumps(meta), encoding="utf-8")
