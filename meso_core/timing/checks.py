@@ -68,11 +68,15 @@ def check_bout(
         If there are fewer pulses than frames: then nobody knows which frames they belong to.
     """
     if bout.n_surplus < 0:
+        widest = int(np.diff(pulses).argmax()) if pulses.size > 1 else 0
+        found = f"{bout.n_pulses} pulses between {bout.start:.3f} s and {bout.end:.3f} s"
+        if pulses.size > 1:
+            found += f", {pulses[widest + 1] - pulses[widest]:.3f} s apart at most, at {pulses[widest]:.3f} s"
         raise TimingError(
             problem(
                 bout.name,
                 expected=f"a DAQ pulse for each of the {bout.n_frames} frames on file",
-                found=f"{bout.n_pulses} pulses between {bout.start:.3f} s and {bout.end:.3f} s",
+                found=found,
                 remedy="Check whether the DAQ stopped early or the frame clock was unplugged",
             )
         )

@@ -31,7 +31,8 @@ def test_a_gap_is_longer_than_the_limit():
 @pytest.mark.parametrize(
     "events",
     [
-        [("BlockStart", 9), ("BlockEnd", 12), ("BlockStart", 19), ("BlockEnd", 22), ("BlockStart", 29), ("BlockEnd", 32)],
+        [("BlockStart", 9), ("BlockEnd", 12), ("BlockStart", 19), ("BlockEnd", 22), ("BlockStart", 29),
+         ("BlockEnd", 32)],
         [("ExpStart", 5), ("BlockStart", 9), ("BlockEnd", 12), ("BlockStart", 19), ("BlockEnd", 22),
          ("BlockStart", 29), ("BlockEnd", 32), ("ExpEnd", 33)],
         [("ExpStart", 9), ("ExpEnd", 12), ("ExpStart", 19), ("ExpEnd", 22), ("ExpStart", 29), ("ExpEnd", 32)],
@@ -63,7 +64,9 @@ def test_a_pause_within_a_block_does_not_tear_it():
 
 @pytest.mark.parametrize("late", [0.0, 0.35, 0.85])
 def test_events_that_come_late_or_early_lose_no_pulse(late):
-    events = [udp(kind, t) for s in (10, 20, 30) for kind, t in (("BlockStart", s + late), ("BlockEnd", s + 0.9 - late))]
+    events = [
+        udp(kind, t) for s in (10, 20, 30) for kind, t in (("BlockStart", s + late), ("BlockEnd", s + 0.9 - late))
+    ]
     events = [e for e in events if e[0]]
     if late > 0.45:  # a block must not end before it starts
         events = [e for e in events if "End" not in e[2]]
@@ -110,12 +113,14 @@ def test_more_folders_than_bouts_are_an_error_that_shows_both(folders):
 
 
 def test_no_pulses_at_all_is_a_named_error():
-    with pytest.raises(TimingError, match="found none.*neural_frames"):
+    with pytest.raises(TimingError, match=r"found none.*neural_frames"):
         get_bout_edges(np.array([]))
 
 
 def test_events_are_read_as_matlab_writes_them(tmp_path):
-    write_events(tmp_path, [(3.5, "mpepUDP", "BlockEnd SP035 20230303 1"), (1.25, "mpepUDP", "ExpStart SP035 20230303 1")])
+    write_events(
+        tmp_path, [(3.5, "mpepUDP", "BlockEnd SP035 20230303 1"), (1.25, "mpepUDP", "ExpStart SP035 20230303 1")]
+    )
     assert load_software_events(tmp_path) == (
         SoftwareEvent(1.25, "mpepUDP", "ExpStart SP035 20230303 1"),
         SoftwareEvent(3.5, "mpepUDP", "BlockEnd SP035 20230303 1"),
