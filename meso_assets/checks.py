@@ -1,0 +1,73 @@
+"""Asset checks: the verdicts of ``meso_core``, and questions that span several assets.
+
+What belongs here: turning records of :mod:`meso_core.qc` into what Dagster shows. What is asked, and the thresholds,
+are in ``meso_core``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import dagster as dg
+
+from meso_core.errors import MesoError, problem
+from meso_core.qc import QCResult, Verdict, worst
+
+from .catalogue import AssetInfo
+from .dagster_internals import partitioned_check_spec
+
+
+def check_specs(info: AssetInfo) -> list[dg.AssetCheckSpec]:
+    """Declare the checks of an asset."""
+    return [partitioned_check_spec(name, info.name, question) for name, question in info.checks.items()]
+
+
+def check_results(info: AssetInfo, results: Iterable[QCResult]) -> list[dg.AssetCheckResult]:
+    """Answer every declared check of an asset.
+
+    Raises
+    ------
+    MesoError
+        If a verdict belongs to no declared check: nobody would see it.
+    """
+    results = tuple(results)
+    unknown = sorted({result.check for result in results} - set(info.checks))
+    if unknown:
+        raise MesoError(
+            problem(
+                f"checks of {info.name}",
+                expected=f"verdicts on {', '.join(info.checks) or 'nothing'}",
+                found=", ".join(unknown),
+                remedy="Declare the check in meso_assets/catalogue.py",
+            )
+        )
+    return [as_check_result(info.name, name, [r for r in results if r.check == name]) for name in info.checks]
+
+
+def as_check_result(asset: str, name: str, results: list[QCResult]) -> dg.AssetCheckResult:
+    """Make one check result of all verdicts with one name (one per bout or FOV); the worst decides."""
+    verdict = worst(results)
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=name,
+        passed=verdict == Verdict.PASS,
+        severity=dg.AssetCheckSeverity.ERROR if verdict == Verdict.FAIL else dg.AssetCheckSeverity.WARN,
+        description="\n".join(dict.fromkeys(result.message for result in results)) or "not asked of this session",
+        metadata={"verdicts": dg.MetadataValue.md(verdict_table(results))} if results else {},
+    )
+
+
+def verdict_table(results: Iterable[QCResult]) -> str:
+    """Markdown table of verdicts."""
+    rows = ["| FOV | verdict | value | threshold | meaning |", "| --- | --- | --- | --- | --- |"]
+    rows += [
+        f"| {r.fov or '–'} | {r.verdict.name} | {_cell(r.value)} | {_cell(r.threshold)} | {r.message} |"
+        for r in results
+    ]
+    return "\n".join(rows)
+
+
+def _cell(value: float | int | str | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

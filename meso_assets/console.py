@@ -1,0 +1,66 @@
+"""How a run looks in a terminal: one line per step that starts, tells something, or ends.
+
+What belongs here: the logger of the command line. The full log is in the UI.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import Any
+
+import dagster as dg
+
+#: Run configuration that chooses this logger and nothing else.
+READABLE_LOG: dict[str, Any] = {"loggers": {"readable": {"config": {}}}}
+
+_EVENTS = {"STEP_START": "started", "STEP_SUCCESS": "done", "STEP_FAILURE": "FAILED", "STEP_SKIPPED": "skipped"}
+
+
+class _Lines(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self._started: dict[str, float] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        meta = getattr(record, "dagster_meta", {})
+        step, event = meta.get("step_key") or "", meta.get("dagster_event")
+        text = self._event_text(step, event) if event is not None else self._message(record, meta)
+        if text:
+            print(f"  {time.strftime('%H:%M:%S')}  {step:<42} {text}", file=sys.stdout, flush=True)  # noqa: T201
+
+    def _event_text(self, step: str, event: Any) -> str:
+        kind = event.event_type_value
+        if kind == "STEP_START":
+            self._started[step] = time.monotonic()
+        if kind == "STEP_SUCCESS" and step in self._started:
+            return f"done in {time.monotonic() - self._started[step]:.1f} s"
+        if kind == "STEP_FAILURE":
+            return f"FAILED: {failure_message(event)}"
+        return _EVENTS.get(kind, "")
+
+    def _message(self, record: logging.LogRecord, meta: dict[str, Any]) -> str:
+        if record.levelno < logging.INFO or not meta.get("step_key"):
+            return ""
+        prefix = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
+        return prefix + str(meta.get("orig_message") or record.getMessage())
+
+
+def failure_message(event: Any) -> str:
+    """Message of a step failure: what ``meso_core`` said, without Dagster's frame around it."""
+    data = event.event_specific_data
+    if data.user_failure_data is not None and data.user_failure_data.description:
+        return str(data.user_failure_data.description)
+    error = data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return str(error.message).strip() if error is not None else "no reason recorded"
+
+
+@dg.logger(description="One readable line per step.")
+def readable_logger(context: dg.InitLoggerContext) -> logging.Logger:
+    """Make the logger of a run."""
+    logger = logging.Logger(f"meso.{context.run_id}", level=logging.DEBUG)
+    logger.addHandler(_Lines())
+    return logger

@@ -1,0 +1,43 @@
+"""The Dagster instance of meso: its configuration, and its home folder, found or made.
+
+What belongs here: where Dagster keeps its records and with which limits. ``dagster.yaml`` beside this file is the one
+configuration; it is copied into the home when that is made, and a lab may edit the copy.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import dagster as dg
+
+from ..settings import MesoSettings
+
+#: Steps that run suite2p share this pool: as many at a time as cores and memory allow.
+SUITE2P_POOL = "suite2p"
+
+CONFIGURATION = Path(__file__).with_name("dagster.yaml")
+
+
+def prepare_home(settings: MesoSettings) -> Path:
+    """Find or make the folder of Dagster's records, and tell Dagster where it is.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder; ``DAGSTER_HOME`` of this process and its children points to it.
+    """
+    home = settings.dagster_home
+    home.mkdir(parents=True, exist_ok=True)
+    target = home / "dagster.yaml"
+    if not target.exists():
+        target.write_bytes(CONFIGURATION.read_bytes())
+    os.environ["DAGSTER_HOME"] = str(home)
+    return home
+
+
+def open_instance(settings: MesoSettings) -> dg.DagsterInstance:
+    """Open the instance of the settings' home, with the suite2p pool as large as this machine bears."""
+    instance = dg.DagsterInstance.from_config(str(prepare_home(settings)))
+    instance.event_log_storage.set_concurrency_slots(SUITE2P_POOL, settings.parallel_fovs)
+    return instance

@@ -1,0 +1,218 @@
+"""The two IO managers: how what an asset made becomes files of the session, and input of the next asset.
+
+What belongs here: handing values to the store and back. How files are published (beside, hash, rename, manifest last)
+is in ``meso_core.storage``; what a dataset must look like is in ``meso_core.datasets``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import dagster as dg
+
+from meso_core.datasets import DatasetValue
+from meso_core.qc import QCResult
+from meso_core.storage import Manifest, RunProvenance, package_versions, read_dataset, write_fov
+
+from .dagster_internals import facts_of_output, record_data_version
+from .resources import OpenSession, Platform
+
+#: FOV folder name → dataset name → value.
+FovDatasets: TypeAlias = Mapping[str, Mapping[str, DatasetValue]]
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What an asset hands to its IO manager.
+
+    Attributes
+    ----------
+    content
+        A staged folder that mirrors the session; or datasets by FOV; or the manifest of an earlier run that still holds.
+    settings
+        What the content depends on besides the inputs; kept in the manifest.
+    qc
+        Verdicts on the content; published with it as ``reports/qc/<asset>.json``.
+    texts
+        Further small text files, by path below the session.
+    metadata
+        What a person reads about it in the UI.
+    then
+        Called once the files are published.
+    """
+
+    content: Path | FovDatasets | Manifest
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    qc: tuple[QCResult, ...] = ()
+    texts: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    then: Callable[[], None] | None = None
+
+
+class FovFiles(Mapping[str, DatasetValue]):
+    """Datasets of one FOV on disk, read (memory-mapped where they are arrays) when asked for."""
+
+    def __init__(self, files: Mapping[str, Path]) -> None:
+        self._files = dict(files)
+
+    def __getitem__(self, name: str) -> DatasetValue:
+        return read_dataset(self._files[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFiles:
+    """Files that an upstream asset published, as local paths."""
+
+    session: OpenSession
+    manifest: Manifest
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Local paths, in the order of the manifest."""
+        return tuple(self.session.path / file.path for file in self.manifest.files)
+
+
+def qc_path(asset: str) -> str:
+    """Path, below the session, of the verdicts on an asset."""
+    return f"reports/qc/{asset}.json"
+
+
+def read_qc(session: OpenSession, asset: str) -> tuple[QCResult, ...]:
+    """Read the stored verdicts on an asset; none where it was not made."""
+    file = session.path / qc_path(asset)
+    if not file.is_file():
+        return ()
+    from meso_core.qc import Verdict
+
+    return tuple(
+        QCResult(**{**record, "verdict": Verdict[record["verdict"]]}) for record in json.loads(file.read_text())
+    )
+
+
+class SessionFilesIOManager(dg.IOManager):
+    """Publishes a staged folder; hands the published files to the next asset as local paths."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+
+    def handle_output(self, context: dg.OutputContext, obj: Product) -> None:
+        """Publish a product and tell Dagster its content version."""
+        session, asset = self.platform.session(context.partition_key), context.asset_key.path[-1]
+        if isinstance(obj.content, Manifest):
+            manifest = obj.content
+        else:
+            staged = self._staged(session, asset, obj)
+            for path, text in {**obj.texts, **_qc_text(asset, obj.qc)}.items():
+                (staged / path).parent.mkdir(parents=True, exist_ok=True)
+                (staged / path).write_text(text)
+            manifest = session.store.publish(session.key, asset, staged, self._provenance(context, session, obj))
+        if obj.then is not None:
+            obj.then()
+        record_data_version(context, manifest.data_version)
+        context.add_output_metadata(
+            {
+                "files": len(manifest.files),
+                "size_mb": round(manifest.total_bytes / 1e6, 3),
+                "folder": dg.MetadataValue.path(str(session.path)),
+                "content_version": manifest.data_version[:12],
+            }
+        )
+
+    def load_input(self, context: dg.InputContext) -> Any:
+        """Hand out what an upstream asset published."""
+        session, asset = self.platform.session(context.partition_key), context.asset_key.path[-1]
+        return self._load(session, _required(session, asset))
+
+    def _staged(self, session: OpenSession, asset: str, product: Product) -> Path:
+        if not isinstance(product.content, Path):
+            raise TypeError(f"{asset}: expected a staged folder, found {type(product.content).__name__}")
+        return product.content
+
+    def _load(self, session: OpenSession, manifest: Manifest) -> Any:
+        return SessionFiles(session, manifest)
+
+    def _provenance(self, context: dg.OutputContext, session: OpenSession, product: Product) -> RunProvenance:
+        facts = facts_of_output(context)
+        return RunProvenance(
+            run_id=context.run_id,
+            code_version=facts.code_version,
+            packages=package_versions(),
+            settings=product.settings,
+            inputs=input_versions(session, facts.upstream),
+        )
+
+
+class AlfIOManager(SessionFilesIOManager):
+    """Checks datasets by FOV against the dataset table and writes them below ``alf/``; loading returns arrays."""
+
+    def _staged(self, session: OpenSession, asset: str, product: Product) -> Path:
+        if not isinstance(product.content, Mapping):
+            return super()._staged(session, asset, product)
+        staged = session.stage(asset)
+        for fov, datasets in product.content.items():
+            write_fov(staged / "alf" / fov, datasets, where=f"{session.key} {fov}")
+        return staged
+
+    def _load(self, session: OpenSession, manifest: Manifest) -> FovDatasets:
+        return _fovs_of(session, manifest)
+
+
+def read_fovs(session: OpenSession, asset: str) -> FovDatasets:
+    """Datasets that an asset published, by FOV; they are read when asked for.
+
+    Raises
+    ------
+    MissingInputError
+        If the asset was never made.
+    """
+    return _fovs_of(session, _required(session, asset))
+
+
+def _fovs_of(session: OpenSession, manifest: Manifest) -> FovDatasets:
+    fovs: dict[str, dict[str, Path]] = {}
+    for file in manifest.files:
+        parts = file.path.split("/")
+        if len(parts) == 3 and parts[0] == "alf" and not parts[2].startswith("_"):
+            name = ".".join(parts[2].split(".")[:2])
+            fovs.setdefault(parts[1], {})[name] = session.path / file.path
+    return {fov: FovFiles(files) for fov, files in sorted(fovs.items())}
+
+
+def input_versions(session: OpenSession, upstream: tuple[str, ...]) -> dict[str, str]:
+    """Data versions of upstream assets as they are on disk now; assets that were never made are left out."""
+    versions = {}
+    for asset in upstream:
+        manifest = session.manifest(asset)
+        if asset == "raw_session":
+            versions[asset] = session.raw_version()
+        elif manifest is not None:
+            versions[asset] = manifest.data_version
+    return versions
+
+
+def _required(session: OpenSession, asset: str) -> Manifest:
+    from meso_core.errors import MissingInputError, problem
+
+    manifest = session.manifest(asset)
+    if manifest is None:
+        raise MissingInputError(
+            problem(str(session.key), expected=f"files of {asset}", found="none", remedy=f"Materialise {asset} first")
+        )
+    return manifest
+
+
+def _qc_text(asset: str, results: tuple[QCResult, ...]) -> dict[str, str]:
+    if not results:
+        return {}
+    records = [{**asdict(result), "verdict": result.verdict.name} for result in results]
+    return {qc_path(asset): json.dumps(records, indent=1) + "\n"}

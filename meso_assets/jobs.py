@@ -1,0 +1,35 @@
+"""Jobs: named selections of assets that are run together for one session."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from .catalogue import CATALOGUE
+from .partitions import session_partitions
+
+#: Everything that can be made from a session.
+PROCESS_SESSION = "process_session"
+#: What is quick: metadata, ratings, times, places; no suite2p, no archive.
+SYNC_SESSION = "time_and_place_session"
+
+_EVERYTHING = dg.AssetSelection.assets(*(name for name in CATALOGUE if name != "raw_session"))
+_QUICK = dg.AssetSelection.assets(
+    "imaging_metadata", "frame_qc", "frame_times", "mean_image_mlapdv", "alyx_fov_records"
+)
+
+session_jobs = (
+    dg.define_asset_job(
+        PROCESS_SESSION,
+        selection=_EVERYTHING,
+        partitions_def=session_partitions,
+        description="Process a whole session: metadata, archive, motion registration, cells, times, places, records.",
+        tags={"dagster/max_runtime": str(24 * 3600)},
+    ),
+    dg.define_asset_job(
+        SYNC_SESSION,
+        selection=_QUICK,
+        partitions_def=session_partitions,
+        description="The quick part of a session: metadata, frame ratings, frame times, places in the brain.",
+        tags={"dagster/max_runtime": str(3600)},
+    ),
+)

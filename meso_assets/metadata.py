@@ -1,0 +1,178 @@
+"""What a person reads about a result in the UI: counts, rates, durations, one small picture.
+
+What belongs here: turning results of ``meso_core`` into Dagster metadata. Keys are stable: Dagster plots numeric ones
+over sessions. Pictures are drawn by ``meso_core``; here they only become small.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from meso_core.archive import ArchiveReport
+    from meso_core.imaging import DetectionResult, RegistrationResult
+    from meso_core.location import SessionLocations
+    from meso_core.timing import FrameQC, FrameTimes
+
+    from .io_managers import FovDatasets
+
+#: Dagster stores metadata several times per event: larger pictures would swell its database.
+MAX_PICTURE_BYTES = 40_000
+_DPI = (90, 70, 55, 42, 32, 24)
+
+
+def picture(figure: Figure, alt: str) -> Mapping[str, Any]:
+    """Make a metadata entry of a figure, at the best resolution that stays below 40 kB."""
+    for dpi in _DPI:
+        png = _png(figure, dpi)
+        text = base64.b64encode(png).decode()
+        if len(text) <= MAX_PICTURE_BYTES:
+            break
+    return {"picture": dg.MetadataValue.md(f"![{alt}](data:image/png;base64,{text})")}
+
+
+def _png(figure: Figure, dpi: int) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, pil_kwargs={"optimize": True})
+    return buffer.getvalue()
+
+
+def imaging_metadata_metadata(meta: Mapping[str, Any], n_bouts: int) -> dict[str, Any]:
+    """Geometry and rates."""
+    fovs = meta["FOV"]
+    rate = float(meta["scanImageParams"]["hRoiManager"]["scanVolumeRate"])
+    rows = [
+        f"| {i} | {fov.get('slice_id', 0)} | {fov['nXnYnZ'][1]} × {fov['nXnYnZ'][0]} | {fov.get('Zs', '–')} |"
+        for i, fov in enumerate(fovs)
+    ]
+    table = "\n".join(["| FOV | slice | rows × columns | z (µm) |", "| --- | --- | --- | --- |", *rows])
+    return {
+        "fovs": len(fovs),
+        "bouts": n_bouts,
+        "volume_rate_hz": rate,
+        "frames": int(meta.get("nFrames", 0)),
+        "minutes": round(int(meta.get("nFrames", 0)) / rate / 60, 2),
+        "fields_of_view": dg.MetadataValue.md(table),
+    }
+
+
+def frame_qc_metadata(quality: FrameQC) -> dict[str, Any]:
+    """How many frames carry which label."""
+    counts = [(label, int((quality.values == value).sum())) for value, label in enumerate(quality.labels)]
+    table = "\n".join(["| label | frames |", "| --- | --- |", *(f"| {label} | {n} |" for label, n in counts)])
+    return {
+        "frames": int(quality.values.size),
+        "flagged_frames": int((quality.values != 0).sum()),
+        "bad_frames": int(quality.bad_frames.sum()),
+        "labels": dg.MetadataValue.md(table),
+    }
+
+
+def frame_times_metadata(times: FrameTimes) -> dict[str, Any]:
+    """Counts, rate and steadiness of the frame clock, and its picture."""
+    import numpy as np
+
+    first = times.times[0]
+    intervals = np.diff(first)
+    return {
+        "frames_per_fov": int(first.size),
+        "frame_rate_hz": round(float(1 / np.median(intervals)), 4) if intervals.size else 0.0,
+        "minutes": round(float(first[-1] - first[0]) / 60, 3) if first.size else 0.0,
+        "bouts": len(times.bouts),
+        "surplus_pulses": int(sum(bout.n_surplus for bout in times.bouts)),
+        "longest_interval_ms": round(float(intervals.max()) * 1e3, 3) if intervals.size else 0.0,
+    }
+
+
+def registration_metadata(fovs: list[RegistrationResult]) -> dict[str, Any]:
+    """How much the brain moved, and how well that was taken out."""
+    import numpy as np
+
+    shifts = [np.hypot(fov.yoff, fov.xoff) for fov in fovs]
+    rows = [
+        f"| {i} | {fov.n_frames} | {np.median(shift):.1f} | {shift.max():.1f} | {int(fov.bad_frames.sum())} |"
+        for i, (fov, shift) in enumerate(zip(fovs, shifts, strict=True))
+    ]
+    head = ["| FOV | frames | median shift (px) | largest shift (px) | bad frames |", "| --- | --- | --- | --- | --- |"]
+    return {
+        "fovs": len(fovs),
+        "frames_per_fov": fovs[0].n_frames,
+        "largest_shift_px": float(max(shift.max() for shift in shifts)),
+        "bad_frames": int(sum(int(fov.bad_frames.sum()) for fov in fovs)),
+        "by_fov": dg.MetadataValue.md("\n".join([*head, *rows])),
+    }
+
+
+def rois_metadata(fovs: list[DetectionResult]) -> dict[str, Any]:
+    """How many cells were found where."""
+    rows = [f"| {i} | {fov.n_rois} | {fov.n_cells} | {'yes' if fov.curated else 'no'} |" for i, fov in enumerate(fovs)]
+    head = ["| FOV | ROIs | cells | curated |", "| --- | --- | --- | --- |"]
+    return {
+        "fovs": len(fovs),
+        "rois": sum(fov.n_rois for fov in fovs),
+        "cells": sum(fov.n_cells for fov in fovs),
+        "by_fov": dg.MetadataValue.md("\n".join([*head, *rows])),
+    }
+
+
+def archive_metadata(reports: list[ArchiveReport]) -> dict[str, Any]:
+    """What went into the archives, and what came out."""
+    raw = sum(report.raw_bytes for report in reports)
+    rows = [
+        f"| {r.bout} | {r.name} | {len(r.members)} | {r.raw_bytes / 1e6:.1f} | {r.size / 1e6:.1f} | "
+        f"{'adopted, ' if r.adopted else ''}verified |"
+        for r in reports
+    ]
+    head = ["| bout | archive | tifs | raw (MB) | archive (MB) | content |", "| --- | --- | --- | --- | --- | --- |"]
+    return {
+        "bouts": len(reports),
+        "tifs": sum(len(report.members) for report in reports),
+        "pages": sum(report.n_frames for report in reports),
+        "raw_mb": round(raw / 1e6, 3),
+        "share_of_raw": round(sum(report.size for report in reports) / raw, 4) if raw else 0.0,
+        "by_bout": dg.MetadataValue.md("\n".join([*head, *rows])),
+    }
+
+
+def located_metadata(locations: SessionLocations) -> dict[str, Any]:
+    """Centres of the fields of view, and with which atlas they were found."""
+    rows = [
+        f"| {fov.fov} | {fov.center_um[0]:.0f} | {fov.center_um[1]:.0f} | {fov.center_um[2]:.0f} | {fov.center_id} | "
+        f"{fov.fraction_outside:.1%} |"
+        for fov in locations.fovs
+    ]
+    head = [
+        "| FOV | ML (µm) | AP (µm) | DV (µm) | region id | outside the brain |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    return {
+        "provenance": locations.provenance.name,
+        "atlas": locations.atlas.name + (" (a made-up brain: no anatomy)" if locations.phantom else ""),
+        "fovs": len(locations.fovs),
+        "centres": dg.MetadataValue.md("\n".join([*head, *rows])),
+    }
+
+
+def roi_locations_metadata(fovs: FovDatasets) -> dict[str, Any]:
+    """How many cells lie in which region."""
+    from collections import Counter
+
+    import numpy as np
+
+    regions: Counter[int] = Counter()
+    for datasets in fovs.values():
+        (ids,) = (np.asarray(value) for name, value in datasets.items() if "brainLocationIds" in name)
+        regions.update(int(region) for region in ids)
+    rows = [f"| {region} | {count} |" for region, count in regions.most_common(20)]
+    return {
+        "rois": sum(regions.values()),
+        "rois_off_the_brain": regions.get(0, 0),
+        "regions": dg.MetadataValue.md("\n".join(["| region id | ROIs |", "| --- | --- |", *rows])),
+    }

@@ -1,0 +1,197 @@
+"""The settings of the platform: one typed object, from the environment or a file.
+
+What belongs here: what a lab may choose, with its default and meaning. What does not: options of suite2p (see
+``suite2p``, which overrides them by name) and anything that a session's own files say.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from meso_core.errors import SettingsError, problem
+
+if TYPE_CHECKING:
+    from meso_core.location import LocationSettings
+
+#: Names the file of settings; without it, ``meso.toml`` of the working directory counts.
+SETTINGS_FILE_VARIABLE = "MESO_SETTINGS"
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _memory_gb() -> float:
+    import psutil
+
+    return round(psutil.virtual_memory().total / 1e9, 1)
+
+
+class MesoSettings(BaseSettings):
+    """What a lab may choose; each field is also the environment variable ``MESO_<FIELD>``."""
+
+    model_config = SettingsConfigDict(env_prefix="MESO_", extra="forbid", frozen=True)
+
+    root: Path = Field(
+        Path("~/meso/Subjects"), description="Folder of the sessions, `[lab/Subjects/]subject/date/NNN`."
+    )
+    home: Path = Field(Path("~/meso/home"), description="Folder of the platform itself: run history, logs, scratch.")
+    cores: int = Field(default_factory=_cores, ge=1, description="Cores to use (default: those of the machine).")
+    memory_gb: float = Field(
+        default_factory=_memory_gb, gt=0, description="Memory to use, GB (default: that of the machine)."
+    )
+    fov_memory_gb: float = Field(4.0, gt=0, description="Memory that one FOV's suite2p process may need, GB.")
+    executor: Literal["multiprocess", "in_process"] = Field(
+        "multiprocess", description="Steps of a run in processes of their own, or all in one."
+    )
+    suite2p: dict[str, Any] = Field(
+        default_factory=dict,
+        description="suite2p options that differ from meso's defaults, by name; JSON in a variable.",
+    )
+    genotype: str = Field(
+        "", description="Alleles of the subjects, `;` between them; sets suite2p's tau where no record tells it."
+    )
+    window_center_ml: float | None = Field(
+        None, description="Medio-lateral window centre, mm from bregma; only for sessions without rig metadata."
+    )
+    window_center_ap: float | None = Field(
+        None, description="Antero-posterior window centre, mm from bregma; only for sessions without rig metadata."
+    )
+    atlas: Literal["mri_toronto", "allen", "phantom", "file"] = Field(
+        "mri_toronto", description="Brain atlas; `phantom` is a made-up brain that needs no download."
+    )
+    atlas_resolution_um: Literal[10, 25, 50] = Field(10, description="Voxel size of the atlas, µm.")
+    atlas_path: Path | None = Field(None, description="Annotation volume, with `atlas = file`.")
+    cache: Path = Field(Path("~/.cache/meso"), description="Folder for atlas volumes and surface meshes.")
+    archive_format: Literal["tar.bz2", "zarr"] = Field("tar.bz2", description="Format of the archive of raw tifs.")
+    quiet_minutes: float = Field(
+        15.0, ge=0, description="A session without `raw_session.flag` is ready after this time without change."
+    )
+    scan_every_s: int = Field(60, ge=30, description="Seconds between two looks at the root for new sessions.")
+    scan_max_runs: int = Field(5, ge=1, description="Most sessions that one look starts.")
+
+    @field_validator("root", "home", "atlas_path", "cache")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources: arguments, environment, file."""
+        file = settings_file()
+        sources = (init_settings, env_settings)
+        return sources if file is None else (*sources, TomlConfigSettingsSource(settings_cls, toml_file=file))
+
+    @property
+    def parallel_fovs(self) -> int:
+        """FOVs that run side by side: one core each, within the memory."""
+        return max(1, min(self.cores, int(self.memory_gb // self.fov_memory_gb)))
+
+    @property
+    def dagster_home(self) -> Path:
+        """Folder of Dagster's records: ``DAGSTER_HOME`` where it is set, else inside :attr:`home`."""
+        chosen = os.environ.get("DAGSTER_HOME")
+        return Path(chosen).absolute() if chosen else self.home / "dagster_home"
+
+    def location(self) -> LocationSettings:
+        """Return the choices of the location stage, as ``meso_core`` takes them."""
+        from meso_core.location import LocationSettings
+
+        return LocationSettings(
+            atlas=self.atlas,
+            resolution_um=self.atlas_resolution_um,
+            atlas_path=self.atlas_path,
+            cache_folder=self.cache,
+        )
+
+    def as_environment(self) -> dict[str, str]:
+        """Return the settings as environment variables, for child processes."""
+        variables = {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if value is not None:
+                variables[f"MESO_{name.upper()}"] = json.dumps(value) if isinstance(value, dict) else str(value)
+        return variables
+
+
+def settings_file() -> Path | None:
+    """Find the file of settings.
+
+    Raises
+    ------
+    SettingsError
+        If ``MESO_SETTINGS`` names a file that is not there.
+    """
+    named = os.environ.get(SETTINGS_FILE_VARIABLE)
+    if not named:
+        default = Path("meso.toml")
+        return default if default.is_file() else None
+    if not Path(named).is_file():
+        raise SettingsError(
+            problem(SETTINGS_FILE_VARIABLE, expected="a TOML file", found=f"no file {named}", remedy="Correct the path")
+        )
+    return Path(named)
+
+
+def load_settings(overrides: Mapping[str, Any] | None = None) -> MesoSettings:
+    """Read the settings.
+
+    Parameters
+    ----------
+    overrides
+        Field name → value; they win over environment and file.
+
+    Raises
+    ------
+    SettingsError
+        With every value that is not allowed.
+    """
+    try:
+        return MesoSettings(**(overrides or {}))
+    except ValidationError as error:
+        found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors())
+        raise SettingsError(
+            problem(
+                str(settings_file() or "environment"),
+                expected="settings that README's table lists",
+                found=found,
+                remedy="Correct the variable MESO_<NAME> or the line of the file",
+            )
+        ) from error
+
+
+@lru_cache(maxsize=1)
+def current_settings() -> MesoSettings:
+    """Settings of this process, read once."""
+    return load_settings()
+
+
+def settings_table() -> str:
+    """Markdown table of all settings, as the README shows it."""
+    rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
+    for name, field in MesoSettings.model_fields.items():
+        default = (
+            "from the machine"
+            if field.default_factory not in (None, dict)
+            else field.get_default(call_default_factory=True)
+        )
+        text = "–" if default in (None, "", {}) else f"`{default}`"
+        rows.append(
+            f"| `MESO_{name.upper()}` | {text.replace('`from the machine`', 'from the machine')} | {field.description} |"
+        )
+    return "\n".join(rows)

@@ -1,0 +1,207 @@
+"""The work folder of suite2p in a session, and what is published from it.
+
+What belongs here: which folder, which work orders, which files. suite2p itself is run by ``meso_core.imaging``.
+
+``.meso/work/suite2p/planeN`` keeps the completion markers and everything that resuming needs. Published files are hard
+links to it (copies where a person may edit them), so nothing is on the disk twice.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from meso_core.errors import MissingInputError, problem
+from meso_core.progress import Progress
+from meso_core.session import MESO_FOLDER, fov_name, imaging_bouts, plane_name
+
+from .io_managers import Product, SessionFiles
+from .resources import OpenSession
+from .settings import MesoSettings
+
+if TYPE_CHECKING:
+    from meso_core.imaging import DetectionResult, FovJob, RegistrationResult
+
+REGISTERED_FILES = ("db.npy", "settings.npy", "ops.npy", "reg_outputs.npy", "bad_frames.npy")
+#: What suite2p's GUI rewrites when a person curates ROIs.
+CURATED_FILES = (
+    "iscell.npy",
+    "stat.npy",
+    "F.npy",
+    "Fneu.npy",
+    "spks.npy",
+    "redcell.npy",
+    "F_chan2.npy",
+    "Fneu_chan2.npy",
+)
+_SPLIT_MARKER = ".split"
+
+
+@dataclass(frozen=True)
+class Suite2pWork:
+    """suite2p on one session."""
+
+    session: OpenSession
+    settings: MesoSettings
+    #: suite2p options of this run, by name.
+    overrides: Mapping[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """Folder of ``plane0``, ``plane1`` …"""
+        return self.session.path / MESO_FOLDER / "work" / "suite2p"
+
+    @cached_property
+    def meta(self) -> dict[str, Any]:
+        """Imaging metadata of the session."""
+        return self.session.metadata()
+
+    @property
+    def all_overrides(self) -> dict[str, Any]:
+        """Return the options of the settings and of the run; the run's win."""
+        return {**self.settings.suite2p, **self.overrides}
+
+    @cached_property
+    def input_version(self) -> str:
+        """Version of the raw data, for resume."""
+        return self.session.raw_version()
+
+    @cached_property
+    def _bad_frames(self) -> list[Any]:
+        from .assets.timing import session_frame_qc
+
+        return [bad for _, bad in session_frame_qc(self.session)[1]]
+
+    def job(self, fov: int) -> FovJob:
+        """Write the work order of a FOV; unknown suite2p options are refused here."""
+        from meso_core.imaging import fov_jobs
+
+        (job,) = fov_jobs(
+            self.folder,
+            self.meta,
+            fovs=[fov],
+            genotype=[allele for allele in self.settings.genotype.split(";") if allele],
+            overrides=self.all_overrides,
+            bad_frames=self._bad_frames[fov],
+            input_version=self.input_version,
+        )
+        return job
+
+    def split(self, progress: Progress) -> int:
+        """Split the pages of the session where that is to be done, and return the number of FOVs."""
+        from meso_core.archive import bout_source
+        from meso_core.imaging.registration import registration_is_whole
+        from meso_core.scanimage import bin_per_plane
+
+        jobs = [self.job(fov) for fov in range(len(self.meta["FOV"]))]
+        open_jobs = [job for job in jobs if not registration_is_whole(job)]
+        marker = self.folder / _SPLIT_MARKER
+        is_split = marker.is_file() and marker.read_text() == self.input_version
+        if open_jobs and not (is_split and all((job.folder / "data_raw.bin").is_file() for job in open_jobs)):
+            marker.unlink(missing_ok=True)
+            sources = [bout_source(bout, workers=self.settings.cores) for bout in imaging_bouts(self.session.path)]
+            bin_per_plane(sources, self.meta, self.folder, progress=progress)
+            marker.write_text(self.input_version)
+        return len(jobs)
+
+    def register(self, fov: int, progress: Progress) -> RegistrationResult:
+        """Register one FOV in a worker process."""
+        from meso_core.imaging import process_fovs
+
+        (result,) = process_fovs([self.job(fov)], stages=("registration",), workers=1, progress=progress)
+        assert result.registration is not None
+        return result.registration
+
+    def registrations(self, fovs: list[int]) -> list[RegistrationResult]:
+        """Read what registration found."""
+        from meso_core.imaging import load_registration
+
+        return [load_registration(self.folder / plane_name(fov)) for fov in fovs]
+
+    def registered_product(self, fovs: list[int]) -> Product:
+        """Stage the registered movies."""
+        staged = self.session.stage("motion_registered_frames")
+        for fov in fovs:
+            source, target = self.folder / plane_name(fov), staged / "suite2p" / plane_name(fov)
+            for file in sorted(source.glob("imaging.frames_motionRegistered*.bin")):
+                link(file, target / file.name)
+            _copy(source, target, REGISTERED_FILES)
+        return Product(staged, settings={"suite2p": self.all_overrides, "genotype": self.settings.genotype})
+
+    def begin_rois(self, registered: SessionFiles) -> int:
+        """Take back what a person curated since ROIs were published, and make an empty staging folder."""
+        for fov in range(len(self.meta["FOV"])):
+            if not (self.folder / plane_name(fov)).is_dir():
+                raise MissingInputError(
+                    problem(
+                        self.folder / plane_name(fov),
+                        expected="the work folder of motion registration",
+                        found="no such folder",
+                        remedy="Materialise motion_registered_frames again",
+                    )
+                )
+        self._take_back_curation()
+        self.session.stage("rois")
+        return len(self.meta["FOV"])
+
+    def _take_back_curation(self) -> None:
+        manifest = self.session.manifest("rois")
+        if manifest is None:
+            return
+        from meso_core.storage import hash_file
+
+        for record in manifest.files:
+            published = self.session.path / record.path
+            if published.name in CURATED_FILES and published.is_file():
+                if hash_file(published).sha256 != record.sha256:
+                    shutil.copy2(published, self.folder / published.parent.name / published.name)
+
+    def detect(self, fov: int, progress: Progress) -> DetectionResult:
+        """Find the ROIs of one FOV in a worker process, and stage their datasets."""
+        from meso_core.imaging import process_fovs
+        from meso_core.imaging.export import export_rois, zip_plane
+        from meso_core.storage import write_fov
+
+        job = self.job(fov)
+        (result,) = process_fovs([job], stages=("detection",), workers=1, progress=progress)
+        assert result.detection is not None
+        staged = self.session.stage("rois", keep=True)
+        where = f"{self.session.key}/{fov_name(fov)}"
+        write_fov(staged / "alf" / fov_name(fov), export_rois(job.folder, identity=where), where=where)
+        zip_plane(job.folder, staged / "alf" / fov_name(fov) / "_suite2p_ROIData.raw.zip")
+        names = [p.name for p in sorted(job.folder.glob("*.npy")) if p.name not in REGISTERED_FILES]
+        _copy(job.folder, staged / "suite2p" / plane_name(fov), names)
+        return result.detection
+
+    def detections(self, fovs: list[int]) -> list[DetectionResult]:
+        """Read what detection found."""
+        from meso_core.imaging import load_detection
+
+        return [load_detection(self.folder / plane_name(fov)) for fov in fovs]
+
+    def rois_product(self, fovs: list[int]) -> Product:
+        """Hand over the staged datasets of all FOVs."""
+        staged = self.session.stage("rois", keep=True)
+        return Product(staged, settings={"suite2p": self.all_overrides, "genotype": self.settings.genotype})
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name; copy it where the file system cannot."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _copy(source: Path, target: Path, names: tuple[str, ...] | list[str]) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
