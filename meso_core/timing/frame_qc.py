@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -206,6 +206,8 @@ def _load_mat(path: Path, fields: tuple[str, ...]) -> dict[str, Any]:
         remedy = "Copy the file again from the rig, or write it again with save(..., '-v7')"
         return InputFileError(problem(path, field=field, expected=expected, found=found, remedy=remedy))
 
+    if (missing := _missing_bytes(path)) > 0:
+        raise bad(f"a file cut short by {missing} bytes or more")
     try:
         content: dict[str, Any] = loadmat(path, squeeze_me=True, simplify_cells=True)
     except Exception as error:  # scipy's reader fails in many ways on a damaged file
@@ -214,6 +216,24 @@ def _load_mat(path: Path, fields: tuple[str, ...]) -> dict[str, Any]:
         if field not in content:
             raise bad("no such field", field)
     return content
+
+
+def _missing_bytes(path: Path) -> int:
+    """Return how many bytes the last variable of a version 5 MAT-file lacks; its reader does not mind a few."""
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        header = file.read(128)
+        if header[124:128] not in (b"\0\1IM", b"\1\0MI"):
+            return 0  # of another version, which its reader must judge
+        order: Literal["little", "big"] = "little" if header.endswith(b"IM") else "big"
+        end = 128
+        while end < size:
+            file.seek(end)
+            tag = file.read(8)
+            if len(tag) < 8:
+                return 8 - len(tag)
+            end += 8 + int.from_bytes(tag[4:], order)
+    return end - size
 
 
 def _numbers(path: Path, field: str, value: Any) -> NDArray[np.float64]:

@@ -1,0 +1,173 @@
+"""Frame QC of several bouts under one set of labels."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.io import savemat
+
+from meso_core.datasets import check_datasets
+from meso_core.errors import InputFileError, MesoWarning, MissingInputError, SettingsError
+from meso_core.qc import Verdict
+from meso_core.simulate import load_truth
+from meso_core.timing import consolidate_frame_qc, load_imaging_bouts
+
+LABELS = ["ok", "PMT off", "galvos fault", "high signal", ""]
+
+
+def write_bout(folder, values=None, names=("ok",), bad=()):
+    folder.mkdir(parents=True, exist_ok=True)
+    if values is not None:
+        cells = np.empty((1, len(names)), dtype=object)
+        cells[0] = names
+        content = {"frameQC_frames": np.asarray(values, dtype=np.uint8)[None], "frameQC_names": cells}
+        savemat(folder / "exptQC.mat", content)
+    if bad is not None:
+        savemat(folder / "badframes.mat", {"badframes": np.asarray(bad, dtype=np.uint32)[None]})
+    return folder
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+@pytest.mark.filterwarnings("ignore::meso_core.errors.MesoWarning")
+def test_every_frame_keeps_the_label_of_its_bout(tmp_path_factory, data):
+    root = tmp_path_factory.mktemp("qc")
+    folders, lengths, expected = [], [], []
+    for i in range(data.draw(st.integers(1, 3))):
+        names = data.draw(st.lists(st.sampled_from(LABELS), min_size=1, max_size=5, unique=True))
+        values = data.draw(st.lists(st.integers(0, len(names)), min_size=1, max_size=12))
+        folders.append(write_bout(root / str(i), values, names))
+        lengths.append(len(values))
+        expected += [(names[v] or "unknown") if v < len(names) else "unknown" for v in values]
+    qc = consolidate_frame_qc(folders, lengths)
+    assert [qc.labels[v] for v in qc.values] == expected
+    assert qc.labels[0] == "ok"
+    assert len(set(qc.labels)) == len(qc.labels)
+    assert qc.values.dtype == np.uint32
+    assert qc.names["qc_values"].tolist() == list(range(len(qc.labels)))
+
+
+def test_bad_frames_are_counted_from_the_start_of_their_bout(tmp_path):
+    bouts = [
+        write_bout(tmp_path / "0", [0, 1, 1, 0], ["ok", "PMT off"], bad=[1, 2]),
+        write_bout(tmp_path / "1", [0, 0, 1], ["ok", "galvos fault"], bad=[2]),
+        write_bout(tmp_path / "2", [0, 0], bad=[]),
+    ]
+    qc = consolidate_frame_qc(bouts, [4, 3, 2])
+    assert np.flatnonzero(qc.bad_frames).tolist() == [1, 2, 6]
+    assert qc.bad_frames.dtype == bool
+    assert qc.frames_per_bout == (4, 3, 2)
+    assert [r.verdict for r in qc.results] == [Verdict.PASS] * 3
+
+
+def test_simulated_faults_of_the_rig_are_all_flagged_and_no_other_frame(tiny_session):
+    truth = load_truth(tiny_session.truth_path)
+    bouts = load_imaging_bouts(tiny_session.session_path)
+    folders = [tiny_session.session_path / bout.name for bout in bouts]
+    qc = consolidate_frame_qc(folders, [bout.n_frames for bout in bouts])
+    np.testing.assert_array_equal(qc.bad_frames, truth.fovs[0].bad_frames)
+    np.testing.assert_array_equal(qc.values > 0, truth.fovs[0].bad_frames)
+    assert qc.bad_frames.any()
+    datasets = {"mpci.badFrames": qc.bad_frames, "mpci.mpciFrameQC": qc.values, "mpciFrameQC.names": qc.names}
+    check_datasets("FOV_00", datasets)
+
+
+def test_the_frames_of_a_depth_start_anew_with_each_bout(tmp_path):
+    names = ["a", "b", "c", "d", "e"]
+    bouts = [
+        write_bout(tmp_path / "0", [0, 1, 2, 3, 4], names),
+        write_bout(tmp_path / "1", [0, 1, 2, 3], names, bad=[1]),
+    ]
+    qc = consolidate_frame_qc(bouts, [5, 4])
+    first, bad_first = qc.of_slice(0, 2)
+    second, bad_second = qc.of_slice(1, 2)
+    assert [qc.labels[v] for v in first] == ["a", "c", "e", "a", "c"]
+    assert [qc.labels[v] for v in second] == ["b", "d", "b", "d"]
+    assert not bad_first.any()
+    assert np.flatnonzero(bad_second).tolist() == [2]
+    with pytest.raises(SettingsError, match="0 to 1"):
+        qc.of_slice(2, 2)
+
+
+def test_a_bout_without_rating_counts_as_ok_with_a_warning(tmp_path):
+    bouts = [write_bout(tmp_path / "0", bad=[1]), write_bout(tmp_path / "1", [1, 0], ["ok", "PMT off"])]
+    with pytest.warns(MesoWarning, match=r"0: no exptQC\.mat, so all 3 frames count as ok"):
+        qc = consolidate_frame_qc(bouts, [3, 2])
+    assert [qc.labels[v] for v in qc.values] == ["ok", "ok", "ok", "PMT off", "ok"]
+    assert np.flatnonzero(qc.bad_frames).tolist() == [1]
+    assert [r.verdict for r in qc.results] == [Verdict.WARNING, Verdict.PASS]
+
+
+def test_bad_frames_that_were_rated_ok_are_left_out_and_it_is_said(tmp_path):
+    bout = write_bout(tmp_path / "0", [0, 0, 1], ["ok", "PMT off"], bad=[0, 2])
+    with pytest.warns(MesoWarning, match=r"1 frames of badframes\.mat are ok"):
+        qc = consolidate_frame_qc([bout], [3])
+    assert np.flatnonzero(qc.bad_frames).tolist() == [0, 2]
+    assert qc.results[0].verdict is Verdict.WARNING
+
+
+def test_ratings_by_page_of_two_channels_are_thinned_to_frames(tmp_path):
+    bout = write_bout(tmp_path / "0", [0, 0, 1, 1, 0, 0], ["ok", "PMT off"], bad=[2, 3])
+    qc = consolidate_frame_qc([bout], [3], n_channels=2)
+    assert qc.values.tolist() == [0, 1, 0]
+    assert np.flatnonzero(qc.bad_frames).tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("values", "bad", "match"),
+    [
+        ([0, 0], [], r"'frameQC_frames'.*3 values, one per frame, found 2 values"),
+        ([0, 0, 0, 0], [], "found 4 values"),
+        ([0, 0, 0], [3], r"'badframes'.*0 to 2, found 3"),
+    ],
+)
+def test_a_file_of_the_wrong_length_is_named(tmp_path, values, bad, match):
+    bout = write_bout(tmp_path / "0", values, bad=bad)
+    with pytest.raises(InputFileError, match=match):
+        consolidate_frame_qc([bout], [3])
+
+
+def test_the_simulator_s_short_file_is_caught(fresh_session):
+    made = fresh_session(faults=("wrong_length_qc",))
+    bouts = load_imaging_bouts(made.session_path)
+    folders = [made.session_path / bout.name for bout in bouts]
+    with pytest.raises(InputFileError, match=r"raw_imaging_data_01.exptQC\.mat.*40 values.*found 37"):
+        consolidate_frame_qc(folders, [bout.n_frames for bout in bouts])
+
+
+@settings(max_examples=40, deadline=None)
+@given(share=st.floats(0, 1, exclude_max=True), name=st.sampled_from(["exptQC.mat", "badframes.mat"]))
+def test_a_file_cut_anywhere_is_a_named_error(tmp_path_factory, share, name):
+    bout = write_bout(tmp_path_factory.mktemp("cut") / "0", [0, 1, 1], ["ok", "PMT off"], bad=[1, 2])
+    path = bout / name
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(InputFileError, match=name.replace(".", r"\.")):
+        consolidate_frame_qc([bout], [3])
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        ({"frameQC_frames": [0, 1]}, "'frameQC_names'"),
+        ({"frameQC_frames": "abc", "frameQC_names": "ok"}, "expected numbers"),
+        ({"frameQC_frames": [0.5, 1], "frameQC_names": "ok"}, "whole numbers"),
+    ],
+)
+def test_fields_that_cannot_be_are_named(tmp_path, content, match):
+    bout = write_bout(tmp_path / "0")
+    savemat(bout / "exptQC.mat", content)
+    with pytest.raises(InputFileError, match=match):
+        consolidate_frame_qc([bout], [2])
+
+
+def test_a_missing_folder_or_number_is_an_error(tmp_path):
+    with pytest.raises(MissingInputError, match="an imaging folder"):
+        consolidate_frame_qc([tmp_path / "none"], [3])
+    with pytest.raises(SettingsError, match="each of 1 bouts"):
+        consolidate_frame_qc([tmp_path], [])
+
+
+def test_no_bout_at_all_gives_empty_arrays():
+    qc = consolidate_frame_qc([], [])
+    assert qc.values.size == qc.bad_frames.size == 0
