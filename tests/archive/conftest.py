@@ -1,0 +1,47 @@
+"""A session's raw folders that a test may spoil, and disks that are full or read-only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def session(tiny_session: Any, tmp_path: Path) -> Path:
+    """Copy of the two bouts of the simulated session; no pipeline ran on it."""
+    target = tmp_path / "Subjects" / "SP035" / "2023-03-03" / "001"
+    for bout in ("raw_imaging_data_00", "raw_imaging_data_01"):
+        shutil.copytree(tiny_session.session_path / bout, target / bout)
+    return target
+
+
+@pytest.fixture
+def bout(session: Path) -> Path:
+    """First bout of the session."""
+    return session / "raw_imaging_data_00"
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[[str], Any]]:
+    """Mount a small disk: ``with disk("size=1m") as folder``. Skips where mounting is not permitted."""
+
+    @contextmanager
+    def mount(options: str) -> Iterator[Path]:
+        folder = tmp_path / "disk"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("mounting a small disk takes root")
+        try:
+            yield folder
+        finally:
+            subprocess.run(["umount", str(folder)], check=True)
+
+    return mount

@@ -1,0 +1,321 @@
+"""The tar.bz2: what any tar reads, verified by content, never half."""
+
+from __future__ import annotations
+
+import bz2
+import hashlib
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tifffile
+
+from meso_core.archive import (
+    ARCHIVE_NAME,
+    ArchiveReport,
+    archive_bout,
+    compress_tifs,
+    hash_tif,
+    load_report,
+    save_report,
+    verify_archive,
+)
+from meso_core.archive import tarball as tarball_module
+from meso_core.errors import ArchiveError, InputFileError, MissingInputError, SettingsError, StorageError
+from meso_core.session import natural_key, raw_tifs
+
+
+def _contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in raw_tifs(folder)}
+
+
+def _rename(bout: Path, names: list[str]) -> None:
+    for tif, name in zip(raw_tifs(bout), names, strict=True):
+        tif.rename(bout / name)
+
+
+@pytest.mark.parametrize(
+    "unpack",
+    [
+        "tar -C {out} -xjf {archive}",
+        "bunzip2 -c {archive} | tar -C {out} -xf -",
+        "lbzip2 -dc {archive} | tar -C {out} -xf -",
+    ],
+    ids=["GNU tar", "bunzip2", "lbzip2"],
+)
+def test_any_tar_brings_back_bytes_names_and_times(bout: Path, tmp_path: Path, unpack: str) -> None:
+    if shutil.which(unpack.split()[0]) is None:
+        pytest.skip(f"{unpack.split()[0]} is not installed")
+    _rename(bout, ["a session with spaces_1.tif", "été µ_2.tif"])
+    before = _contents(bout)
+    compress_tifs(bout)
+    out = tmp_path / "out"
+    out.mkdir()
+    subprocess.run(unpack.format(out=out, archive=bout / ARCHIVE_NAME), shell=True, check=True)
+    assert _contents(out) == before
+
+
+def test_pythons_tarfile_reads_names_in_natural_order(bout: Path) -> None:
+    long = "x" * 140
+    _rename(bout, [f"{long}_2.tif", f"{long}_10.tif"])
+    compress_tifs(bout)
+    with tarfile.open(bout / ARCHIVE_NAME) as tar:
+        names = tar.getnames()
+        assert all(m.isreg() and m.uid == m.gid == 0 and not m.uname for m in tar.getmembers())
+    assert names == [f"{long}_2.tif", f"{long}_10.tif"] == sorted(names, key=natural_key)
+
+
+def test_bytes_depend_on_the_input_alone(bout: Path, tmp_path: Path) -> None:
+    reports = [compress_tifs(bout, tmp_path / f"{n}.tar.bz2", workers=n) for n in (1, 3)]
+    assert len({r.sha256 for r in reports}) == 1
+    assert len({hashlib.md5((tmp_path / f"{n}.tar.bz2").read_bytes()).hexdigest() for n in (1, 3)}) == 1
+    os.utime(raw_tifs(bout)[0], ns=(0, 1_700_000_000_123_456_789))
+    assert compress_tifs(bout, tmp_path / "4.tar.bz2").sha256 != reports[0].sha256
+
+
+def test_report_tells_hashes_and_frames_of_each_tif(bout: Path) -> None:
+    report = compress_tifs(bout)
+    for member, tif in zip(report.members, raw_tifs(bout), strict=True):
+        data = tif.read_bytes()
+        assert (member.name, member.size, member.mtime_ns) == (tif.name, len(data), tif.stat().st_mtime_ns)
+        assert member.sha256 == hashlib.sha256(data).hexdigest()
+        assert member.md5 == hashlib.md5(data).hexdigest()
+        with tifffile.TiffFile(tif) as file:
+            assert member.n_frames == len(file.pages)
+    archive = (bout / ARCHIVE_NAME).read_bytes()
+    assert (report.size, report.sha256) == (len(archive), hashlib.sha256(archive).hexdigest())
+    assert report.n_frames == 80
+    assert 0 < report.ratio < 1
+    save_report(bout.parent, report)
+    assert load_report(bout.parent, bout.name) == report == ArchiveReport.from_json(report.to_json(), "x")
+
+
+def test_progress_tells_ratio_and_reaches_the_end_twice(bout: Path) -> None:
+    told: list[tuple[int, int, str]] = []
+    compress_tifs(bout, progress=lambda *what: told.append(what))
+    total = sum(t.stat().st_size for t in raw_tifs(bout))
+    compressed = [t for t in told if t[2].startswith("bytes compressed (to")]
+    assert compressed[-1][:2] == (total, total)
+    verified = [t for t in told if t[2] == "bytes verified"]
+    assert verified[-1][0] == verified[-1][1] >= total
+    assert [t[0] for t in compressed] == sorted(t[0] for t in compressed)
+
+
+def test_archive_of_others_is_verified_and_adopted(bout: Path) -> None:
+    names = [t.name for t in raw_tifs(bout)]
+    subprocess.run(["tar", "-cjf", ARCHIVE_NAME, *names], cwd=bout, check=True)
+    before = (bout / ARCHIVE_NAME).read_bytes()
+    report = compress_tifs(bout)
+    assert report.adopted
+    assert report.compared_with_tifs
+    assert report.members == tuple(hash_tif(t) for t in raw_tifs(bout))
+    assert (bout / ARCHIVE_NAME).read_bytes() == before
+
+
+def test_archive_that_disagrees_is_refused_with_the_members_named(bout: Path) -> None:
+    compress_tifs(bout)
+    first, second = raw_tifs(bout)
+    with second.open("r+b") as file:
+        file.seek(-5, os.SEEK_END)
+        file.write(b"\x55\xaa")
+    with pytest.raises(ArchiveError, match=f"{second.name} has other content") as caught:
+        compress_tifs(bout)
+    assert first.name not in str(caught.value)
+    second.unlink()
+    with pytest.raises(ArchiveError, match=f"{second.name} is not among the tifs"):
+        compress_tifs(bout)
+    assert (bout / ARCHIVE_NAME).exists()
+
+
+def test_archive_without_one_of_the_tifs_is_refused(bout: Path) -> None:
+    first, second = raw_tifs(bout)
+    subprocess.run(["tar", "-cjf", ARCHIVE_NAME, first.name], cwd=bout, check=True)
+    with pytest.raises(ArchiveError, match=f"{second.name} is missing"):
+        compress_tifs(bout)
+
+
+@pytest.mark.parametrize("spoil", ["append", "rewrite", "truncate", "replace", "remove"])
+def test_tif_that_changes_while_it_is_read_is_an_error(bout: Path, spoil: str) -> None:
+    second = raw_tifs(bout)[1]
+    first_bytes = raw_tifs(bout)[0].stat().st_size
+
+    def meddle(done: int, total: int, what: str) -> None:
+        if done <= first_bytes or not second.exists() or second.stat().st_mtime_ns == 1:
+            return
+        data = second.read_bytes()
+        if spoil == "append":
+            second.write_bytes(data + b"more")
+        elif spoil == "rewrite":
+            second.write_bytes(data[::-1])
+        elif spoil == "truncate":
+            os.truncate(second, len(data) // 2)
+        elif spoil == "replace":
+            second.with_suffix(".new").write_bytes(data)
+            second.with_suffix(".new").replace(second)
+        else:
+            second.unlink()
+            return
+        os.utime(second, ns=(1, 1))
+
+    with pytest.raises(InputFileError, match="rests while it is read"):
+        compress_tifs(bout, progress=meddle)
+    assert not list(bout.glob("*.bz2"))
+    assert not list(bout.glob(".*"))
+
+
+def test_foreign_tif_in_the_folder_is_an_error(bout: Path, real_data: Path) -> None:
+    shutil.copy(real_data / "scanimage" / "iblscripts_reference_image.tif", bout / "zz_image.tif")
+    with pytest.raises(InputFileError, match="zz_image"):
+        compress_tifs(bout)
+    shutil.copy(real_data / "scanimage" / "vol_no_flyback_00001_00001.tif", bout / "zz_image.tif")
+    with pytest.raises(InputFileError, match="zz_image"):
+        compress_tifs(bout)
+    assert not (bout / ARCHIVE_NAME).exists()
+
+
+def test_link_in_place_of_a_tif_is_an_error(bout: Path, tmp_path: Path) -> None:
+    tif = raw_tifs(bout)[0]
+    shutil.move(tif, tmp_path / "elsewhere.tif")
+    tif.symlink_to(tmp_path / "elsewhere.tif")
+    with pytest.raises(InputFileError, match="a link"):
+        compress_tifs(bout)
+
+
+def test_bout_without_tifs_and_archive_is_an_error(tmp_path: Path) -> None:
+    empty = tmp_path / "raw_imaging_data_00"
+    empty.mkdir()
+    with pytest.raises(MissingInputError, match="raw_imaging_data_00"):
+        compress_tifs(empty)
+    with pytest.raises(MissingInputError, match="none of them"):
+        archive_bout(empty)
+    with pytest.raises(MissingInputError):
+        verify_archive(empty / ARCHIVE_NAME)
+    with pytest.raises(SettingsError, match="zip"):
+        archive_bout(empty, archive_format="zip")  # type: ignore[arg-type]
+
+
+def test_kill_at_any_moment_leaves_whole_archives_only(bout: Path, tmp_path: Path) -> None:
+    script = textwrap.dedent(
+        """
+        import sys; from pathlib import Path; from meso_core.archive import compress_tifs
+        print("ready", flush=True)
+        for i in range(10**6):
+            compress_tifs(Path(sys.argv[1]), Path(sys.argv[2]) / f"{i}.tar.bz2")
+        """
+    )
+    before, members = _contents(bout), [hash_tif(t) for t in raw_tifs(bout)]
+    rng, halves = random.Random(4), 0
+    for turn in range(3):
+        out = tmp_path / f"out{turn}"
+        out.mkdir()
+        with subprocess.Popen([sys.executable, "-c", script, str(bout), str(out)], stdout=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            child.stdout.readline()
+            time.sleep(rng.uniform(0.05, 0.9))
+            child.send_signal(signal.SIGKILL)
+        for archive in out.glob("*.tar.bz2"):
+            verify_archive(archive, members)
+        halves += len(list(out.glob(".*.part")))
+        for part in out.glob(".*.part"):  # the next run takes over where the killed one left its part file
+            again = out / part.name.removeprefix(".").removesuffix(".part")
+            compress_tifs(bout, again)
+            assert not part.exists()
+    assert _contents(bout) == before
+    assert halves, "no kill hit a compression: the test shows nothing"
+
+
+def test_disk_too_small_is_noticed_before_anything_is_written(bout: Path, disk: Callable[[str], Any]) -> None:
+    with disk("size=256k") as folder:
+        with pytest.raises(StorageError, match="GB free"):
+            compress_tifs(bout, folder / "x.tar.bz2")
+        assert not list(folder.iterdir())
+
+
+def test_disk_that_fills_up_meanwhile_loses_the_part_file_only(
+    bout: Path, disk: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tarball_module, "check_room", lambda *_: None)  # as if the room went after the check
+    before = _contents(bout)
+    with disk("size=512k") as folder:
+        with pytest.raises(StorageError, match="No space left"):
+            compress_tifs(bout, folder / "x.tar.bz2")
+        assert not list(folder.iterdir())
+    assert _contents(bout) == before
+
+
+def test_limit_on_file_size_is_a_storage_error(bout: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+    try:
+        with pytest.raises(StorageError, match="File too large"):
+            compress_tifs(bout)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(bout.glob("*.bz2"))
+    assert not list(bout.glob(".*"))
+
+
+def test_estimate_of_the_size_is_near(bout: Path) -> None:
+    from meso_core.scanimage import ScanImageTif
+
+    estimate = tarball_module.estimate_size([ScanImageTif(t) for t in raw_tifs(bout)])
+    assert estimate == pytest.approx(compress_tifs(bout).size, rel=0.05)
+
+
+def test_no_right_to_write_is_a_storage_error(bout: Path, disk: Callable[[str], Any]) -> None:
+    with disk("ro") as folder, pytest.raises(StorageError, match="right to write"):
+        compress_tifs(bout, folder / "x.tar.bz2")
+
+
+def test_second_run_on_the_same_bout_is_refused_while_the_first_writes(bout: Path) -> None:
+    def second(done: int, total: int, what: str) -> None:
+        if done:
+            with pytest.raises(StorageError, match="no other run"):
+                compress_tifs(bout)
+
+    compress_tifs(bout, progress=_once(second))
+    verify_archive(bout / ARCHIVE_NAME, [hash_tif(t) for t in raw_tifs(bout)])
+
+
+def _once(call: Callable[[int, int, str], None]) -> Callable[[int, int, str], None]:
+    calls = iter([call])
+    return lambda *what: next(calls, lambda *_: None)(*what)
+
+
+def test_empty_streams_and_long_streams_decode_as_bunzip2_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from meso_core.archive import bzip2
+    from meso_core.archive.bzip2 import Bzip2Reader, Bzip2Writer
+
+    monkeypatch.setattr(bzip2, "_LONGEST_PIECE", 300_000)
+    monkeypatch.setattr(bzip2, "_READ_BYTES", 100_000)
+    rng = random.Random(1)
+    noise = rng.randbytes(1_000_000)
+    cases = {
+        "empty": bz2.compress(b""),
+        "two streams": bz2.compress(noise[:1000]) + bz2.compress(noise[1000:5000]),
+        "one long stream": bz2.compress(noise),
+        "an empty stream between": bz2.compress(b"a") + bz2.compress(b"") + bz2.compress(b"b"),
+        "long, then short": bz2.compress(noise) + bz2.compress(b"x" * 10) + bz2.compress(b"yy"),
+    }
+    for name, packed in cases.items():
+        path = tmp_path / "x.bz2"
+        path.write_bytes(packed)
+        with Bzip2Reader(path, workers=2) as reader:
+            assert b"".join(iter(lambda reader=reader: reader.read(70_001), b"")) == bz2.decompress(packed), name
+            assert reader.sha256 == hashlib.sha256(packed).hexdigest()
+    for size in (0, 1, 297_000, 297_001, 1_000_000):
+        with path.open("wb") as file, Bzip2Writer(file, workers=2) as writer:
+            writer.write(noise[:size])
+            writer.finish()
+        assert bz2.decompress(path.read_bytes()) == noise[:size]
