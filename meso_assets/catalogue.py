@@ -48,8 +48,8 @@ _INFOS = (
         "raw",
         "",
         "**What the rig left**: ScanImage tifs of each imaging bout, the DAQ's recording, the experimenter's frame "
-        "ratings, reference images, snapshots.\n\nNever written to. Its version is a digest of the listing (path, size, "
-        "time of each file), so a bout that arrives late makes everything that was made from the session stale.",
+        "ratings, reference images, snapshots.\n\nNever written to. Its version is a digest of the listing (path, "
+        "size, time of each file), so a bout that arrives late makes everything that was made from the session stale.",
         ("tiff",),
     ),
     AssetInfo(
@@ -80,8 +80,8 @@ _INFOS = (
         "frame_qc",
         "timing",
         "1",
-        "**The experimenter's rating of each frame** (`exptQC.mat`, `badframes.mat`) of all bouts under one set of labels; "
-        f"0 is ok. Bad frames are left out of registration's reference and of ROI detection. {_ALF}.",
+        "**The experimenter's rating of each frame** (`exptQC.mat`, `badframes.mat`) of all bouts under one set of "
+        f"labels; 0 is ok. Bad frames are left out of registration's reference and of ROI detection. {_ALF}.",
         ("numpy",),
         {"frames_were_rated": "Did the experimenter rate the frames of each bout, without contradiction?"},
     ),
@@ -89,8 +89,8 @@ _INFOS = (
         "frame_times",
         "timing",
         "1",
-        "**When each frame was taken**, on the DAQ's clock, per field of view: `mpci.times` (start of the field's first "
-        f"line) and `mpciStack.timeshift` (per line). {_ALF}.",
+        "**When each frame was taken**, on the DAQ's clock, per field of view: `mpci.times` (start of the field's "
+        f"first line) and `mpciStack.timeshift` (per line). {_ALF}.",
         ("numpy",),
         {
             "frames_match_pulses": "Does the DAQ hold one pulse for each recorded frame?",
@@ -104,16 +104,17 @@ _INFOS = (
         "motion_registered_frames",
         "suite2p",
         "1",
-        f"**Movies with the brain's motion removed**, one per field of view ({_SUITE2P}, rigid and non-rigid). The pages "
-        "are split into fields once; then fields run side by side. A killed run resumes at the field that was not whole.",
+        f"**Movies with the brain's motion removed**, one per field of view ({_SUITE2P}, rigid and non-rigid). The "
+        "pages are split once; then fields run side by side. A killed run resumes at the field that was not "
+        "whole.",
         ("suite2p",),
     ),
     AssetInfo(
         "rois",
         "suite2p",
         "1",
-        f"**Cells**: masks, fluorescence, neuropil, deconvolved activity, classifier of each region of interest, per field "
-        f"of view ({_SUITE2P}), as {_ALF}. UUIDs follow from the content: the same result keeps the same identities.",
+        f"**Cells**: masks, fluorescence, neuropil, deconvolved activity, classifier of each region of interest, per "
+        f"field of view ({_SUITE2P}), as {_ALF}. UUIDs follow from the content: equal results keep their identities.",
         ("suite2p", "numpy"),
     ),
     AssetInfo(

@@ -58,7 +58,7 @@ def failure_message(event: Any) -> str:
     return str(error.message).strip() if error is not None else "no reason recorded"
 
 
-@dg.logger(description="One readable line per step.")
+@dg.logger({}, description="One readable line per step.")
 def readable_logger(context: dg.InitLoggerContext) -> logging.Logger:
     """Make the logger of a run."""
     logger = logging.Logger(f"meso.{context.run_id}", level=logging.DEBUG)

@@ -32,7 +32,7 @@ class Product:
     Attributes
     ----------
     content
-        A staged folder that mirrors the session; or datasets by FOV; or the manifest of an earlier run that still holds.
+        A staged folder that mirrors the session; or datasets by FOV; or the manifest of an earlier run that holds.
     settings
         What the content depends on besides the inputs; kept in the manifest.
     qc
@@ -97,6 +97,13 @@ def read_qc(session: OpenSession, asset: str) -> tuple[QCResult, ...]:
     return tuple(
         QCResult(**{**record, "verdict": Verdict[record["verdict"]]}) for record in json.loads(file.read_text())
     )
+
+
+def all_qc(session: OpenSession) -> tuple[QCResult, ...] | None:
+    """Read the stored verdicts on all assets of a session; None where there are none at all."""
+    folder = session.path / "reports" / "qc"
+    assets = sorted(file.stem for file in folder.glob("*.json")) if folder.is_dir() else []
+    return tuple(result for asset in assets for result in read_qc(session, asset)) if assets else None
 
 
 class SessionFilesIOManager(dg.IOManager):
@@ -189,7 +196,7 @@ def _fovs_of(session: OpenSession, manifest: Manifest) -> FovDatasets:
 
 
 def input_versions(session: OpenSession, upstream: tuple[str, ...]) -> dict[str, str]:
-    """Data versions of upstream assets as they are on disk now; assets that were never made are left out."""
+    """Read the data versions that upstream assets have on disk now; those that were never made are left out."""
     versions = {}
     for asset in upstream:
         manifest = session.manifest(asset)

@@ -76,7 +76,7 @@ def frame_qc_metadata(quality: FrameQC) -> dict[str, Any]:
 
 
 def frame_times_metadata(times: FrameTimes) -> dict[str, Any]:
-    """Counts, rate and steadiness of the frame clock, and its picture."""
+    """Tell counts, rate and steadiness of the frame clock."""
     import numpy as np
 
     first = times.times[0]
@@ -123,7 +123,7 @@ def rois_metadata(fovs: list[DetectionResult]) -> dict[str, Any]:
 
 
 def archive_metadata(reports: list[ArchiveReport]) -> dict[str, Any]:
-    """What went into the archives, and what came out."""
+    """Tell what went into the archives, and what came out."""
     raw = sum(report.raw_bytes for report in reports)
     rows = [
         f"| {r.bout} | {r.name} | {len(r.members)} | {r.raw_bytes / 1e6:.1f} | {r.size / 1e6:.1f} | "

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from meso_core.archive import load_removals
 from meso_core.session import MESO_FOLDER, SessionKey
 from meso_core.storage import ListedFile, Manifest, SessionStore, listing_version, open_store
 
@@ -67,16 +68,22 @@ class OpenSession:
         return {file.path for name in names if (manifest := self.manifest(name)) for file in manifest.files}
 
     def raw_files(self) -> tuple[ListedFile, ...]:
-        """List what the rig delivered; files that an asset put beside it do not count."""
+        """List what the rig delivered.
+
+        Files that an asset put beside it do not count; tifs that were removed because their archive holds them do, as
+        they were, so that a removal makes nothing stale.
+        """
         ours = self.published_paths()
-        return tuple(
-            file
+        removed = {e.path: ListedFile(e.path, e.size, e.mtime_ns) for e in load_removals(self.path)}
+        there = {
+            file.path: file
             for file in self.store.listing(self.key)
             if file.path.startswith(_RAW_PREFIXES) and file.path not in ours
-        )
+        }
+        return tuple(file for _, file in sorted({**removed, **there}.items()))
 
     def raw_version(self) -> str:
-        """Data version of the raw session: a digest of the listing."""
+        """Digest the listing: the data version of the raw session."""
         return listing_version(self.raw_files())
 
 

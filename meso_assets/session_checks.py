@@ -1,6 +1,6 @@
 """Checks that span several assets of a session: all FOVs there, shapes agree, as many timestamps as frames.
 
-What belongs here: reading what was published, and comparing. Verdicts of single steps come from ``meso_core`` (``checks``).
+What belongs here: reading what was published, and comparing. Verdicts of single steps come from ``meso_core``.
 """
 
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ def _time_results(session: OpenSession) -> list[QCResult]:
         return []
     published, times = read_fovs(session, "rois"), read_fovs(session, "frame_times")
     return [
-        frames_match_timestamps(fov, len(datasets["mpci.ROIActivityF"]), len(times[fov]["mpci.times"]))  # type: ignore[arg-type]
+        frames_match_timestamps(fov, len(datasets["mpci.ROIActivityF"]), len(times[fov]["mpci.times"]))
         for fov, datasets in published.items()
     ]
 

@@ -11,9 +11,10 @@ import os
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from meso_core.errors import SettingsError, problem
@@ -32,7 +33,7 @@ def _cores() -> int:
 def _memory_gb() -> float:
     import psutil
 
-    return round(psutil.virtual_memory().total / 1e9, 1)
+    return float(round(psutil.virtual_memory().total / 1e9, 1))
 
 
 class MesoSettings(BaseSettings):
@@ -68,7 +69,9 @@ class MesoSettings(BaseSettings):
     atlas: Literal["mri_toronto", "allen", "phantom", "file"] = Field(
         "mri_toronto", description="Brain atlas; `phantom` is a made-up brain that needs no download."
     )
-    atlas_resolution_um: Literal[10, 25, 50] = Field(10, description="Voxel size of the atlas, µm.")
+    atlas_resolution_um: Annotated[Literal[10, 25, 50], BeforeValidator(int)] = Field(
+        10, description="Voxel size of the atlas, µm."
+    )
     atlas_path: Path | None = Field(None, description="Annotation volume, with `atlas = file`.")
     cache: Path = Field(Path("~/.cache/meso"), description="Folder for atlas volumes and surface meshes.")
     archive_format: Literal["tar.bz2", "zarr"] = Field("tar.bz2", description="Format of the archive of raw tifs.")
@@ -177,7 +180,7 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> MesoSettings:
 
 @lru_cache(maxsize=1)
 def current_settings() -> MesoSettings:
-    """Settings of this process, read once."""
+    """Return the settings of this process, read once."""
     return load_settings()
 
 
@@ -185,13 +188,11 @@ def settings_table() -> str:
     """Markdown table of all settings, as the README shows it."""
     rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
     for name, field in MesoSettings.model_fields.items():
-        default = (
-            "from the machine"
-            if field.default_factory not in (None, dict)
-            else field.get_default(call_default_factory=True)
-        )
-        text = "–" if default in (None, "", {}) else f"`{default}`"
-        rows.append(
-            f"| `MESO_{name.upper()}` | {text.replace('`from the machine`', 'from the machine')} | {field.description} |"
-        )
+        rows.append(f"| `MESO_{name.upper()}` | {_shown_default(field)} | {field.description} |")
     return "\n".join(rows)
+
+
+def _shown_default(field: FieldInfo) -> str:
+    if field.default_factory is not None:
+        return "–" if field.default_factory is dict else "the machine's"
+    return "–" if field.default in (None, "") else f"`{field.default}`"

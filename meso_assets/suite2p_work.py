@@ -53,7 +53,7 @@ class Suite2pWork:
 
     @property
     def folder(self) -> Path:
-        """Folder of ``plane0``, ``plane1`` …"""
+        """Folder that holds ``plane0`` and the others."""
         return self.session.path / MESO_FOLDER / "work" / "suite2p"
 
     @cached_property
@@ -110,12 +110,15 @@ class Suite2pWork:
         return len(jobs)
 
     def register(self, fov: int, progress: Progress) -> RegistrationResult:
-        """Register one FOV in a worker process."""
-        from meso_core.imaging import process_fovs
+        """Register one FOV in a worker process; at once where an earlier run left it whole (``resumed``)."""
+        from meso_core.imaging import load_registration, process_fovs
+        from meso_core.imaging.registration import registration_is_whole
 
-        (result,) = process_fovs([self.job(fov)], stages=("registration",), workers=1, progress=progress)
-        assert result.registration is not None
-        return result.registration
+        job = self.job(fov)
+        whole = registration_is_whole(job)
+        if not whole:
+            process_fovs([job], stages=("registration",), workers=1, progress=progress)
+        return load_registration(job.folder, resumed=whole)
 
     def registrations(self, fovs: list[int]) -> list[RegistrationResult]:
         """Read what registration found."""
@@ -157,9 +160,9 @@ class Suite2pWork:
 
         for record in manifest.files:
             published = self.session.path / record.path
-            if published.name in CURATED_FILES and published.is_file():
-                if hash_file(published).sha256 != record.sha256:
-                    shutil.copy2(published, self.folder / published.parent.name / published.name)
+            is_curated = published.name in CURATED_FILES and published.is_file()
+            if is_curated and hash_file(published).sha256 != record.sha256:
+                shutil.copy2(published, self.folder / published.parent.name / published.name)
 
     def detect(self, fov: int, progress: Progress) -> DetectionResult:
         """Find the ROIs of one FOV in a worker process, and stage their datasets."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ..io_managers import FovDatasets, Product, SessionFiles
 from ..metadata import located_metadata, roi_locations_metadata
 from ..resources import OpenSession
@@ -47,8 +49,7 @@ def roi_brain_locations(
     datasets = {}
     for fov, cells in rois.items():
         image = mean_image_mlapdv[fov]
-        place, region = roi_mlapdv(
-            cells["mpciROIs.stackPos"], image[f"mpciMeanImage.{mlapdv}"], image[f"mpciMeanImage.{ids}"], fov
-        )
+        pixels, regions = (np.asarray(image[f"mpciMeanImage.{name}"]) for name in (mlapdv, ids))
+        place, region = roi_mlapdv(np.asarray(cells["mpciROIs.stackPos"]), pixels, regions, fov)
         datasets[fov] = {f"mpciROIs.{mlapdv}": place, f"mpciROIs.{ids}": region}
     return Product(datasets, metadata=roi_locations_metadata(datasets))

@@ -36,14 +36,14 @@ def imaging_metadata(session: OpenSession, context: Any) -> Product:
     from meso_core.scanimage import load_meta_files, write_missing_meta
 
     settings = platform_of(context).settings
-    window = {"center_ml": settings.window_center_ml, "center_ap": settings.window_center_ap}
+    ml, ap = settings.window_center_ml, settings.window_center_ap
     staged = session.stage("imaging_metadata")
     with session.as_delivered() as delivered:
-        write_missing_meta(delivered, staged, **window)
-        meta, per_bout = load_meta_files(delivered, **window)
+        write_missing_meta(delivered, staged, center_ml=ml, center_ap=ap)
+        meta, per_bout = load_meta_files(delivered, center_ml=ml, center_ap=ap)
     return Product(
         staged,
         texts={CONSOLIDATED_METADATA: json.dumps(meta, indent=1) + "\n"},
-        settings=window,
+        settings={"window_center_ml": ml, "window_center_ap": ap},
         metadata=imaging_metadata_metadata(meta, len(per_bout)),
     )

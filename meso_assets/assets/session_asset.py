@@ -45,7 +45,7 @@ def session_asset(
     info = CATALOGUE[name]
 
     def decorate(function: Callable[..., Product]) -> dg.AssetsDefinition:
-        @dg.asset(
+        @dg.asset(  # type: ignore[untyped-decorator]  # because of **options
             **info.options(),
             partitions_def=session_partitions,
             io_manager_key=io_manager,
@@ -61,7 +61,8 @@ def session_asset(
             metadata = {**product.metadata, **tolerated_metadata(tolerated)}
             yield dg.MaterializeResult(value=product, metadata=metadata, check_results=check_results(info, product.qc))
 
-        return compute
+        made: dg.AssetsDefinition = compute
+        return made
 
     return decorate
 

@@ -1,8 +1,8 @@
 """Group suite2p: movies without motion, and cells.
 
-Both assets are graphs: one step prepares, then one step per FOV, then a gather that publishes. So FOVs run side by side,
-fail alone, and a run that was killed resumes at the FOV that was not whole (``meso_core.imaging`` keeps a completion
-marker per FOV in the work folder).
+Both assets are graphs: one step prepares, then one step per FOV, then a gather that publishes. So FOVs run side by
+side, fail alone, and a run that was killed resumes at the FOV that was not whole (``meso_core.imaging`` keeps a
+completion marker per FOV in the work folder).
 """
 
 from collections.abc import Iterator, Mapping
@@ -151,8 +151,9 @@ def _rois_config(config: Suite2pConfig) -> Mapping[str, Any]:
     ins={"imaging_metadata": dg.AssetIn(), "frame_qc": dg.AssetIn()},
 )
 def motion_registered_frames(imaging_metadata: SessionFiles, frame_qc: Any) -> Product:
-    """Registered movies of all FOVs."""
-    return publish_frames(split_pages(imaging_metadata, frame_qc).map(register_fov).collect())
+    """Register all FOVs."""
+    product: Product = publish_frames(split_pages(imaging_metadata, frame_qc).map(register_fov).collect())
+    return product
 
 
 @dg.graph_asset(
@@ -162,5 +163,6 @@ def motion_registered_frames(imaging_metadata: SessionFiles, frame_qc: Any) -> P
     ins={"motion_registered_frames": dg.AssetIn()},
 )
 def rois(motion_registered_frames: SessionFiles) -> Product:
-    """ROIs of all FOVs."""
-    return publish_rois(each_fov(motion_registered_frames).map(find_rois).collect())
+    """Find the ROIs of all FOVs."""
+    product: Product = publish_rois(each_fov(motion_registered_frames).map(find_rois).collect())
+    return product

@@ -1,0 +1,51 @@
+"""The command line ``meso``: one file per command; each prints, and leaves the work to the rest of the package."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+_COMMANDS = {
+    "simulate": "simulate",
+    "run": "run",
+    "status": "status",
+    "demo": "demo",
+    "dev": "dev",
+    "restore": "restore",
+    "remove-raw": "remove_raw",
+}
+
+
+class _LazyGroup(click.Group):
+    """Imports a command when it is asked for, so that ``meso --help`` answers at once."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"{__name__}.{_COMMANDS[cmd_name]}").command
+        return command
+
+
+@click.group(cls=_LazyGroup)
+@click.version_option(package_name="meso")
+def group() -> None:
+    """Process two-photon mesoscope sessions: raw ScanImage folders in, ALF and suite2p out.
+
+    Settings come from the environment (MESO_ROOT, …) or from a file; the README lists them.
+    """
+
+
+def main() -> None:
+    """Run the command line; an error of meso is one line, not a traceback."""
+    from meso_core.errors import MesoError
+
+    try:
+        group(prog_name="meso")
+    except MesoError as error:
+        click.echo(f"{type(error).__name__}: {error}", err=True)
+        sys.exit(2)

@@ -1,0 +1,43 @@
+"""``meso remove-raw``: remove raw tifs whose archive was verified; a dry run unless told otherwise."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ..settings import load_settings
+
+
+@click.command("remove-raw")
+@click.argument("session")
+@click.option("--yes", is_flag=True, help="Remove. Without it, only what would happen is shown.")
+@click.option("--who", default="", help="Who overrides a verdict of quality control.")
+@click.option("--why", default="", help="Why.")
+def command(session: str, yes: bool, who: str, why: str) -> None:
+    """Remove the raw tifs of SESSION, if their archive holds just these files and quality control allows it."""
+    from meso_core.archive import Override, removal_plan, remove_raw_tifs
+    from meso_core.progress import throttled
+    from meso_core.session import SessionKey
+
+    from ..io_managers import all_qc
+    from ..resources import Platform
+
+    opened = Platform.open(load_settings()).session(str(SessionKey.parse(session.strip("/"))))
+    override = Override(who, why) if who or why else None
+    plan = removal_plan(opened.path, all_qc(opened), override=override)
+    for obstacle in plan.obstacles:
+        click.echo(f"obstacle  {obstacle.where}: {obstacle.message}")
+    for planned in plan.removals:
+        click.echo(f"remove    {planned.path}  ({planned.size / 1e6:.1f} MB, in {planned.archive})")
+    if not yes:
+        click.echo(
+            f"dry run: nothing removed; --yes would {'free' if plan.allowed else 'not free'} "
+            f"{plan.freed_bytes / 1e9:.2f} GB"
+        )
+        return
+    events = remove_raw_tifs(plan, progress=throttled(click.echo))
+    click.echo(
+        f"{len(events)} tifs removed, recorded in .meso/removals.jsonl; `meso restore {session}` brings them back"
+    )
+    sys.exit(0)

@@ -1,0 +1,21 @@
+"""``meso restore``: bring raw tifs back from their archive."""
+
+from __future__ import annotations
+
+import click
+
+from ..settings import load_settings
+
+
+@click.command("restore")
+@click.argument("session")
+def command(session: str) -> None:
+    """Restore the raw tifs of SESSION, bit-identical, with their names and times."""
+    from meso_core.archive import restore
+    from meso_core.progress import throttled
+    from meso_core.session import SessionKey
+
+    settings = load_settings()
+    path = SessionKey.parse(session.strip("/")).folder(settings.root)
+    for tif in restore(path, workers=settings.cores, progress=throttled(click.echo)):
+        click.echo(str(tif))

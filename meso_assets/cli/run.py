@@ -1,0 +1,44 @@
+"""``meso run``: process one session in the foreground."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from ..settings import load_settings
+from .tables import made_table
+
+
+@click.command("run")
+@click.argument("session")
+@click.option("--assets", default="", help="Names, with commas between them; all by default.")
+@click.option("--suite2p", "options", multiple=True, metavar="NAME=VALUE", help="A suite2p option of this run.")
+def command(session: str, assets: str, options: tuple[str, ...]) -> None:
+    """Process SESSION (subject/date/number), or some of its assets."""
+    from meso_core.session import SessionKey
+
+    from ..resources import Platform
+    from ..running import run_session
+
+    key, settings = SessionKey.parse(session.strip("/")), load_settings()
+    chosen = tuple(name.strip() for name in assets.split(",") if name.strip())
+    summary = run_session(settings, key, assets=chosen, suite2p=dict(parse_option(text) for text in options))
+    opened = Platform.open(settings).session(str(key))
+    click.echo("\n" + made_table(opened, summary.seconds))
+    if not summary.success:
+        click.echo("\nSome assets failed; what was there before is still there. `meso status` tells why.", err=True)
+        sys.exit(1)
+
+
+def parse_option(text: str) -> tuple[str, Any]:
+    """Read ``name=value``; the value is JSON, or else text."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise click.BadParameter(f"expected NAME=VALUE, found {text!r}")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value

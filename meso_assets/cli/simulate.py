@@ -1,0 +1,38 @@
+"""``meso simulate``: write a session as the rig leaves it, and beside it what is true of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..settings import load_settings
+
+
+@click.command("simulate")
+@click.option("--root", type=click.Path(path_type=Path), help="Folder of sessions (default: MESO_ROOT).")
+@click.option("--preset", type=click.Choice(["tiny", "demo", "bench", "real"]), default="tiny", show_default=True)
+@click.option(
+    "--from-meta",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Geometry, rates and header of a real _ibl_rawImagingData.meta.json, instead of a preset.",
+)
+@click.option("--fault", "faults", multiple=True, help="Something to go wrong; may be given several times.")
+@click.option("--seed", type=int, help="Seed of the random numbers.")
+@click.option("--subject")
+@click.option("--date", help="YYYY-MM-DD.")
+@click.option("--number", help="Three digits.")
+@click.option("--lab", help="Put the session below lab/Subjects.")
+def command(root: Path | None, preset: str, from_meta: Path | None, faults: tuple[str, ...], **changes: Any) -> None:
+    """Simulate a session with ground truth."""
+    from meso_core.progress import throttled
+    from meso_core.simulate import config_from_meta, simulate_session
+    from meso_core.simulate import preset as preset_named
+
+    config = config_from_meta(from_meta) if from_meta else preset_named(preset)
+    config = replace(config, **{name: value for name, value in changes.items() if value is not None})
+    root = root or load_settings().root
+    made = simulate_session(root, config, faults=faults, progress=throttled(click.echo))
+    click.echo(f"session  {made.key}\nfolder   {made.session_path}\ntruth    {made.truth_path}")

@@ -1,0 +1,45 @@
+"""``meso status``: sessions × assets."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from ..settings import load_settings
+from .tables import text_table
+
+
+@click.command("status")
+@click.argument("sessions", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="Print records instead of a table.")
+def command(sessions: tuple[str, ...], as_json: bool) -> None:
+    """Show for each session which assets are done, stale, failed or missing, and why.
+
+    SESSIONS are all sessions below MESO_ROOT, unless some are named.
+    """
+    from meso_core.session import SessionKey
+
+    from ..dagster_internals import facts_of_definitions
+    from ..definitions import build_defs
+    from ..instance import open_instance
+    from ..resources import Platform
+    from ..status import session_status
+
+    settings = load_settings()
+    platform = Platform.open(settings)
+    keys = [SessionKey.parse(text.strip("/")) for text in sessions] or list(platform.store.sessions())
+    facts = facts_of_definitions(build_defs(settings))
+    with open_instance(settings) as instance:
+        found = {str(key): session_status(platform, instance, facts, key) for key in keys}
+    if as_json:
+        click.echo(json.dumps([cell.as_record() for cells in found.values() for cell in cells], indent=1))
+        return
+    assets = [name for name in facts if name != "raw_session"]
+    rows = [(key, *(cell.state.value for cell in cells)) for key, cells in found.items()]
+    numbers = [str(i) for i in range(1, len(assets) + 1)]
+    click.echo(text_table(("session", *numbers), rows))
+    click.echo("\n" + "\n".join(f"{number:>3}  {asset}" for number, asset in zip(numbers, assets, strict=True)))
+    reasons = [f"{c.session}  {c.asset} {c.state.value}: {c.why}" for cells in found.values() for c in cells if c.why]
+    if reasons:
+        click.echo("\n" + "\n".join(reasons))
