@@ -1,8 +1,8 @@
 """suite2p's results of one FOV as ALF datasets.
 
 What belongs here: the renaming and reshaping from ``planeN`` to the names and shapes of ``meso_core.datasets``, ROI
-identities, and the zip that keeps suite2p's own files. What does not: writing ALF files (``storage``), and datasets that
-do not come from suite2p.
+identities, and the zip that keeps suite2p's own files. What does not: writing ALF files (``storage``), and datasets
+that do not come from suite2p.
 """
 
 from __future__ import annotations

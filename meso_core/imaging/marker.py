@@ -1,7 +1,7 @@
 """Completion markers: the record that a stage of a FOV is whole, and why it is not.
 
-What belongs here: writing a marker last, and comparing it with the folder and with what is asked for now. What does not:
-the work itself.
+What belongs here: writing a marker last, and comparing it with the folder and with what is asked for now. What does
+not: the work itself.
 """
 
 from __future__ import annotations
@@ -106,7 +106,11 @@ def changed_outputs(folder: Path, marker: Marker, *, every_byte: bool = False) -
     changed = []
     for name, (size, sha256) in marker.outputs.items():
         path = folder / name
-        if not path.is_file() or path.stat().st_size != size or ((every_byte or size <= _HASHED_ALWAYS_BYTES) and hash_file(path).sha256 != sha256):
+        if (
+            not path.is_file()
+            or path.stat().st_size != size
+            or ((every_byte or size <= _HASHED_ALWAYS_BYTES) and hash_file(path).sha256 != sha256)
+        ):
             changed.append(name)
     return changed
 

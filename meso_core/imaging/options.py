@@ -1,7 +1,8 @@
 """What suite2p is asked to do with one FOV: from imaging metadata to suite2p's ``db`` and ``settings``.
 
 What belongs here: the mapping from a session's metadata and genotype to suite2p's options, each with its source. What
-does not: the names and bounds of suite2p's settings (``settings_table``) and running it (``registration``, ``detection``).
+does not: names and bounds of suite2p's settings (``settings_table``), and running it (``registration``,
+``detection``).
 """
 
 from __future__ import annotations
@@ -166,7 +167,7 @@ def suite2p_options(
 
 
 def _block_side(side: int) -> int:
-    """128 px, or half of a FOV's side that is not larger: suite2p cannot interpolate between blocks where one is all."""
+    """Return 128 px, or half of a side that is not larger: suite2p cannot interpolate where one block is all."""
     return _BLOCK_PX if side > _BLOCK_PX else side // 2
 
 

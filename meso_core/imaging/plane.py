@@ -205,7 +205,7 @@ class Basis:
 
 
 def registration_basis(job: FovJob, code: str) -> dict[str, Any]:
-    """What registration depends on."""
+    """List what registration depends on."""
     settings = job.options.settings_dict()
     return asdict(
         Basis(
@@ -219,7 +219,7 @@ def registration_basis(job: FovJob, code: str) -> dict[str, Any]:
 
 
 def detection_basis(job: FovJob, code: str, registration_outputs: Mapping[str, Any]) -> dict[str, Any]:
-    """What detection depends on: its settings, and the registered movie."""
+    """List what detection depends on: its settings, and the registered movie."""
     settings = job.options.settings_dict()
     for group in ("registration", "run", "io", "torch_device"):
         settings.pop(group)

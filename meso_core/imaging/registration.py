@@ -6,7 +6,6 @@ metrics afterwards (``metrics``), and which process does this (``schedule``, ``w
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,18 +18,16 @@ from ..errors import ProcessingError, StorageError, problem
 from ..progress import Progress, silent
 from . import plane
 from .marker import remove_marker, why_not_whole, write_marker
+from .metrics import MIN_FRAMES_FOR_METRICS, registration_metrics
+from .movement import register_frames
 from .plane import FovJob
+from .reference import make_reference, reference_frames
 
 #: Changes when the same input and settings would give other results.
 CODE_VERSION = "1"
 
 #: Fewer usable frames than this give no reference to register to.
 MIN_FRAMES = 50
-
-#: Frames registered at a time. Results do not depend on it: every frame is registered on its own, to a reference made
-#: beforehand. Few frames keep the arrays of a batch (about 40 MB per 512 × 512 frame in suite2p's non-rigid step)
-#: within the processor's caches and the allocator's reach; many only cost memory.
-_FRAMES_AT_A_TIME = 10
 
 
 @dataclass(frozen=True)
@@ -179,15 +176,14 @@ def _register(job: FovJob, raw: np.ndarray, bad: np.ndarray, progress: Progress)
     reg = settings["registration"]
     device = pick_device(settings)
     chan2 = plane.open_frames(job.folder / plane.RAW_CHAN2, job.shape) if job.two_channels else None
-    by_chan2 = chan2 is not None and reg["align_by_chan2"]
-    align = chan2 if chan2 is not None and by_chan2 else raw
-    sample = _reference_frames(align, reg["nimg_init"])
+    sample = reference_frames(raw if chan2 is None or not reg["align_by_chan2"] else chan2, reg["nimg_init"])
     if reg["do_bidiphase"] and reg["bidiphase"] == 0:
         reg["bidiphase"] = int(bidiphase.compute(sample))
     if reg["bidiphase"]:
         sample = bidiphase.shift(sample, int(reg["bidiphase"]))
-    reference = make_reference(sample, reg, device)
     with torch.inference_mode():
+        reference = make_reference(sample, reg, device)
+        del sample
         moved = register_frames(job, raw, chan2, reference, reg, device, progress)
     mean, mean_chan2 = moved.means
     badframes, yrange, xrange = compute_crop(
@@ -209,139 +205,10 @@ def _register(job: FovJob, raw: np.ndarray, bad: np.ndarray, progress: Progress)
         reg["bidiphase"],
     )
     outputs["meanImgE"] = highpass_mean_image(mean.astype(np.float32))
+    if settings["run"]["do_regmetrics"] and len(raw) >= MIN_FRAMES_FOR_METRICS:
+        registered = plane.open_frames(job.folder / plane.REGISTERED, job.shape)
+        outputs["tPC"], outputs["regPC"], outputs["regDX"] = registration_metrics(registered, yrange, xrange, reg)
     return outputs
-
-
-def _reference_frames(frames: np.ndarray, nimg_init: int) -> np.ndarray:
-    """Copy the frames, spread evenly over the movie, that the reference is made from."""
-    picked = np.linspace(0, len(frames), 1 + min(nimg_init, len(frames)), dtype=int)[:-1]
-    return np.array(frames[picked])
-
-
-def make_reference(sample: np.ndarray, reg: Mapping[str, Any], device: Any) -> np.ndarray:
-    """Make the reference image as suite2p does, from all sample frames in one batch.
-
-    suite2p 1.1.0's ``compute_reference`` is right only if its batch holds all frames: its loop over batches keeps the
-    correlations of the last batch alone, and then picks frames of the first batch with them.
-
-    Parameters
-    ----------
-    sample
-        (nimg_init, ny, nx) int16.
-    reg
-        suite2p's ``settings["registration"]``.
-    device
-        torch device.
-
-    Returns
-    -------
-    numpy.ndarray
-        (ny, nx) int16.
-    """
-    from suite2p.registration.register import compute_reference
-
-    return np.asarray(compute_reference(sample.copy(), settings={**reg, "batch_size": len(sample)}, device=device))
-
-
-@dataclass(frozen=True)
-class Movement:
-    """Shifts of all frames, as suite2p names them, and the means of what was written."""
-
-    rmin: Any
-    rmax: Any
-    yoff: np.ndarray
-    xoff: np.ndarray
-    corr: np.ndarray
-    yoff1: np.ndarray | None
-    xoff1: np.ndarray | None
-    corr1: np.ndarray | None
-    #: Functional and second channel.
-    means: tuple[np.ndarray, np.ndarray | None]
-
-
-def register_frames(
-    job: FovJob,
-    raw: np.ndarray,
-    chan2: np.ndarray | None,
-    reference: np.ndarray,
-    reg: Mapping[str, Any],
-    device: Any,
-    progress: Progress,
-) -> Movement:
-    """Shift every frame of both channels to the reference, in one pass, and write the registered binaries."""
-    import torch
-    from suite2p.registration import bidiphase
-    from suite2p.registration.register import compute_filters_and_norm, compute_shifts, shift_frames
-
-    masks = compute_filters_and_norm(
-        reference,
-        norm_frames=reg["norm_frames"],
-        spatial_smooth=reg["smooth_sigma"],
-        spatial_taper=reg["spatial_taper"],
-        block_size=reg["block_size"] if reg["nonrigid"] else None,
-        subpixel=reg["subpixel"],
-        device=device,
-    )
-    blocks, rmin, rmax = masks[-3:]
-    offsets: list[list[np.ndarray]] = []
-    writers = [_Writer(job.folder / plane.REGISTERED, len(raw), job.shape)]
-    writers += [_Writer(job.folder / plane.REGISTERED_CHAN2, len(raw), job.shape)] if chan2 is not None else []
-    channels = [raw] if chan2 is None else [raw, chan2]
-    lead = 1 if chan2 is not None and reg["align_by_chan2"] else 0
-    with contextlib.ExitStack() as stack:
-        for writer in writers:
-            stack.enter_context(writer)
-        for start, stop in _batches(len(raw), min(reg["batch_size"], _FRAMES_AT_A_TIME)):
-            frames = [torch.from_numpy(np.array(c[start:stop])).to(device) for c in channels]
-            if reg["bidiphase"]:
-                frames = [bidiphase.shift(f, int(reg["bidiphase"])) for f in frames]
-            found = compute_shifts(
-                masks,
-                frames[lead].clone(),
-                maxregshift=reg["maxregshift"],
-                smooth_sigma_time=0,
-                snr_thresh=reg["snr_thresh"],
-                maxregshiftNR=reg["maxregshiftNR"],
-            )[:6]
-            for writer, channel in zip(writers, frames, strict=True):
-                writer.add(shift_frames(channel, found[0], found[1], found[3], found[4], blocks, device=device))
-            offsets.append([np.asarray(o.cpu()) for o in found if o is not None])
-            progress(stop, len(raw), f"{job.folder.name}: frames registered")
-    joined = [np.concatenate(parts) for parts in zip(*offsets, strict=True)]
-    joined += [None] * (6 - len(joined))
-    means = (writers[0].mean, writers[1].mean if chan2 is not None else None)
-    return Movement(rmin, rmax, *joined, means)
-
-
-def _batches(n_frames: int, size: int) -> list[tuple[int, int]]:
-    """Cut the movie in nearly equal batches; none is a lone frame, which suite2p's ``transform_data`` would flatten."""
-    n_batches = max(1, min(-(-n_frames // size), n_frames // 2))
-    edges = np.linspace(0, n_frames, n_batches + 1, dtype=int)
-    return [(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-
-
-class _Writer:
-    """Writes a binary beside its place and renames it when it is complete; keeps the mean frame."""
-
-    def __init__(self, path: Path, n_frames: int, shape: tuple[int, int]) -> None:
-        self._path = path
-        self._beside = path.with_name(f".{path.name}.part")
-        self._n_frames = n_frames
-        self.mean = np.zeros(shape, np.float32)
-
-    def __enter__(self) -> None:
-        self._file = self._beside.open("wb")
-
-    def add(self, frames: np.ndarray) -> None:
-        self.mean += frames.sum(axis=0) / self._n_frames
-        self._file.write(np.ascontiguousarray(frames, np.int16).data)
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self._file.close()
-        if kind is None:
-            self._beside.replace(self._path)
-        else:
-            self._beside.unlink(missing_ok=True)
 
 
 def _save(job: FovJob, n_frames: int, outputs: dict[str, Any]) -> None:

@@ -119,7 +119,7 @@ def _result(job: FovJob, stages: Sequence[str]) -> FovResult:
 
 
 def choose_workers(jobs: Sequence[FovJob]) -> int:
-    """Number of workers for these FOVs here: one per core, fewer where memory would not do.
+    """Choose the number of workers for these FOVs here: one per core, fewer where memory would not do.
 
     One process of one thread per core registers more frames per second than one process of all cores: FFTs of single
     frames are too small to share.
@@ -141,8 +141,8 @@ def memory_needed(job: FovJob) -> int:
     n_frames = path.stat().st_size // (2 * ny * nx) if path else 0
     bin_size = max(1, round(settings["tau"] * settings["fs"]))
     n_bins = min(settings["detection"]["nbins"], n_frames // bin_size)
-    reference = 24 * min(settings["registration"]["nimg_init"], n_frames)
-    return int(0.6e9) + ny * nx * max(reference, 16 * n_bins)
+    reference: int = 24 * min(settings["registration"]["nimg_init"], n_frames)
+    return int(0.6e9 + ny * nx * max(reference, 16 * n_bins))
 
 
 def memory_at_hand() -> int:
@@ -260,9 +260,9 @@ class _Crew:
                 with self._lock:
                     self._progress(event["done"], event["total"], event["what"])
             elif event["event"] == "failed":
-                error = error_class(event["kind"])(event["message"])
-                error.add_note(_tail(job.log_path))
-                raise error
+                failure = error_class(event["kind"])(event["message"])
+                failure.add_note(_tail(job.log_path))
+                raise failure
             else:
                 return
         raise _died(process, job, stage)

@@ -127,6 +127,14 @@ _OLD_NAMES = {
 #: What the pipeline decides itself: stages, files and devices' order of work are not a user's settings.
 _OWNED = ("run.do_registration", "run.do_detection", "run.multiplane_parallel", "io.", "fs")
 
+#: What needs several passes, or neighbouring frames in one batch, or writes other files; not offered.
+_NOT_OFFERED = (
+    "registration.two_step_registration",
+    "registration.smooth_sigma_time",
+    "registration.upsample_meanImg",
+    "registration.reg_tif",
+)
+
 
 def find_setting(name: str) -> Setting:
     """Find a setting by its full name, or by its last part where only one setting ends so.
@@ -151,6 +159,16 @@ def find_setting(name: str) -> Setting:
                 expected="a setting of registration, detection, extraction, deconvolution or classification",
                 found="one that the pipeline sets itself",
                 remedy="Leave it out; stages, files and the rate follow from the session",
+            )
+        )
+    if row.name.startswith(_NOT_OFFERED):
+        raise SettingsError(
+            problem(
+                "suite2p settings",
+                field=name,
+                expected="a setting that registration in one pass can follow",
+                found="one that it cannot",
+                remedy="Leave it out, or run suite2p itself on the raw binary (keep_raw)",
             )
         )
     return row

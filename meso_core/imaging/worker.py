@@ -1,8 +1,8 @@
 """A worker: a process that runs stages of FOVs, one after the other, with suite2p loaded once.
 
-Started by :mod:`meso_core.imaging.schedule` as ``python -m meso_core.imaging.worker``. It reads one order per line from
-standard input (JSON), and writes one event per line to standard output: ``progress``, ``done``, ``failed``. What suite2p
-prints goes to the FOV's log. What belongs here: this conversation. What does not: which FOV runs when.
+Started by :mod:`meso_core.imaging.schedule` as ``python -m meso_core.imaging.worker``. It reads one order per line
+from standard input (JSON), and writes one event per line to standard output: ``progress``, ``done``, ``failed``. What
+suite2p prints goes to the FOV's log. What belongs here: this conversation. What does not: which FOV runs when.
 """
 
 from __future__ import annotations
