@@ -6,6 +6,7 @@ What belongs here: everything that happens to raw tifs as files. What their page
 
 from .bout import ArchiveFormat, archive_bout, verify_any
 from .rawtif import hash_tif
+from .reference import ReferenceImages, reference_images
 from .removal import (
     Obstacle,
     Override,
@@ -32,6 +33,7 @@ __all__ = [
     "Obstacle",
     "Override",
     "PlannedRemoval",
+    "ReferenceImages",
     "RemovalEvent",
     "RemovalPlan",
     "RestoredTif",
@@ -45,6 +47,7 @@ __all__ = [
     "load_removals",
     "load_report",
     "open_frames",
+    "reference_images",
     "removal_plan",
     "remove_raw_tifs",
     "restore",

@@ -210,7 +210,7 @@ def test_flipped_byte_in_any_file_of_the_zarr_folder_is_noticed(small: Path) -> 
                 found = verify_any(folder, report.members)
             except ArchiveError:
                 continue
-            # the content is the same (a letter of a JSON file, an unused bit of a zstd header), and the gate still knows
+            # the content is the same (an unused letter of JSON or bit of zstd); the gate still knows
             assert found.sha256 != report.sha256
         file.write_bytes(data)
     assert verify_any(folder, report.members).sha256 == report.sha256

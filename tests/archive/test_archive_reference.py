@@ -1,0 +1,110 @@
+"""Reference images: one raw stack per bout, under its ALF names."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from archive_disk import snapshot
+
+from meso_core.archive import reference_images
+from meso_core.errors import InputFileError, MesoWarning, MetadataError, MissingInputError
+from meso_core.session import imaging_bouts, raw_tifs
+
+
+def test_each_bout_gets_raw_stack_and_metadata_under_their_names(session: Path, tmp_path: Path) -> None:
+    before = snapshot(session)
+    made = reference_images(session, tmp_path / "out")
+    assert snapshot(session) == before
+    assert [m.bout for m in made] == ["raw_imaging_data_00", "raw_imaging_data_01"]
+    for images in made:
+        folder = tmp_path / "out" / images.bout / "reference"
+        names = {p.name for p in folder.iterdir()}
+        assert names == {"referenceImage.raw.tif", "referenceImage.stack.tif", "referenceImage.meta.json"}
+        (raw,) = raw_tifs(session / images.bout / "reference")
+        assert (folder / "referenceImage.raw.tif").read_bytes() == raw.read_bytes()
+        assert images.source == raw.name
+        meta = json.loads((folder / "referenceImage.meta.json").read_text())
+        assert meta["nFrames"] == images.shape[0] == 3
+        bout_meta = json.loads((session / images.bout / "_ibl_rawImagingData.meta.json").read_text())
+        assert meta["centerMM"]["ML"] == bout_meta["centerMM"]["ML"]
+        assert images.picture.startswith(b"\x89PNG")
+        assert len(images.picture) <= 40_000
+
+
+def test_stitched_stack_joins_the_strips_without_a_seam(session: Path, tmp_path: Path) -> None:
+    """The window is drawn in one piece and cut into strips: the stitched picture must be in one piece again."""
+    images = reference_images(session, tmp_path / "out")[0]
+    stack = tifffile.imread(tmp_path / "out" / images.files[1])
+    assert stack.shape == images.shape == (3, 144, 144)
+    assert stack.dtype == np.int16
+    steps = np.abs(np.diff(stack.astype(float), axis=2)).mean(axis=(0, 1))
+    seams = steps[[47, 95]]
+    assert seams.max() < 2 * np.median(steps)
+
+
+def test_made_files_do_not_depend_on_when_they_are_made(session: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        reference_images(session, tmp_path / name)
+    for file in (tmp_path / "a").rglob("*.*"):
+        assert file.read_bytes() == (tmp_path / "b" / file.relative_to(tmp_path / "a")).read_bytes()
+
+
+def test_what_the_rig_delivered_is_kept(session: Path, tmp_path: Path) -> None:
+    reference_images(session, tmp_path / "out")
+    for bout in imaging_bouts(session):
+        shutil.rmtree(bout / "reference")
+        shutil.copytree(tmp_path / "out" / bout.name / "reference", bout / "reference")
+    marked = session / "raw_imaging_data_00" / "reference" / "referenceImage.meta.json"
+    marked.write_text('{"mine": true}')
+    again = reference_images(session, tmp_path / "again")
+    assert [m.made for m in again] == [(), ()]
+    assert (tmp_path / "again" / again[0].files[2]).read_text() == '{"mine": true}'
+    assert again[0].source == "referenceImage.raw.tif"
+
+
+def test_several_raw_stacks_are_refused_by_name(session: Path, tmp_path: Path) -> None:
+    folder = imaging_bouts(session)[0] / "reference"
+    (raw,) = raw_tifs(folder)
+    shutil.copy(raw, folder / "referenceImage.raw.tif")
+    reference_images(session, tmp_path / "same")  # the same content under both names is one stack
+    (folder / "other.tif").write_bytes(raw.read_bytes()[:-1] + b"?")
+    with pytest.raises(InputFileError, match=r"other\.tif"):
+        reference_images(session, tmp_path / "out")
+
+
+def test_folder_without_a_stack_is_an_error_and_no_folder_a_warning(session: Path, tmp_path: Path) -> None:
+    first, second = imaging_bouts(session)
+    shutil.rmtree(second / "reference")
+    with pytest.warns(MesoWarning, match=second.name):
+        assert [m.bout for m in reference_images(session, tmp_path / "a")] == [first.name]
+    for tif in raw_tifs(first / "reference"):
+        tif.unlink()
+    with pytest.warns(MesoWarning), pytest.raises(MissingInputError, match="one raw reference stack"):
+        reference_images(session, tmp_path / "b")
+    shutil.rmtree(first / "reference")
+    with pytest.raises(MissingInputError, match="leave the asset out"):
+        reference_images(session, tmp_path / "c")
+
+
+def test_centre_of_the_window_is_asked_for_where_nothing_tells_it(session: Path, tmp_path: Path) -> None:
+    for bout in imaging_bouts(session):
+        (bout / "_ibl_rawImagingData.meta.json").unlink()
+    with pytest.raises(MetadataError, match="centre"):
+        reference_images(session, tmp_path / "a")
+    images = reference_images(session, tmp_path / "b", center_ml=2.5, center_ap=-1.5)[0]
+    meta = json.loads((tmp_path / "b" / images.files[2]).read_text())
+    assert (meta["centerMM"]["ML"], meta["centerMM"]["AP"]) == (2.5, -1.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("referenceImage.meta.json", b"{"), ("referenceImage.stack.tif", b"II*")]
+)
+def test_damaged_files_of_the_rig_are_named(session: Path, tmp_path: Path, name: str, content: bytes) -> None:
+    (imaging_bouts(session)[0] / "reference" / name).write_bytes(content)
+    with pytest.raises(InputFileError, match=name):
+        reference_images(session, tmp_path / "a")
