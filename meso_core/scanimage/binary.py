@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import deque
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,8 +26,12 @@ from .bouts import local_bouts
 from .layout import FovLayout, ImagingLayout
 from .sources import Block, BoutSource, LocalTif
 
+#: As many frames of int16 as a sum in int32 surely holds.
+_MAX_RECENT = 1 << 15
+#: A movie is brought to the disk in portions of this size, of which a few may wait.
+_FLUSH_BYTES, _MAX_WAITING = 1 << 25, 8
 #: About as much is read at a time; larger blocks fall out of the processor's cache.
-_BLOCK_BYTES = 1 << 24
+_BLOCK_BYTES = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +104,8 @@ def bin_per_plane(
     layout = ImagingLayout.from_meta(meta)
     movies = _Movies(layout, Path(out_folder))
     try:
-        with ThreadPoolExecutor(1) as helper:
-            for bout in bouts:
-                _split_bout(bout, layout, movies, progress, block_bytes, helper)
+        for bout in bouts:
+            _split_bout(bout, layout, movies, progress, block_bytes)
         return movies.publish()
     except OSError as e:
         if isinstance(e, StorageError | MissingInputError):
@@ -118,7 +122,6 @@ def _split_bout(
     movies: _Movies,
     progress: Progress,
     block_bytes: int,
-    helper: ThreadPoolExecutor,
 ) -> None:
     """Append the pages of one bout to the movies."""
     n_pages, check = 0, AcquisitionCheck(bout.name)
@@ -128,7 +131,7 @@ def _split_bout(
         check.before(tif)
         for block in tif.blocks(block_bytes):
             _check_shape(bout, tif.name, block, layout)
-            movies.append(block, n_pages, helper)
+            movies.append(block, n_pages)
             n_pages += block.shape[0]
             progress(n_pages, total, f"pages of {bout.name} split")
         check.after(tif)
@@ -193,7 +196,15 @@ class _Movie:
     part: Path
     file: BinaryIO | None = None
     bout_frames: list[int] = field(default_factory=lambda: [0])
-    total: npt.NDArray[np.int64] | None = None
+    #: Sum of the frames so far, and of the latest ones (int32 adds twice as fast).
+    total: npt.NDArray[np.float64] = field(init=False)
+    recent: npt.NDArray[np.int32] = field(init=False)
+    n_recent: int = 0
+    n_unflushed: int = 0
+
+    def __post_init__(self) -> None:
+        self.total = np.zeros((self.fov.ny, self.fov.nx))
+        self.recent = np.zeros((self.fov.ny, self.fov.nx), np.int32)
 
     def open(self) -> BinaryIO:
         """File beside the final one; made on first use."""
@@ -208,39 +219,62 @@ class _Movie:
             self.file.close()
             self.file = None
 
-    def write(self, pages: Block) -> None:
-        """Append frames: the FOV's rows of its pages, which lie in one piece and need no copy."""
-        file = self.open()
-        for page in pages:
-            file.write(page[self.fov.row_start : self.fov.row_stop].data)
-        self.bout_frames[-1] += len(pages)
+    def append(self, frame: Block) -> None:
+        """Write a frame (rows of a page lie in one piece and need no copy) and add it to the mean image's sum.
 
-    def add(self, pages: Block) -> None:
-        """Add frames to the sum for the mean image. Sums of integers are exact, whatever the block size."""
-        rows = pages[:, self.fov.row_start : self.fov.row_stop]
-        if self.total is None:
-            self.total = np.zeros(rows.shape[1:], np.int64)
-        self.total += rows.sum(axis=0, dtype=np.int32)
+        Sums of integers are exact. A second thread for them does not pay: the frame is in the processor's cache now.
+        """
+        self.open().write(frame.data)
+        np.add(self.recent, frame, out=self.recent)
+        self.bout_frames[-1] += 1
+        self.n_recent += 1
+        self.n_unflushed += frame.nbytes
+        if self.n_recent == _MAX_RECENT:
+            self._fold()
+
+    def _fold(self) -> None:
+        self.total += self.recent
+        self.recent[...] = 0
+        self.n_recent = 0
 
     def mean(self) -> npt.NDArray[np.float64]:
-        """Mean image."""
+        """Mean image; NaN without frames."""
+        self._fold()
         n = sum(self.bout_frames)
-        if self.total is None or not n:
-            return np.full((self.fov.ny, self.fov.nx), np.nan)
-        return self.total.astype(np.float64) / n
+        return self.total / n if n else np.full(self.total.shape, np.nan)
 
 
-def _add_all(shares: list[tuple[_Movie, Block]]) -> None:
-    for movie, pages in shares:
-        if len(pages):
-            movie.add(pages)
+class _Flusher:
+    """Brings what is written to the disk while more is being read.
+
+    Waiting for the disk only at the end would take as long again, and let unwritten data fill the memory.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1)
+        self._waiting: deque[Future[None]] = deque()
+
+    def start(self, file: BinaryIO) -> None:
+        """Begin to flush a file; wait if the disk is far behind."""
+        self._waiting.append(self._thread.submit(os.fsync, file.fileno()))
+        if len(self._waiting) > _MAX_WAITING:
+            self._waiting.popleft().result()
+
+    def close(self) -> None:
+        """Wait for all; nothing is flushed after that."""
+        self._thread.shutdown()
+
+    def finish(self) -> None:
+        """Wait for all, and raise what went wrong."""
+        while self._waiting:
+            self._waiting.popleft().result()
 
 
 class _Movies:
     """All files of a run. They get their names only when the last page is written."""
 
     def __init__(self, layout: ImagingLayout, out_folder: Path) -> None:
-        self.layout, self.out_folder = layout, out_folder
+        self.layout, self.out_folder, self.flusher = layout, out_folder, _Flusher()
         self.by_fov = [[self._movie(fov, c) for c in self._channel_order()] for fov in layout.fovs]
         self.movies = [m for movies in self.by_fov for m in movies]
 
@@ -256,16 +290,16 @@ class _Movies:
         first_page = fov.slice_index * self.layout.n_channels + channel
         return _Movie(fov, first_page, path, path.with_name(name + ".part"))
 
-    def append(self, block: Block, n_before: int, helper: ThreadPoolExecutor) -> None:
+    def append(self, block: Block, n_before: int) -> None:
         """Write a block of pages, the first of which is page ``n_before`` of the bout."""
         per_volume = self.layout.pages_per_volume
-        shares = [(m, block[(m.first_page - n_before) % per_volume :: per_volume]) for m in self.movies]
-        # numpy releases the interpreter while it sums, the system while it writes: both go on at once
-        sums = helper.submit(_add_all, shares)
-        for movie, pages in shares:
-            if len(pages):
-                movie.write(pages)
-        sums.result()
+        for movie in self.movies:
+            first = (movie.first_page - n_before) % per_volume
+            for page in block[first::per_volume]:
+                movie.append(page[movie.fov.row_start : movie.fov.row_stop])
+            if movie.n_unflushed > _FLUSH_BYTES:
+                self.flusher.start(movie.open())
+                movie.n_unflushed = 0
 
     def end_bout(self) -> None:
         for movie in self.movies:
@@ -273,6 +307,7 @@ class _Movies:
 
     def publish(self) -> tuple[FovBinary, ...]:
         """Flush all files, then give them their names."""
+        self.flusher.finish()
         for movie in self.movies:
             file = movie.open()
             file.flush()
@@ -304,6 +339,7 @@ class _Movies:
 
     def discard(self) -> None:
         """Remove what is not published."""
+        self.flusher.close()
         for movie in self.movies:
             movie.close()
             movie.part.unlink(missing_ok=True)
