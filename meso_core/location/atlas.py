@@ -59,8 +59,13 @@ class AtlasGrid:
     origin_um: NDArray[np.float64]
     #: Voxel size in µm, per axis.
     voxel_um: NDArray[np.float64]
-    #: Allen id by region index; negative ids are the left hemisphere.
+    #: Allen id by region index; both hemispheres have the same (positive) ids, as published locations do.
     ids: NDArray[np.int64]
+
+    @property
+    def step_um(self) -> float:
+        """Distance of samples along a ray, µm: the smallest voxel edge."""
+        return float(self.voxel_um.min())
 
     @property
     def end_um(self) -> NDArray[np.float64]:
@@ -209,7 +214,7 @@ def atlas_grid(atlas: Any, scale: tuple[float, float, float] = (1.0, 1.0, 1.0)) 
     signed = _voxel_um(atlas) * np.array(scale) * np.sign(step)
     first, last = -index_of_bregma * signed, (np.array(label.shape) - 1 - index_of_bregma) * signed
     label = label[tuple(slice(None, None, -1 if s < 0 else 1) for s in signed)]
-    ids = np.asarray(atlas.regions.id, dtype=np.int64)
+    ids = np.asarray(atlas.regions.index2id(np.arange(len(atlas.regions.id))), dtype=np.int64)
     return AtlasGrid(label, np.minimum(first, last), np.abs(signed), ids)
 
 
@@ -282,8 +287,11 @@ def fill_from_array(path: Path, volume: Volume, to_index: _Indexer) -> None:
 
 def _read_array(path: Path) -> Volume:
     try:
-        loaded = np.load(path, mmap_mode="r" if path.suffix == ".npy" else None)
-        return loaded if isinstance(loaded, np.ndarray) else loaded[loaded.files[0]]
+        if path.suffix == ".npy":
+            mapped: Volume = np.load(path, mmap_mode="r")
+            return mapped
+        with path.open("rb") as raw, np.load(raw) as file:
+            return np.asarray(file[file.files[0]])
     except (ValueError, OSError, EOFError, IndexError, BadZipFile) as error:
         raise AtlasError(
             problem(

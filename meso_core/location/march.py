@@ -32,7 +32,7 @@ def _march(
     label
         Region indices (ML, AP, DV), axes increasing.
     kind
-        uint8 per region index: 0 void, 1 root, 2 an area.
+        uint8 per region index: 0 void (as index 0 always is), 1 root, 2 an area.
     origin, per_um
         Position of the first voxel's centre (3,) in µm, and voxels per µm (3,).
     corners
@@ -49,6 +49,7 @@ def _march(
     rows, columns = region.shape
     n0, n1, n2 = label.shape
     d0, d1, d2 = -normal[0], -normal[1], -normal[2]
+    g0, g1, g2 = step * d0 * per_um[0], step * d1 * per_um[1], step * d2 * per_um[2]
     for i in range(rows):
         v = i / (rows - 1)
         for j in range(columns):
@@ -57,17 +58,17 @@ def _march(
             c0 = w00 * corners[0, 0, 0] + w01 * corners[0, 1, 0] + w10 * corners[1, 0, 0] + w11 * corners[1, 1, 0]
             c1 = w00 * corners[0, 0, 1] + w01 * corners[0, 1, 1] + w10 * corners[1, 0, 1] + w11 * corners[1, 1, 1]
             c2 = w00 * corners[0, 0, 2] + w01 * corners[0, 1, 2] + w10 * corners[1, 0, 2] + w11 * corners[1, 1, 2]
+            # in voxels; ceil(x - 1/2) is the nearest one, the lower of two as near, as in ibllib
+            f0 = (c0 - origin[0]) * per_um[0] - 0.5
+            f1 = (c1 - origin[1]) * per_um[1] - 0.5
+            f2 = (c2 - origin[2]) * per_um[2] - 0.5
             area, hit = 0, last
             for k in range(first, last):
-                t = k * step
-                # nearest voxel; half way between two goes to the lower coordinate, as in ibllib
-                x = int(np.ceil((t * d0 + c0 - origin[0]) * per_um[0] - 0.5))
-                y = int(np.ceil((t * d1 + c1 - origin[1]) * per_um[1] - 0.5))
-                z = int(np.ceil((t * d2 + c2 - origin[2]) * per_um[2] - 0.5))
+                x, y, z = int(np.ceil(f0 + k * g0)), int(np.ceil(f1 + k * g1)), int(np.ceil(f2 + k * g2))
                 if x < 0 or y < 0 or z < 0 or x >= n0 or y >= n1 or z >= n2:
                     continue
                 found = label[x, y, z]
-                if kind[found] > 0:
+                if found != 0 and kind[found] > 0:
                     area = found
                     if kind[found] == 2:
                         hit = k

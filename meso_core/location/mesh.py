@@ -92,7 +92,7 @@ def _read_mesh(path: Path) -> Mesh:
             problem(path, expected="a surface mesh (.npz)", found="no such file", remedy="Check the mesh path")
         )
     try:
-        with np.load(path) as file:
+        with path.open("rb") as raw, np.load(raw) as file:
             points = np.asarray(file["points"], dtype=np.float64)
             connectivity = np.asarray(file["connectivity_list"], dtype=np.intp)
     except (ValueError, OSError, KeyError, EOFError, BadZipFile) as error:
@@ -155,10 +155,9 @@ def _make_mesh(grid: AtlasGrid, name: str) -> Mesh:
     height = np.full(ml.shape, np.inf)
     for a, b, c in planes:  # the upper hull is the lowest of its planes
         np.minimum(height, a * ml + b * ap + c, out=height)
-    outline = ConvexHull(ground).equations
-    inside: NDArray[np.bool_] = (
-        outline[:, 0, None, None] * ml + outline[:, 1, None, None] * ap <= -outline[:, 2, None, None]
-    ).all(axis=0)
+    inside = np.ones(ml.shape, dtype=np.bool_)
+    for a, b, c in ConvexHull(ground).equations:
+        inside &= a * ml + b * ap + c <= 0
     sigma = _SMOOTHING_UM / _NODE_UM
     weight = gaussian_filter(inside.astype(float), sigma, mode="constant")
     smooth = gaussian_filter(np.where(inside, height, 0.0), sigma, mode="constant") / np.where(inside, weight, 1.0)

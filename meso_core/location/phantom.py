@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..progress import Progress, silent
 
 #: Version of the recipe: part of the cache key, raised whenever a voxel changes.
-RECIPE = 1
+RECIPE = 2
 
 #: Seeds of the dorsal areas, µm from bregma (|ML|, AP), near where the CCF has them; an area is what lies closest.
 _SEEDS = {
@@ -48,7 +48,7 @@ _SEEDS = {
 _LAYERS = (("1", 110.0), ("2/3", 300.0), ("4", 420.0), ("5", 670.0), ("6a", 900.0), ("6b", 960.0))
 _WHITE_MATTER_UM = 1100.0
 #: Half width of the strip of root tissue at the midline, µm.
-_MIDLINE_UM = 30.0
+_MIDLINE_UM = 60.0
 
 
 def surface_dv_um(ml: NDArray[np.float64], ap: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -100,7 +100,7 @@ def fill_phantom(label: NDArray[np.uint16], resolution_um: int, regions: Any, pr
     from .atlas import BREGMA_UM  # the axes' origin is one fact, kept with the atlas
 
     n_ap, n_ml, n_dv = label.shape
-    ml: NDArray[np.float64] = np.arange(n_ml) * float(resolution_um) - BREGMA_UM[0]
+    ml = np.arange(n_ml, dtype=np.float64) * resolution_um - BREGMA_UM[0]
     dv = BREGMA_UM[2] - np.arange(n_dv) * float(resolution_um)
     table, _ = phantom_ids(regions)
     mirror = np.array([np.flatnonzero(regions.id == -i)[0] for i in regions.id[table.ravel()]]).reshape(table.shape)

@@ -6,7 +6,9 @@ and the mesh come from, and how results are stored.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +26,10 @@ from .settings import LocationSettings, NormalRule
 Floats = NDArray[np.float64]
 #: How deep below the coverslip a ray looks for the brain, µm.
 _DEPTH_UM = 3000.0
-#: How far above the coverslip it begins where the plane was fitted to a region: the surface may rise above it.
-_ABOVE_UM = 500.0
+#: FOVs lie within this distance of the window's centre, µm.
+_REACH_UM = 4000.0
+#: How far tissue may rise above the smoothed hull, µm.
+_MARGIN_UM = 60.0
 #: Allen id of root: tissue that belongs to no area.
 ROOT_ID = 997
 
@@ -36,7 +40,7 @@ class Projection:
 
     #: By FOV number: (nY, nX, 3) float64, µm from bregma; NaN outside the brain.
     mlapdv: dict[int, Floats]
-    #: By FOV number: (nY, nX) int64 Allen ids (negative: left hemisphere); 0 or root outside the brain.
+    #: By FOV number: (nY, nX) int64 Allen ids, the same on both sides; 0 or root outside the brain.
     brain_location_ids: dict[int, NDArray[np.int64]]
     locations: SessionLocations
 
@@ -73,8 +77,8 @@ def project_mlapdv(
     mlapdv : dict of int to ndarray, float64, (nY, nX, 3)
         By FOV number: ML, AP, DV in µm from bregma; NaN where a pixel misses the brain.
     brain_location_ids : dict of int to ndarray, int64, (nY, nX)
-        Allen ids, negative in the left hemisphere (as iblatlas labels them); 0 where a ray meets nothing, that of
-        root (997 or -997) where it meets tissue without area.
+        Allen ids, positive on both sides (the sign of ML tells the hemisphere); 0 where a ray meets nothing, that of
+        root (997) where it meets only tissue without area.
 
     Raises
     ------
@@ -104,19 +108,35 @@ def locate_fovs(
     check_mesh(mesh)
     scale = np.array(settings.frame.scale)
     plane = window_plane((mesh[0] * scale, mesh[1]), center_um, settings.normal_rule)
+    start_um = _start(settings.normal_rule, plane, mesh[0] * scale)
     grid = atlas_grid(atlas, settings.frame.scale)
-    mlapdv, ids = {}, {}
+
+    def locate(fov: FovGeometry) -> tuple[Floats, NDArray[np.int64], FovLocation]:
+        at, ids = project_fov(fov, grid, plane, start_um)
+        return at, ids, fov_location(fov, at, ids)
+
+    mlapdv, brain_location_ids = {}, {}
     records: list[FovLocation] = []
-    for fov in fovs:
-        mlapdv[fov.fov], ids[fov.fov] = project_fov(fov, grid, plane)
-        records.append(fov_location(fov, mlapdv[fov.fov], ids[fov.fov]))
-        progress(fov.fov + 1, len(fovs), "FOVs located")
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:  # the march lets go of the GIL
+        for fov, (at, ids, record) in zip(fovs, pool.map(locate, fovs), strict=True):
+            mlapdv[fov.fov], brain_location_ids[fov.fov] = at, ids
+            records.append(record)
+            progress(fov.fov + 1, len(fovs), "FOVs located")
     locations = SessionLocations(Provenance.ESTIMATE, describe_atlas(atlas), settings.frame, plane, tuple(records))
-    return Projection(mlapdv, ids, locations)
+    return Projection(mlapdv, brain_location_ids, locations)
 
 
-def project_fov(fov: FovGeometry, grid: AtlasGrid, plane: WindowPlane) -> tuple[Floats, NDArray[np.int64]]:
+def project_fov(
+    fov: FovGeometry, grid: AtlasGrid, plane: WindowPlane, start_um: float | None = None
+) -> tuple[Floats, NDArray[np.int64]]:
     """Project one FOV through a window.
+
+    Parameters
+    ----------
+    fov, grid, plane
+        Outline, atlas and coverslip.
+    start_um
+        Where rays begin, µm along the inward normal from the coverslip; None means one voxel above it.
 
     Returns
     -------
@@ -126,17 +146,17 @@ def project_fov(fov: FovGeometry, grid: AtlasGrid, plane: WindowPlane) -> tuple[
     offset = fov.corners_mm * 1e3 - plane.center_um[:2]
     along_ml, along_ap = plane.axes
     corners = np.outer(offset[:, 0], along_ml) + np.outer(offset[:, 1], along_ap) + plane.center_um
-    return cast_rays(grid, corners.reshape(2, 2, 3), plane.normal, (fov.ny, fov.nx), first_um=_start(grid, plane))
+    start_um = -grid.step_um if start_um is None else start_um
+    return cast_rays(grid, corners.reshape(2, 2, 3), plane.normal, (fov.ny, fov.nx), first_um=start_um)
 
 
-def _start(grid: AtlasGrid, plane: WindowPlane) -> float:
-    voxel = float(grid_step(grid))
-    return -voxel if plane.rule is NormalRule.FACET else -max(voxel, _ABOVE_UM)
-
-
-def grid_step(grid: AtlasGrid) -> float:
-    """Distance of samples along a ray: the smallest voxel edge, rounded to the micrometre where it is one."""
-    return float(grid.voxel_um.min())
+def _start(rule: NormalRule, plane: WindowPlane, points: Floats) -> float | None:
+    """Where rays begin: above all of the surface, which may rise above a plane that was fitted to a region of it."""
+    if rule is NormalRule.FACET:
+        return None
+    near = points[((points[:, :2] - plane.center_um[:2]) ** 2).sum(axis=1) < _REACH_UM**2]
+    rise = float(((near - plane.center_um) @ plane.normal).max(initial=0.0))
+    return -(rise + _MARGIN_UM)
 
 
 def cast_rays(
@@ -153,8 +173,8 @@ def cast_rays(
 
     kind = np.full(len(grid.ids), 2, dtype=np.uint8)
     kind[grid.ids == 0] = 0
-    kind[np.abs(grid.ids) == ROOT_ID] = 1
-    step = grid_step(grid)
+    kind[grid.ids == ROOT_ID] = 1
+    step = grid.step_um
     position = np.empty((*shape, 3))
     region = np.empty(shape, dtype=np.int64)
     first, last = int(np.floor(first_um / step)), int(np.ceil(last_um / step))
