@@ -5,6 +5,7 @@ What belongs here: time. What does not: space.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,57 +33,76 @@ KINETICS = {
 }
 #: ΔF/F at which the indicator has used up half of its range.
 _SATURATION = 8.0
+#: Standard deviation of the logarithm of a cell's rate over time, its own part and the population's.
+_OWN_DRIVE, _COMMON_DRIVE = 1.6, 0.4
+_MAX_RATE_HZ = 60.0
+#: Frames that are made at a time, and share one stream of random numbers.
+_BLOCK = 256
 
 
-def spike_counts(config: SimulationConfig, fov: int, n_frames: int, n_cells: int, dt: float) -> NDArray[np.uint8]:
-    """Spikes per frame and cell, u1 (n_frames, n_cells).
+@dataclass(frozen=True, slots=True)
+class ActivityBlock:
+    """Some frames of all cells of a FOV."""
 
-    Mean rates are log-normal over cells (median 0.12 Hz, as in layer 2/3), and each cell's rate wanders within
-    seconds, so spikes come in bursts; the population shares a part of that.
+    first: int
+    #: Spikes in each frame, u1 (n, n_cells).
+    spikes: NDArray[np.uint8]
+    #: ΔF/F at the end of each frame, f4 (n, n_cells).
+    dff: NDArray[np.float32]
+
+
+class _Decay:
+    """First-order filter over time that goes on from block to block."""
+
+    def __init__(self, dt: float, tau: float, width: int) -> None:
+        self.keep = float(np.exp(-dt / tau))
+        self._state = np.zeros((1, width))
+
+    def __call__(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        from scipy.signal import lfilter
+
+        out, self._state = lfilter([1.0], [1.0, -self.keep], values, axis=0, zi=self._state)
+        return np.asarray(out)
+
+
+class _Wander:
+    """Stationary Gaussian process of unit variance, block by block."""
+
+    def __init__(self, dt: float, tau: float, width: int) -> None:
+        self._decay = _Decay(dt, tau, width)
+        self._step = np.sqrt(1 - self._decay.keep**2)
+        self._started = False
+
+    def __call__(self, rng: np.random.Generator, n: int, width: int) -> NDArray[np.float64]:
+        noise = self._step * rng.standard_normal((n, width))
+        if not self._started:
+            noise[0] /= self._step
+            self._started = True
+        return self._decay(noise)
+
+
+def activity(config: SimulationConfig, fov: int, n_frames: int, n_cells: int, dt: float) -> Iterator[ActivityBlock]:
+    """Make up spikes and the indicator's response, some frames at a time.
+
+    Mean rates are log-normal over cells (median 0.12 Hz, as in layer 2/3 of awake mice), and each cell's rate wanders
+    within a second, so spikes come in bursts; the population shares a part of that. The response is exact at the ends
+    of the frames: the spikes of a frame fall together at a random moment of it.
     """
-    rng = np.random.default_rng([config.seed, 301, fov])
-    mean = np.minimum(0.12 * np.exp(1.0 * rng.standard_normal(n_cells)), 3.0)
-    common = 0.4 * _slow(rng, n_frames, 1, dt, 4.0)
-    spikes = np.empty((n_frames, n_cells), np.uint8)
-    for first in range(0, n_cells, 64):  # a few cells at a time, so that memory stays small
-        cells = slice(first, min(first + 64, n_cells))
-        drive = 1.6 * _slow(rng, n_frames, cells.stop - first, dt, 1.0) + common
-        rate = mean[cells] * np.exp(drive - 0.5 * (1.6**2 + 0.4**2))
-        spikes[:, cells] = np.minimum(rng.poisson(np.minimum(rate, 60.0) * dt), 255)
-    return spikes
-
-
-def _slow(rng: np.random.Generator, n: int, width: int, dt: float, tau: float) -> NDArray[np.float64]:
-    from scipy.signal import lfilter
-
-    keep = np.exp(-dt / tau)
-    noise = rng.standard_normal((n, width))
-    noise[0] /= np.sqrt(1 - keep**2)
-    return np.asarray(lfilter([np.sqrt(1 - keep**2)], [1, -keep], noise, axis=0))
-
-
-def relative_fluorescence(
-    config: SimulationConfig, fov: int, spikes: NDArray[np.uint8], dt: float
-) -> NDArray[np.float32]:
-    """ΔF/F at the end of each frame, f4 (n_frames, n_cells).
-
-    The response is exact at the frame times: the spikes of a frame fall together at a random moment of it.
-    """
-    from scipy.signal import lfilter
-
     kinetics = KINETICS[config.indicator]
-    rng = np.random.default_rng([config.seed, 302, fov])
-    rise, decay = kinetics.rise_s, kinetics.decay_s
-    peak_at = rise * decay / (decay - rise) * np.log(decay / rise)
-    peak = np.exp(-peak_at / decay) - np.exp(-peak_at / rise)
-    out = np.empty(spikes.shape, np.float32)
-    for cell in range(spikes.shape[1]):
-        count = spikes[:, cell].astype(float)
-        ago = dt * rng.random(len(count))
-        total = sum(
-            sign * lfilter([1.0], [1.0, -np.exp(-dt / tau)], count * np.exp(-ago / tau))
-            for sign, tau in ((1, decay), (-1, rise))
-        )
-        linear = kinetics.amplitude * np.maximum(total, 0) / peak
-        out[:, cell] = linear * _SATURATION / (_SATURATION + linear)
-    return out
+    rise, decay = (_Decay(dt, tau, n_cells) for tau in (kinetics.rise_s, kinetics.decay_s))
+    peak_at = kinetics.rise_s * kinetics.decay_s / (kinetics.decay_s - kinetics.rise_s)
+    peak_at *= np.log(kinetics.decay_s / kinetics.rise_s)
+    peak = np.exp(-peak_at / kinetics.decay_s) - np.exp(-peak_at / kinetics.rise_s)
+    own, common = _Wander(dt, 1.0, n_cells), _Wander(dt, 4.0, 1)
+    rng = np.random.default_rng([config.seed, 300, fov])
+    mean = np.minimum(0.12 * np.exp(rng.standard_normal(n_cells)), 3.0)
+    for first in range(0, n_frames, _BLOCK):
+        n = min(_BLOCK, n_frames - first)
+        rng = np.random.default_rng([config.seed, 301, fov, first])
+        drive = _OWN_DRIVE * own(rng, n, n_cells) + _COMMON_DRIVE * common(rng, n, 1)
+        rate = mean * np.exp(drive - 0.5 * (_OWN_DRIVE**2 + _COMMON_DRIVE**2))
+        spikes = np.minimum(rng.poisson(np.minimum(rate, _MAX_RATE_HZ) * dt), 255).astype(np.uint8)
+        ago = dt * rng.random((n, n_cells))
+        response = decay(spikes * np.exp(-ago / kinetics.decay_s)) - rise(spikes * np.exp(-ago / kinetics.rise_s))
+        linear = kinetics.amplitude / peak * np.maximum(response, 0)
+        yield ActivityBlock(first, spikes, (linear * _SATURATION / (_SATURATION + linear)).astype(np.float32))

@@ -48,7 +48,7 @@ def _wander(rng: np.random.Generator, dt: NDArray[np.float64], tau: float, width
     for i, k in enumerate(kick):
         state = state * keep[i] + k
         out[i] = state
-    return out
+    return np.asarray(out)
 
 
 def brain_motion(config: SimulationConfig, times: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -94,14 +94,14 @@ def fov_motion(config: SimulationConfig, fov: int, brain: NDArray[np.float64], u
     return FovMotion(shifts.astype("f4"), weights.astype("f4"), brain[:, 2].astype("f4"))
 
 
-def deformation_modes(ny: int, nx: int) -> _F4:
-    """Smooth fields over a FOV, each of zero mean and unit variance, f4 (N_MODES, ny, nx).
+def deformation_modes(ny: int, nx: int, margin: int) -> _F4:
+    """Smooth fields over a FOV and the margin beside it, f4 (N_MODES, ny, nx + 2 margin).
 
     The lowest cosines along the two axes: stretch along the slow axis (movement while a frame is scanned), along the
-    fast axis, shear, and bending.
+    fast axis, shear, and bending. In the FOV each has zero mean and unit variance.
     """
     y = (np.arange(ny) + 0.5) / ny
-    x = (np.arange(nx) + 0.5) / nx
+    x = (np.arange(-margin, nx + margin) + 0.5) / nx
     along = [(1, 0), (0, 1), (1, 1), (2, 0)]
     modes = [np.cos(np.pi * a * y)[:, None] * np.cos(np.pi * b * x)[None, :] for a, b in along]
-    return np.stack([m / m.std() for m in modes]).astype("f4")
+    return np.stack([m / m[:, margin : margin + nx].std() for m in modes]).astype("f4")

@@ -1,4 +1,4 @@
-"""The movie of one FOV, rendered block by block.
+"""The movie of one FOV, rendered frame by frame.
 
 What belongs here: putting scene, activity, motion and detection together for given frames. What does not: pages,
 files.
@@ -7,21 +7,23 @@ files.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .activity import relative_fluorescence, spike_counts
+from .activity import activity
 from .config import SimulationConfig
 from .geometry import pixel_um
-from .motion import FovMotion, brain_motion, deformation_modes, fov_motion
+from .motion import FovMotion, deformation_modes, fov_motion
 from .optics import detect, displace
 from .plan import GALVOS_FAULT, PMT_OFF, SessionPlan
+from .rows import RowFile, start_npy
 from .scene import MARGIN, N_NEUROPIL, Scene, focus, make_scene
 
-#: Frames that share one stream of random numbers; so the bytes do not depend on how files are cut.
-BLOCK = 16
+#: Correlation time of the neuropil, s.
+_NEUROPIL_S = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +34,12 @@ class FovMovie:
     index: int
     scene: Scene
     motion: FovMotion
-    #: Smooth modes of deformation, f4 (n_modes, ny, nx).
+    #: Smooth modes of deformation over the FOV and the margin beside it, f4 (n_modes, ny, nx + 2 MARGIN).
     modes: NDArray[np.float32]
-    #: Spikes per frame, u1 (n_frames, n_cells).
-    spikes: NDArray[np.uint8]
-    #: Brightness of each cell relative to rest, in focus and unbleached, f4 (n_frames, n_cells).
-    traces: NDArray[np.float32]
+    #: Brightness of each cell relative to rest, f4 (n_frames, n_cells): response, focus and bleaching.
+    traces: RowFile
+    #: Largest rise of each cell above its median, f4 (n_cells,).
+    rise: NDArray[np.float32]
     #: Neuropil fields over time, f4 (n_frames, N_NEUROPIL).
     neuropil: NDArray[np.float32]
     #: Share of light left after bleaching, f4 (n_frames,).
@@ -48,47 +50,69 @@ class FovMovie:
     footprints: Any
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """Lines and pixels per line."""
+        return self.modes.shape[1], self.modes.shape[2] - 2 * MARGIN
+
+    @property
     def n_frames(self) -> int:
         """Frames over all bouts."""
         return len(self.light)
 
     def render(self, start: int, stop: int) -> list[NDArray[np.int16]]:
         """Frames ``start`` to ``stop`` of each saved channel, i2 (n, ny, nx)."""
-        out = [np.empty((stop - start, *self.modes.shape[1:]), np.int16) for _ in self.config.channels]
-        for first in range(start - start % BLOCK, stop, BLOCK):
-            streams = np.random.default_rng([self.config.seed, 501, self.index, first]).spawn(BLOCK)
-            for frame in range(max(first, start), min(first + BLOCK, stop)):
-                for channel, image in enumerate(self._photons(frame, streams[frame - first])):
-                    out[channel][frame - start] = detect(
-                        streams[frame - first], image, self.config.gain, self.config.offset, self.config.read_noise
-                    )
+        c = self.config
+        out = [np.empty((stop - start, *self.shape), np.int16) for _ in c.channels]
+        cells = self.traces.rows(start, stop)
+        for frame in range(start, stop):
+            rng = np.random.default_rng([c.seed, 501, self.index, frame])
+            for channel, image in zip(out, self._photons(frame, cells[frame - start]), strict=True):
+                channel[frame - start] = detect(rng, image, c.gain, c.offset, c.read_noise)
         return out
 
-    def _photons(self, frame: int, rng: np.random.Generator) -> list[NDArray[np.float32]]:
+    def _photons(self, frame: int, cells: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Noiseless images of the channels."""
-        s, shape = self.scene, self.scene.base.shape
         if self.fault[frame] == PMT_OFF:
-            return [np.zeros(self.modes.shape[1:], np.float32)] * len(self.config.channels)
-        field = np.tensordot(self.motion.weights[frame], self.modes, axes=1)
-        dy, dx = field + self.motion.shifts[frame][:, None, None]
-        if self.fault[frame] == GALVOS_FAULT:  # the galvo loses its way: lines come from elsewhere
-            dy = dy + np.float32(12) * np.sin(np.linspace(0, 9, dy.shape[0], dtype="f4"))[:, None]
+            return [np.zeros(self.shape, np.float32)] * len(self.config.channels)
+        lines = None
+        if self.fault[frame] == GALVOS_FAULT:  # the slow galvo loses its way
+            lines = np.float32(9) * np.sin(np.linspace(0, 9, self.shape[0], dtype="f4"))
         images = []
         for channel in self.config.channels:
-            if channel in (1, 2):
-                image = s.base + np.tensordot(self.neuropil[frame], s.neuropil, axes=1)
-                image = image + (self.footprints @ self.traces[frame]).reshape(shape)
-            else:  # a structural label: some of the cells, constant
-                still = (np.arange(self.traces.shape[1]) % 3 == 0).astype("f4") * focus(
-                    s.depth, self.motion.axial[frame : frame + 1]
-                )[0]
-                image = np.float32(0.4) * s.base + (self.footprints @ (2 * still)).reshape(shape)
-            images.append(displace(self.light[frame] * image, dy, dx))
+            scene = self._green(frame, cells) if channel in (1, 2) else self._red(frame)
+            shift, weights = self.motion.shifts[frame], self.motion.weights[frame]
+            images.append(displace(scene, shift, weights, self.modes, lines))
         return images
 
+    def _green(self, frame: int, cells: NDArray[np.float32]) -> NDArray[np.float32]:
+        s = self.scene
+        image = s.base + np.tensordot(self.neuropil[frame], s.neuropil, axes=1)
+        image *= self.light[frame]
+        image += (self.footprints @ cells).reshape(image.shape)
+        return np.asarray(image)
 
-def make_movie(plan: SessionPlan, index: int) -> FovMovie:
-    """Prepare the movie of one FOV."""
+    def _red(self, frame: int) -> NDArray[np.float32]:
+        """Image a structural label: every third cell, constant but for focus."""
+        s = self.scene
+        labelled = focus(s.depth, self.motion.axial[frame : frame + 1])[0]
+        labelled[np.arange(len(labelled)) % 3 > 0] = 0
+        return np.asarray(np.float32(0.4) * s.base + (self.footprints @ (2 * labelled)).reshape(s.base.shape))
+
+
+def make_movie(plan: SessionPlan, index: int, brain: NDArray[np.float64], folder: Path) -> FovMovie:
+    """Prepare the movie of one FOV.
+
+    Parameters
+    ----------
+    plan
+        The session.
+    index
+        Index of the FOV.
+    brain
+        Motion of the brain at all ScanImage frames, from :func:`~.motion.brain_motion`.
+    folder
+        Where the cells' ``spikes.npy`` and ``traces.npy`` are written; frames are rendered from the latter.
+    """
     from scipy.sparse import csr_matrix
 
     config, geometry = plan.config, plan.geometry
@@ -96,29 +120,52 @@ def make_movie(plan: SessionPlan, index: int) -> FovMovie:
     times, fault = plan.fov_series(index)
     um = pixel_um(config, config.rois[place.roi])
     scene = make_scene(config, index, place)
-    brain = brain_motion(config, plan.frame_times)
     brain = np.column_stack([np.interp(times, plan.frame_times, column) for column in brain.T])
     motion = fov_motion(config, index, brain, um)
-    n_cells = len(scene.centres)
+    light = np.exp(-config.bleaching_per_hour * (times - times[0]) / 3600).astype("f4")
     dt = geometry.frame_period * geometry.frames_per_volume
-    spikes = spike_counts(config, index, len(times), n_cells, dt)
-    traces = (1 + relative_fluorescence(config, index, spikes, dt)) * focus(scene.depth, motion.axial)
+    rise = _write_activity(config, index, scene, motion, light, dt, folder)
     steps = np.random.default_rng([config.seed, 502, index]).standard_normal((len(times), N_NEUROPIL))
-    light = np.exp(-config.bleaching_per_hour * (times - times[0]) / 3600)
-    footprints = csr_matrix((scene.photons, (scene.pixel, scene.cell)), shape=(scene.base.size, n_cells))
+    shape = (scene.base.size, len(scene.centres))
     return FovMovie(
         config=config,
         index=index,
         scene=scene,
         motion=motion,
-        modes=deformation_modes(place.ny, place.nx),
-        spikes=spikes,
-        traces=traces.astype("f4"),
-        neuropil=_smooth(steps, dt, 0.8),
-        light=light.astype("f4"),
+        modes=deformation_modes(place.ny, place.nx, MARGIN),
+        traces=RowFile(folder / "traces.npy"),
+        rise=rise,
+        neuropil=_smooth(steps, dt, _NEUROPIL_S),
+        light=light,
         fault=fault,
-        footprints=footprints,
+        footprints=csr_matrix((scene.photons, (scene.pixel, scene.cell)), shape=shape),
     )
+
+
+def _write_activity(
+    config: SimulationConfig,
+    index: int,
+    scene: Scene,
+    motion: FovMotion,
+    light: NDArray[np.float32],
+    dt: float,
+    folder: Path,
+) -> NDArray[np.float32]:
+    """Write spikes and brightness of all cells; return each cell's largest rise above its median, f4 (n_cells,)."""
+    n, n_cells = len(light), len(scene.centres)
+    top = np.zeros(n_cells, np.float32)
+    some: list[NDArray[np.float32]] = []
+    with (folder / "spikes.npy").open("wb") as spikes, (folder / "traces.npy").open("wb") as traces:
+        start_npy(spikes, (n, n_cells), "|u1")
+        start_npy(traces, (n, n_cells), "<f4")
+        for block in activity(config, index, n, n_cells, dt):
+            rows = slice(block.first, block.first + len(block.dff))
+            bright = (1 + block.dff) * focus(scene.depth, motion.axial[rows]) * light[rows, None]
+            spikes.write(block.spikes.tobytes())
+            traces.write(bright.astype("<f4").tobytes())
+            top = np.maximum(top, bright.max(axis=0))
+            some.append(bright[:: max(n // 1000, 1)])
+    return np.asarray(top - np.median(np.concatenate(some), axis=0), dtype=np.float32)
 
 
 def _smooth(steps: NDArray[np.float64], dt: float, tau: float) -> NDArray[np.float32]:
@@ -130,7 +177,7 @@ def _smooth(steps: NDArray[np.float64], dt: float, tau: float) -> NDArray[np.flo
 
 def fov_masks(movie: FovMovie) -> tuple[NDArray[np.int32], NDArray[np.int16], NDArray[np.int16], NDArray[np.float32]]:
     """Footprints inside the FOV at rest: cell, y, x, weight (photons at rest)."""
-    ny, nx = movie.modes.shape[1:]
+    ny, nx = movie.shape
     y, x = np.divmod(movie.scene.pixel, movie.scene.base.shape[1])
     y, x = y - MARGIN, x - MARGIN
     inside = (y >= 0) & (y < ny) & (x >= 0) & (x < nx)
@@ -144,10 +191,9 @@ def peak_snr(movie: FovMovie) -> NDArray[np.float32]:
     deviation of one frame's noise (photons and amplifier) in the same sum.
     """
     cell, y, x, photons = fov_masks(movie)
-    n = movie.traces.shape[1]
+    n = len(movie.rise)
     flat = (y.astype(int) + MARGIN) * movie.scene.base.shape[1] + x + MARGIN
     variance = movie.scene.base.ravel()[flat] + photons + (movie.config.read_noise / movie.config.gain) ** 2
     signal = np.bincount(cell, photons.astype(float) ** 2, n)
     noise = np.sqrt(np.bincount(cell, photons.astype(float) ** 2 * variance, n))
-    rise = movie.traces.max(axis=0) - np.median(movie.traces, axis=0)
-    return np.asarray(rise * signal / np.maximum(noise, 1e-9), dtype=np.float32)
+    return np.asarray(movie.rise * signal / np.maximum(noise, 1e-9), dtype=np.float32)

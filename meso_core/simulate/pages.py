@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from ..progress import Progress
 from .clock import Bout
 from .header import descriptions, frame_data, roi_groups_text, start_of_bout
-from .movie import BLOCK, FovMovie
+from .movie import FovMovie
 from .plan import SessionPlan
 from .rigmeta import pixels_per_cm
 from .tif import ScanImageTifWriter
 
-#: Bytes of pages in memory at a time, as far as whole blocks of frames allow.
+#: Bytes of pages in memory at a time.
 _BLOCK_BYTES = 1 << 26
 _THREADS = 2
 
@@ -37,7 +37,7 @@ def write_tifs(plan: SessionPlan, movies: Sequence[FovMovie], bout: Bout, folder
     text, groups, resolution = frame_data(c, g), roi_groups_text(c), pixels_per_cm(c)
     shape = (g.page_height, g.page_width)
     n, n_channels, start = len(bout.scanimage), len(c.channels), start_of_bout(c, bout.start_s)
-    step = max(_BLOCK_BYTES // (2 * shape[0] * shape[1] * n_channels), BLOCK)
+    step = max(_BLOCK_BYTES // (2 * shape[0] * shape[1] * n_channels), 1)
     done = sum(c.frames_per_bout[: bout.index])
     with ThreadPoolExecutor(_THREADS) as pool:
         for number, first in enumerate(range(0, n, c.frames_per_file)):

@@ -61,7 +61,7 @@ def make_scene(config: SimulationConfig, fov: int, place: FovPlace) -> Scene:
     vessels = vessel_shadow(rng, shape, um)
     fine = smooth_noise(rng, shape, (1.6 / um[0], 1.6 / um[1]))
     coarse = smooth_noise(rng, shape, (25 / um[0], 25 / um[1]))
-    base = config.photons * np.clip(1 + 0.22 * fine + 0.25 * coarse, 0.15, None) * vessels
+    base = config.photons * np.clip(1 + 0.25 * fine + 0.4 * coarse, 0.15, None) * vessels
     fields = np.stack([smooth_noise(rng, shape, (w / um[0], w / um[1])) for w in np.linspace(20, 60, N_NEUROPIL)])
     neuropil = (0.05 * config.photons * fields * vessels).astype("f4")
     c = _cells(rng, config, shape, um, vessels)
@@ -102,7 +102,7 @@ def _cells(
 ) -> _Cells:
     places = _places(rng, config, shape, um)
     depth = rng.uniform(-12, 12, len(places)).astype("f4")
-    brightness = 0.9 * config.photons * np.exp(0.5 * rng.standard_normal(len(places)))
+    brightness = 1.3 * config.photons * np.exp(0.5 * rng.standard_normal(len(places)))
     oy, ox = (np.arange(-r, r + 1) for r in (int(np.ceil(1.7 * _SOMA_UM / u)) + 2 for u in um))
     cells, pixels, photons = [np.zeros(0, "i4")], [np.zeros(0, "i8")], [np.zeros(0, "f4")]
     for i, (cy, cx) in enumerate(places):

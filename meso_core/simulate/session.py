@@ -13,11 +13,12 @@ from pathlib import Path
 
 from ..errors import StorageError, problem
 from ..progress import Progress, silent
-from ..session import SessionKey
+from ..session import SessionKey, fov_name
 from . import rigfiles
 from .clock import daq_duration
 from .config import SimulationConfig
 from .faults import check_faults, pulses, qc_short_by, spoil_files
+from .motion import brain_motion
 from .movie import FovMovie, make_movie
 from .pages import write_tifs
 from .plan import SessionPlan, make_plan
@@ -78,7 +79,7 @@ def simulate_session(
         return _kept(made, config, wrong)
     session, truth = (_fresh(p.with_name(f".{p.name}.part")) for p in (made.session_path, made.truth_path))
     plan = make_plan(config)
-    movies = _movies(plan) if config.write_movie else []
+    movies = _movies(plan, truth)
     _write_session(session, plan, movies, wrong, progress)
     write_truth(truth, plan, movies, wrong)
     # the truth first: a session that is there has its truth
@@ -114,8 +115,15 @@ def _fresh(draft: Path) -> Path:
     return draft
 
 
-def _movies(plan: SessionPlan) -> list[FovMovie]:
-    return [make_movie(plan, i) for i in range(len(plan.geometry.fovs))]
+def _movies(plan: SessionPlan, truth: Path) -> list[FovMovie]:
+    """Prepare the movies; none if the settings want none."""
+    folders = [truth / fov_name(i) for i in range(len(plan.geometry.fovs))]
+    for folder in folders:
+        folder.mkdir()
+    if not plan.config.write_movie:
+        return []
+    brain = brain_motion(plan.config, plan.frame_times)
+    return [make_movie(plan, i, brain, folder) for i, folder in enumerate(folders)]
 
 
 def _write_session(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from .clock import Bout
 from .config import SimulationConfig
+from .rows import start_npy
 
 #: Samples that share one stream of random numbers, and that are in memory at a time.
 _CHUNK = 1 << 18
@@ -90,10 +91,8 @@ def write_timeline(folder: Path, config: SimulationConfig, edges: Edges, duratio
     rate = config.daq_rate_hz
     n = int(duration_s * rate)
     channels = _channels(config, edges, duration_s)
-    header = np.lib.format.header_data_from_array_1_0(np.empty((1, 1), "<f8"))
-    header.update(shape=(n, len(channels)), fortran_order=True)
     with (folder / "_timeline_DAQdata.raw.npy").open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, header)
+        start_npy(file, (n, len(channels)), "<f8", fortran_order=True)
         first = file.tell()
         for column, (_, _, _, signal) in enumerate(channels):
             for chunk, start in enumerate(range(0, n, _CHUNK)):

@@ -39,6 +39,7 @@ from .config import RoiConfig, SimulationConfig
 from .geometry import FovPlace, coords_transform, corners_mm
 from .movie import FovMovie, fov_masks, peak_snr
 from .plan import SessionPlan
+from .scene import MARGIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +107,12 @@ class SessionTruth:
 
 
 def write_truth(folder: Path, plan: SessionPlan, movies: Sequence[FovMovie], faults: frozenset[str]) -> None:
-    """Write the truth of a session; ``truth.json`` comes last."""
+    """Write the truth of a session; ``truth.json`` comes last.
+
+    Spikes and traces of the movies are there already: the movies are rendered from them.
+    """
     for i in range(len(plan.geometry.fovs)):
         fov = folder / fov_name(i)
-        fov.mkdir()
         for name, value in _arrays(plan, i, movies[i] if movies else None).items():
             np.save(fov / f"{name}.npy", value)
     for bout in plan.bouts:
@@ -154,12 +157,10 @@ def _seen(movie: FovMovie) -> dict[str, NDArray[Any]]:
     return {
         "shifts": movie.motion.shifts,
         "weights": movie.motion.weights,
-        "modes": movie.modes,
+        "modes": np.ascontiguousarray(movie.modes[:, :, MARGIN:-MARGIN]),
         "axial": movie.motion.axial,
         "centres": movie.scene.centres,
         "depth": movie.scene.depth,
-        "spikes": movie.spikes,
-        "traces": movie.traces * movie.light[:, None],
         "snr": peak_snr(movie),
         "mask_cell": cell,
         "mask_y": y,
