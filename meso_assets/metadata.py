@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -16,7 +16,7 @@ import dagster as dg
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from meso_core.archive import ArchiveReport
+    from meso_core.archive import ArchiveReport, ReferenceImages
     from meso_core.imaging import DetectionResult, RegistrationResult
     from meso_core.location import SessionLocations
     from meso_core.timing import FrameQC, FrameTimes
@@ -32,10 +32,24 @@ def picture(figure: Figure, alt: str) -> Mapping[str, Any]:
     """Make a metadata entry of a figure, at the best resolution that stays below 40 kB."""
     for dpi in _DPI:
         png = _png(figure, dpi)
-        text = base64.b64encode(png).decode()
-        if len(text) <= MAX_PICTURE_BYTES:
+        if len(png) * 4 / 3 <= MAX_PICTURE_BYTES:
             break
-    return {"picture": dg.MetadataValue.md(f"![{alt}](data:image/png;base64,{text})")}
+    return _inline(png, alt)
+
+
+def reference_metadata(images: Sequence[ReferenceImages]) -> dict[str, Any]:
+    """Which reference images there are, and the picture of the first."""
+    rows = [f"| {i.bout} | {i.source} | {' × '.join(map(str, i.shape))} | {', '.join(i.made) or '–'} |" for i in images]
+    head = ["| bout | from | depths × rows × columns | made here |", "| --- | --- | --- | --- |"]
+    return {
+        "bouts": len(images),
+        "by_bout": dg.MetadataValue.md("\n".join([*head, *rows])),
+        **_inline(images[0].picture, "reference image, brightest value over the depths"),
+    }
+
+
+def _inline(png: bytes, alt: str) -> dict[str, Any]:
+    return {"picture": dg.MetadataValue.md(f"![{alt}](data:image/png;base64,{base64.b64encode(png).decode()})")}
 
 
 def _png(figure: Figure, dpi: int) -> bytes:
@@ -44,8 +58,10 @@ def _png(figure: Figure, dpi: int) -> bytes:
     return buffer.getvalue()
 
 
-def imaging_metadata_metadata(meta: Mapping[str, Any], n_bouts: int) -> dict[str, Any]:
-    """Geometry and rates."""
+def imaging_metadata_metadata(per_bout: list[dict[str, Any]]) -> dict[str, Any]:
+    """Geometry and rates, from the metadata of all bouts."""
+    meta = per_bout[0]
+    frames = sum(int(bout.get("nFrames", 0)) for bout in per_bout)
     fovs = meta["FOV"]
     rate = float(meta["scanImageParams"]["hRoiManager"]["scanVolumeRate"])
     rows = [
@@ -55,10 +71,9 @@ def imaging_metadata_metadata(meta: Mapping[str, Any], n_bouts: int) -> dict[str
     table = "\n".join(["| FOV | slice | rows × columns | z (µm) |", "| --- | --- | --- | --- |", *rows])
     return {
         "fovs": len(fovs),
-        "bouts": n_bouts,
+        "bouts": len(per_bout),
         "volume_rate_hz": rate,
-        "frames": int(meta.get("nFrames", 0)),
-        "minutes": round(int(meta.get("nFrames", 0)) / rate / 60, 2),
+        "frames": frames,
         "fields_of_view": dg.MetadataValue.md(table),
     }
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from meso_core.archive import load_removals
+from meso_core.archive import ARCHIVE_NAME, ZARR_NAME, load_removals
 from meso_core.session import MESO_FOLDER, SessionKey
 from meso_core.storage import ListedFile, Manifest, SessionStore, listing_version, open_store
 
@@ -50,8 +50,8 @@ class OpenSession:
     @contextmanager
     def as_delivered(self) -> Iterator[Path]:
         """Show the session without the files that assets put beside those of the rig, in a folder of links."""
-        ours = {path for path in self.published_paths() if path.startswith(_RAW_PREFIXES)}
-        if not ours:
+        beside_raw = (path for path in self.published_paths() if path.startswith(_RAW_PREFIXES))
+        if all(ARCHIVE_NAME in path or ZARR_NAME in path for path in beside_raw):  # archives mislead nobody
             yield self.path
             return
         with TemporaryDirectory(prefix="meso-as-delivered-") as folder:

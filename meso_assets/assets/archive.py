@@ -2,45 +2,73 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from meso_core.session import imaging_bouts
 
 from ..io_managers import Product
-from ..metadata import archive_metadata
+from ..metadata import archive_metadata, reference_metadata
 from ..resources import OpenSession
-from ..suite2p_work import link
 from .session_asset import platform_of, progress_of, session_asset, still_holds
+
+if TYPE_CHECKING:
+    from meso_core.archive import ReferenceImages
+
+REFERENCE_RECORD = "reports/reference_images.json"
 
 
 @session_asset("imaging_frames_archive", io_manager="session_files", after=("raw_session",))
 def imaging_frames_archive(session: OpenSession, context: Any) -> Product:
     """Compress the tifs of each bout, read the archive back, compare."""
-    from meso_core.archive import ARCHIVE_NAME, compress_tifs, load_report, save_report
+    from meso_core.archive import archive_bout, load_report, save_report
 
-    bouts = imaging_bouts(session.path)
-    if kept := still_holds(session, context):
-        reports = [report for bout in bouts if (report := load_report(session.path, bout.name)) is not None]
-        return Product(kept, metadata={"unchanged": True, **archive_metadata(reports)})
+    bouts, settings = imaging_bouts(session.path), platform_of(context).settings
+    if kept := still_holds(session, context, {"archive_format": settings.archive_format}):
+        recorded = [report for bout in bouts if (report := load_report(session.path, bout.name)) is not None]
+        return Product(kept, metadata={"unchanged": True, **archive_metadata(recorded)})
     staged = session.stage("imaging_frames_archive")
-    reports = []
-    for bout in bouts:
-        target = staged / bout.name / ARCHIVE_NAME
-        target.parent.mkdir(parents=True)
-        if (bout / ARCHIVE_NAME).is_file():
-            link(bout / ARCHIVE_NAME, target)
-        reports.append(
-            compress_tifs(bout, target, workers=platform_of(context).settings.cores, progress=progress_of(context))
+    reports = [
+        archive_bout(
+            bout,
+            staged / bout.name,
+            archive_format=settings.archive_format,
+            workers=settings.cores,
+            progress=progress_of(context),
         )
+        for bout in bouts
+    ]
 
-    def keep_reports() -> None:
+    def keep_records() -> None:
         for report in reports:
             save_report(session.path, report)
 
-    return Product(staged, metadata=archive_metadata(reports), then=keep_reports)
+    return Product(
+        staged,
+        settings={"archive_format": settings.archive_format},
+        metadata=archive_metadata(reports),
+        then=keep_records,
+    )
 
 
-@session_asset("reference_images", io_manager="session_files", after=("raw_session",))
+@session_asset("reference_images", io_manager="session_files", after=("raw_session", "imaging_metadata"))
 def reference_images(session: OpenSession, context: Any) -> Product:
-    """Copy the reference image of each bout to its ALF names."""
-    raise NotImplementedError  # replaced as soon as meso_core.archive.reference_images is there
+    """Bring the reference image of each bout under its ALF names; what the rig delivered so already stays as it is."""
+    from meso_core.archive import reference_images as make
+
+    staged, center = session.stage("reference_images"), session.metadata()["centerMM"]
+    delivered = {file.path for file in session.raw_files()}
+    with session.as_delivered() as rig:
+        images = make(rig, staged, center_ml=center["ML"], center_ap=center["AP"])
+    for path in delivered:
+        (staged / path).unlink(missing_ok=True)
+    return Product(staged, texts={REFERENCE_RECORD: reference_record(images)}, metadata=reference_metadata(images))
+
+
+def reference_record(images: Sequence[ReferenceImages]) -> str:
+    """Say in JSON which reference images the session has, and which of them were made here."""
+    records = [
+        {"bout": i.bout, "files": i.files, "source": i.source, "sha256": i.sha256, "made": i.made} for i in images
+    ]
+    return json.dumps(records, indent=1) + "\n"

@@ -45,5 +45,5 @@ def imaging_metadata(session: OpenSession, context: Any) -> Product:
         staged,
         texts={CONSOLIDATED_METADATA: json.dumps(meta, indent=1) + "\n"},
         settings={"window_center_ml": ml, "window_center_ap": ap},
-        metadata=imaging_metadata_metadata(meta, len(per_bout)),
+        metadata=imaging_metadata_metadata(per_bout),
     )

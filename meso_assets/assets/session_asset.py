@@ -67,14 +67,15 @@ def session_asset(
     return decorate
 
 
-def still_holds(session: OpenSession, context: Any) -> Manifest | None:
-    """Find what an earlier run published, if code and inputs are still the same and the files are there."""
+def still_holds(session: OpenSession, context: Any, settings: Mapping[str, Any]) -> Manifest | None:
+    """Find what an earlier run published, if code, inputs and settings are the same and the files are there."""
     (key,) = context.assets_def.keys
     manifest = session.manifest(key.path[-1])
     if manifest is None or manifest.provenance.code_version != context.assets_def.code_versions_by_key[key]:
         return None
     upstream = tuple(sorted(dep.asset_key.to_user_string() for dep in context.assets_def.get_asset_spec(key).deps))
-    if manifest.provenance.inputs != input_versions(session, upstream):
+    made_from = (manifest.provenance.inputs, manifest.provenance.settings)
+    if made_from != (input_versions(session, upstream), settings):
         return None
     return None if verify_manifest(session.path, manifest, content=False) else manifest
 
