@@ -5,11 +5,12 @@ streams of arrays. What does not: suite2p, DAQ times, positions in the brain.
 """
 
 from .acquisition import open_bout
-from .binary import FovBinary, bin_per_plane
+from .binary import bin_per_plane
 from .bouts import load_meta_files, local_bouts, write_missing_meta
 from .header import parse_roi_groups, parse_si_header
 from .layout import FovLayout, ImagingLayout, fly_to_lines
 from .metadata import Rig, extract_imaging_meta, meta_from_header
+from .movies import FovBinary
 from .patch import patch_imaging_meta
 from .sources import BoutSource, LocalTif, StreamedTif, TifSource, TifSummary
 from .tiff import ScanImageTif

@@ -20,8 +20,6 @@ _FOREIGN = "Move tifs of other recordings out of the bout's folder"
 class AcquisitionCheck:
     """Compare each tif of a bout with the one before it.
 
-    Tifs that do not know their headers (``summary`` missing or None, as in an archive of bare arrays) are passed.
-
     Parameters
     ----------
     bout
@@ -32,18 +30,14 @@ class AcquisitionCheck:
         self.bout = bout
         self._last: tuple[str, TifSummary] | None = None
 
-    def before(self, tif: Any) -> None:
-        """Check a tif before its pages are read, where its headers are known by then."""
-        if isinstance(tif, LocalTif):
-            self._compare(tif.name, tif.summary)
+    def add(self, name: str, now: TifSummary) -> None:
+        """Check the next tif.
 
-    def after(self, tif: Any) -> None:
-        """Check a tif whose headers are known only when it has been read."""
-        summary = getattr(tif, "summary", None)
-        if not isinstance(tif, LocalTif) and isinstance(summary, TifSummary):
-            self._compare(tif.name, summary)
-
-    def _compare(self, name: str, now: TifSummary) -> None:
+        Raises
+        ------
+        InputFileError
+            If it is of another recording than the one before, or one is missing between them.
+        """
         if self._last is not None:
             last_name, last = self._last
             for field, a, b in (
@@ -88,6 +82,6 @@ def open_bout(paths: Sequence[str | os.PathLike[str] | ScanImageTif], bout: str 
     for path in paths:
         source = LocalTif(path)
         check.bout = bout or source.path.parent.name
-        check.before(source)
+        check.add(source.name, source.summary)
         tifs.append(source.tif)
     return tuple(tifs)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..errors import MetadataError, problem
+from ..errors import MesoWarning, MetadataError, problem
 from ..session import fov_name
 from .header import parse_si_header
 
@@ -128,24 +129,61 @@ class ImagingLayout:
             found = f"{len(fovs)} FOVs, {len(channels)} channels"
             raise _impossible(where, "FOV", "at least one FOV and one channel", found)
         functional = next((i for i, c in enumerate(channels) if c in np.atleast_1d(green)), 0)
-        n_slices, n_flyback = _slices(raw.get("Software", ""), 1 + max(f.slice_index for f in fovs))
+        header = _stack_header(raw.get("Software", ""))
+        n_slices, n_flyback = stack_frames(header, 1 + max(f.slice_index for f in fovs))
+        _check_depths(meta, header, where)
         _check_rows(fovs, raw.get("Height"), raw.get("Width"), where)
+        _check_gaps(meta, fovs, where)
         return cls(fovs, n_slices, n_flyback, channels, functional, raw.get("Height"), raw.get("Width"))
 
 
 def _fov(index: int, fov: dict[str, Any], where: str) -> FovLayout:
-    lines = np.atleast_1d(fov["lineIdx"]).astype(int)
+    lines = np.atleast_1d(fov["lineIdx"])
     nx, ny = (int(n) for n in fov["nXnYnZ"][:2])
-    if lines.size != ny or lines[0] < 1 or np.any(np.diff(lines) != 1):
+    if lines.size != ny or ny < 1 or lines[0] < 1 or lines[0] % 1 or np.any(np.diff(lines) != 1):
         expected = f"{ny} consecutive lines, from 1"
         raise _impossible(where, f"FOV[{index}].lineIdx", expected, f"{lines.size} lines from {lines[:1]}")
     return FovLayout(index, fov_name(index), int(fov["slice_id"]), int(lines[0]) - 1, int(lines[-1]), nx)
 
 
-def _slices(software: str, n_used: int) -> tuple[int, int]:
-    """Slices and fly-back frames per volume, from the header where there is one."""
-    header = parse_si_header("\n".join(line for line in software.splitlines() if "hStackManager." in line))
-    return stack_frames(header, n_used)
+def _stack_header(software: str) -> dict[str, Any]:
+    """Parse what a header tells about the stack."""
+    return parse_si_header("\n".join(line for line in software.splitlines() if "hStackManager." in line))
+
+
+def _check_depths(meta: dict[str, Any], header: dict[str, Any], where: str) -> None:
+    """Each FOV must be at the depth of its slice.
+
+    The rig's MATLAB code numbers the slices by depth; where they were scanned in another order it is wrong.
+    """
+    zs = np.ravel(header.get("SI.hStackManager.zs", []))
+    if not header.get("SI.hStackManager.enable", False) or zs.size < 2:
+        return
+    for i, fov in enumerate(meta["FOV"]):
+        depth, slice_id = np.ravel(fov.get("Zs", [])), int(fov["slice_id"])
+        if depth.size and (slice_id >= zs.size or depth[0] != zs[slice_id]):
+            expected = f"the slice that is scanned at {depth[0]} µm (depths in order of scanning: {zs.tolist()})"
+            raise _impossible(where, f"FOV[{i}].slice_id", expected, f"slice {slice_id}")
+
+
+def _check_gaps(meta: dict[str, Any], fovs: tuple[FovLayout, ...], where: str) -> None:
+    """Warn where the lines between two FOVs are not those of the fly-to time."""
+    params = meta.get("scanImageParams", {})
+    seconds = params.get("hScan2D", {}).get("flytoTimePerScanfield")
+    period = params.get("hRoiManager", {}).get("linePeriod")
+    if seconds is None or not period:
+        return
+    gap = fly_to_lines(seconds, period)
+    ordered = sorted(fovs, key=lambda f: (f.slice_index, f.row_start))
+    for a, b in itertools.pairwise(ordered):
+        if a.slice_index == b.slice_index and b.row_start - a.row_stop != gap:
+            warnings.warn(
+                f"{where}: {b.row_start - a.row_stop} lines between {a.name} and {b.name}, but the fly-to time makes "
+                f"{gap}; its lineIdx are used as they are",
+                MesoWarning,
+                stacklevel=4,
+            )
+            return
 
 
 def stack_frames(header: dict[str, Any], n_used: int = 1) -> tuple[int, int]:
@@ -160,9 +198,15 @@ def stack_frames(header: dict[str, Any], n_used: int = 1) -> tuple[int, int]:
     """
     if not header.get("SI.hStackManager.enable", False):
         return n_used, 0
-    n_slices = max(n_used, int(header.get("SI.hStackManager.numFramesPerVolume") or 1))
-    n_all = int(header.get("SI.hStackManager.numFramesPerVolumeWithFlyback") or n_slices)
+    zs = np.atleast_1d(header.get("SI.hStackManager.zs", 0))
+    n_slices = max(n_used, _count(header.get("SI.hStackManager.numFramesPerVolume"), zs.size))
+    n_all = _count(header.get("SI.hStackManager.numFramesPerVolumeWithFlyback"), n_slices)
     return n_slices, max(0, n_all - n_slices)
+
+
+def _count(value: Any, default: int) -> int:
+    """Read a count, unless it is empty or infinite."""
+    return int(value) if isinstance(value, int | float) and math.isfinite(value) and value >= 1 else default
 
 
 def _check_rows(fovs: tuple[FovLayout, ...], height: int | None, width: int | None, where: str) -> None:
@@ -181,5 +225,5 @@ def _check_rows(fovs: tuple[FovLayout, ...], height: int | None, width: int | No
 
 
 def _impossible(where: str, field: str, expected: str, found: str) -> MetadataError:
-    remedy = "Make the metadata again from the tifs with extract_imaging_meta"
+    remedy = "Move the metadata file away; it is made again from the tifs"
     return MetadataError(problem(where, field=field, expected=expected, found=found, remedy=remedy))

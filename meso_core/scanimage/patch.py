@@ -43,7 +43,8 @@ def patch_imaging_meta(meta: dict[str, Any], where: str = "_ibl_rawImagingData.m
     ========== ==========================================================================================
     before     change
     ========== ==========================================================================================
-    (no number) ``channelSaved`` was ``FOV[…].channelIdx``; corners were ``topLeftDeg``, ``topLeftMM`` …
+    (no number) ``channelSaved`` was ``FOV[…].channelIdx``; corners were ``topLeftDeg``, ``topLeftMM`` …; FOVs had no
+               ``slice_id``, ``Zs``, ``roiUUID``
     0.1.1      ``roiUUID`` was ``roiUuid``
     0.1.5      ``coordsTF`` and MM were made with the axes of the image confused; they are made anew
     0.2.2      ``MLAPDV`` and ``brainLocationIds`` had no provenance; they were estimates
@@ -56,6 +57,7 @@ def patch_imaging_meta(meta: dict[str, Any], where: str = "_ibl_rawImagingData.m
     try:
         if version == (0, 0, 0):
             _name_corners(meta)
+            _number_slices(meta)
         if version < (0, 1, 1):
             _name_roi_ids(meta)
         if version < (0, 1, 5) and "imageOrientation" in meta:
@@ -92,6 +94,29 @@ def _name_corners(meta: dict[str, Any]) -> None:
         for unit in ("Deg", "MM"):
             if unit not in fov:
                 fov[unit] = {corner: fov.pop(corner + unit, None) for corner in _CORNERS}
+
+
+def _number_slices(meta: dict[str, Any]) -> None:
+    """Give each FOV its slice, depth and ROI; before there were numbers, FOVs came in the order of the ROIs."""
+    if not meta["FOV"] or all("slice_id" in fov for fov in meta["FOV"]):
+        return
+    zs = np.ravel(meta["scanImageParams"].get("hStackManager", {}).get("zs", [])).tolist()
+    groups = meta.get("rawScanImageMeta", {}).get("Artist", {}).get("RoiGroups", {})
+    rois = [roi for roi in _as_list(groups.get("imagingRoiGroup", {}).get("rois", [])) if roi.get("enable", True)]
+    named = rois if len(rois) == len(meta["FOV"]) else [{}] * len(meta["FOV"])
+    for fov, roi in zip(meta["FOV"], named, strict=True):
+        depth = _as_list(roi["zs"])[0] if roi.get("discretePlaneMode") else (zs or [None])[0]
+        if len(zs) > 1 and (depth not in zs or not roi.get("discretePlaneMode")):
+            raise KeyError("FOV.slice_id")
+        fov.setdefault("slice_id", zs.index(depth) if depth in zs else 0)
+        if depth is not None:
+            fov.setdefault("Zs", depth)
+        if "roiUuid" in roi and "roiUuid" not in fov:
+            fov.setdefault("roiUUID", roi["roiUuid"])
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _name_roi_ids(meta: dict[str, Any]) -> None:

@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputFileError, MesoWarning, problem
-from .tiff import Page, ScanImageTif, check_scanimage, decode_text, first_directory, parse_frame, read_page
+from .ifd import Page, check_scanimage, decode_text, first_directory, parse_frame, read_page
+from .tiff import ScanImageTif
 
 #: Headers and descriptions between pixels are far smaller.
 _MAX_GAP = 1 << 26
