@@ -70,7 +70,7 @@ class NpyFile:
         order: Literal["F", "C"] = "F" if self.fortran else "C"
         return np.memmap(self.path, self.dtype, mode="r", offset=self.offset, shape=self.shape, order=order)
 
-    def column_blocks(self, columns: Sequence[int]) -> Iterator[tuple[int, tuple[NDArray[np.float64], ...]]]:
+    def column_blocks(self, columns: Sequence[int]) -> Iterator[tuple[int, tuple[NDArray[Any], ...]]]:
         """Yield columns of a 2-D array, block by block.
 
         Each block maps its own window of the file and lets it go: a map of the whole file would leave all of it
@@ -86,7 +86,7 @@ class NpyFile:
         int
             First row of the block.
         tuple of ndarray
-            (n_rows,) f8 for each column.
+            (n_rows,) for each column, of the file's type; valid until the next block.
         """
         n_rows, n_columns = self.shape
         item = self.dtype.itemsize
@@ -96,11 +96,11 @@ class NpyFile:
             if self.fortran:
                 starts = [self.offset + (column * n_rows + first) * item for column in columns]
                 windows = [np.memmap(self.path, self.dtype, mode="r", offset=s, shape=(n,)) for s in starts]
-                yield first, tuple(w.astype(np.float64) for w in windows)
+                yield first, tuple(np.asarray(w) for w in windows)
             else:
                 start = self.offset + first * n_columns * item
-                window = np.memmap(self.path, self.dtype, mode="r", offset=start, shape=(n, n_columns))
-                yield first, tuple(window[:, column].astype(np.float64) for column in columns)
+                window = np.asarray(np.memmap(self.path, self.dtype, mode="r", offset=start, shape=(n, n_columns)))
+                yield first, tuple(window[:, column] for column in columns)
 
     def _bad(self, expected: str, found: str) -> InputFileError:
         return InputFileError(

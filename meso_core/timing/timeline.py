@@ -227,28 +227,37 @@ class _EdgeFinder:
         self._before: list[NDArray[np.float64]] = []
         self._after: list[NDArray[np.float64]] = []
 
-    def add(self, first: int, values: NDArray[np.float64]) -> None:
+    def add(self, first: int, values: NDArray[Any]) -> None:
         """Take the counts of samples ``first`` and on."""
-        previous = np.empty_like(values)
-        previous[1:] = values[:-1]
-        previous[0] = values[0] if self._last is None else self._last
-        changed = np.flatnonzero(values != previous)
-        self._last = float(values[-1])
+        if self._last is None:
+            self._last = self._finite(values[:1], first)[0]
+        if values[0] != self._last:
+            self._note(np.array([first]), np.array([self._last]), values[:1])
         # a NaN differs from everything, itself included, so it always turns up here
-        if not np.isfinite(values[changed]).all():
-            sample = first + int(changed[~np.isfinite(values[changed])][0])
+        changed = np.flatnonzero(values[1:] != values[:-1])
+        self._note(changed + first + 1, values[changed], values[changed + 1])
+        self._last = float(values[-1])
+
+    def _note(self, samples: NDArray[np.int64], before: NDArray[Any], after: NDArray[Any]) -> None:
+        self._samples.append(samples)
+        self._before.append(before.astype(np.float64))
+        self._after.append(self._finite(after, samples))
+
+    def _finite(self, values: NDArray[Any], samples: NDArray[np.int64] | int) -> NDArray[np.float64]:
+        counts = values.astype(np.float64)
+        bad = ~np.isfinite(counts)
+        if bad.any():
+            sample = int(np.broadcast_to(samples, counts.shape)[bad][0])
             raise InputFileError(
                 problem(
                     self.path,
                     field=self.channel.name,
                     expected="finite counts",
-                    found=f"a count that is no number at sample {sample}",
+                    found=f"{counts[bad][0]} at sample {sample}",
                     remedy="Copy the file again from the rig; if it is the same there, the DAQ recording is damaged",
                 )
             )
-        self._samples.append(changed + first)
-        self._before.append(previous[changed])
-        self._after.append(values[changed])
+        return counts
 
     def edges(self) -> tuple[NDArray[np.int64], NDArray[np.float64], int, int]:
         """Return samples and heights of the rises, and how many wraps and resets there were."""

@@ -15,6 +15,7 @@ import numpy as np  # noqa: E402
 import one.alf.io as alfio  # noqa: E402
 from ibllib.io.extractors.mesoscope import MesoscopeSyncTimeline  # noqa: E402
 from ibllib.io.raw_daq_loaders import load_timeline_sync_and_chmap  # noqa: E402
+from one.alf.exceptions import ALFObjectNotFound  # noqa: E402
 
 
 def frame_times(session):
@@ -22,7 +23,7 @@ def frame_times(session):
     sync, chmap = load_timeline_sync_and_chmap(sync_folder, save=False)
     try:
         events = alfio.load_object(sync_folder, "softwareEvents").get("log")
-    except Exception:
+    except ALFObjectNotFound:
         events = None
     collections = sorted(p.name for p in session.glob("raw_imaging_data*"))
     meta = alfio.load_object(session / collections[0], "rawImagingData")["meta"]
@@ -46,6 +47,6 @@ def frame_qc(paths):
 for job in json.loads(Path(sys.argv[1]).read_text()):
     try:
         result = frame_qc(job["exptqc"]) if "exptqc" in job else frame_times(Path(job["session"]))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever the peer raises is its answer
         result = {"error": f"{type(error).__name__}: {error}"}
     np.savez(job["out"], **result)
