@@ -26,6 +26,9 @@ from .registration import pick_device, save_dict
 #: Changes when the same input and settings would give other results.
 CODE_VERSION = "1"
 
+#: Frames that traces are extracted from at a time. Each frame is taken on its own; suite2p's 500 take 1.5 GB.
+_FRAMES_AT_A_TIME = 50
+
 #: What detection leaves, besides ``ops.npy``, ``redcell.npy`` and the second channel's traces.
 _OUTPUTS = ("detect_outputs.npy", "stat.npy", "F.npy", "Fneu.npy", "spks.npy", "iscell.npy")
 #: Files that suite2p's GUI rewrites when a person curates ROIs.
@@ -243,6 +246,7 @@ def _extract(
     from suite2p.extraction import extraction_wrapper
 
     wanted = settings["extraction"]
+    a_few = {**wanted, "batch_size": min(wanted["batch_size"], _FRAMES_AT_A_TIME)}
     chan2 = plane.open_frames(job.folder / plane.REGISTERED_CHAN2, job.shape) if job.two_channels else None
     for attempt in range(2):
         cells, neuropil = _masks(stat, job.shape, wanted)
@@ -252,7 +256,7 @@ def _extract(
             f_reg_chan2=chan2,
             cell_masks=cells,
             neuropil_masks=neuropil,
-            settings=wanted,
+            settings=a_few,
             device=device,
         )
         corrected = found[0] - wanted["neuropil_coefficient"] * found[1]

@@ -47,7 +47,7 @@ def make_reference(sample: np.ndarray, reg: Mapping[str, Any], device: Any) -> n
     Parameters
     ----------
     sample
-        (nimg_init, ny, nx) int16.
+        (nimg_init, ny, nx) int16; aligned in place, since its copies are what fills memory.
     reg
         suite2p's ``settings["registration"]``.
     device
@@ -64,19 +64,23 @@ def make_reference(sample: np.ndarray, reg: Mapping[str, Any], device: Any) -> n
     if device.type != "cpu":
         settings = {**reg, "batch_size": len(sample)}
         return np.asarray(compute_reference(sample.copy(), settings=settings, device=device))
-    aligned = sample.copy()
-    image = _first_guess(aligned)
+    image = _first_guess(sample)
     for iteration in range(_ITERATIONS):
         masks = compute_filters_and_norm(
             image, False, reg["smooth_sigma"], reg["spatial_taper"], block_size=None, device=device
         )
         find = ShiftFinder(masks, reg, image.shape)
-        found = [find(aligned[i : i + _BATCH]) for i in range(0, len(aligned), _BATCH)]
-        y, x, fit = (torch.cat([f[k] for f in found]) for k in range(3))
-        aligned = np.concatenate([f[6] for f in found])
-        n_best = max(2, int(len(aligned) * (1.0 + iteration) / (2 * _ITERATIONS)))
-        best = torch.argsort(-fit)[:n_best]
-        mean = aligned[best.numpy()].mean(axis=0, dtype=np.float64)
+        offsets = []
+        for start in range(0, len(sample), _BATCH):
+            *found, rolled = find(sample[start : start + _BATCH])
+            sample[start : start + _BATCH] = rolled
+            offsets.append(found[:3])
+        y, x, fit = (torch.cat(parts) for parts in zip(*offsets, strict=True))
+        best = torch.argsort(-fit)[: max(2, int(len(sample) * (1.0 + iteration) / (2 * _ITERATIONS)))]
+        mean = np.zeros(image.shape)
+        for index in best:
+            mean += sample[index]
+        mean /= len(best)
         drift = [-np.round(shift[best].double().mean().numpy()) for shift in (y, x)]
         image = np.asarray(roll_frames(mean[None], [drift[0]], [drift[1]])[0].astype(np.int16))
     return np.asarray(image)
