@@ -3,40 +3,63 @@
 What belongs here: atlas and surface, projection of FOVs, provenance, ROI lookup, and pictures of all that. What does
 not: reading ScanImage files, writing ALF files, talking to Alyx.
 
-`load_atlas` → `load_triangulation` → `locate_fovs` (or `project_mlapdv`) → `roi_mlapdv`.
+`load_atlas` → `locate_session` (the best source there is; `project_mlapdv` for the plain estimate) → `roi_mlapdv`.
 """
 
 from .atlas import AtlasInfo, describe_atlas, load_atlas
+from .dorsal import DorsalMap, dorsal_map
 from .mesh import WindowPlane, load_triangulation, window_plane
+from .points import PointFit, SurfaceTilt, fit_points, load_points, surface_tilt
 from .projection import Projection, locate_fovs, project_mlapdv
 from .provenance import Provenance, available_provenances, best_provenance, get_provenance
 from .records import FovLocation, SessionLocations, read_locations
+from .reference import ReferenceImage
+from .registered import (
+    available_sources,
+    below_surface,
+    locate_from_histology,
+    locate_from_points,
+    locate_session,
+)
 from .rois import roi_mlapdv
 from .settings import Frame, LocationSettings, NormalRule
 from .triangles import find_triangle, in_triangle, surface_normal
 
 __all__ = [
     "AtlasInfo",
+    "DorsalMap",
     "FovLocation",
     "Frame",
     "LocationSettings",
     "NormalRule",
+    "PointFit",
     "Projection",
     "Provenance",
+    "ReferenceImage",
     "SessionLocations",
+    "SurfaceTilt",
     "WindowPlane",
     "available_provenances",
+    "available_sources",
+    "below_surface",
     "best_provenance",
     "describe_atlas",
+    "dorsal_map",
     "find_triangle",
+    "fit_points",
     "get_provenance",
     "in_triangle",
     "load_atlas",
+    "load_points",
     "load_triangulation",
     "locate_fovs",
+    "locate_from_histology",
+    "locate_from_points",
+    "locate_session",
     "project_mlapdv",
     "read_locations",
     "roi_mlapdv",
     "surface_normal",
+    "surface_tilt",
     "window_plane",
 ]

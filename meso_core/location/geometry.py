@@ -131,6 +131,16 @@ def _geometry(i: int, fov: Mapping[str, Any]) -> FovGeometry:
     )
 
 
+def fov_corners_deg(meta: Mapping[str, Any]) -> NDArray[np.float64]:
+    """Corners of all FOVs in degrees of the scanner (x, y), shape (n_fovs, 4, 2), in the order of :data:`CORNERS`."""
+    fovs = meta.get("FOV")
+    if not isinstance(fovs, Sequence) or not fovs:
+        raise _bad("FOV", "a list of fields of view", repr(fovs), "Extract the metadata again")
+    for i, fov in enumerate(fovs):
+        _pixels(i, fov)
+    return np.array([_corners(i, fov, "Deg") for i, fov in enumerate(fovs)])
+
+
 def _pixels(i: int, fov: Mapping[str, Any]) -> tuple[int, int]:
     n = fov.get("nXnYnZ")
     if not isinstance(n, Sequence) or len(n) < 2 or not all(float(k) == int(k) and k > 1 for k in n[:2]):

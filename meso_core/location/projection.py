@@ -20,18 +20,15 @@ from .atlas import AtlasGrid, atlas_grid, describe_atlas
 from .geometry import FovGeometry, fov_geometries, window_center_mm
 from .mesh import Mesh, WindowPlane, check_mesh, load_triangulation, window_plane
 from .provenance import Provenance
+from .rays import cast_rays
 from .records import FovLocation, SessionLocations, fov_location
 from .settings import LocationSettings, NormalRule
 
 Floats = NDArray[np.float64]
-#: How deep below the coverslip a ray looks for the brain, µm.
-_DEPTH_UM = 3000.0
 #: FOVs lie within this distance of the window's centre, µm.
 _REACH_UM = 4000.0
 #: How far tissue may rise above the smoothed hull, µm.
 _MARGIN_UM = 60.0
-#: Allen id of root: tissue that belongs to no area.
-ROOT_ID = 997
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,29 +154,3 @@ def _start(rule: NormalRule, plane: WindowPlane, points: Floats) -> float | None
     near = points[((points[:, :2] - plane.center_um[:2]) ** 2).sum(axis=1) < _REACH_UM**2]
     rise = float(((near - plane.center_um) @ plane.normal).max(initial=0.0))
     return -(rise + _MARGIN_UM)
-
-
-def cast_rays(
-    grid: AtlasGrid,
-    corners_um: Floats,
-    normal: Floats,
-    shape: tuple[int, int],
-    *,
-    first_um: float,
-    last_um: float = _DEPTH_UM,
-) -> tuple[Floats, NDArray[np.int64]]:
-    """Cast parallel rays from a patch with four corners (2, 2, 3), as :func:`project_mlapdv` describes."""
-    from .march import march
-
-    kind = np.full(len(grid.ids), 2, dtype=np.uint8)
-    kind[grid.ids == 0] = 0
-    kind[grid.ids == ROOT_ID] = 1
-    step = grid.step_um
-    position = np.empty((*shape, 3))
-    region = np.empty(shape, dtype=np.int64)
-    first, last = int(np.floor(first_um / step)), int(np.ceil(last_um / step))
-    march(
-        np.asarray(grid.label), kind, grid.origin_um, 1 / grid.voxel_um, np.ascontiguousarray(corners_um),
-        np.asarray(normal, dtype=float), step, first, last, position, region,
-    )  # fmt: skip
-    return position, grid.ids[region]

@@ -31,6 +31,16 @@ _VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
+class PointFitRecord:
+    """How named points were fitted (FUNCTIONAL and LANDMARK locations)."""
+
+    kind: str
+    names: tuple[str, ...]
+    #: Distance in µm between each point and its fit.
+    residuals_um: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class FovLocation:
     """Where one FOV lies in the brain."""
 
@@ -53,6 +63,9 @@ class FovLocation:
     #: ScanImage's ROI (FOVs of one ROI at several depths form a stack) and depth.
     roi_uuid: str
     z: float | None
+    #: Mean depth below the brain's surface, µm, and share of pixels above it; None where the tilt is not known.
+    depth_um: float | None = None
+    fraction_above: float | None = None
 
     @property
     def name(self) -> str:
@@ -70,6 +83,10 @@ class SessionLocations:
     #: Centre and unit normal of the window (the craniotomy).
     window: WindowPlane
     fovs: tuple[FovLocation, ...]
+    #: Fit of named points, where these were used.
+    fit: PointFitRecord | None = None
+    #: Angle between optical axis and surface normal, degrees, where points in focus were marked.
+    tilt_deg: float | None = None
 
     @property
     def phantom(self) -> bool:
@@ -95,6 +112,8 @@ class SessionLocations:
                 "surface_normal_unit_vector": _plain(self.window.normal),
                 "normal_rule": self.window.rule.value,
             },
+            "fit": None if self.fit is None else _fit_to_dict(self.fit),
+            "tilt_deg": self.tilt_deg,
             "fovs": [_fov_to_dict(f) for f in self.fovs],
         }
         return json.dumps(content, indent=1, allow_nan=False) + "\n"
@@ -131,6 +150,8 @@ def read_locations(path: Path) -> SessionLocations:
                 NormalRule(window["normal_rule"]),
             ),
             tuple(_fov_from_dict(f) for f in content["fovs"]),
+            None if content["fit"] is None else _fit_from_dict(content["fit"]),
+            content["tilt_deg"],
         )
     except (ValueError, KeyError, TypeError) as error:
         raise InputFileError(
@@ -163,6 +184,15 @@ def fov_location(fov: FovGeometry, mlapdv: NDArray[np.float64], ids: NDArray[np.
     )
 
 
+def _fit_to_dict(fit: PointFitRecord) -> dict[str, Any]:
+    residuals = _plain(np.array(fit.residuals_um, dtype=float))
+    return {"kind": fit.kind, "names": list(fit.names), "residuals_um": residuals}
+
+
+def _fit_from_dict(content: Mapping[str, Any]) -> PointFitRecord:
+    return PointFitRecord(content["kind"], tuple(content["names"]), tuple(_array(content["residuals_um"]).tolist()))
+
+
 def _fov_to_dict(fov: FovLocation) -> dict[str, Any]:
     places = (*CORNERS, "center")
     return {
@@ -176,6 +206,8 @@ def _fov_to_dict(fov: FovLocation) -> dict[str, Any]:
         "sizeMM": list(fov.size_mm),
         "roiUUID": fov.roi_uuid,
         "z": fov.z,
+        "depth_um": fov.depth_um,
+        "fractionAbove": fov.fraction_above,
     }
 
 
@@ -196,6 +228,8 @@ def _fov_from_dict(content: Mapping[str, Any]) -> FovLocation:
         (height, width),
         content["roiUUID"],
         content["z"],
+        content["depth_um"],
+        content["fractionAbove"],
     )
 
 
