@@ -21,7 +21,8 @@ class Progress(Protocol):
         done, total
             Units of work (bytes, pages, frames); ``total`` is 0 where it is not known.
         what
-            What the units are and what happens to them, as in ``"pages split"``.
+            What the units are and what happens to them, as in ``"pages split"``. What changes from call to call
+            stands in brackets at the end, as in ``"bytes compressed (to 61.2% of their size)"``.
         """
 
 
@@ -32,27 +33,33 @@ def silent(done: int, total: int, what: str) -> None:
 def throttled(say: Callable[[str], None], *, every_s: float = 5.0) -> Progress:
     """Make a listener that writes a line to ``say`` at most every ``every_s`` seconds, and at the end.
 
-    The line holds the share done, the rate, and the time left.
+    The line holds the share done, the rate, and the time left; bytes are shown in MB.
     """
     started: dict[str, float] = {}
     last: dict[str, float] = {}
 
     def listen(done: int, total: int, what: str) -> None:
         now = time.monotonic()
-        begin = started.setdefault(what, now)
+        work = what.partition(" (")[0]
+        begin = started.setdefault(work, now)
         finished = total > 0 and done >= total
-        if not finished and now - last.get(what, begin) < every_s:
+        if not finished and now - last.get(work, begin) < every_s:
             return
-        last[what] = now
+        last[work] = now
         rate = done / (now - begin) if now > begin else 0.0
-        line = f"{what}: {done}" if total <= 0 else f"{what}: {done} of {total} ({done / total:.0%})"
+        in_mb = work.startswith("bytes ")
+        amounts = [f"{n / 1e6:.1f}" if in_mb else str(n) for n in (done, total)]
+        unit = " MB" if in_mb else ""
+        line = f"{what}: {amounts[0]}{unit}"
+        if total > 0:
+            line = f"{what}: {amounts[0]} of {amounts[1]}{unit} ({done / total:.0%})"
         if rate > 0:
-            line += f", {rate:,.0f}/s"
+            line += f", {rate / 1e6:.1f} MB/s" if in_mb else f", {rate:,.0f}/s"
             if total > 0 and not finished:
                 line += f", {(total - done) / rate:.0f} s left"
         say(line)
         if finished:
-            started.pop(what, None)
-            last.pop(what, None)
+            started.pop(work, None)
+            last.pop(work, None)
 
     return listen

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import time
 import warnings
-from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -26,7 +25,7 @@ from .beside import check_room, folder_beside
 from .bzip2 import default_workers
 from .rawtif import HashedTif, disagreements, hash_tif, tifs_of
 from .report import ZARR_NAME, ArchiveMember, ArchiveReport
-from .zarr_frames import CHUNK_BYTES, LAYOUT_VERSION, LEVEL, Frames, crc32c_of, open_frames, why_not_zarr
+from .zarr_frames import LAYOUT_VERSION, LEVEL, Frames, ShardGrid, crc32c_of, open_frames, why_not_zarr
 
 
 def compress_to_zarr(
@@ -127,11 +126,11 @@ def _write_folder(
 
     page = tifs[0].page
     shape = (sum(t.n_pages for t in tifs), page.height, page.width)
-    chunk_pages = min(shape[0], max(1, CHUNK_BYTES // page.data_bytes))
+    grid = ShardGrid.of(*shape)
     group = zarr.create_group(part, zarr_format=3, overwrite=True)
-    _declare_frames(group, shape, chunk_pages)
+    _declare_frames(group, shape, grid)
     total, done, members = sum(t.n_bytes for t in tifs), 0, []
-    with _ChunkWriter(part / "frames", (chunk_pages, *shape[1:]), workers) as frames:
+    with _ShardWriter(part / "frames", grid, workers) as frames:
         for index, tif in enumerate(tifs):
             reading, other = HashedTif(tif.path, tif.n_pages), bytearray()
             for piece in _gaps_and_pages(reading, tif, frames):
@@ -150,7 +149,7 @@ def _write_folder(
     return tuple(members)
 
 
-def _declare_frames(group: Any, shape: tuple[int, int, int], chunk_pages: int) -> None:
+def _declare_frames(group: Any, shape: tuple[int, int, int], grid: ShardGrid) -> None:
     """Write the metadata of the array of frames, as zarr itself does."""
     from zarr.codecs import Crc32cCodec
     from zarr.codecs.numcodecs import PCodec
@@ -160,7 +159,8 @@ def _declare_frames(group: Any, shape: tuple[int, int, int], chunk_pages: int) -
         group.create_array(
             "frames",
             shape=shape,
-            chunks=(chunk_pages, *shape[1:]),
+            shards=grid.shape,
+            chunks=grid.patch,
             dtype="int16",
             serializer=PCodec(level=LEVEL),
             compressors=Crc32cCodec(),
@@ -168,7 +168,7 @@ def _declare_frames(group: Any, shape: tuple[int, int, int], chunk_pages: int) -
         )
 
 
-def _gaps_and_pages(reading: HashedTif, tif: ScanImageTif, frames: _ChunkWriter) -> Iterator[bytes]:
+def _gaps_and_pages(reading: HashedTif, tif: ScanImageTif, frames: _ShardWriter) -> Iterator[bytes]:
     """Read a tif from front to back: pixels go to ``frames``, the bytes around them are yielded."""
     with reading.opened():
         for offset in tif.data_offsets:
@@ -177,50 +177,59 @@ def _gaps_and_pages(reading: HashedTif, tif: ScanImageTif, frames: _ChunkWriter)
         yield reading.read(reading.entry.size - reading.position)
 
 
-class _ChunkWriter:
-    """Collects pages into chunks, which are packed and written side by side."""
+class _ShardWriter:
+    """Collects pages into shards; while one is packed side by side, the next is read."""
 
-    def __init__(self, array: Path, chunk_shape: tuple[int, int, int], workers: int) -> None:
-        self._array, self._shape, self._workers = array, chunk_shape, workers
+    def __init__(self, array: Path, grid: ShardGrid, workers: int) -> None:
+        self._array, self._grid = array, grid
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="pcodec")
-        self._pending: deque[Future[None]] = deque()
-        self._chunk: Frames = np.zeros(chunk_shape, np.int16)
-        self._n_pages = self._n_chunks = 0
+        self._packing: list[Future[list[bytes]]] = []
+        self._pages: Frames = np.zeros(grid.shape, np.int16)
+        self._n_pages = self._n_shards = 0
 
     def next_page(self) -> memoryview:
         """Give the bytes into which the next page is read."""
-        if self._n_pages == self._shape[0]:
-            self._submit()
+        if self._n_pages == self._grid.n_pages:
+            self._pack_shard()
         self._n_pages += 1
-        return memoryview(self._chunk[self._n_pages - 1]).cast("B")
+        return self._pages[self._n_pages - 1, : self._grid.height].data.cast("B")
 
     def finish(self) -> None:
-        """Write what is left and wait; zeros fill the last chunk."""
-        self._submit()
-        while self._pending:
-            self._pending.popleft().result()
+        """Write what is left; zeros fill the last shard."""
+        self._pack_shard()
+        self._write_shard()
 
-    def __enter__(self) -> _ChunkWriter:
+    def __enter__(self) -> _ShardWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def _submit(self) -> None:
-        while len(self._pending) > self._workers:
-            self._pending.popleft().result()
-        file = self._array / "c" / str(self._n_chunks) / "0" / "0"
-        self._pending.append(self._pool.submit(_write_chunk, self._chunk, file))
-        self._chunk = np.zeros(self._shape, np.int16)
-        self._n_chunks, self._n_pages = self._n_chunks + 1, 0
+    def _pack_shard(self) -> None:
+        self._write_shard()
+        self._packing = [self._pool.submit(_pack_row, self._pages, row, self._grid) for row in range(self._grid.rows)]
+        self._pages, self._n_pages = np.zeros(self._grid.shape, np.int16), 0
+
+    def _write_shard(self) -> None:
+        """Write the shard that is being packed: its patches, and where each is."""
+        if not self._packing:
+            return
+        patches = [patch for row in self._packing for patch in row.result()]
+        lengths = np.array([len(patch) for patch in patches], "<u8")
+        index = np.stack([np.cumsum(lengths) - lengths, lengths], axis=1).astype("<u8").tobytes()
+        file = self._array / "c" / str(self._n_shards) / "0" / "0"
+        file.parent.mkdir(parents=True)
+        with file.open("wb") as stream:
+            stream.writelines(patches)
+            stream.write(index + crc32c_of(index))
+        self._packing, self._n_shards = [], self._n_shards + 1
 
 
-def _write_chunk(pages: Frames, file: Path) -> None:
-    packed = _pack(pages)
-    file.parent.mkdir(parents=True)
-    with file.open("wb") as stream:
-        stream.write(packed)
-        stream.write(crc32c_of(packed))
+def _pack_row(pages: Frames, row: int, grid: ShardGrid) -> list[bytes]:
+    """Pack one row of patches."""
+    band = pages[:, row * grid.patch_height : (row + 1) * grid.patch_height]
+    packed = [_pack(band[:, :, left : left + grid.patch_width]) for left in range(0, grid.width, grid.patch_width)]
+    return [patch + crc32c_of(patch) for patch in packed]
 
 
 def _pack(pages: Frames) -> bytes:
@@ -232,7 +241,7 @@ def _pack(pages: Frames) -> bytes:
         delta_spec=DeltaSpec.no_op(),  # neighbouring pixels differ by photon noise: differences only cost
         paging_spec=PagingSpec.equal_pages_up_to(1 << 18),
     )
-    packed: bytes = standalone.simple_compress(pages.reshape(-1), config)
+    packed: bytes = standalone.simple_compress(np.ascontiguousarray(pages).reshape(-1), config)
     return packed
 
 
