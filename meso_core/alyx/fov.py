@@ -18,11 +18,13 @@ from ..errors import GateError, LocationError, MesoWarning, MetadataError, probl
 from ..location.provenance import Provenance
 from ..session import SessionKey
 from .client import AlyxClient, find_session, listed, read
-from .records import FieldOfViewRecord, FovLocationRecord, ImagingStackRecord, Status
+from .records import COORDINATE_SYSTEM, FieldOfViewRecord, FovLocationRecord, ImagingStackRecord, Status
 
 if TYPE_CHECKING:
     from ..location.records import FovLocation, SessionLocations
 
+#: Name of the coordinate frame that Alyx' IBL-Allen stands for.
+SENT_FRAME = "ccf"
 _BY_CODE = {provenance.alyx_code: provenance for provenance in Provenance}
 
 
@@ -37,7 +39,11 @@ class FovRegistration:
     locations: tuple[FovLocationRecord, ...]
     #: Names of FOVs without a location record, since a corner of theirs is outside of the brain.
     not_located: tuple[str, ...]
+    #: Name of the atlas, and whether it is the procedural phantom, whose records are never sent.
+    atlas: str
     is_phantom: bool
+    #: Coordinate frame of the positions; only plain CCF µm (``ccf``) are what Alyx means by IBL-Allen.
+    frame: str
     dry_run: bool
 
     def to_json(self) -> str:
@@ -75,7 +81,7 @@ def register_fov(
     Raises
     ------
     GateError
-        If positions in the phantom were to be sent.
+        If positions in the phantom, or in another frame than Alyx has, were to be sent.
     MetadataError, LocationError
         If metadata and locations do not fit.
     AlyxError
@@ -89,17 +95,31 @@ def register_fov(
     records = _build(meta, locations, str(session))
     if client is None:
         return records
+    _gate(records)
+    return _send(records, client, find_session(client, session))
+
+
+def _gate(records: FovRegistration) -> None:
     if records.is_phantom:
         raise GateError(
             problem(
                 records.session,
                 field="atlas",
                 expected="positions in a real atlas",
-                found="positions in the phantom",
+                found=f"positions in the phantom ({records.atlas})",
                 remedy="Set the atlas to mri_toronto or allen and locate the fields of view again",
             )
         )
-    return _send(records, client, find_session(client, session))
+    if records.frame != SENT_FRAME:
+        raise GateError(
+            problem(
+                records.session,
+                field="frame",
+                expected=f"plain µm of the Allen CCF ('{SENT_FRAME}'), which Alyx calls {COORDINATE_SYSTEM}",
+                found=f"positions in the frame '{records.frame}'",
+                remedy=f"Set the frame to '{SENT_FRAME}' and locate the fields of view again",
+            )
+        )
 
 
 def _build(meta: Mapping[str, Any], locations: SessionLocations, session: str) -> FovRegistration:
@@ -140,9 +160,16 @@ def _build(meta: Mapping[str, Any], locations: SessionLocations, session: str) -
                 MesoWarning,
                 stacklevel=3,
             )
-    stacks = tuple(ImagingStackRecord(uuid) for uuid in stacked)
     return FovRegistration(
-        session, stacks, tuple(records), tuple(placed), tuple(missing), locations.phantom, dry_run=True
+        session,
+        tuple(ImagingStackRecord(uuid) for uuid in stacked),
+        tuple(records),
+        tuple(placed),
+        tuple(missing),
+        locations.atlas.name,
+        locations.phantom,
+        locations.frame.value,
+        dry_run=True,
     )
 
 
@@ -205,12 +232,15 @@ def _send_location(record: FovLocationRecord, client: AlyxClient) -> FovLocation
     held = {row["provenance"]: row for row in read(client, "fields-of-view", record.field_of_view)["location"]}
     rank = _BY_CODE[record.provenance].value
     better = any(_BY_CODE[code].value > rank for code in held if code in _BY_CODE)
-    record = replace(record, default_provenance=not better)
     if record.provenance not in held:
+        record = replace(record, default_provenance=not better)
         created = client.rest("fov-location", "create", data=record.payload())
         return replace(record, id=str(created["id"]), status=Status.CREATED)
-    record = replace(record, id=str(held[record.provenance]["id"]), status=Status.UNCHANGED)
-    if _same(record.payload(), read(client, "fov-location", str(record.id))):
+    known = read(client, "fov-location", str(held[record.provenance]["id"]))
+    # with a better location beside it, whether this is the default has been decided, perhaps by a person
+    default = bool(known["default_provenance"]) if better else True
+    record = replace(record, id=str(known["id"]), default_provenance=default, status=Status.UNCHANGED)
+    if _same(record.payload(), known):
         return record
     client.rest("fov-location", "partial_update", id=record.id, data=record.payload())
     return replace(record, status=Status.UPDATED)
