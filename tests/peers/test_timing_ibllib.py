@@ -56,18 +56,13 @@ def sessions(tmp_path_factory):
     plain = simulate(root / "gaps")
     (plain.session_path / "raw_sync_data" / "_timeline_softwareEvents.log.htsv").unlink()
     made["gaps"] = plain.session_path, load_truth(plain.truth_path)
+    starts = [udp("BlockStart", 10.2), udp("BlockStart", 17.0)]
+    blocks = [starts[0], udp("BlockEnd", 14.5), starts[1], udp("BlockEnd", 30)]
+    late = [starts[0], udp("BlockEnd", 15), udp("BlockStart", 17.6), udp("BlockEnd", 21)]  # first pulse: 17.4 s
     by_hand = {
-        "no_ends": ((40, 21), {"events": [udp("BlockStart", 10.2), udp("BlockStart", 17.0)]}),
-        "blocks_only": (
-            (40, 21),
-            {
-                "events": [udp("BlockStart", 10.2), udp("BlockEnd", 14.5), udp("BlockStart", 17), udp("BlockEnd", 30)],
-                "order": "F",
-                "compact_times": True,
-            },
-        ),
-        # the second block was logged 0.2 s after its first pulse, at 17.4 s
-        "late_event": ((40, 21), {"events": [udp("BlockStart", 10.2), udp("BlockEnd", 15), udp("BlockStart", 17.6), udp("BlockEnd", 21)]}),
+        "no_ends": ((40, 21), {"events": starts}),
+        "blocks_only": ((40, 21), {"events": blocks, "order": "F", "compact_times": True}),
+        "late_event": ((40, 21), {"events": late}),
         "more_lines_deeper": ((40,), {"meta": imaging_meta((0, 1), line_starts=(0, 60))}),
     }
     for name, (n_frames, settings) in by_hand.items():
