@@ -24,6 +24,9 @@ from .resources import OpenSession, Platform
 #: FOV folder name → dataset name → value.
 FovDatasets: TypeAlias = Mapping[str, Mapping[str, DatasetValue]]
 
+#: Folder of pictures, below the session.
+FIGURES = "reports/figures"
+
 
 @dataclass(frozen=True, slots=True)
 class Product:
@@ -39,6 +42,8 @@ class Product:
         Verdicts on the content; published with it as ``reports/qc/<asset>.json``.
     texts
         Further small text files, by path below the session.
+    figures
+        Pictures (PNG) by name; published as ``reports/figures/<name>.png``.
     metadata
         What a person reads about it in the UI.
     then
@@ -49,6 +54,7 @@ class Product:
     settings: Mapping[str, Any] = field(default_factory=dict)
     qc: tuple[QCResult, ...] = ()
     texts: Mapping[str, str] = field(default_factory=dict)
+    figures: Mapping[str, bytes] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     then: Callable[[], None] | None = None
 
@@ -119,9 +125,7 @@ class SessionFilesIOManager(dg.IOManager):
             manifest = obj.content
         else:
             staged = self._staged(session, asset, obj)
-            for path, text in {**obj.texts, **_qc_text(asset, obj.qc)}.items():
-                (staged / path).parent.mkdir(parents=True, exist_ok=True)
-                (staged / path).write_text(text)
+            _write_small_files(staged, asset, obj)
             manifest = session.store.publish(session.key, asset, staged, self._provenance(context, session, obj))
         if obj.then is not None:
             obj.then()
@@ -216,6 +220,14 @@ def _required(session: OpenSession, asset: str) -> Manifest:
             problem(str(session.key), expected=f"files of {asset}", found="none", remedy=f"Materialise {asset} first")
         )
     return manifest
+
+
+def _write_small_files(staged: Path, asset: str, product: Product) -> None:
+    figures = {f"{FIGURES}/{name}.png": png for name, png in product.figures.items()}
+    texts = {path: text.encode() for path, text in {**product.texts, **_qc_text(asset, product.qc)}.items()}
+    for path, content in {**texts, **figures}.items():
+        (staged / path).parent.mkdir(parents=True, exist_ok=True)
+        (staged / path).write_bytes(content)
 
 
 def _qc_text(asset: str, results: tuple[QCResult, ...]) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dagster as dg
 
 from .catalogue import CATALOGUE
-from .partitions import session_partitions
 
 #: Everything that can be made from a session.
 PROCESS_SESSION = "process_session"
@@ -21,14 +20,12 @@ session_jobs = (
     dg.define_asset_job(
         PROCESS_SESSION,
         selection=_EVERYTHING,
-        partitions_def=session_partitions,
         description="Process a whole session: metadata, archive, motion registration, cells, times, places, records.",
         tags={"dagster/max_runtime": str(24 * 3600)},
     ),
     dg.define_asset_job(
         SYNC_SESSION,
         selection=_QUICK,
-        partitions_def=session_partitions,
         description="The quick part of a session: metadata, frame ratings, frame times, places in the brain.",
         tags={"dagster/max_runtime": str(3600)},
     ),

@@ -34,7 +34,12 @@ def picture(figure: Figure, alt: str) -> Mapping[str, Any]:
         png = _png(figure, dpi)
         if len(png) * 4 / 3 <= MAX_PICTURE_BYTES:
             break
-    return _inline(png, alt)
+    return small_picture(png, alt)
+
+
+def small_picture(png: bytes, alt: str) -> dict[str, Any]:
+    """Make a metadata entry of a PNG that is small already."""
+    return {"picture": dg.MetadataValue.md(f"![{alt}](data:image/png;base64,{base64.b64encode(png).decode()})")}
 
 
 def reference_metadata(images: Sequence[ReferenceImages]) -> dict[str, Any]:
@@ -44,12 +49,13 @@ def reference_metadata(images: Sequence[ReferenceImages]) -> dict[str, Any]:
     return {
         "bouts": len(images),
         "by_bout": dg.MetadataValue.md("\n".join([*head, *rows])),
-        **_inline(images[0].picture, "reference image, brightest value over the depths"),
+        **small_picture(images[0].picture, "reference image, brightest value over the depths"),
     }
 
 
-def _inline(png: bytes, alt: str) -> dict[str, Any]:
-    return {"picture": dg.MetadataValue.md(f"![{alt}](data:image/png;base64,{base64.b64encode(png).decode()})")}
+def full_size(figure: Figure) -> bytes:
+    """Render a figure for a file."""
+    return _png(figure, 150)
 
 
 def _png(figure: Figure, dpi: int) -> bytes:

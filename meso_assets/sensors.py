@@ -6,7 +6,7 @@ What belongs here: looking at the root and asking for runs. When a session count
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +14,16 @@ import dagster as dg
 import yaml
 
 from meso_core.errors import MesoError, MissingInputError
-from meso_core.session import SessionKey
 
 from .arrival import DESCRIPTION, arrival
-from .dagster_internals import last_observed_version, observation
+from .dagster_internals import observation
 from .jobs import PROCESS_SESSION
-from .partitions import SESSION_PARTITION, known_sessions, session_partitions
+from .partitions import known_sessions, session_partitions
 from .resources import OpenSession, Platform
 from .settings import MesoSettings
+
+#: A tick may take a minute; listing goes on in the next one after this time, s.
+_SECONDS_OF_A_LOOK = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def read_description(session: OpenSession) -> Mapping[str, Any] | None:
 
 
 def requests(
-    states: list[SessionState], known: set[str], seen: Mapping[str, str | None], max_runs: int
+    states: Sequence[SessionState], known: Collection[str], asked: Collection[str], max_runs: int
 ) -> dg.SensorResult:
     """Turn states into partitions to add, observations to record, runs to ask for.
 
@@ -77,24 +79,20 @@ def requests(
         What the look found.
     known
         Partition keys that exist.
-    seen
-        Session → raw version that Dagster last recorded.
+    asked
+        Run keys that were used, or whose state is processed already.
     max_runs
         Most runs to ask for; the rest waits for the next look.
     """
     new = [state.key for state in states if state.key not in known]
-    changed = [state for state in states if seen.get(state.key) != state.version]
-    ready = [state for state in changed if state.ready][:max_runs]
+    due = [state for state in states if state.ready and state.run_key not in asked][:max_runs]
     runs = [
-        dg.RunRequest(
-            run_key=state.run_key, partition_key=state.key, tags={"meso/why": state.reason}, job_name=PROCESS_SESSION
-        )
-        for state in ready
+        dg.RunRequest(run_key=state.run_key, partition_key=state.key, tags={"meso/why": state.reason}) for state in due
     ]
     return dg.SensorResult(
         run_requests=runs,
         dynamic_partitions_requests=[session_partitions.build_add_request(new)] if new else [],
-        asset_events=[observation("raw_session", state.key, state.version) for state in ready],
+        asset_events=[observation("raw_session", state.key, state.version) for state in due],
     )
 
 
@@ -117,29 +115,52 @@ def sessions_arrive(settings: MesoSettings) -> dg.SensorDefinition:
 
 
 def scan(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
-    """Look once at all sessions. A root that cannot be listed skips the tick: it does not mean that there are none."""
+    """Look at the sessions, as many as the time of a tick allows; the next tick goes on behind the last.
+
+    A root that cannot be listed skips the tick: it does not mean that there are no sessions.
+    """
     try:
-        keys = platform.store.sessions()
-    except (MissingInputError, OSError) as error:
+        keys = [str(key) for key in platform.store.sessions()]
+    except (MesoError, OSError) as error:
         return dg.SkipReason(f"the root could not be listed: {error}")
-    instance = context.instance
-    states = [state for key in keys if (state := _look_or_tell(context, platform, key)) is not None]
-    seen = {state.key: last_observed_version(instance, "raw_session", state.key) for state in states}
-    result = requests(states, known_sessions(instance), seen, platform.settings.scan_max_runs)
-    for state in states:
-        if not state.ready:
-            context.log.info(f"{state.key}: {state.reason}")
-    return result
+    states: list[SessionState] = []
+    until = time.monotonic() + _SECONDS_OF_A_LOOK
+    last = context.cursor
+    for key in in_turn(keys, last):
+        if time.monotonic() > until:
+            break
+        last = key
+        if (state := _look_or_tell(context, platform, key)) is not None:
+            states.append(state)
+    ready = [state for state in states if state.ready]
+    asked = {state.run_key for state in ready if _was_asked(context.instance, platform, state)}
+    result = requests(states, known_sessions(context.instance), asked, platform.settings.scan_max_runs)
+    return result._replace(cursor=last)
 
 
-def _look_or_tell(context: dg.SensorEvaluationContext, platform: Platform, key: SessionKey) -> SessionState | None:
+def in_turn(keys: Sequence[str], last: str | None) -> list[str]:
+    """Order sessions so that the look goes on behind the one it ended with."""
+    behind = [key for key in keys if last is not None and key > last]
+    return [*behind, *(key for key in keys if last is None or key <= last)]
+
+
+def _was_asked(instance: dg.DagsterInstance, platform: Platform, state: SessionState) -> bool:
+    """Whether a run was asked for in this state of the session, or somebody processed it by hand."""
+    manifest = platform.session(state.key).manifest("imaging_metadata")
+    if manifest is not None and manifest.provenance.inputs.get("raw_session") == state.version:
+        return True
+    return instance.get_runs_count(dg.RunsFilter(tags={"dagster/run_key": state.run_key})) > 0
+
+
+def _look_or_tell(context: dg.SensorEvaluationContext, platform: Platform, key: str) -> SessionState | None:
     """Look at one session; one that cannot be read is told and left for the next look, the others go on."""
     try:
-        session = platform.session(str(key))
-        return look_at(session, now_ns=time.time_ns(), quiet_ns=int(platform.settings.quiet_minutes * 60e9))
+        state = look_at(
+            platform.session(key), now_ns=time.time_ns(), quiet_ns=int(platform.settings.quiet_minutes * 60e9)
+        )
     except (MesoError, OSError) as error:
         context.log.warning(f"{key}: {error}")
         return None
-
-
-__all__ = ["SESSION_PARTITION", "SessionState", "look_at", "requests", "scan", "sessions_arrive"]
+    if not state.ready:
+        context.log.info(f"{key}: {state.reason}")
+    return state

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..io_managers import FovDatasets, Product, SessionFiles
-from ..metadata import located_metadata, roi_locations_metadata
+from ..metadata import located_metadata, roi_locations_metadata, small_picture
 from ..resources import OpenSession
 from .session_asset import platform_of, progress_of, session_asset
 
@@ -16,11 +16,13 @@ from .session_asset import platform_of, progress_of, session_asset
 def mean_image_mlapdv(session: OpenSession, context: Any, imaging_metadata: SessionFiles) -> Product:
     """Place every pixel of every field of view in the brain."""
     from meso_core.location import load_atlas, locate_fovs
+    from meso_core.location.pictures import draw_dorsal, draw_inline
     from meso_core.session import fov_name
 
     settings = platform_of(context).settings.location()
     atlas = load_atlas(settings)
     found = locate_fovs(session.metadata(), atlas, settings=settings, progress=progress_of(context))
+    inline = draw_inline(found.locations, atlas)
     mlapdv, ids = (found.locations.provenance.attribute(name) for name in ("mlapdv", "brainLocationIds_ccf_2017"))
     datasets = {
         fov_name(fov): {
@@ -33,7 +35,8 @@ def mean_image_mlapdv(session: OpenSession, context: Any, imaging_metadata: Sess
         datasets,
         settings={"atlas": settings.atlas, "atlas_resolution_um": settings.resolution_um},
         texts={"alf/fovs.locations.json": found.locations.to_json()},
-        metadata=located_metadata(found.locations),
+        figures={"fovs_in_brain": draw_dorsal(found.locations, atlas).png},
+        metadata={**located_metadata(found.locations), **small_picture(inline.png, inline.caption)},
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from meso_core.session import fov_name, imaging_bouts
 
 from ..io_managers import Product, SessionFiles
-from ..metadata import frame_qc_metadata, frame_times_metadata
+from ..metadata import frame_qc_metadata, frame_times_metadata, full_size, picture
 from ..resources import OpenSession
 from .session_asset import session_asset
 
@@ -27,9 +27,16 @@ def frame_qc(session: OpenSession, context: Any, imaging_metadata: SessionFiles)
 def frame_times(session: OpenSession, context: Any, imaging_metadata: SessionFiles) -> Product:
     """Find when each frame of each field of view was taken."""
     from meso_core.timing import extract_frame_times
+    from meso_core.timing.figure import frame_interval_figure
 
     times = extract_frame_times(session.path)
-    return Product(times.datasets(), qc=times.results, metadata=frame_times_metadata(times))
+    figure = frame_interval_figure(times, str(session.key))
+    return Product(
+        times.datasets(),
+        qc=times.results,
+        figures={"frame_times": full_size(figure)},
+        metadata={**frame_times_metadata(times), **picture(figure, "pulses over time, intervals between pulses")},
+    )
 
 
 def session_frame_qc(session: OpenSession) -> Any:

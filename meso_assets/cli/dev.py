@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 
 import click
@@ -28,7 +27,5 @@ def command(port: int, demo: bool) -> None:
         register_sessions(instance, platform, platform.store.sessions())
     click.echo(f"sessions  {settings.root}\nrecords   {settings.dagster_home}\nopen      http://127.0.0.1:{port}")
     arguments = ["dev", "-m", "meso_assets.definitions", "-h", "127.0.0.1", "-p", str(port)]
-    try:
-        sys.exit(subprocess.run([sys.executable, "-m", "dagster", *arguments], check=False).returncode)
-    except KeyboardInterrupt:
-        sys.exit(0)
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "dagster", *arguments])  # so that signals reach Dagster itself

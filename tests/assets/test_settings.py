@@ -1,0 +1,97 @@
+"""One typed settings object: where values come from, what is refused, how it reaches child processes."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from meso_assets.settings import MesoSettings, load_settings
+from meso_core.errors import SettingsError
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_the_machine(monkeypatch, tmp_path):
+    for name in list(os.environ):
+        if name.startswith("MESO_") and name.removeprefix("MESO_").lower() in MesoSettings.model_fields:
+            monkeypatch.delenv(name)
+    monkeypatch.delenv("MESO_SETTINGS", raising=False)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_environment_wins_over_file_and_arguments_over_both(monkeypatch, tmp_path):
+    file = tmp_path / "lab.toml"
+    file.write_text('atlas = "allen"\nquiet_minutes = 3.0\narchive_format = "zarr"\n')
+    monkeypatch.setenv("MESO_SETTINGS", str(file))
+    monkeypatch.setenv("MESO_QUIET_MINUTES", "4")
+    settings = load_settings({"archive_format": "tar.bz2"})
+    assert (settings.atlas, settings.quiet_minutes, settings.archive_format) == ("allen", 4.0, "tar.bz2")
+
+
+def test_meso_toml_of_the_working_folder_counts(tmp_path):
+    (tmp_path / "meso.toml").write_text("[suite2p]\nthreshold_scaling = 0.8\n")
+    assert load_settings().suite2p == {"threshold_scaling": 0.8}
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [('atlas = "alen"', "atlas"), ("rooot = 1", "rooot"), ("cores = 0", "cores"), ("memory_gb = -1.0", "memory_gb")],
+)
+def test_a_wrong_value_in_the_file_is_refused_by_name(monkeypatch, tmp_path, text, named):
+    file = tmp_path / "lab.toml"
+    file.write_text(text + "\n")
+    monkeypatch.setenv("MESO_SETTINGS", str(file))
+    with pytest.raises(SettingsError, match=named):
+        load_settings()
+
+
+def test_a_settings_file_that_is_not_there_is_an_error_not_a_default(monkeypatch):
+    monkeypatch.setenv("MESO_SETTINGS", "/nowhere/meso.toml")
+    with pytest.raises(SettingsError, match=r"/nowhere/meso\.toml"):
+        load_settings()
+
+
+def test_a_child_process_sees_the_same_settings(tmp_path):
+    settings = load_settings(
+        {
+            "root": tmp_path,
+            "atlas": "phantom",
+            "atlas_resolution_um": 50,
+            "suite2p": {"a": [1]},
+            "window_center_ml": 2.5,
+        }
+    )
+    environment = {**os.environ, **settings.as_environment()}
+    code = "from meso_assets.settings import load_settings; print(load_settings().model_dump_json())"
+    told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == settings.model_dump_json()
+
+
+def test_fovs_run_side_by_side_within_cores_and_memory():
+    assert load_settings({"cores": 8, "memory_gb": 64, "fov_memory_gb": 4}).parallel_fovs == 8
+    assert load_settings({"cores": 8, "memory_gb": 9, "fov_memory_gb": 4}).parallel_fovs == 2
+    assert load_settings({"cores": 8, "memory_gb": 2, "fov_memory_gb": 4}).parallel_fovs == 1
+
+
+def test_dagster_home_is_made_in_the_platforms_home_unless_one_is_set(monkeypatch, tmp_path):
+    from meso_assets.instance import prepare_home
+
+    settings = load_settings({"home": tmp_path / "home"})
+    made = prepare_home(settings)
+    assert made == tmp_path / "home" / "dagster_home"
+    assert "telemetry" in (made / "dagster.yaml").read_text()
+    (made / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    prepare_home(settings)
+    assert (made / "dagster.yaml").read_text() == "telemetry:\n  enabled: false\n", "a lab's edits stay"
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "elsewhere"))
+    assert prepare_home(settings) == tmp_path / "elsewhere"
+
+
+def test_readme_lists_every_setting():
+    from pathlib import Path
+
+    from meso_assets.settings import settings_table
+
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    assert settings_table() in readme, "run: python -c 'from meso_assets.settings import *; print(settings_table())'"
