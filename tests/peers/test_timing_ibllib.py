@@ -71,14 +71,32 @@ def sessions(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def peer(sessions, peer_python, tmp_path_factory):
-    """What ibllib found, by name of the session."""
+def rated(tmp_path_factory):
+    """Imaging folders with frame QC, and the number of frames in each; labels and values as in ibllib's own test."""
+    bouts = [
+        (["ok", "PMT off", "galvos fault", "high signal"], [0, 0, 0, 2, 2, 2, 2, 3, 3, 3, 4]),
+        (["ok", "PMT off", "foo", "galvos fault", ""], [0, 0, 1, 1, 2, 2, 3, 4]),
+        (["ok"], [0, 0]),
+    ]
+    folders = []
+    for names, values in bouts:
+        folders.append(tmp_path_factory.mktemp("raw_imaging_data"))
+        cells = np.empty((1, len(names)), dtype=object)
+        cells[0] = names
+        savemat(folders[-1] / "exptQC.mat", {"frameQC_frames": np.uint8([values]), "frameQC_names": cells})
+    return folders, [len(values) for _, values in bouts]
+
+
+@pytest.fixture(scope="module")
+def peer(sessions, rated, peer_python, tmp_path_factory):
+    """What ibllib found, by name of the session, and under ``frame_qc``."""
     out = tmp_path_factory.mktemp("out")
     jobs = [{"session": str(folder), "out": str(out / f"{name}.npz")} for name, (folder, _) in sessions.items()]
+    jobs.append({"exptqc": [str(folder / "exptQC.mat") for folder in rated[0]], "out": str(out / "frame_qc.npz")})
     (out / "jobs.json").write_text(json.dumps(jobs))
     environment = {**os.environ, "MPLBACKEND": "Agg", "HOME": str(out)}
     subprocess.run([peer_python, SCRIPT, out / "jobs.json"], check=True, env=environment, capture_output=True)
-    return {name: dict(np.load(out / f"{name}.npz")) for name in sessions}
+    return {name: dict(np.load(out / f"{name}.npz")) for name in (*sessions, "frame_qc")}
 
 
 @pytest.mark.filterwarnings("ignore::meso_core.errors.MesoWarning")
@@ -153,26 +171,11 @@ def _channels(folder):
     return Timeline(folder / "raw_sync_data").channels
 
 
-def test_frame_qc_equals_ibllib_s(tmp_path, peer_python):
-    """Labels in the order in which they are met, unnamed values at the end; as ibllib's own test has them."""
-    bouts = [
-        (["ok", "PMT off", "galvos fault", "high signal"], [0, 0, 0, 2, 2, 2, 2, 3, 3, 3, 4]),
-        (["ok", "PMT off", "foo", "galvos fault", ""], [0, 0, 1, 1, 2, 2, 3, 4]),
-        (["ok"], [0, 0]),
-    ]
-    folders = []
-    for i, (names, values) in enumerate(bouts):
-        folders.append(tmp_path / f"raw_imaging_data_{i:02d}")
-        folders[-1].mkdir()
-        cells = np.empty((1, len(names)), dtype=object)
-        cells[0] = names
-        savemat(folders[-1] / "exptQC.mat", {"frameQC_frames": np.uint8([values]), "frameQC_names": cells})
-    job = {"exptqc": [str(f / "exptQC.mat") for f in folders], "out": str(tmp_path / "qc.npz")}
-    (tmp_path / "jobs.json").write_text(json.dumps([job]))
-    subprocess.run([peer_python, SCRIPT, tmp_path / "jobs.json"], check=True, capture_output=True)
-    theirs = np.load(tmp_path / "qc.npz")
+def test_frame_qc_equals_ibllib_s(rated, peer):
+    """Labels in the order in which they are met, values without a name at the end."""
+    theirs = peer["frame_qc"]
     assert "error" not in theirs, theirs.get("error")
-    ours = consolidate_frame_qc(folders, [len(values) for _, values in bouts])
+    ours = consolidate_frame_qc(*rated)
     np.testing.assert_array_equal(ours.values, theirs["values"])
     assert list(ours.labels) == theirs["labels"].tolist()
     np.testing.assert_array_equal(np.flatnonzero(ours.values), theirs["bad"])
