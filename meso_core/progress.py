@@ -33,33 +33,37 @@ def silent(done: int, total: int, what: str) -> None:
 def throttled(say: Callable[[str], None], *, every_s: float = 5.0) -> Progress:
     """Make a listener that writes a line to ``say`` at most every ``every_s`` seconds, and at the end.
 
-    The line holds the share done, the rate, and the time left; bytes are shown in MB.
+    The line holds the share done, the rate, and the time left. Bytes are shown as megabytes. A remark in parentheses at
+    the end of ``what`` may change from call to call.
     """
-    started: dict[str, float] = {}
+    first: dict[str, tuple[float, int]] = {}
     last: dict[str, float] = {}
 
     def listen(done: int, total: int, what: str) -> None:
         now = time.monotonic()
-        work = what.partition(" (")[0]
-        begin = started.setdefault(work, now)
+        work = what.split(" (")[0]
+        begin, already = first.setdefault(work, (now, done))
         finished = total > 0 and done >= total
         if not finished and now - last.get(work, begin) < every_s:
             return
         last[work] = now
-        rate = done / (now - begin) if now > begin else 0.0
-        in_mb = work.startswith("bytes ")
-        amounts = [f"{n / 1e6:.1f}" if in_mb else str(n) for n in (done, total)]
-        unit = " MB" if in_mb else ""
-        line = f"{what}: {amounts[0]}{unit}"
-        if total > 0:
-            line = f"{what}: {amounts[0]} of {amounts[1]}{unit} ({done / total:.0%})"
-        if rate > 0:
-            line += f", {rate / 1e6:.1f} MB/s" if in_mb else f", {rate:,.0f}/s"
-            if total > 0 and not finished:
-                line += f", {(total - done) / rate:.0f} s left"
-        say(line)
+        rate = (done - already) / (now - begin) if now > begin else 0.0
+        say(_line(done, total, what, rate, finished))
         if finished:
-            started.pop(work, None)
-            last.pop(work, None)
+            first.pop(work)
+            last.pop(work)
 
     return listen
+
+
+def _line(done: int, total: int, what: str, rate: float, finished: bool) -> str:
+    """Lay out one line of progress; ``rate`` in units per second, 0 where it is not known yet."""
+    scale, unit = (1e6, " MB") if what.startswith("bytes ") else (1.0, "")
+    line = f"{what.removeprefix('bytes ')}: {done / scale:,.0f}"
+    if total > 0:
+        line += f" of {total / scale:,.0f}{unit} ({done / total:.0%})"
+    if rate > 0:
+        line += f", {rate / scale:,.1f}{unit}/s" if unit else f", {rate:,.0f}/s"
+        if total > 0 and not finished:
+            line += f", {(total - done) / rate:.0f} s left"
+    return line
