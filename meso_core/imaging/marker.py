@@ -7,7 +7,7 @@ not: the work itself.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,12 @@ def marker_path(folder: Path, stage: str) -> Path:
 
 
 def write_marker(
-    folder: Path, stage: str, basis: Mapping[str, Any], names: list[str], notes: Mapping[str, Any]
+    folder: Path,
+    stage: str,
+    basis: Mapping[str, Any],
+    names: Iterable[str],
+    notes: Mapping[str, Any],
+    known: Mapping[str, tuple[int, str]] | None = None,
 ) -> Marker:
     """Hash and flush the outputs, then write the marker in one rename.
 
@@ -54,9 +59,11 @@ def write_marker(
         Names of the files that the stage left.
     notes
         Numbers worth keeping.
+    known
+        Outputs that were hashed and flushed as they were written.
     """
-    outputs = {}
-    for name in sorted(names):
+    outputs = dict(known or {})
+    for name in sorted(set(names) - set(outputs)):
         content = hash_file(folder / name, sync=True)
         outputs[name] = (content.size, content.sha256)
     sync_folder(folder)

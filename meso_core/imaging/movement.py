@@ -7,7 +7,9 @@ What belongs here: the loop, its batches, and the binaries it writes. What does 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +46,10 @@ class Movement:
     corr1: np.ndarray | None
     #: Functional and second channel.
     means: tuple[np.ndarray, np.ndarray | None]
+    #: sha-256 of the raw frames of each channel.
+    read: tuple[str, ...]
+    #: File name → (bytes, sha-256) of what was written.
+    written: Mapping[str, tuple[int, str]]
 
 
 def register_frames(
@@ -90,10 +96,13 @@ def register_frames(
     channels = [raw] if chan2 is None else [raw, chan2]
     names = (plane.REGISTERED, plane.REGISTERED_CHAN2)[: len(channels)]
     offsets: list[list[Any]] = []
+    read = [hashlib.sha256() for _ in channels]
     with contextlib.ExitStack() as stack:
         writers = [stack.enter_context(_Writer(job.folder / name, len(raw), job.shape)) for name in names]
         for start, stop in batches(len(raw), _FRAMES_AT_A_TIME if on_cpu else reg["batch_size"]):
             frames = [np.array(channel[start:stop]) for channel in channels]
+            for digest, frame in zip(read, frames, strict=True):
+                digest.update(frame.data)
             if reg["bidiphase"]:
                 frames = [bidiphase.shift(f, int(reg["bidiphase"])) for f in frames]
             found, shifted = register(frames)
@@ -104,7 +113,9 @@ def register_frames(
     joined: list[Any] = [None if parts[0] is None else np.concatenate(parts) for parts in zip(*offsets, strict=True)]
     means = (writers[0].mean, writers[1].mean if chan2 is not None else None)
     y, x, fit, y1, x1, fit1 = joined
-    return Movement(masks[-2], masks[-1], y, x, fit, y1, x1, fit1, means)
+    written = {name: writer.content for name, writer in zip(names, writers, strict=True)}
+    digests = tuple(digest.hexdigest() for digest in read)
+    return Movement(masks[-2], masks[-1], y, x, fit, y1, x1, fit1, means, digests, written)
 
 
 def _on_cpu(
@@ -167,7 +178,13 @@ class _Writer:
         self._path = path
         self._beside = path.with_name(f".{path.name}.part")
         self._n_frames = n_frames
+        self._sha256, self._bytes = hashlib.sha256(), 0
         self.mean = np.zeros(shape, np.float32)
+
+    @property
+    def content(self) -> tuple[int, str]:
+        """Bytes and sha-256 of what was written."""
+        return self._bytes, self._sha256.hexdigest()
 
     def __enter__(self) -> _Writer:
         self._file = self._beside.open("wb")
@@ -175,9 +192,15 @@ class _Writer:
 
     def add(self, frames: np.ndarray) -> None:
         self.mean += frames.sum(axis=0) / self._n_frames
-        self._file.write(np.ascontiguousarray(frames, np.int16).data)
+        content = np.ascontiguousarray(frames, np.int16).data
+        self._sha256.update(content)
+        self._bytes += content.nbytes
+        self._file.write(content)
 
     def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
         self._file.close()
         if kind is None:
             self._beside.replace(self._path)

@@ -83,7 +83,7 @@ def make_reference(sample: np.ndarray, reg: Mapping[str, Any], device: Any) -> n
         mean /= len(best)
         drift = [-np.round(shift[best].double().mean().numpy()) for shift in (y, x)]
         image = np.asarray(roll_frames(mean[None], [drift[0]], [drift[1]])[0].astype(np.int16))
-    return np.asarray(image)
+    return np.asarray(image, np.int16)
 
 
 def _first_guess(frames: np.ndarray) -> np.ndarray:
@@ -95,9 +95,10 @@ def _first_guess(frames: np.ndarray) -> np.ndarray:
         part = flat[:, start : start + _PIXELS] - means[:, None]
         products += part @ part.T
     scale = np.sqrt(np.diag(products))
+    scale[scale == 0] = np.inf  # a frame without any structure resembles none
     correlations = products / np.outer(scale, scale)
     likeness = -np.sort(-correlations, axis=1)[:, 1:_ALIKE]
     seed = int(np.argmax(likeness.mean(axis=1)))
     alike = np.argsort(-correlations[seed], kind="stable")[:_ALIKE]
     guess = (flat[alike] - means[alike, None]).mean(axis=0)
-    return guess.astype(np.int16).reshape(frames.shape[1:])
+    return np.asarray(guess.reshape(frames.shape[1:]), np.int16)

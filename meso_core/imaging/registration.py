@@ -16,10 +16,11 @@ import numpy as np
 
 from ..errors import ProcessingError, StorageError, problem
 from ..progress import Progress, silent
+from ..storage.hashing import hash_file
 from . import plane
-from .marker import remove_marker, why_not_whole, write_marker
+from .marker import read_marker, remove_marker, why_not_whole, write_marker
 from .metrics import MIN_FRAMES_FOR_METRICS, registration_metrics
-from .movement import register_frames
+from .movement import Movement, register_frames
 from .plane import FovJob
 from .reference import make_reference, reference_frames
 
@@ -91,7 +92,7 @@ def image_motion_registration(job: FovJob, *, progress: Progress = silent) -> Re
     bad = _bad_frames(job, len(raw))
     remove_marker(job.folder, plane.REGISTRATION)
     try:
-        outputs = _register(job, raw, bad, progress)
+        outputs, moved = _register(job, raw, bad, progress)
         _save(job, len(raw), outputs)
     except OSError as error:
         raise StorageError(
@@ -102,10 +103,10 @@ def image_motion_registration(job: FovJob, *, progress: Progress = silent) -> Re
                 remedy="Free space on this disk and run again; FOVs that are whole will not be repeated",
             )
         ) from error
-    names = [plane.REGISTERED, "reg_outputs.npy", "db.npy", plane.BAD_FRAMES]
-    names += [plane.REGISTERED_CHAN2] if job.two_channels else []
-    notes = {"seconds": round(time.monotonic() - started, 3), "n_frames": len(raw)}
-    write_marker(job.folder, plane.REGISTRATION, plane.registration_basis(job, CODE_VERSION), names, notes)
+    names = ("reg_outputs.npy", "db.npy", plane.BAD_FRAMES)
+    notes = {"seconds": round(time.monotonic() - started, 3), "n_frames": len(raw), "raw_sha256": list(moved.read)}
+    basis = plane.registration_basis(job, CODE_VERSION)
+    write_marker(job.folder, plane.REGISTRATION, basis, names, notes, moved.written)
     if not job.keep_raw:
         for name in (plane.RAW, plane.RAW_CHAN2):
             (job.folder / name).unlink(missing_ok=True)
@@ -113,8 +114,17 @@ def image_motion_registration(job: FovJob, *, progress: Progress = silent) -> Re
 
 
 def registration_is_whole(job: FovJob) -> bool:
-    """Whether a former run left this FOV registered, from the same input with the same settings."""
-    return why_not_whole(job.folder, plane.REGISTRATION, plane.registration_basis(job, CODE_VERSION)) is None
+    """Whether a former run left this FOV registered, from the same input with the same settings.
+
+    Raw binaries that lie there are compared by their content where no ``input_version`` tells that they are the same.
+    """
+    if why_not_whole(job.folder, plane.REGISTRATION, plane.registration_basis(job, CODE_VERSION)) is not None:
+        return False
+    marker = read_marker(job.folder, plane.REGISTRATION)
+    if job.input_version or marker is None:
+        return marker is not None
+    raws = [p for name in (plane.RAW, plane.RAW_CHAN2) if (p := job.folder / name).is_file()]
+    return all(hash_file(p).sha256 in marker.notes.get("raw_sha256", []) for p in raws)
 
 
 def load_registration(folder: Path, *, resumed: bool = True) -> RegistrationResult:
@@ -165,8 +175,8 @@ def pick_device(settings: Mapping[str, Any]) -> Any:
     return torch.device(wanted if wanted != "cuda" or torch.cuda.is_available() else "cpu")
 
 
-def _register(job: FovJob, raw: np.ndarray, bad: np.ndarray, progress: Progress) -> dict[str, Any]:
-    """Register both channels and return suite2p's ``reg_outputs``; the movies lie in the folder, complete."""
+def _register(job: FovJob, raw: np.ndarray, bad: np.ndarray, progress: Progress) -> tuple[dict[str, Any], Movement]:
+    """Register both channels; return suite2p's ``reg_outputs``. The movies then lie in the folder, complete."""
     import torch
     from suite2p.registration import bidiphase
     from suite2p.registration.register import compute_crop, registration_outputs_to_dict
@@ -208,7 +218,7 @@ def _register(job: FovJob, raw: np.ndarray, bad: np.ndarray, progress: Progress)
     if settings["run"]["do_regmetrics"] and len(raw) >= MIN_FRAMES_FOR_METRICS:
         registered = plane.open_frames(job.folder / plane.REGISTERED, job.shape)
         outputs["tPC"], outputs["regPC"], outputs["regDX"] = registration_metrics(registered, yrange, xrange, reg)
-    return outputs
+    return outputs, moved
 
 
 def _save(job: FovJob, n_frames: int, outputs: dict[str, Any]) -> None:

@@ -1,0 +1,94 @@
+"""Small movies of simulated FOVs as raw binaries, and suite2p imported once."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def suite2p() -> Any:
+    """Import suite2p here, with the warnings that its dependencies give on import."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import suite2p
+
+        import suite2p.registration.register  # noqa: F401
+        import suite2p.registration.metrics  # noqa: F401
+    return suite2p
+
+
+@dataclass(frozen=True)
+class Movies:
+    """Two FOVs of 160 × 160 px, 600 frames, and what is true of them."""
+
+    folder: Path
+    meta: dict[str, Any]
+    truth: Any
+    bad_frames: np.ndarray
+
+
+@pytest.fixture(scope="session")
+def movies(tmp_path_factory: pytest.TempPathFactory) -> Movies:
+    """Raw binaries of a simulated session; tests copy them."""
+    from meso_core.scanimage import bin_per_plane, load_meta_files
+    from meso_core.simulate import load_truth, preset, simulate_session
+
+    root = tmp_path_factory.mktemp("imaging")
+    config = preset("demo")
+    made = simulate_session(root / "Subjects", replace(config, rois=config.rois[:2]))
+    meta, _ = load_meta_files(made.session_path)
+    bin_per_plane(made.session_path, meta, root / "suite2p")
+    truth = load_truth(made.truth_path)
+    return Movies(root / "suite2p", dict(meta), truth, np.asarray(truth.fovs[0].bad_frames, bool))
+
+
+@pytest.fixture(scope="session")
+def processed(movies: Movies, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """Both FOVs, registered and detected by workers; tests must not change them."""
+    from meso_core.imaging import fov_jobs, process_fovs
+
+    folder = tmp_path_factory.mktemp("processed") / "suite2p"
+    shutil.copytree(movies.folder, folder)
+    jobs = fov_jobs(folder, movies.meta, bad_frames=movies.bad_frames, keep_raw=True)
+    return folder, process_fovs(jobs)
+
+
+@pytest.fixture
+def small_meta() -> dict[str, Any]:
+    """Imaging metadata of FOVs of 64 × 64 px."""
+    return make_meta(64, 64, 2)
+
+
+def make_meta(ny: int, nx: int, n_fovs: int, rate: float = 6.0) -> dict[str, Any]:
+    """What suite2p's options are made from, for FOVs side by side."""
+    fovs = []
+    for i in range(n_fovs):
+        left = 1.5 * i
+        corners = {"topLeft": [left, 0.0], "topRight": [left + 1, 0.0], "bottomLeft": [left, 1.0]}
+        fovs.append({"slice_id": 0, "nXnYnZ": [nx, ny, 1], "Deg": corners})
+    return {
+        "FOV": fovs,
+        "channelSaved": 2,
+        "channelID": {"green": [1, 2], "red": [3, 4]},
+        "scanImageParams": {"hRoiManager": {"scanVolumeRate": rate}},
+    }
+
+
+@pytest.fixture(scope="session")
+def real_movie(real_data: Path) -> Callable[[str], np.ndarray]:
+    """Real movies by name, as int16."""
+    import tifffile
+
+    def load(name: str) -> np.ndarray:
+        frames = tifffile.imread(real_data / "movies" / name)
+        return np.ascontiguousarray(frames // 2 if frames.dtype == np.uint16 else frames, dtype=np.int16)
+
+    return load
