@@ -15,6 +15,8 @@ from ..errors import MetadataError, problem
 
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|Inf|NaN)$")
 _TOKEN = re.compile(r"\s*('(?:[^']|'')*'|[\[\]{};,]|[^\s\[\]{};,']+)")
+#: A function handle, or a constant of a class.
+_NAME = re.compile(r"@?[A-Za-z_][\w.]*$")
 _ZEROS = re.compile(r"zeros\((\d+),\s*(\d+)\)$")
 _WORDS: dict[str, Any] = {"true": True, "false": False, "Inf": math.inf, "-Inf": -math.inf, "NaN": math.nan}
 
@@ -96,7 +98,7 @@ def _value(tokens: list[str], at: int) -> tuple[Any, int]:
         return token[1:-1].replace("''", "'"), at + 1
     if token in _WORDS or _NUMBER.match(token):
         return _WORDS[token] if token in _WORDS else _number(token), at + 1
-    if token[0] == "@":
+    if _NAME.match(token):
         return token, at + 1
     raise _NotLiteralError(token)
 

@@ -25,7 +25,7 @@ ENTRY = np.dtype([("tag", "<u2"), ("type", "<u2"), ("count", "<u8"), ("value", "
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 16: 8, 17: 8, 18: 8}
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, DESCRIPTION, STRIPS = 256, 257, 258, 259, 270, 273
 _SAMPLES, _STRIP_BYTES, _X_RES, _Y_RES, _RES_UNIT, _SOFTWARE, _ARTIST, _FORMAT = 277, 279, 282, 283, 296, 305, 315, 339
-FRAME = re.compile(rb"frameNumbers *= *(\d+)[\s\S]*?frameTimestamps_sec *= *([-+.\deE]+)")
+FRAME = re.compile(rb"frameNumbers *= *(\d+)[\s\S]*?frameTimestamps_sec *= *([-+]?\d+\.?\d*(?:[eE][-+]?\d+)?)")
 _OLD_SCANIMAGE = re.compile(rb"scanimage\.SI|SI[45]?\.\w+ *=|state\.(?:software|acq)\.")
 _MAX_TEXT = 1 << 26
 RECOPY = "Copy the file from the rig again; if it is damaged there too, move it out of the bout's folder"
@@ -113,32 +113,15 @@ def read_page(name: str | os.PathLike[str], index: int, offset: int, fetch: Fetc
     (next_offset,) = struct.unpack("<Q", body[-8:])
     if next_offset and next_offset <= offset:
         raise odd_page(name, index, f"the next directory after byte {offset}", f"one at byte {next_offset}")
-    tags = {int(e["tag"]): e for e in np.frombuffer(body[:-8], ENTRY)}
-
-    def number(tag: int, default: int | None = None) -> int:
-        if tag not in tags:
-            if default is None:
-                raise odd_page(name, index, f"the TIFF tag {tag}", "none")
-            return default
-        size = _TYPE_BYTES.get(int(tags[tag]["type"]), 8)
-        return int(tags[tag]["value"]) & ((1 << 8 * size) - 1)
-
-    def text(tag: int) -> tuple[int, int]:
-        if tag not in tags or tags[tag]["type"] != 2 or not 8 < tags[tag]["count"] < _MAX_TEXT:
-            return 0, 0
-        return int(tags[tag]["value"]), int(tags[tag]["count"])
-
-    def ratio(tag: int) -> float:
-        value = int(tags[tag]["value"]) if tag in tags else 1 << 32
-        return (value & 0xFFFFFFFF) / max(value >> 32, 1)
-
-    storage = (number(_COMPRESSION, 1), number(_SAMPLES, 1), number(_BITS, 1), number(_FORMAT, 1))
+    tags = _Tags(name, index, offset, np.frombuffer(body[:-8], ENTRY))
+    height, width = tags.number(_HEIGHT), tags.number(_WIDTH)
+    if height < 1 or width < 1:
+        raise odd_page(name, index, "an image", f"{height} x {width} px")
+    storage = tuple(tags.number(tag, 1) for tag in (_COMPRESSION, _SAMPLES, _BITS, _FORMAT))
     if storage not in ((1, 1, 16, 1), (1, 1, 16, 2)):
         found = "compression {}, {} samples of {} bits, sample format {}".format(*storage)
         raise odd_page(name, index, "uncompressed 16-bit integers, one sample per pixel", found)
-    height, width = number(_HEIGHT), number(_WIDTH)
-    data_offset = _strip_start(name, index, tags, fetch, height * width * 2)
-    description = text(DESCRIPTION)
+    description = tags.text(DESCRIPTION)
     return Page(
         offset=offset,
         n_bytes=16 + int(count) * ENTRY.itemsize,
@@ -146,25 +129,56 @@ def read_page(name: str | os.PathLike[str], index: int, offset: int, fetch: Fetc
         height=height,
         width=width,
         dtype=np.dtype("<i2" if storage[3] == 2 else "<u2"),
-        data_offset=data_offset,
+        data_offset=tags.strip_start(fetch, height * width * 2),
         data_bytes=height * width * 2,
         description_offset=description[0],
         description_bytes=description[1],
-        software=text(_SOFTWARE),
-        artist=text(_ARTIST),
-        resolution=(ratio(_X_RES), ratio(_Y_RES), number(_RES_UNIT, 1)),
+        software=tags.text(_SOFTWARE),
+        artist=tags.text(_ARTIST),
+        resolution=(tags.ratio(_X_RES), tags.ratio(_Y_RES), tags.number(_RES_UNIT, 1)),
     )
 
 
-def _strip_start(name: str | os.PathLike[str], index: int, tags: dict[int, Any], fetch: Fetch, n_bytes: int) -> int:
-    """Offset of a page's pixels, which must lie in one piece."""
-    found = "no strips"
-    if STRIPS in tags and _STRIP_BYTES in tags:
-        starts, sizes = (_numbers(tags[tag], fetch) for tag in (STRIPS, _STRIP_BYTES))
-        if starts.size == sizes.size and sizes.sum() == n_bytes and np.all(starts[:-1] + sizes[:-1] == starts[1:]):
-            return int(starts[0])
-        found = f"{starts.size} strips of {int(sizes.sum())} bytes in all, not in one piece"
-    raise odd_page(name, index, f"{n_bytes} bytes of pixels in one piece", found)
+class _Tags:
+    """Tags of one directory; ``name`` and ``index`` are for messages."""
+
+    def __init__(self, name: str | os.PathLike[str], index: int, offset: int, entries: npt.NDArray[Any]) -> None:
+        self.name, self.index = name, index
+        self.entries = {int(e["tag"]): e for e in entries}
+        self.places = {int(e["tag"]): offset + 20 + 20 * i for i, e in enumerate(entries)}
+
+    def number(self, tag: int, default: int | None = None) -> int:
+        """Return a whole number that stands in the directory."""
+        if tag not in self.entries:
+            if default is None:
+                raise odd_page(self.name, self.index, f"the TIFF tag {tag}", "none")
+            return default
+        size = _TYPE_BYTES.get(int(self.entries[tag]["type"]), 8)
+        return int(self.entries[tag]["value"]) & ((1 << 8 * size) - 1)
+
+    def text(self, tag: int) -> tuple[int, int]:
+        """Offset and length of a text; (0, 0) where there is none."""
+        entry = self.entries.get(tag)
+        if entry is None or entry["type"] != 2 or not 0 < entry["count"] < _MAX_TEXT:
+            return 0, 0
+        length = int(entry["count"])
+        # up to 8 characters stand in the directory itself
+        return (int(entry["value"]) if length > 8 else self.places[tag]), length
+
+    def ratio(self, tag: int) -> float:
+        """Return a rational number; 0 where there is none."""
+        value = int(self.entries[tag]["value"]) if tag in self.entries else 1 << 32
+        return (value & 0xFFFFFFFF) / max(value >> 32, 1)
+
+    def strip_start(self, fetch: Fetch, n_bytes: int) -> int:
+        """Offset of the page's pixels, which must lie in one piece."""
+        found = "no strips"
+        if STRIPS in self.entries and _STRIP_BYTES in self.entries:
+            starts, sizes = (_numbers(self.entries[tag], fetch) for tag in (STRIPS, _STRIP_BYTES))
+            if starts.size == sizes.size and sizes.sum() == n_bytes and np.all(starts[:-1] + sizes[:-1] == starts[1:]):
+                return int(starts[0])
+            found = f"{starts.size} strips of {int(sizes.sum())} bytes in all, not in one piece"
+        raise odd_page(self.name, self.index, f"{n_bytes} bytes of pixels in one piece", found)
 
 
 def _numbers(entry: Any, fetch: Fetch) -> npt.NDArray[np.int64]:

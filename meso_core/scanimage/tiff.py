@@ -78,11 +78,10 @@ class ScanImageTif:
         del self._file
 
     def _fetch(self, offset: int, n_bytes: int) -> bytes:
-        self._file.seek(min(offset, self.n_bytes))
-        data = self._file.read(n_bytes)
-        if len(data) < n_bytes:
+        if offset + n_bytes > self.n_bytes:
             raise self._truncated(offset + n_bytes)
-        return data
+        self._file.seek(offset)
+        return self._file.read(n_bytes)
 
     def _truncated(self, needed: int) -> InputFileError:
         return InputFileError(
@@ -174,7 +173,10 @@ class ScanImageTif:
             self._read_frames(raw, n_ok, first.description_offset - first.offset, first.description_bytes)
             runs.append(values[:n_ok, 2])
             if n_ok:
-                offset = int(values[n_ok - 1, 0])
+                here, offset = offset + (n_ok - 1) * stride, int(values[n_ok - 1, 0])
+                if offset and offset <= here:
+                    expected, found = f"the next directory after byte {here}", f"one at byte {offset}"
+                    raise odd_page(self.path, len(self._frames) - 1, expected, found)
             if n_ok < n or not chained[n_ok - 1]:
                 break
             n_before += n
