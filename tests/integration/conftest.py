@@ -1,0 +1,83 @@
+"""A whole session, simulated and processed once by the command line, for all tests that look at the result."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from meso_assets.definitions import build_defs
+from meso_assets.resources import OpenSession, Platform
+from meso_assets.running import register_sessions
+from meso_assets.settings import MesoSettings, load_settings
+from meso_core.session import SessionKey
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A processed session."""
+
+    settings: MesoSettings
+    key: SessionKey
+    #: What `meso run` printed.
+    printed: str
+
+    @property
+    def session(self) -> OpenSession:
+        return Platform.open(self.settings).session(str(self.key))
+
+    def meso(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return run_meso(self.settings, *arguments)
+
+
+def run_meso(settings: MesoSettings, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Call the command line in a process of its own."""
+    environment = {**os.environ, **settings.as_environment()}
+    environment.pop("DAGSTER_HOME", None)
+    command = [sys.executable, "-c", "from meso_assets.cli import main; main()", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+
+
+def settings_in(folder: Path, **changes: object) -> MesoSettings:
+    """Everything in one folder, and the made-up brain."""
+    places = {"root": folder / "sessions", "home": folder / "home", "cache": folder / "cache"}
+    return load_settings({**places, "atlas": "phantom", "atlas_resolution_um": 50, **changes})
+
+
+@pytest.fixture(scope="session")
+def make_settings():
+    """Function that makes settings with everything in one folder: ``make_settings(folder, **changes)``."""
+    return settings_in
+
+
+@pytest.fixture
+def materialise():
+    """Function that materialises assets of a session in this process: ``materialise(instance, settings, key, assets)``."""
+
+    def run(instance, settings, key, assets, **config):
+        defs = build_defs(settings.model_copy(update={"executor": "in_process"}))
+        register_sessions(instance, Platform.open(settings), [SessionKey.parse(str(key))])
+        return defs.resolve_job_def("process_session").execute_in_process(
+            instance=instance,
+            partition_key=str(key),
+            asset_selection=[dg.AssetKey(name) for name in assets],
+            run_config={"loggers": {"readable": {}}, **config},
+            raise_on_error=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """Session of the tiny preset below ``lab/Subjects``, every asset made by ``meso run``."""
+    from meso_core.simulate import preset, simulate_session
+
+    settings = settings_in(tmp_path_factory.mktemp("finished"))
+    made = simulate_session(settings.root, replace(preset("tiny"), lab="lab"))
+    ran = run_meso(settings, "run", str(made.key))
+    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
+    return Finished(settings, made.key, ran.stdout)

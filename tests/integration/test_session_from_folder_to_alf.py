@@ -1,0 +1,109 @@
+"""A session folder in, ALF and suite2p out: every asset made, readable by clients that nobody here wrote."""
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+
+from meso_assets.catalogue import CATALOGUE
+from meso_core.storage import verify_manifest
+
+ASSETS = [name for name in CATALOGUE if name != "raw_session"]
+
+
+def test_every_asset_is_published_and_its_files_are_what_its_manifest_says(finished):
+    for asset in ASSETS:
+        manifest = finished.session.manifest(asset)
+        assert manifest is not None, asset
+        assert verify_manifest(finished.session.path, manifest) == (), asset
+        assert manifest.provenance.packages["numpy"] == np.__version__
+        assert asset in finished.printed
+
+
+def test_no_two_assets_publish_the_same_file_and_raw_files_stay(finished, tmp_path):
+    from dataclasses import replace
+
+    from meso_core.simulate import preset, simulate_session
+
+    published = [file.path for asset in ASSETS for file in finished.session.manifest(asset).files]
+    assert len(published) == len(set(published))
+    fresh = simulate_session(tmp_path / "sessions", replace(preset("tiny"), lab="lab"))
+    for file in sorted(fresh.session_path.rglob("*")):
+        if file.is_file():
+            ours = finished.session.path / file.relative_to(fresh.session_path)
+            assert ours.read_bytes() == file.read_bytes(), f"{ours} is not as the rig left it"
+
+
+@pytest.mark.filterwarnings("ignore:No default revision")  # tables of plain folders know no revisions
+def test_one_loads_every_object_of_the_session(finished, tmp_path):
+    from one.alf.cache import make_parquet_db
+    from one.api import One
+
+    make_parquet_db(finished.settings.root, out_dir=tmp_path, hash_files=True)
+    one = One(mode="local", cache_dir=finished.settings.root, tables_dir=tmp_path)
+    (eid,) = one.search()
+    meta = finished.session.metadata()
+    assert set(one.list_collections(eid, collection="alf/FOV*")) == {
+        f"alf/FOV_{i:02d}" for i in range(len(meta["FOV"]))
+    }
+    for i, fov in enumerate(meta["FOV"]):
+        folder = f"alf/FOV_{i:02d}"
+        loaded = {name: one.load_object(eid, name, collection=folder) for name in ("mpci", "mpciROIs", "mpciMeanImage")}
+        n_frames, n_rois = loaded["mpci"]["ROIActivityF"].shape
+        assert loaded["mpci"]["times"].shape == (n_frames,)
+        assert len(loaded["mpciROIs"]["uuids"]) == n_rois == loaded["mpciROIs"]["mlapdv_estimate"].shape[0]
+        assert loaded["mpciMeanImage"]["images"].shape == tuple(fov["nXnYnZ"][1::-1])
+        for name in ("mpciStack", "mpciROITypes", "mpciFrameQC"):
+            assert one.load_object(eid, name, collection=folder), name
+
+
+def test_suite2ps_own_loader_opens_the_unzipped_planes(finished, tmp_path):
+    from suite2p.gui import io as loader
+
+    for archive in sorted(finished.session.path.glob("alf/FOV_*/_suite2p_ROIData.raw.zip")):
+        plane = tmp_path / archive.parent.name
+        with zipfile.ZipFile(archive) as file:
+            file.extractall(plane)
+        loaded = loader.load_files(str(plane / "stat.npy"))
+        assert loaded, archive
+        cells = np.load(plane / "F.npy")
+        published = np.load(archive.parent / "mpci.ROIActivityF.npy")
+        np.testing.assert_array_equal(cells.T, published)
+
+
+def test_status_says_done_for_all_assets(finished):
+    told = finished.meso("status", "--json")
+    cells = json.loads(told.stdout)
+    assert {(cell["asset"], cell["state"]) for cell in cells} == {(asset, "done") for asset in ASSETS}
+    table = finished.meso("status")
+    assert table.returncode == 0
+    assert str(finished.key) in table.stdout
+
+
+def test_checks_ran_and_passed_for_the_partition(finished):
+    import dagster as dg
+
+    from meso_assets.instance import open_instance
+
+    asked = {(asset, name) for asset, info in CATALOGUE.items() for name in info.checks}
+    asked |= {("rois", "all_fovs_present"), ("rois", "shapes_agree"), ("frame_times", "frames_match_timestamps")}
+    with open_instance(finished.settings) as instance:
+        for asset, name in sorted(asked):
+            key = dg.AssetCheckKey(dg.AssetKey(asset), name)
+            (record,) = instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
+            assert record.status.value == "SUCCEEDED", (asset, name, record)
+            assert record.event.dagster_event.event_specific_data.partition == str(finished.key)
+
+
+@pytest.mark.parametrize("asset", ["rois", "frame_times", "motion_registered_frames", "reference_images"])
+def test_pictures_are_small_and_one_per_materialisation(finished, asset):
+    import dagster as dg
+
+    from meso_assets.instance import open_instance
+
+    with open_instance(finished.settings) as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey(asset)).asset_materialization
+    pictures = [str(value.value) for value in event.metadata.values() if "data:image/png" in str(value.value)]
+    assert len(pictures) == 1
+    assert len(pictures[0]) <= 41_000

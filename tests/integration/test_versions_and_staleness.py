@@ -1,0 +1,71 @@
+"""Content decides: running again what has not changed makes nothing stale; a real change is told, with the reason."""
+
+import json
+import os
+
+from meso_assets.catalogue import CATALOGUE
+from meso_assets.dagster_internals import last_observed_version, stale_reasons
+from meso_assets.definitions import build_defs
+from meso_assets.instance import open_instance
+from meso_assets.running import observe_raw
+
+ASSETS = [name for name in CATALOGUE if name != "raw_session"]
+
+
+def versions(finished):
+    return {asset: finished.session.manifest(asset).data_version for asset in ASSETS}
+
+
+def dagster_says(finished):
+    with open_instance(finished.settings) as instance:
+        return stale_reasons(instance, build_defs(finished.settings), ASSETS, str(finished.key))
+
+
+def status_says(finished):
+    cells = json.loads(finished.meso("status", "--json").stdout)
+    return {cell["asset"]: cell["why"] for cell in cells if cell["state"] == "stale"}
+
+
+def test_running_everything_again_changes_no_version_and_makes_nothing_stale(finished):
+    before = versions(finished)
+    assert dagster_says(finished) == {}
+    again = finished.meso("run", str(finished.key))
+    assert again.returncode == 0, again.stdout[-2000:]
+    assert versions(finished) == before
+    assert dagster_says(finished) == {}
+    assert status_says(finished) == {}
+    assert "kept from an earlier run" in again.stdout, "registration was not repeated"
+
+
+def test_upstream_alone_run_again_leaves_downstream_fresh(finished):
+    again = finished.meso("run", str(finished.key), "--assets", "imaging_metadata")
+    assert again.returncode == 0
+    assert dagster_says(finished) == {}
+
+
+def test_a_raw_file_that_changes_makes_its_descendants_stale_and_says_so(finished):
+    file = next(finished.session.path.glob("raw_sync_data/*.raw.npy"))
+    stat = file.stat()
+    try:
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+        with open_instance(finished.settings) as instance:
+            observe_raw(instance, finished.session)
+        told = dagster_says(finished)
+        assert "raw_session" in told["frame_times"][0]
+        assert status_says(finished)["frame_times"] == "raw_session has changed since"
+        assert "rois" not in told, "rois depend on motion_registered_frames, which have not changed yet"
+    finally:
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        with open_instance(finished.settings) as instance:
+            version = observe_raw(instance, finished.session)
+            assert last_observed_version(instance, "raw_session", str(finished.key)) == version
+
+
+def test_a_published_file_that_vanishes_is_told(finished):
+    file = finished.session.path / "alf" / "FOV_00" / "mpci.times.npy"
+    content = file.read_bytes()
+    file.unlink()
+    try:
+        assert status_says(finished) == {"frame_times": "alf/FOV_00/mpci.times.npy: missing"}
+    finally:
+        file.write_bytes(content)
