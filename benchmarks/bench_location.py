@@ -165,14 +165,26 @@ def rows() -> list[Row]:
             raise AssertionError("find_triangle disagrees with ibllib: the comparison is void")
         triangles = _best_of(5, lambda: find_triangle(given["points"], given["vertices"], given["connectivity"]))
         rois = _best_of(5, lambda: _rois(folder / "session"))
+    return _table(peer, compiled, warm, above["map_s"], triangles, rois)
+
+
+def _table(
+    peer: dict[str, float],
+    compiled: dict[str, float],
+    warm: dict[str, float],
+    map_s: float,
+    triangles: float,
+    rois: float,
+) -> list[Row]:
     session = N_FOVS * peer["project_seconds"]
-    volume = "8 FOVs of 512 × 512, 10 µm CCF-sized phantom, memory-mapped (page cache warm)"
-    limit = (warm["volume_bytes"] + 300e6) / 1e9
-    return [
-        Row("project_mlapdv per session, ibllib (1 FOV × 8)", session, warm["best_s"], "s", session / warm["best_s"], "≥ 200", volume),
-        Row("the same with numba's import and compiling", session, compiled["first_s"], "s", session / compiled["first_s"], "≥ 40", volume),
-        Row("peak memory of the projection, against volume + 300 MB", limit, warm["peak_bytes"] / 1e9, "GB", limit / (warm["peak_bytes"] / 1e9), "≥ 1", volume),
-        Row("find_triangle, ibllib", peer["triangles_seconds"], triangles, "s", peer["triangles_seconds"] / triangles, "≥ 100", "10,000 points, published mesh"),
-        Row("roi_mlapdv with reading the files, ibllib", peer["rois_seconds"], rois, "s", peer["rois_seconds"] / rois, "≥ 4", "8 × 1500 ROIs"),
-        Row("map of the whole dorsal surface, against a minute", 60.0, above["map_s"], "s", 60.0 / above["map_s"], "≥ 1", "11 × 13 mm at 10 µm"),
-    ]  # fmt: skip
+    on = "8 FOVs of 512 × 512, 10 µm phantom of CCF size, memory-mapped, page cache warm"
+    limit, peak = (warm["volume_bytes"] + 300e6) / 1e9, warm["peak_bytes"] / 1e9
+    given = [
+        ("project_mlapdv per session, ibllib (1 FOV × 8)", session, warm["best_s"], "s", "≥ 200", on),
+        ("project_mlapdv with numba's import and compiling", session, compiled["first_s"], "s", "≥ 40", on),
+        ("project_mlapdv: peak memory, against volume + 300 MB", limit, peak, "GB", "≥ 1", on),
+        ("find_triangle, ibllib", peer["triangles_seconds"], triangles, "s", "≥ 100", "10,000 points, published mesh"),
+        ("roi_mlapdv with reading the files, ibllib", peer["rois_seconds"], rois, "s", "≥ 4", "8 × 1500 ROIs"),
+        ("dorsal map, against a minute", 60.0, map_s, "s", "≥ 1", "11 × 13 mm at 10 µm"),
+    ]
+    return [Row(what, theirs, ours, unit, theirs / ours, goal, on) for what, theirs, ours, unit, goal, on in given]

@@ -7,12 +7,14 @@ not: reading ScanImage files, writing ALF files, talking to Alyx.
 """
 
 from .atlas import AtlasInfo, describe_atlas, load_atlas
+from .checks import check_locations
 from .dorsal import DorsalMap, dorsal_map
 from .mesh import WindowPlane, load_triangulation, window_plane
+from .pictures import Picture, draw_dorsal, draw_fov, draw_inline, draw_slices
 from .points import PointFit, SurfaceTilt, fit_points, load_points, surface_tilt
 from .projection import Projection, locate_fovs, project_mlapdv
 from .provenance import Provenance, available_provenances, best_provenance, get_provenance
-from .records import FovLocation, SessionLocations, read_locations
+from .records import LOCATIONS_FILE, FovLocation, SessionLocations, read_locations
 from .reference import ReferenceImage
 from .registered import (
     available_sources,
@@ -26,12 +28,14 @@ from .settings import Frame, LocationSettings, NormalRule
 from .triangles import find_triangle, in_triangle, surface_normal
 
 __all__ = [
+    "LOCATIONS_FILE",
     "AtlasInfo",
     "DorsalMap",
     "FovLocation",
     "Frame",
     "LocationSettings",
     "NormalRule",
+    "Picture",
     "PointFit",
     "Projection",
     "Provenance",
@@ -43,8 +47,13 @@ __all__ = [
     "available_sources",
     "below_surface",
     "best_provenance",
+    "check_locations",
     "describe_atlas",
     "dorsal_map",
+    "draw_dorsal",
+    "draw_fov",
+    "draw_inline",
+    "draw_slices",
     "find_triangle",
     "fit_points",
     "get_provenance",

@@ -45,8 +45,8 @@ class AtlasInfo:
     @property
     def caption(self) -> str:
         """Name for pictures and tables; shouts where the brain is not a real one."""
-        text = f"{self.name} {self.resolution_um:g} µm"
-        return f"PHANTOM ATLAS (not anatomy), {self.resolution_um:g} µm" if self.phantom else text
+        name = self.source if self.name == "file" else self.name
+        return f"{'PHANTOM ATLAS (not anatomy)' if self.phantom else name}, {self.resolution_um:g} µm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ def _from_file(
             fill_from_nrrd(path, volume, to_index, progress)
         else:
             fill_from_array(path, volume, to_index)
-        check_orientation(volume, settings.resolution_um, path)
+        check_orientation(volume, settings.resolution_um, regions, path)
 
     digest = file_sha256(path)
     name = f"{path.name.split('.')[0]}_{digest[:12]}_{settings.resolution_um}"
@@ -303,24 +303,34 @@ def _read_array(path: Path) -> Volume:
         ) from error
 
 
-def check_orientation(volume: Volume, resolution_um: int, path: Path) -> None:
+#: Places (ML, AP), µm from bregma, over which the mouse's dorsal cortex lies.
+_CORTEX_SITES = ((1500.0, -2000.0), (-1500.0, -2000.0), (2500.0, -3500.0), (-2500.0, -3500.0), (2000.0, 500.0))
+_ISOCORTEX_ID = 315
+
+
+def check_orientation(volume: Volume, resolution_um: int, regions: Any, path: Path) -> None:
     """Refuse a volume whose brain lies the wrong way up or round.
 
-    The midline column at AP −2 mm must begin with void and meet the brain within 1 mm of bregma's height; the
-    brain must be wider behind (cerebellum) than in front (olfactory bulb).
+    From above, the first area over dorsal cortex must be cortex, and the brain must be wider 1 mm from the volume's
+    back end (cerebellum) than 1 mm from its front (olfactory bulb).
     """
-    ml = np.array([-1500.0, 1500.0]) + BREGMA_UM[0]
-    columns = volume[int((BREGMA_UM[1] + 2000) / resolution_um), (ml / resolution_um).astype(int), :]
-    first = np.where((columns != 0).any(axis=1), (columns != 0).argmax(axis=1), 10**6) * resolution_um
-    width = [np.count_nonzero(volume[int(ap / resolution_um)].any(axis=1)) for ap in (1000.0, 12000.0)]
-    if not (first <= BREGMA_UM[2] + 1000).all() or columns[:, -1].any() or width[0] >= width[1]:
+    cortex = np.isin(np.abs(regions.id), regions.descendants(_ISOCORTEX_ID)["id"])
+    met = []
+    for ml, ap in _CORTEX_SITES:
+        column = volume[int((BREGMA_UM[1] - ap) / resolution_um), int((BREGMA_UM[0] + ml) / resolution_um)]
+        areas = column[~np.isin(np.abs(regions.id[column]), (0, 997))]
+        met.append(str(regions.acronym[areas[0]]) if len(areas) else "void")
+        cortical = len(areas) > 0 and bool(cortex[areas[0]])
+        if not cortical:
+            break
+    width = [np.count_nonzero(volume[int(k / resolution_um)].any(axis=1)) for k in (1000.0, 12000.0)]
+    if not cortical or width[0] >= width[1]:
         raise AtlasError(
             problem(
                 path,
                 field="orientation",
-                expected="axes AP (front first), ML, DV (dorsal first) with the brain's top near bregma's height",
-                found=f"first tissue {first.tolist()} µm below the top at AP -2, ML ±1.5 mm; "
-                f"{width[0]} voxels wide in front and {width[1]} behind",
+                expected="axes AP (front first), ML, DV (dorsal first) with dorsal cortex on top",
+                found=f"{', '.join(met)} on top; {width[0]} voxels wide in front and {width[1]} behind",
                 remedy="Turn the volume to Allen's orientation",
             )
         )

@@ -72,7 +72,7 @@ def _pixels(
             )
         )
     yx = positions[:, :2]
-    whole = yx.astype(np.intp) if yx.dtype.kind != "f" or np.isfinite(yx).all() else np.full(yx.shape, -1)
+    whole = np.where(np.isfinite(yx), yx, -1).astype(np.intp)
     outside = (whole < 0).any(axis=1) | (whole >= shape).any(axis=1) | (whole != yx).any(axis=1)
     if outside.any():
         first = int(np.flatnonzero(outside)[0])
