@@ -3,7 +3,7 @@
 What belongs here: reading Timeline, bouts, times of frames and lines, exptQC.mat and badframes.mat.
 """
 
-from .bouts import BoutEdges, SoftwareEvent, get_bout_edges, load_software_events
+from .bouts import BoutEdges, SoftwareEvent, find_bouts, get_bout_edges, load_software_events
 from .checks import BoutTiming
 from .figure import HOW_TO_READ, frame_interval_figure
 from .frame_qc import FrameQC, consolidate_frame_qc
@@ -25,6 +25,7 @@ __all__ = [
     "Timeline",
     "consolidate_frame_qc",
     "extract_frame_times",
+    "find_bouts",
     "frame_interval_figure",
     "get_bout_edges",
     "get_timeshifts",

@@ -126,7 +126,7 @@ class BoutEdges:
         return self.edges[numbers]
 
 
-def get_bout_edges(
+def find_bouts(
     frame_times: NDArray[np.float64],
     events: Sequence[SoftwareEvent] = (),
     *,
@@ -134,7 +134,7 @@ def get_bout_edges(
     date: str = "",
     min_gap: float = MIN_GAP_S,
 ) -> BoutEdges:
-    """Find the first and last pulse of each imaging bout.
+    """Tell the imaging bouts apart on the DAQ's clock.
 
     A bout runs from its BlockStart event to its BlockEnd; an ExpStart before the first block, and an ExpEnd where the
     block's end is missing, do as well. Where no such event is for this subject and date, a bout ends where pulses are
@@ -180,6 +180,38 @@ def get_bout_edges(
             stacklevel=2,
         )
     return BoutEdges(_edges_from_gaps(frame_times, min_gap), "gaps")
+
+
+def get_bout_edges(
+    frame_times: NDArray[np.float64],
+    collections: Sequence[str] = (),
+    events: Sequence[SoftwareEvent] = (),
+    *,
+    subject: str = "",
+    date: str = "",
+    min_gap: float = MIN_GAP_S,
+) -> NDArray[np.float64]:
+    """Find the first and last pulse of each imaging bout.
+
+    Parameters
+    ----------
+    frame_times, events, subject, date, min_gap
+        As for :func:`find_bouts`.
+    collections
+        Imaging folders, as in ``raw_imaging_data_00``; bouts without one are left out. All bouts where none is given.
+
+    Returns
+    -------
+    ndarray
+        (n_bouts, 2) f8, s, times of the first and the last pulse.
+
+    Raises
+    ------
+    TimingError
+        If there are no pulses, or bouts and folders cannot be matched.
+    """
+    found = find_bouts(frame_times, events, subject=subject, date=date, min_gap=min_gap)
+    return found.of_folders(collections) if collections else found.edges
 
 
 def _event_blocks(events: Sequence[SoftwareEvent], subject: str, date: str) -> list[tuple[float, float | None]]:

@@ -18,7 +18,7 @@ from ..errors import MetadataError, MissingInputError, problem
 from ..qc import QCResult
 from ..scanimage import ImagingLayout
 from ..session import SessionKey, fov_name
-from .bouts import MIN_GAP_S, BoutEdges, get_bout_edges, load_software_events
+from .bouts import MIN_GAP_S, BoutEdges, find_bouts, load_software_events
 from .checks import BoutTiming, check_bout, check_bouts_have_folders, check_counter, check_volumes
 from .microscope import META_FILE, ImagingBout, load_imaging_bouts
 from .timeline import Timeline
@@ -175,7 +175,7 @@ def extract_frame_times(
     frames, *volumes = timeline.counter_edges(*names)
     subject, date = (session.subject, session.date) if session else session_path.parts[-3:-1]
     events = load_software_events(session_path / sync_collection)
-    found = get_bout_edges(frames.times, events, subject=subject, date=date, min_gap=max(min_gap, _slowest(bouts)))
+    found = find_bouts(frames.times, events, subject=subject, date=date, min_gap=max(min_gap, _slowest(bouts)))
     edges = found.of_folders([bout.name for bout in bouts])
 
     results = [check_counter(frames), check_bouts_have_folders(found, len(bouts))]

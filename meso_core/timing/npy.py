@@ -70,6 +70,25 @@ class NpyFile:
         order: Literal["F", "C"] = "F" if self.fortran else "C"
         return np.memmap(self.path, self.dtype, mode="r", offset=self.offset, shape=self.shape, order=order)
 
+    def take(self, indices: NDArray[np.int64]) -> NDArray[Any]:
+        """Return elements of a vector, window by window.
+
+        Parameters
+        ----------
+        indices
+            (n,) int64, ascending.
+        """
+        n_window = max(1, WINDOW_BYTES // self.dtype.itemsize)
+        taken = np.empty(indices.size, self.dtype)
+        for first in range(0, self.size, n_window):
+            start, stop = np.searchsorted(indices, (first, first + n_window))
+            if start < stop:
+                n = min(n_window, self.size - first)
+                place = self.offset + first * self.dtype.itemsize
+                window = np.memmap(self.path, self.dtype, mode="r", offset=place, shape=(n,))
+                taken[start:stop] = window[indices[start:stop] - first]
+        return taken
+
     def column_blocks(self, columns: Sequence[int]) -> Iterator[tuple[int, tuple[NDArray[Any], ...]]]:
         """Yield columns of a 2-D array, block by block.
 

@@ -139,7 +139,7 @@ class Timeline:
         """
         stamps = self._timestamps
         if stamps.is_vector:
-            times = np.asarray(stamps.mapped().reshape(-1)[samples], dtype=np.float64)
+            times = stamps.take(samples).astype(np.float64)
         else:
             table = np.array(stamps.mapped(), dtype=np.float64)
             times = np.interp(samples, table[:, 0], table[:, 1])

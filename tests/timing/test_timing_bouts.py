@@ -5,7 +5,7 @@ import pytest
 from timing_rig import udp, write_events
 
 from meso_core.errors import InputFileError, MesoWarning, TimingError
-from meso_core.timing import SoftwareEvent, get_bout_edges, load_software_events
+from meso_core.timing import SoftwareEvent, find_bouts, get_bout_edges, load_software_events
 
 # three bouts of ten pulses, 0.1 s apart, that begin at 10, 20 and 30 s
 PULSES = np.concatenate([start + np.arange(10) / 10 for start in (10.0, 20.0, 30.0)])
@@ -14,7 +14,7 @@ ALL = [[10, 10.9], [20, 20.9], [30, 30.9]]
 
 
 def edges_of(*events, pulses=PULSES, **kwargs):
-    return get_bout_edges(pulses, [SoftwareEvent(*event) for event in events], **WHO, **kwargs)
+    return find_bouts(pulses, [SoftwareEvent(*event) for event in events], **WHO, **kwargs)
 
 
 def test_bouts_are_runs_of_pulses_without_a_long_gap():
@@ -110,6 +110,14 @@ def test_a_folder_that_was_skipped_leaves_its_bout_out(folders, bouts):
 def test_more_folders_than_bouts_are_an_error_that_shows_both(folders):
     with pytest.raises(TimingError, match="3 bouts on the DAQ"):
         edges_of().of_folders(folders)
+
+
+def test_the_edges_of_the_folders_are_had_in_one_call():
+    events = [
+        SoftwareEvent(*udp(kind, t)) for t in (10, 20, 30) for kind, t in (("BlockStart", t), ("BlockEnd", t + 2))
+    ]
+    np.testing.assert_allclose(get_bout_edges(PULSES), ALL)
+    np.testing.assert_allclose(get_bout_edges(PULSES, ["raw_imaging_data_02"], events, **WHO), ALL[2:])
 
 
 def test_no_pulses_at_all_is_a_named_error():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from timing_rig import imaging_meta, udp, write_events, write_session
 
-from meso_core.errors import InputFileError, MesoWarning, MetadataError, MissingInputError, TimingError
+from meso_core.errors import InputFileError, MesoError, MesoWarning, MetadataError, MissingInputError, TimingError
 from meso_core.qc import Verdict, worst
 from meso_core.scanimage import ImagingLayout
 from meso_core.session import SessionKey
@@ -249,6 +250,46 @@ def test_damaged_frame_timestamps_are_named(tmp_path, spoil, error, match):
     spoil(session / "raw_imaging_data_00" / "rawImagingData.times_scanImage.npy")
     with pytest.raises(error, match=match):
         extract_frame_times(session)
+
+
+FILES = [
+    "raw_sync_data/_timeline_DAQdata.raw.npy",
+    "raw_sync_data/_timeline_DAQdata.timestamps.npy",
+    "raw_sync_data/_timeline_DAQdata.meta.json",
+    "raw_sync_data/_timeline_softwareEvents.log.htsv",
+    "raw_imaging_data_01/_ibl_rawImagingData.meta.json",
+    "raw_imaging_data_01/rawImagingData.times_scanImage.npy",
+]
+
+
+@settings(max_examples=60, deadline=None)
+@given(file=st.sampled_from(FILES), share=st.floats(0, 1, exclude_max=True))
+@pytest.mark.filterwarnings("ignore::meso_core.errors.MesoWarning")
+def test_any_file_cut_anywhere_is_a_named_error_or_changes_nothing(cut_session, tmp_path_factory, file, share):
+    """Only the event log can lose something without harm: the last event, and what a gap tells as well."""
+    session, whole = cut_session
+    damaged = shutil.copytree(session, tmp_path_factory.mktemp("cut") / "SP035" / "2023-03-03" / "001")
+    content = (session / file).read_bytes()
+    (damaged / file).write_bytes(content[: int(share * len(content))])
+    try:
+        found = extract_frame_times(damaged)
+    except MesoError:
+        return
+    assert file.endswith("htsv")
+    assert all(np.array_equal(a, b) for a, b in zip(found.times, whole.times, strict=True))
+
+
+@pytest.fixture(scope="module")
+def cut_session(tmp_path_factory):
+    events = [
+        udp("ExpStart", 9),
+        udp("BlockStart", 10.2),
+        udp("BlockEnd", 12),
+        udp("BlockStart", 14),
+        udp("ExpEnd", 30),
+    ]
+    session, _ = write_session(tmp_path_factory.mktemp("whole"), (12, 10), events=events)
+    return session, extract_frame_times(session)
 
 
 def test_no_bout_is_an_error(tmp_path):

@@ -74,6 +74,18 @@ def test_timestamps_as_a_column_as_matlab_writes_them_are_taken(tmp_path):
     assert Timeline(folder).counter_edges("neural_frames")[0].times == pytest.approx([10.01])
 
 
+@settings(max_examples=40, deadline=None)
+@given(samples=st.sets(st.integers(0, 199)), window=st.sampled_from([1, 8, 64, 2**20]), column=st.booleans())
+def test_times_of_any_samples_are_those_of_the_file(tmp_path_factory, samples, window, column):
+    folder = write_timeline(tmp_path_factory.mktemp("times"), {"neural_frames": np.zeros(200)})
+    stamps = np.cumsum(np.random.default_rng(0).uniform(0.5, 1.5, 200))
+    np.save(folder / TIMESTAMPS_FILE, np.asfortranarray(stamps[:, None]) if column else stamps)
+    wanted = np.array(sorted(samples), dtype=np.int64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(npy, "WINDOW_BYTES", window)
+        np.testing.assert_array_equal(Timeline(folder).times(wanted), stamps[wanted])
+
+
 def test_opening_reads_no_samples(tmp_path):
     """A damaged count in a channel that nobody asks for harms nobody."""
     counts = counter([10], 50)
