@@ -319,3 +319,22 @@ def test_empty_streams_and_long_streams_decode_as_bunzip2_does(tmp_path: Path, m
             writer.write(noise[:size])
             writer.finish()
         assert bz2.decompress(path.read_bytes()) == noise[:size]
+
+
+def test_mark_of_a_block_that_is_there_by_chance_does_not_matter() -> None:
+    """The mark is put into the middle of a block by cutting the block there."""
+    from meso_core.archive.bzip2_blocks import Block, StreamEnd, split_blocks
+
+    packed = bz2.compress(random.Random(2).randbytes(250_000), 1)
+    pieces = list(split_blocks(iter([packed[:7], packed[7:100_000], packed[100_000:]])))
+    blocks = [p for p in pieces if isinstance(p, Block)]
+    assert [type(p) for p in pieces] == [Block, Block, Block, StreamEnd]
+    assert b"".join(b.decoded()[0] for b in blocks) == bz2.decompress(packed)
+    cut = blocks[1].n_bits // 3
+    left = Block(blocks[1].data, blocks[1].skip, cut, b"1")
+    bits = blocks[1].bits & ((1 << (blocks[1].n_bits - cut)) - 1)
+    n_right = blocks[1].n_bits - cut
+    right = Block((bits << (-n_right % 8)).to_bytes(-(-n_right // 8), "big"), 0, n_right, b"1")
+    with pytest.raises((OSError, EOFError)):
+        left.decoded()
+    assert left.joined(right).decoded() == blocks[1].decoded()
