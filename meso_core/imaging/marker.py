@@ -33,8 +33,8 @@ class Marker:
 
 
 def marker_path(folder: Path, stage: str) -> Path:
-    """``planeN/.registration.json``."""
-    return folder / f".{stage}.json"
+    """``planeN/.registration-whole``; not ``.x.json``, which ONE would take for a dataset."""
+    return folder / f".{stage}-whole"
 
 
 def write_marker(
