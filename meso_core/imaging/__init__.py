@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from .detection import DetectionResult, load_detection, roi_detection
 from .export import export_rois, zip_plane
+from .figures import registration_figure, rois_figure
 from .options import Suite2pOptions, get_default_tau, suite2p_options
 from .plane import FovJob, fov_jobs
+from .quality import detection_qc, registration_qc
 from .registration import RegistrationResult, image_motion_registration, load_registration
 from .schedule import FovResult, choose_workers, process_fovs
 
@@ -21,6 +23,7 @@ __all__ = [
     "RegistrationResult",
     "Suite2pOptions",
     "choose_workers",
+    "detection_qc",
     "export_rois",
     "fov_jobs",
     "get_default_tau",
@@ -28,7 +31,10 @@ __all__ = [
     "load_detection",
     "load_registration",
     "process_fovs",
+    "registration_figure",
+    "registration_qc",
     "roi_detection",
+    "rois_figure",
     "suite2p_options",
     "zip_plane",
 ]

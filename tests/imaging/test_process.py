@@ -1,0 +1,262 @@
+"""FOVs through workers: results, resume, what a kill leaves, what bad input gets."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from meso_core.errors import InputFileError, MissingInputError, ProcessingError
+from meso_core.imaging import FovJob, fov_jobs, image_motion_registration, process_fovs, roi_detection
+from meso_core.imaging.marker import marker_path, read_marker
+from meso_core.imaging.registration import registration_is_whole
+
+from .conftest import Movies, make_meta
+
+
+@pytest.fixture(autouse=True)
+def _quiet_torch() -> Iterator[None]:
+    """Let pass what suite2p's sparse masks make torch say, in the tests that run suite2p in this process."""
+    with warnings.catch_warnings():
+        for message in ("Sparse invariant checks", "Sparse CSR tensor", "The given NumPy array is not writable"):
+            warnings.filterwarnings("ignore", message)
+        yield
+
+
+def copy_planes(movies: Movies, target: Path, n_frames: int = 600) -> Path:
+    for plane in sorted(movies.folder.glob("plane*")):
+        (target / plane.name).mkdir(parents=True)
+        frames = np.fromfile(plane / "data_raw.bin", np.int16, 160 * 160 * n_frames)
+        frames.tofile(target / plane.name / "data_raw.bin")
+    return target
+
+
+def copy_processed(processed: tuple[Path, Any], movies: Movies, target: Path) -> tuple[FovJob, ...]:
+    shutil.copytree(processed[0], target)
+    return fov_jobs(target, movies.meta, bad_frames=movies.bad_frames, keep_raw=True)
+
+
+def test_every_fov_leaves_what_suite2p_would(processed: tuple[Path, Any], movies: Movies) -> None:
+    folder, results = processed
+    for i, result in enumerate(results):
+        plane = folder / f"plane{i}"
+        names = {p.name for p in plane.iterdir() if p.suffix in (".npy", ".bin")}
+        assert names >= {
+            "imaging.frames_motionRegistered.bin", "ops.npy", "db.npy", "settings.npy", "reg_outputs.npy",
+            "detect_outputs.npy", "stat.npy", "F.npy", "Fneu.npy", "spks.npy", "iscell.npy", "bad_frames.npy",
+        }  # fmt: skip
+        assert result.registration.n_frames == 600
+        assert result.detection.n_rois == len(np.load(plane / "F.npy")) >= result.detection.n_cells > 0
+        assert movies.bad_frames[result.registration.bad_frames].all() or result.registration.bad_frames.sum() > 0
+        assert (result.registration.bad_frames | ~movies.bad_frames).all()
+        log = (plane / "run.log").read_text()
+        assert "Extracting fluorescence" in log
+        assert "Traceback" not in log
+
+
+def test_finished_fovs_return_at_once_without_a_worker(
+    processed: tuple[Path, Any], movies: Movies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = fov_jobs(processed[0], movies.meta, bad_frames=movies.bad_frames, keep_raw=True)
+
+    def no_worker(*_: Any, **__: Any) -> None:
+        raise AssertionError("a worker was started")
+
+    monkeypatch.setattr(subprocess, "Popen", no_worker)
+    again = process_fovs(jobs)
+    assert [r.registration.resumed and r.detection.resumed for r in again] == [True, True]
+
+
+def test_same_input_and_settings_give_the_same_bytes(
+    processed: tuple[Path, Any], movies: Movies, suite2p: Any, tmp_path: Path
+) -> None:
+    import torch
+
+    folder = copy_planes(movies, tmp_path / "elsewhere" / "suite2p")
+    job = fov_jobs(folder, movies.meta, bad_frames=movies.bad_frames)[0]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        image_motion_registration(job)
+        roi_detection(job)
+    finally:
+        torch.set_num_threads(threads)
+    for stage in ("registration", "detection"):
+        first, second = (read_marker(f / "plane0", stage) for f in (processed[0], folder))
+        assert first is not None
+        assert second is not None
+        assert first.outputs == second.outputs
+    assert (processed[0] / "plane0" / "ops.npy").read_bytes() == (folder / "plane0" / "ops.npy").read_bytes()
+    assert not (folder / "plane0" / "data_raw.bin").exists(), "the raw binary goes when registration is whole"
+
+
+def test_a_changed_setting_repeats_only_what_depends_on_it(
+    processed: tuple[Path, Any], movies: Movies, suite2p: Any, tmp_path: Path
+) -> None:
+    copy_processed(processed, movies, tmp_path / "suite2p")
+    movie = tmp_path / "suite2p" / "plane0" / "imaging.frames_motionRegistered.bin"
+    written = movie.stat().st_mtime_ns
+    overrides = {"threshold_scaling": 2.0}
+    job = fov_jobs(tmp_path / "suite2p", movies.meta, bad_frames=movies.bad_frames, overrides=overrides)[0]
+    assert registration_is_whole(job)
+    result = roi_detection(job)
+    assert not result.resumed
+    assert result.n_rois < processed[1][0].detection.n_rois
+    assert movie.stat().st_mtime_ns == written
+    other = fov_jobs(tmp_path / "suite2p", movies.meta, bad_frames=movies.bad_frames, overrides={"maxregshift": 0.1})[0]
+    assert not registration_is_whole(other)
+
+
+def test_other_raw_frames_are_registered_anew(processed: tuple[Path, Any], movies: Movies, tmp_path: Path) -> None:
+    job = copy_processed(processed, movies, tmp_path / "suite2p")[0]
+    assert registration_is_whole(job)
+    raw = np.memmap(job.folder / "data_raw.bin", np.int16, "r+")
+    raw[1000] += 1
+    raw.flush()
+    assert not registration_is_whole(job)
+
+
+def test_curated_cells_are_never_overwritten(
+    processed: tuple[Path, Any], movies: Movies, suite2p: Any, tmp_path: Path
+) -> None:
+    jobs = copy_processed(processed, movies, tmp_path / "suite2p")
+    path = jobs[0].folder / "iscell.npy"
+    iscell = np.load(path)
+    iscell[:, 0] = 1 - iscell[:, 0]
+    np.save(path, iscell)
+    result = roi_detection(jobs[0])
+    assert result.curated
+    assert result.resumed
+    np.testing.assert_array_equal(np.load(path), iscell)
+    changed = {"threshold_scaling": 2.0}
+    bad = movies.bad_frames
+    job = fov_jobs(tmp_path / "suite2p", movies.meta, bad_frames=bad, overrides=changed)[0]
+    with pytest.raises(ProcessingError, match="edited by hand"):
+        roi_detection(job)
+    np.testing.assert_array_equal(np.load(path), iscell)
+    yes = fov_jobs(tmp_path / "suite2p", movies.meta, bad_frames=bad, overrides=changed, discard_curation=True)[0]
+    assert not roi_detection(yes).curated
+
+
+def test_a_killed_run_resumes_at_the_fov_that_was_not_whole(movies: Movies, tmp_path: Path) -> None:
+    folder = copy_planes(movies, tmp_path / "suite2p", 300)
+    (tmp_path / "meta.json").write_text(json.dumps(movies.meta))
+    script = (
+        "import json, sys; from pathlib import Path\n"
+        "from meso_core.imaging import fov_jobs, process_fovs\n"
+        "meta = json.loads(Path(sys.argv[2]).read_text())\n"
+        "process_fovs(fov_jobs(Path(sys.argv[1]), meta), stages=['registration'], workers=1)\n"
+    )
+    run = subprocess.Popen([sys.executable, "-c", script, str(folder), str(tmp_path / "meta.json")])
+    first, second = (marker_path(folder / f"plane{i}", "registration") for i in range(2))
+    _wait(lambda: (folder / "plane1" / ".imaging.frames_motionRegistered.bin.part").exists(), run)
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait()
+    assert first.exists()
+    assert not second.exists()
+    assert (folder / "plane1" / "data_raw.bin").exists(), "raw frames stay until their FOV is whole"
+    whole = first.stat().st_mtime_ns
+    time.sleep(1.0)
+    left = (folder / "plane1" / ".imaging.frames_motionRegistered.bin.part").stat().st_size
+    time.sleep(0.5)
+    assert (folder / "plane1" / ".imaging.frames_motionRegistered.bin.part").stat().st_size == left, "a worker lives on"
+    results = process_fovs(fov_jobs(folder, movies.meta), stages=["registration"])
+    assert [r.registration.resumed for r in results] == [True, True]
+    assert first.stat().st_mtime_ns == whole
+    assert second.exists()
+    assert not list(folder.rglob("*.part"))
+
+
+def _wait(happened: Any, run: subprocess.Popen[bytes], seconds: float = 200) -> None:
+    end = time.monotonic() + seconds
+    while not happened():
+        assert run.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_a_dead_worker_is_a_named_error_and_the_other_fov_is_whole(movies: Movies, tmp_path: Path) -> None:
+    folder = copy_planes(movies, tmp_path / "suite2p", 300)
+    killed: list[int] = []
+
+    def kill(done: int, total: int, what: str) -> None:
+        if what.startswith("plane0") and not killed:
+            for pid in _children():
+                if b"meso_core.imaging.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    killed.append(pid)
+                    os.kill(pid, signal.SIGKILL)
+
+    with pytest.raises(ProcessingError, match=r"plane0.*killed by signal 9 \(out of memory") as caught:
+        process_fovs(fov_jobs(folder, movies.meta), stages=["registration"], workers=1, progress=kill)
+    assert killed
+    assert "run again" in str(caught.value)
+    assert marker_path(folder / "plane1", "registration").exists()
+    assert (folder / "plane0" / "data_raw.bin").exists()
+
+
+def _children() -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == os.getpid():
+            found.append(int(stat.parent.name))
+    return found
+
+
+def plane_of(frames: np.ndarray, folder: Path) -> Path:
+    (folder / "plane0").mkdir(parents=True)
+    frames.astype(np.int16).tofile(folder / "plane0" / "data_raw.bin")
+    return folder
+
+
+def noise(n_frames: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(500, 50, (n_frames, 64, 64))
+
+
+def test_too_few_or_only_bad_frames_are_refused_before_any_work(tmp_path: Path) -> None:
+    meta = make_meta(64, 64, 1)
+    short = fov_jobs(plane_of(noise(30), tmp_path / "short"), meta)[0]
+    with pytest.raises(ProcessingError, match="at least 50 usable frames, found 30"):
+        image_motion_registration(short)
+    spoilt = fov_jobs(plane_of(noise(80), tmp_path / "spoilt"), meta, bad_frames=np.ones(80, bool))[0]
+    with pytest.raises(ProcessingError, match="found 0 of 80"):
+        image_motion_registration(spoilt)
+    other = fov_jobs(plane_of(noise(80), tmp_path / "other"), meta, bad_frames=np.arange(90) == 85)[0]
+    with pytest.raises(ProcessingError, match="bad_frames"):
+        image_motion_registration(other)
+
+
+def test_a_missing_or_cut_binary_names_the_file(tmp_path: Path) -> None:
+    meta = make_meta(64, 64, 1)
+    folder = plane_of(noise(80), tmp_path)
+    raw = folder / "plane0" / "data_raw.bin"
+    raw.write_bytes(raw.read_bytes()[:-100])
+    with pytest.raises(InputFileError, match=r"data_raw\.bin.*79 frames"):
+        image_motion_registration(fov_jobs(folder, meta)[0])
+    raw.unlink()
+    with pytest.raises(MissingInputError, match=r"data_raw\.bin"):
+        image_motion_registration(fov_jobs(folder, meta)[0])
+
+
+def test_a_fov_without_any_roi_is_a_named_error_and_stays_registered(suite2p: Any, tmp_path: Path) -> None:
+    job = fov_jobs(plane_of(noise(120), tmp_path), make_meta(64, 64, 1), overrides={"threshold_scaling": 1e3})[0]
+    image_motion_registration(job)
+    with pytest.raises(ProcessingError, match="at least one ROI, found none"):
+        roi_detection(job)
+    assert registration_is_whole(job)
+    assert not (job.folder / "stat.npy").exists()
+    assert not list(job.folder.glob("*.part"))
