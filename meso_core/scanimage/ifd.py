@@ -118,7 +118,7 @@ def read_page(name: str | os.PathLike[str], index: int, offset: int, fetch: Fetc
     if height < 1 or width < 1:
         raise odd_page(name, index, "an image", f"{height} x {width} px")
     storage = tuple(tags.number(tag, 1) for tag in (_COMPRESSION, _SAMPLES, _BITS, _FORMAT))
-    if storage not in ((1, 1, 16, 1), (1, 1, 16, 2)):
+    if storage[:3] != (1, 1, 16) or storage[3] not in (1, 2):
         found = "compression {}, {} samples of {} bits, sample format {}".format(*storage)
         raise odd_page(name, index, "uncompressed 16-bit integers, one sample per pixel", found)
     description = tags.text(DESCRIPTION)
@@ -175,7 +175,8 @@ class _Tags:
         found = "no strips"
         if STRIPS in self.entries and _STRIP_BYTES in self.entries:
             starts, sizes = (_numbers(self.entries[tag], fetch) for tag in (STRIPS, _STRIP_BYTES))
-            if starts.size == sizes.size and sizes.sum() == n_bytes and np.all(starts[:-1] + sizes[:-1] == starts[1:]):
+            in_one_piece = starts.size == sizes.size > 0 and np.all(starts[:-1] + sizes[:-1] == starts[1:])
+            if in_one_piece and sizes.sum() == n_bytes and starts[0] > 0:
                 return int(starts[0])
             found = f"{starts.size} strips of {int(sizes.sum())} bytes in all, not in one piece"
         raise odd_page(self.name, self.index, f"{n_bytes} bytes of pixels in one piece", found)

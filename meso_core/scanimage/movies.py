@@ -64,6 +64,7 @@ class Movie:
     path: Path
     part: Path
     file: BinaryIO | None = None
+    started: bool = False
     bout_frames: list[int] = field(default_factory=lambda: [0])
     #: Sum of the frames so far, and of the latest ones (int32 adds twice as fast).
     total: npt.NDArray[np.float64] = field(init=False)
@@ -79,7 +80,7 @@ class Movie:
         """File beside the final one; made on first use."""
         if self.file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.file = self.part.open("wb", buffering=1 << 18)
+            self.file, self.started = self.part.open("wb", buffering=1 << 18), True
         return self.file
 
     def close(self) -> None:
@@ -241,4 +242,5 @@ class Movies:
         self.flusher.close()
         for movie in self.movies:
             movie.close()
-            movie.part.unlink(missing_ok=True)
+            if movie.started:
+                movie.part.unlink(missing_ok=True)
