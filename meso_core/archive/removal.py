@@ -17,7 +17,8 @@ from pathlib import Path
 from ..errors import GateError, SettingsError, problem
 from ..progress import Progress, silent
 from ..qc import QCResult, Verdict
-from ..session import MESO_FOLDER, imaging_bouts, raw_tifs
+from ..scanimage.bouts import find_meta, read_meta
+from ..session import MESO_FOLDER, imaging_bouts, plane_name, raw_tifs
 from ..storage.hashing import sync_folder
 from .rawtif import hash_file_content
 from .report import ArchiveReport, load_report
@@ -110,7 +111,7 @@ def removal_plan(session_path: Path, qc: Sequence[QCResult] | None, *, override:
     session_path
         Session folder.
     qc
-        Stored quality control results of the session; None where there are none, which forbids the removal.
+        Stored quality control results of the session; none at all forbid the removal.
     override
         A person's decision. It opens the gate where QC or processing closes it, never where an archive is in doubt.
 
@@ -189,10 +190,11 @@ def load_removals(session_path: Path) -> tuple[RemovalEvent, ...]:
 
 def _processing_obstacles(session_path: Path, qc: Sequence[QCResult] | None) -> list[Obstacle]:
     obstacles = []
-    if not any(p.stat().st_size for p in session_path.glob(f"suite2p/plane*/{MOTION_REGISTERED}")):
-        message = "there are no motion-registered frames"
-        obstacles.append(Obstacle(f"suite2p/plane*/{MOTION_REGISTERED}", message, can_be_overridden=True))
-    if qc is None:
+    missing = [plane for plane in _planes(session_path) if not _has_frames(session_path / "suite2p" / plane)]
+    if missing:
+        message = f"there are no motion-registered frames ({MOTION_REGISTERED})"
+        obstacles.append(Obstacle(f"suite2p: {', '.join(missing)}", message, can_be_overridden=True))
+    if not qc:
         obstacles.append(Obstacle("quality control", "there are no results yet", can_be_overridden=True))
     obstacles += [
         Obstacle(f"check {r.check}" + (f" of {r.fov}" if r.fov else ""), r.message, can_be_overridden=True)
@@ -200,6 +202,18 @@ def _processing_obstacles(session_path: Path, qc: Sequence[QCResult] | None) -> 
         if r.verdict is Verdict.FAIL
     ]
     return obstacles
+
+
+def _planes(session_path: Path) -> list[str]:
+    """Planes that a processed session has: one per FOV of the metadata, at least one."""
+    metas = [meta for bout in imaging_bouts(session_path) if (meta := find_meta(bout)) is not None]
+    n_fovs = max((len(read_meta(meta)["FOV"]) for meta in metas), default=1)
+    return [plane_name(i) for i in range(max(n_fovs, 1))]
+
+
+def _has_frames(plane: Path) -> bool:
+    movie = plane / MOTION_REGISTERED
+    return movie.is_file() and movie.stat().st_size > 0
 
 
 def _plan_bout(session_path: Path, bout: Path, tifs: Sequence[Path]) -> tuple[list[PlannedRemoval], list[Obstacle]]:

@@ -81,7 +81,7 @@ def restore(
     restored: list[RestoredTif] = []
     for name in folders if bouts is None else bouts:
         folder = folders.get(name, session_path / name)
-        archive = find_archive(folder)
+        archive = _archive_of(session_path, folder)
         if archive is not None:
             restored += _restore_bout(session_path, folder, archive, workers, progress)
         elif name not in folders or not raw_tifs(folder):
@@ -94,6 +94,14 @@ def restore(
                 )
             )
     return tuple(restored)
+
+
+def _archive_of(session_path: Path, folder: Path) -> Path | None:
+    """Archive to restore from: the one whose content is on record, where there are two."""
+    report = load_report(session_path, folder.name)
+    if report is not None and (folder / report.name).exists():
+        return folder / report.name
+    return find_archive(folder)
 
 
 def _restore_bout(

@@ -39,10 +39,15 @@ def done(session: Path) -> Path:
     """Session with verified archives of both bouts and motion-registered frames."""
     for bout in imaging_bouts(session):
         save_report(session, archive_bout(bout))
-    plane = session / "suite2p" / "plane0"
-    plane.mkdir(parents=True)
-    (plane / "imaging.frames_motionRegistered.bin").write_bytes(b"frames")
+    _register(session)
     return session
+
+
+def _register(session: Path) -> None:
+    """Leave what motion registration leaves."""
+    for plane in ("plane0", "plane1", "plane2"):
+        (session / "suite2p" / plane).mkdir(parents=True)
+        (session / "suite2p" / plane / "imaging.frames_motionRegistered.bin").write_bytes(b"frames")
 
 
 def _tifs(session: Path) -> dict[str, bytes]:
@@ -71,8 +76,7 @@ def test_second_bout_without_an_archive_keeps_the_tifs_of_both(session: Path) ->
     """The first bout's archive exists, the second's does not: the tool that this replaces deletes the second's tifs."""
     first, second = imaging_bouts(session)
     save_report(session, archive_bout(first))
-    (session / "suite2p" / "plane0").mkdir(parents=True)
-    (session / "suite2p" / "plane0" / "imaging.frames_motionRegistered.bin").write_bytes(b"frames")
+    _register(session)
     before = snapshot(session)
     everything = Override("a person", "needs the room")
     for override in (None, everything):
@@ -160,11 +164,14 @@ def test_archive_never_compared_with_the_tifs_closes_the_gate(done: Path) -> Non
         removal_plan(done, [PASS])
 
 
-@pytest.mark.parametrize("obstacle", ["failed check", "no quality control", "no motion-registered frames"])
+@pytest.mark.parametrize("obstacle", ["failed check", "no quality control", "empty movie", "one FOV short"])
 def test_processing_and_quality_close_the_gate_and_a_person_may_open_it(done: Path, obstacle: str) -> None:
-    qc = {"failed check": [PASS, FAIL], "no quality control": None}.get(obstacle, [PASS])
-    if obstacle == "no motion-registered frames":
-        (done / "suite2p" / "plane0" / "imaging.frames_motionRegistered.bin").write_bytes(b"")
+    qc = {"failed check": [PASS, FAIL], "no quality control": []}.get(obstacle, [PASS])
+    movie = done / "suite2p" / "plane1" / "imaging.frames_motionRegistered.bin"
+    if obstacle == "empty movie":
+        movie.write_bytes(b"")
+    elif obstacle == "one FOV short":
+        movie.unlink()
     plan = removal_plan(done, qc)
     assert not plan.allowed
     with pytest.raises(GateError):

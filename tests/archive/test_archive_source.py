@@ -213,3 +213,15 @@ def test_archive_goes_to_the_staging_folder_and_is_linked_when_kept(session: Pat
         assert kept.sha256 == made.sha256
         file = again / name if archive_format == "tar.bz2" else again / name / "zarr.json"
         assert file.stat().st_nlink == 2
+
+
+def test_restore_takes_the_archive_that_is_on_record(bout: Path) -> None:
+    """Of two archives, the one whose content was compared with the tifs."""
+    compress_to_zarr(bout)
+    save_report(bout.parent, compress_tifs(bout))
+    members = [hash_tif(t) for t in raw_tifs(bout)]
+    for tif in raw_tifs(bout):
+        tif.unlink()
+    next((bout / ZARR_NAME / "frames" / "c").rglob("0")).rename(bout / "lost")
+    assert all(r.compared for r in restore(bout.parent, bouts=[bout.name]))
+    assert [hash_tif(t) for t in raw_tifs(bout)] == members
