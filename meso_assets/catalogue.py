@@ -108,6 +108,10 @@ _INFOS = (
         "pages are split once; then fields run side by side. A killed run resumes at the field that was not "
         "whole.",
         ("suite2p",),
+        {
+            "registration_residual": "Is little motion left after registration (suite2p's regDX)?",
+            "bad_frame_fraction": "Are few frames left out, by the experimenter or for a large shift?",
+        },
     ),
     AssetInfo(
         "rois",
@@ -116,6 +120,11 @@ _INFOS = (
         f"**Cells**: masks, fluorescence, neuropil, deconvolved activity, classifier of each region of interest, per "
         f"field of view ({_SUITE2P}), as {_ALF}. UUIDs follow from the content: equal results keep their identities.",
         ("suite2p", "numpy"),
+        {
+            "cells_found": "Does the classifier call some ROIs of each field of view cells?",
+            "all_fovs_present": "Has every field of view of the metadata its ROIs?",
+            "shapes_agree": "Have all datasets of a field of view the same frames, ROIs and pixels?",
+        },
     ),
     AssetInfo(
         "mean_image_mlapdv",

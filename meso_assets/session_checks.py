@@ -13,11 +13,13 @@ from meso_core.qc import QCResult, Verdict
 from meso_core.session import fov_name
 
 from .assets.session_asset import PLATFORM, open_session
-from .checks import as_check_result
+from .catalogue import CATALOGUE
+from .checks import as_check_result, check_results, check_specs
 from .dagster_internals import partitioned_check_spec
-from .io_managers import FovDatasets, read_fovs
+from .io_managers import FovDatasets, read_fovs, read_qc
 from .resources import OpenSession
 
+_FRAMES, _ROIS = CATALOGUE["motion_registered_frames"], CATALOGUE["rois"]
 _ORIGIN = "meso_assets.session_checks"
 
 
@@ -66,19 +68,19 @@ def _time_results(session: OpenSession) -> list[QCResult]:
 
 @dg.multi_asset_check(
     name="rois_are_whole",
-    specs=[
-        partitioned_check_spec("all_fovs_present", "rois", "Has every field of view of the metadata its ROIs?"),
-        partitioned_check_spec(
-            "shapes_agree", "rois", "Have all datasets of a field of view the same frames, ROIs, pixels?"
-        ),
-    ],
+    specs=check_specs(_ROIS),
     required_resource_keys={PLATFORM},
 )
 def rois_are_whole(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
     """Check what ``rois`` published."""
-    results = _roi_results(open_session(context))
-    for name in ("all_fovs_present", "shapes_agree"):
-        yield as_check_result("rois", name, [result for result in results if result.check == name])
+    session = open_session(context)
+    yield from check_results(_ROIS, [*read_qc(session, "rois"), *_roi_results(session)])
+
+
+@dg.multi_asset_check(name="motion_is_removed", specs=check_specs(_FRAMES), required_resource_keys={PLATFORM})
+def motion_is_removed(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+    """Show the verdicts that ``motion_registered_frames`` published."""
+    yield from check_results(_FRAMES, read_qc(open_session(context), "motion_registered_frames"))
 
 
 @dg.multi_asset_check(
@@ -98,4 +100,4 @@ def frames_have_times(context: dg.AssetCheckExecutionContext) -> Iterator[dg.Ass
     yield as_check_result("frame_times", "frames_match_timestamps", _time_results(open_session(context)))
 
 
-session_checks = (rois_are_whole, frames_have_times)
+session_checks = (motion_is_removed, rois_are_whole, frames_have_times)

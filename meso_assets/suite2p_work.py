@@ -20,7 +20,8 @@ from meso_core.errors import MissingInputError, problem
 from meso_core.progress import Progress
 from meso_core.session import MESO_FOLDER, fov_name, imaging_bouts, plane_name
 
-from .io_managers import Product, SessionFiles
+from .io_managers import FIGURES, Product, SessionFiles
+from .metadata import registration_metadata, rois_metadata, small_picture
 from .resources import OpenSession
 from .settings import MesoSettings
 
@@ -128,13 +129,38 @@ class Suite2pWork:
 
     def registered_product(self, fovs: list[int]) -> Product:
         """Stage the registered movies."""
+        from meso_core.imaging.quality import registration_qc
+
         staged = self.session.stage("motion_registered_frames")
         for fov in fovs:
             source, target = self.folder / plane_name(fov), staged / "suite2p" / plane_name(fov)
             for file in sorted(source.glob("imaging.frames_motionRegistered*.bin")):
                 link(file, target / file.name)
             _copy(source, target, REGISTERED_FILES)
-        return Product(staged, settings={"suite2p": self.all_overrides, "genotype": self.settings.genotype})
+        figures = [self._registration_figure(fov, staged) for fov in fovs]
+        found = self.registrations(fovs)
+        return Product(
+            staged,
+            settings=self._settings_used,
+            qc=tuple(result for fov, one in zip(fovs, found, strict=True) for result in registration_qc(one, fov)),
+            metadata={**registration_metadata(found), **small_picture(figures[0], "shifts over time of FOV_00")},
+        )
+
+    @property
+    def _settings_used(self) -> dict[str, Any]:
+        return {"suite2p": self.all_overrides, "genotype": self.settings.genotype}
+
+    def _registration_figure(self, fov: int, staged: Path) -> bytes:
+        from meso_core.imaging.figures import registration_figure
+
+        rate = float(self.meta["scanImageParams"]["hRoiManager"]["scanVolumeRate"])
+        path = _figure_path(staged, f"{fov_name(fov)}_motion")
+        return registration_figure(self.folder / plane_name(fov), rate_hz=rate, path=path)
+
+    def _rois_figure(self, fov: int, staged: Path) -> bytes:
+        from meso_core.imaging.figures import rois_figure
+
+        return rois_figure(self.folder / plane_name(fov), path=_figure_path(staged, f"{fov_name(fov)}_rois"))
 
     def begin_rois(self, registered: SessionFiles) -> int:
         """Take back what a person curated since ROIs were published, and make an empty staging folder."""
@@ -189,8 +215,26 @@ class Suite2pWork:
 
     def rois_product(self, fovs: list[int]) -> Product:
         """Hand over the staged datasets of all FOVs."""
+        from meso_core.imaging.quality import detection_qc
+
         staged = self.session.stage("rois", keep=True)
-        return Product(staged, settings={"suite2p": self.all_overrides, "genotype": self.settings.genotype})
+        figures = [self._rois_figure(fov, staged) for fov in fovs]
+        found = self.detections(fovs)
+        return Product(
+            staged,
+            settings=self._settings_used,
+            qc=tuple(result for fov, one in zip(fovs, found, strict=True) for result in detection_qc(one, fov)),
+            metadata={
+                **rois_metadata(found),
+                **small_picture(figures[0], "mean image of FOV_00 with outlines of ROIs"),
+            },
+        )
+
+
+def _figure_path(staged: Path, name: str) -> Path:
+    path = staged / FIGURES / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def link(source: Path, target: Path) -> None:

@@ -15,7 +15,6 @@ from meso_core.session import fov_name
 from ..catalogue import CATALOGUE
 from ..instance import SUITE2P_POOL
 from ..io_managers import Product, SessionFiles
-from ..metadata import registration_metadata, rois_metadata
 from ..partitions import session_partitions
 from ..suite2p_work import Suite2pWork
 from .session_asset import guarded, open_session, platform_of, progress_of, tolerated_metadata
@@ -80,10 +79,8 @@ def register_fov(context: dg.OpExecutionContext, config: Suite2pConfig, fov: int
 def publish_frames(context: dg.OpExecutionContext, config: Suite2pConfig, fovs: list[int]) -> Product:
     """Gather the registered FOVs."""
     with guarded(context) as tolerated:
-        work = _work(context, config)
-        product = work.registered_product(sorted(fovs))
-        metadata = registration_metadata(work.registrations(sorted(fovs)))
-    context.add_output_metadata({**metadata, **tolerated_metadata(tolerated)})
+        product = _work(context, config).registered_product(sorted(fovs))
+    context.add_output_metadata({**product.metadata, **tolerated_metadata(tolerated)})
     return product
 
 
@@ -127,10 +124,8 @@ def find_rois(context: dg.OpExecutionContext, config: Suite2pConfig, fov: int) -
 def publish_rois(context: dg.OpExecutionContext, config: Suite2pConfig, fovs: list[int]) -> Product:
     """Gather the ROIs of all FOVs."""
     with guarded(context) as tolerated:
-        work = _work(context, config)
-        product = work.rois_product(sorted(fovs))
-        metadata = rois_metadata(work.detections(sorted(fovs)))
-    context.add_output_metadata({**metadata, **tolerated_metadata(tolerated)})
+        product = _work(context, config).rois_product(sorted(fovs))
+    context.add_output_metadata({**product.metadata, **tolerated_metadata(tolerated)})
     return product
 
 

@@ -55,7 +55,7 @@ def make_settings():
 
 @pytest.fixture
 def materialise():
-    """Function that materialises assets of a session in this process: ``materialise(instance, settings, key, assets)``."""
+    """Function that makes assets of a session in this process: ``materialise(instance, settings, key, assets)``."""
 
     def run(instance, settings, key, assets, **config):
         defs = build_defs(settings.model_copy(update={"executor": "in_process"}))
