@@ -49,12 +49,14 @@ def test_every_way_of_sending_events_finds_the_same_bouts(events):
     np.testing.assert_allclose(found.edges, ALL)
 
 
-def test_events_tell_bouts_apart_that_no_gap_does():
-    pulses = 10 + np.arange(40) / 10
-    found = edges_of(
-        udp("BlockStart", 9.9), udp("BlockEnd", 11.95), udp("BlockStart", 11.97), udp("BlockEnd", 14), pulses=pulses
-    )
-    np.testing.assert_allclose(found.edges, [[10, 11.9], [12, 13.9]])
+@pytest.mark.parametrize(("n_first", "n_second"), [(15, 3), (15, 25), (4, 25)])
+def test_events_tell_bouts_apart_that_no_gap_does(n_first, n_second):
+    """The ends of the run of pulses, though near, are not taken for those of the other bout."""
+    pulses = 10 + np.arange(n_first + n_second) / 10
+    events = udp("BlockStart", 9.9), udp("BlockEnd", pulses[n_first - 1] + 0.05)
+    events += udp("BlockStart", pulses[n_first] - 0.03), udp("BlockEnd", 14.5)
+    found = edges_of(*events, pulses=pulses)
+    np.testing.assert_allclose(found.edges, pulses[[[0, n_first - 1], [n_first, -1]]])
 
 
 def test_a_pause_within_a_block_does_not_tear_it():
