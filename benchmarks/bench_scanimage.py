@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -115,8 +116,8 @@ def _split(folder: Path) -> list[Row]:
     ]  # fmt: skip
 
 
-def suite2p_split(paths: list[Path], layout: ImagingLayout, out: Path) -> list[Path]:
-    """Binaries as suite2p's own conversion makes them: one for each FOV and channel, in the order of the FOVs."""
+def suite2p_split(paths: list[Path], layout: ImagingLayout, out: Path, **changes: Any) -> list[dict[str, Any]]:
+    """Let suite2p convert tifs whose slices all have the same FOVs; return its ``db`` of each FOV, in their order."""
     import logging
 
     from suite2p import default_db, default_settings, io
@@ -129,13 +130,14 @@ def suite2p_split(paths: list[Path], layout: ImagingLayout, out: Path) -> list[P
         "first_files": np.array([i == 0 or p.parent != paths[i - 1].parent for i, p in enumerate(paths)]),
         "save_path0": str(out),
         "fast_disk": str(out),
-        "nplanes": layout.n_slices,
+        "nplanes": layout.frames_per_volume,
         "nchannels": layout.n_channels,
         "functional_chan": layout.functional_channel + 1,
         "lines": [list(range(f.row_start, f.row_stop)) for f in first_slice],
         "dx": [0] * len(first_slice),
         "dy": [0] * len(first_slice),
         "keep_movie_raw": True,
+        **changes,
     }
     dbs = io.init_dbs(db)
     names = ["raw_file", "raw_file_chan2"][: layout.n_channels]
@@ -143,4 +145,4 @@ def suite2p_split(paths: list[Path], layout: ImagingLayout, out: Path) -> list[P
         files = [[stack.enter_context(Path(d[name]).open("wb")) for d in dbs] for name in names]
         io.tiff_to_binary(dbs, default_settings(), files[0], files[1] if len(files) > 1 else None)
     logging.disable(logging.NOTSET)
-    return [Path(d[name]) for d in dbs for name in names]
+    return list(dbs)

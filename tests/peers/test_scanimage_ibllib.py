@@ -1,0 +1,171 @@
+"""Old imaging metadata are patched as ibllib 4.0.0 does, and further where ibllib stops."""
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from meso_core.errors import MetadataError
+from meso_core.scanimage import ImagingLayout, patch_imaging_meta
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "scanimage"))
+from scanimage_files import real_raw_header
+
+CORNERS = ("topLeft", "topRight", "bottomLeft", "bottomRight")
+
+
+def unversioned(real):
+    """May 2023 and before: corners named by unit, channels in each FOV, the wrong transform."""
+    meta = rotated(real)
+    for name in ("version", "channelSaved"):
+        del meta[name]
+    for fov in meta["FOV"]:
+        for name in ("slice_id", "roiUUID", "Zs"):
+            del fov[name]
+        for unit in ("Deg", "MM"):
+            for corner, xy in fov.pop(unit).items():
+                fov[corner + unit] = xy
+        fov["channelIdx"] = [2]
+    return meta
+
+
+def rotated(real, version="0.1.4"):
+    """Before 0.1.5: the axes of the image were rotated twice."""
+    meta = {**copy.deepcopy(real), "version": version}
+    center = meta["centerMM"]
+    transform = np.array([[0.15, 0], [0, -0.15], [center["ML"], center["AP"]]])
+    meta["coordsTF"] = transform.tolist()
+    for fov in meta["FOV"]:
+        fov["MM"] = {corner: ([*xy, 1.0] @ transform).tolist() for corner, xy in fov["Deg"].items()}
+    return meta
+
+
+def renamed(real):
+    """0.1.0: another name for the ROI's identifier."""
+    meta = rotated(real, "0.1.0")
+    for fov in meta["FOV"]:
+        fov["roiUuid"] = fov.pop("roiUUID")
+    return meta
+
+
+def located(real):
+    """Before 0.2.2: positions in the brain without provenance."""
+    meta = copy.deepcopy(real)
+    for fov in meta["FOV"]:
+        fov["MLAPDV"] = {name: [1.0, 2.0, 3.0] for name in (*CORNERS, "center")}
+        fov["brainLocationIds"] = dict.fromkeys((*CORNERS, "center"), 997)
+    return meta
+
+
+def off_centre(real):
+    """A window whose centre is not that of the image."""
+    meta = rotated(real)
+    meta["centerDeg"] = {"x": 1.5, "y": -0.5}
+    meta["centerMM"] |= {"x": 0.225, "y": -0.075}
+    return meta
+
+
+VERSIONS = {f.__name__: f for f in (unversioned, rotated, renamed, located, off_centre)}
+
+
+@pytest.fixture(scope="module")
+def pairs(real_data, peer_python, tmp_path_factory):
+    """Each old version of the real metadata, and what ibllib makes of it."""
+    real = real_raw_header(real_data)
+    old = {name: make(real) for name, make in VERSIONS.items()} | {"up_to_date": real}
+    folder = tmp_path_factory.mktemp("peer")
+    (folder / "old.json").write_text(json.dumps(list(old.values())))
+    command = [str(peer_python), str(Path(__file__).with_name("scanimage_peer.py"))]
+    command += [str(folder / "old.json"), str(folder / "new.json")]
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "MPLBACKEND": "agg"})
+    return dict(zip(old, zip(old.values(), json.loads((folder / "new.json").read_text()), strict=True), strict=True))
+
+
+@pytest.mark.parametrize("name", [*VERSIONS, "up_to_date"])
+def test_patch_equals_that_of_ibllib(pairs, name):
+    old, theirs = pairs[name]
+    kept = copy.deepcopy(old)
+    ours = patch_imaging_meta(old)
+    assert old == kept
+    assert ours["version"] == "0.2.2"
+    for key in theirs.keys() - {"version", "FOV", "coordsTF"}:
+        assert ours[key] == theirs[key], key
+    np.testing.assert_allclose(ours["coordsTF"], theirs["coordsTF"], rtol=0, atol=1e-9)
+    for fov, their_fov in zip(ours["FOV"], theirs["FOV"], strict=True):
+        if name != "located":  # ibllib 4.0.0 does not know of provenances
+            assert their_fov.keys() <= fov.keys()
+        assert {k: fov[k] for k in ("Deg", "lineIdx", "nXnYnZ")} == {
+            k: their_fov[k] for k in ("Deg", "lineIdx", "nXnYnZ")
+        }
+        for corner in CORNERS:
+            np.testing.assert_allclose(fov["MM"][corner], their_fov["MM"][corner], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", VERSIONS)
+def test_old_metadata_become_those_of_today(real_data, name):
+    """Every old version of the real metadata leads back to the real ones."""
+    real = real_raw_header(real_data)
+    ours = patch_imaging_meta(VERSIONS[name](real))
+    if name == "off_centre":
+        shift = np.array([*(1.5, -0.5), 0]) @ np.array(real["coordsTF"])
+        for fov, want in zip(ours["FOV"], real["FOV"], strict=True):
+            np.testing.assert_allclose(np.add(fov["MM"]["topLeft"], shift), want["MM"]["topLeft"], atol=1e-9)
+        return
+    np.testing.assert_allclose(ours["coordsTF"], real["coordsTF"], atol=1e-12)
+    for fov, want in zip(ours["FOV"], real["FOV"], strict=True):
+        assert {k: fov[k] for k in want if k != "MM"} == {k: v for k, v in want.items() if k != "MM"}
+        for corner in CORNERS:
+            np.testing.assert_allclose(fov["MM"][corner], want["MM"][corner], rtol=0, atol=1e-9)
+    assert ImagingLayout.from_meta(ours) == ImagingLayout.from_meta(real)
+
+
+@pytest.mark.parametrize("name", VERSIONS)
+def test_patching_twice_changes_nothing(real_data, name):
+    once = patch_imaging_meta(VERSIONS[name](real_raw_header(real_data)))
+    assert patch_imaging_meta(once) == once
+
+
+def test_positions_are_nested_by_provenance(real_data):
+    old = located(real_raw_header(real_data))
+    for fov, before in zip(patch_imaging_meta(old)["FOV"], old["FOV"], strict=True):
+        assert fov["MLAPDV"] == {"estimate": before["MLAPDV"]}
+        assert fov["brainLocationIds"] == {"estimate": before["brainLocationIds"]}
+
+
+def test_a_finer_objective_resolution_is_not_rounded_away(real_data):
+    """ibllib rounds the transform to 1 µm per degree before it places the corners: some 10 µm at the window's rim."""
+    real = real_raw_header(real_data)
+    old = rotated(real)
+    old["scanImageParams"]["objectiveResolution"] = 150.5
+    fov = patch_imaging_meta(old)["FOV"][0]
+    width = np.linalg.norm(np.subtract(fov["MM"]["topRight"], fov["MM"]["topLeft"]))
+    assert width == pytest.approx(4.6665 * 0.1505, abs=1e-9)
+
+
+def test_depths_of_unversioned_metadata_come_from_their_rois(real_data):
+    old = unversioned(real_raw_header(real_data))
+    old["scanImageParams"]["hStackManager"]["zs"] = [120, 245]
+    for i, roi in enumerate(old["rawScanImageMeta"]["Artist"]["RoiGroups"]["imagingRoiGroup"]["rois"]):
+        roi["discretePlaneMode"], roi["zs"] = 1, [120, 245][i % 2]
+    assert [fov["slice_id"] for fov in patch_imaging_meta(old)["FOV"]] == [0, 1] * 4
+    old["rawScanImageMeta"]["Artist"]["RoiGroups"]["imagingRoiGroup"]["rois"][0]["discretePlaneMode"] = 0
+    with pytest.raises(MetadataError, match=r"FOV\.slice_id.*make the metadata again"):
+        patch_imaging_meta(old)
+
+
+@pytest.mark.parametrize("field", ["nFrames", "centerMM", "coordsTF", "FOV"])
+def test_a_missing_field_is_named(real_data, field):
+    old = rotated(real_raw_header(real_data))
+    del old[field]
+    with pytest.raises(MetadataError, match=f"my.json, field '{field}'.*make the metadata again"):
+        patch_imaging_meta(old, "my.json")
+
+
+def test_a_version_that_is_none_is_refused(real_data):
+    with pytest.raises(MetadataError, match=r"'version'.*'newest'"):
+        patch_imaging_meta({**real_raw_header(real_data), "version": "newest"})
