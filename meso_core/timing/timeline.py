@@ -143,7 +143,7 @@ class Timeline:
         else:
             table = np.array(stamps.mapped(), dtype=np.float64)
             times = np.interp(samples, table[:, 0], table[:, 1])
-        bad = np.flatnonzero(~np.isfinite(times)) if times.size else np.array([], dtype=int)
+        bad = np.flatnonzero(~np.isfinite(times))
         if not bad.size:
             bad = np.flatnonzero((np.diff(times) <= 0) & (np.diff(samples) > 0)) + 1
         if bad.size:
@@ -299,7 +299,7 @@ def _read_channels(path: Path, n_columns: int) -> tuple[Channel, ...]:
         column = entry["arrayColumn"]
         if column == -1:  # Rigbox leaves -1 where an input is defined but was not recorded
             continue
-        if not isinstance(column, int | float) or column != int(column) or not 1 <= column <= n_columns:
+        if not isinstance(column, int | float) or not 1 <= column <= n_columns or column != int(column):
             raise bad(f"a column from 1 to {n_columns}", _short(column), f"{field}.arrayColumn")
         channels.append(Channel(str(entry["name"]), int(column) - 1, str(entry["measurement"])))
     return tuple(channels)

@@ -110,11 +110,21 @@ def spoil_meta(folder, change):
         (lambda m: m["inputs"][0].pop("measurement"), InputFileError, r"inputs\[0\]"),
         (lambda m: m["inputs"][0].update(arrayColumn=9), InputFileError, "arrayColumn.*column from 1 to 2"),
         (lambda m: m["inputs"][0].update(arrayColumn=1.5), InputFileError, "arrayColumn"),
+        (lambda m: m["inputs"][0].update(arrayColumn=float("nan")), InputFileError, "arrayColumn.*found nan"),
         (lambda m: m["inputs"][0].update(arrayColumn=-1), TimingError, "channel 'neural_frames'"),
         (lambda m: m["inputs"][0].update(name="x"), TimingError, "channel 'neural_frames'.*found x"),
         (lambda m: m["inputs"][0].update(measurement="Voltage"), TimingError, "expected EdgeCount, found Voltage"),
     ],
-    ids=["no-inputs", "no-measurement", "column-beyond", "half-column", "not-recorded", "not-named", "not-a-counter"],
+    ids=[
+        "no-inputs",
+        "no-measurement",
+        "column-beyond",
+        "half-column",
+        "no-number",
+        "not-recorded",
+        "not-named",
+        "not-a-counter",
+    ],
 )
 def test_metadata_that_do_not_fit_are_refused_by_field(tmp_path, change, error, match):
     folder = write_timeline(tmp_path, {"neural_frames": counter([3], 9), "b": np.zeros(9)})
