@@ -52,7 +52,7 @@ def tiny_session(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture
 def fresh_session(tmp_path: Path) -> Callable[..., Any]:
-    """Make a simulated session of the ``tiny`` preset that a test may spoil: ``fresh_session(faults=("truncated_tif",))``."""
+    """Make a simulated session of the ``tiny`` preset that a test may spoil; ``faults`` spoil it from the start."""
 
     def make(faults: tuple[str, ...] = ()) -> Any:
         from meso_core.simulate import preset, simulate_session
