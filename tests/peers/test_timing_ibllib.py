@@ -35,6 +35,7 @@ SIMULATED = {
     "four_depths": {"zs": (10.0, 20.0, 30.0, 40.0), "frames_per_bout": (80,)},
     "wrap": {"faults": ("counter_wrap",)},
     "stops_in_mid_volume": {"zs": (100.0, 200.0), "frames_per_bout": (61,)},
+    "depths_not_in_order": {"zs": (300.0, 100.0, 200.0), "frames_per_bout": (60,)},
     "unequal_slices": {"zs": (100.0, 200.0), "frames_per_bout": (60,), "rois": UNEQUAL},
     "unplugged_channel": {"frames_per_bout": (300,)},
 }  # fmt: skip
@@ -124,6 +125,7 @@ def worst_error(found, truth):
     [
         ("wrap", "fewer DAQ timestamps"),  # its correction is one count short, so the edge of the wrap is lost
         ("stops_in_mid_volume", "too many values to unpack"),  # it wants equal numbers of frames at all depths
+        ("depths_not_in_order", "not in ascending order"),  # a stack may be scanned in any order
     ],
 )
 def test_where_ibllib_fails_ours_is_within_a_sample_of_the_truth(sessions, peer, name, error):

@@ -57,6 +57,7 @@ DEEP = tuple(
         {"zs": (100.0, 200.0), "frames_per_bout": (61, 40)},
         {"zs": (100.0, 200.0, 300.0), "frames_per_bout": (61, 41), "flyback_frames": 1},
         {"zs": (100.0, 200.0, 300.0), "frames_per_bout": (61, 40), "rois": DEEP},
+        {"zs": (300.0, 100.0, 200.0), "frames_per_bout": (31, 20)},
         {"channels": (1, 3), "frames_per_bout": (30, 11)},
         {"frame_rate_hz": 0.8, "frames_per_bout": (20, 10)},
         {"frame_rate_hz": 40.0, "frames_per_bout": (2000, 100), "daq_extra_channels": 2},
