@@ -66,6 +66,7 @@ DEEP = tuple(
         "stops-in-mid-volume",
         "fly-back-frames",
         "unequal-slices",
+        "not-in-order",
         "two-channels",
         "a-frame-in-more-than-a-second",
         "fast",
