@@ -7,6 +7,7 @@ the order of the files, which is that of their names.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,10 +49,11 @@ class AcquisitionCheck:
             ):
                 if a != b:
                     raise self._foreign(name, field, f"that of {last_name}: {_difference(a, b)}", _difference(b, a))
-            if now.first_frame != last.last_frame + 1:
-                expected = f"frame {last.last_frame + 1} after {last_name}"
+            following = last.last_frame + _frames_averaged(last)
+            if now.first_frame != following:
+                expected = f"frame {following} after {last_name}"
                 raise self._foreign(name, "frameNumbers", expected, f"frame {now.first_frame}")
-        elif now.first_frame != 1:
+        elif now.first_frame > _frames_averaged(now):
             raise self._foreign(name, "frameNumbers", "frame 1 in the first tif", f"frame {now.first_frame}")
         self._last = name, now
 
@@ -60,6 +62,12 @@ class AcquisitionCheck:
         return InputFileError(
             problem(f"{self.bout}/{name}", field=field, expected=expected, found=found, remedy=remedy)
         )
+
+
+def _frames_averaged(tif: TifSummary) -> int:
+    """Frames that ScanImage averaged into each page; their numbers go up by as many."""
+    match = re.search(r"SI\.hScan2D\.logAverageFactor = (\d+)", tif.software)
+    return max(int(match[1]), 1) if match else 1
 
 
 def _difference(a: Any, b: Any) -> str:

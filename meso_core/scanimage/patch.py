@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import MetadataError, problem
+from .header import parse_si_header
 from .metadata import coords_transform
 
 #: Version that patched metadata have: that of the newest change of the format.
@@ -54,6 +55,8 @@ def patch_imaging_meta(meta: dict[str, Any], where: str = "_ibl_rawImagingData.m
     version = _version(meta, where)
     if "nFrames" not in meta:
         raise _lacks(where, "nFrames")
+    if isinstance(meta.get("FOV"), dict):  # MATLAB writes a list of one without brackets
+        meta["FOV"] = [meta["FOV"]]
     try:
         if version == (0, 0, 0):
             _name_corners(meta)
@@ -89,7 +92,9 @@ def _lacks(where: str, name: str) -> MetadataError:
 def _name_corners(meta: dict[str, Any]) -> None:
     """May 2023: channelSaved at the top; corners by unit, ``Deg['topLeft']`` instead of ``topLeftDeg``."""
     if "channelSaved" not in meta:
-        meta["channelSaved"] = next((fov["channelIdx"] for fov in meta["FOV"] if "channelIdx" in fov), [])
+        header = parse_si_header(meta.get("rawScanImageMeta", {}).get("Software", ""))
+        saved = header.get("SI.hChannels.channelSave", [])
+        meta["channelSaved"] = next((fov["channelIdx"] for fov in meta["FOV"] if "channelIdx" in fov), saved)
     for fov in meta["FOV"]:
         for unit in ("Deg", "MM"):
             if unit not in fov:

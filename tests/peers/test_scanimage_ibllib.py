@@ -130,6 +130,19 @@ def test_patching_twice_changes_nothing(real_data, name):
     assert patch_imaging_meta(once) == once
 
 
+def test_a_lone_fov_is_a_list_of_one(real_data):
+    """MATLAB's JSON drops the brackets."""
+    real = real_raw_header(real_data)
+    assert patch_imaging_meta({**real, "FOV": real["FOV"][0]})["FOV"] == real["FOV"][:1]
+
+
+def test_channels_of_unversioned_metadata_come_from_the_header(real_data):
+    old = unversioned(real_raw_header(real_data))
+    for fov in old["FOV"]:
+        del fov["channelIdx"]
+    assert patch_imaging_meta(old)["channelSaved"] == 2
+
+
 def test_positions_are_nested_by_provenance(real_data):
     old = located(real_raw_header(real_data))
     for fov, before in zip(patch_imaging_meta(old)["FOV"], old["FOV"], strict=True):

@@ -119,7 +119,7 @@ def test_a_recording_that_stopped_in_mid_volume_keeps_all_frames_and_tells(tmp_p
         np.testing.assert_array_equal(read(fov.path, fov), fov_frames(pages, config, fov.fov))
 
 
-def test_frames_of_a_simulated_session_are_those_that_are_true(tiny_session, tmp_path):
+def test_frames_of_a_simulated_session_are_as_many_as_is_true(tiny_session, tmp_path):
     meta, _ = load_meta_files(tiny_session.session_path)
     truth = load_truth(tiny_session.truth_path)
     fovs = bin_per_plane(tiny_session.session_path, meta, tmp_path)
@@ -169,6 +169,11 @@ def spoil_other_shape(folder):
     raw_tifs(folder / "other")[0].rename(folder / "2023-03-03_1_SP035_2P_00009_00001.tif")
 
 
+def spoil_middle_missing(folder):
+    write_bout(folder, CONFIGS["plain"], (4, 3, 2))
+    raw_tifs(folder)[1].unlink()
+
+
 def spoil_first_missing(folder):
     raw_tifs(folder)[0].unlink()
 
@@ -185,6 +190,7 @@ def spoil_empty(folder):
         (spoil_plain, InputFileError, r"overview\.tif.*plain TIFF"),
         (spoil_other_recording, InputFileError, r"00002_00001\.tif, field 'epoch'"),
         (spoil_other_shape, InputFileError, r"00009_00001\.tif, field 'page shape'"),
+        (spoil_middle_missing, InputFileError, r"00003\.tif, field 'frameNumbers': expected frame 5 .* found frame 8"),
         (spoil_first_missing, InputFileError, r"field 'frameNumbers': expected frame 1"),
         (spoil_empty, MissingInputError, r"raw_imaging_data_01: expected raw tifs"),
     ],
@@ -255,6 +261,31 @@ def test_a_full_disk_is_told_before_and_while_it_fills(session, tmp_path, monkey
     (tmp_path / "blocked").write_text("a file where a folder must be")
     with pytest.raises(StorageError, match="Free space on the disk"):
         bin_per_plane(folder, meta, tmp_path / "blocked")
+
+
+@pytest.mark.parametrize(
+    ("fault", "error", "words"),
+    [
+        ("truncated_tif", InputFileError, r"raw_imaging_data_01/.*, field 'page \d+': .*cut off at"),
+        ("foreign_tif", InputFileError, r"raw_imaging_data_00/overview\.tif: .*plain TIFF"),
+        ("metadata_mismatch", MetadataError, r"raw_imaging_data_01/.*, field 'FOV\[0\]\.Deg"),
+    ],
+)
+def test_faults_of_a_session_are_told_with_file_field_expected_found_and_remedy(
+    fresh_session, tmp_path, fault, error, words
+):
+    session = fresh_session(faults=(fault,)).session_path
+    with pytest.raises(error, match=words + ".*") as caught:
+        bin_per_plane(session, load_meta_files(session)[0], tmp_path / "out")
+    assert "expected" in str(caught.value)
+    assert "found" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bout_without_metadata_is_split_all_the_same(fresh_session, tmp_path):
+    session = fresh_session(faults=("missing_metadata",)).session_path
+    fovs = bin_per_plane(session, load_meta_files(session)[0], tmp_path / "out")
+    assert {fov.frames_per_bout for fov in fovs} == {(80, 40)}
 
 
 SPLIT = """
