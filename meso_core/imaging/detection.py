@@ -21,7 +21,7 @@ from . import plane
 from .denoise import denoise_blocks
 from .marker import changed_outputs, read_marker, remove_marker, why_not_whole, write_marker
 from .plane import FovJob
-from .registration import pick_device, save_dict
+from .registration import pick_device
 
 #: Changes when the same input and settings would give other results.
 CODE_VERSION = "1"
@@ -159,8 +159,8 @@ def _detect(job: FovJob, staged: Path, progress: Progress) -> list[str]:
         arrays["redcell.npy"] = redcell
     for name, array in arrays.items():
         np.save(staged / name, array)
-    np.save(staged / "stat.npy", stat, allow_pickle=True)
-    save_dict(staged / "detect_outputs.npy", detected)
+    plane.save_objects(staged / "stat.npy", stat)
+    plane.save_objects(staged / "detect_outputs.npy", detected)
     progress(3, len(steps), f"{job.folder.name}: done")
     return sorted([*arrays, "stat.npy", "detect_outputs.npy"])
 
@@ -307,4 +307,4 @@ def _deconvolve(traces: np.ndarray, neuropil: np.ndarray, settings: dict[str, An
 def _save_ops(folder: Path) -> None:
     """Join suite2p's dictionaries to the ``ops.npy`` that older tools read."""
     parts = [plane.load_dict(folder / f"{n}.npy") for n in ("db", "settings", "reg_outputs", "detect_outputs")]
-    save_dict(folder / "ops.npy", {key: value for part in parts for key, value in part.items()})
+    plane.save_objects(folder / "ops.npy", {key: value for part in parts for key, value in part.items()})

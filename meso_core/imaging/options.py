@@ -158,7 +158,7 @@ def suite2p_options(
     settings["fs"] = _volume_rate(meta)
     settings["tau"] = get_default_tau(genotype) if tau is None else tau
     db = _db(meta, fov)
-    settings["registration"]["block_size"] = tuple(_block_side(db[side]) for side in ("Ly", "Lx"))
+    settings["registration"]["block_size"] = [_block_side(db[side]) for side in ("Ly", "Lx")]
     for name, value in (overrides or {}).items():
         row = find_setting(name)
         set_value(settings, row.name, check_value(row, value))

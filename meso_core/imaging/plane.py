@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -190,6 +191,30 @@ def load_dict(path: Path) -> dict[str, Any]:
             problem(path, expected="suite2p's output", found=f"{error}", remedy="Run this FOV again")
         ) from error
     return dict(value)
+
+
+def save_objects(path: Path, content: Mapping[str, Any] | np.ndarray) -> None:
+    """Write one of suite2p's dictionaries, or its array of ROIs, whole or not at all.
+
+    ``numpy.save`` pickles an object that occurs twice by reference, so that equal values give unequal bytes, depending
+    on which of them are one object in memory. Here every value is written out.
+
+    Parameters
+    ----------
+    path
+        File that ``numpy.load(path, allow_pickle=True)`` will read.
+    content
+        A dictionary, or an array of dictionaries.
+    """
+    array = content if isinstance(content, np.ndarray) else np.array(dict(content), dtype=object)
+    beside = path.with_name(f".{path.name}.part")
+    with beside.open("wb") as file:
+        header = {"descr": "|O", "fortran_order": False, "shape": array.shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        pickler = pickle.Pickler(file, protocol=4)
+        pickler.fast = True
+        pickler.dump(array)
+    beside.replace(path)
 
 
 @dataclass(frozen=True)

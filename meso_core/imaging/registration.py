@@ -232,12 +232,5 @@ def _save(job: FovJob, n_frames: int, outputs: dict[str, Any]) -> None:
     settings = job.options.settings_dict()
     np.save(job.folder / plane.BAD_FRAMES, np.asarray(job.bad_frames, int))
     for name, content in (("reg_outputs", outputs), ("db", db), ("settings", settings)):
-        save_dict(job.folder / f"{name}.npy", content)
-    save_dict(job.folder / "ops.npy", {**db, **settings, **outputs})
-
-
-def save_dict(path: Path, content: Mapping[str, Any]) -> None:
-    """Write one of suite2p's dictionaries, whole or not at all."""
-    beside = path.with_name(f".{path.stem}.part.npy")
-    np.save(beside, np.array(dict(content), dtype=object), allow_pickle=True)
-    beside.replace(path)
+        plane.save_objects(job.folder / f"{name}.npy", content)
+    plane.save_objects(job.folder / "ops.npy", {**db, **settings, **outputs})

@@ -194,7 +194,7 @@ def _unknown(name: str, candidates: list[str]) -> str:
 
 
 def check_value(row: Setting, value: Any) -> Any:
-    """Check a value against its row and return it in suite2p's type.
+    """Check a value against its row and return it in suite2p's type (pairs as lists).
 
     Raises
     ------
@@ -219,14 +219,14 @@ def check_value(row: Setting, value: Any) -> Any:
                 remedy="Correct the value",
             )
         )
-    return row.kind(value)
+    return list(value) if row.kind in (list, tuple) else row.kind(value)
 
 
 def default_settings() -> dict[str, Any]:
-    """suite2p's defaults as the nested dictionary that suite2p takes."""
+    """Give suite2p's defaults as the nested dictionary that it takes; pairs are lists, so that JSON keeps them."""
     nested: dict[str, Any] = {}
     for row in SUITE2P_SETTINGS:
-        set_value(nested, row.name, row.default)
+        set_value(nested, row.name, list(row.default) if isinstance(row.default, list | tuple) else row.default)
     return nested
 
 

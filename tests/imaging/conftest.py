@@ -19,9 +19,8 @@ def suite2p() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import suite2p
-
-        import suite2p.registration.register  # noqa: F401
-        import suite2p.registration.metrics  # noqa: F401
+        import suite2p.registration.metrics
+        import suite2p.registration.register
     return suite2p
 
 

@@ -105,7 +105,7 @@ def roi_scores(folder: Path, truth: Any, *, margin: int = 4, least: float = 0.4)
 
 
 def trace_correlations(folder: Path, truth: Any, scores: RoiScores, *, least_snr: float = 5.0) -> np.ndarray:
-    """Return the correlation of F, neuropil taken out, with the true trace, of found cells above an SNR, at good frames."""
+    """Return the correlation of F, neuropil taken out, with the true trace, of found cells, at good frames."""
     traces = np.load(folder / "F.npy") - 0.7 * np.load(folder / "Fneu.npy")
     reg = np.load(folder / "reg_outputs.npy", allow_pickle=True).item()
     good = ~np.asarray(reg["badframes"], bool)

@@ -67,7 +67,7 @@ def test_real_metadata_give_the_rate_and_offsets_in_pixels(real_data: Path) -> N
         assert option.db["dy"] == round((y - top) * 512 / 4.6665)
     assert min(o.db["dx"] for o in options) == 0
     registration = options[0].settings["registration"]
-    assert registration["block_size"] == (128, 128)
+    assert registration["block_size"] == [128, 128]
     assert (registration["maxregshift"], registration["nimg_init"], registration["batch_size"]) == (0.05, 400, 500)
     assert options[0].settings["detection"]["denoise"] is True
 
@@ -105,8 +105,8 @@ def test_overrides_reach_their_place() -> None:
     overrides = {"threshold_scaling": 2, "registration.block_size": [32, 16], "spatial_scale": 1}
     settings = suite2p_options(make_meta(64, 64, 1), 0, overrides=overrides).settings
     assert settings["detection"]["threshold_scaling"] == 2.0
-    assert settings["registration"]["block_size"] == (32, 16)
-    assert settings["detection"]["block_size"] == (64, 64)
+    assert settings["registration"]["block_size"] == [32, 16]
+    assert settings["detection"]["block_size"] == [64, 64]
     assert settings["detection"]["sparsery_settings"]["spatial_scale"] == 1
 
 

@@ -27,9 +27,9 @@ from .conftest import Movies, make_meta
 
 @pytest.fixture(autouse=True)
 def _quiet_torch() -> Iterator[None]:
-    """Let pass what suite2p's sparse masks make torch say, in the tests that run suite2p in this process."""
+    """Let pass what suite2p says of sparse masks and of pure noise, in the tests that run it in this process."""
     with warnings.catch_warnings():
-        for message in ("Sparse invariant checks", "Sparse CSR tensor", "The given NumPy array is not writable"):
+        for message in ("Sparse invariant", "Sparse CSR tensor", "The given NumPy array is not writable", "Spatial"):
             warnings.filterwarnings("ignore", message)
         yield
 
