@@ -38,6 +38,8 @@ _READ_BYTES = 1 << 20
 _LARGEST_EXPANSION = 25_000
 #: A piece longer than this holds many blocks: it is of a bzip2 that makes a single stream.
 _LONGEST_PIECE = 4_000_000
+#: Bytes that one stream may become in one go. A single block of one value becomes 46 MB.
+_LARGEST_STREAM = 50_000_000
 
 
 def default_workers() -> int:
@@ -142,6 +144,10 @@ class Bzip2Reader:
             raise MissingInputError(
                 problem(path, expected="an archive", found="no such file", remedy="Archive the session first")
             ) from error
+        except OSError as error:
+            raise ArchiveError(
+                problem(path, expected="a readable file", found=str(error.strerror), remedy="Check rights and the disk")
+            ) from error
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="bunzip2")
         self._decoded = self._decode_all()
         self._buffer = memoryview(b"")
@@ -210,21 +216,28 @@ class Bzip2Reader:
 
     def _decode_all(self) -> Generator[bytes, None, None]:
         """Yield decoded bytes in order; pieces are decoded ahead, as many as there are workers and one more."""
-        ahead: deque[Future[bytes]] = deque()
+        ahead: deque[tuple[bytes, Future[bytes | None]]] = deque()
         try:
             for piece in self._pieces(self._compressed()):
                 if isinstance(piece, bytes):
-                    ahead.append(self._pool.submit(_decode_stream, piece))
+                    ahead.append((piece, self._pool.submit(_decode_stream, piece)))
                     if len(ahead) > self._workers:
-                        yield ahead.popleft().result()
+                        yield from self._decoded_stream(*ahead.popleft())
                 else:
                     while ahead:
-                        yield ahead.popleft().result()
+                        yield from self._decoded_stream(*ahead.popleft())
                     yield from self._decode_blocks(piece)
             while ahead:
-                yield ahead.popleft().result()
+                yield from self._decoded_stream(*ahead.popleft())
         except (OSError, EOFError, ValueError) as error:
             raise self._damaged(str(error)) from error
+
+    def _decoded_stream(self, piece: bytes, job: Future[bytes | None]) -> Iterator[bytes]:
+        data = job.result()
+        if data is None:  # a few bytes that become very many: block by block, so that memory stays flat
+            yield from self._decode_blocks(iter([piece]))
+        else:
+            yield data
 
     def _decode_blocks(self, parts: Iterator[bytes]) -> Iterator[bytes]:
         """Decode streams of many blocks, the blocks side by side."""
@@ -252,8 +265,9 @@ class Bzip2Reader:
         for block in blocks:
             held += block
             starts = [m.start() for m in _STREAM_START.finditer(held)]
-            if not starts or starts[0] != 0:
-                break
+            if not starts or starts[0] != 0:  # an empty stream, or no bzip2
+                yield chain([held], blocks)
+                return
             for begin, end in pairwise(starts):
                 yield held[begin:end]
             held = held[starts[-1] :]
@@ -276,14 +290,12 @@ class Bzip2Reader:
         )
 
 
-def _decode_stream(piece: bytes) -> bytes:
-    """Decode one whole stream and insist that nothing but it is there."""
+def _decode_stream(piece: bytes) -> bytes | None:
+    """Decode one whole stream and insist that nothing but it is there; None if it is too large for one go."""
     decoder = bz2.BZ2Decompressor()
-    data = decoder.decompress(piece)
-    while decoder.eof and decoder.unused_data:  # an empty stream, which has no block and was not cut off
-        _check_padding(piece[: len(piece) - len(decoder.unused_data)])
-        piece, decoder = decoder.unused_data, bz2.BZ2Decompressor()
-        data += decoder.decompress(piece)
+    data = decoder.decompress(piece, _LARGEST_STREAM)
+    if (not decoder.eof and not decoder.needs_input) or decoder.unused_data:
+        return None
     if not decoder.eof:
         raise EOFError("a stream that breaks off")
     _check_padding(piece)

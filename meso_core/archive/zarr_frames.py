@@ -137,10 +137,8 @@ class FramesFolder:
 
     def tif_bytes(self, index: int, *, workers: int | None = None) -> Iterator[memoryview]:
         """Yield the bytes of a tif as the rig wrote them, piece by piece."""
-        offsets, other = (
-            self._small(index, "data_offsets", "<i8"),
-            memoryview(self._small(index, "other_bytes", "u1").tobytes()),
-        )
+        offsets = self._small(index, "data_offsets", "<i8")
+        other = memoryview(self._small(index, "other_bytes", "u1").tobytes())
         first, n_pages = self.first_page(index), self.members[index].n_frames
         if offsets.size != n_pages:
             raise _damaged(self.path, f"{offsets.size} offsets for {n_pages} pages of {self.members[index].name}")
@@ -161,7 +159,8 @@ class FramesFolder:
         member = self.members[index]
         try:
             array = zarr.open_array(self.path / "tifs" / f"{index:05d}" / name, mode="r")
-            fits = array.ndim == 1 and array.size <= member.size  # no more is read than an honest archive holds
+            # no more is read than an honest archive holds
+            fits = array.ndim == 1 and array.size <= min(member.size, _LARGEST_SHARD // 8)
             values = np.asarray(array[:] if fits else []).astype(dtype, copy=False)
         except _ZARR_ERRORS as error:
             raise _damaged(self.path, f"no readable {name} of {member.name} ({error})") from error

@@ -299,6 +299,7 @@ def test_empty_streams_and_long_streams_decode_as_bunzip2_does(tmp_path: Path, m
 
     monkeypatch.setattr(bzip2, "_LONGEST_PIECE", 300_000)
     monkeypatch.setattr(bzip2, "_READ_BYTES", 100_000)
+    monkeypatch.setattr(bzip2, "_LARGEST_STREAM", 1_000_000)
     rng = random.Random(1)
     noise = rng.randbytes(1_000_000)
     cases = {
@@ -307,6 +308,8 @@ def test_empty_streams_and_long_streams_decode_as_bunzip2_does(tmp_path: Path, m
         "one long stream": bz2.compress(noise),
         "an empty stream between": bz2.compress(b"a") + bz2.compress(b"") + bz2.compress(b"b"),
         "long, then short": bz2.compress(noise) + bz2.compress(b"x" * 10) + bz2.compress(b"yy"),
+        "empty, then long": bz2.compress(b"") + bz2.compress(noise),
+        "few bytes that become many": bz2.compress(bytes(10_000_000), 1) + bz2.compress(b"yy"),
     }
     for name, packed in cases.items():
         path = tmp_path / "x.bz2"
