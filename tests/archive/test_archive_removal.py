@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from archive_disk import snapshot
@@ -34,13 +35,21 @@ PASS = QCResult("crispness_rises", Verdict.PASS, 1.2, 1.0, "registration sharpen
 FAIL = replace(PASS, verdict=Verdict.FAIL, value=0.4, message="registration blurred the mean image")
 
 
-@pytest.fixture
-def done(session: Path) -> Path:
-    """Session with verified archives of both bouts and motion-registered frames."""
-    for bout in imaging_bouts(session):
-        save_report(session, archive_bout(bout))
+@pytest.fixture(scope="module")
+def archived(tiny_session: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Session with verified archives of both bouts and motion-registered frames; tests copy it."""
+    session = tmp_path_factory.mktemp("archived") / "001"
+    for bout in imaging_bouts(tiny_session.session_path):
+        shutil.copytree(bout, session / bout.name)
+        save_report(session, archive_bout(session / bout.name))
     _register(session)
     return session
+
+
+@pytest.fixture
+def done(archived: Path, tmp_path: Path) -> Path:
+    """Copy of that session, times included."""
+    return Path(shutil.copytree(archived, tmp_path / "001"))
 
 
 def _register(session: Path) -> None:
