@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 import tifffile
 
+import meso_core.archive as archive_module
 from meso_core.archive import (
     ARCHIVE_NAME,
     ArchiveReport,
@@ -29,9 +30,11 @@ from meso_core.archive import (
     hash_tif,
     load_report,
     save_report,
+    verify_any,
     verify_archive,
 )
 from meso_core.archive import tarball as tarball_module
+from meso_core.archive import zarr_write as zarr_module
 from meso_core.errors import ArchiveError, InputFileError, MissingInputError, SettingsError, StorageError
 from meso_core.session import natural_key, raw_tifs
 
@@ -205,31 +208,36 @@ def test_bout_without_tifs_and_archive_is_an_error(tmp_path: Path) -> None:
         archive_bout(empty, archive_format="zip")  # type: ignore[arg-type]
 
 
-def test_kill_at_any_moment_leaves_whole_archives_only(bout: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("make", ["compress_tifs", "compress_to_zarr"])
+def test_kill_at_any_moment_leaves_whole_archives_only(bout: Path, tmp_path: Path, make: str) -> None:
     script = textwrap.dedent(
-        """
-        import sys; from pathlib import Path; from meso_core.archive import compress_tifs
+        f"""
+        import sys, warnings; from pathlib import Path; from meso_core.archive import {make}
+        warnings.simplefilter("ignore"); import pcodec, zarr.codecs.numcodecs
         print("ready", flush=True)
         for i in range(10**6):
-            compress_tifs(Path(sys.argv[1]), Path(sys.argv[2]) / f"{i}.tar.bz2")
+            {make}(Path(sys.argv[1]), Path(sys.argv[2]) / f"{{i}}.archive")
         """
     )
-    before, members = _contents(bout), [hash_tif(t) for t in raw_tifs(bout)]
+    before, members = _contents(bout), tuple(hash_tif(t) for t in raw_tifs(bout))
     rng, halves = random.Random(4), 0
-    for turn in range(3):
+    for turn in range(2):
         out = tmp_path / f"out{turn}"
         out.mkdir()
         with subprocess.Popen([sys.executable, "-c", script, str(bout), str(out)], stdout=subprocess.PIPE) as child:
             assert child.stdout is not None
             child.stdout.readline()
-            time.sleep(rng.uniform(0.05, 0.9))
+            while not list(out.glob(".*.part")):
+                time.sleep(0.002)
+            time.sleep(turn * rng.uniform(0, 0.5))  # first at once, then at any moment
             child.send_signal(signal.SIGKILL)
-        for archive in out.glob("*.tar.bz2"):
-            verify_archive(archive, members)
-        halves += len(list(out.glob(".*.part")))
-        for part in out.glob(".*.part"):  # the next run takes over where the killed one left its part file
+        for archive in out.glob("*.archive"):
+            verify_any(archive, members)
+        parts = list(out.glob(".*.part"))
+        halves += len(parts)
+        for part in parts:  # the next run takes over where the killed one left its part
             again = out / part.name.removeprefix(".").removesuffix(".part")
-            compress_tifs(bout, again)
+            verify_any(again, getattr(archive_module, make)(bout, again).members)
             assert not part.exists()
     assert _contents(bout) == before
     assert halves, "no kill hit a compression: the test shows nothing"
@@ -242,14 +250,16 @@ def test_disk_too_small_is_noticed_before_anything_is_written(bout: Path, disk: 
         assert not list(folder.iterdir())
 
 
-def test_disk_that_fills_up_meanwhile_loses_the_part_file_only(
-    bout: Path, disk: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("make", ["compress_tifs", "compress_to_zarr"])
+def test_disk_that_fills_up_meanwhile_loses_the_part_only(
+    bout: Path, disk: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, make: str
 ) -> None:
-    monkeypatch.setattr(tarball_module, "check_room", lambda *_: None)  # as if the room went after the check
+    for module in (tarball_module, zarr_module):  # as if the room went after the check
+        monkeypatch.setattr(module, "check_room", lambda *_: None)
     before = _contents(bout)
     with disk("size=512k") as folder:
         with pytest.raises(StorageError, match="No space left"):
-            compress_tifs(bout, folder / "x.tar.bz2")
+            getattr(archive_module, make)(bout, folder / "x.archive")
         assert not list(folder.iterdir())
     assert _contents(bout) == before
 
