@@ -14,7 +14,7 @@ from .pictures import Picture, draw_dorsal, draw_fov, draw_inline, draw_slices
 from .points import PointFit, SurfaceTilt, fit_points, load_points, surface_tilt
 from .projection import Projection, locate_fovs, project_mlapdv
 from .provenance import Provenance, available_provenances, best_provenance, get_provenance
-from .records import LOCATIONS_FILE, FovLocation, SessionLocations, read_locations
+from .records import LOCATIONS_FILE, FovLocation, SessionLocations, add_to_meta, read_locations
 from .reference import ReferenceImage
 from .registered import (
     available_sources,
@@ -43,6 +43,7 @@ __all__ = [
     "SessionLocations",
     "SurfaceTilt",
     "WindowPlane",
+    "add_to_meta",
     "available_provenances",
     "available_sources",
     "below_surface",

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputFileError, MissingInputError, problem
+from ..errors import InputFileError, LocationError, MissingInputError, problem
 from ..session import fov_name
 from .atlas import AtlasInfo
 from .geometry import CORNERS, FovGeometry
@@ -123,6 +123,62 @@ class SessionLocations:
         path = Path(alf_folder) / LOCATIONS_FILE
         write_atomically(path, self.to_json().encode())
         return path
+
+
+def add_to_meta(meta_path: Path, locations: SessionLocations) -> Path:
+    """Put corners and centres into an imaging metadata file, for tools that look for them there.
+
+    The file is read, ``MLAPDV`` and ``brainLocationIds`` are added to each FOV (null where a pixel misses the brain),
+    and the new text replaces it by renaming. The rig's own file is kept beside it, with ``.rig`` appended, the first
+    time.
+
+    Parameters
+    ----------
+    meta_path
+        ``_ibl_rawImagingData.meta.json``.
+    locations
+        Locations of the same FOVs.
+
+    Returns
+    -------
+    Path
+        The rig's file as it was.
+
+    Raises
+    ------
+    LocationError
+        If the FOVs are not those of the file, or the atlas is the phantom.
+    MissingInputError, InputFileError
+        If the file is missing or no JSON.
+    """
+    if not meta_path.is_file():
+        raise MissingInputError(
+            problem(meta_path, expected="imaging metadata", found="no such file", remedy="Check the path")
+        )
+    original = meta_path.read_bytes()
+    try:
+        meta = json.loads(original)
+        fovs = meta["FOV"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputFileError(
+            problem(meta_path, expected="imaging metadata with FOV", found=str(error), remedy="Extract them again")
+        ) from error
+    if len(fovs) != len(locations.fovs) or locations.phantom:
+        found = "the phantom atlas" if locations.phantom else f"{len(locations.fovs)} of them"
+        raise LocationError(
+            problem(
+                meta_path, field="FOV", expected=f"locations of {len(fovs)} FOVs in a real atlas", found=found,
+                remedy="Locate this session with a real atlas first",
+            )
+        )  # fmt: skip
+    for fov, location in zip(fovs, locations.fovs, strict=True):
+        values = _fov_to_dict(location)
+        fov["MLAPDV"], fov["brainLocationIds"] = values["MLAPDV"], values["brainLocationIds"]
+    kept = meta_path.with_name(meta_path.name + ".rig")
+    if not kept.exists():
+        write_atomically(kept, original)
+    write_atomically(meta_path, json.dumps(meta).encode())
+    return kept
 
 
 def read_locations(path: Path) -> SessionLocations:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from meso_core.errors import InputFileError, LocationError, MetadataError, MissingInputError
 from meso_core.location import (
     Provenance,
+    add_to_meta,
     available_provenances,
     best_provenance,
     get_provenance,
@@ -119,6 +121,37 @@ def test_locations_file_says_how_and_with_what_it_was_made(meta_of, phantom, pha
         np.testing.assert_array_equal(ours.center_um, result.mlapdv[ours.fov][19, 19])
         assert ours.corner_ids == read.corner_ids
     assert [p.name for p in path.parent.iterdir()] == ["fovs.locations.json"]
+
+
+def test_the_rigs_file_gets_corners_only_when_asked_and_its_original_is_kept(
+    real_data, allen_25, published_mesh, tmp_path
+):
+    path = tmp_path / "_ibl_rawImagingData.meta.json"
+    original = next((real_data / "headers").glob("SP061*")).read_bytes()
+    path.write_bytes(original)
+    meta = json.loads(original)
+    locations = locate_fovs(meta, allen_25, published_mesh).locations
+    assert path.read_bytes() == original
+    kept = add_to_meta(path, locations)
+    add_to_meta(path, locations)  # once more changes nothing
+    assert kept.read_bytes() == original
+    now = json.loads(path.read_bytes())
+    for fov, location in zip(now["FOV"], locations.fovs, strict=True):
+        np.testing.assert_array_equal(fov["MLAPDV"]["topRight"], location.corners_um[1])
+        np.testing.assert_array_equal(fov["MLAPDV"]["center"], location.center_um)
+        assert fov["brainLocationIds"]["bottomLeft"] == location.corner_ids[2]
+        del fov["MLAPDV"], fov["brainLocationIds"]
+    assert now == meta
+
+
+def test_the_rigs_file_never_gets_locations_in_the_phantom(meta_of, phantom, phantom_mesh, tmp_path):
+    path = tmp_path / "_ibl_rawImagingData.meta.json"
+    path.write_text(json.dumps(meta_of()))
+    before = path.read_bytes()
+    with pytest.raises(LocationError, match="phantom"):
+        add_to_meta(path, locate_fovs(meta_of(), phantom, phantom_mesh).locations)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
 def test_a_locations_file_that_is_damaged_or_missing_is_named(tmp_path):

@@ -125,7 +125,7 @@ def verdict_of(locations, check):
 def test_checks_tell_what_is_wrong(located, phantom, phantom_mesh):
     from tests.location.conftest import make_meta
 
-    outside = locate_fovs(make_meta(fovs=((6.2, -2.0),), size=(1.5, 0.6)), phantom, phantom_mesh).locations
+    outside = locate_fovs(make_meta(fovs=((6.6, -2.0),), size=(0.7, 0.6)), phantom, phantom_mesh).locations
     assert verdict_of(outside, "fov_inside_brain") is Verdict.FAIL
     assert verdict_of(outside, "fov_near_window") > Verdict.PASS
     fovs = located.locations.fovs
