@@ -16,23 +16,44 @@ from .config import SimulationConfig
 
 @dataclass(frozen=True, slots=True)
 class Kinetics:
-    """Response of an indicator to one spike, a difference of exponentials."""
+    """Response of an indicator: in time to one spike a difference of exponentials, in size a Hill curve of calcium."""
 
     rise_s: float
     decay_s: float
     #: Peak ΔF/F of one spike.
     amplitude: float
+    #: Dissociation constant (nM), Hill coefficient, and brightness at saturation relative to none bound.
+    dissociation_nm: float
+    hill: float
+    dynamic_range: float
 
 
-#: From the mean responses to one action potential in mouse V1, Chen et al. 2013 (doi:10.1038/nature12354), figure 3:
-#: time to peak 179, 80 and 45 ms, half decay 550, 270 and 142 ms, ΔF/F 23, 13 and 19 %.
+#: Chen et al. 2013 (doi:10.1038/nature12354). Kinetics and amplitude from the mean responses to one action potential
+#: in mouse V1: time to peak 179, 80 and 45 ms, half decay 550, 270 and 142 ms, ΔF/F 23, 13 and 19 %. The Hill curve
+#: from the titration of the proteins. With it ten spikes give sixteen times the response of one, not ten (6s).
 KINETICS = {
-    "6s": Kinetics(0.066, 0.793, 0.23),
-    "6m": Kinetics(0.028, 0.390, 0.13),
-    "6f": Kinetics(0.0165, 0.205, 0.19),
+    "6s": Kinetics(0.066, 0.793, 0.23, 144, 2.90, 63.2),
+    "6m": Kinetics(0.028, 0.390, 0.13, 167, 2.96, 38.1),
+    "6f": Kinetics(0.0165, 0.205, 0.19, 375, 2.27, 51.8),
 }
-#: ΔF/F at which the indicator has used up half of its range.
-_SATURATION = 8.0
+#: Calcium at rest, nM.
+_RESTING_NM = 50.0
+
+
+def relative_fluorescence(kinetics: Kinetics, spikes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """ΔF/F while calcium stands as high as after ``spikes`` simultaneous spikes."""
+
+    def brightness(calcium: NDArray[np.float64]) -> NDArray[np.float64]:
+        bound = 1 / (1 + (kinetics.dissociation_nm / calcium) ** kinetics.hill)
+        return np.asarray(1 + (kinetics.dynamic_range - 1) * bound)
+
+    rest = brightness(np.array(_RESTING_NM))
+    # calcium that one spike adds, from the response to one spike
+    bound = ((1 + kinetics.amplitude) * rest - 1) / (kinetics.dynamic_range - 1)
+    per_spike = kinetics.dissociation_nm * (bound / (1 - bound)) ** (1 / kinetics.hill) - _RESTING_NM
+    return np.asarray(brightness(_RESTING_NM + per_spike * spikes) / rest - 1)
+
+
 #: Standard deviation of the logarithm of a cell's rate over time, its own part and the population's.
 _OWN_DRIVE, _COMMON_DRIVE = 1.6, 0.4
 _MAX_RATE_HZ = 60.0
@@ -104,5 +125,5 @@ def activity(config: SimulationConfig, fov: int, n_frames: int, n_cells: int, dt
         spikes = np.minimum(rng.poisson(np.minimum(rate, _MAX_RATE_HZ) * dt), 255).astype(np.uint8)
         ago = dt * rng.random((n, n_cells))
         response = decay(spikes * np.exp(-ago / kinetics.decay_s)) - rise(spikes * np.exp(-ago / kinetics.rise_s))
-        linear = kinetics.amplitude / peak * np.maximum(response, 0)
-        yield ActivityBlock(first, spikes, (linear * _SATURATION / (_SATURATION + linear)).astype(np.float32))
+        dff = relative_fluorescence(kinetics, np.maximum(response, 0) / peak)
+        yield ActivityBlock(first, spikes, dff.astype(np.float32))

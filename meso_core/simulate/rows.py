@@ -32,4 +32,4 @@ class RowFile:
             np.lib.format.read_magic(file)
             (_, width), _, dtype = np.lib.format.read_array_header_1_0(file)
             file.seek(start * width * dtype.itemsize, 1)
-            return np.fromfile(file, dtype, (stop - start) * width).reshape(-1, width)
+            return np.fromfile(file, dtype, (stop - start) * width).reshape(stop - start, width)

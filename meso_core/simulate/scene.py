@@ -20,6 +20,9 @@ MARGIN = 16
 _SOMA_UM, _NUCLEUS_UM = 6.0, 3.6
 #: Neuropil fields that vary in time.
 N_NEUROPIL = 6
+#: Standard deviation of the logarithm of the neuropil's brightness: processes (1.6 µm), and patches (25 µm). With cells
+#: and vessels the mean image then has the contrast and the autocorrelation of real ones.
+_FINE, _COARSE = 0.25, 0.4
 #: Axial half-width of the optical section with a soma in it, µm.
 _AXIAL_UM = 7.0
 
@@ -61,7 +64,8 @@ def make_scene(config: SimulationConfig, fov: int, place: FovPlace) -> Scene:
     vessels = vessel_shadow(rng, shape, um)
     fine = smooth_noise(rng, shape, (1.6 / um[0], 1.6 / um[1]))
     coarse = smooth_noise(rng, shape, (25 / um[0], 25 / um[1]))
-    base = config.photons * np.clip(1 + 0.25 * fine + 0.4 * coarse, 0.15, None) * vessels
+    texture = np.exp(_FINE * fine + _COARSE * coarse - 0.5 * (_FINE**2 + _COARSE**2))
+    base = config.photons * texture * vessels
     fields = np.stack([smooth_noise(rng, shape, (w / um[0], w / um[1])) for w in np.linspace(20, 60, N_NEUROPIL)])
     neuropil = (0.05 * config.photons * fields * vessels).astype("f4")
     c = _cells(rng, config, shape, um, vessels)
