@@ -87,25 +87,19 @@ def test_mirrored_windows_give_mirrored_places_and_the_same_ids(rule, meta_of):
     """A brain that is symmetric about ML 0, voxel by voxel, seen through windows left and right."""
     from iblatlas.regions import BrainRegions
 
-    import meso_core.location.atlas as atlas_module
-
     regions = BrainRegions()
     rng = np.random.default_rng(4)
     index = {i: int(np.flatnonzero(regions.id == i)[0]) for i in (593, -593, 442, -442)}
     label = np.zeros((264, 229, 160), np.uint16)
     half = np.where(rng.random((264, 114)) < 0.5, 593, 442)
     height = np.add.outer(np.arange(264) // 20, np.arange(114)[::-1] // 16) + 4
-    for side, sign, columns in (("left", -1, slice(0, 114)), ("right", 1, slice(228, 114, -1))):
+    tissue = np.arange(160) >= height[..., None]
+    for sign, columns in ((-1, slice(0, 114)), (1, slice(228, 114, -1))):
         values = np.vectorize(index.__getitem__)(half * sign)
-        label[:, columns][np.arange(160) >= height[..., None]] = np.repeat(values[..., None], 160, 2)[
-            np.arange(160) >= height[..., None]
-        ]
-        del side
+        label[:, columns][tissue] = np.broadcast_to(values[..., None], tissue.shape)[tissue]
     atlas = brain_atlas(label, 50, regions, AtlasInfo("mirror", 50, f"mirror{rule.value}", "test", phantom=True))
-    centered = atlas_grid(atlas)
     atlas.bc.x0 = -114 * 50e-6  # the middle column is ML 0
-    assert atlas_module.atlas_grid(atlas).origin_um[0] == pytest.approx(-114 * 50.0)
-    del centered
+    assert atlas_grid(atlas).origin_um[0] == pytest.approx(-114 * 50.0)
     ml, ap = np.meshgrid(np.arange(-5000.0, 5001, 200), np.arange(-7000.0, 5001, 200), indexing="ij")
     points = np.c_[ml.ravel(), ap.ravel(), (300 - (np.abs(ml) / 300) ** 2 - (ap / 600) ** 2).ravel()]
     n = ml.shape[1]
