@@ -112,7 +112,10 @@ def stale_reasons(
         key = dg.AssetKey(asset)
         if resolver.get_status(key, session) == StaleStatus.STALE:
             causes = resolver.get_stale_causes(key, session)
-            found[asset] = tuple(f"{cause.key.asset_key.to_user_string()} {cause.reason}" for cause in causes)
+            found[asset] = tuple(
+                f"{cause.dependency.asset_key.to_user_string() if cause.dependency else asset}: {cause.reason}"
+                for cause in causes
+            )
     return found
 
 

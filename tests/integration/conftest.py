@@ -14,6 +14,7 @@ from meso_assets.resources import OpenSession, Platform
 from meso_assets.running import register_sessions
 from meso_assets.settings import MesoSettings, load_settings
 from meso_core.session import SessionKey
+from meso_core.storage import hash_file
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Finished:
     key: SessionKey
     #: What `meso run` printed.
     printed: str
+    #: Path of each file that the rig left, relative to the session, and its hash before the run.
+    raw: dict[str, str]
 
     @property
     def session(self) -> OpenSession:
@@ -78,6 +81,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
     settings = settings_in(tmp_path_factory.mktemp("finished"))
     made = simulate_session(settings.root, replace(preset("tiny"), lab="lab"))
+    files = [file for file in sorted(made.session_path.rglob("*")) if file.is_file()]
+    raw = {file.relative_to(made.session_path).as_posix(): hash_file(file).sha256 for file in files}
     ran = run_meso(settings, "run", str(made.key))
     assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
-    return Finished(settings, made.key, ran.stdout)
+    return Finished(settings, made.key, ran.stdout, raw)

@@ -1,0 +1,143 @@
+"""The real user interface in a real Chromium: open an asset, materialise a session by clicking, see it succeed."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+SESSION = "SP035/2023-03-03/001"
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+def chromium() -> str | None:
+    """Find a Chromium: the one that ``MESO_CHROMIUM`` names, one of the system, or playwright's own."""
+    named = [os.environ.get("MESO_CHROMIUM"), *map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))]
+    for candidate in named:
+        if candidate and Path(candidate).is_file():
+            return candidate
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        own = driver.chromium.executable_path
+    return own if Path(own).is_file() else None
+
+
+@pytest.fixture(scope="module")
+def browser_path():
+    found = chromium()
+    if found is None:
+        message = "no Chromium found: install one (`playwright install chromium`), or set MESO_CHROMIUM"
+        insists = os.environ.get("MESO_REQUIRE_CHROMIUM") or os.environ.get("CI", "").lower() == "true"
+        pytest.fail(message) if insists else pytest.skip(message)
+    return found
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory):
+    """Folder for screenshots: ``MESO_TEST_ARTIFACTS``, or a temporary one."""
+    named = os.environ.get("MESO_TEST_ARTIFACTS")
+    folder = Path(named) if named else tmp_path_factory.mktemp("screenshots")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def interface(tmp_path_factory, make_settings):
+    """``meso dev`` on a simulated session; its address."""
+    from meso_core.simulate import preset, simulate_session
+
+    settings = make_settings(tmp_path_factory.mktemp("interface"))
+    simulate_session(settings.root, preset("tiny"))
+    with serving(settings) as address:
+        yield address
+
+
+@contextmanager
+def serving(settings):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {**os.environ, **settings.as_environment()}
+    environment.pop("DAGSTER_HOME", None)
+    log = settings.home.parent / "interface.log"
+    command = [sys.executable, "-c", "from meso_assets.cli import main; main()", "dev", "--port", str(port)]
+    with log.open("w") as out:
+        server = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
+        try:
+            wait_until(lambda: answers(port), 120, lambda: log.read_text()[-3000:])
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+            server.wait(timeout=60)
+
+
+def answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info", timeout=2) as response:
+            return "dagster_version" in json.load(response)
+    except OSError:
+        return False
+
+
+def wait_until(true, seconds, tell):
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until, tell()
+        time.sleep(0.5)
+
+
+def test_an_asset_is_materialised_by_clicking_and_shown_with_its_words(interface, browser_path, artifacts, tmp_path):
+    from playwright.sync_api import expect, sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch_persistent_context(
+            str(tmp_path / "profile"),
+            executable_path=browser_path,
+            args=FLAGS,
+            viewport={"width": 1500, "height": 1100},
+        )
+        page = browser.new_page()
+        page.set_default_timeout(60_000)
+        page.goto(f"{interface}/assets/imaging_metadata")
+        expect(page.get_by_text("Geometry and rates of the recording")).to_be_visible()
+
+        page.get_by_role("button", name=re.compile("Materialize")).first.click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_role("button", name="All", exact=True).click()
+        page.get_by_role("button", name=re.compile("^Launch")).click()
+        expect(page.get_by_text("Launched run")).to_be_visible()
+
+        page.goto(f"{interface}/assets/imaging_metadata?view=partitions&partition={SESSION}")
+        expect(page.get_by_text("volume_rate_hz").first).to_be_visible(timeout=120_000)
+        page.screenshot(path=artifacts / "imaging_metadata_partition.png")
+
+        page.goto(f"{interface}/runs")
+        expect(page.get_by_text("Success").first).to_be_visible(timeout=60_000)
+        page.screenshot(path=artifacts / "runs.png")
+
+        page.goto(f"{interface}/assets/imaging_metadata")
+        expect(page.get_by_text("rows × columns").first).to_be_visible()
+        expect(page.get_by_text(SESSION).first).to_be_visible()
+        page.screenshot(path=artifacts / "imaging_metadata.png")
+        page.goto(f"{interface}/asset-groups/")
+        expect(page.get_by_text("suite2p").first).to_be_visible()
+        page.screenshot(path=artifacts / "graph.png")
+        browser.close()
