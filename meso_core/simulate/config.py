@@ -80,7 +80,7 @@ class SimulationConfig:
     #: Cells in focus per mm² of tissue.
     cells_per_mm2: float = 900.0
     #: Detected photons per pixel and frame at mean brightness.
-    photons: float = 14.0
+    photons: float = 18.0
     #: int16 counts per photon, offset and read noise of the amplifier, counts.
     gain: float = 40.0
     offset: float = 120.0

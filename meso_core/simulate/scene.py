@@ -20,9 +20,9 @@ MARGIN = 16
 _SOMA_UM, _NUCLEUS_UM = 6.0, 3.6
 #: Neuropil fields that vary in time.
 N_NEUROPIL = 6
-#: Standard deviation of the logarithm of the neuropil's brightness: processes (1.6 µm), and patches (25 µm). With cells
+#: Standard deviation of the logarithm of the neuropil's brightness: processes (1 µm), and patches (25 µm). With cells
 #: and vessels the mean image then has the contrast and the autocorrelation of real ones.
-_FINE, _COARSE = 0.25, 0.4
+_FINE, _COARSE = 0.35, 0.4
 #: Axial half-width of the optical section with a soma in it, µm.
 _AXIAL_UM = 7.0
 
@@ -62,7 +62,7 @@ def make_scene(config: SimulationConfig, fov: int, place: FovPlace) -> Scene:
     um = pixel_um(config, config.rois[place.roi])
     shape = (place.ny + 2 * MARGIN, place.nx + 2 * MARGIN)
     vessels = vessel_shadow(rng, shape, um)
-    fine = smooth_noise(rng, shape, (1.6 / um[0], 1.6 / um[1]))
+    fine = smooth_noise(rng, shape, (1.0 / um[0], 1.0 / um[1]))
     coarse = smooth_noise(rng, shape, (25 / um[0], 25 / um[1]))
     texture = np.exp(_FINE * fine + _COARSE * coarse - 0.5 * (_FINE**2 + _COARSE**2))
     base = config.photons * texture * vessels
