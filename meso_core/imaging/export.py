@@ -8,6 +8,7 @@ that do not come from suite2p.
 from __future__ import annotations
 
 import hashlib
+import pickle
 import uuid
 import zipfile
 from collections import Counter
@@ -185,7 +186,7 @@ def _load(path: Path) -> np.ndarray:
         raise MissingInputError(
             problem(path, expected="suite2p's result", found="no such file", remedy="Detect the ROIs of this FOV")
         ) from error
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise InputFileError(
             problem(path, expected="suite2p's result", found=f"{error}", remedy="Detect the ROIs of this FOV again")
         ) from error

@@ -143,11 +143,10 @@ def _scale_bar(axes: Any, um_per_px: float, shape: tuple[int, ...]) -> None:
 
 
 def _finish(figure: Figure, path: Path | None) -> bytes:
-    """Write the full figure, and return a small one: fewer dots and colours until it fits."""
-    if path is not None:
-        beside = path.with_name(f".{path.name}.part")
-        figure.savefig(beside, format="png", dpi=_FULL_DPI, metadata={"Software": None})
-        beside.replace(path)
+    """Return a small picture, of fewer dots and colours until it fits, and write the full one.
+
+    The small one comes first: laying out at one resolution moves what is laid out at the next.
+    """
     from PIL import Image
 
     for dpi in (80, 65, 50, 40, 30, 20):
@@ -157,4 +156,8 @@ def _finish(figure: Figure, path: Path | None) -> bytes:
             picture.convert("RGB").quantize(64).save(small, format="png", optimize=True)
         if small.tell() <= INLINE_BYTES:
             break
+    if path is not None:
+        beside = path.with_name(f".{path.name}.part")
+        figure.savefig(beside, format="png", dpi=_FULL_DPI, metadata={"Software": None})
+        beside.replace(path)
     return small.getvalue()

@@ -186,7 +186,7 @@ def load_dict(path: Path) -> dict[str, Any]:
         raise MissingInputError(
             problem(path, expected="suite2p's output", found="no such file", remedy="Run this FOV again")
         ) from error
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
         raise InputFileError(
             problem(path, expected="suite2p's output", found=f"{error}", remedy="Run this FOV again")
         ) from error

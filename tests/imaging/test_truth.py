@@ -1,0 +1,104 @@
+"""Registration and ROIs against what is true of a simulated session."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from .conftest import Movies
+from .scores import SNR_EDGES, residual_motion, roi_scores, trace_correlations
+
+
+def test_what_registration_leaves_of_the_motion_is_below_a_third_of_a_pixel(
+    processed: tuple[Path, Any], movies: Movies
+) -> None:
+    for i, truth in enumerate(movies.truth.fovs):
+        before = np.sqrt((np.asarray(truth.shifts) ** 2).mean())
+        assert before > 0.5
+        assert residual_motion(processed[0] / f"plane{i}", truth) <= 0.3
+
+
+def test_frames_that_the_rig_spoilt_are_left_out(processed: tuple[Path, Any], movies: Movies) -> None:
+    for result, truth in zip(processed[1], movies.truth.fovs, strict=True):
+        spoilt = np.asarray(truth.bad_frames)
+        assert result.registration.bad_frames[spoilt].all()
+        assert result.registration.bad_frames[~spoilt].mean() < 0.02
+
+
+@pytest.fixture(scope="module")
+def plain_suite2p(movies: Movies, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same frames by suite2p alone: ``run_plane`` with the same settings, reference in one batch."""
+    from meso_core.imaging import fov_jobs
+
+    folder = tmp_path_factory.mktemp("plain")
+    np.save(folder / "bad_frames.npy", np.flatnonzero(movies.bad_frames))
+    for i, job in enumerate(fov_jobs(movies.folder, movies.meta)):
+        run_plane(movies.folder / f"plane{i}" / "data_raw.bin", folder / f"plane{i}", job.options.settings_dict(), 160)
+    return folder
+
+
+def run_plane(raw: Path, plane: Path, settings: dict[str, Any], side: int) -> None:
+    """Register and detect with suite2p alone, in a process of its own."""
+    script = (
+        "import json, sys, numpy as np; from pathlib import Path; from suite2p import default_db, run_plane\n"
+        "raw, plane, settings, side = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]), int(sys.argv[4])\n"
+        "plane.mkdir(); (plane / 'data.bin').write_bytes(raw.read_bytes())\n"
+        "db = {**default_db(), 'nframes': raw.stat().st_size // (2 * side**2), 'Ly': side, 'Lx': side,\n"
+        "      'save_path': str(plane), 'save_path0': str(plane.parent), 'data_path': [str(plane.parent)],\n"
+        "      'reg_file': str(plane / 'data.bin'), 'fast_disk': str(plane)}\n"
+        "np.save(plane / 'settings.npy', settings)\n"
+        "run_plane(db, settings)\n"
+    )
+    command = [sys.executable, "-W", "ignore", "-c", script, str(raw), str(plane), json.dumps(settings), str(side)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_no_snr_bin_is_worse_than_plain_suite2p(
+    processed: tuple[Path, Any], plain_suite2p: Path, movies: Movies
+) -> None:
+    for i, truth in enumerate(movies.truth.fovs):
+        ours = roi_scores(processed[0] / f"plane{i}", truth)
+        plain = roi_scores(plain_suite2p / f"plane{i}", truth)
+        for name, mine, theirs in zip(SNR_EDGES, ours.recall(), plain.recall(), strict=False):
+            assert np.isnan(mine) or mine >= theirs - 1e-9, f"FOV {i}, cells of SNR {name} and more"
+        assert ours.precision() >= plain.precision() - 0.01
+        assert (
+            residual_motion(processed[0] / f"plane{i}", truth)
+            <= residual_motion(plain_suite2p / f"plane{i}", truth) + 0.005
+        )
+
+
+def test_cells_of_good_signal_are_found(processed: tuple[Path, Any], movies: Movies) -> None:
+    found = total = 0
+    for i, truth in enumerate(movies.truth.fovs):
+        scores = roi_scores(processed[0] / f"plane{i}", truth)
+        clear = scores.snr >= 5
+        found, total = found + int((scores.roi[clear] >= 0).sum()), total + int(clear.sum())
+    assert total >= 40
+    assert found / total >= 0.85
+
+
+def test_traces_follow_the_truth_as_far_as_the_light_allows(processed: tuple[Path, Any], movies: Movies) -> None:
+    """The true masks, applied to the registered movie, are the measure: photons limit what any mask can tell."""
+    ours, possible = [], []
+    for i, truth in enumerate(movies.truth.fovs):
+        plane = processed[0] / f"plane{i}"
+        scores = roi_scores(plane, truth)
+        ours.append(trace_correlations(plane, truth, scores))
+        frames = np.fromfile(plane / "imaging.frames_motionRegistered.bin", np.int16).reshape(-1, 160, 160)
+        reg = np.load(plane / "reg_outputs.npy", allow_pickle=True).item()
+        good, around = ~np.asarray(reg["badframes"], bool), np.load(plane / "Fneu.npy")
+        for roi, cell in enumerate(scores.cell):
+            if cell >= 0 and truth.snr[cell] >= 5:
+                y, x, weight = truth.mask(int(cell))
+                trace = (frames[:, y, x] @ weight) / weight.sum() - 0.7 * around[roi]
+                possible.append(np.corrcoef(trace[good], np.asarray(truth.traces)[good, cell])[0, 1])
+    assert np.median(np.concatenate(ours)) >= 0.85 * np.median(possible)
+    assert np.median(np.concatenate(ours)) >= 0.6
