@@ -86,6 +86,7 @@ def bin_per_plane(
             _check_count(bout, layout, n_pages)
             _tell_of_cut_volume(bout, layout, n_pages)
             movies.end_bout()
+        _check_no_fov_is_empty(movies, str(out_folder), done)
         return movies.publish()
     finally:
         movies.discard()
@@ -145,6 +146,18 @@ def _check_count(bout: BoutSource, layout: ImagingLayout, n_pages: int) -> None:
                 expected=f"{bout.n_frames} frames of {n_channels} channel(s), as the metadata say",
                 found=f"{n_pages} pages in its tifs",
                 remedy="Copy the missing tifs, or make the metadata again if the recording was cut on purpose",
+            )
+        )
+
+
+def _check_no_fov_is_empty(movies: Movies, where: str, n_pages: int) -> None:
+    if movies.empty_fovs():
+        raise InputFileError(
+            problem(
+                where,
+                expected="at least one whole volume",
+                found=f"{n_pages} pages, none of {', '.join(movies.empty_fovs())}",
+                remedy="Leave the session out if its recording was broken off at once",
             )
         )
 

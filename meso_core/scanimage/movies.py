@@ -11,7 +11,7 @@ import shutil
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -201,6 +201,10 @@ class Movies:
         for movie in self.movies:
             movie.bout_frames.append(0)
 
+    def empty_fovs(self) -> tuple[str, ...]:
+        """Names of the FOVs that have no frame so far."""
+        return tuple(m.fov.name for m in self.movies if not any(m.bout_frames))
+
     def publish(self) -> tuple[FovBinary, ...]:
         """Flush all files, then give them their names."""
         with _storing(self.out_folder):
@@ -241,6 +245,8 @@ class Movies:
         """Remove what is not published."""
         self.flusher.close()
         for movie in self.movies:
-            movie.close()
+            # on a full disk even closing fails; what is not written is thrown away all the same
+            with suppress(OSError):
+                movie.close()
             if movie.started:
                 movie.part.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ is used, and verified for each page; where a page deviates the chain of director
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -68,13 +69,16 @@ class ScanImageTif:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         try:
-            self._file = self.path.open("rb", buffering=0)
+            with self.path.open("rb", buffering=0) as self._file:
+                self.n_bytes = self._file.seek(0, os.SEEK_END)
+                self._walk()
         except FileNotFoundError as e:
             message = problem(self.path, expected="a tif", found="no such file", remedy="Check the path")
             raise MissingInputError(message) from e
-        with self._file:
-            self.n_bytes = self._file.seek(0, os.SEEK_END)
-            self._walk()
+        except OSError as e:
+            remedy = "See to the right to read it, and to the disk"
+            message = problem(self.path, expected="a readable file", found=str(e), remedy=remedy)
+            raise InputFileError(message) from e
         del self._file
 
     def _fetch(self, offset: int, n_bytes: int) -> bytes:
@@ -133,7 +137,7 @@ class ScanImageTif:
         return decode_text(self._fetch(offset, n_bytes)) if n_bytes else ""
 
     def _regular_run(self, first: Page) -> tuple[int, npt.NDArray[np.int64]]:
-        """Pages after ``first`` that are its copy, shifted by a constant stride.
+        """Find the pages after ``first`` that are its copy, shifted by a constant stride.
 
         Returns
         -------
@@ -141,47 +145,26 @@ class ScanImageTif:
             Where the chain goes on after the run (0: nowhere).
         data_offsets : ndarray of int64, shape (n_run,)
         """
-        stride = first.next_offset - first.offset
-        template = np.frombuffer(self._fetch(first.offset, first.n_bytes), np.uint8)
-        # the three numbers that move with the page: its description, its pixels, the next directory
-        tags = np.frombuffer(template[8:-8].tobytes(), ENTRY)
-        moving = [first.n_bytes - 8]
-        moving += [8 + 20 * int(np.flatnonzero(tags["tag"] == tag)[0]) + 12 for tag in (DESCRIPTION, STRIPS)]
-        width = max(first.n_bytes, first.description_offset + first.description_bytes - first.offset)
-        if first.description_offset < first.offset or width > 1 << 16 or tags["count"][tags["tag"] == STRIPS] != 1:
-            return first.next_offset, np.empty(0, np.int64)
-        fixed = np.ones(first.n_bytes, bool)
-        for column in moving:
-            fixed[column : column + 8] = False
-        want = np.array([first.next_offset, first.description_offset, first.data_offset])
-        runs: list[npt.NDArray[np.int64]] = []
+        stencil = _Stencil.of(first, self._fetch(first.offset, first.n_bytes))
         offset, batch, n_before = first.next_offset, 1, 1
-        while True:
-            # a page whose directory or pixels would pass the end of the file is left to the careful reader
-            last_start = self.n_bytes - max(width, first.data_offset + first.data_bytes - first.offset)
-            n = min(batch, (last_start - offset) // stride + 1)
-            if n < 1:
+        runs = [np.empty(0, np.int64)]
+        # a page whose directory or pixels would pass the end of the file is left to the careful reader
+        while stencil and (n := min(batch, (self.n_bytes - stencil.n_bytes - offset) // stencil.stride + 1)) > 0:
+            raw = self._gather(offset, stencil.stride, n, stencil.width)
+            pages = stencil.matching(raw, n_before)
+            self._read_frames(raw, len(pages), first.description_offset - first.offset, first.description_bytes)
+            runs.append(pages[:, 2])
+            if not len(pages):
                 break
-            raw = self._gather(offset, stride, n, width)
-            values = np.stack([raw[:, c : c + 8].copy().view("<i8")[:, 0] for c in moving], axis=1)
-            shift = stride * (n_before + np.arange(n))[:, None]
-            same = (raw[:, : first.n_bytes][:, fixed] == template[fixed]).all(axis=1)
-            same &= (values[:, 1:] == want[1:] + shift).all(axis=1)
-            chained = values[:, 0] == want[0] + shift[:, 0]
-            good = _leading(same)
-            n_ok = min(good, _leading(chained) + 1)
-            self._read_frames(raw, n_ok, first.description_offset - first.offset, first.description_bytes)
-            runs.append(values[:n_ok, 2])
-            if n_ok:
-                here, offset = offset + (n_ok - 1) * stride, int(values[n_ok - 1, 0])
-                if offset and offset <= here:
-                    expected, found = f"the next directory after byte {here}", f"one at byte {offset}"
-                    raise odd_page(self.path, len(self._frames) - 1, expected, found)
-            if n_ok < n or not chained[n_ok - 1]:
+            last, offset = offset + (len(pages) - 1) * stencil.stride, int(pages[-1, 0])
+            if offset and offset <= last:
+                expected, found = f"the next directory after byte {last}", f"one at byte {offset}"
+                raise odd_page(self.path, len(self._frames) - 1, expected, found)
+            if offset != last + stencil.stride:
                 break
             n_before += n
             batch = min(batch * 4, 1024)
-        return offset, np.concatenate(runs) if runs else np.empty(0, np.int64)
+        return offset, np.concatenate(runs)
 
     def _gather(self, offset: int, stride: int, n: int, width: int) -> npt.NDArray[np.uint8]:
         """Directories and descriptions of ``n`` pages, shape (n, width)."""
@@ -208,6 +191,58 @@ class ScanImageTif:
         from .header import parse_si_header
 
         return parse_si_header(self.software)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stencil:
+    """What the pages of a run have in common: a directory but for three numbers that move on with the page."""
+
+    directory: npt.NDArray[np.uint8]
+    #: Bytes of the directory that do not move.
+    fixed: npt.NDArray[np.bool_]
+    #: Where the offsets of the next directory, the description and the pixels stand, and those of the first page.
+    columns: tuple[int, ...]
+    offsets: npt.NDArray[np.int64]
+    #: Bytes from page to page; from a page's start to the end of its description, and of its pixels.
+    stride: int
+    width: int
+    n_bytes: int
+
+    @classmethod
+    def of(cls, page: Page, directory: bytes) -> _Stencil | None:
+        """Make the stencil of a page; None where its description or strips are not laid out as ScanImage does."""
+        tags = np.frombuffer(directory[8:-8], ENTRY)
+        width = max(page.n_bytes, page.description_offset + page.description_bytes - page.offset)
+        if page.description_offset < page.offset or width > 1 << 16 or tags["count"][tags["tag"] == STRIPS] != 1:
+            return None
+        places = [20 + 20 * int(np.flatnonzero(tags["tag"] == tag)[0]) for tag in (DESCRIPTION, STRIPS)]
+        columns = (page.n_bytes - 8, *places)
+        fixed = np.ones(page.n_bytes, bool)
+        for column in columns:
+            fixed[column : column + 8] = False
+        offsets = np.array([page.next_offset, page.description_offset, page.data_offset])
+        end = max(width, page.data_offset + page.data_bytes - page.offset)
+        stride = page.next_offset - page.offset
+        return cls(np.frombuffer(directory, np.uint8), fixed, columns, offsets, stride, width, end)
+
+    def matching(self, raw: npt.NDArray[np.uint8], n_before: int) -> npt.NDArray[np.int64]:
+        """Three moving offsets of the leading pages that fit, shape (n, 3).
+
+        Parameters
+        ----------
+        raw
+            Directories read at equal distances, shape (n_read, width).
+        n_before
+            Pages of the run before these, with the first.
+        """
+        found = np.stack([raw[:, c : c + 8].copy().view("<i8")[:, 0] for c in self.columns], axis=1)
+        expected = self.offsets + self.stride * (n_before + np.arange(len(raw)))[:, None]
+        n = len(self.directory)
+        same = (raw[:, :n][:, self.fixed] == self.directory[self.fixed]).all(axis=1)
+        same &= (found[:, 1:] == expected[:, 1:]).all(axis=1)
+        # the page whose chain leads elsewhere is the last of the run
+        chained = found[:, 0] == expected[:, 0]
+        return found[: min(_leading(same), _leading(chained) + 1)]
 
 
 def _leading(flags: npt.NDArray[np.bool_]) -> int:

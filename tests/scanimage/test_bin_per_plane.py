@@ -119,6 +119,17 @@ def test_a_recording_that_stopped_in_mid_volume_keeps_all_frames_and_tells(tmp_p
         np.testing.assert_array_equal(read(fov.path, fov), fov_frames(pages, config, fov.fov))
 
 
+def test_a_recording_shorter_than_a_volume_is_an_error(tmp_path):
+    config = CONFIGS["three depths"]
+    write_bout(tmp_path / "001" / "raw_imaging_data_00", config, (2,))
+    meta = meta_of(tmp_path / "001" / "raw_imaging_data_00", config)
+    with (
+        pytest.raises(InputFileError, match="at least one whole volume, found 2 pages, none of FOV_04, FOV_05"),
+        pytest.warns(MesoWarning),
+    ):
+        bin_per_plane(tmp_path / "001", meta, tmp_path / "out")
+
+
 def test_frames_of_a_simulated_session_are_as_many_as_is_true(tiny_session, tmp_path):
     meta, _ = load_meta_files(tiny_session.session_path)
     truth = load_truth(tiny_session.truth_path)
@@ -258,6 +269,11 @@ def test_a_full_disk_is_told_before_and_while_it_fills(session, tmp_path, monkey
         patch.setattr("shutil.disk_usage", lambda path: type("usage", (), {"free": 100}))
         with pytest.raises(StorageError, match=r"expected 0\.0 GB of free space"):
             bin_per_plane(folder, meta, out)
+    (out / "plane1").mkdir(parents=True)
+    (out / "plane1" / "data_raw.bin.part").symlink_to("/dev/full")
+    with pytest.raises(StorageError, match="No space left on device"):
+        bin_per_plane(folder, meta, out)
+    assert [p for p in out.rglob("*") if p.is_file()] == []
     (tmp_path / "blocked").write_text("a file where a folder must be")
     with pytest.raises(StorageError, match="Free space on the disk"):
         bin_per_plane(folder, meta, tmp_path / "blocked")
