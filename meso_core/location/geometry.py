@@ -20,6 +20,8 @@ CORNERS = ("topLeft", "topRight", "bottomLeft", "bottomRight")
 _WHERE = "imaging metadata"
 #: A mouse brain from bregma, generously: |ML|, and AP behind and in front, mm.
 _REACH_MM = (7.0, 9.0)
+#: Below this a centre is taken for metres: nobody drills a window to 10 µm, and the brain ends at 0.009 m.
+_METRES = 0.0095
 #: Deviation from a parallelogram that is tolerated, as a fraction of the longer diagonal.
 _SKEW = 0.01
 
@@ -64,7 +66,7 @@ def window_center_mm(meta: Mapping[str, Any]) -> NDArray[np.float64]:
     if not np.isfinite(at).all():
         raise _bad("centerMM", "two numbers", f"ML {center['ML']}, AP {center['AP']}", "Enter the window's centre")
     _plausible_mm("centerMM", at[np.newaxis])
-    if at.any() and np.abs(at).max() < 0.02:
+    if at.any() and np.abs(at).max() < _METRES:
         raise _bad(
             "centerMM", "mm from bregma", f"ML {at[0]:g}, AP {at[1]:g}, which look like metres", "Multiply them by 1000"
         )

@@ -6,6 +6,9 @@ import copy
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, assume, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from meso_core.errors import LocationError
 from meso_core.location import (
@@ -20,6 +23,7 @@ from meso_core.location import (
 )
 from meso_core.location.atlas import AtlasInfo, atlas_grid, brain_atlas
 from meso_core.location.phantom import surface_dv_um
+from tests.location.conftest import make_meta
 
 FACET = LocationSettings(atlas="phantom", normal_rule=NormalRule.FACET)
 
@@ -134,6 +138,39 @@ def test_mirrored_windows_agree_on_the_real_atlas(allen_25, published_mesh, meta
     for fov in (0, 1):
         assert (ids_left[fov] == ids_right[fov]).mean() > 0.8
         assert np.median(np.linalg.norm(at_left[fov] * [-1, 1, 1] - at_right[fov], axis=-1)) < 60
+
+
+@given(
+    center=st.tuples(st.floats(-3.5, 3.5), st.floats(-4.5, 2.5)),
+    offset=st.tuples(st.floats(-1, 1), st.floats(-1, 1)),
+    rule=st.sampled_from(NormalRule),
+)
+@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_pixel_is_the_first_sample_of_its_ray_inside_an_area(center, offset, rule, phantom, phantom_mesh):
+    """Samples lie a whole number of voxels below the coverslip; the one above is void, root, or beside the volume."""
+    assume(max(map(abs, center)) > 0.01)  # less is taken for metres
+    fov = (center[0] + offset[0], center[1] + offset[1])
+    meta = make_meta(center=center, fovs=(fov,), pixels=(12, 12))
+    result = locate_fovs(meta, phantom, phantom_mesh, settings=LocationSettings(atlas="phantom", normal_rule=rule))
+    plane, grid = result.locations.window, atlas_grid(phantom)
+    ml, ap = plane.axes
+    rows, columns = (c * 1e3 + 300 * np.linspace(1, -1, 12) - m for c, m in zip(fov, plane.center_um[:2], strict=True))
+    start = plane.center_um + rows[:, None, None] * ml + columns[None, :, None] * ap
+    seen = np.isfinite(result.mlapdv[0][..., 0])
+    down = (result.mlapdv[0] - start)[seen]
+    steps = -(down @ plane.normal) / 50
+    np.testing.assert_allclose(steps, np.rint(steps), atol=1e-6)
+    np.testing.assert_allclose(down, -50 * np.rint(steps)[:, None] * plane.normal, atol=1e-6)
+
+    def id_at(points):
+        voxel = np.ceil((points - grid.origin_um) / grid.voxel_um - 0.5).astype(int)
+        inside = ((voxel >= 0) & (voxel < grid.label.shape)).all(axis=1)
+        return np.where(inside, grid.ids[grid.label[tuple(np.where(inside[:, None], voxel, 0).T)]], 0)
+
+    at = result.mlapdv[0][seen]
+    np.testing.assert_array_equal(id_at(at), result.brain_location_ids[0][seen])
+    for k in (1, 2, 3):
+        assert np.isin(id_at(at + k * 50 * plane.normal), (0, 997)).all()
 
 
 def test_pixels_beside_the_brain_are_nan_with_id_zero(meta_of, phantom, phantom_mesh):

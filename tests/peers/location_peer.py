@@ -1,4 +1,4 @@
-"""Runs ibllib's own projection in the peer's environment: ``python location_peer.py job.json``.
+"""Runs ibllib's own projection in the peer's environment: ``python location_peer.py job.json …``.
 
 The job names the label volume (.npy of region indices), its resolution, the metadata, the mesh (or none, for
 ibllib's own) and the file for the results. ibllib would download its atlas; here it gets the volume that the job
@@ -69,20 +69,16 @@ def rois(job: dict, task: object) -> dict:
     return arrays | {f"mlapdv_{i}": v for i, v in mlapdv.items()} | {f"ids_{i}": v for i, v in ids.items()}
 
 
-def main() -> None:
-    logging.disable(logging.WARNING)
-    job = json.loads(Path(sys.argv[1]).read_text())
+def run(job: dict) -> None:
     task = peer.MesoscopeFOV.__new__(peer.MesoscopeFOV)
     task.one = None
-    parts = {}
+    results = {}
     for part in job["parts"]:
-        result = {
-            "project": lambda: project(job, task),
-            "triangles": lambda: triangles(job),
-            "rois": lambda: rois(job, task),
-        }
-        parts |= {f"{part}_{key}": value for key, value in result[part]().items()}
-    np.savez(job["out"], **parts)
+        values = triangles(job) if part == "triangles" else {"project": project, "rois": rois}[part](job, task)
+        results |= {f"{part}_{key}": value for key, value in values.items()}
+    np.savez(job["out"], **results)
 
 
-main()
+logging.disable(logging.WARNING)
+for path in sys.argv[1:]:
+    run(json.loads(Path(path).read_text()))

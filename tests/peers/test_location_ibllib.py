@@ -55,6 +55,30 @@ def with_root_patches(atlas):
     return label
 
 
+def real_session(folder, real_data, cache):
+    """Set up the session SP061 with the Allen CCF at 25 µm, its images coarser for ibllib's sake."""
+    path = real_data / "ccf" / "annotation_25.nrrd"
+    atlas = load_atlas(LocationSettings(atlas="file", atlas_path=path, resolution_um=25, cache_folder=cache))
+    meta = json.loads(next((real_data / "headers").glob("SP061*")).read_text())
+    for image in meta["FOV"]:
+        image["nXnYnZ"] = [32, 32, 1]
+    (folder / "real_meta.json").write_text(json.dumps(meta))
+    job = {
+        "parts": ["project"],
+        "label": str(atlas.label.filename),
+        "resolution_um": 25,
+        "meta": str(folder / "real_meta.json"),
+        "mesh": None,
+        "out": str(folder / "real.npz"),
+    }
+    return {"job": job, "atlas": atlas, "meta": meta}
+
+
+@pytest.fixture(scope="module")
+def published_points(real_data):
+    return load_triangulation(path=real_data / "ccf" / "surface_triangulation.npz")
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory, peer_python, real_data):
     """Run ibllib once over all the cases; give both sides' inputs and its results."""
@@ -119,12 +143,16 @@ def results(tmp_path_factory, peer_python, real_data):
         "out": str(folder / "peer.npz"),
     }
     (folder / "job.json").write_text(json.dumps(job))
-    subprocess.run(
-        [str(peer_python), str(SCRIPT), str(folder / "job.json")], check=True, capture_output=True, timeout=200
-    )
+    real = real_session(folder, real_data, cache)
+    (folder / "real.json").write_text(json.dumps(job | real["job"]))
+    command = [str(peer_python), str(SCRIPT), str(folder / "job.json"), str(folder / "real.json")]
+    subprocess.run(command, check=True, capture_output=True, timeout=200)
     with np.load(folder / "peer.npz") as file:
         peer = dict(file)
+    with np.load(folder / "real.npz") as file:
+        real["peer"] = dict(file)
     return {
+        "real": real,
         "peer": peer,
         "ours": pixels,
         "inputs": inputs,
@@ -142,6 +170,16 @@ def test_square_fovs_are_where_ibllib_puts_them(results, number):
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)  # NaN where NaN
     if number == 3:
         assert 0.05 < np.isnan(ours[..., 0]).mean() < 0.95
+
+
+def test_the_real_session_is_where_ibllib_puts_it_in_the_real_atlas(results, published_points):
+    """With ibllib's own mesh and rule; SP061's window lies right of the midline, where root is no trouble."""
+    real = results["real"]
+    mlapdv, ids = project_mlapdv(real["meta"], real["atlas"], published_points, settings=FACET)
+    assert len(ids) == 8
+    for number in ids:
+        np.testing.assert_array_equal(ids[number], real["peer"][f"project_ids_{number}"])
+        np.testing.assert_allclose(mlapdv[number], real["peer"][f"project_mlapdv_{number}"], rtol=0, atol=1e-6)
 
 
 def test_left_hemisphere_has_the_ids_of_the_right_as_in_ibllib(results):
