@@ -18,4 +18,5 @@ def command(session: str) -> None:
     settings = load_settings()
     path = SessionKey.parse(session.strip("/")).folder(settings.root)
     for tif in restore(path, workers=settings.cores, progress=throttled(click.echo)):
-        click.echo(str(tif))
+        done = "restored" if tif.written else "was there, unchanged"
+        click.echo(f"{tif.path}  {tif.size / 1e6:.1f} MB  {done}")

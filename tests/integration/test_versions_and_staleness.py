@@ -8,6 +8,7 @@ from meso_assets.dagster_internals import last_observed_version, stale_reasons
 from meso_assets.definitions import build_defs
 from meso_assets.instance import open_instance
 from meso_assets.running import observe_raw
+from meso_core.storage import hash_file
 
 ASSETS = [name for name in CATALOGUE if name != "raw_session"]
 
@@ -69,3 +70,17 @@ def test_a_published_file_that_vanishes_is_told(finished):
         assert status_says(finished) == {"frame_times": "alf/FOV_00/mpci.times.npy: missing"}
     finally:
         file.write_bytes(content)
+
+
+def test_removing_and_restoring_raw_tifs_makes_nothing_stale(finished):
+    tifs = {path: digest for path, digest in finished.raw.items() if path.count("/") == 1 and path.endswith(".tif")}
+    told = finished.meso("remove-raw", str(finished.key))
+    assert "dry run" in told.stdout
+    assert all((finished.session.path / path).is_file() for path in tifs)
+    removed = finished.meso("remove-raw", str(finished.key), "--yes")
+    assert removed.returncode == 0, removed.stderr
+    assert not any((finished.session.path / path).exists() for path in tifs)
+    assert status_says(finished) == {}
+    assert finished.meso("restore", str(finished.key)).returncode == 0
+    assert {path: hash_file(finished.session.path / path).sha256 for path in tifs} == tifs
+    assert status_says(finished) == {}
