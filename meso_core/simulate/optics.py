@@ -6,7 +6,8 @@ How the numbers were chosen: in two real two-photon movies of mouse cortex the v
 is a straight line over its mean (r > 0.99): photons. By that line half of the pixels have more than 3 photons a frame
 in the one (128 × 128, raw) and more than 42 in the other (64 × 64, each pixel a mean of several); the default of
 ``SimulationConfig.photons`` gives 8 to 9 by the same measure, a little below their geometric mean. Gain, offset and
-read noise are of the usual size for int16 counts. A test holds these and the contrast, grain, activity and motion of the movies against the real ones.
+read noise are of the usual size for int16 counts. A test holds these and the contrast, grain, activity and motion of
+the movies against the real ones.
 """
 
 from __future__ import annotations

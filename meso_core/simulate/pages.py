@@ -22,7 +22,8 @@ from .tif import ScanImageTifWriter
 
 #: Bytes of pages in memory at a time.
 _BLOCK_BYTES = 1 << 26
-_THREADS = 2
+#: Fields of at least this many pixels are drawn by two threads; with smaller ones they would stand in each other's way.
+_LARGE_FIELD, _THREADS = 1 << 16, 2
 
 
 def tif_name(plan: SessionPlan, bout: int, number: int, kind: str = "2P") -> str:
@@ -39,7 +40,8 @@ def write_tifs(plan: SessionPlan, movies: Sequence[FovMovie], bout: Bout, folder
     n, n_channels, start = len(bout.scanimage), len(c.channels), start_of_bout(c, bout.start_s)
     step = max(_BLOCK_BYTES // (2 * shape[0] * shape[1] * n_channels), 1)
     done = sum(c.frames_per_bout[: bout.index])
-    with ThreadPoolExecutor(_THREADS) as pool:
+    large = max(p.ny * p.nx for p in g.fovs) >= _LARGE_FIELD
+    with ThreadPoolExecutor(_THREADS if large else 1) as pool:
         for number, first in enumerate(range(0, n, c.frames_per_file)):
             stop = min(first + c.frames_per_file, n)
             path = folder / tif_name(plan, bout.index, number)

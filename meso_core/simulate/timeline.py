@@ -133,11 +133,12 @@ def _meta(config: SimulationConfig, channels: list[tuple[str, str, str, _Signal]
 def write_software_events(folder: Path, config: SimulationConfig, bouts: tuple[Bout, ...], frame_period: float) -> None:
     """Write the messages that started and stopped the recordings."""
     what = f"{config.subject} {config.date.replace('-', '')} {int(config.number)}"
-    rows = [(bouts[0].daq[0] - 1.2, f"ExpStart {what}")]
+    rows = []
     for bout in bouts:
         rows.append((bout.daq[0] - 0.4, f"BlockStart {what} {bout.index + 1}"))
         rows.append((bout.daq[-1] + frame_period + 0.2, f"BlockEnd {what} {bout.index + 1}"))
-    rows.append((bouts[-1].daq[-1] + frame_period + 0.6, f"ExpEnd {what}"))
+    first, last = (rows[0][0], rows[-1][0]) if rows else (1.0, 2.0)
+    rows = [(max(first - 0.8, 0.02), f"ExpStart {what}"), *rows, (last + 0.4, f"ExpEnd {what}")]
     lines = ["time\tname\tinfo"] + [f'{t:.15g}\t"mpepUDP"\t"{info}"' for t, info in rows]
     text = "\n".join(lines) + "\n"
     (folder / "_timeline_softwareEvents.log.htsv").write_text(text, encoding="utf-8", newline="\n")

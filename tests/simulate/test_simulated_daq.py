@@ -92,6 +92,14 @@ def test_pulses_are_lost_or_won_as_asked(tmp_path: Path, fault: str, pulses: int
     assert len(_edges(made.session_path, "neural_frames")) == pulses
 
 
+def test_daq_may_have_missed_the_only_bout(tmp_path: Path) -> None:
+    config = replace(preset("tiny"), write_movie=False, frames_per_bout=(30,), bout_gap_s=1.1)
+    made = simulate_session(tmp_path / "S", config, faults=("missing_bout",))
+    assert len(_edges(made.session_path, "neural_frames")) == 0
+    events = (made.session_path / "raw_sync_data" / "_timeline_softwareEvents.log.htsv").read_text()
+    assert [line.split('"')[3].split()[0] for line in events.splitlines()[1:]] == ["ExpStart", "ExpEnd"]
+
+
 def test_long_recording_without_a_movie_is_streamed(tmp_path: Path) -> None:
     config = replace(preset("tiny"), write_movie=False, frames_per_bout=(2400,), daq_extra_channels=2)
     made = simulate_session(tmp_path / "S", config)
