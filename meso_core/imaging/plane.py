@@ -26,6 +26,7 @@ REGISTERED = "imaging.frames_motionRegistered.bin"
 REGISTERED_CHAN2 = "imaging.frames_motionRegistered_chan2.bin"
 BAD_FRAMES = "bad_frames.npy"
 LOG = "run.log"
+_LOG_TAIL_LINES = 12
 
 REGISTRATION = "registration"
 DETECTION = "detection"
@@ -65,6 +66,13 @@ class FovJob:
     def log_path(self) -> Path:
         """File of suite2p's log."""
         return (self.log_folder or self.folder) / LOG
+
+    def log_tail(self) -> str:
+        """Last lines of suite2p's log, for an error message."""
+        try:
+            return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:])
+        except FileNotFoundError:
+            return "(no log)"
 
     def to_json(self) -> str:
         """Write the order on one line."""

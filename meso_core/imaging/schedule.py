@@ -35,7 +35,6 @@ ALLOCATOR_ENV: Mapping[str, str] = {
     "MALLOC_ARENA_MAX": "1",
 }
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-_LOG_TAIL_LINES = 12
 
 
 @dataclass(frozen=True)
@@ -260,9 +259,7 @@ class _Crew:
                 with self._lock:
                     self._progress(event["done"], event["total"], event["what"])
             elif event["event"] == "failed":
-                failure = error_class(event["kind"])(event["message"])
-                failure.add_note(_tail(job.log_path))
-                raise failure
+                raise error_class(event["kind"])(event["message"])
             else:
                 return
         raise _died(process, job, stage)
@@ -276,14 +273,7 @@ def _died(process: subprocess.Popen[str], job: FovJob, stage: str) -> Processing
         problem(
             job.folder,
             expected=f"the worker to finish {stage}",
-            found=f"that it {how}{hint}. Its log ends: {_tail(job.log_path)}",
+            found=f"that it {how}{hint}. Its log ends: {job.log_tail()}",
             remedy="Free memory or use fewer workers, and run again; whole FOVs are not repeated",
         )
     )
-
-
-def _tail(path: Path) -> str:
-    try:
-        return "\n".join(path.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:])
-    except FileNotFoundError:
-        return "(no log)"

@@ -74,7 +74,7 @@ def _serve(order: dict[str, Any], events: TextIO) -> None:
             job.folder,
             expected=f"{order['stage']} to succeed",
             found=f"{type(error).__name__}: {error}",
-            remedy=f"Read {job.log_path}",
+            remedy=f"Read {job.log_path}, which ends: {job.log_tail()}",
         )
         _say(events, event="failed", kind=ProcessingError.__name__, message=message)
     else:

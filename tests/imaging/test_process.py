@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from meso_core.errors import InputFileError, MissingInputError, ProcessingError
+from meso_core.errors import InputFileError, MissingInputError, ProcessingError, StorageError
 from meso_core.imaging import FovJob, fov_jobs, image_motion_registration, process_fovs, roi_detection
 from meso_core.imaging.marker import marker_path, read_marker
 from meso_core.imaging.registration import registration_is_whole
@@ -250,6 +251,42 @@ def test_a_missing_or_cut_binary_names_the_file(tmp_path: Path) -> None:
     raw.unlink()
     with pytest.raises(MissingInputError, match=r"data_raw\.bin"):
         image_motion_registration(fov_jobs(folder, meta)[0])
+
+
+def test_a_full_disk_is_a_named_error_and_leaves_nothing_half(suite2p: Any, tmp_path: Path) -> None:
+    job = fov_jobs(plane_of(noise(120), tmp_path), make_meta(64, 64, 1))[0]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 64 * 2 * 60, hard))
+    try:
+        with pytest.raises(StorageError, match="room for the registered movie"):
+            image_motion_registration(job)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [p.name for p in job.folder.iterdir()] == ["data_raw.bin"]
+    assert not registration_is_whole(job)
+    assert image_motion_registration(job).n_frames == 120
+
+
+@pytest.mark.parametrize("by_second", [False, True])
+def test_a_second_channel_moves_with_the_one_that_is_aligned(
+    suite2p: Any, movies: Movies, tmp_path: Path, by_second: bool
+) -> None:
+    """The second channel is the first at half brightness, so either alignment must give both the same shifts."""
+    folder = copy_planes(movies, tmp_path / "suite2p", 300)
+    raw = np.fromfile(folder / "plane0" / "data_raw.bin", np.int16)
+    (raw // 2).tofile(folder / "plane0" / "data_chan2_raw.bin")
+    meta = movies.meta | {"channelSaved": [2, 3]}
+    job = fov_jobs(folder, meta, fovs=[0], overrides={"align_by_chan2": by_second})[0]
+    result = image_motion_registration(job)
+    first = np.fromfile(job.folder / "imaging.frames_motionRegistered.bin", np.int16).astype(float)
+    second = np.fromfile(job.folder / "imaging.frames_motionRegistered_chan2.bin", np.int16).astype(float)
+    assert np.abs(first / 2 - second).max() <= 1.5
+    reg = np.load(job.folder / "reg_outputs.npy", allow_pickle=True).item()
+    np.testing.assert_allclose(reg["meanImg_chan2"], reg["meanImg"] / 2, atol=1)
+    np.testing.assert_allclose(result.mean_image, first.reshape(300, 160, 160).mean(axis=0), atol=0.5)
+    assert not list(job.folder.glob("data*.bin"))
+    found = roi_detection(job)
+    assert len(np.load(job.folder / "F_chan2.npy")) == len(np.load(job.folder / "redcell.npy")) == found.n_rois
 
 
 def test_a_fov_without_any_roi_is_a_named_error_and_stays_registered(suite2p: Any, tmp_path: Path) -> None:
