@@ -7,6 +7,7 @@ at a window. What does not: what is seen through the window (:mod:`meso_core.loc
 from __future__ import annotations
 
 import io
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import AtlasError, LocationError, MissingInputError, problem
+from ..errors import AtlasError, LocationError, MesoWarning, MissingInputError, problem
 from .atlas import AtlasGrid, atlas_grid, describe_atlas
 from .settings import NormalRule, default_cache
 from .triangles import Floats, Ints, facet_normals, find_triangle
@@ -82,7 +83,12 @@ def load_triangulation(atlas: Any = None, *, path: Path | None = None, cache: Pa
     points, connectivity = _make_mesh(atlas_grid(atlas), describe_atlas(atlas).name)
     buffer = io.BytesIO()
     np.savez(buffer, points=points, connectivity_list=connectivity)
-    write_atomically(kept, buffer.getvalue())
+    try:
+        write_atomically(kept, buffer.getvalue())
+    except OSError as error:  # the mesh is made in seconds: work goes on without keeping it
+        warnings.warn(
+            f"{kept}: the surface mesh could not be kept ({error}); set MESO_CACHE", MesoWarning, stacklevel=2
+        )
     return points, connectivity
 
 

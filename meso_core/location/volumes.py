@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import zlib
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import AtlasError, MissingInputError, problem
+from ..errors import AtlasError, MesoError, MissingInputError, StorageError, problem
 from ..progress import Progress, silent
 
 Volume = NDArray[Any]
@@ -53,18 +54,35 @@ def cached_volume(
 
     Processes that ask at the same time wait for the one that fills. A volume whose record, size or sampled hash
     do not agree is made anew.
+
+    Raises
+    ------
+    StorageError
+        If the folder cannot be written, or there is no room.
     """
     from filelock import FileLock
 
-    folder.mkdir(parents=True, exist_ok=True)
     path, note = folder / f"{name}.npy", folder / f"{name}.json"
-    with FileLock(folder / f"{name}.lock"):
-        record = _read_record(note)
-        if record is None or record.source_sha256 != source_sha256 or not _intact(path, record):
-            note.unlink(missing_ok=True)
-            record = _make(path, shape, fill, source, source_sha256)
-            write_atomically(note, json.dumps(asdict(record), indent=1, sort_keys=True).encode())
-    return np.load(path, mmap_mode="r"), record
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f"{name}.lock"):
+            record = _read_record(note)
+            if record is None or record.source_sha256 != source_sha256 or not _intact(path, record):
+                note.unlink(missing_ok=True)
+                record = _make(path, shape, fill, source, source_sha256)
+                write_atomically(note, json.dumps(asdict(record), indent=1, sort_keys=True).encode())
+        return np.load(path, mmap_mode="r"), record
+    except OSError as error:
+        if isinstance(error, MesoError):
+            raise
+        raise StorageError(
+            problem(
+                path,
+                expected=f"room for a volume of {2 * math.prod(shape) / 1e9:.1f} GB and the right to write",
+                found=f"{type(error).__name__}: {error}",
+                remedy="Make room, or set MESO_CACHE to a folder that has it",
+            )
+        ) from error
 
 
 def _make(
@@ -73,6 +91,7 @@ def _make(
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         volume = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint16, shape=shape)
+        _reserve(temporary)
         fill(volume)
         volume.flush()
         del volume
@@ -83,6 +102,13 @@ def _make(
     finally:
         temporary.unlink(missing_ok=True)
     return record
+
+
+def _reserve(path: Path) -> None:
+    """Take the disk space at once: a disk that fills up under a memory map kills the process without a word."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _read_record(note: Path) -> VolumeRecord | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from meso_core.errors import AtlasError, MissingInputError, SettingsError
+from meso_core.errors import AtlasError, MissingInputError, SettingsError, StorageError
 from meso_core.location import LocationSettings, describe_atlas, load_atlas
 from meso_core.location.atlas import atlas_grid
 from meso_core.location.settings import default_cache
@@ -138,6 +138,21 @@ def test_a_cached_volume_that_was_damaged_is_made_anew(tmp_path, annotation_50):
     (tmp_path / "v.json").write_text("{")
     get()
     assert len(calls) == 4
+
+
+def test_a_cache_folder_without_room_or_that_is_none_is_named(tmp_path, monkeypatch):
+    from meso_core.location import volumes
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(StorageError, match=r"No space left.*MESO_CACHE"):
+        volumes.cached_volume(tmp_path, "v", (8, 8, 8), lambda v: None, source="test", source_sha256="x")
+    assert not list(tmp_path.glob("*.npy"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="MESO_CACHE"):
+        volumes.cached_volume(tmp_path / "file", "v", (8, 8, 8), lambda v: None, source="test", source_sha256="x")
 
 
 def test_a_fill_that_dies_leaves_no_volume(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from meso_core.errors import AtlasError, MesoError
+from meso_core.errors import AtlasError, MesoError, MesoWarning
 from meso_core.location import find_triangle, load_triangulation
 from meso_core.location.phantom import surface_dv_um
 from meso_core.location.triangles import facet_normals
@@ -51,6 +51,13 @@ def test_mesh_is_kept_by_the_atlas_content_and_is_the_same_the_second_time(phant
     second = load_triangulation(phantom)
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_mesh_that_cannot_be_kept_is_used_all_the_same(phantom, phantom_mesh, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.warns(MesoWarning, match="could not be kept"):
+        points, _ = load_triangulation(phantom, cache=tmp_path / "file")
+    np.testing.assert_array_equal(points, phantom_mesh[0])
 
 
 def test_normals_of_the_mesh_point_out_of_the_brain(phantom_mesh):
