@@ -3,6 +3,8 @@
 import json
 import os
 
+import numpy as np
+
 from meso_assets.catalogue import CATALOGUE
 from meso_assets.dagster_internals import last_observed_version, stale_reasons
 from meso_assets.definitions import build_defs
@@ -84,3 +86,16 @@ def test_removing_and_restoring_raw_tifs_makes_nothing_stale(finished):
     assert finished.meso("restore", str(finished.key)).returncode == 0
     assert {path: hash_file(finished.session.path / path).sha256 for path in tifs} == tifs
     assert status_says(finished) == {}
+
+
+def test_a_persons_curation_is_kept_and_changes_what_follows_from_it(finished):
+    file = finished.session.path / "suite2p" / "plane0" / "iscell.npy"
+    types = finished.session.path / "alf" / "FOV_00" / "mpciROIs.mpciROITypes.npy"
+    before, edited = np.load(types), np.load(file)
+    edited[:, 0] = 1 - edited[:, 0]
+    np.save(file, edited)
+    ran = finished.meso("run", str(finished.key), "--assets", "rois")
+    assert ran.returncode == 0, ran.stdout[-2000:]
+    np.testing.assert_array_equal(np.load(file), edited)
+    np.testing.assert_array_equal(np.load(types), 1 - before)
+    assert set(dagster_says(finished)) == {"roi_brain_locations"}
