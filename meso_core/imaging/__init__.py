@@ -13,7 +13,12 @@ from .figures import registration_figure, rois_figure
 from .options import Suite2pOptions, get_default_tau, suite2p_options
 from .plane import FovJob, fov_jobs
 from .quality import detection_qc, registration_qc
-from .registration import RegistrationResult, image_motion_registration, load_registration
+from .registration import (
+    RegistrationResult,
+    image_motion_registration,
+    load_registration,
+    registration_is_whole,
+)
 from .schedule import FovResult, choose_workers, process_fovs
 
 __all__ = [
@@ -32,6 +37,7 @@ __all__ = [
     "load_registration",
     "process_fovs",
     "registration_figure",
+    "registration_is_whole",
     "registration_qc",
     "roi_detection",
     "rois_figure",

@@ -11,7 +11,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,9 +25,10 @@ from .plane import DETECTION, REGISTRATION, STAGES, FovJob
 from .registration import RegistrationResult, load_registration, registration_is_whole
 from .worker import error_class
 
-#: Environment of a worker. Most of suite2p's CPU time on CPUs is page faults: its large arrays are freed after every
-#: batch and taken again for the next, and glibc hands them back to the kernel in between. These settings make glibc
-#: keep them. They are read when a process starts, hence workers are processes of their own and never forks.
+#: Environment of a worker. Much of suite2p's time on CPUs is page faults: its large arrays are freed after every batch
+#: and taken again for the next, and glibc hands them back to the kernel in between. These settings make glibc keep them
+#: (512 × 512, one thread: suite2p's own registration 53 → 31 ms per frame; the loop here needs 7 either way, but
+#: detection is suite2p's). They are read when a process starts, hence workers are started anew and never forked.
 ALLOCATOR_ENV: Mapping[str, str] = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
@@ -93,7 +94,8 @@ def process_fovs(
         if len(failures) > 1:
             failures[first].add_note(f"{len(failures)} of {len(jobs)} FOVs failed; the others are whole.")
         raise failures[first]
-    return tuple(_result(job, stages) for job in jobs)
+    done_now = {(jobs.index(job), stage) for job, stage in todo}
+    return tuple(_result(job, stages, {s for s in stages if (i, s) in done_now}) for i, job in enumerate(jobs))
 
 
 def _is_whole(job: FovJob, stage: str) -> bool:
@@ -108,12 +110,12 @@ def _is_whole(job: FovJob, stage: str) -> bool:
     )
 
 
-def _result(job: FovJob, stages: Sequence[str]) -> FovResult:
+def _result(job: FovJob, stages: Sequence[str], done_now: Collection[str]) -> FovResult:
     return FovResult(
         job.options.fov,
         job.folder,
-        load_registration(job.folder) if REGISTRATION in stages else None,
-        load_detection(job.folder) if DETECTION in stages else None,
+        load_registration(job.folder, resumed=REGISTRATION not in done_now) if REGISTRATION in stages else None,
+        load_detection(job.folder, resumed=DETECTION not in done_now) if DETECTION in stages else None,
     )
 
 
@@ -131,8 +133,9 @@ def choose_workers(jobs: Sequence[FovJob]) -> int:
 def memory_needed(job: FovJob) -> int:
     """Estimate a worker's peak for a FOV, bytes: the larger of making the reference and of detection.
 
-    Measured: suite2p's libraries take 0.6 GB; the reference needs about 20 arrays' worth of bytes per pixel of its
-    ``nimg_init`` frames; detection holds about 4 copies of the binned movie.
+    An upper estimate: libraries take 1 GB (measured); frames of the reference and what sorting them needs stay below 6
+    bytes per pixel and frame (a 512 × 512 FOV with 400 of them peaks at 2.3 GB, measured); suite2p's
+    detection holds about four float32 copies of the binned movie.
     """
     ny, nx = job.shape
     settings = job.options.settings
@@ -140,8 +143,8 @@ def memory_needed(job: FovJob) -> int:
     n_frames = path.stat().st_size // (2 * ny * nx) if path else 0
     bin_size = max(1, round(settings["tau"] * settings["fs"]))
     n_bins = min(settings["detection"]["nbins"], n_frames // bin_size)
-    reference: int = 24 * min(settings["registration"]["nimg_init"], n_frames)
-    return int(0.6e9 + ny * nx * max(reference, 16 * n_bins))
+    reference: int = 6 * min(settings["registration"]["nimg_init"], n_frames)
+    return int(1.5e9 + ny * nx * max(reference, 16 * n_bins))
 
 
 def memory_at_hand() -> int:

@@ -173,7 +173,7 @@ def test_a_killed_run_resumes_at_the_fov_that_was_not_whole(movies: Movies, tmp_
     time.sleep(0.5)
     assert (folder / "plane1" / ".imaging.frames_motionRegistered.bin.part").stat().st_size == left, "a worker lives on"
     results = process_fovs(fov_jobs(folder, movies.meta), stages=["registration"])
-    assert [r.registration.resumed for r in results] == [True, True]
+    assert [r.registration.resumed for r in results] == [True, False]
     assert first.stat().st_mtime_ns == whole
     assert second.exists()
     assert not list(folder.rglob("*.part"))
@@ -297,3 +297,15 @@ def test_a_fov_without_any_roi_is_a_named_error_and_stays_registered(suite2p: An
     assert registration_is_whole(job)
     assert not (job.folder / "stat.npy").exists()
     assert not list(job.folder.glob("*.part"))
+
+
+def test_workers_fit_the_cores_and_the_memory(movies: Movies, monkeypatch: pytest.MonkeyPatch) -> None:
+    from meso_core.imaging import choose_workers, schedule
+
+    jobs = fov_jobs(movies.folder, movies.meta)
+    need = max(schedule.memory_needed(job) for job in jobs)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(schedule, "_cgroup_cores", lambda n: n)
+    for at_hand, workers in ((100 * need, 8), (3 * need + 1, 3), (need // 2, 1)):
+        monkeypatch.setattr(schedule, "memory_at_hand", lambda at_hand=at_hand: at_hand)
+        assert choose_workers(jobs) == workers
