@@ -108,7 +108,6 @@ def frame_times_metadata(times: FrameTimes) -> dict[str, Any]:
         "minutes": round(float(first[-1] - first[0]) / 60, 3) if first.size else 0.0,
         "bouts": len(times.bouts),
         "surplus_pulses": int(sum(bout.n_surplus for bout in times.bouts)),
-        "longest_interval_ms": round(float(intervals.max()) * 1e3, 3) if intervals.size else 0.0,
     }
 
 
