@@ -73,6 +73,18 @@ class MesoSettings(BaseSettings):
         10, description="Voxel size of the atlas, µm."
     )
     atlas_path: Path | None = Field(None, description="Annotation volume, with `atlas = file`.")
+    mesh_path: Path | None = Field(
+        None, description="Surface mesh (`.npz`), to reproduce old results; else it is made from the atlas."
+    )
+    normal_rule: Literal["region", "facet"] = Field(
+        "region", description="Tilt of the coverslip: from the surface around the window, or one mesh facet as ibllib."
+    )
+    frame: Literal["ccf", "mri_toronto"] = Field(
+        "ccf", description="Coordinates: plain CCF µm as published by the IBL, or scaled to the MRI atlas."
+    )
+    also_write_meta: bool = Field(
+        False, description="Also put FOV corners into the rig's metadata file; the original is kept as `….rig`."
+    )
     cache: Path = Field(Path("~/.cache/meso"), description="Folder for atlas volumes and surface meshes.")
     archive_format: Literal["tar.bz2", "zarr"] = Field("tar.bz2", description="Format of the archive of raw tifs.")
     quiet_minutes: float = Field(
@@ -81,7 +93,14 @@ class MesoSettings(BaseSettings):
     scan_every_s: int = Field(60, ge=30, description="Seconds between two looks at the root for new sessions.")
     scan_max_runs: int = Field(5, ge=1, description="Most sessions that one look starts.")
 
-    @field_validator("root", "home", "atlas_path", "cache")
+    @field_validator("root", mode="before")
+    @classmethod
+    def _local(cls, value: Any) -> Any:
+        if "://" in str(value):
+            raise ValueError("remote roots are not built yet: mount the storage and give its path")
+        return value
+
+    @field_validator("root", "home", "atlas_path", "mesh_path", "cache")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser().absolute()
@@ -113,12 +132,16 @@ class MesoSettings(BaseSettings):
 
     def location(self) -> LocationSettings:
         """Return the choices of the location stage, as ``meso_core`` takes them."""
-        from meso_core.location import LocationSettings
+        from meso_core.location import Frame, LocationSettings, NormalRule
 
         return LocationSettings(
             atlas=self.atlas,
             resolution_um=self.atlas_resolution_um,
             atlas_path=self.atlas_path,
+            mesh_path=self.mesh_path,
+            normal_rule=NormalRule(self.normal_rule),
+            frame=Frame(self.frame),
+            also_write_meta=self.also_write_meta,
             cache_folder=self.cache,
         )
 

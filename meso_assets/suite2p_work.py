@@ -51,6 +51,8 @@ class Suite2pWork:
     settings: MesoSettings
     #: suite2p options of this run, by name.
     overrides: Mapping[str, Any]
+    #: Whether curated ROIs may be replaced.
+    discard_curation: bool = False
 
     @property
     def folder(self) -> Path:
@@ -90,6 +92,7 @@ class Suite2pWork:
             overrides=self.all_overrides,
             bad_frames=self._bad_frames[fov],
             input_version=self.input_version,
+            discard_curation=self.discard_curation,
         )
         return job
 

@@ -28,15 +28,19 @@ class Suite2pConfig(dg.Config):
 
     #: suite2p options by name, as in ``{"threshold_scaling": 0.8}``.
     suite2p: dict[str, Any] = {}  # noqa: RUF012  pydantic copies it
+    #: Whether ROIs that a person curated may be replaced where other settings ask for new ones.
+    discard_curation: bool = False
 
 
 def _work(context: Any, config: Suite2pConfig) -> Suite2pWork:
-    return Suite2pWork(open_session(context), platform_of(context).settings, config.suite2p)
+    settings = platform_of(context).settings
+    return Suite2pWork(open_session(context), settings, config.suite2p, config.discard_curation)
 
 
 def _per_fov(config: Suite2pConfig, *steps: str) -> Mapping[str, Any]:
     """Hand the configuration of the asset to its steps."""
-    return {step: {"config": {"suite2p": config.suite2p}} for step in steps}
+    chosen = {"suite2p": config.suite2p, "discard_curation": config.discard_curation}
+    return {step: {"config": chosen} for step in steps}
 
 
 @dg.op(

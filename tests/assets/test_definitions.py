@@ -20,7 +20,7 @@ UPSTREAM = {
     "frame_times": {"raw_session", "imaging_metadata"},
     "motion_registered_frames": {"imaging_metadata", "frame_qc"},
     "rois": {"motion_registered_frames"},
-    "mean_image_mlapdv": {"imaging_metadata"},
+    "mean_image_mlapdv": {"raw_session", "imaging_metadata"},
     "roi_brain_locations": {"rois", "mean_image_mlapdv"},
     "alyx_fov_records": {"imaging_metadata", "mean_image_mlapdv"},
 }

@@ -36,7 +36,13 @@ def test_meso_toml_of_the_working_folder_counts(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "named"),
-    [('atlas = "alen"', "atlas"), ("rooot = 1", "rooot"), ("cores = 0", "cores"), ("memory_gb = -1.0", "memory_gb")],
+    [
+        ('atlas = "alen"', "atlas"),
+        ('root = "s3://bucket/Subjects"', "root"),
+        ("rooot = 1", "rooot"),
+        ("cores = 0", "cores"),
+        ("memory_gb = -1.0", "memory_gb"),
+    ],
 )
 def test_a_wrong_value_in_the_file_is_refused_by_name(monkeypatch, tmp_path, text, named):
     file = tmp_path / "lab.toml"
