@@ -21,7 +21,7 @@ from .rigmeta import pixels_per_cm
 from .tif import ScanImageTifWriter
 
 #: Bytes of pages in memory at a time.
-_BLOCK_BYTES = 1 << 26
+_BLOCK_BYTES = 1 << 24
 #: Fields of at least this many pixels are drawn by two threads; with smaller ones they would stand in each other's way.
 _LARGE_FIELD, _THREADS = 1 << 16, 2
 
