@@ -126,6 +126,8 @@ class Bzip2Reader:
         A bzip2 file of one or many streams.
     workers
         Threads that decompress; by default all cores.
+    hashed
+        Whether to hash the compressed bytes too, for :attr:`sha256` and :attr:`md5`.
 
     Raises
     ------
@@ -135,8 +137,9 @@ class Bzip2Reader:
         While reading, if the bytes are not whole and valid bzip2 to the very end.
     """
 
-    def __init__(self, path: Path, *, workers: int | None = None) -> None:
+    def __init__(self, path: Path, *, workers: int | None = None, hashed: bool = False) -> None:
         self._path = path
+        self._hashed = hashed
         self._workers = workers or default_workers()
         try:
             self._file = path.open("rb")
@@ -210,8 +213,9 @@ class Bzip2Reader:
     def _compressed(self) -> Iterator[bytes]:
         while data := self._file.read(_READ_BYTES):
             self.bytes_in += len(data)
-            self._sha256.update(data)
-            self._md5.update(data)
+            if self._hashed:
+                self._sha256.update(data)
+                self._md5.update(data)
             yield data
 
     def _decode_all(self) -> Generator[bytes, None, None]:

@@ -111,7 +111,7 @@ def verify_archive(
     expected = {m.name: m for m in members or ()}
     total = sum(m.size for m in expected.values())
     found = []
-    with Bzip2Reader(archive, workers=workers) as stream:
+    with Bzip2Reader(archive, workers=workers, hashed=True) as stream:
         for content in read_tape(stream, str(archive), largest=stream.largest_content):
             sha256, md5 = hashlib.sha256(), None if members else hashlib.md5(usedforsecurity=False)
             while data := content.read(READ_BYTES):

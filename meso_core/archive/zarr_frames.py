@@ -135,6 +135,21 @@ class FramesFolder:
             while ahead:
                 yield ahead.popleft().pages(start, stop)
 
+    def read(self, start: int, stop: int, *, workers: int | None = None) -> Frames:
+        """Read pages ``start`` to ``stop``; three times as fast as through zarr.
+
+        Returns
+        -------
+        ndarray of int16, shape (stop - start, height, width)
+        """
+        start, stop = (min(max(page, 0), self.shape[0]) for page in (start, stop))
+        pages = np.empty((max(stop - start, 0), *self.shape[1:]), np.int16)
+        done = 0
+        for block in self.blocks(start, start + len(pages), workers=workers):
+            pages[done : done + len(block)] = block
+            done += len(block)
+        return pages
+
     def tif_bytes(self, index: int, *, workers: int | None = None) -> Iterator[memoryview]:
         """Yield the bytes of a tif as the rig wrote them, piece by piece."""
         offsets = self._small(index, "data_offsets", "<i8")

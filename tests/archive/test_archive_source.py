@@ -22,6 +22,7 @@ from meso_core.archive import (
     compress_tifs,
     compress_to_zarr,
     hash_tif,
+    open_frames,
     restore,
     save_report,
     session_sources,
@@ -138,6 +139,10 @@ def test_plain_zarr_reads_any_frame(bout: Path) -> None:
     subprocess.run([sys.executable, "-c", script, str(bout / ZARR_NAME), str(bout / "out.npy")], check=True)
     expected = np.concatenate([tifffile.imread(t) for t in raw_tifs(bout)])[17:71]
     np.testing.assert_array_equal(np.load(bout / "out.npy"), expected)
+    frames = open_frames(bout / ZARR_NAME)
+    np.testing.assert_array_equal(frames.read(17, 71), expected)
+    assert frames.read(70, 9999).shape == (10, *expected.shape[1:])
+    assert frames.read(9, 3).shape == frames.read(500, 600).shape == (0, *expected.shape[1:])
 
 
 @pytest.mark.parametrize("archive_format", ["tar.bz2", "zarr"])
