@@ -132,8 +132,16 @@ _INFOS = (
         "1",
         "**Where each pixel of each field of view lies in the brain**: medio-lateral, antero-posterior, dorso-ventral "
         f"position (µm from bregma) and region id ({_CCF}). Found by following the optical axis through the coverslip; "
-        "an *estimate* until histology replaces it.",
+        "an *estimate* until landmarks or histology replace it.",
         ("numpy",),
+        {
+            "atlas_is_anatomy": "Was a real atlas used, not the made-up phantom?",
+            "fov_inside_brain": "Do nearly all pixels meet the brain?",
+            "fov_size": "Has each field of view in the brain the size that the microscope scanned?",
+            "fov_number_of_areas": "Does each field of view span a sensible number of areas?",
+            "fov_near_window": "Does each field of view lie under the window?",
+            "points_fit": "Do the named points of the reference image fit the brain?",
+        },
     ),
     AssetInfo(
         "roi_brain_locations",

@@ -21,6 +21,8 @@ from .settings import MesoSettings
 
 #: Below these names lies what the rig delivers; everything else in a session folder is made by somebody.
 _RAW_PREFIXES = ("raw_", "snapshots/", "reference/", "_ibl_experiment.description")
+#: Ending of the rig's metadata file where locations were added to it on demand.
+_RIG_COPY = ".rig"
 #: What of the imaging metadata holds for the whole session, brought up to date.
 CONSOLIDATED_METADATA = "alf/_meso_rawImagingData.meta.json"
 _MANIFESTS = f"{MESO_FOLDER}/manifests"
@@ -71,7 +73,7 @@ class OpenSession:
         """List what the rig delivered.
 
         Files that an asset put beside it do not count; tifs that were removed because their archive holds them do, as
-        they were, so that a removal makes nothing stale.
+        they were, so that a removal makes nothing stale. Metadata to which locations were added count as delivered.
         """
         ours = self.published_paths()
         removed = {e.path: ListedFile(e.path, e.size, e.mtime_ns) for e in load_removals(self.path)}
@@ -80,6 +82,9 @@ class OpenSession:
             for file in self.store.listing(self.key)
             if file.path.startswith(_RAW_PREFIXES) and file.path not in ours
         }
+        for path in [path for path in there if path.endswith(_RIG_COPY)]:  # metadata to which locations were added
+            rig, original = there.pop(path), path.removesuffix(_RIG_COPY)
+            there[original] = ListedFile(original, rig.size, rig.mtime_ns)
         return tuple(file for _, file in sorted({**removed, **there}.items()))
 
     def raw_version(self) -> str:

@@ -53,7 +53,7 @@ _HOME = {
     "update_surgery_json": "alyx",
 }
 
-__all__ = sorted(_HOME)  # noqa: PLE0605 - sorted() of literals is a list of str
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:

@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from meso_core.session import fov_name, imaging_bouts
 
 from ..io_managers import FovDatasets, Product, SessionFiles
 from ..metadata import located_metadata, roi_locations_metadata, small_picture
 from ..resources import OpenSession
-from .session_asset import platform_of, progress_of, session_asset
+from .session_asset import platform_of, session_asset
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from meso_core.location import Projection, SessionLocations
+
+_LOCATIONS = "alf/fovs.locations.json"
+_META = "_ibl_rawImagingData.meta.json"
 
 
-@session_asset("mean_image_mlapdv", io_manager="alf", inputs=("imaging_metadata",))
+@session_asset("mean_image_mlapdv", io_manager="alf", after=("raw_session",), inputs=("imaging_metadata",))
 def mean_image_mlapdv(session: OpenSession, context: Any, imaging_metadata: SessionFiles) -> Product:
-    """Place every pixel of every field of view in the brain."""
-    from meso_core.location import load_atlas, locate_fovs
-    from meso_core.location.pictures import draw_dorsal, draw_inline
-    from meso_core.session import fov_name
+    """Place every pixel of every field of view in the brain, by the best source that the session holds."""
+    from meso_core.location import check_locations, draw_inline, find_reference, load_atlas, locate_session
 
     settings = platform_of(context).settings.location()
     atlas = load_atlas(settings)
-    found = locate_fovs(session.metadata(), atlas, settings=settings, progress=progress_of(context))
+    bouts = imaging_bouts(session.path)
+    found = locate_session(session.metadata(), atlas, find_reference(bouts), settings=settings)
     inline = draw_inline(found.locations, atlas)
-    mlapdv, ids = (found.locations.provenance.attribute(name) for name in ("mlapdv", "brainLocationIds_ccf_2017"))
-    datasets = {
-        fov_name(fov): {
-            f"mpciMeanImage.{mlapdv}": found.mlapdv[fov],
-            f"mpciMeanImage.{ids}": found.brain_location_ids[fov],
-        }
-        for fov in found.mlapdv
-    }
     return Product(
-        datasets,
-        settings={"atlas": settings.atlas, "atlas_resolution_um": settings.resolution_um},
-        texts={"alf/fovs.locations.json": found.locations.to_json()},
-        figures={"fovs_in_brain": draw_dorsal(found.locations, atlas).png},
+        _datasets("mpciMeanImage", found.locations, found.mlapdv, found.brain_location_ids),
+        settings=settings.as_record(),
+        qc=check_locations(found.locations),
+        texts={_LOCATIONS: found.locations.to_json()},
+        figures=_pictures(found, atlas),
         metadata={**located_metadata(found.locations), **small_picture(inline.png, inline.caption)},
+        then=(lambda: _write_meta(bouts, found.locations)) if settings.also_write_meta else None,
     )
 
 
@@ -45,14 +48,49 @@ def roi_brain_locations(
     session: OpenSession, context: Any, rois: FovDatasets, mean_image_mlapdv: FovDatasets
 ) -> Product:
     """Look up where each cell lies."""
-    from meso_core.location import Provenance, roi_mlapdv
+    from meso_core.location import draw_fov, load_atlas, read_locations, roi_mlapdv
 
-    suffix = Provenance.ESTIMATE.attribute
-    mlapdv, ids = suffix("mlapdv"), suffix("brainLocationIds_ccf_2017")
-    datasets = {}
-    for fov, cells in rois.items():
-        image = mean_image_mlapdv[fov]
-        pixels, regions = (np.asarray(image[f"mpciMeanImage.{name}"]) for name in (mlapdv, ids))
-        place, region = roi_mlapdv(np.asarray(cells["mpciROIs.stackPos"]), pixels, regions, fov)
-        datasets[fov] = {f"mpciROIs.{mlapdv}": place, f"mpciROIs.{ids}": region}
-    return Product(datasets, metadata=roi_locations_metadata(datasets))
+    locations = read_locations(session.path / _LOCATIONS)
+    atlas = load_atlas(platform_of(context).settings.location())
+    mlapdv, ids = (locations.provenance.attribute(name) for name in ("mlapdv", "brainLocationIds_ccf_2017"))
+    places, regions, figures = {}, {}, {}
+    for record in locations.fovs:
+        cells, image = rois[record.name], mean_image_mlapdv[record.name]
+        pixels, pixel_ids = (np.asarray(image[f"mpciMeanImage.{name}"]) for name in (mlapdv, ids))
+        at = np.asarray(cells["mpciROIs.stackPos"])
+        places[record.fov], regions[record.fov] = roi_mlapdv(at, pixels, pixel_ids, record.name)
+        picture = draw_fov(
+            record,
+            np.asarray(cells["mpciMeanImage.images"]),
+            pixel_ids,
+            atlas,
+            stack_pos=at,
+            roi_ids=regions[record.fov],
+        )
+        figures[picture.name] = picture.png
+    datasets = _datasets("mpciROIs", locations, places, regions)
+    first = next(iter(figures.values()))
+    metadata = {**roi_locations_metadata(datasets), **small_picture(first, picture.caption)}
+    return Product(datasets, figures=figures, metadata=metadata)
+
+
+def _datasets(alf_object: str, locations: SessionLocations, mlapdv: Any, ids: Any) -> FovDatasets:
+    """Name positions and regions of all FOVs after their provenance."""
+    names = [f"{alf_object}.{locations.provenance.attribute(n)}" for n in ("mlapdv", "brainLocationIds_ccf_2017")]
+    return {fov_name(fov): dict(zip(names, (mlapdv[fov], ids[fov]), strict=True)) for fov in mlapdv}
+
+
+def _pictures(found: Projection, atlas: Any) -> dict[str, bytes]:
+    from meso_core.location import draw_dorsal, draw_slices
+
+    slices = [draw_slices(found, atlas, fov.fov) for fov in found.locations.fovs]
+    return {picture.name: picture.png for picture in (draw_dorsal(found.locations, atlas), *slices)}
+
+
+def _write_meta(bouts: tuple[Path, ...], locations: SessionLocations) -> None:
+    """Put the corners where older tools look for them; the rig's own files are kept beside."""
+    from meso_core.location import add_to_meta
+
+    for bout in bouts:
+        if (bout / _META).is_file():
+            add_to_meta(bout / _META, locations)

@@ -19,6 +19,7 @@ from .reference import ReferenceImage
 from .registered import (
     available_sources,
     below_surface,
+    find_reference,
     locate_from_histology,
     locate_from_points,
     locate_session,
@@ -55,6 +56,7 @@ __all__ = [
     "draw_fov",
     "draw_inline",
     "draw_slices",
+    "find_reference",
     "find_triangle",
     "fit_points",
     "get_provenance",

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import AtlasError, LocationError, MesoWarning, MissingInputError, problem
+from ..storage.hashing import write_atomically
 from .atlas import AtlasGrid, atlas_grid, describe_atlas
 from .settings import NormalRule, default_cache
 from .triangles import Floats, Ints, facet_normals, find_triangle
-from .volumes import write_atomically
 
 Mesh = tuple[Floats, Ints]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +19,12 @@ from numpy.typing import NDArray
 
 from ..errors import InputFileError, LocationError, MissingInputError, problem
 from ..session import fov_name
+from ..storage.hashing import write_atomically
 from .atlas import AtlasInfo
 from .geometry import CORNERS, FovGeometry
 from .mesh import WindowPlane
 from .provenance import Provenance
 from .settings import Frame, NormalRule
-from .volumes import write_atomically
 
 #: Name of the file below ``alf/``.
 LOCATIONS_FILE = "fovs.locations.json"
@@ -155,7 +156,7 @@ def add_to_meta(meta_path: Path, locations: SessionLocations) -> Path:
         raise MissingInputError(
             problem(meta_path, expected="imaging metadata", found="no such file", remedy="Check the path")
         )
-    original = meta_path.read_bytes()
+    original, delivered = meta_path.read_bytes(), meta_path.stat()
     try:
         meta = json.loads(original)
         fovs = meta["FOV"]
@@ -177,6 +178,7 @@ def add_to_meta(meta_path: Path, locations: SessionLocations) -> Path:
     kept = meta_path.with_name(meta_path.name + ".rig")
     if not kept.exists():
         write_atomically(kept, original)
+        os.utime(kept, ns=(delivered.st_atime_ns, delivered.st_mtime_ns))
     write_atomically(meta_path, json.dumps(meta).encode())
     return kept
 

@@ -7,7 +7,7 @@ source that is there. What does not: the estimate from the surgery's coordinates
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,25 @@ def available_sources(reference_folder: Path | None) -> tuple[Provenance, ...]:
     if reference_folder is None:
         return (Provenance.ESTIMATE,)
     return (Provenance.ESTIMATE, *(p for p, name in SOURCES.items() if (reference_folder / name).is_file()))
+
+
+def find_reference(bouts: Iterable[Path]) -> Path | None:
+    """Find the reference folder of a session: that of the bout with the best source, the first of equals.
+
+    Parameters
+    ----------
+    bouts
+        Folders ``raw_imaging_data_NN``, in order.
+
+    Returns
+    -------
+    pathlib.Path or None
+        None where no bout has a folder ``reference``.
+    """
+    folders = [folder for bout in bouts if (folder := bout / "reference").is_dir()]
+    sources = [available_sources(folder) for folder in folders]
+    best = best_provenance(source for of_folder in sources for source in of_folder)
+    return next((folder for folder, there in zip(folders, sources, strict=True) if best in there), None)
 
 
 def locate_session(

@@ -89,6 +89,17 @@ class LocationSettings:
                 )
             )
 
+    def as_record(self) -> dict[str, str | int | None]:
+        """Return what results depend on, as JSON values."""
+        return {
+            "atlas": self.atlas,
+            "atlas_resolution_um": self.resolution_um,
+            "atlas_path": None if self.atlas_path is None else str(self.atlas_path),
+            "mesh_path": None if self.mesh_path is None else str(self.mesh_path),
+            "normal_rule": NormalRule(self.normal_rule).value,
+            "frame": Frame(self.frame).value,
+        }
+
     @property
     def cache(self) -> Path:
         """Folder where volumes and meshes are kept."""

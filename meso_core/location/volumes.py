@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ..errors import AtlasError, MesoError, MissingInputError, StorageError, problem
 from ..progress import Progress, silent
+from ..storage.hashing import write_atomically
 
 Volume = NDArray[Any]
 _CHUNK = 1 << 22
@@ -138,20 +139,6 @@ def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, as hexadecimal text."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside the target, flush to disk, rename: the file is the old one or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def fill_from_nrrd(
