@@ -41,6 +41,8 @@ CURATED_FILES = (
     "Fneu_chan2.npy",
 )
 _SPLIT_MARKER = ".split"
+#: ``ops.npy`` as registration left it: detection adds to the file, and what is published must not depend on that.
+_REGISTERED_OPS = ".ops-registered"
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,7 @@ class Suite2pWork:
         whole = registration_is_whole(job)
         if not whole:
             process_fovs([job], stages=("registration",), workers=1, progress=progress)
+            shutil.copyfile(job.folder / "ops.npy", job.folder / _REGISTERED_OPS)
         return load_registration(job.folder, resumed=whole)
 
     def registrations(self, fovs: list[int]) -> list[RegistrationResult]:
@@ -140,6 +143,8 @@ class Suite2pWork:
             for file in sorted(source.glob("imaging.frames_motionRegistered*.bin")):
                 link(file, target / file.name)
             _copy(source, target, REGISTERED_FILES)
+            if (source / _REGISTERED_OPS).is_file():
+                shutil.copyfile(source / _REGISTERED_OPS, target / "ops.npy")
         figures = [self._registration_figure(fov, staged) for fov in fovs]
         found = self.registrations(fovs)
         return Product(
