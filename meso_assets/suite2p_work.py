@@ -124,6 +124,7 @@ class Suite2pWork:
         whole = registration_is_whole(job)
         if not whole:
             process_fovs([job], stages=("registration",), workers=1, progress=progress)
+        if not whole or not (job.folder / _REGISTERED_OPS).is_file():
             shutil.copyfile(job.folder / "ops.npy", job.folder / _REGISTERED_OPS)
         return load_registration(job.folder, resumed=whole)
 
