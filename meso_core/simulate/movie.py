@@ -185,15 +185,33 @@ def fov_masks(movie: FovMovie) -> tuple[NDArray[np.int32], NDArray[np.int16], ND
 
 
 def peak_snr(movie: FovMovie) -> NDArray[np.float32]:
-    """Peak signal-to-noise of each cell, f4 (n_cells,).
+    """Peak signal-to-noise of each cell as it is seen in the movie, f4 (n_cells,).
+
+    The largest rise above the median at the cell's best pixel, by the standard deviation of that pixel's noise (photons
+    and amplifier) in one frame: the peak-to-noise ratio of CNMF-E (Zhou et al. 2018, eLife 7:e28728).
+    """
+    cell, photons, variance = _pixels(movie)
+    best = np.zeros(len(movie.rise))
+    np.maximum.at(best, cell, photons / np.sqrt(variance))
+    return np.asarray(movie.rise * best, dtype=np.float32)
+
+
+def trace_snr(movie: FovMovie) -> NDArray[np.float32]:
+    """Peak signal-to-noise of each cell's trace under the best readout that there is, f4 (n_cells,).
 
     The largest rise above the median, summed over the footprint with the footprint as weights, by the standard
-    deviation of one frame's noise (photons and amplifier) in the same sum.
+    deviation of one frame's noise in the same sum.
     """
-    cell, y, x, photons = fov_masks(movie)
+    cell, photons, variance = _pixels(movie)
     n = len(movie.rise)
+    signal = np.bincount(cell, photons**2, n)
+    noise = np.sqrt(np.bincount(cell, photons**2 * variance, n))
+    return np.asarray(movie.rise * signal / np.maximum(noise, 1e-9), dtype=np.float32)
+
+
+def _pixels(movie: FovMovie) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
+    """Cell, photons at rest, and variance of one frame (photons²) of each pixel of the footprints."""
+    cell, y, x, photons = fov_masks(movie)
     flat = (y.astype(int) + MARGIN) * movie.scene.base.shape[1] + x + MARGIN
     variance = movie.scene.base.ravel()[flat] + photons + (movie.config.read_noise / movie.config.gain) ** 2
-    signal = np.bincount(cell, photons.astype(float) ** 2, n)
-    noise = np.sqrt(np.bincount(cell, photons.astype(float) ** 2 * variance, n))
-    return np.asarray(movie.rise * signal / np.maximum(noise, 1e-9), dtype=np.float32)
+    return cell, photons.astype(float), variance.astype(float)

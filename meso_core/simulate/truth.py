@@ -14,7 +14,8 @@ Layout, ``<root>.truth/<subject>/<date>/<number>/``::
     FOV_NN/mask_cell.npy, mask_y.npy, mask_x.npy, mask_weight.npy    footprints as triplets
     FOV_NN/spikes.npy       u1 (n_frames, n_cells)   spikes in each frame
     FOV_NN/traces.npy       f4 (n_frames, n_cells)   brightness relative to rest, without noise and neuropil
-    FOV_NN/snr.npy          f4 (n_cells,)            peak signal-to-noise
+    FOV_NN/snr.npy          f4 (n_cells,)            peak signal-to-noise at the best pixel
+    FOV_NN/trace_snr.npy    f4 (n_cells,)            the same of the trace, under the best readout
     FOV_NN/frame_times.npy  f8 (n_frames,)           start of the FOV's first line, DAQ clock, s
     FOV_NN/bad_frames.npy   ? (n_frames,)
 
@@ -37,7 +38,7 @@ from ..errors import MissingInputError, problem
 from ..session import SessionKey, fov_name
 from .config import RoiConfig, SimulationConfig
 from .geometry import FovPlace, coords_transform, corners_mm
-from .movie import FovMovie, fov_masks, peak_snr
+from .movie import FovMovie, fov_masks, peak_snr, trace_snr
 from .plan import SessionPlan
 from .scene import MARGIN
 
@@ -70,6 +71,7 @@ class FovTruth:
     spikes: NDArray[np.uint8]
     traces: NDArray[np.float32]
     snr: NDArray[np.float32]
+    trace_snr: NDArray[np.float32]
     mask_cell: NDArray[np.int32]
     mask_y: NDArray[np.int16]
     mask_x: NDArray[np.int16]
@@ -162,6 +164,7 @@ def _seen(movie: FovMovie) -> dict[str, NDArray[Any]]:
         "centres": movie.scene.centres,
         "depth": movie.scene.depth,
         "snr": peak_snr(movie),
+        "trace_snr": trace_snr(movie),
         "mask_cell": cell,
         "mask_y": y,
         "mask_x": x,
@@ -181,6 +184,7 @@ def _nothing_seen(n: int, place: FovPlace) -> dict[str, NDArray[Any]]:
         "spikes": np.zeros((n, 0), "u1"),
         "traces": np.zeros((n, 0), "f4"),
         "snr": np.zeros(0, "f4"),
+        "trace_snr": np.zeros(0, "f4"),
         "mask_cell": np.zeros(0, "i4"),
         "mask_y": np.zeros(0, "i2"),
         "mask_x": np.zeros(0, "i2"),

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-#: Edges of the bins of the cells' peak signal-to-noise ratio.
-SNR_EDGES = (1.0, 2.0, 5.0, 10.0, np.inf)
+#: Edges of the bins of the cells' peak signal-to-noise ratio at their best pixel.
+SNR_EDGES = (0.0, 0.5, 1.0, 2.0, 5.0, np.inf)
 
 
 def residual_motion(folder: Path, truth: Any) -> float:

@@ -76,29 +76,37 @@ def test_no_snr_bin_is_worse_than_plain_suite2p(
 
 
 def test_cells_of_good_signal_are_found(processed: tuple[Path, Any], movies: Movies) -> None:
-    found = total = 0
+    found = []
     for i, truth in enumerate(movies.truth.fovs):
         scores = roi_scores(processed[0] / f"plane{i}", truth)
-        clear = scores.snr >= 5
-        found, total = found + int((scores.roi[clear] >= 0).sum()), total + int(clear.sum())
-    assert total >= 40
-    assert found / total >= 0.85
+        found += list(scores.roi[scores.snr >= 5] >= 0)
+    assert len(found) >= 8
+    assert np.mean(found) >= 0.85
 
 
-def test_traces_follow_the_truth_as_far_as_the_light_allows(processed: tuple[Path, Any], movies: Movies) -> None:
-    """The true masks, applied to the registered movie, are the measure: photons limit what any mask can tell."""
+def test_traces_of_good_signal_follow_the_truth(processed: tuple[Path, Any], movies: Movies) -> None:
+    correlations = [
+        trace_correlations(processed[0] / f"plane{i}", truth, roi_scores(processed[0] / f"plane{i}", truth))
+        for i, truth in enumerate(movies.truth.fovs)
+    ]
+    assert np.median(np.concatenate(correlations)) >= 0.9
+
+
+def test_a_mask_of_suite2p_reads_nearly_as_well_as_the_true_one(processed: tuple[Path, Any], movies: Movies) -> None:
+    """Photons limit what any mask can tell of a faint cell: the true masks, on the same movie, are the measure."""
     ours, possible = [], []
     for i, truth in enumerate(movies.truth.fovs):
         plane = processed[0] / f"plane{i}"
         scores = roi_scores(plane, truth)
-        ours.append(trace_correlations(plane, truth, scores))
         frames = np.fromfile(plane / "imaging.frames_motionRegistered.bin", np.int16).reshape(-1, 160, 160)
-        reg = np.load(plane / "reg_outputs.npy", allow_pickle=True).item()
-        good, around = ~np.asarray(reg["badframes"], bool), np.load(plane / "Fneu.npy")
+        good = ~np.asarray(np.load(plane / "reg_outputs.npy", allow_pickle=True).item()["badframes"], bool)
+        traces, around = np.load(plane / "F.npy"), np.load(plane / "Fneu.npy")
         for roi, cell in enumerate(scores.cell):
-            if cell >= 0 and truth.snr[cell] >= 5:
+            if cell >= 0 and truth.trace_snr[cell] >= 5:
                 y, x, weight = truth.mask(int(cell))
-                trace = (frames[:, y, x] @ weight) / weight.sum() - 0.7 * around[roi]
-                possible.append(np.corrcoef(trace[good], np.asarray(truth.traces)[good, cell])[0, 1])
-    assert np.median(np.concatenate(ours)) >= 0.85 * np.median(possible)
-    assert np.median(np.concatenate(ours)) >= 0.6
+                true = np.asarray(truth.traces)[good, cell]
+                best = (frames[:, y, x] @ weight) / weight.sum()
+                ours.append(np.corrcoef((traces[roi] - 0.7 * around[roi])[good], true)[0, 1])
+                possible.append(np.corrcoef((best - 0.7 * around[roi])[good], true)[0, 1])
+    assert len(ours) >= 40
+    assert np.median(ours) >= 0.85 * np.median(possible)

@@ -208,3 +208,11 @@ def test_noise_contrast_size_activity_and_motion_lie_between_those_of_real_movie
         low, high = sorted(r[name] for r in real)
         slack = 0.25 * (high - low) + 0.02
         assert low - slack <= value <= high + slack, (name, value, low, high)
+
+
+def test_no_single_pixel_tells_more_than_the_whole_footprint(tiny_session):
+    from meso_core.simulate import load_truth
+
+    for fov in load_truth(tiny_session.truth_path).fovs:
+        assert (np.asarray(fov.trace_snr) >= np.asarray(fov.snr) * (1 - 1e-5)).all()
+        assert np.asarray(fov.snr).max() > 1
