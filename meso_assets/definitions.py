@@ -15,6 +15,7 @@ from .assets.session_asset import PLATFORM
 from .console import readable_logger
 from .io_managers import AlfIOManager, SessionFilesIOManager
 from .jobs import session_jobs
+from .removal import remove_raw_tifs
 from .resources import Platform
 from .sensors import sessions_arrive
 from .session_checks import session_checks
@@ -49,7 +50,7 @@ def build_defs(settings: MesoSettings | None = None, **overrides: Any) -> dg.Def
     parts: dict[str, Any] = {
         "assets": list(_ASSETS),
         "asset_checks": list(session_checks),
-        "jobs": list(session_jobs),
+        "jobs": [*session_jobs, remove_raw_tifs],
         "sensors": [sessions_arrive(settings)],
         "loggers": {"readable": readable_logger},
         "executor": executor(settings),

@@ -196,3 +196,9 @@ def roi_locations_metadata(fovs: FovDatasets) -> dict[str, Any]:
         "rois_off_the_brain": regions.get(0, 0),
         "regions": dg.MetadataValue.md("\n".join(["| region id | ROIs |", "| --- | --- |", *rows])),
     }
+
+
+def figures_metadata(captions: Mapping[str, str]) -> dict[str, Any]:
+    """List the figures that are published as files, each with a line on how to read it."""
+    lines = [f"- `reports/figures/{name}.png`: {caption}" for name, caption in captions.items()]
+    return {"figures": dg.MetadataValue.md("\n".join(lines))}

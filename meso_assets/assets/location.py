@@ -9,14 +9,14 @@ import numpy as np
 from meso_core.session import fov_name, imaging_bouts
 
 from ..io_managers import FovDatasets, Product, SessionFiles
-from ..metadata import located_metadata, roi_locations_metadata, small_picture
+from ..metadata import figures_metadata, located_metadata, roi_locations_metadata, small_picture
 from ..resources import OpenSession
 from .session_asset import platform_of, session_asset
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from meso_core.location import Projection, SessionLocations
+    from meso_core.location import Picture, Projection, SessionLocations
 
 _LOCATIONS = "alf/fovs.locations.json"
 _META = "_ibl_rawImagingData.meta.json"
@@ -31,14 +31,18 @@ def mean_image_mlapdv(session: OpenSession, context: Any, imaging_metadata: Sess
     atlas = load_atlas(settings)
     bouts = imaging_bouts(session.path)
     found = locate_session(session.metadata(), atlas, find_reference(bouts), settings=settings)
-    inline = draw_inline(found.locations, atlas)
+    inline, pictures = draw_inline(found.locations, atlas), _pictures(found, atlas)
     return Product(
         _datasets("mpciMeanImage", found.locations, found.mlapdv, found.brain_location_ids),
         settings=settings.as_record(),
         qc=check_locations(found.locations),
         texts={_LOCATIONS: found.locations.to_json()},
-        figures=_pictures(found, atlas),
-        metadata={**located_metadata(found.locations), **small_picture(inline.png, inline.caption)},
+        figures={picture.name: picture.png for picture in pictures},
+        metadata={
+            **located_metadata(found.locations),
+            **small_picture(inline.png, inline.caption),
+            **figures_metadata({picture.name: picture.caption for picture in pictures}),
+        },
         then=(lambda: _write_meta(bouts, found.locations)) if settings.also_write_meta else None,
     )
 
@@ -53,25 +57,21 @@ def roi_brain_locations(
     locations = read_locations(session.path / _LOCATIONS)
     atlas = load_atlas(platform_of(context).settings.location())
     mlapdv, ids = (locations.provenance.attribute(name) for name in ("mlapdv", "brainLocationIds_ccf_2017"))
-    places, regions, figures = {}, {}, {}
+    places, regions, pictures = {}, {}, []
     for record in locations.fovs:
         cells, image = rois[record.name], mean_image_mlapdv[record.name]
         pixels, pixel_ids = (np.asarray(image[f"mpciMeanImage.{name}"]) for name in (mlapdv, ids))
         at = np.asarray(cells["mpciROIs.stackPos"])
         places[record.fov], regions[record.fov] = roi_mlapdv(at, pixels, pixel_ids, record.name)
-        picture = draw_fov(
-            record,
-            np.asarray(cells["mpciMeanImage.images"]),
-            pixel_ids,
-            atlas,
-            stack_pos=at,
-            roi_ids=regions[record.fov],
-        )
-        figures[picture.name] = picture.png
+        mean = np.asarray(cells["mpciMeanImage.images"])
+        pictures.append(draw_fov(record, mean, pixel_ids, atlas, stack_pos=at, roi_ids=regions[record.fov]))
     datasets = _datasets("mpciROIs", locations, places, regions)
-    first = next(iter(figures.values()))
-    metadata = {**roi_locations_metadata(datasets), **small_picture(first, picture.caption)}
-    return Product(datasets, figures=figures, metadata=metadata)
+    metadata = {
+        **roi_locations_metadata(datasets),
+        **small_picture(pictures[0].png, pictures[0].caption),
+        **figures_metadata({picture.name: picture.caption for picture in pictures}),
+    }
+    return Product(datasets, figures={picture.name: picture.png for picture in pictures}, metadata=metadata)
 
 
 def _datasets(alf_object: str, locations: SessionLocations, mlapdv: Any, ids: Any) -> FovDatasets:
@@ -80,11 +80,11 @@ def _datasets(alf_object: str, locations: SessionLocations, mlapdv: Any, ids: An
     return {fov_name(fov): dict(zip(names, (mlapdv[fov], ids[fov]), strict=True)) for fov in mlapdv}
 
 
-def _pictures(found: Projection, atlas: Any) -> dict[str, bytes]:
+def _pictures(found: Projection, atlas: Any) -> list[Picture]:
     from meso_core.location import draw_dorsal, draw_slices
 
     slices = [draw_slices(found, atlas, fov.fov) for fov in found.locations.fovs]
-    return {picture.name: picture.png for picture in (draw_dorsal(found.locations, atlas), *slices)}
+    return [draw_dorsal(found.locations, atlas), *slices]
 
 
 def _write_meta(bouts: tuple[Path, ...], locations: SessionLocations) -> None:

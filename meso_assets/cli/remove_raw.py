@@ -16,16 +16,15 @@ from ..settings import load_settings
 @click.option("--why", default="", help="Why.")
 def command(session: str, yes: bool, who: str, why: str) -> None:
     """Remove the raw tifs of SESSION, if their archive holds just these files and quality control allows it."""
-    from meso_core.archive import Override, removal_plan, remove_raw_tifs
+    from meso_core.archive import remove_raw_tifs
     from meso_core.progress import throttled
     from meso_core.session import SessionKey
 
-    from ..io_managers import all_qc
+    from ..removal import plan_removal
     from ..resources import Platform
 
     opened = Platform.open(load_settings()).session(str(SessionKey.parse(session.strip("/"))))
-    override = Override(who, why) if who or why else None
-    plan = removal_plan(opened.path, all_qc(opened), override=override)
+    plan = plan_removal(opened, who, why)
     for obstacle in plan.obstacles:
         click.echo(f"obstacle  {obstacle.where}: {obstacle.message}")
     for planned in plan.removals:

@@ -3,6 +3,7 @@
 import json
 import os
 
+import dagster as dg
 import numpy as np
 
 from meso_assets.catalogue import CATALOGUE
@@ -86,6 +87,26 @@ def test_removing_and_restoring_raw_tifs_makes_nothing_stale(finished):
     assert finished.meso("restore", str(finished.key)).returncode == 0
     assert {path: hash_file(finished.session.path / path).sha256 for path in tifs} == tifs
     assert status_says(finished) == {}
+
+
+def test_the_removal_job_is_a_dry_run_by_default_and_records_each_hash(finished):
+    tifs = {path: digest for path, digest in finished.raw.items() if path.count("/") == 1 and path.endswith(".tif")}
+    job = build_defs(finished.settings.model_copy(update={"executor": "in_process"})).resolve_job_def("remove_raw_tifs")
+    with open_instance(finished.settings) as instance:
+
+        def run(**config):
+            ops = {"raw_tifs_removed": {"config": config}}
+            return job.execute_in_process(instance=instance, partition_key=str(finished.key), run_config={"ops": ops})
+
+        assert run().success
+        assert all((finished.session.path / path).is_file() for path in tifs)
+        assert run(dry_run=False).success
+        assert not any((finished.session.path / path).exists() for path in tifs)
+        told = instance.fetch_observations(dg.AssetKey("raw_session"), limit=1).records[0].asset_observation
+        assert all(digest in told.metadata["removed"].md_str for digest in tifs.values())
+    assert finished.meso("restore", str(finished.key)).returncode == 0
+    assert {path: hash_file(finished.session.path / path).sha256 for path in tifs} == tifs
+    assert dagster_says(finished) == {}
 
 
 def test_a_persons_curation_is_kept_and_changes_what_follows_from_it(finished):
