@@ -168,8 +168,10 @@ class Suite2pWork:
 
     def _rois_figure(self, fov: int, staged: Path) -> bytes:
         from meso_core.imaging.figures import rois_figure
+        from meso_core.scanimage import um_per_pixel
 
-        return rois_figure(self.folder / plane_name(fov), path=_figure_path(staged, f"{fov_name(fov)}_rois"))
+        path = _figure_path(staged, f"{fov_name(fov)}_rois")
+        return rois_figure(self.folder / plane_name(fov), um_per_px=um_per_pixel(self.meta["FOV"][fov]), path=path)
 
     def begin_rois(self, registered: SessionFiles) -> int:
         """Take back what a person curated since ROIs were published, and make an empty staging folder."""

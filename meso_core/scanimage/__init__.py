@@ -8,7 +8,7 @@ from .acquisition import open_bout
 from .binary import bin_per_plane
 from .bouts import load_meta_files, local_bouts, write_missing_meta
 from .header import parse_roi_groups, parse_si_header
-from .layout import FovLayout, ImagingLayout, fly_to_lines
+from .layout import FovLayout, ImagingLayout, fly_to_lines, um_per_pixel
 from .metadata import Rig, extract_imaging_meta, meta_from_header
 from .movies import FovBinary
 from .patch import patch_imaging_meta
@@ -36,5 +36,6 @@ __all__ = [
     "parse_roi_groups",
     "parse_si_header",
     "patch_imaging_meta",
+    "um_per_pixel",
     "write_missing_meta",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -227,3 +228,15 @@ def _check_rows(fovs: tuple[FovLayout, ...], height: int | None, width: int | No
 def _impossible(where: str, field: str, expected: str, found: str) -> MetadataError:
     remedy = "Move the metadata file away; it is made again from the tifs"
     return MetadataError(problem(where, field=field, expected=expected, found=found, remedy=remedy))
+
+
+def um_per_pixel(fov: Mapping[str, Any]) -> float:
+    """Width of a pixel on the coverslip, µm: the FOV's top edge (``MM``) over its pixels per line.
+
+    Parameters
+    ----------
+    fov
+        An entry of ``meta['FOV']``.
+    """
+    corners = fov["MM"]
+    return math.dist(corners["topLeft"], corners["topRight"]) * 1000 / fov["nXnYnZ"][0]

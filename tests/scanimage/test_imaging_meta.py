@@ -313,3 +313,14 @@ def test_slices_numbered_by_depth_though_scanned_in_another_order_are_an_error()
 def test_functional_channel_is_the_first_green_one():
     for saved, index in ((2, 0), ([2, 3], 0), ([3, 2], 1), ([3, 4], 0), ([4, 1], 1)):
         assert ImagingLayout.from_meta(layout_meta(channelSaved=saved)).functional_channel == index
+
+
+def test_a_pixel_is_as_wide_as_the_field_over_its_pixels(tiny_session):
+    from meso_core.scanimage import load_meta_files, um_per_pixel
+    from meso_core.simulate import preset
+
+    meta, _ = load_meta_files(tiny_session.session_path)
+    config = preset("tiny")
+    for fov, roi in zip(meta["FOV"], config.rois, strict=True):
+        expected = roi.size_deg[0] * config.objective_resolution / roi.shape[1]
+        assert um_per_pixel(fov) == pytest.approx(expected, rel=1e-6)
