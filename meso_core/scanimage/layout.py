@@ -239,4 +239,4 @@ def um_per_pixel(fov: Mapping[str, Any]) -> float:
         An entry of ``meta['FOV']``.
     """
     corners = fov["MM"]
-    return math.dist(corners["topLeft"], corners["topRight"]) * 1000 / fov["nXnYnZ"][0]
+    return float(math.dist(corners["topLeft"], corners["topRight"]) * 1000 / fov["nXnYnZ"][0])
