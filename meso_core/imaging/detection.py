@@ -22,6 +22,7 @@ from .denoise import denoise_blocks
 from .marker import changed_outputs, read_marker, remove_marker, why_not_whole, write_marker
 from .plane import FovJob
 from .registration import pick_device
+from .threads import one_thread
 
 #: Changes when the same input and settings would give other results.
 CODE_VERSION = "1"
@@ -138,6 +139,7 @@ def is_curated(folder: Path) -> bool:
     return marker is not None and "iscell.npy" in changed_outputs(folder, marker)
 
 
+@one_thread()
 def _detect(job: FovJob, staged: Path, progress: Progress) -> list[str]:
     """Run suite2p's steps and leave their files in ``staged``."""
     steps = ("movie binned and ROIs detected", "traces extracted", "spikes deconvolved")

@@ -23,6 +23,7 @@ from .metrics import MIN_FRAMES_FOR_METRICS, registration_metrics
 from .movement import Movement, register_frames
 from .plane import FovJob
 from .reference import make_reference, reference_frames
+from .threads import one_thread
 
 #: Changes when the same input and settings would give other results.
 CODE_VERSION = "1"
@@ -175,6 +176,7 @@ def pick_device(settings: Mapping[str, Any]) -> Any:
     return torch.device(wanted if wanted != "cuda" or torch.cuda.is_available() else "cpu")
 
 
+@one_thread()
 def _register(job: FovJob, raw: np.ndarray, bad: np.ndarray, progress: Progress) -> tuple[dict[str, Any], Movement]:
     """Register both channels; return suite2p's ``reg_outputs``. The movies then lie in the folder, complete."""
     import torch

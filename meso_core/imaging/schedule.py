@@ -5,6 +5,7 @@ What belongs here: how many workers, with what environment, and the conversation
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -211,8 +212,10 @@ class _Crew:
                     break
                 try:
                     for stage in stages:
-                        if process is None or process.poll() is not None:
-                            process = self._start()
+                        if process is not None and process.poll() is not None:
+                            self._stop(process)
+                            process = None
+                        process = process or self._start()
                         self._converse(process, job, stage)
                 except MesoError as error:
                     self._failures[index] = error
@@ -238,9 +241,11 @@ class _Crew:
         assert process.stdin is not None
         try:
             process.stdin.write("stop\n")
-            process.stdin.close()
+            process.stdin.flush()
         except OSError:  # it is dead already, and whoever waited for it said so
             process.kill()
+        with contextlib.suppress(OSError):  # closing tries again to hand over what a dead worker did not take
+            process.stdin.close()
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
@@ -250,7 +255,7 @@ class _Crew:
         """Order one stage and listen until it is done, has failed, or the worker is gone."""
         assert process.stdin is not None
         assert process.stdout is not None
-        order = {"job": json.loads(job.to_json()), "stage": stage, "threads": 1}
+        order = {"job": json.loads(job.to_json()), "stage": stage}
         try:
             process.stdin.write(json.dumps(order) + "\n")
             process.stdin.flush()

@@ -65,7 +65,6 @@ def _serve(order: dict[str, Any], events: TextIO) -> None:
 
     try:
         with _logged(job):
-            _limit_threads(int(order["threads"]))
             _RUN[order["stage"]](job, progress=tell)
     except MesoError as error:
         _say(events, event="failed", kind=type(error).__name__, message=str(error))
@@ -108,12 +107,6 @@ def _logged(job: FovJob) -> Iterator[None]:
             os.dup2(console, 1)
             os.dup2(console, 2)
             os.close(console)
-
-
-def _limit_threads(threads: int) -> None:
-    import torch
-
-    torch.set_num_threads(threads)
 
 
 def error_class(kind: str) -> type[MesoError]:

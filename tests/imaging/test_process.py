@@ -82,17 +82,10 @@ def test_finished_fovs_return_at_once_without_a_worker(
 def test_same_input_and_settings_give_the_same_bytes(
     processed: tuple[Path, Any], movies: Movies, suite2p: Any, tmp_path: Path
 ) -> None:
-    import torch
-
     folder = copy_planes(movies, tmp_path / "elsewhere" / "suite2p")
     job = fov_jobs(folder, movies.meta, bad_frames=movies.bad_frames)[0]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        image_motion_registration(job)
-        roi_detection(job)
-    finally:
-        torch.set_num_threads(threads)
+    image_motion_registration(job)
+    roi_detection(job)
     for stage in ("registration", "detection"):
         first, second = (read_marker(f / "plane0", stage) for f in (processed[0], folder))
         assert first is not None
