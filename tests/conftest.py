@@ -7,7 +7,7 @@ where ``MESO_TEST_STRICT`` is set, as in continuous integration, it fails instea
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,6 +22,16 @@ def unavailable(what: str, remedy: str) -> NoReturn:
     if os.environ.get("MESO_TEST_STRICT"):
         pytest.fail(message)
     pytest.skip(message)
+
+
+@pytest.fixture(autouse=True)
+def _own_dagster_home() -> Iterator[None]:
+    """Opening an instance names its home in the environment; what one test names must not reach the next."""
+    before = os.environ.pop("DAGSTER_HOME", None)
+    yield
+    os.environ.pop("DAGSTER_HOME", None)
+    if before is not None:
+        os.environ["DAGSTER_HOME"] = before
 
 
 @pytest.fixture(scope="session")

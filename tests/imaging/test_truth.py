@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -56,7 +57,8 @@ def run_plane(raw: Path, plane: Path, settings: dict[str, Any], side: int) -> No
         "run_plane(db, settings)\n"
     )
     command = [sys.executable, "-W", "ignore", "-c", script, str(raw), str(plane), json.dumps(settings), str(side)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}  # sums of several round otherwise
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=one_thread)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
