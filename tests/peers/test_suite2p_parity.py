@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,26 @@ from imaging.conftest import make_meta, real_movie  # noqa: F401
 from imaging.test_truth import run_plane
 
 from meso_core.imaging import fov_jobs, process_fovs
+from meso_core.scanimage import ScanImageTif, bin_per_plane, load_meta_files
+from meso_core.session import raw_tifs
+from meso_core.simulate import preset, simulate_session
+
+
+def as_session(frames: np.ndarray, root: Path) -> Path:
+    """Write a real movie as a session: tifs, header, DAQ of a simulated one, and the movie's pixels in its pages."""
+    n_frames, side = frames.shape[:2]
+    config = preset("tiny")
+    roi = replace(config.rois[0], shape=(side, side))
+    made = simulate_session(root, replace(config, rois=(roi,), frames_per_bout=(n_frames,), frames_per_file=150))
+    pages = iter(frames)
+    for tif in raw_tifs(made.session_path / "raw_imaging_data_00"):
+        offsets = ScanImageTif(tif).data_offsets
+        with tif.open("r+b") as file:
+            for offset in offsets:
+                file.seek(int(offset))
+                file.write(np.ascontiguousarray(next(pages), "<i2").tobytes())
+    assert next(pages, None) is None
+    return made.session_path
 
 
 @pytest.mark.parametrize(
@@ -25,9 +46,10 @@ def test_real_movies_give_suite2ps_shifts_rois_and_traces(
     rate: float,
 ) -> None:
     ours, theirs = tmp_path / "ours" / "plane0", tmp_path / "theirs" / "plane0"
-    ours.mkdir(parents=True)
     theirs.parent.mkdir()
-    real_movie(name).tofile(ours / "data_raw.bin")
+    session = as_session(real_movie(name), tmp_path / "Subjects")
+    bin_per_plane(session, load_meta_files(session)[0], ours.parent)
+    np.testing.assert_array_equal(np.fromfile(ours / "data_raw.bin", np.int16), real_movie(name).ravel())
     job = fov_jobs(ours.parent, make_meta(side, side, 1, rate), tau=0.7, keep_raw=True)[0]
     process_fovs([job])
     run_plane(ours / "data_raw.bin", theirs, job.options.settings_dict(), side)
