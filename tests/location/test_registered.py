@@ -292,3 +292,19 @@ def test_indices_of_a_finer_atlas_are_refused(meta, reference, phantom, phantom_
     (tmp_path / "referenceImage.meta.json").write_text(json.dumps(make_reference_meta()))
     with pytest.raises(LocationError, match="atlas resolution"):
         locate_session(meta, phantom, tmp_path, mesh=phantom_mesh)
+
+
+def test_the_bout_with_the_best_source_gives_the_reference(tmp_path):
+    from meso_core.location import find_reference
+
+    bouts = [tmp_path / f"raw_imaging_data_0{i}" for i in range(4)]
+    for bout in bouts:
+        bout.mkdir()
+    assert find_reference(bouts) is None
+    for bout in bouts[1:]:
+        (bout / "reference").mkdir()
+    assert find_reference(bouts) == bouts[1] / "reference"
+    (bouts[2] / "reference" / "referenceImage.functional.json").write_text("{}")
+    assert find_reference(bouts) == bouts[2] / "reference"
+    (bouts[3] / "reference" / "referenceImage.landmark.json").write_text("{}")
+    assert find_reference(bouts) == bouts[3] / "reference"
