@@ -66,6 +66,14 @@ class RoiScores:
         return (self.snr >= SNR_EDGES[i]) & (self.snr < SNR_EDGES[i + 1])
 
 
+def table(ours: RoiScores, plain: RoiScores) -> str:
+    """Lay out cells found by signal-to-noise, by us and by plain suite2p, and the precision over all ROIs."""
+    rows = ["peak SNR      cells  found by us  by plain suite2p"]
+    bins = zip(SNR_EDGES, SNR_EDGES[1:], ours.count(), ours.recall(), plain.recall(), strict=False)
+    rows += [f"{low:4.1f} to {high:4.1f}  {n:5d}  {mine:11.0%}  {their:16.0%}" for low, high, n, mine, their in bins]
+    return "\n".join([*rows, f"precision of all ROIs: {ours.precision():.2f}, plain suite2p {plain.precision():.2f}"])
+
+
 def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else float("nan")
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from .conftest import Movies
-from .scores import SNR_EDGES, residual_motion, roi_scores, trace_correlations
+from .scores import SNR_EDGES, residual_motion, roi_scores, table, trace_correlations
 
 
 def test_what_registration_leaves_of_the_motion_is_below_a_third_of_a_pixel(
@@ -68,6 +68,7 @@ def test_no_snr_bin_is_worse_than_plain_suite2p(
     for i, truth in enumerate(movies.truth.fovs):
         ours = roi_scores(processed[0] / f"plane{i}", truth)
         plain = roi_scores(plain_suite2p / f"plane{i}", truth)
+        print(f"FOV {i}\n{table(ours, plain)}")  # pytest -rP shows it
         for name, mine, theirs in zip(SNR_EDGES, ours.recall(), plain.recall(), strict=False):
             assert np.isnan(mine) or mine >= theirs - 1e-9, f"FOV {i}, cells of SNR {name} and more"
         assert ours.precision() >= plain.precision() - 0.01
