@@ -152,7 +152,9 @@ def test_rates_that_are_measured_anew_may_differ_a_little(session):
         meta["scanImageParams"]["hRoiManager"]["linePeriod"] /= 1.0002
 
     change(session, 1, drift)
-    load_meta_files(session)
+    meta, (first, second) = load_meta_files(session)
+    periods = [m["scanImageParams"]["hRoiManager"]["linePeriod"] for m in (meta, first, second)]
+    assert periods[0] == periods[1] != periods[2], "the first bout holds, and each bout keeps its own"
 
 
 def test_other_differences_are_told_and_the_first_bout_holds(session):
