@@ -38,7 +38,9 @@ class FovMovie:
     modes: NDArray[np.float32]
     #: Brightness of each cell relative to rest, f4 (n_frames, n_cells): response, focus and bleaching.
     traces: RowFile
-    #: Largest rise of each cell above its median, f4 (n_cells,).
+    #: Median brightness of each cell relative to rest, f4 (n_cells,): below 1 for one out of focus.
+    rest: NDArray[np.float32]
+    #: Largest rise of each cell above it, f4 (n_cells,).
     rise: NDArray[np.float32]
     #: Neuropil fields over time, f4 (n_frames, N_NEUROPIL).
     neuropil: NDArray[np.float32]
@@ -124,7 +126,7 @@ def make_movie(plan: SessionPlan, index: int, brain: NDArray[np.float64], folder
     motion = fov_motion(config, index, brain, um)
     light = np.exp(-config.bleaching_per_hour * (times - times[0]) / 3600).astype("f4")
     dt = geometry.frame_period * geometry.frames_per_volume
-    rise = _write_activity(config, index, scene, motion, light, dt, folder)
+    rest, top = _write_activity(config, index, scene, motion, light, dt, folder)
     steps = np.random.default_rng([config.seed, 502, index]).standard_normal((len(times), N_NEUROPIL))
     shape = (scene.base.size, len(scene.centres))
     return FovMovie(
@@ -134,7 +136,8 @@ def make_movie(plan: SessionPlan, index: int, brain: NDArray[np.float64], folder
         motion=motion,
         modes=deformation_modes(place.ny, place.nx, MARGIN),
         traces=RowFile(folder / "traces.npy"),
-        rise=rise,
+        rest=rest,
+        rise=top - rest,
         neuropil=_smooth(steps, dt, _NEUROPIL_S),
         light=light,
         fault=fault,
@@ -150,8 +153,8 @@ def _write_activity(
     light: NDArray[np.float32],
     dt: float,
     folder: Path,
-) -> NDArray[np.float32]:
-    """Write spikes and brightness of all cells; return each cell's largest rise above its median, f4 (n_cells,)."""
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Write spikes and brightness of all cells; return the median and the maximum of each cell, f4 (n_cells,)."""
     n, n_cells = len(light), len(scene.centres)
     top = np.zeros(n_cells, np.float32)
     some: list[NDArray[np.float32]] = []
@@ -165,7 +168,7 @@ def _write_activity(
             traces.write(bright.astype("<f4").tobytes())
             top = np.maximum(top, bright.max(axis=0))
             some.append(bright[:: max(n // 1000, 1)])
-    return np.asarray(top - np.median(np.concatenate(some), axis=0), dtype=np.float32)
+    return np.median(np.concatenate(some), axis=0).astype("f4"), top
 
 
 def _smooth(steps: NDArray[np.float64], dt: float, tau: float) -> NDArray[np.float32]:
@@ -173,45 +176,3 @@ def _smooth(steps: NDArray[np.float64], dt: float, tau: float) -> NDArray[np.flo
 
     keep = np.exp(-dt / tau)
     return np.asarray(lfilter([np.sqrt(1 - keep**2)], [1, -keep], steps, axis=0), dtype=np.float32)
-
-
-def fov_masks(movie: FovMovie) -> tuple[NDArray[np.int32], NDArray[np.int16], NDArray[np.int16], NDArray[np.float32]]:
-    """Footprints inside the FOV at rest: cell, y, x, weight (photons at rest)."""
-    ny, nx = movie.shape
-    y, x = np.divmod(movie.scene.pixel, movie.scene.base.shape[1])
-    y, x = y - MARGIN, x - MARGIN
-    inside = (y >= 0) & (y < ny) & (x >= 0) & (x < nx)
-    return (movie.scene.cell[inside], y[inside].astype("i2"), x[inside].astype("i2"), movie.scene.photons[inside])
-
-
-def peak_snr(movie: FovMovie) -> NDArray[np.float32]:
-    """Peak signal-to-noise of each cell as it is seen in the movie, f4 (n_cells,).
-
-    The largest rise above the median at the cell's best pixel, by the standard deviation of that pixel's noise (photons
-    and amplifier) in one frame: the peak-to-noise ratio of CNMF-E (Zhou et al. 2018, eLife 7:e28728).
-    """
-    cell, photons, variance = _pixels(movie)
-    best = np.zeros(len(movie.rise))
-    np.maximum.at(best, cell, photons / np.sqrt(variance))
-    return np.asarray(movie.rise * best, dtype=np.float32)
-
-
-def trace_snr(movie: FovMovie) -> NDArray[np.float32]:
-    """Peak signal-to-noise of each cell's trace under the best readout that there is, f4 (n_cells,).
-
-    The largest rise above the median, summed over the footprint with the footprint as weights, by the standard
-    deviation of one frame's noise in the same sum.
-    """
-    cell, photons, variance = _pixels(movie)
-    n = len(movie.rise)
-    signal = np.bincount(cell, photons**2, n)
-    noise = np.sqrt(np.bincount(cell, photons**2 * variance, n))
-    return np.asarray(movie.rise * signal / np.maximum(noise, 1e-9), dtype=np.float32)
-
-
-def _pixels(movie: FovMovie) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64]]:
-    """Cell, photons at rest, and variance of one frame (photons²) of each pixel of the footprints."""
-    cell, y, x, photons = fov_masks(movie)
-    flat = (y.astype(int) + MARGIN) * movie.scene.base.shape[1] + x + MARGIN
-    variance = movie.scene.base.ravel()[flat] + photons + (movie.config.read_noise / movie.config.gain) ** 2
-    return cell, photons.astype(float), variance.astype(float)

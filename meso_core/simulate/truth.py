@@ -14,8 +14,9 @@ Layout, ``<root>.truth/<subject>/<date>/<number>/``::
     FOV_NN/mask_cell.npy, mask_y.npy, mask_x.npy, mask_weight.npy    footprints as triplets
     FOV_NN/spikes.npy       u1 (n_frames, n_cells)   spikes in each frame
     FOV_NN/traces.npy       f4 (n_frames, n_cells)   brightness relative to rest, without noise and neuropil
-    FOV_NN/snr.npy          f4 (n_cells,)            peak signal-to-noise at the best pixel
-    FOV_NN/trace_snr.npy    f4 (n_cells,)            the same of the trace, under the best readout
+    FOV_NN/background.npy   f4 (n_frames, n_cells)   all other light in the footprint, in the same unit
+    FOV_NN/snr.npy          f4 (n_cells,)            peak signal-to-noise of what the footprint reads in the movie
+    FOV_NN/photon_snr.npy   f4 (n_cells,)            the same without the background: photons and amplifier alone
     FOV_NN/frame_times.npy  f8 (n_frames,)           start of the FOV's first line, DAQ clock, s
     FOV_NN/bad_frames.npy   ? (n_frames,)
 
@@ -38,8 +39,9 @@ from ..errors import MissingInputError, problem
 from ..session import SessionKey, fov_name
 from .config import RoiConfig, SimulationConfig
 from .geometry import FovPlace, coords_transform, corners_mm
-from .movie import FovMovie, fov_masks, peak_snr, trace_snr
+from .movie import FovMovie
 from .plan import SessionPlan
+from .readout import fov_masks, peak_snr, write_background
 from .scene import MARGIN
 
 
@@ -70,8 +72,9 @@ class FovTruth:
     depth: NDArray[np.float32]
     spikes: NDArray[np.uint8]
     traces: NDArray[np.float32]
+    background: NDArray[np.float32]
     snr: NDArray[np.float32]
-    trace_snr: NDArray[np.float32]
+    photon_snr: NDArray[np.float32]
     mask_cell: NDArray[np.int32]
     mask_y: NDArray[np.int16]
     mask_x: NDArray[np.int16]
@@ -115,7 +118,7 @@ def write_truth(folder: Path, plan: SessionPlan, movies: Sequence[FovMovie], fau
     """
     for i in range(len(plan.geometry.fovs)):
         fov = folder / fov_name(i)
-        for name, value in _arrays(plan, i, movies[i] if movies else None).items():
+        for name, value in _arrays(plan, i, movies[i] if movies else None, fov).items():
             np.save(fov / f"{name}.npy", value)
     for bout in plan.bouts:
         np.save(folder / f"bout_{bout.index:02d}.npy", bout.daq)
@@ -148,13 +151,13 @@ def _head(plan: SessionPlan, faults: frozenset[str]) -> dict[str, Any]:
     }
 
 
-def _arrays(plan: SessionPlan, fov: int, movie: FovMovie | None) -> dict[str, NDArray[Any]]:
+def _arrays(plan: SessionPlan, fov: int, movie: FovMovie | None, folder: Path) -> dict[str, NDArray[Any]]:
     times, fault = plan.fov_series(fov)
-    arrays = _nothing_seen(len(times), plan.geometry.fovs[fov]) if movie is None else _seen(movie)
+    arrays = _nothing_seen(len(times), plan.geometry.fovs[fov]) if movie is None else _seen(movie, folder)
     return {**arrays, "frame_times": times, "bad_frames": fault > 0}
 
 
-def _seen(movie: FovMovie) -> dict[str, NDArray[Any]]:
+def _seen(movie: FovMovie, folder: Path) -> dict[str, NDArray[Any]]:
     cell, y, x, weight = fov_masks(movie)
     return {
         "shifts": movie.motion.shifts,
@@ -163,8 +166,8 @@ def _seen(movie: FovMovie) -> dict[str, NDArray[Any]]:
         "axial": movie.motion.axial,
         "centres": movie.scene.centres,
         "depth": movie.scene.depth,
-        "snr": peak_snr(movie),
-        "trace_snr": trace_snr(movie),
+        "snr": peak_snr(movie, write_background(movie, folder / "background.npy")),
+        "photon_snr": peak_snr(movie),
         "mask_cell": cell,
         "mask_y": y,
         "mask_x": x,
@@ -183,8 +186,9 @@ def _nothing_seen(n: int, place: FovPlace) -> dict[str, NDArray[Any]]:
         "depth": np.zeros(0, "f4"),
         "spikes": np.zeros((n, 0), "u1"),
         "traces": np.zeros((n, 0), "f4"),
+        "background": np.zeros((n, 0), "f4"),
         "snr": np.zeros(0, "f4"),
-        "trace_snr": np.zeros(0, "f4"),
+        "photon_snr": np.zeros(0, "f4"),
         "mask_cell": np.zeros(0, "i4"),
         "mask_y": np.zeros(0, "i2"),
         "mask_x": np.zeros(0, "i2"),

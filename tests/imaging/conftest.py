@@ -26,7 +26,7 @@ def suite2p() -> Any:
 
 @dataclass(frozen=True)
 class Movies:
-    """Two FOVs of 160 × 160 px, 600 frames, and what is true of them."""
+    """Raw binaries of FOVs, 600 frames, and what is true of them."""
 
     folder: Path
     meta: dict[str, Any]
@@ -34,30 +34,48 @@ class Movies:
     bad_frames: np.ndarray
 
 
-@pytest.fixture(scope="session")
-def movies(tmp_path_factory: pytest.TempPathFactory) -> Movies:
-    """Raw binaries of a simulated session; tests copy them."""
+def make_movies(root: Path, *, n_fovs: int, side: int) -> Movies:
+    """Simulate square FOVs, and cut the tifs into raw binaries."""
     from meso_core.scanimage import bin_per_plane, load_meta_files
     from meso_core.simulate import load_truth, preset, simulate_session
 
-    root = tmp_path_factory.mktemp("imaging")
     config = preset("demo")
-    made = simulate_session(root / "Subjects", replace(config, rois=config.rois[:2]))
+    grown = side / config.rois[0].shape[0]
+    rois = tuple(
+        replace(
+            roi,
+            shape=(side, side),
+            size_deg=(roi.size_deg[0] * grown, roi.size_deg[1] * grown),
+            center_deg=(roi.center_deg[0] * grown, roi.center_deg[1] * grown),
+        )
+        for roi in config.rois[:n_fovs]
+    )
+    made = simulate_session(root / "Subjects", replace(config, rois=rois))
     meta, _ = load_meta_files(made.session_path)
     bin_per_plane(made.session_path, meta, root / "suite2p")
     truth = load_truth(made.truth_path)
     return Movies(root / "suite2p", dict(meta), truth, np.asarray(truth.fovs[0].bad_frames, bool))
 
 
-@pytest.fixture(scope="session")
-def processed(movies: Movies, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    """Both FOVs, registered and detected by workers; tests must not change them."""
+def process(movies: Movies, folder: Path) -> tuple[Path, Any]:
+    """Register and detect all FOVs by workers; returns the folder and the results."""
     from meso_core.imaging import fov_jobs, process_fovs
 
-    folder = tmp_path_factory.mktemp("processed") / "suite2p"
     shutil.copytree(movies.folder, folder)
     jobs = fov_jobs(folder, movies.meta, bad_frames=movies.bad_frames, keep_raw=True)
     return folder, process_fovs(jobs)
+
+
+@pytest.fixture(scope="session")
+def movies(tmp_path_factory: pytest.TempPathFactory) -> Movies:
+    """Two FOVs of 160 × 160 px; tests copy them."""
+    return make_movies(tmp_path_factory.mktemp("imaging"), n_fovs=2, side=160)
+
+
+@pytest.fixture(scope="session")
+def processed(movies: Movies, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """Both FOVs, registered and detected by workers; tests must not change them."""
+    return process(movies, tmp_path_factory.mktemp("processed") / "suite2p")
 
 
 @pytest.fixture

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-#: Edges of the bins of the cells' peak signal-to-noise ratio at their best pixel.
-SNR_EDGES = (0.0, 0.5, 1.0, 2.0, 5.0, np.inf)
+#: Edges of the bins of the cells' true peak signal-to-noise ratio.
+SNR_EDGES = (0.0, 2.0, 3.0, 4.0, 5.0, 7.0, np.inf)
+#: Edges of the bins of the ROIs' measured one: the traces of noise alone have peaks of 3 to 5.
+ROI_SNR_EDGES = (0.0, 5.0, 7.0, 10.0, 15.0, np.inf)
 
 
 def residual_motion(folder: Path, truth: Any) -> float:
@@ -43,35 +46,47 @@ def _block_centres(folder: Path, reg: dict[str, Any]) -> tuple[np.ndarray, np.nd
 class RoiScores:
     """ROIs against true cells."""
 
-    #: (n_cells,) peak signal-to-noise ratio of the true cells that lie within the FOV.
+    #: (n_cells,) true peak signal-to-noise ratio of the cells that lie within the FOV.
     snr: np.ndarray
     #: (n_cells,) index of the ROI that is this cell, -1 if none.
     roi: np.ndarray
     #: (n_rois,) index of the cell that an ROI is, -1 if none.
     cell: np.ndarray
+    #: (n_rois,) measured peak signal-to-noise ratio of the ROIs' traces, neuropil taken out.
+    roi_snr: np.ndarray
 
     def recall(self) -> np.ndarray:
         """Share of the cells found, by bin of ``SNR_EDGES``; NaN for an empty bin."""
-        return np.array([_mean(self.roi[self._bin(i)] >= 0) for i in range(len(SNR_EDGES) - 1)])
+        return np.array([_mean(self.roi[chosen] >= 0) for chosen in _bins(self.snr, SNR_EDGES)])
 
-    def count(self) -> np.ndarray:
-        """Cells by bin."""
-        return np.array([self._bin(i).sum() for i in range(len(SNR_EDGES) - 1)])
+    def precision(self) -> np.ndarray:
+        """Share of the ROIs that are a cell, by bin of ``ROI_SNR_EDGES``; NaN for an empty bin."""
+        return np.array([_mean(self.cell[chosen] >= 0) for chosen in _bins(self.roi_snr, ROI_SNR_EDGES)])
 
-    def precision(self, chosen: np.ndarray | slice = slice(None)) -> float:
-        """Share of the ROIs that are a cell."""
-        return _mean(self.cell[chosen] >= 0)
+    @staticmethod
+    def joined(parts: list[RoiScores]) -> RoiScores:
+        """Scores of several FOVs as one; indices keep their meaning within the FOV alone."""
+        return RoiScores(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(RoiScores)))
 
-    def _bin(self, i: int) -> np.ndarray:
-        return (self.snr >= SNR_EDGES[i]) & (self.snr < SNR_EDGES[i + 1])
+
+def _bins(values: np.ndarray, edges: tuple[float, ...]) -> list[np.ndarray]:
+    return [(values >= low) & (values < high) for low, high in pairwise(edges)]
 
 
 def table(ours: RoiScores, plain: RoiScores) -> str:
-    """Lay out cells found by signal-to-noise, by us and by plain suite2p, and the precision over all ROIs."""
-    rows = ["peak SNR      cells  found by us  by plain suite2p"]
-    bins = zip(SNR_EDGES, SNR_EDGES[1:], ours.count(), ours.recall(), plain.recall(), strict=False)
-    rows += [f"{low:4.1f} to {high:4.1f}  {n:5d}  {mine:11.0%}  {their:16.0%}" for low, high, n, mine, their in bins]
-    return "\n".join([*rows, f"precision of all ROIs: {ours.precision():.2f}, plain suite2p {plain.precision():.2f}"])
+    """Lay out recall by the cells' signal-to-noise and precision by the ROIs', beside plain suite2p's."""
+    rows = ["recall: true peak SNR     cells   ours  plain suite2p"]
+    counts = [int(chosen.sum()) for chosen in _bins(ours.snr, SNR_EDGES)]
+    rows += _rows(SNR_EDGES, counts, ours.recall(), plain.recall())
+    rows += ["precision: measured SNR    ROIs   ours  plain suite2p"]
+    counts = [int(chosen.sum()) for chosen in _bins(ours.roi_snr, ROI_SNR_EDGES)]
+    rows += _rows(ROI_SNR_EDGES, counts, ours.precision(), plain.precision())
+    return "\n".join(rows)
+
+
+def _rows(edges: tuple[float, ...], counts: list[int], ours: np.ndarray, plain: np.ndarray) -> list[str]:
+    bins = zip(pairwise(edges), counts, ours, plain, strict=True)
+    return [f"{low:14.1f} to {high:4.1f}  {n:6d}  {mine:5.0%}  {their:13.0%}" for (low, high), n, mine, their in bins]
 
 
 def _mean(values: np.ndarray) -> float:
@@ -109,13 +124,47 @@ def roi_scores(folder: Path, truth: Any, *, margin: int = 4, least: float = 0.4)
             break
         if roi[i] < 0 and cell[j] < 0:
             roi[i], cell[j] = j, inside[i]
-    return RoiScores(np.asarray(truth.snr)[inside], roi, cell)
+    return RoiScores(np.asarray(truth.snr)[inside], roi, cell, _measured_snr(folder, good))
 
 
-def trace_correlations(folder: Path, truth: Any, scores: RoiScores, *, least_snr: float = 5.0) -> np.ndarray:
-    """Return the correlation of F, neuropil taken out, with the true trace, of found cells, at good frames."""
-    traces = np.load(folder / "F.npy") - 0.7 * np.load(folder / "Fneu.npy")
+def corrected_traces(folder: Path) -> np.ndarray:
+    """Traces with the neuropil taken out as suite2p does before it deconvolves, f4 (n_rois, n_frames)."""
+    return np.load(folder / "F.npy") - 0.7 * np.load(folder / "Fneu.npy")
+
+
+def _measured_snr(folder: Path, good: np.ndarray) -> np.ndarray:
+    """Peak above the median by the noise, which is told from the differences of neighbouring frames."""
+    traces = corrected_traces(folder)[:, good]
+    noise = 1.4826 * np.median(np.abs(np.diff(traces, axis=1)), axis=1) / np.sqrt(2)
+    return (traces.max(axis=1) - np.median(traces, axis=1)) / noise
+
+
+@dataclass(frozen=True)
+class TraceScores:
+    """Correlation, over good frames, of the traces of found cells with what is true of them; each (n,)."""
+
+    #: F, neuropil taken out, with the brightness of the cell alone.
+    corrected: np.ndarray
+    #: F with the true fluorescence of the cell's footprint, neuropil and neighbours included.
+    raw: np.ndarray
+    #: What the true mask reads in the same movie, the same neuropil taken out, with the brightness of the cell.
+    true_mask: np.ndarray
+
+
+def trace_scores(folder: Path, truth: Any, *, least_snr: float) -> TraceScores:
+    """Compare the traces of the cells of at least this true peak signal-to-noise that were found."""
+    scores = roi_scores(folder, truth)
+    corrected, raw = corrected_traces(folder), np.load(folder / "F.npy")
+    frames = np.memmap(folder / "imaging.frames_motionRegistered.bin", np.int16, "r").reshape(-1, truth.ny, truth.nx)
     reg = np.load(folder / "reg_outputs.npy", allow_pickle=True).item()
     good = ~np.asarray(reg["badframes"], bool)
-    pairs = [(j, int(c)) for j, c in enumerate(scores.cell) if c >= 0 and truth.snr[c] >= least_snr]
-    return np.array([np.corrcoef(traces[j][good], np.asarray(truth.traces)[good, c])[0, 1] for j, c in pairs])
+    found = []
+    for roi, cell in enumerate(scores.cell):
+        if cell < 0 or truth.snr[cell] < least_snr:
+            continue
+        own = np.asarray(truth.traces[:, cell])
+        y, x, weight = truth.mask(int(cell))
+        read = (frames[:, y, x] @ weight) / weight.sum() - (raw - corrected)[roi]
+        pairs = (corrected[roi], own), (raw[roi], own + truth.background[:, cell]), (read, own)
+        found.append([np.corrcoef(a[good], b[good])[0, 1] for a, b in pairs])
+    return TraceScores(*np.array(found).reshape(-1, 3).T)

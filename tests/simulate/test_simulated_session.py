@@ -94,7 +94,8 @@ def test_truth_has_one_row_per_frame_and_survives_the_disk(tmp_path: Path) -> No
     assert truth.config == config == config_from_json(config_to_json(config))
     for fov in truth.fovs:
         assert fov.frames_per_bout == (24, 9)
-        arrays = (fov.frame_times, fov.bad_frames, fov.shifts, fov.weights, fov.axial, fov.spikes, fov.traces)
+        arrays = (fov.frame_times, fov.bad_frames, fov.shifts, fov.weights, fov.axial, fov.spikes, fov.traces,
+                  fov.background)  # fmt: skip
         assert {len(a) for a in arrays} == {33}
         assert fov.spikes.shape == fov.traces.shape == (33, fov.n_cells)
         assert fov.displacement(3).shape == (2, fov.ny, fov.nx)
