@@ -74,8 +74,10 @@ def run_plane(raw: Path, plane: Path, settings: dict[str, Any], side: int) -> No
         "run_plane(db, settings)\n"
     )
     command = [sys.executable, "-W", "ignore", "-c", script, str(raw), str(plane), json.dumps(settings), str(side)]
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}  # sums of several round otherwise
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=one_thread)
+    one_thread = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}  # sums of several round otherwise
+    keeps_memory = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40), "MALLOC_TOP_PAD_": str(1 << 28)}
+    env = {**os.environ, **one_thread, **keeps_memory}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     assert done.returncode == 0, done.stderr[-2000:]
 
 
