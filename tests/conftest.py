@@ -7,7 +7,9 @@ where ``MESO_TEST_STRICT`` is set, as in continuous integration, it fails instea
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,6 +34,27 @@ def _own_dagster_home() -> Iterator[None]:
     os.environ.pop("DAGSTER_HOME", None)
     if before is not None:
         os.environ["DAGSTER_HOME"] = before
+
+
+@pytest.fixture
+def others_folder() -> Iterator[Path]:
+    """Folder that every user may enter, which pytest's own are not."""
+    with tempfile.TemporaryDirectory(prefix="meso-test-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@contextmanager
+def another_user() -> Iterator[None]:
+    """Be somebody else than root, who may write everywhere, while the block lasts."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 @pytest.fixture(scope="session")
