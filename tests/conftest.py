@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -44,17 +44,22 @@ def others_folder() -> Iterator[Path]:
         yield Path(name)
 
 
-@contextmanager
-def another_user() -> Iterator[None]:
-    """Be somebody else than root, who may write everywhere, while the block lasts."""
-    if os.geteuid():
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
+@pytest.fixture
+def another_user() -> Callable[[], AbstractContextManager[None]]:
+    """``with another_user():`` somebody else than root, who may write everywhere, runs the block."""
+
+    @contextmanager
+    def somebody_else() -> Iterator[None]:
+        if os.geteuid():
+            yield
+            return
+        os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+
+    return somebody_else
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,6 @@ import pytest
 from meso_core.errors import StorageError
 from meso_core.storage import FileHash, RunProvenance, load_manifest, publish, stage_folder, verify_manifest
 
-from ..conftest import another_user
-
 BY = RunProvenance(run_id="run-1", code_version="1", settings={"batch": 500}, inputs={"raw_session": "abc"})
 
 
@@ -155,7 +153,7 @@ def test_a_kill_at_any_system_call_leaves_the_old_or_the_new_version(session):
     assert fatal_call > 10
 
 
-def test_a_folder_without_the_right_to_write_is_named(others_folder):
+def test_a_folder_without_the_right_to_write_is_named(others_folder, another_user):
     session = others_folder / "SP035" / "2023-03-03" / "001"
     session.mkdir(parents=True)
     session.chmod(0o555)
