@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from meso_core.pictures import inline_png
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -23,23 +25,11 @@ if TYPE_CHECKING:
 
     from .io_managers import FovDatasets
 
-#: Dagster stores metadata several times per event: larger pictures would swell its database.
-MAX_PICTURE_BYTES = 40_000
-_DPI = (90, 70, 55, 42, 32, 24)
 
-
-def picture(figure: Figure, alt: str) -> Mapping[str, Any]:
-    """Make a metadata entry of a figure, at the best resolution that stays below 40 kB."""
-    for dpi in _DPI:
-        png = _png(figure, dpi)
-        if len(png) * 4 / 3 <= MAX_PICTURE_BYTES:
-            break
-    return small_picture(png, alt)
-
-
-def small_picture(png: bytes, alt: str) -> dict[str, Any]:
-    """Make a metadata entry of a PNG that is small already."""
-    return {"picture": dg.MetadataValue.md(f"![{alt}](data:image/png;base64,{base64.b64encode(png).decode()})")}
+def picture(shown: Figure | bytes, alt: str) -> dict[str, Any]:
+    """Make a metadata entry of a figure or a PNG, in as many pixels as 40 kB bear."""
+    png = base64.b64encode(inline_png(shown)).decode()
+    return {"picture": dg.MetadataValue.md(f"![{alt}](data:image/png;base64,{png})")}
 
 
 def reference_metadata(images: Sequence[ReferenceImages]) -> dict[str, Any]:
@@ -49,7 +39,7 @@ def reference_metadata(images: Sequence[ReferenceImages]) -> dict[str, Any]:
     return {
         "bouts": len(images),
         "by_bout": dg.MetadataValue.md("\n".join([*head, *rows])),
-        **small_picture(images[0].picture, "reference image, brightest value over the depths"),
+        **picture(images[0].picture, "reference image, brightest value over the depths"),
     }
 
 

@@ -21,7 +21,7 @@ from meso_core.progress import Progress
 from meso_core.session import MESO_FOLDER, fov_name, imaging_bouts, plane_name
 
 from .io_managers import FIGURES, Product, SessionFiles
-from .metadata import registration_metadata, rois_metadata, small_picture
+from .metadata import picture, registration_metadata, rois_metadata
 from .resources import OpenSession
 from .settings import MesoSettings
 
@@ -152,7 +152,7 @@ class Suite2pWork:
             staged,
             settings=self._settings_used,
             qc=tuple(result for fov, one in zip(fovs, found, strict=True) for result in registration_qc(one, fov)),
-            metadata={**registration_metadata(found), **small_picture(figures[0], "shifts over time of FOV_00")},
+            metadata={**registration_metadata(found), **picture(figures[0], "shifts over time of FOV_00")},
         )
 
     @property
@@ -237,7 +237,7 @@ class Suite2pWork:
             qc=tuple(result for fov, one in zip(fovs, found, strict=True) for result in detection_qc(one, fov)),
             metadata={
                 **rois_metadata(found),
-                **small_picture(figures[0], "mean image of FOV_00 with outlines of ROIs"),
+                **picture(figures[0], "mean image of FOV_00 with outlines of ROIs"),
             },
         )
 

@@ -9,7 +9,7 @@ import numpy as np
 from meso_core.session import fov_name, imaging_bouts
 
 from ..io_managers import FovDatasets, Product, SessionFiles
-from ..metadata import figures_metadata, located_metadata, roi_locations_metadata, small_picture
+from ..metadata import figures_metadata, located_metadata, picture, roi_locations_metadata
 from ..resources import OpenSession
 from .session_asset import platform_of, session_asset
 
@@ -40,7 +40,7 @@ def mean_image_mlapdv(session: OpenSession, context: Any, imaging_metadata: Sess
         figures={picture.name: picture.png for picture in pictures},
         metadata={
             **located_metadata(found.locations),
-            **small_picture(inline.png, inline.caption),
+            **picture(inline.png, inline.caption),
             **figures_metadata({picture.name: picture.caption for picture in pictures}),
         },
         then=(lambda: _write_meta(bouts, found.locations)) if settings.also_write_meta else None,
@@ -68,7 +68,7 @@ def roi_brain_locations(
     datasets = _datasets("mpciROIs", locations, places, regions)
     metadata = {
         **roi_locations_metadata(datasets),
-        **small_picture(pictures[0].png, pictures[0].caption),
+        **picture(pictures[0].png, pictures[0].caption),
         **figures_metadata({picture.name: picture.caption for picture in pictures}),
     }
     return Product(datasets, figures={picture.name: picture.png for picture in pictures}, metadata=metadata)

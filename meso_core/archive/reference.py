@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputFileError, MesoWarning, MetadataError, MissingInputError, problem
+from ..pictures import inline_png
 from ..scanimage import ImagingLayout, LocalTif, extract_imaging_meta
 from ..scanimage.bouts import find_meta, read_meta
 from ..session import imaging_bouts, raw_tifs
@@ -27,7 +28,7 @@ from .rawtif import hash_file_content
 
 REFERENCE_FOLDER = "reference"
 RAW_NAME, STACK_NAME, META_NAME = "referenceImage.raw.tif", "referenceImage.stack.tif", "referenceImage.meta.json"
-#: Longest side of the picture, pixels: it must fit into 40 kB.
+#: Longest side of the picture, pixels.
 _PICTURE_SIDE = 240
 
 Stack = npt.NDArray[np.int16]
@@ -47,7 +48,7 @@ class ReferenceImages:
     shape: tuple[int, int, int]
     #: Which of the files were made here, the rig not having delivered them.
     made: tuple[str, ...]
-    #: Brightest value over the depths, PNG, at most 40 kB.
+    #: Brightest value over the depths, PNG, small enough for metadata.
     picture: bytes
 
 
@@ -144,7 +145,7 @@ def picture_of(stack: Stack) -> bytes:
     low, high = np.percentile(image, [1, 99.7])
     file = io.BytesIO()
     imsave(file, np.clip((image - low) / max(high - low, 1), 0, 1), cmap="gray", vmin=0, vmax=1, metadata={})
-    return file.getvalue()
+    return inline_png(file.getvalue())
 
 
 def _reference_of(bout: Path, out: Path, center_ml: float | None, center_ap: float | None) -> ReferenceImages:

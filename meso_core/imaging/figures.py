@@ -6,20 +6,18 @@ What belongs here: drawing, and keeping pictures small enough to travel in a run
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..pictures import inline_png
 from . import plane
 from .registration import load_registration
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Most bytes of an inline picture: metadata are stored several times per event.
-INLINE_BYTES = 40_000
 _FULL_DPI = 150
 _CELL, _OTHER = (0.1, 0.85, 0.35), (0.95, 0.45, 0.1)
 
@@ -42,7 +40,7 @@ def registration_figure(folder: Path, *, rate_hz: float, path: Path | None = Non
     Returns
     -------
     bytes
-        A small PNG of at most 40 kB. Equal data give equal bytes.
+        A small PNG, at most 40 kB in metadata. Equal data give equal bytes.
     """
     result = load_registration(folder)
     reg = plane.load_dict(folder / "reg_outputs.npy")
@@ -88,7 +86,7 @@ def rois_figure(
     Returns
     -------
     bytes
-        A small PNG of at most 40 kB. Equal data give equal bytes.
+        A small PNG, at most 40 kB in metadata. Equal data give equal bytes.
     """
     mean = load_registration(folder).mean_image
     stat = np.load(folder / "stat.npy", allow_pickle=True)
@@ -143,21 +141,13 @@ def _scale_bar(axes: Any, um_per_px: float, shape: tuple[int, ...]) -> None:
 
 
 def _finish(figure: Figure, path: Path | None) -> bytes:
-    """Return a small picture, of fewer dots and colours until it fits, and write the full one.
+    """Return a small picture, and write the full one.
 
     The small one comes first: laying out at one resolution moves what is laid out at the next.
     """
-    from PIL import Image
-
-    for dpi in (80, 65, 50, 40, 30, 20):
-        drawn, small = io.BytesIO(), io.BytesIO()
-        figure.savefig(drawn, format="png", dpi=dpi, metadata={"Software": None})
-        with Image.open(drawn) as picture:
-            picture.convert("RGB").quantize(64).save(small, format="png", optimize=True)
-        if small.tell() <= INLINE_BYTES:
-            break
+    small = inline_png(figure)
     if path is not None:
         beside = path.with_name(f".{path.name}.part")
         figure.savefig(beside, format="png", dpi=_FULL_DPI, metadata={"Software": None})
         beside.replace(path)
-    return small.getvalue()
+    return small

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..pictures import inline_png
 from .atlas import AtlasGrid, atlas_grid, describe_atlas
 from .dorsal import DorsalMap, dorsal_map
 from .projection import Projection
@@ -29,8 +30,6 @@ PROVENANCE_COLORS = {
 }
 #: Colours of ROIs by area: the atlas' own are too alike within one FOV.
 _ROI_COLORS = ("#1f78b4", "#e31a1c", "#33a02c", "#ff7f00", "#6a3d9a", "#a6cee3", "#fb9a99", "#b2df8a", "#fdbf6f")
-#: An inline picture must not be larger, bytes.
-INLINE_BYTES = 40_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +98,12 @@ def draw_dorsal(locations: SessionLocations, atlas: Any, dorsal: DorsalMap | Non
 
 
 def draw_inline(locations: SessionLocations, atlas: Any, dorsal: DorsalMap | None = None) -> Picture:
-    """Draw a small dorsal map for metadata: at most 40 kB."""
+    """Draw a small dorsal map for metadata."""
     dorsal = dorsal or _dorsal_of(atlas, locations)
     caption = "FOVs on the dorsal map; + is bregma, × the window's centre. The full picture is among the figures."
-    for dpi in (90, 70, 50, 35):
-        figure, axes = _canvas((4.6, 4.8))
-        _dorsal(axes, locations, atlas, dorsal, names=False)
-        png = _png(figure, dpi, colors=64)
-        if len(png) <= INLINE_BYTES:
-            break
-    return Picture("fovs_dorsal_inline", png, caption)
+    figure, axes = _canvas((4.6, 4.8))
+    _dorsal(axes, locations, atlas, dorsal, names=False)
+    return Picture("fovs_dorsal_inline", inline_png(figure), caption)
 
 
 def draw_fov(
@@ -272,13 +267,7 @@ def _canvas(size: tuple[float, float], columns: int = 1) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _png(figure: Any, dpi: int, colors: int | None = None) -> bytes:
+def _png(figure: Any, dpi: int) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
-    if colors is None:
-        return buffer.getvalue()
-    from PIL import Image
-
-    small = io.BytesIO()
-    Image.open(buffer).convert("RGB").quantize(colors, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
-    return small.getvalue()
+    return buffer.getvalue()

@@ -121,7 +121,15 @@ def test_checks_ran_and_passed_for_the_partition(finished):
 
 
 @pytest.mark.parametrize(
-    "asset", ["rois", "frame_times", "motion_registered_frames", "reference_images", "mean_image_mlapdv"]
+    "asset",
+    [
+        "rois",
+        "frame_times",
+        "motion_registered_frames",
+        "reference_images",
+        "mean_image_mlapdv",
+        "roi_brain_locations",
+    ],
 )
 def test_pictures_are_small_and_one_per_materialisation(finished, asset):
     import dagster as dg
@@ -132,6 +140,5 @@ def test_pictures_are_small_and_one_per_materialisation(finished, asset):
         event = instance.get_latest_materialization_event(dg.AssetKey(asset)).asset_materialization
     pictures = re.findall(r"data:image/png;base64,([^)]*)", " ".join(str(v.value) for v in event.metadata.values()))
     assert len(pictures) == 1
-    png = base64.b64decode(pictures[0])
-    assert png.startswith(b"\x89PNG")
-    assert len(png) <= 40_000
+    assert base64.b64decode(pictures[0]).startswith(b"\x89PNG")
+    assert len(pictures[0]) <= 40_000

@@ -60,9 +60,9 @@ def test_pictures_have_the_same_bytes_every_time(located, phantom):
 def test_the_inline_picture_is_small_enough_for_metadata(located, phantom, allen_25, published_mesh):
     from tests.location.conftest import make_meta
 
-    assert len(draw_inline(located.locations, phantom).png) <= 40_000
+    assert len(draw_inline(located.locations, phantom).png) * 4 / 3 <= 40_000
     real = locate_fovs(make_meta(), allen_25, published_mesh)
-    assert len(draw_inline(real.locations, allen_25).png) <= 40_000
+    assert len(draw_inline(real.locations, allen_25).png) * 4 / 3 <= 40_000
 
 
 def test_a_fovs_picture_shows_borders_rois_and_how_to_read_it(located, phantom):
