@@ -6,8 +6,10 @@ What belongs here: what a lab may choose, with its default and meaning. What doe
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
+import warnings
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +19,8 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from meso_core.errors import SettingsError, problem
+from meso_core.errors import MesoWarning, SettingsError, problem
+from meso_core.machine import cores_at_hand, memory_at_hand, side_by_side
 
 if TYPE_CHECKING:
     from meso_core.location import LocationSettings
@@ -26,28 +29,29 @@ if TYPE_CHECKING:
 SETTINGS_FILE_VARIABLE = "MESO_SETTINGS"
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+_PREFIX = "MESO_"
+#: Variables with our prefix that are no settings: of tests, benchmarks and continuous integration.
+_NO_SETTINGS = ("MESO_TEST_", "MESO_BENCH_", "MESO_PEER_PYTHON", "MESO_REAL_DATA", "MESO_CHROMIUM")
 
 
 def _memory_gb() -> float:
-    import psutil
-
-    return float(round(psutil.virtual_memory().total / 1e9, 1))
+    return max(0.1, round(memory_at_hand() / 1e9, 1))
 
 
 class MesoSettings(BaseSettings):
     """What a lab may choose; each field is also the environment variable ``MESO_<FIELD>``."""
 
-    model_config = SettingsConfigDict(env_prefix="MESO_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", frozen=True)
 
     root: Path = Field(
         Path("~/meso/Subjects"), description="Folder of the sessions, `[lab/Subjects/]subject/date/NNN`."
     )
     home: Path = Field(Path("~/meso/home"), description="Folder of the platform itself: run history, logs, scratch.")
-    cores: int = Field(default_factory=_cores, ge=1, description="Cores to use (default: those of the machine).")
+    cores: int = Field(
+        default_factory=cores_at_hand, ge=1, description="Cores to use (default: those that this process may use)."
+    )
     memory_gb: float = Field(
-        default_factory=_memory_gb, gt=0, description="Memory to use, GB (default: that of the machine)."
+        default_factory=_memory_gb, gt=0, description="Memory to use, GB (default: what is free at the start)."
     )
     fov_memory_gb: float = Field(4.0, gt=0, description="Memory that one FOV's suite2p process may need, GB.")
     executor: Literal["multiprocess", "in_process"] = Field(
@@ -58,7 +62,7 @@ class MesoSettings(BaseSettings):
         description="suite2p options that differ from meso's defaults, by name; JSON in a variable.",
     )
     genotype: str = Field(
-        "", description="Alleles of the subjects, `;` between them; sets suite2p's tau where no record tells it."
+        "", description="Alleles of the subjects below the root, `;` between them; suite2p's tau follows from them."
     )
     window_center_ml: float | None = Field(
         None, description="Medio-lateral window centre, mm from bregma; only for sessions without rig metadata."
@@ -100,6 +104,23 @@ class MesoSettings(BaseSettings):
             raise ValueError("remote roots are not built yet: mount the storage and give its path")
         return value
 
+    @field_validator("root", "home", "atlas_path", "mesh_path", "cache", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        if isinstance(value, str) and not value.strip():
+            raise ValueError("empty, which would mean the working directory: give a path, or leave the setting out")
+        return value
+
+    @field_validator("suite2p")
+    @classmethod
+    def _known_to_suite2p(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if value:  # only then, for what it imports
+            from meso_core.imaging.settings_table import check_value, find_setting
+
+            for name, chosen in value.items():
+                check_value(find_setting(name), chosen)
+        return value
+
     @field_validator("root", "home", "atlas_path", "mesh_path", "cache")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
@@ -122,7 +143,7 @@ class MesoSettings(BaseSettings):
     @property
     def parallel_fovs(self) -> int:
         """FOVs that run side by side: one core each, within the memory."""
-        return max(1, min(self.cores, int(self.memory_gb // self.fov_memory_gb)))
+        return side_by_side(self.fov_memory_gb, cores=self.cores, memory=self.memory_gb)
 
     @property
     def dagster_home(self) -> Path:
@@ -151,7 +172,7 @@ class MesoSettings(BaseSettings):
         for name in type(self).model_fields:
             value = getattr(self, name)
             if value is not None:
-                variables[f"MESO_{name.upper()}"] = json.dumps(value) if isinstance(value, dict) else str(value)
+                variables[_variable(name)] = json.dumps(value) if isinstance(value, dict) else str(value)
         return variables
 
 
@@ -185,20 +206,40 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> MesoSettings:
     Raises
     ------
     SettingsError
-        With every value that is not allowed.
+        With every value that is not allowed. A variable ``MESO_…`` that is no setting is a MesoWarning, since somebody
+        else may have set it.
     """
+    _warn_of_unknown_variables()
+    file = settings_file()
     try:
         return MesoSettings(**(overrides or {}))
     except ValidationError as error:
         found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors())
-        raise SettingsError(
-            problem(
-                str(settings_file() or "environment"),
-                expected="settings that README's table lists",
-                found=found,
-                remedy="Correct the variable MESO_<NAME> or the line of the file",
-            )
-        ) from error
+        cause: Exception = error
+    except (OSError, ValueError) as error:  # a file that is no TOML or cannot be read, a variable that is no JSON
+        found, cause = " ".join(filter(None, [str(error), str(error.__cause__ or "")])), error
+    raise SettingsError(
+        problem(
+            f"environment and {file}" if file else "environment",
+            expected="settings that README's table lists (TOML in a file, JSON where a variable holds a table)",
+            found=found,
+            remedy="Correct the variable MESO_<NAME> or the line of the file",
+        )
+    ) from cause
+
+
+def _warn_of_unknown_variables() -> None:
+    known = {_variable(name) for name in MesoSettings.model_fields} | {SETTINGS_FILE_VARIABLE}
+    for name in sorted(os.environ):
+        upper = name.upper()
+        if upper.startswith(_PREFIX) and upper not in known and not upper.startswith(_NO_SETTINGS):
+            near = difflib.get_close_matches(upper, sorted(known), n=1)
+            meant = f"did you mean {near[0]}?" if near else "README's table lists all"
+            warnings.warn(f"{name} is no setting of meso and is ignored: {meant}", MesoWarning, stacklevel=3)
+
+
+def _variable(name: str) -> str:
+    return _PREFIX + name.upper()
 
 
 @lru_cache(maxsize=1)
@@ -211,7 +252,7 @@ def settings_table() -> str:
     """Markdown table of all settings, as the README shows it."""
     rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
     for name, field in MesoSettings.model_fields.items():
-        rows.append(f"| `MESO_{name.upper()}` | {_shown_default(field)} | {field.description} |")
+        rows.append(f"| `{_variable(name)}` | {_shown_default(field)} | {field.description} |")
     return "\n".join(rows)
 
 

@@ -7,10 +7,12 @@ any file.
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path, PurePosixPath
 
-from .errors import MesoError, MissingInputError, problem
+from .errors import MesoError, MesoWarning, MissingInputError, problem
 
 _KEY = re.compile(
     r"^(?:(?P<lab>[\w.-]+)/Subjects/)?(?P<subject>[\w.-]+)/(?P<date>\d{4}-\d{2}-\d{2})/(?P<number>\d{3})$"
@@ -45,14 +47,14 @@ class SessionKey:
         Raises
         ------
         MesoError
-            If the text is not of that form.
+            If the text is not of that form, or the calendar has no such day.
         """
         match = _KEY.match(text)
-        if match is None or ".." in text:
+        if match is None or ".." in text or not _is_date(match["date"]):
             raise MesoError(
                 problem(
                     "session key",
-                    expected="[lab/Subjects/]subject/YYYY-MM-DD/NNN",
+                    expected="[lab/Subjects/]subject/YYYY-MM-DD/NNN, the date one of the calendar",
                     found=repr(text),
                     remedy="Name the session as in SP035/2023-03-03/001",
                 )
@@ -124,6 +126,18 @@ def find_sessions(root: Path) -> tuple[SessionKey, ...]:
     for pattern in ("*/????-??-??/???", "*/Subjects/*/????-??-??/???"):
         for folder in root.glob(pattern):
             text = folder.relative_to(root).as_posix()
-            if folder.is_dir() and _KEY.match(text):
+            if not folder.is_dir() or not (match := _KEY.match(text)):
+                continue
+            if _is_date(match["date"]):
                 keys.append(SessionKey.parse(text))
+            else:
+                warnings.warn(f"{folder}: not a session, there is no such date", MesoWarning, stacklevel=2)
     return tuple(sorted(keys, key=str))
+
+
+def _is_date(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meso_core.errors import MesoError, MissingInputError
+from meso_core.errors import MesoError, MesoWarning, MissingInputError
 from meso_core.session import SessionKey, find_sessions, imaging_bouts, natural_key, raw_tifs
 
 
@@ -21,6 +21,16 @@ def test_a_key_reads_back_as_it_was_written(text):
 def test_what_is_not_a_session_key_is_refused(text):
     with pytest.raises(MesoError, match="SP035/2023-03-03/001"):
         SessionKey.parse(text)
+
+
+@pytest.mark.parametrize("day", ["2023-99-99", "2023-02-29", "0000-01-01"])
+def test_a_day_that_the_calendar_does_not_have_is_no_session(tmp_path, day):
+    with pytest.raises(MesoError, match="calendar"):
+        SessionKey.parse(f"SP035/{day}/001")
+    for folder in (f"SP035/{day}/001", "SP035/2024-02-29/001"):
+        (tmp_path / folder).mkdir(parents=True)
+    with pytest.warns(MesoWarning, match=day):
+        assert [str(key) for key in find_sessions(tmp_path)] == ["SP035/2024-02-29/001"]
 
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, unique=True))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
+from typing import Any
 
 import click
 
@@ -41,9 +43,17 @@ def group() -> None:
 
 
 def main() -> None:
-    """Run the command line; an error of meso is one line, not a traceback."""
-    from meso_core.errors import MesoError
+    """Run the command line; an error or a warning of meso is one line, not a traceback."""
+    from meso_core.errors import MesoError, MesoWarning
 
+    as_python_does = warnings.formatwarning
+
+    def one_line(message: Warning | str, category: type[Warning], *place: Any, **line: Any) -> str:
+        if issubclass(category, MesoWarning):
+            return f"warning: {message}\n"
+        return as_python_does(message, category, *place, **line)
+
+    warnings.formatwarning = one_line
     try:
         group(prog_name="meso")
     except MesoError as error:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import dagster as dg
 
+from meso_core.errors import StorageError, problem
+
 from ..settings import MesoSettings
 
 #: Steps that run suite2p share this pool: as many at a time as cores and memory allow.
@@ -26,12 +28,27 @@ def prepare_home(settings: MesoSettings) -> Path:
     -------
     pathlib.Path
         The folder; ``DAGSTER_HOME`` of this process and its children points to it.
+
+    Raises
+    ------
+    StorageError
+        If the folder cannot be made or written.
     """
     home = settings.dagster_home
-    home.mkdir(parents=True, exist_ok=True)
     target = home / "dagster.yaml"
-    if not target.exists():
-        target.write_bytes(CONFIGURATION.read_bytes())
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        if not target.exists():
+            target.write_bytes(CONFIGURATION.read_bytes())
+    except OSError as error:
+        raise StorageError(
+            problem(
+                home,
+                expected="a folder for Dagster's records, or a place to make it",
+                found=str(error),
+                remedy="Set MESO_HOME (or DAGSTER_HOME) to a folder that you may write",
+            )
+        ) from error
     os.environ["DAGSTER_HOME"] = str(home)
     return home
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import MesoError, ProcessingError, problem
+from ..machine import cores_at_hand, memory_at_hand, side_by_side
 from ..progress import Progress, silent
 from . import plane
 from .detection import CODE_VERSION as DETECTION_CODE
@@ -126,9 +127,8 @@ def choose_workers(jobs: Sequence[FovJob]) -> int:
     One process of one thread per core registers more frames per second than one process of all cores: FFTs of single
     frames are too small to share.
     """
-    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     largest = max((memory_needed(job) for job in jobs), default=1)
-    return max(1, min(_cgroup_cores(n_cores), memory_at_hand() // largest))
+    return side_by_side(largest, cores=cores_at_hand(), memory=memory_at_hand())
 
 
 def memory_needed(job: FovJob) -> int:
@@ -146,31 +146,6 @@ def memory_needed(job: FovJob) -> int:
     n_bins = min(settings["detection"]["nbins"], n_frames // bin_size)
     reference: int = 6 * min(settings["registration"]["nimg_init"], n_frames)
     return int(1.5e9 + ny * nx * max(reference, 16 * n_bins))
-
-
-def memory_at_hand() -> int:
-    """Bytes that can be taken now: what the kernel calls available, or what is left of the control group's limit."""
-    import psutil
-
-    at_hand = int(psutil.virtual_memory().available)
-    for limit, used in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ):
-        try:
-            at_hand = min(at_hand, int(Path(limit).read_text()) - int(Path(used).read_text()))
-        except (OSError, ValueError):  # no such control group, or "max"
-            continue
-    return max(at_hand, 0)
-
-
-def _cgroup_cores(n_cores: int) -> int:
-    """Cores that the control group's quota leaves of those that there are."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(n_cores, int(quota) // int(period)))
-    except (OSError, ValueError):
-        return n_cores
 
 
 class _Crew:

@@ -144,6 +144,7 @@ def _check(c: SimulationConfig) -> None:
         ),
         (c.indicator in ("6s", "6m", "6f"), "indicator", "6s, 6m or 6f", c.indicator),
         (c.bout_gap_s > 1, "bout_gap_s", "more than 1 s, else bouts run together", str(c.bout_gap_s)),
+        (c.seed >= 0, "seed", "0 or more", str(c.seed)),
         (c.flyback_frames >= 0, "flyback_frames", "0 or more", str(c.flyback_frames)),
     )
     for fine, name, expected, found in rules:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import StorageError, problem
@@ -35,6 +35,8 @@ class SimulatedSession:
     key: SessionKey
     session_path: Path
     truth_path: Path
+    #: True where the same session was there already, and was left as it is.
+    kept: bool = field(default=False, compare=False)
 
 
 def simulate_session(
@@ -77,16 +79,22 @@ def simulate_session(
     made = SimulatedSession(config.key, config.key.folder(root), config.key.folder(truth_root))
     if made.session_path.exists():
         return _kept(made, config, wrong)
-    session, truth = (_fresh(p.with_name(f".{p.name}.part")) for p in (made.session_path, made.truth_path))
     plan = make_plan(config)
-    movies = _movies(plan, truth)
-    _write_session(session, plan, movies, wrong, progress)
-    write_truth(truth, plan, movies, wrong)
-    # the truth first: a session that is there has its truth
-    for draft, place in ((truth, made.truth_path), (session, made.session_path)):
-        if place.exists():
-            shutil.rmtree(place)
-        draft.rename(place)
+    session, truth = drafts = [p.with_name(f".{p.name}.part") for p in (made.session_path, made.truth_path)]
+    try:
+        for draft in drafts:
+            _fresh(draft)
+        movies = _movies(plan, truth)
+        _write_session(session, plan, movies, wrong, progress)
+        write_truth(truth, plan, movies, wrong)
+        # the truth first: a session that is there has its truth
+        for draft, place in ((truth, made.truth_path), (session, made.session_path)):
+            if place.exists():
+                shutil.rmtree(place)
+            draft.rename(place)
+    finally:  # of a simulation that failed or was stopped; one that was killed leaves them to the next
+        for draft in drafts:
+            shutil.rmtree(draft, ignore_errors=True)
     return made
 
 
@@ -96,7 +104,7 @@ def _kept(made: SimulatedSession, config: SimulationConfig, faults: frozenset[st
     if head.is_file():
         known = json.loads(head.read_text(encoding="utf-8"))
         if known["config"] == config_to_json(config) and known["faults"] == sorted(faults):
-            return made
+            return replace(made, kept=True)
     raise StorageError(
         problem(
             made.session_path,
@@ -107,12 +115,11 @@ def _kept(made: SimulatedSession, config: SimulationConfig, faults: frozenset[st
     )
 
 
-def _fresh(draft: Path) -> Path:
+def _fresh(draft: Path) -> None:
     """Make an empty folder to write into; what a killed run left in it goes."""
     if draft.exists():
         shutil.rmtree(draft)
     draft.mkdir(parents=True)
-    return draft
 
 
 def _movies(plan: SessionPlan, truth: Path) -> list[FovMovie]:

@@ -1,13 +1,16 @@
 """One typed settings object: where values come from, what is refused, how it reaches child processes."""
 
 import os
+import re
 import subprocess
 import sys
+import warnings
+from pathlib import Path
 
 import pytest
 
 from meso_assets.settings import MesoSettings, load_settings
-from meso_core.errors import SettingsError
+from meso_core.errors import MesoWarning, SettingsError, StorageError
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +55,42 @@ def test_a_wrong_value_in_the_file_is_refused_by_name(monkeypatch, tmp_path, tex
         load_settings()
 
 
+@pytest.mark.parametrize(
+    ("variables", "file", "named"),
+    [
+        ({}, "root = \n", "line 1"),
+        ({}, "\xff\xfe", "meso.toml"),
+        ({"MESO_SUITE2P": "{bad"}, "", "suite2p"),
+        ({"MESO_SUITE2P": '{"threshold_scalng": 1.0}'}, "", "detection.threshold_scaling"),
+        ({"MESO_SUITE2P": '{"threshold_scaling": -1.0}'}, "", "from 0 to inf"),
+        ({"MESO_ROOT": ""}, "", "root"),
+        ({"MESO_HOME": " "}, "", "home"),
+        ({}, 'cache = ""', "cache"),
+    ],
+)
+def test_what_cannot_be_read_or_means_nothing_is_a_named_error(monkeypatch, variables, file, named):
+    Path("meso.toml").write_text(file, encoding="latin-1")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=re.escape(named)) as raised:
+        load_settings()
+    assert "Correct the variable" in str(raised.value)
+
+
+def test_a_misspelt_variable_is_told_with_the_setting_that_was_meant(monkeypatch):
+    monkeypatch.setenv("MESO_ARCHIVE_FORMT", "zarr")
+    with pytest.warns(MesoWarning, match=r"MESO_ARCHIVE_FORMT .*did you mean MESO_ARCHIVE_FORMAT\?"):
+        assert load_settings().archive_format == "tar.bz2"
+
+
+def test_variables_of_tests_and_of_others_trouble_nobody(monkeypatch):
+    for name in ("MESO_TEST_STRICT", "MESO_PEER_PYTHON", "MESO_REAL_DATA", "MESO_BENCH_FOVS", "MESOSCOPE_ROOT"):
+        monkeypatch.setenv(name, "1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_settings()
+
+
 def test_a_settings_file_that_is_not_there_is_an_error_not_a_default(monkeypatch):
     monkeypatch.setenv("MESO_SETTINGS", "/nowhere/meso.toml")
     with pytest.raises(SettingsError, match=r"/nowhere/meso\.toml"):
@@ -64,7 +103,7 @@ def test_a_child_process_sees_the_same_settings(tmp_path):
             "root": tmp_path,
             "atlas": "phantom",
             "atlas_resolution_um": 50,
-            "suite2p": {"a": [1]},
+            "suite2p": {"registration.block_size": [64, 64]},
             "window_center_ml": 2.5,
         }
     )
@@ -78,6 +117,22 @@ def test_fovs_run_side_by_side_within_cores_and_memory():
     assert load_settings({"cores": 8, "memory_gb": 64, "fov_memory_gb": 4}).parallel_fovs == 8
     assert load_settings({"cores": 8, "memory_gb": 9, "fov_memory_gb": 4}).parallel_fovs == 2
     assert load_settings({"cores": 8, "memory_gb": 2, "fov_memory_gb": 4}).parallel_fovs == 1
+
+
+def test_defaults_are_what_is_at_hand_here():
+    from meso_core.machine import cores_at_hand, memory_at_hand
+
+    settings = load_settings()
+    assert settings.cores == cores_at_hand()
+    assert settings.memory_gb == pytest.approx(memory_at_hand() / 1e9, rel=0.5)
+
+
+def test_a_home_below_a_file_is_a_named_error(tmp_path):
+    from meso_assets.instance import prepare_home
+
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"file/home.*Set MESO_HOME"):
+        prepare_home(load_settings({"home": tmp_path / "file" / "home"}))
 
 
 def test_dagster_home_is_made_in_the_platforms_home_unless_one_is_set(monkeypatch, tmp_path):
@@ -95,8 +150,6 @@ def test_dagster_home_is_made_in_the_platforms_home_unless_one_is_set(monkeypatc
 
 
 def test_readme_lists_every_setting():
-    from pathlib import Path
-
     from meso_assets.settings import settings_table
 
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()

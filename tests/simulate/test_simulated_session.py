@@ -68,6 +68,26 @@ def test_the_same_session_is_left_as_it_is_and_another_is_refused(tmp_path: Path
         simulate_session(tmp_path / "S", _small(seed=5))
 
 
+def test_a_simulation_that_fails_leaves_nothing_half_done(tmp_path: Path) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulate_session(tmp_path / "S", _small(), progress=stop)
+    assert not [p for p in tmp_path.rglob("*") if p.is_file() or p.name.endswith(".part")]
+
+
+def test_a_seed_that_numpy_cannot_take_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="seed"):
+        simulate_session(tmp_path / "S", replace(_small(), seed=-3))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_session_that_was_there_already_says_so(tmp_path: Path) -> None:
+    assert not simulate_session(tmp_path / "S", _small()).kept
+    assert simulate_session(tmp_path / "S", _small()).kept
+
+
 def test_a_killed_run_leaves_no_session_and_does_not_hinder_the_next(tmp_path: Path) -> None:
     def stop(done: int, total: int, what: str) -> None:
         raise KeyboardInterrupt

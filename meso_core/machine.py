@@ -1,0 +1,59 @@
+"""What of this machine there is to use: cores, memory, and how many processes fit into them.
+
+What belongs here: asking the kernel, control groups included. What does not: what a process needs.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+#: Limit, use and statistics of the control group, version 2 and version 1.
+_MEMORY = tuple(
+    tuple(Path("/sys/fs/cgroup", name) for name in names)
+    for names in (
+        ("memory.max", "memory.current", "memory.stat"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
+    )
+)
+
+
+def cores_at_hand() -> int:
+    """Cores that this process may use: those it is bound to, within the quota of its control group."""
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = _CPU_QUOTA.read_text().split()
+        return max(1, min(n_cores, int(quota) // int(period)))
+    except (OSError, ValueError):  # no such control group, or "max"
+        return n_cores
+
+
+def memory_at_hand() -> int:
+    """Bytes that can be taken now: what the kernel calls available, or what is left of the control group's limit.
+
+    Pages of files that the control group read count as its use until the kernel wants them back; here they are free.
+    """
+    import psutil
+
+    at_hand = int(psutil.virtual_memory().available)
+    for limit, used, statistics in _MEMORY:
+        try:
+            left = int(limit.read_text()) - int(used.read_text()) + _cached_files(statistics)
+        except (OSError, ValueError):  # no such control group, or "max"
+            continue
+        at_hand = min(at_hand, left)
+    return max(at_hand, 0)
+
+
+def side_by_side(memory_each: float, *, cores: int, memory: float) -> int:
+    """Count the processes that fit: one per core, fewer where memory would not do, at least one."""
+    return max(1, min(cores, int(memory // memory_each)))
+
+
+def _cached_files(statistics: Path) -> int:
+    """Bytes of file pages that were not used lately; 0 where nothing tells."""
+    if not statistics.is_file():
+        return 0
+    rows = dict(line.split() for line in statistics.read_text().splitlines())
+    return int(rows.get("total_inactive_file", rows.get("inactive_file", 0)))
