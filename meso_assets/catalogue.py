@@ -48,8 +48,9 @@ _INFOS = (
         "raw",
         "",
         "**What the rig left**: ScanImage tifs of each imaging bout, the DAQ's recording, the experimenter's frame "
-        "ratings, reference images, snapshots.\n\nNever written to. Its version is a digest of the listing (path, "
-        "size, time of each file), so a bout that arrives late makes everything that was made from the session stale.",
+        "ratings, reference images, snapshots.\n\nOnly read, unless somebody asks for more by name "
+        "(`meso remove-raw`, `MESO_ALSO_WRITE_META`). Its version is a digest of the listing (path, size, "
+        "time of each file), so a bout that arrives late makes everything that was made from the session stale.",
         ("tiff",),
     ),
     AssetInfo(

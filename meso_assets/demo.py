@@ -7,10 +7,13 @@ its folder.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from meso_core.errors import MissingInputError, problem
 
 from .settings import MesoSettings, load_settings
 
@@ -34,6 +37,37 @@ def demo_settings(folder: Path | None = None) -> MesoSettings:
             "quiet_minutes": 0.0,
         }
     )
+
+
+def made_demo_settings(folder: Path | None = None) -> MesoSettings:
+    """Return the settings of a demo that was made.
+
+    Raises
+    ------
+    MissingInputError
+        If there is none in the folder.
+    """
+    settings = demo_settings(folder)
+    if not settings.root.is_dir():
+        remedy = "`make demo` (or `meso demo`)" if folder is None else f"`meso demo --folder {_quoted(folder)}`"
+        raise MissingInputError(
+            problem(
+                settings.root,
+                expected="the sessions of the demo",
+                found="no such folder",
+                remedy=f"Run {remedy} first",
+            )
+        )
+    return settings
+
+
+def how_to_open(folder: Path | None = None) -> str:
+    """Tell the command that opens the interface on a demo."""
+    return "`make dev` (or `meso dev --demo`)" if folder is None else f"`meso dev --demo --folder {_quoted(folder)}`"
+
+
+def _quoted(folder: Path) -> str:
+    return shlex.quote(str(folder))
 
 
 def simulate_demo(settings: MesoSettings, say: Callable[[str], None]) -> SimulatedSession:

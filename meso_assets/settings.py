@@ -87,7 +87,8 @@ class MesoSettings(BaseSettings):
         "ccf", description="Coordinates: plain CCF µm as published by the IBL, or scaled to the MRI atlas."
     )
     also_write_meta: bool = Field(
-        False, description="Also put FOV corners into the rig's metadata file; the original is kept as `….rig`."
+        False,
+        description="Also put FOV corners into the rig's metadata file, which changes; kept beside as `….rig`.",
     )
     cache: Path = Field(Path("~/.cache/meso"), description="Folder for atlas volumes and surface meshes.")
     archive_format: Literal["tar.bz2", "zarr"] = Field("tar.bz2", description="Format of the archive of raw tifs.")

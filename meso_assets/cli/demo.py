@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from ..demo import demo_settings, simulate_demo
+from ..demo import demo_settings, how_to_open, simulate_demo
 from .tables import made_table
 
 
@@ -23,6 +23,8 @@ def command(folder: Path | None) -> None:
     settings = demo_settings(folder)
     click.echo(f"1. A session, as a mesoscope leaves it, below {settings.root}")
     made = simulate_demo(settings, say=lambda text: click.echo(f"  {text}"))
+    if made.kept:
+        click.echo("  was there already")
     click.echo(f"\n2. Every asset of {made.key}")
     summary = run_session(settings, made.key)
     session = Platform.open(settings).session(str(made.key))
@@ -32,6 +34,6 @@ def command(folder: Path | None) -> None:
     if figures:
         click.echo(f"\nfigures   {figures[0].parent} ({len(figures)})")
     click.echo(f"truth     {made.truth_path}")
-    click.echo("interface `make dev` (or `meso dev --demo`), then http://127.0.0.1:3000")
+    click.echo(f"interface {how_to_open(folder)}, then http://127.0.0.1:3000")
     click.echo(f"all in {time.monotonic() - started:.0f} s")
     sys.exit(0 if summary.success else 1)

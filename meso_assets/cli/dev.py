@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import click
 
-from ..demo import demo_settings
+from ..demo import made_demo_settings
 from ..settings import load_settings
 
 
 @click.command("dev")
 @click.option("--port", type=int, default=3000, show_default=True)
 @click.option("--demo", is_flag=True, help="Show the data that `meso demo` made.")
-def command(port: int, demo: bool) -> None:
+@click.option("--folder", type=click.Path(path_type=Path), help="With --demo: where it was made (default: ./demo).")
+def command(port: int, demo: bool, folder: Path | None) -> None:
     """Open the user interface on http://127.0.0.1:PORT until Ctrl-C."""
+    if folder is not None and not demo:
+        raise click.UsageError("--folder tells where the demo is: give --demo too, or set MESO_ROOT and MESO_HOME")
+    settings = made_demo_settings(folder) if demo else load_settings()
+
     from ..instance import open_instance
     from ..resources import Platform
     from ..running import register_sessions
 
-    settings = demo_settings() if demo else load_settings()
     os.environ.update(settings.as_environment())
     with open_instance(settings) as instance:
         platform = Platform.open(settings)

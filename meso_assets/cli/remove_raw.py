@@ -26,17 +26,18 @@ def command(session: str, yes: bool, who: str, why: str) -> None:
     opened = Platform.open(load_settings()).session(str(SessionKey.parse(session.strip("/"))))
     plan = plan_removal(opened, who, why)
     for obstacle in plan.obstacles:
-        click.echo(f"obstacle  {obstacle.where}: {obstacle.message}")
-    for planned in plan.removals:
-        click.echo(f"remove    {planned.path}  ({planned.size / 1e6:.1f} MB, in {planned.archive})")
+        click.echo(f"{'overridden' if plan.allowed else 'obstacle':<10}{obstacle.where}: {obstacle.message}")
+    if not plan.allowed and not yes:
+        click.echo("dry run: the gate is closed, --yes would remove nothing")
+        sys.exit(1)
     if not yes:
-        click.echo(
-            f"dry run: nothing removed; --yes would {'free' if plan.allowed else 'not free'} "
-            f"{plan.freed_bytes / 1e9:.2f} GB"
-        )
+        for planned in plan.removals:
+            click.echo(f"{'remove':<10}{planned.path}  ({planned.size / 1e6:.1f} MB, in {planned.archive})")
+        click.echo(f"dry run: nothing removed; --yes would free {plan.freed_bytes / 1e9:.2f} GB")
         return
     events = remove_raw_tifs(plan, progress=throttled(click.echo))
+    for event in events:
+        click.echo(f"{'removed':<10}{event.path}  ({event.size / 1e6:.1f} MB, in {event.archive})")
     click.echo(
         f"{len(events)} tifs removed, recorded in .meso/removals.jsonl; `meso restore {session}` brings them back"
     )
-    sys.exit(0)

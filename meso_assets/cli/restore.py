@@ -19,4 +19,5 @@ def command(session: str) -> None:
     path = SessionKey.parse(session.strip("/")).folder(settings.root)
     for tif in restore(path, workers=settings.cores, progress=throttled(click.echo)):
         done = "restored" if tif.written else "was there, unchanged"
-        click.echo(f"{tif.path}  {tif.size / 1e6:.1f} MB  {done}")
+        compared = "" if tif.compared else ", not compared with a record: there is none of this archive"
+        click.echo(f"{tif.path}  {tif.size / 1e6:.1f} MB  {done}{compared}")

@@ -16,7 +16,8 @@ from .tables import made_table
 @click.argument("session")
 @click.option("--assets", default="", help="Names, with commas between them; all by default.")
 @click.option("--suite2p", "options", multiple=True, metavar="NAME=VALUE", help="A suite2p option of this run.")
-def command(session: str, assets: str, options: tuple[str, ...]) -> None:
+@click.option("--genotype", default="", help="Alleles of this subject, `;` between them; suite2p's tau follows.")
+def command(session: str, assets: str, options: tuple[str, ...], genotype: str) -> None:
     """Process SESSION (subject/date/number), or some of its assets."""
     from meso_core.session import SessionKey
 
@@ -25,12 +26,22 @@ def command(session: str, assets: str, options: tuple[str, ...]) -> None:
 
     key, settings = SessionKey.parse(session.strip("/")), load_settings()
     chosen = tuple(name.strip() for name in assets.split(",") if name.strip())
-    summary = run_session(settings, key, assets=chosen, suite2p=dict(parse_option(text) for text in options))
+    suite2p = {**_tau_of(genotype), **dict(parse_option(text) for text in options)}
+    summary = run_session(settings, key, assets=chosen, suite2p=suite2p)
     opened = Platform.open(settings).session(str(key))
     click.echo("\n" + made_table(opened, summary.seconds))
     if not summary.success:
         click.echo("\nSome assets failed; what was there before is still there. `meso status` tells why.", err=True)
         sys.exit(1)
+
+
+def _tau_of(genotype: str) -> dict[str, float]:
+    """Return suite2p's ``tau`` for a genotype, if one was given."""
+    if not genotype:
+        return {}
+    from meso_core.imaging import get_default_tau
+
+    return {"tau": get_default_tau([allele.strip() for allele in genotype.split(";")])}
 
 
 def parse_option(text: str) -> tuple[str, Any]:

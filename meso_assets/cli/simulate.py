@@ -11,7 +11,17 @@ import click
 from ..settings import load_settings
 
 
-@click.command("simulate")
+class _Simulate(click.Command):
+    """Lists the faults below the options; they are looked up only when help is asked for."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from meso_core.simulate import FAULTS
+
+        with formatter.section("Faults"):
+            formatter.write_dl(list(FAULTS.items()))
+
+
+@click.command("simulate", cls=_Simulate)
 @click.option("--root", type=click.Path(path_type=Path), help="Folder of sessions (default: MESO_ROOT).")
 @click.option("--preset", type=click.Choice(["tiny", "demo", "bench", "real"]), default="tiny", show_default=True)
 @click.option(
@@ -19,7 +29,9 @@ from ..settings import load_settings
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Geometry, rates and header of a real _ibl_rawImagingData.meta.json, instead of a preset.",
 )
-@click.option("--fault", "faults", multiple=True, help="Something to go wrong; may be given several times.")
+@click.option(
+    "--fault", "faults", multiple=True, metavar="FAULT", help="What shall be wrong, see below; several times."
+)
 @click.option("--seed", type=int, help="Seed of the random numbers.")
 @click.option("--subject")
 @click.option("--date", help="YYYY-MM-DD.")
@@ -35,4 +47,5 @@ def command(root: Path | None, preset: str, from_meta: Path | None, faults: tupl
     config = replace(config, **{name: value for name, value in changes.items() if value is not None})
     root = root or load_settings().root
     made = simulate_session(root, config, faults=faults, progress=throttled(click.echo))
-    click.echo(f"session  {made.key}\nfolder   {made.session_path}\ntruth    {made.truth_path}")
+    there = "  (was there already, left as it is)" if made.kept else ""
+    click.echo(f"session  {made.key}{there}\nfolder   {made.session_path}\ntruth    {made.truth_path}")

@@ -1,0 +1,160 @@
+"""What the command line says: hints that lead on, errors without tracebacks, gates that look closed when they are."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from meso_assets.cli import group
+from meso_assets.settings import MesoSettings
+from meso_core.errors import MissingInputError
+from meso_core.session import imaging_bouts, raw_tifs
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(monkeypatch, tmp_path):
+    for name in MesoSettings.model_fields:
+        monkeypatch.delenv(f"MESO_{name.upper()}", raising=False)
+    monkeypatch.delenv("MESO_SETTINGS", raising=False)
+    monkeypatch.setenv("MESO_ROOT", str(tmp_path / "Subjects"))
+    monkeypatch.setenv("MESO_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+
+
+def meso(*arguments, **variables):
+    """Call ``meso`` as the shell does."""
+    command = [sys.executable, "-c", "from meso_assets.cli import main; main()", *arguments]
+    environment = {**os.environ, **variables}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "toml", "named"),
+    [
+        (("simulate",), {}, "root = @", "line 1"),
+        (("simulate",), {"MESO_SUITE2P": "{bad"}, "", "suite2p"),
+        (("simulate", "--seed", "-3"), {}, "", "field 'seed': expected 0 or more, found -3"),
+        (("simulate", "--date", "2023-99-99"), {}, "", "2023-99-99"),
+        (("status",), {"MESO_HOME": "/dev/null/home"}, "", "Set MESO_HOME"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(tmp_path, arguments, variables, toml, named):
+    (tmp_path / "Subjects").mkdir()
+    (tmp_path / "meso.toml").write_text(toml)
+    told = meso(*arguments, **variables)
+    assert told.returncode == 2
+    assert "Traceback" not in told.stderr
+    (line,) = told.stderr.splitlines()
+    assert named in line
+    assert "expected" in line
+    assert not list((tmp_path / "Subjects").iterdir())
+
+
+def test_a_misspelt_variable_is_one_line_of_warning(tmp_path):
+    (tmp_path / "Subjects").mkdir()
+    told = meso("restore", "SP035/2023-03-03/001", MESO_ROOOT="/elsewhere")
+    assert told.stderr.splitlines()[0] == (
+        "warning: MESO_ROOOT is no setting of meso and is ignored: did you mean MESO_ROOT?"
+    )
+
+
+def test_help_of_simulate_lists_every_fault():
+    from meso_core.simulate import FAULTS
+
+    told = CliRunner().invoke(group, ["simulate", "--help"]).output
+    assert all(name in told for name in FAULTS)
+
+
+def test_a_session_that_is_simulated_again_was_there_already():
+    first, second = (CliRunner().invoke(group, ["simulate", "--number", "007"]) for _ in range(2))
+    assert first.exit_code == second.exit_code == 0
+    assert "was there already" not in first.output
+    assert "was there already" in second.output
+
+
+@pytest.mark.parametrize(
+    ("folder", "remedy"), [((), "Run `make demo`"), (("--folder", "my demo"), "`meso demo --folder 'my demo'`")]
+)
+def test_the_interface_before_the_demo_asks_for_the_demo(folder, remedy):
+    told = CliRunner().invoke(group, ["dev", "--demo", *folder])
+    assert isinstance(told.exception, MissingInputError)
+    assert remedy in str(told.exception)
+    assert "MESO_ROOT" not in str(told.exception)
+
+
+def test_the_demos_hint_opens_the_folder_that_it_was_made_in():
+    from meso_assets.demo import how_to_open
+
+    assert "make dev" in how_to_open()
+    assert how_to_open(Path("X")) == "`meso dev --demo --folder X`"
+
+
+@pytest.fixture
+def archived(tiny_session, tmp_path):
+    """Session whose two bouts are archived and on record, but which was not processed."""
+    from meso_core.archive import archive_bout, save_report
+
+    session = tmp_path / "Subjects" / str(tiny_session.key)
+    for bout in imaging_bouts(tiny_session.session_path):
+        shutil.copytree(bout, session / bout.name)
+        save_report(session, archive_bout(session / bout.name))
+    return session
+
+
+def test_a_closed_gate_shows_its_obstacles_and_nothing_to_remove(archived):
+    told = CliRunner().invoke(group, ["remove-raw", "SP035/2023-03-03/001"])
+    assert told.exit_code == 1
+    assert {line.split()[0] for line in told.output.splitlines()} == {"obstacle", "dry"}
+    assert "no motion-registered frames" in told.output
+    assert "free" not in told.output
+
+
+def test_an_overridden_gate_lists_what_would_go_and_then_what_went(archived):
+    override = ["--who", "me", "--why", "a test"]
+    dry = CliRunner().invoke(group, ["remove-raw", "SP035/2023-03-03/001", *override])
+    n_tifs = sum(len(raw_tifs(bout)) for bout in imaging_bouts(archived))
+    assert dry.exit_code == 0
+    assert [line.split()[0] for line in dry.output.splitlines()].count("remove") == n_tifs > 1
+    wet = CliRunner().invoke(group, ["remove-raw", "SP035/2023-03-03/001", *override, "--yes"])
+    assert wet.exit_code == 0, wet.output
+    assert not any(raw_tifs(bout) for bout in imaging_bouts(archived))
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_restore_tells_what_was_compared_with_no_record(archived, recorded):
+    for bout in imaging_bouts(archived):
+        for tif in raw_tifs(bout):
+            tif.unlink()
+    if not recorded:
+        shutil.rmtree(archived / ".meso" / "archive")
+    told = CliRunner().invoke(group, ["restore", "SP035/2023-03-03/001"])
+    assert told.exit_code == 0, told.output
+    restored = [line for line in told.output.splitlines() if "restored" in line and ".tif" in line]
+    assert len(restored) == sum(len(raw_tifs(bout)) for bout in imaging_bouts(archived)) > 1
+    assert all(("not compared with a record" in line) is not recorded for line in restored)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "asked"),
+    [
+        (["--genotype", "Camk2a-tTA;Ai94(TITL-G6f)-ICL-G6f"], {"tau": 0.7}),
+        (["--genotype", "tetO-G6m", "--suite2p", "tau=1.2"], {"tau": 1.2}),
+        ([], {}),
+    ],
+)
+def test_the_genotype_of_one_run_decides_its_tau(tmp_path, monkeypatch, arguments, asked):
+    import meso_assets.running
+
+    seen = {}
+
+    def run(settings, key, *, assets, suite2p):
+        seen.update(suite2p)
+        raise MissingInputError("far enough")
+
+    monkeypatch.setattr(meso_assets.running, "run_session", run)
+    CliRunner().invoke(group, ["run", "SP035/2023-03-03/001", *arguments])
+    assert seen == asked
