@@ -26,7 +26,8 @@ MESO_FOLDER = ".meso"
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """Sort key that orders the numbers inside a file name by value (``_2.tif`` before ``_10.tif``)."""
     parts = re.split(r"(\d+)", name)
-    return tuple((1, int(p), p) if p.isdigit() else (0, 0, p) for p in parts)
+    # not isdigit: a superscript is one, and has no value
+    return tuple((1, int(p), p) if p.isdecimal() else (0, 0, p) for p in parts)
 
 
 @dataclass(frozen=True, slots=True)

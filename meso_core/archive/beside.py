@@ -6,6 +6,7 @@ What belongs here: the part file (or folder), the room it needs, and what a full
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -18,11 +19,16 @@ from ..storage.hashing import sync_folder
 
 #: Room asked for beyond the estimate, as a share of it.
 _MARGIN = 0.05
+#: Bytes of a file name, on the usual file systems.
+_LONGEST_NAME = 255
 
 
 def part_path(out: Path) -> Path:
     """Name under which ``out`` is being made; hidden, so that nobody takes it for data."""
-    return out.with_name(f".{out.name}.part")
+    name = f".{out.name}.part"
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = f".{hashlib.sha256(os.fsencode(out.name)).hexdigest()[:32]}.part"
+    return out.with_name(name)
 
 
 def check_room(out: Path, n_bytes: int) -> None:

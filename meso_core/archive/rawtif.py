@@ -13,6 +13,7 @@ from io import RawIOBase
 from pathlib import Path
 
 from ..errors import InputFileError, MissingInputError, problem
+from ..progress import Progress, silent
 from ..scanimage import ScanImageTif
 from ..session import raw_tifs
 from .report import ArchiveMember
@@ -80,11 +81,15 @@ class HashedTif:
         self._md5.update(into)
         self.position += len(into)
 
+    def pieces_to(self, end: int) -> Iterator[bytes]:
+        """Yield the bytes up to position ``end`` in pieces."""
+        while self.position < end:
+            yield self.read(min(READ_BYTES, end - self.position))
+
     def pieces(self) -> Iterator[bytes]:
         """Yield the whole file in pieces."""
         with self.opened():
-            while self.position < self.entry.size:
-                yield self.read(min(READ_BYTES, self.entry.size - self.position))
+            yield from self.pieces_to(self.entry.size)
 
     def member(self) -> ArchiveMember:
         """Identity and hashes, after everything was read."""
@@ -112,6 +117,18 @@ def hash_tif(tif: Path, n_frames: int | None = None) -> ArchiveMember:
     for _ in reading.pieces():
         pass
     return reading.member()
+
+
+def hash_tifs(tifs: Sequence[ScanImageTif], progress: Progress = silent) -> tuple[ArchiveMember, ...]:
+    """Hash the tifs of a bout, whose pages are counted; ``progress`` is told of bytes."""
+    total, done, members = sum(tif.n_bytes for tif in tifs), 0, []
+    for tif in tifs:
+        reading = HashedTif(tif.path, tif.n_pages)
+        for _ in reading.pieces():
+            progress(done + reading.position, total, "bytes of tifs hashed")
+        done += reading.position
+        members.append(reading.member())
+    return tuple(members)
 
 
 def hash_file_content(path: Path) -> str:

@@ -152,4 +152,4 @@ def open_store(root: str | Path) -> SessionStore:
 def listing_version(files: Iterable[ListedFile]) -> str:
     """Hash of a listing (relative path, size, mtime): the data version of raw data, which nobody can afford to read."""
     lines = "".join(f"{f.path}\0{f.size}\0{f.mtime_ns}\n" for f in sorted(files, key=lambda f: f.path))
-    return hashlib.sha256(lines.encode()).hexdigest()
+    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()  # names are bytes, UTF-8 or not

@@ -1,0 +1,85 @@
+"""Odd input that is nobody's fault: names as no rig gives them; all of it comes back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from meso_core.archive import (
+    ARCHIVE_NAME,
+    archive_bout,
+    compress_tifs,
+    hash_tif,
+    load_removals,
+    removal_plan,
+    remove_raw_tifs,
+    restore,
+    save_report,
+    verify_archive,
+)
+from meso_core.qc import QCResult, Verdict
+from meso_core.session import raw_tifs
+
+PASS = QCResult("crispness_rises", Verdict.PASS, 1.2, 1.0, "registration sharpened the mean image", "test")
+NAMES = {
+    "255 bytes": "x" * 251 + ".tif",
+    "250 bytes": "x" * 246 + ".tif",
+    "255 bytes of two-byte letters": "é" * 125 + "x.tif",
+    "not UTF-8": os.fsdecode(b"\xe9t\xe9_00001.tif"),
+    "not UTF-8 and long": os.fsdecode(b"\xe9" * 251 + b".tif"),
+    "a superscript": "10²3_1.tif",
+}
+
+
+@pytest.mark.parametrize("archive_format", ["tar.bz2", "zarr"])
+@pytest.mark.parametrize("kind", NAMES)
+def test_any_name_is_archived_removed_and_restored(bout: Path, kind: str, archive_format: str) -> None:
+    session, name = bout.parent, NAMES[kind]
+    shutil.rmtree(session / "raw_imaging_data_01")
+    first, second = raw_tifs(bout)
+    first.rename(bout / name)
+    second.unlink()
+    for plane in ("plane0", "plane1", "plane2"):
+        (session / "suite2p" / plane).mkdir(parents=True)
+        (session / "suite2p" / plane / "imaging.frames_motionRegistered.bin").write_bytes(b"frames")
+    before = [hash_tif(tif) for tif in raw_tifs(bout)]
+    save_report(session, archive_bout(bout, archive_format=archive_format))  # type: ignore[arg-type]
+    removed = remove_raw_tifs(removal_plan(session, [PASS]))
+    assert not raw_tifs(bout)
+    assert load_removals(session) == removed
+    restore(session)
+    assert [hash_tif(tif) for tif in raw_tifs(bout)] == before
+    assert name in [member.name for member in before]
+
+
+def test_listing_with_a_name_that_is_not_utf8_has_a_version(tmp_path: Path) -> None:
+    from meso_core.session import SessionKey
+    from meso_core.storage import listing_version, open_store
+
+    key = SessionKey.parse("SP035/2023-03-03/001")
+    folder = tmp_path / str(key)
+    folder.mkdir(parents=True)
+    versions = set()
+    for name in (b"\xe9.tif", b"\xe8.tif"):
+        (folder / os.fsdecode(name)).write_bytes(b"x")
+        versions.add(listing_version(open_store(tmp_path).listing(key)))
+    assert len(versions) == 2
+
+
+def test_path_as_text_is_as_good_as_a_path(bout: Path) -> None:
+    report = compress_tifs(bout)
+    assert verify_archive(str(bout / ARCHIVE_NAME), report.members).sha256 == report.sha256
+
+
+def test_adoption_tells_how_far_it_is_with_the_tifs(bout: Path) -> None:
+    for archive_format in ("tar.bz2", "zarr"):
+        archive_bout(bout, archive_format=archive_format)  # type: ignore[arg-type]
+        told: list[tuple[int, int, str]] = []
+        archive_bout(bout, archive_format=archive_format, progress=lambda *w, told=told: told.append(w))  # type: ignore
+        total = sum(tif.stat().st_size for tif in raw_tifs(bout))
+        hashed = [(done, of) for done, of, what in told if what == "bytes of tifs hashed"]
+        assert hashed[-1] == (total, total)
+        assert hashed == sorted(hashed)
