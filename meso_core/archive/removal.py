@@ -14,12 +14,13 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..errors import GateError, SettingsError, problem
+from ..errors import ArchiveError, GateError, SettingsError, problem
 from ..progress import Progress, silent
 from ..qc import QCResult, Verdict
 from ..scanimage.bouts import find_meta, read_meta
 from ..session import MESO_FOLDER, imaging_bouts, plane_name, raw_tifs
 from ..storage.hashing import sync_folder
+from .plain import plain_bytes
 from .rawtif import hash_file_content
 from .report import ArchiveReport, load_report
 
@@ -247,6 +248,10 @@ def _doubts(bout: Path, report: ArchiveReport | None) -> list[str]:
     archive = bout / report.name
     if not archive.exists() or archive.is_symlink():
         return [f"{report.name} is recorded, but not there"]
+    try:
+        plain_bytes(archive)
+    except ArchiveError as error:
+        return [str(error)]
     if archive.is_file() and archive.stat().st_size != report.size:
         return [f"{report.name} changed after it was verified (size)"]
     return []
@@ -273,7 +278,11 @@ def _check_content(plan: RemovalPlan, progress: Progress) -> dict[str, tuple[int
     doubts = []
     for path, sha256 in {r.archive: r.archive_sha256 for r in plan.removals}.items():
         archive = plan.session_path / path
-        found = folder_hash(archive)[1] if archive.is_dir() else hash_file_content(archive)
+        try:
+            found = folder_hash(archive)[1] if archive.is_dir() else hash_file_content(archive)
+        except ArchiveError as error:
+            doubts.append(str(error))
+            continue
         if found != sha256:
             doubts.append(f"{path}: other content than was verified")
     identities, done = {}, 0
@@ -297,7 +306,8 @@ def _identity(tif: Path) -> tuple[int, int, int]:
 def _record(session_path: Path, event: RemovalEvent) -> None:
     path = session_path / MESO_FOLDER / "removals.jsonl"
     path.parent.mkdir(exist_ok=True)
-    line = json.dumps(asdict(event), sort_keys=True, ensure_ascii=False) + "\n"
+    # ASCII with escapes: a name that is not UTF-8 has no other spelling
+    line = json.dumps(asdict(event), sort_keys=True) + "\n"
     with path.open("a", encoding="utf-8") as file:
         file.write(line)
         file.flush()

@@ -7,6 +7,7 @@ What belongs here: the records, and keeping them with the session. Making them i
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -33,6 +34,29 @@ class ArchiveMember:
     md5: str
     #: Pages of the tif: one per channel and slice. 0 where the archive was verified without its tifs.
     n_frames: int
+
+    @classmethod
+    def from_fields(cls, fields: object) -> ArchiveMember:
+        """Take what JSON says of a member, after a look at each field.
+
+        Raises
+        ------
+        ValueError
+            If a field is missing, unknown, or not of its kind.
+        """
+        if not isinstance(fields, dict) or set(fields) != set(cls.__slots__):
+            raise ValueError(f"a member with other fields than {', '.join(cls.__slots__)}")
+        for name, kind in (("name", str), ("size", int), ("mtime_ns", int), ("sha256", str), ("md5", str)):
+            if type(fields[name]) is not kind:
+                raise ValueError(f"a member whose {name} is {fields[name]!r}")
+        member = cls(**fields)
+        if type(member.n_frames) is not int or not 0 <= member.n_frames <= member.size:
+            raise ValueError(f"{member.name!r} with {member.size!r} bytes and {member.n_frames!r} frames")
+        if not -(1 << 63) <= member.mtime_ns < 1 << 63 or member.size >= 1 << 63:
+            raise ValueError(f"{member.name!r} with time {member.mtime_ns} and {member.size} bytes")
+        if not re.fullmatch("[0-9a-f]{64}", member.sha256) or not re.fullmatch("[0-9a-f]{32}", member.md5):
+            raise ValueError(f"{member.name!r} with hashes {member.sha256!r} and {member.md5!r}")
+        return member
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +120,7 @@ class ArchiveReport:
         try:
             body = json.loads(text)
             version = body.pop("record_version")
-            members = tuple(ArchiveMember(**m) for m in body.pop("members"))
+            members = tuple(ArchiveMember.from_fields(m) for m in body.pop("members"))
             report = cls(members=members, **body)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ArchiveError(

@@ -14,7 +14,6 @@ Shards are packed and unpacked here on all cores, without zarr's own scheduler, 
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -26,74 +25,32 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ArchiveError, problem
+from ..errors import ArchiveError
 from ..scanimage import ScanImageTif
 from .bzip2 import default_workers
+from .plain import plain_bytes
 from .report import ArchiveMember
 from .tape import check_name
+from .zarr_shards import Frames, ShardGrid, Unpacking, damaged
 
 #: pcodec level: 6 packs a third faster than the default 8 and is 1 % larger on photon noise.
 LEVEL = 6
 LAYOUT_VERSION = 1
-#: Raw bytes of a shard: two of them are held in memory.
-SHARD_BYTES = 40_000_000
-#: Rows and columns of a patch.
-_PATCH = (32, 64)
-#: Unpacking more than this from an archive's own claim is refused.
+#: Bytes of the other bytes that are packed, and read, in one go.
+OTHER_CHUNK = 1 << 22
+#: Unpacking more than this from an archive's own claim is refused: pixels of a shard, ...
 _LARGEST_SHARD = 1 << 30
+#: ... patches of a shard, ...
+_MOST_PATCHES = 1 << 20
+#: ... and bytes of a chunk of the other arrays.
+_LARGEST_CHUNK = 1 << 27
+#: Zeros pack to less than their 20,000th part; noise never does.
+_LARGEST_EXPANSION = 25_000
 
 #: What zarr raises for a damaged folder.
-_ZARR_ERRORS = (ValueError, KeyError, TypeError, AttributeError, OSError, RuntimeError, NotImplementedError)
-
-Frames = npt.NDArray[np.int16]
-
-
-@dataclass(frozen=True, slots=True)
-class ShardGrid:
-    """How a shard, some whole pages, is cut into patches.
-
-    A patch holds one small part of all pages of the shard: pixels of like brightness, hence of like photon noise. That
-    packs 6 % better than whole pages do.
-    """
-
-    n_pages: int
-    height: int
-    width: int
-    patch_height: int
-    patch_width: int
-
-    @classmethod
-    def of(cls, n_pages: int, height: int, width: int) -> ShardGrid:
-        """Choose the grid for a recording of that many pages."""
-        fitting = next(w for w in range(min(width, _PATCH[1]), 0, -1) if width % w == 0)
-        patch_width = fitting if fitting >= _PATCH[1] // 4 else width
-        return cls(
-            min(n_pages, max(1, SHARD_BYTES // (2 * height * width))),
-            height,
-            width,
-            min(height, _PATCH[0]),
-            patch_width,
-        )
-
-    @property
-    def rows(self) -> int:
-        """Rows of patches."""
-        return -(-self.height // self.patch_height)
-
-    @property
-    def columns(self) -> int:
-        """Columns of patches; they divide the width."""
-        return self.width // self.patch_width
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Shape of a shard, with the rows that fill its last patches."""
-        return self.n_pages, self.rows * self.patch_height, self.width
-
-    @property
-    def patch(self) -> tuple[int, int, int]:
-        """Shape of a patch."""
-        return self.n_pages, self.patch_height, self.patch_width
+_ZARR_ERRORS = (
+    *(ValueError, KeyError, TypeError, AttributeError, OSError, RuntimeError, NotImplementedError, MemoryError),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +62,6 @@ class FramesFolder:
     #: (n_pages, height, width)
     shape: tuple[int, int, int]
     grid: ShardGrid
-
-    def shard_file(self, number: int) -> Path:
-        """File of a shard."""
-        return self.path / "frames" / "c" / str(number) / "0" / "0"
 
     def first_page(self, index: int) -> int:
         """Page of ``frames`` at which a tif begins."""
@@ -126,10 +79,10 @@ class FramesFolder:
         ArchiveError
             If a shard is missing or damaged.
         """
-        ahead: deque[_Unpacking] = deque()
+        ahead: deque[Unpacking] = deque()
         with ThreadPoolExecutor(workers or default_workers(), thread_name_prefix="pcodec") as pool:
             for number in range(start // self.grid.n_pages, -(-stop // self.grid.n_pages)):
-                ahead.append(_Unpacking(self, number, pool))
+                ahead.append(Unpacking(self.path, self.grid, number, pool))
                 if len(ahead) > 1:
                     yield ahead.popleft().pages(start, stop)
             while ahead:
@@ -152,93 +105,80 @@ class FramesFolder:
 
     def tif_bytes(self, index: int, *, workers: int | None = None) -> Iterator[memoryview]:
         """Yield the bytes of a tif as the rig wrote them, piece by piece."""
-        offsets = self._small(index, "data_offsets", "<i8")
-        other = memoryview(self._small(index, "other_bytes", "u1").tobytes())
-        first, n_pages = self.first_page(index), self.members[index].n_frames
-        if offsets.size != n_pages:
-            raise _damaged(self.path, f"{offsets.size} offsets for {n_pages} pages of {self.members[index].name}")
-        position = page = used = 0
-        for block in self.blocks(first, first + n_pages, workers=workers):
-            for pixels in block:
-                gap = int(offsets[page]) - position
-                if gap < 0 or used + gap > len(other):
-                    raise _damaged(self.path, f"page {page} of {self.members[index].name} at an impossible place")
-                yield other[used : used + gap]
-                yield memoryview(pixels).cast("B")
-                used, position, page = used + gap, position + gap + pixels.nbytes, page + 1
-        yield other[used:]
+        rebuilt = RebuiltTif(self, index)
+        first = self.first_page(index)
+        for block in self.blocks(first, first + self.members[index].n_frames, workers=workers):
+            yield from rebuilt.pages(block)
+        yield from rebuilt.rest()
 
-    def _small(self, index: int, name: str, dtype: str) -> npt.NDArray[Any]:
+    def small_array(self, index: int, name: str, dtype: str, size: int) -> Any:
+        """Open an array beside the frames, insisting that it is what was written for this tif.
+
+        Returns
+        -------
+        zarr.Array
+            One-dimensional, of ``size`` values, in chunks that fit into memory.
+        """
         import zarr
 
-        member = self.members[index]
+        member = self.members[index].name
         try:
-            array = zarr.open_array(self.path / "tifs" / f"{index:05d}" / name, mode="r")
-            # no more is read than an honest archive holds
-            fits = array.ndim == 1 and array.size <= min(member.size, _LARGEST_SHARD // 8)
-            values = np.asarray(array[:] if fits else []).astype(dtype, copy=False)
+            array = zarr.open_array(self.path / "tifs" / f"{index:05d}" / name, mode="r", zarr_format=3)
+            fits = array.shape == (size,) and array.dtype == np.dtype(dtype) and array.shards is None
+            fits = fits and array.chunks[0] * array.dtype.itemsize <= _LARGEST_CHUNK
         except _ZARR_ERRORS as error:
-            raise _damaged(self.path, f"no readable {name} of {member.name} ({error})") from error
+            raise damaged(self.path, f"no readable {name} of {member} ({error})") from error
         if not fits:
-            raise _damaged(self.path, f"{array.size} values of {name} for {member.name}")
-        return values
+            found = f"{array.dtype} of shape {array.shape} in chunks of {array.chunks}"
+            raise damaged(self.path, f"{found} as {name} of {member}, not {size} of {dtype}")
+        return array
 
 
-class _Unpacking:
-    """A shard that is being unpacked, row of patches by row of patches."""
+class RebuiltTif:
+    """A tif put together again from its pages and the bytes around them, from front to back."""
 
-    def __init__(self, folder: FramesFolder, number: int, pool: ThreadPoolExecutor) -> None:
-        self._folder, self._number = folder, number
-        grid = folder.grid
+    def __init__(self, folder: FramesFolder, index: int) -> None:
+        member = folder.members[index]
+        self._folder, self._name = folder, member.name
+        self._page_bytes = 2 * folder.shape[1] * folder.shape[2]
+        offsets = folder.small_array(index, "data_offsets", "<i8", member.n_frames)
+        self._n_other = member.size - member.n_frames * self._page_bytes
+        self._array = folder.small_array(index, "other_bytes", "u1", self._n_other)
+        self._offsets = self._read(offsets, 0, member.n_frames)
+        self._window, self._window_start = memoryview(b""), 0
+        self._page = self._position = self._used = 0
+
+    def pages(self, block: Frames) -> Iterator[memoryview]:
+        """Yield the bytes up to the end of the next pages, which are these."""
+        for pixels in block:
+            gap = int(self._offsets[self._page]) - self._position
+            if gap < 0 or self._used + gap > self._n_other:
+                raise damaged(self._folder.path, f"page {self._page} of {self._name} at an impossible place")
+            yield from self._other(gap)
+            yield memoryview(pixels).cast("B")
+            self._page, self._position = self._page + 1, self._position + gap + self._page_bytes
+
+    def rest(self) -> Iterator[memoryview]:
+        """Yield what follows the last page."""
+        yield from self._other(self._n_other - self._used)
+
+    def _other(self, n_bytes: int) -> Iterator[memoryview]:
+        """Yield the next of the bytes that are not pixels; a chunk of them is held in memory."""
+        while n_bytes:
+            at = self._used - self._window_start
+            if at >= len(self._window):
+                stop = min(self._used + OTHER_CHUNK, self._n_other)
+                self._window, self._window_start = self._read(self._array, self._used, stop).data, self._used
+                at = 0
+            piece = self._window[at : at + n_bytes]
+            yield piece
+            self._used, n_bytes = self._used + len(piece), n_bytes - len(piece)
+
+    def _read(self, array: Any, start: int, stop: int) -> npt.NDArray[Any]:
         try:
-            self._packed = folder.shard_file(number).read_bytes()
-        except OSError as error:
-            raise self._damaged(f"nothing ({error.strerror})") from error
-        self._pages = np.empty((grid.n_pages, grid.rows * grid.patch_height, grid.width), np.int16)
-        self._index = self._read_index(grid.rows * grid.columns)
-        self._rows = [pool.submit(self._unpack_row, row) for row in range(grid.rows)]
-
-    def pages(self, start: int, stop: int) -> Frames:
-        """Wait, and return the pages of this shard that lie in the range."""
-        for row in self._rows:
-            row.result()
-        begin = self._number * self._folder.grid.n_pages
-        return self._pages[max(start - begin, 0) : stop - begin, : self._folder.grid.height]
-
-    def _read_index(self, n_patches: int) -> npt.NDArray[np.uint64]:
-        """Offset and length of each patch, shape (n_patches, 2), from the end of the file."""
-        n_bytes = 16 * n_patches
-        if len(self._packed) < n_bytes + 4:
-            raise self._damaged("a file that breaks off")
-        raw, checksum = self._packed[-n_bytes - 4 : -4], self._packed[-4:]
-        if crc32c_of(raw) != checksum:
-            raise self._damaged("an index with other bytes than were written")
-        return np.frombuffer(raw, "<u8").reshape(n_patches, 2)
-
-    def _unpack_row(self, row: int) -> None:
-        grid = self._folder.grid
-        patch = np.empty(grid.patch, np.int16)
-        for column in range(grid.columns):
-            offset, length = (int(v) for v in self._index[row * grid.columns + column])
-            packed = self._packed[offset : offset + length]
-            if length < 4 or len(packed) < length or crc32c_of(packed[:-4]) != packed[-4:]:
-                raise self._damaged(f"other bytes than were written in patch {row}, {column}")
-            self._unpack(packed[:-4], patch)
-            top, left = row * grid.patch_height, column * grid.patch_width
-            self._pages[:, top : top + grid.patch_height, left : left + grid.patch_width] = patch
-
-    def _unpack(self, packed: bytes, into: Frames) -> None:
-        from pcodec import standalone
-
-        try:
-            done = standalone.simple_decompress_into(packed, into.reshape(-1))
-        except (RuntimeError, ValueError) as error:
-            raise self._damaged(f"what is not pcodec ({error})") from error
-        if done.n_processed != into.size or not done.finished:
-            raise self._damaged(f"a patch of {done.n_processed} values")
-
-    def _damaged(self, what: str) -> ArchiveError:
-        return _damaged(self._folder.path, f"in shard {self._number} {what}")
+            return np.ascontiguousarray(array[start:stop])
+        except _ZARR_ERRORS as error:
+            raise damaged(self._folder.path, f"{array.name} of {self._name} does not unpack ({error})") from error
 
 
 class ZarrTif:
@@ -274,59 +214,56 @@ def why_not_zarr(tifs: Sequence[ScanImageTif]) -> str:
     return ""
 
 
-def open_frames(path: Path) -> FramesFolder:
+def open_frames(path: str | Path) -> FramesFolder:
     """Open an archive folder.
 
     Raises
     ------
     ArchiveError
-        If it is not one, or is one of a newer layout.
+        If it is not one, is one of a newer layout, or holds links, devices or anything else that is no plain file.
     """
     import zarr
 
+    path = Path(path)
     try:
+        packed_bytes = plain_bytes(path)
         group = zarr.open_group(path, mode="r", zarr_format=3)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # zarr warns that pcodec is not in its specification yet
             frames: Any = group["frames"]
         attributes: dict[str, Any] = group.attrs.asdict()
         version = attributes["layout_version"]
-        members = tuple(ArchiveMember(**member) for member in attributes["tifs"])
+        if version != LAYOUT_VERSION:
+            raise ValueError(f"layout version {version}")
+        members = tuple(ArchiveMember.from_fields(member) for member in attributes["tifs"])
         n_pages, height, width = frames.shape
         shard, patch = frames.shards, frames.chunks
         grid = ShardGrid(shard[0], height, width, patch[1], patch[2])
-        fits = sum(m.n_frames for m in members) == n_pages and frames.dtype == np.int16
-        fits = fits and (grid.shape, grid.patch) == (shard, patch)
+        fits = frames.dtype == np.int16 and min(frames.shape) > 0 and (grid.shape, grid.patch) == (shard, patch)
+        n_shards = len(list((path / "frames" / "c").iterdir()))
+    except ArchiveError:
+        raise
     except _ZARR_ERRORS as error:
-        raise _damaged(path, f"{type(error).__name__}: {error}") from error
-    if version != LAYOUT_VERSION:
-        raise _damaged(path, f"layout version {version}")
-    if not fits or 2 * math.prod(shard) > _LARGEST_SHARD:
-        raise _damaged(
-            path, f"{frames.dtype} frames of shape {frames.shape} in shards of {shard} for {len(members)} tifs"
-        )
+        raise damaged(path, f"{type(error).__name__}: {error}") from error
+    if not fits or grid.n_bytes > _LARGEST_SHARD or grid.n_patches > _MOST_PATCHES:
+        raise damaged(path, f"{frames.dtype} frames of shape {frames.shape} in shards of {shard}")
+    if -(-n_pages // grid.n_pages) != n_shards:
+        raise damaged(path, f"{n_shards} shards for {n_pages} pages, {grid.n_pages} in each")
     folder = FramesFolder(path, members, (n_pages, height, width), grid)
-    names = [member.name for member in members]
-    if len(set(names)) < len(names):
-        raise _damaged(path, "the name of a tif twice")
-    for name in names:
-        check_name(name, str(path))
+    _check_members(folder, packed_bytes)
     return folder
 
 
-def crc32c_of(packed: bytes) -> bytes:
-    """CRC-32C of a patch or an index, as Zarr's codec of that name appends it."""
-    from google_crc32c import value
-
-    return int(value(packed)).to_bytes(4, "little")
-
-
-def _damaged(path: Path, what: str) -> ArchiveError:
-    return ArchiveError(
-        problem(
-            path,
-            expected="a whole archive of frames",
-            found=what,
-            remedy="Restore this folder from a copy, or archive the tifs again while they exist",
-        )
-    )
+def _check_members(folder: FramesFolder, packed_bytes: int) -> None:
+    """Insist on plain, different names, and on as many pages and bytes as there are."""
+    n_pages, height, width = folder.shape
+    if sum(member.n_frames for member in folder.members) != n_pages:
+        raise damaged(folder.path, f"{n_pages} pages, not the sum of those of its {len(folder.members)} tifs")
+    if len({member.name for member in folder.members}) < len(folder.members):
+        raise damaged(folder.path, "the name of a tif twice")
+    if sum(member.size for member in folder.members) > packed_bytes * _LARGEST_EXPANSION:
+        raise damaged(folder.path, f"{packed_bytes} bytes, which cannot hold its {len(folder.members)} tifs")
+    for member in folder.members:
+        check_name(member.name, str(folder.path))
+        if member.size < 2 * height * width * member.n_frames:
+            raise damaged(folder.path, f"{member.size} bytes of {member.name} for {member.n_frames} pages")

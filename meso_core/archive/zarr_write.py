@@ -23,9 +23,11 @@ from ..scanimage import ScanImageTif, open_bout
 from ..storage.hashing import sync_file
 from .beside import check_room, folder_beside
 from .bzip2 import default_workers
-from .rawtif import HashedTif, disagreements, hash_tif, tifs_of
+from .plain import open_plain, plain_files
+from .rawtif import HashedTif, disagreements, hash_tifs, tifs_of
 from .report import ZARR_NAME, ArchiveMember, ArchiveReport
-from .zarr_frames import LAYOUT_VERSION, LEVEL, Frames, ShardGrid, crc32c_of, open_frames, why_not_zarr
+from .zarr_frames import LAYOUT_VERSION, LEVEL, OTHER_CHUNK, open_frames, why_not_zarr
+from .zarr_shards import Frames, ShardGrid, crc32c_of, shard_file
 
 
 def compress_to_zarr(
@@ -45,7 +47,7 @@ def compress_to_zarr(
     tifs = open_bout(tifs_of(bout_folder))
     started = time.monotonic()
     if out.exists():
-        members = tuple(hash_tif(tif.path, tif.n_pages) for tif in tifs)
+        members = hash_tifs(tifs, progress)
         report = verify_zarr(out, members, workers=workers, progress=progress)
         return replace(report, bout=bout_folder.name, seconds=time.monotonic() - started, adopted=True)
     reason = why_not_zarr(tifs)
@@ -61,7 +63,7 @@ def compress_to_zarr(
 
 
 def verify_zarr(
-    archive: Path,
+    archive: str | Path,
     members: Sequence[ArchiveMember] | None = None,
     *,
     workers: int | None = None,
@@ -72,7 +74,7 @@ def verify_zarr(
     See :func:`~meso_core.archive.verify_archive` for parameters and errors; without ``members``, the hashes that the
     folder itself records are expected.
     """
-    started = time.monotonic()
+    started, archive = time.monotonic(), Path(archive)
     folder = open_frames(archive)
     expected = folder.members if members is None else members
     total, done, found = sum(m.size for m in folder.members), 0, []
@@ -109,13 +111,19 @@ def verify_zarr(
 
 
 def folder_hash(folder: Path) -> tuple[int, str, str]:
-    """Bytes of all files of a folder, and the sha-256 and md5 of the list of their names and hashes."""
+    """Bytes of all files of a folder, and the sha-256 and md5 of the list of their names and hashes.
+
+    Raises
+    ------
+    ArchiveError
+        If the folder holds a link, a device or anything else that is no plain file.
+    """
     total, lines = 0, []
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        with path.open("rb") as file:
+    for path in sorted(plain_files(folder)):
+        with open_plain(path) as file:
             lines.append(f"{path.relative_to(folder).as_posix()}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n")
-        total += path.stat().st_size
-    text = "".join(lines).encode()
+            total += file.tell()
+    text = "".join(lines).encode("utf-8", "surrogateescape")
     return total, hashlib.sha256(text).hexdigest(), hashlib.md5(text, usedforsecurity=False).hexdigest()
 
 
@@ -130,17 +138,17 @@ def _write_folder(
     group = zarr.create_group(part, zarr_format=3, overwrite=True)
     _declare_frames(group, shape, grid)
     total, done, members = sum(t.n_bytes for t in tifs), 0, []
-    with _ShardWriter(part / "frames", grid, workers) as frames:
+    with _ShardWriter(part, grid, workers) as frames:
         for index, tif in enumerate(tifs):
-            reading, other = HashedTif(tif.path, tif.n_pages), bytearray()
-            for piece in _gaps_and_pages(reading, tif, frames):
-                other += piece
-                progress(done + reading.position, total, "bytes compressed")
-            done += reading.position
-            members.append(reading.member())
-            small = group.create_group(f"tifs/{index:05d}")
+            reading, small = HashedTif(tif.path, tif.n_pages), group.create_group(f"tifs/{index:05d}")
             small.create_array("data_offsets", data=tif.data_offsets.astype("<i8"))
-            small.create_array("other_bytes", data=np.frombuffer(bytes(other), np.uint8), chunks=(1 << 22,))
+            other = _OtherWriter(small, tif.n_bytes - tif.n_pages * tif.page.data_bytes)
+            for piece in _gaps_and_pages(reading, tif, frames):
+                other.write(piece)
+                progress(done + reading.position, total, "bytes compressed")
+            members.append(reading.member())  # an error if the tif has grown meanwhile
+            other.finish()
+            done += reading.position
         frames.finish()
     group.attrs.update({"layout_version": LAYOUT_VERSION, "tifs": [asdict(m) for m in members]})
     for path in part.rglob("*"):
@@ -172,16 +180,41 @@ def _gaps_and_pages(reading: HashedTif, tif: ScanImageTif, frames: _ShardWriter)
     """Read a tif from front to back: pixels go to ``frames``, the bytes around them are yielded."""
     with reading.opened():
         for offset in tif.data_offsets:
-            yield reading.read(int(offset) - reading.position)
+            yield from reading.pieces_to(int(offset))
             reading.read_into(frames.next_page())
-        yield reading.read(reading.entry.size - reading.position)
+        yield from reading.pieces_to(reading.entry.size)
+
+
+class _OtherWriter:
+    """Packs the bytes that are not pixels, chunk by chunk: many small pages have more of them than fit into memory."""
+
+    def __init__(self, group: Any, n_bytes: int) -> None:
+        self._array = group.create_array("other_bytes", shape=(n_bytes,), chunks=(OTHER_CHUNK,), dtype="uint8")
+        self._waiting = bytearray()
+        self._written = 0
+
+    def write(self, piece: bytes) -> None:
+        """Take the next bytes."""
+        self._waiting += piece
+        while len(self._waiting) >= OTHER_CHUNK:
+            self._pack(OTHER_CHUNK)
+
+    def finish(self) -> None:
+        """Write what is left."""
+        if self._waiting:
+            self._pack(len(self._waiting))
+
+    def _pack(self, n_bytes: int) -> None:
+        begin, self._written = self._written, self._written + n_bytes
+        self._array[begin : self._written] = np.frombuffer(bytes(self._waiting[:n_bytes]), np.uint8)
+        del self._waiting[:n_bytes]
 
 
 class _ShardWriter:
     """Collects pages into shards; while one is packed side by side, the next is read."""
 
-    def __init__(self, array: Path, grid: ShardGrid, workers: int) -> None:
-        self._array, self._grid = array, grid
+    def __init__(self, folder: Path, grid: ShardGrid, workers: int) -> None:
+        self._folder, self._grid = folder, grid
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="pcodec")
         self._packing: list[Future[list[bytes]]] = []
         self._pages: Frames = np.zeros(grid.shape, np.int16)
@@ -217,7 +250,7 @@ class _ShardWriter:
         patches = [patch for row in self._packing for patch in row.result()]
         lengths = np.array([len(patch) for patch in patches], "<u8")
         index = np.stack([np.cumsum(lengths) - lengths, lengths], axis=1).astype("<u8").tobytes()
-        file = self._array / "c" / str(self._n_shards) / "0" / "0"
+        file = shard_file(self._folder, self._n_shards)
         file.parent.mkdir(parents=True)
         with file.open("wb") as stream:
             stream.writelines(patches)

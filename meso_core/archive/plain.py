@@ -1,0 +1,81 @@
+"""Plain files and folders, and nothing that only looks like one.
+
+What belongs here: opening what a stranger may have put there. A link leads out of the session, a device has no end, and
+whoever opens a pipe waits for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from io import BufferedReader
+from pathlib import Path
+
+from ..errors import ArchiveError, problem
+
+_KINDS = {
+    stat.S_IFLNK: "a link",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFIFO: "a pipe (FIFO)",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFDIR: "a folder",
+}
+
+
+def open_plain(path: Path) -> BufferedReader:
+    """Open a file to be read; a link is not followed, and a pipe does not hold anybody up.
+
+    Raises
+    ------
+    ArchiveError
+        If it is something else than a plain file.
+    OSError
+        If it cannot be opened.
+    """
+    mode = path.lstat().st_mode
+    _insist(path, mode, plain=stat.S_ISREG(mode))
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    mode = os.fstat(file.fileno()).st_mode  # what was opened, whatever lay there a moment ago
+    if not stat.S_ISREG(mode):
+        file.close()
+        _insist(path, mode, plain=False)
+    return file
+
+
+def plain_files(folder: Path) -> Iterator[Path]:
+    """Yield every file below a folder (or the file itself), in no particular order.
+
+    Raises
+    ------
+    ArchiveError
+        If the folder, or anything below it, is neither a plain file nor a folder.
+    OSError
+        If a folder cannot be listed.
+    """
+    mode = folder.lstat().st_mode
+    if not stat.S_ISDIR(mode):
+        _insist(folder, mode, plain=stat.S_ISREG(mode))
+        yield folder
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            yield from plain_files(Path(entry.path))
+
+
+def plain_bytes(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder; see :func:`plain_files` for what is refused."""
+    return sum(file.lstat().st_size for file in plain_files(path))
+
+
+def _insist(path: Path, mode: int, *, plain: bool) -> None:
+    if not plain:
+        raise ArchiveError(
+            problem(
+                path,
+                expected="a plain file or folder of an archive",
+                found=_KINDS.get(stat.S_IFMT(mode), "something else"),
+                remedy="Do not use this archive; find out who made it, or put the file itself into its place",
+            )
+        )
