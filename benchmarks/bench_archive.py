@@ -147,11 +147,12 @@ def _split(tar: Path, scratch: Path, bout: Path, cores: int, on: str) -> Row:
     """Split the frames of an archive into FOV binaries, unpacking its tifs to the disk first, or not."""
     from meso_core.scanimage import LocalTif, bin_per_plane, load_meta_files
     from meso_core.scanimage.sources import BoutSource
+    from meso_core.session import IMAGING_META_FILE, IMAGING_TIMES_FILE
 
     unpacked, metas = scratch / "unpacked", scratch / "session" / "raw_imaging_data_00"
     unpacked.mkdir()
     metas.mkdir(parents=True)
-    for name in ("_ibl_rawImagingData.meta.json", "rawImagingData.times_scanImage.npy"):
+    for name in (IMAGING_META_FILE, IMAGING_TIMES_FILE):
         shutil.copy(bout / name, metas / name)
 
     def unpack_and_split() -> None:

@@ -9,7 +9,7 @@ from .catalogue import CATALOGUE
 #: Everything that can be made from a session.
 PROCESS_SESSION = "process_session"
 #: What is quick: metadata, ratings, times, places; no suite2p, no archive.
-SYNC_SESSION = "time_and_place_session"
+TIME_AND_PLACE_SESSION = "time_and_place_session"
 
 _EVERYTHING = dg.AssetSelection.assets(*(name for name in CATALOGUE if name != "raw_session"))
 _QUICK = dg.AssetSelection.assets(
@@ -24,7 +24,7 @@ session_jobs = (
         tags={"dagster/max_runtime": str(24 * 3600)},
     ),
     dg.define_asset_job(
-        SYNC_SESSION,
+        TIME_AND_PLACE_SESSION,
         selection=_QUICK,
         description="The quick part of a session: metadata, frame ratings, frame times, places in the brain.",
         tags={"dagster/max_runtime": str(3600)},

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+import numpy as np
 
 from meso_core.pictures import inline_png
 
@@ -88,8 +89,6 @@ def frame_qc_metadata(quality: FrameQC) -> dict[str, Any]:
 
 def frame_times_metadata(times: FrameTimes) -> dict[str, Any]:
     """Tell counts, rate and steadiness of the frame clock."""
-    import numpy as np
-
     first = times.times[0]
     intervals = np.diff(first)
     return {
@@ -103,14 +102,16 @@ def frame_times_metadata(times: FrameTimes) -> dict[str, Any]:
 
 def registration_metadata(fovs: list[RegistrationResult]) -> dict[str, Any]:
     """How much the brain moved, and how well that was taken out."""
-    import numpy as np
-
     shifts = [np.hypot(fov.yoff, fov.xoff) for fov in fovs]
     rows = [
-        f"| {i} | {fov.n_frames} | {np.median(shift):.1f} | {shift.max():.1f} | {int(fov.bad_frames.sum())} |"
+        f"| {i} | {fov.n_frames} | {np.median(shift):.1f} | {shift.max():.1f} | {int(fov.bad_frames.sum())} | "
+        f"{_left_px(fov.reg_metrics_avg)} | {_left_px(fov.reg_metrics_max)} |"
         for i, (fov, shift) in enumerate(zip(fovs, shifts, strict=True))
     ]
-    head = ["| FOV | frames | median shift (px) | largest shift (px) | bad frames |", "| --- | --- | --- | --- | --- |"]
+    head = [
+        "| FOV | frames | median shift (px) | largest shift (px) | bad frames | mean regDX (px) | largest regDX (px) |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
     return {
         "fovs": len(fovs),
         "frames_per_fov": fovs[0].n_frames,
@@ -118,6 +119,11 @@ def registration_metadata(fovs: list[RegistrationResult]) -> dict[str, Any]:
         "bad_frames": int(sum(int(fov.bad_frames.sum()) for fov in fovs)),
         "by_fov": dg.MetadataValue.md("\n".join([*head, *rows])),
     }
+
+
+def _left_px(reg_dx: np.ndarray | None) -> str:
+    """Rigid motion that is left in the movie's principal components; short movies have none measured."""
+    return "–" if reg_dx is None else f"{reg_dx[0]:.2f}"
 
 
 def rois_metadata(fovs: list[DetectionResult]) -> dict[str, Any]:
@@ -173,8 +179,6 @@ def located_metadata(locations: SessionLocations) -> dict[str, Any]:
 def roi_locations_metadata(fovs: FovDatasets) -> dict[str, Any]:
     """How many cells lie in which region."""
     from collections import Counter
-
-    import numpy as np
 
     regions: Counter[int] = Counter()
     for datasets in fovs.values():

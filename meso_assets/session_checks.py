@@ -77,8 +77,8 @@ def rois_are_whole(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetC
     yield from check_results(_ROIS, [*read_qc(session, "rois"), *_roi_results(session)])
 
 
-@dg.multi_asset_check(name="motion_is_removed", specs=check_specs(_FRAMES), required_resource_keys={PLATFORM})
-def motion_is_removed(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+@dg.multi_asset_check(name="frames_are_registered", specs=check_specs(_FRAMES), required_resource_keys={PLATFORM})
+def frames_are_registered(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
     """Show the verdicts that ``motion_registered_frames`` published."""
     yield from check_results(_FRAMES, read_qc(open_session(context), "motion_registered_frames"))
 
@@ -100,4 +100,4 @@ def frames_have_times(context: dg.AssetCheckExecutionContext) -> Iterator[dg.Ass
     yield as_check_result("frame_times", "frames_match_timestamps", _time_results(open_session(context)))
 
 
-session_checks = (motion_is_removed, rois_are_whole, frames_have_times)
+session_checks = (frames_are_registered, rois_are_whole, frames_have_times)

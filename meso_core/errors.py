@@ -106,3 +106,9 @@ def problem(
     if field is not None:
         place += f", field '{field}'"
     return f"{place}: expected {expected}, found {found}. {remedy.rstrip('.')}."
+
+
+def brief(value: object) -> str:
+    """Show a value in a message: long lists by their length and start, long texts cut."""
+    text = f"{len(value)} values from {value[:2]}" if isinstance(value, list) and len(value) > 6 else repr(value)
+    return text if len(text) < 80 else text[:77] + "…"

@@ -19,6 +19,10 @@ _KEY = re.compile(
 )
 _BOUT = re.compile(r"^raw_imaging_data(?:_(\d{2}))?$")
 
+#: Imaging metadata of a bout, and the microscope's time of each page; the rig leaves them, or meso makes them.
+IMAGING_META_FILE = "_ibl_rawImagingData.meta.json"
+IMAGING_TIMES_FILE = "rawImagingData.times_scanImage.npy"
+
 #: Folder inside a session for the platform's own records (manifests, completion markers, logs).
 MESO_FOLDER = ".meso"
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from meso_core.session import fov_name, imaging_bouts
+from meso_core.session import IMAGING_META_FILE, fov_name, imaging_bouts
 
 from ..io_managers import FovDatasets, Product, SessionFiles
 from ..metadata import figures_metadata, located_metadata, picture, roi_locations_metadata
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from meso_core.location import Picture, Projection, SessionLocations
 
 _LOCATIONS = "alf/fovs.locations.json"
-_META = "_ibl_rawImagingData.meta.json"
 
 
 @session_asset("mean_image_mlapdv", io_manager="alf", after=("raw_session",), inputs=("imaging_metadata",))
@@ -92,5 +91,5 @@ def _write_meta(bouts: tuple[Path, ...], locations: SessionLocations) -> None:
     from meso_core.location import add_to_meta
 
     for bout in bouts:
-        if (bout / _META).is_file():
-            add_to_meta(bout / _META, locations)
+        if (bout / IMAGING_META_FILE).is_file():
+            add_to_meta(bout / IMAGING_META_FILE, locations)

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from meso_core.session import IMAGING_META_FILE
+
 from ..settings import load_settings
 
 
@@ -27,7 +29,7 @@ class _Simulate(click.Command):
 @click.option(
     "--from-meta",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Geometry, rates and header of a real _ibl_rawImagingData.meta.json, instead of a preset.",
+    help=f"Geometry, rates and header of a real {IMAGING_META_FILE}, instead of a preset.",
 )
 @click.option(
     "--fault", "faults", multiple=True, metavar="FAULT", help="What shall be wrong, see below; several times."

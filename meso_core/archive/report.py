@@ -95,11 +95,6 @@ class ArchiveReport:
         return self.size / self.raw_bytes if self.raw_bytes else float("nan")
 
     @property
-    def mb_per_s(self) -> float:
-        """Raw megabytes (10^6 bytes) per second of compression and verification."""
-        return self.raw_bytes / 1e6 / self.seconds if self.seconds else float("nan")
-
-    @property
     def n_frames(self) -> int:
         """Pages of all tifs."""
         return sum(m.n_frames for m in self.members)

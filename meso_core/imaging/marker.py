@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..errors import brief
 from ..storage.hashing import hash_file, sync_folder, write_atomically
 
 #: Files above this size are compared by size alone when asked whether a stage is whole: hashing a registered movie
@@ -130,9 +131,4 @@ def _difference(old: Any, new: Any, at: str = "") -> str | None:
             if found := _difference(old.get(key), new.get(key), place):
                 return found
         return None
-    return None if old == new else f"{at}: {_short(old)} → {_short(new)}"
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else text[:37] + "…"
+    return None if old == new else f"{at}: {brief(old)} → {brief(new)}"

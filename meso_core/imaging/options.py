@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import MetadataError, SettingsError, problem
+from ..matlab import as_list
 from ..session import plane_name
 from .settings_table import check_value, default_settings, find_setting, set_value
 
@@ -251,7 +252,7 @@ def _distance(a: Sequence[float], b: Sequence[float]) -> float:
 
 def _channels(meta: Mapping[str, Any]) -> tuple[int, int]:
     """Count the saved channels, and find the functional one's place among them, from 1."""
-    saved = _as_list(meta.get("channelSaved", 1))
+    saved = as_list(meta.get("channelSaved", 1))
     if not 1 <= len(saved) <= 2:
         raise MetadataError(
             problem(
@@ -262,10 +263,6 @@ def _channels(meta: Mapping[str, Any]) -> tuple[int, int]:
                 remedy="Split the recording by pairs of channels",
             )
         )
-    green = _as_list((meta.get("channelID") or {}).get("green", []))
+    green = as_list((meta.get("channelID") or {}).get("green", []))
     places = [i for i, channel in enumerate(saved, start=1) if channel in green]
     return len(saved), places[0] if places else 1
-
-
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]

@@ -16,14 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputFileError, MesoWarning, MetadataError, MissingInputError, problem
-from ..session import imaging_bouts, raw_tifs
+from ..errors import InputFileError, MesoWarning, MetadataError, MissingInputError, brief, problem
+from ..session import IMAGING_META_FILE, IMAGING_TIMES_FILE, imaging_bouts, raw_tifs
 from .metadata import Rig, extract_imaging_meta
 from .patch import patch_imaging_meta
 from .sources import BoutSource, LocalTif
-
-META_FILE = "_ibl_rawImagingData.meta.json"
-TIMES_FILE = "rawImagingData.times_scanImage.npy"
 
 #: Fields that are expected to differ between bouts, or say nothing about the pixels.
 _OWN = ("acquisitionStartTime", "nFrames", "rawScanImageMeta.ImageDescription", "rawScanImageMeta.Software")
@@ -118,7 +115,7 @@ def write_missing_meta(
     present = {f: read_meta(path) for f in folders if (path := find_meta(f)) is not None}
     made = []
     for folder in folders:
-        has_meta, has_times = folder in present, (folder / TIMES_FILE).is_file()
+        has_meta, has_times = folder in present, (folder / IMAGING_TIMES_FILE).is_file()
         if has_meta and has_times:
             continue
         # the window's centre has no part in the times
@@ -127,11 +124,11 @@ def write_missing_meta(
         target = Path(out_folder) / folder.name
         target.mkdir(parents=True, exist_ok=True)
         if not has_meta:
-            (target / META_FILE).write_text(json.dumps(meta), encoding="utf-8")
-            made.append(target / META_FILE)
+            (target / IMAGING_META_FILE).write_text(json.dumps(meta), encoding="utf-8")
+            made.append(target / IMAGING_META_FILE)
         if not has_times:
-            np.save(target / TIMES_FILE, times)
-            made.append(target / TIMES_FILE)
+            np.save(target / IMAGING_TIMES_FILE, times)
+            made.append(target / IMAGING_TIMES_FILE)
     return tuple(made)
 
 
@@ -205,7 +202,7 @@ def read_meta(path: Path) -> dict[str, Any]:
 def _tifs(folder: Path) -> tuple[Path, ...]:
     tifs = raw_tifs(folder)
     if not tifs:
-        expected = f"{META_FILE} and {TIMES_FILE}, or the tifs to make them from"
+        expected = f"{IMAGING_META_FILE} and {IMAGING_TIMES_FILE}, or the tifs to make them from"
         remedy = "Copy the bout from the rig, or restore its tifs from the archive"
         raise MissingInputError(problem(folder, expected=expected, found="neither", remedy=remedy))
     return tifs
@@ -222,7 +219,7 @@ def _window_center(
             return center["ML"], center["AP"]
     raise MetadataError(
         problem(
-            folder / META_FILE,
+            folder / IMAGING_META_FILE,
             field="centerMM",
             expected="the centre of the cranial window (ML, AP in mm from bregma)",
             found="no metadata in any bout, and none given",
@@ -258,10 +255,10 @@ def _compare(first_name: str, first: dict[str, Any], name: str, meta: dict[str, 
         if measured or path.startswith(_SAME):
             raise MetadataError(
                 problem(
-                    f"{name}/{META_FILE}",
+                    f"{name}/{IMAGING_META_FILE}",
                     field=path,
-                    expected=f"{_short(a)} as in {first_name}",
-                    found=_short(b),
+                    expected=f"{brief(a)} as in {first_name}",
+                    found=brief(b),
                     remedy="Process bouts of different places or settings as separate sessions, or mend the metadata",
                 )
             )
@@ -290,8 +287,3 @@ def _near(a: Any, b: Any, share: float) -> bool:
     if isinstance(a, int | float) and isinstance(b, int | float):
         return a == b or math.isclose(a, b, rel_tol=share, abs_tol=1e-9) or (a != a and b != b)
     return bool(a == b)
-
-
-def _short(value: Any) -> str:
-    text = f"{len(value)} values from {value[:2]}" if isinstance(value, list) and len(value) > 6 else repr(value)
-    return text if len(text) < 80 else text[:77] + "…"

@@ -15,10 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import MesoWarning, MetadataError, problem
-from ..session import fov_name
+from ..session import IMAGING_META_FILE, fov_name
 from .header import parse_si_header
-
-_META = "_ibl_rawImagingData.meta.json"
 
 
 def fly_to_lines(seconds: float, line_period: float) -> int:
@@ -96,7 +94,7 @@ class ImagingLayout:
         return self.frames_per_volume * self.n_channels
 
     @classmethod
-    def from_meta(cls, meta: dict[str, Any], where: str = _META) -> ImagingLayout:
+    def from_meta(cls, meta: dict[str, Any], where: str = IMAGING_META_FILE) -> ImagingLayout:
         """Read the layout from imaging metadata.
 
         Parameters

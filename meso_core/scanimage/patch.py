@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import MetadataError, problem
+from ..matlab import as_list
+from ..session import IMAGING_META_FILE
 from .header import parse_si_header
 from .metadata import coords_transform
 
@@ -19,7 +21,7 @@ PATCHED_VERSION = "0.2.2"
 _CORNERS = ("topLeft", "topRight", "bottomLeft", "bottomRight")
 
 
-def patch_imaging_meta(meta: dict[str, Any], where: str = "_ibl_rawImagingData.meta.json") -> dict[str, Any]:
+def patch_imaging_meta(meta: dict[str, Any], where: str = IMAGING_META_FILE) -> dict[str, Any]:
     """Bring imaging metadata of any version up to date.
 
     Parameters
@@ -107,10 +109,10 @@ def _number_slices(meta: dict[str, Any]) -> None:
         return
     zs = np.ravel(meta["scanImageParams"].get("hStackManager", {}).get("zs", [])).tolist()
     groups = meta.get("rawScanImageMeta", {}).get("Artist", {}).get("RoiGroups", {})
-    rois = [roi for roi in _as_list(groups.get("imagingRoiGroup", {}).get("rois", [])) if roi.get("enable", True)]
+    rois = [roi for roi in as_list(groups.get("imagingRoiGroup", {}).get("rois", [])) if roi.get("enable", True)]
     named = rois if len(rois) == len(meta["FOV"]) else [{}] * len(meta["FOV"])
     for fov, roi in zip(meta["FOV"], named, strict=True):
-        depth = _as_list(roi["zs"])[0] if roi.get("discretePlaneMode") else (zs or [None])[0]
+        depth = as_list(roi["zs"])[0] if roi.get("discretePlaneMode") else (zs or [None])[0]
         if len(zs) > 1 and (depth not in zs or not roi.get("discretePlaneMode")):
             raise KeyError("FOV.slice_id")
         fov.setdefault("slice_id", zs.index(depth) if depth in zs else 0)
@@ -118,10 +120,6 @@ def _number_slices(meta: dict[str, Any]) -> None:
             fov.setdefault("Zs", depth)
         if "roiUuid" in roi and "roiUuid" not in fov:
             fov.setdefault("roiUUID", roi["roiUuid"])
-
-
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def _name_roi_ids(meta: dict[str, Any]) -> None:

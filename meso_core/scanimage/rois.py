@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import MetadataError, problem
+from ..matlab import as_list
 from .layout import fly_to_lines, stack_frames
 
 _CORNERS = {"topLeft": (-1, -1), "topRight": (1, -1), "bottomLeft": (-1, 1), "bottomRight": (1, 1)}
@@ -54,11 +55,6 @@ def _flat(value: Any) -> Any:
     if isinstance(value, list) and value and all(isinstance(v, list) and len(v) == 1 for v in value):
         return [v[0] for v in value]
     return value
-
-
-def _as_list(value: Any) -> list[Any]:
-    """List of what MATLAB's JSON writes bare when there is only one."""
-    return value if isinstance(value, list) else [value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +105,7 @@ def fov_records(
                 "Deg": deg,
                 "MM": mm,
                 "lineIdx": list(range(start + 1, start + ny + 1)),
-                "nXnYnZ": [nx, ny, len(_as_list(place.zs))],
+                "nXnYnZ": [nx, ny, len(as_list(place.zs))],
             }
         )
     return fovs
@@ -126,7 +122,7 @@ def _corner(scanfield: dict[str, Any], signs: tuple[int, int]) -> list[float]:
 
 def _places(raw: dict[str, Any], header: SiHeader) -> list[_Place]:
     """Which enabled ROI is imaged at which slice."""
-    rois = [roi for roi in _as_list(raw["Artist"]["RoiGroups"]["imagingRoiGroup"]["rois"]) if roi.get("enable", True)]
+    rois = [roi for roi in as_list(raw["Artist"]["RoiGroups"]["imagingRoiGroup"]["rois"]) if roi.get("enable", True)]
     slices = _slices(header)
     places = []
     for slice_id, depths in enumerate(slices):
@@ -142,7 +138,7 @@ def _places(raw: dict[str, Any], header: SiHeader) -> list[_Place]:
 
 def _slices(header: SiHeader) -> list[list[float]]:
     """Depths of each slice in the order of acquisition; two where two planes are imaged at once."""
-    zs = _as_list(header["hStackManager.zs"])
+    zs = as_list(header["hStackManager.zs"])
     n_slices, _ = stack_frames(header.values)
     if not header.get("hStackManager.enable", False):
         zs = zs[:1]
@@ -152,7 +148,7 @@ def _slices(header: SiHeader) -> list[list[float]]:
     rows = actuators if isinstance(actuators, list) and actuators and isinstance(actuators[0], list) else [actuators]
     if len(rows) != len(zs):
         return [[z] for z in zs]
-    return [_distinct([z, *_as_list(row)]) for z, row in zip(zs, rows, strict=True)]
+    return [_distinct([z, *as_list(row)]) for z, row in zip(zs, rows, strict=True)]
 
 
 def _distinct(values: list[float]) -> list[float]:
@@ -166,14 +162,14 @@ def _depths_of(roi: dict[str, Any], depths: list[float]) -> list[float]:
     """
     if not roi.get("discretePlaneMode", 0):
         return depths[:1]
-    own = _as_list(roi["zs"])
+    own = as_list(roi["zs"])
     return [z for z in depths if z in own]
 
 
 def _scanfield(roi: dict[str, Any], z: float) -> dict[str, Any]:
     """Scanfield of a ROI at a depth; between given depths the first holds."""
-    fields: list[dict[str, Any]] = _as_list(roi["scanfields"])
-    zs = _as_list(roi.get("zs", []))
+    fields: list[dict[str, Any]] = as_list(roi["scanfields"])
+    zs = as_list(roi.get("zs", []))
     return fields[zs.index(z)] if z in zs and len(zs) == len(fields) else fields[0]
 
 

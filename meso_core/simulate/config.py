@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputFileError, MissingInputError, SettingsError, problem
-from ..session import SessionKey
+from ..matlab import as_list
+from ..session import IMAGING_META_FILE, SessionKey
 
 #: Names of :func:`preset`.
 PRESETS = ("tiny", "demo", "bench", "real")
@@ -233,7 +234,7 @@ def config_from_meta(meta_json_path: str | Path, **changes: Any) -> SimulationCo
                 path,
                 expected="metadata with rawScanImageMeta and scanImageParams",
                 found=f"{error!r}",
-                remedy="Give a complete _ibl_rawImagingData.meta.json",
+                remedy=f"Give a complete {IMAGING_META_FILE}",
             )
         ) from error
     unknown = set(changes) - {f.name for f in fields(SimulationConfig)}
@@ -249,10 +250,6 @@ def config_from_meta(meta_json_path: str | Path, **changes: Any) -> SimulationCo
     return replace(config, **changes)
 
 
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list) else [value]
-
-
 def _header_value(header: str, name: str, default: float) -> float:
     for line in header.splitlines():
         if line.startswith(f"SI.{name} = "):
@@ -264,11 +261,11 @@ def _from_meta(meta: dict[str, Any]) -> SimulationConfig:
     raw, params = meta["rawScanImageMeta"], meta["scanImageParams"]
     header = raw["Software"]
     rois = []
-    for roi in _as_list(raw["Artist"]["RoiGroups"]["imagingRoiGroup"]["rois"]):
+    for roi in as_list(raw["Artist"]["RoiGroups"]["imagingRoiGroup"]["rois"]):
         if not roi.get("enable", 1):
             continue
-        sf = _as_list(roi["scanfields"])[0]
-        (nx, ny), zs = sf["pixelResolutionXY"], tuple(float(z) for z in _as_list(roi["zs"]))
+        sf = as_list(roi["scanfields"])[0]
+        (nx, ny), zs = sf["pixelResolutionXY"], tuple(float(z) for z in as_list(roi["zs"]))
         rois.append(
             RoiConfig(
                 tuple(sf["centerXY"]),
@@ -279,11 +276,11 @@ def _from_meta(meta: dict[str, Any]) -> SimulationConfig:
                 uuid=roi["roiUuid"],
             )
         )
-    stack = [_as_list(z)[0] for z in _as_list(params["hStackManager"]["zs"])]
+    stack = [as_list(z)[0] for z in as_list(params["hStackManager"]["zs"])]
     return SimulationConfig(
         tuple(rois),
         zs=tuple(float(z) for z in stack),
-        channels=tuple(_as_list(meta["channelSaved"])),
+        channels=tuple(as_list(meta["channelSaved"])),
         scanner_frequency_hz=params["hScan2D"]["scannerFrequency"],
         flyto_s=params["hScan2D"]["flytoTimePerScanfield"],
         flyback_s=_header_value(header, "hScan2D.flybackTimePerFrame", 0.005),

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import SettingsError, problem
-from ..session import imaging_bouts, raw_tifs
+from ..session import IMAGING_META_FILE, IMAGING_TIMES_FILE, imaging_bouts, raw_tifs
 from .config import SimulationConfig
 from .plan import SessionPlan
 from .timeline import Edges
@@ -103,12 +103,12 @@ def spoil_files(session: Path, faults: frozenset[str]) -> None:
         os.truncate(tifs[-1], int(tifs[-1].stat().st_size * 0.61))
     if "foreign_tif" in faults:
         _foreign_tif(bouts[0] / "overview.tif")
-    meta = bouts[-1] / "_ibl_rawImagingData.meta.json"
+    meta = bouts[-1] / IMAGING_META_FILE
     if "metadata_mismatch" in faults and meta.exists():
         _move_first_field(meta)
     if "missing_metadata" in faults:
         meta.unlink(missing_ok=True)
-        (bouts[-1] / "rawImagingData.times_scanImage.npy").unlink(missing_ok=True)
+        (bouts[-1] / IMAGING_TIMES_FILE).unlink(missing_ok=True)
     if "missing_folder" in faults:
         shutil.rmtree(bouts[0])
 

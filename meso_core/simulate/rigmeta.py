@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..session import IMAGING_META_FILE, IMAGING_TIMES_FILE
 from .clock import Bout
 from .config import SimulationConfig
 from .geometry import POSITIVE_AP, POSITIVE_ML, SessionGeometry, coords_transform, corners_deg, corners_mm
@@ -131,5 +132,5 @@ def _params(config: SimulationConfig, geometry: SessionGeometry) -> dict[str, An
 def write_rig_metadata(folder: Path, config: SimulationConfig, geometry: SessionGeometry, bout: Bout) -> None:
     """Write both files of one bout; times have one value per page, as the rig's extractor counts."""
     meta = json.dumps(imaging_meta(config, geometry, bout))
-    (folder / "_ibl_rawImagingData.meta.json").write_text(meta, encoding="utf-8")
-    np.save(folder / "rawImagingData.times_scanImage.npy", np.repeat(bout.scanimage, len(config.channels)))
+    (folder / IMAGING_META_FILE).write_text(meta, encoding="utf-8")
+    np.save(folder / IMAGING_TIMES_FILE, np.repeat(bout.scanimage, len(config.channels)))

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from ..errors import MetadataError, MissingInputError, problem
 from ..qc import QCResult
 from ..scanimage import ImagingLayout
-from ..session import SessionKey, fov_name
+from ..session import IMAGING_META_FILE, SessionKey, fov_name
 from .bouts import MIN_GAP_S, BoutEdges, find_bouts, load_software_events
 from .checks import BoutTiming, check_bout, check_bouts_have_folders, check_counter, check_volumes
-from .microscope import META_FILE, ImagingBout, load_imaging_bouts
+from .microscope import ImagingBout, load_imaging_bouts
 from .timeline import Timeline
 
 FRAME_CHANNEL = "neural_frames"
@@ -113,7 +113,7 @@ def get_timeshifts(meta: Mapping[str, Any]) -> TimeShifts:
 def _bad_line_period(found: str) -> MetadataError:
     return MetadataError(
         problem(
-            META_FILE,
+            IMAGING_META_FILE,
             field="scanImageParams.hRoiManager.linePeriod",
             expected="the time per line in s",
             found=found,
@@ -211,7 +211,7 @@ def _shifts_of(bouts: Sequence[ImagingBout]) -> tuple[TimeShifts, ...]:
         if not shifts[0].agrees_with(own):
             raise MetadataError(
                 problem(
-                    f"{bout.name}/{META_FILE}",
+                    f"{bout.name}/{IMAGING_META_FILE}",
                     field="FOV",
                     expected=f"the same lines, depths and line period as in {bouts[0].name}",
                     found="others",

@@ -15,11 +15,8 @@ from numpy.typing import NDArray
 
 from ..errors import InputFileError, MissingInputError, problem
 from ..scanimage import ImagingLayout, load_meta_files
-from ..session import imaging_bouts
+from ..session import IMAGING_META_FILE, IMAGING_TIMES_FILE, imaging_bouts
 from .npy import NpyFile
-
-META_FILE = "_ibl_rawImagingData.meta.json"
-FRAME_TIMESTAMPS_FILE = "rawImagingData.times_scanImage.npy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +62,7 @@ def load_imaging_bouts(session_path: Path) -> tuple[ImagingBout, ...]:
 
 
 def _load(folder: Path, meta: Mapping[str, Any]) -> ImagingBout:
-    path = folder / FRAME_TIMESTAMPS_FILE
+    path = folder / IMAGING_TIMES_FILE
     if not path.is_file():
         remedy = "Make the imaging metadata from the tifs first"
         raise MissingInputError(problem(path, expected="frame timestamps", found="no such file", remedy=remedy))
@@ -75,7 +72,7 @@ def _load(folder: Path, meta: Mapping[str, Any]) -> ImagingBout:
         found = f"shape {file.shape}" if not file.is_vector else "NaN or infinity"
         remedy = "Take the file away and make the imaging metadata again from the tifs"
         raise InputFileError(problem(path, expected="one finite time per page", found=found, remedy=remedy))
-    n_channels = ImagingLayout.from_meta(dict(meta), str(folder / META_FILE)).n_channels
+    n_channels = ImagingLayout.from_meta(dict(meta), str(folder / IMAGING_META_FILE)).n_channels
     return ImagingBout(folder.name, meta, _per_frame(stamps, n_channels))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputFileError, MissingInputError, TimingError, problem
+from ..errors import InputFileError, MissingInputError, TimingError, brief, problem
 from .npy import NpyFile
 
 RAW_FILE = "_timeline_DAQdata.raw.npy"
@@ -295,19 +295,14 @@ def _read_channels(path: Path, n_columns: int) -> tuple[Channel, ...]:
     for number, entry in enumerate(inputs):
         field = f"inputs[{number}]"
         if not isinstance(entry, dict) or not {"name", "arrayColumn", "measurement"} <= entry.keys():
-            raise bad("keys name, arrayColumn and measurement", _short(entry), field)
+            raise bad("keys name, arrayColumn and measurement", brief(entry), field)
         column = entry["arrayColumn"]
         if column == -1:  # Rigbox leaves -1 where an input is defined but was not recorded
             continue
         if not isinstance(column, int | float) or not 1 <= column <= n_columns or column != int(column):
-            raise bad(f"a column from 1 to {n_columns}", _short(column), f"{field}.arrayColumn")
+            raise bad(f"a column from 1 to {n_columns}", brief(column), f"{field}.arrayColumn")
         channels.append(Channel(str(entry["name"]), int(column) - 1, str(entry["measurement"])))
     return tuple(channels)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 __all__ = ["META_FILE", "RAW_FILE", "TIMESTAMPS_FILE", "Channel", "CounterEdges", "Timeline"]
