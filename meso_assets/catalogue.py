@@ -112,6 +112,7 @@ _INFOS = (
         {
             "registration_residual": "Is little motion left after registration (suite2p's regDX)?",
             "bad_frame_fraction": "Are few frames left out, by the experimenter or for a large shift?",
+            "shifts_within_reach": "Are nearly all frames shifted by less than registration looks for?",
         },
     ),
     AssetInfo(

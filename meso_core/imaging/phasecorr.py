@@ -26,6 +26,12 @@ import numpy as np
 _PAD = 3
 
 
+def largest_shift(maxregshift: float, shape: tuple[int, ...]) -> int:
+    """Largest rigid shift that is looked for along either axis, px, in frames of (ny, nx)."""
+    side = min(shape)
+    return int(min(round(maxregshift * side), side // 2))
+
+
 class ShiftFinder:
     """Finds the rigid and non-rigid shifts of frames to one reference, on the CPU.
 
@@ -42,9 +48,8 @@ class ShiftFinder:
     def __init__(self, masks: tuple[Any, ...], reg: Mapping[str, Any], shape: tuple[int, int]) -> None:
 
         taper, offset, reference, taper_nr, offset_nr, reference_nr, blocks, low, high = masks
-        side = min(shape)
         bounds = (low, high)
-        self._reach = int(min(round(reg["maxregshift"] * side), side // 2))
+        self._reach = largest_shift(reg["maxregshift"], shape)
         self._whole = _Correlator(taper, offset, reference, ([0], [0]), bounds, self._reach)
         self._blocks = blocks
         self._nonrigid = taper_nr is not None and reg["maxregshiftNR"] > 0

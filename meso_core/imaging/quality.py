@@ -5,8 +5,6 @@ What belongs here: the questions and their thresholds. What does not: measuring 
 
 from __future__ import annotations
 
-import numpy as np
-
 from ..qc import QCResult, Verdict
 from ..session import fov_name
 from .detection import DetectionResult
@@ -19,6 +17,9 @@ _ORIGIN = "meso_core.imaging"
 RESIDUAL_LIMIT_PX = 1.0
 #: Share of frames left out of detection above which a person should look, and above which the recording is lost.
 BAD_FRAMES_WARNING, BAD_FRAMES_FAIL = 0.05, 0.5
+
+#: Share of frames shifted as far as was looked for, above which a person should look.
+AT_LIMIT_WARNING = 0.01
 
 
 def registration_qc(result: RegistrationResult, fov: int) -> tuple[QCResult, ...]:
@@ -34,7 +35,8 @@ def registration_qc(result: RegistrationResult, fov: int) -> tuple[QCResult, ...
     Returns
     -------
     tuple of QCResult
-        ``registration_residual`` (largest rigid ``regDX``, px) and ``bad_frame_fraction``.
+        ``registration_residual`` (largest rigid ``regDX``, px), ``bad_frame_fraction``, and ``shifts_within_reach``
+        (share of frames whose shift is the largest that was looked for).
     """
     name = fov_name(fov)
     share = float(result.bad_frames.mean())
@@ -50,7 +52,7 @@ def registration_qc(result: RegistrationResult, fov: int) -> tuple[QCResult, ...
         _ORIGIN,
         name,
     )
-    return (_residual(result, name), bad)
+    return (_residual(result, name), bad, _at_limit(result, name))
 
 
 def _residual(result: RegistrationResult, name: str) -> QCResult:
@@ -67,14 +69,18 @@ def _residual(result: RegistrationResult, name: str) -> QCResult:
     return QCResult(check, verdict, round(value, 6), RESIDUAL_LIMIT_PX, message, _ORIGIN, name)
 
 
+def _at_limit(result: RegistrationResult, name: str) -> QCResult:
+    share = float(result.at_limit.mean())
+    verdict = Verdict.WARNING if share > AT_LIMIT_WARNING else Verdict.PASS
+    message = (
+        f"{share:.1%} of the frames are shifted as far as registration looks; where that is more than "
+        f"{AT_LIMIT_WARNING:.0%}, the brain may have moved further: look at the shifts over time, raise maxregshift."
+    )
+    return QCResult("shifts_within_reach", verdict, round(share, 6), AT_LIMIT_WARNING, message, _ORIGIN, name)
+
+
 def detection_qc(result: DetectionResult, fov: int) -> tuple[QCResult, ...]:
     """Judge the ROIs of one FOV: ``cells_found``, the number of ROIs that are called cells."""
     verdict = Verdict.PASS if result.n_cells else Verdict.WARNING
     message = f"{result.n_cells} of {result.n_rois} ROIs are cells{' (curated by hand)' if result.curated else ''}."
     return (QCResult("cells_found", verdict, result.n_cells, 1, message, _ORIGIN, fov_name(fov)),)
-
-
-def share_at_limit(result: RegistrationResult, maxregshift: float) -> float:
-    """Share of frames whose rigid shift is the largest that was allowed: the brain may have moved further."""
-    limit = round(maxregshift * min(result.mean_image.shape))
-    return float(np.mean(np.maximum(np.abs(result.yoff), np.abs(result.xoff)) >= limit))

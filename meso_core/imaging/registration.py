@@ -21,6 +21,7 @@ from . import plane
 from .marker import read_marker, remove_marker, why_not_whole, write_marker
 from .metrics import MIN_FRAMES_FOR_METRICS, registration_metrics
 from .movement import Movement, register_frames
+from .phasecorr import largest_shift
 from .plane import FovJob
 from .reference import make_reference, reference_frames
 from .threads import one_thread
@@ -43,6 +44,8 @@ class RegistrationResult:
     xoff: np.ndarray
     #: (n_frames,) bool: excluded by the experimenter, or by the size of their shift.
     bad_frames: np.ndarray
+    #: (n_frames,) bool: shifted as far as was looked for; not those that the experimenter excluded.
+    at_limit: np.ndarray
     #: (ny, nx) f4.
     mean_image: np.ndarray
     #: (n_pcs, 4) px: rigid, mean non-rigid, max non-rigid, mean total; None where there were too few frames.
@@ -131,13 +134,17 @@ def registration_is_whole(job: FovJob) -> bool:
 def load_registration(folder: Path, *, resumed: bool = True) -> RegistrationResult:
     """Read what registration left in ``planeN``."""
     outputs = plane.load_dict(folder / "reg_outputs.npy")
+    maxregshift = plane.load_dict(folder / "settings.npy")["registration"]["maxregshift"]
+    mean_image, yoff, xoff = (np.asarray(outputs[name]) for name in ("meanImg", "yoff", "xoff"))
+    furthest = np.maximum(np.abs(yoff), np.abs(xoff)) >= largest_shift(maxregshift, mean_image.shape)
     return RegistrationResult(
         folder,
-        len(outputs["yoff"]),
-        np.asarray(outputs["yoff"]),
-        np.asarray(outputs["xoff"]),
+        len(yoff),
+        yoff,
+        xoff,
         np.asarray(outputs["badframes"], bool),
-        np.asarray(outputs["meanImg"]),
+        furthest & ~np.asarray(outputs["badframes0"], bool),
+        mean_image,
         outputs.get("regDX"),
         resumed,
     )

@@ -144,17 +144,31 @@ def test_pictures_are_small_whole_and_the_same_again(plane: Path, tmp_path: Path
             assert len(np.unique(np.asarray(full.convert("L")))) > 20
 
 
+def test_frames_that_moved_as_far_as_was_looked_for_are_counted(plane: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(plane, tmp_path / "plane0"))
+    assert not load_registration(copy).at_limit.any()
+    outputs = np.load(copy / "reg_outputs.npy", allow_pickle=True).item()
+    outputs["xoff"][[5, 6, 7]] = 8, -8, 7  # 0.05 of 160 px are 8
+    outputs["yoff"][9] = -8
+    outputs["badframes0"][6] = True  # the experimenter's
+    np.save(copy / "reg_outputs.npy", outputs)
+    assert list(np.flatnonzero(load_registration(copy).at_limit)) == [5, 9]
+
+
 def test_verdicts_follow_the_numbers(plane: Path) -> None:
     from dataclasses import replace
 
     result = load_registration(plane)
-    residual, bad = registration_qc(result, 0)
+    residual, bad, reach = registration_qc(result, 0)
     assert (residual.value, residual.verdict) == (None, Verdict.WARNING)
     assert (bad.verdict, bad.value) == (Verdict.PASS, round(result.bad_frames.mean(), 6))
     moving = replace(result, reg_dx=np.full((30, 4), 1.5), bad_frames=np.arange(600) < 400)
-    assert [q.verdict for q in registration_qc(moving, 0)] == [Verdict.WARNING, Verdict.FAIL]
+    assert [q.verdict for q in registration_qc(moving, 0)] == [Verdict.WARNING, Verdict.FAIL, Verdict.PASS]
     still = replace(result, reg_dx=np.full((30, 4), 0.2), bad_frames=np.arange(600) < 100)
-    assert [q.verdict for q in registration_qc(still, 0)] == [Verdict.PASS, Verdict.WARNING]
+    assert [q.verdict for q in registration_qc(still, 0)] == [Verdict.PASS, Verdict.WARNING, Verdict.PASS]
+    assert (reach.check, reach.verdict, reach.value) == ("shifts_within_reach", Verdict.PASS, 0.0)
+    far = replace(result, at_limit=np.arange(600) < 7)
+    assert registration_qc(far, 0)[2].verdict is Verdict.WARNING
     found = load_detection(plane)
     assert detection_qc(found, 0)[0].verdict is Verdict.PASS
     assert detection_qc(replace(found, n_cells=0), 0)[0].verdict is Verdict.WARNING
