@@ -38,6 +38,16 @@ def test_every_module_says_what_belongs_in_it_and_stays_short(path):
     assert text.count("\n") <= 400
 
 
+@pytest.mark.parametrize("name", ["_ibl_rawImagingData.meta.json", "rawImagingData.times_scanImage.npy"])
+def test_the_name_of_a_bouts_file_is_written_in_one_module(name):
+    modules = [
+        path.relative_to(REPOSITORY).as_posix()
+        for path in ALL
+        if any(isinstance(n, ast.Constant) and n.value == name for n in ast.walk(ast.parse(path.read_text())))
+    ]
+    assert modules == ["meso_core/session.py"]
+
+
 def seconds_to_import(statement: str) -> float:
     """Best of three fresh processes, interpreter start included."""
     times = []

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from meso_assets.metadata import picture
+from meso_assets.metadata import picture, registration_metadata
 
 
 @pytest.mark.parametrize("side", [96, 256, 512])
@@ -30,3 +30,18 @@ def test_a_fovs_full_picture_becomes_small_in_metadata():
     Image.fromarray(noise).save(file, format="png")
     (entry,) = picture(file.getvalue(), "areas").values()
     assert len(entry.value) <= 40_000 + 100
+
+
+def test_motion_that_is_left_is_shown_as_mean_and_largest_and_not_at_all_where_unmeasured(tmp_path):
+    from meso_core.imaging import RegistrationResult
+
+    still, image = np.zeros(100), np.zeros((20, 20))
+    reg_dx = np.tile(np.array([[0.25], [0.75]]), (15, 4))
+    none = np.zeros(100, bool)
+    fovs = [RegistrationResult(tmp_path, 100, still, still, none, none, image, dx, False) for dx in (reg_dx, None)]
+    head, _, measured, unmeasured = registration_metadata(fovs)["by_fov"].value.splitlines()
+    columns = [name.strip() for name in head.split("|")]
+    for name, shown in (("mean regDX (px)", "0.50"), ("largest regDX (px)", "0.75")):
+        at = columns.index(name)
+        assert measured.split("|")[at].strip() == shown
+        assert unmeasured.split("|")[at].strip() == "–"
