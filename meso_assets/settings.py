@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from meso_core.errors import MesoWarning, SettingsError, problem
-from meso_core.machine import cores_at_hand, memory_at_hand, side_by_side
+from meso_core.machine import cores_at_hand, memory_in_all, side_by_side
 
 if TYPE_CHECKING:
     from meso_core.location import LocationSettings
@@ -35,7 +35,7 @@ _NO_SETTINGS = ("MESO_TEST_", "MESO_BENCH_", "MESO_PEER_PYTHON", "MESO_REAL_DATA
 
 
 def _memory_gb() -> float:
-    return max(0.1, round(memory_at_hand() / 1e9, 1))
+    return max(0.1, round(memory_in_all() / 1e9, 1))
 
 
 class MesoSettings(BaseSettings):
@@ -51,7 +51,7 @@ class MesoSettings(BaseSettings):
         default_factory=cores_at_hand, ge=1, description="Cores to use (default: those that this process may use)."
     )
     memory_gb: float = Field(
-        default_factory=_memory_gb, gt=0, description="Memory to use, GB (default: what is free at the start)."
+        default_factory=_memory_gb, gt=0, description="Memory to use, GB (default: that of the machine or container)."
     )
     fov_memory_gb: float = Field(4.0, gt=0, description="Memory that one FOV's suite2p process may need, GB.")
     executor: Literal["multiprocess", "in_process"] = Field(

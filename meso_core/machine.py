@@ -29,6 +29,22 @@ def cores_at_hand() -> int:
         return n_cores
 
 
+def memory_in_all() -> int:
+    """Bytes that there are: those of the machine, or the limit of the control group.
+
+    For who shares them out among everything that runs. What runs already counts as taken by :func:`memory_at_hand`.
+    """
+    import psutil
+
+    total = int(psutil.virtual_memory().total)
+    for limit, _, _ in _MEMORY:
+        try:
+            total = min(total, int(limit.read_text()))
+        except (OSError, ValueError):  # no such control group, or "max"
+            continue
+    return total
+
+
 def memory_at_hand() -> int:
     """Bytes that can be taken now: what the kernel calls available, or what is left of the control group's limit.
 
