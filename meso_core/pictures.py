@@ -17,7 +17,7 @@ INLINE_BYTES = 40_000
 INLINE_PNG_BYTES = INLINE_BYTES * 3 // 4 - 64
 _DPI = 90
 _COLORS = 64
-_SMALLER = 0.85
+_SMALLER = 0.92
 
 
 def inline_png(picture: Figure | bytes) -> bytes:
