@@ -297,8 +297,7 @@ def test_workers_fit_the_cores_and_the_memory(movies: Movies, monkeypatch: pytes
 
     jobs = fov_jobs(movies.folder, movies.meta)
     need = max(schedule.memory_needed(job) for job in jobs)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    monkeypatch.setattr(schedule, "_cgroup_cores", lambda n: n)
+    monkeypatch.setattr(schedule, "cores_at_hand", lambda: 8)
     for at_hand, workers in ((100 * need, 8), (3 * need + 1, 3), (need // 2, 1)):
         monkeypatch.setattr(schedule, "memory_at_hand", lambda at_hand=at_hand: at_hand)
         assert choose_workers(jobs) == workers
