@@ -15,6 +15,7 @@ from typing import Any
 
 from ..errors import MetadataError, SettingsError, problem
 from ..matlab import as_list
+from ..scanimage.fields import check_fields
 from ..session import plane_name
 from .settings_table import check_value, default_settings, find_setting, set_value
 
@@ -142,7 +143,8 @@ def suite2p_options(
     SettingsError
         If an override is unknown, ambiguous, out of bounds, or not a user's to set.
     """
-    fovs = meta.get("FOV") or []
+    check_fields(meta, "imaging metadata", ("FOV", "FOV[].nXnYnZ"))
+    fovs = meta["FOV"]
     if not 0 <= fov < len(fovs):
         raise MetadataError(
             problem(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MetadataError, problem
+from ..scanimage.fields import check_fields
 from ..session import fov_name
 
 #: Order of a FOV's corners in every array of this package (and in Alyx' FOV locations).
@@ -61,7 +62,7 @@ def window_center_mm(meta: Mapping[str, Any]) -> NDArray[np.float64]:
         raise _bad("centerMM", "keys ML and AP, mm from bregma", f"{found}", "Add the window's centre as drilled")
     try:
         at = np.array([float(center["ML"]), float(center["AP"])])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         at = np.full(2, np.nan)
     if not np.isfinite(at).all():
         raise _bad("centerMM", "two numbers", f"ML {center['ML']}, AP {center['AP']}", "Enter the window's centre")
@@ -96,10 +97,16 @@ def fov_geometries(meta: Mapping[str, Any]) -> tuple[FovGeometry, ...]:
     MetadataError
         If there are no FOVs, or one's corners are missing, not finite, not in mm, no parallelogram, or span no area.
     """
-    fovs = meta.get("FOV")
-    if not isinstance(fovs, Sequence) or not fovs:
-        raise _bad("FOV", "a list of fields of view", repr(fovs), "Extract the metadata again")
+    fovs = _fovs(meta)
     return tuple(_geometry(i, fov) for i, fov in enumerate(fovs))
+
+
+def _fovs(meta: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    fovs = meta.get("FOV")
+    if not isinstance(fovs, Sequence) or not fovs or not all(isinstance(fov, Mapping) for fov in fovs):
+        raise _bad("FOV", "a list of fields of view", repr(fovs), "Extract the metadata again")
+    check_fields({"FOV": fovs}, _WHERE, ())
+    return fovs
 
 
 def _geometry(i: int, fov: Mapping[str, Any]) -> FovGeometry:
@@ -135,9 +142,7 @@ def _geometry(i: int, fov: Mapping[str, Any]) -> FovGeometry:
 
 def fov_corners_deg(meta: Mapping[str, Any]) -> NDArray[np.float64]:
     """Corners of all FOVs in degrees of the scanner (x, y), shape (n_fovs, 4, 2), in the order of :data:`CORNERS`."""
-    fovs = meta.get("FOV")
-    if not isinstance(fovs, Sequence) or not fovs:
-        raise _bad("FOV", "a list of fields of view", repr(fovs), "Extract the metadata again")
+    fovs = _fovs(meta)
     for i, fov in enumerate(fovs):
         _pixels(i, fov)
     return np.array([_corners(i, fov, "Deg") for i, fov in enumerate(fovs)])
@@ -159,7 +164,7 @@ def _corners(i: int, fov: Mapping[str, Any], key: str) -> NDArray[np.float64]:
         raise _bad(field, f"the corners {', '.join(CORNERS)}", repr(given), "Extract the metadata again")
     try:
         corners = np.array([[float(v) for v in given[c]] for c in CORNERS])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         corners = np.full((4, 2), np.nan)
     if corners.shape != (4, 2) or not np.isfinite(corners).all():
         raise _bad(field, "two finite numbers (ML, AP) per corner", repr(given), "Correct the FOV's coordinates")

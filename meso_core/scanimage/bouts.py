@@ -189,7 +189,7 @@ def read_meta(path: Path) -> dict[str, Any]:
     """
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as e:
+    except (ValueError, OSError, RecursionError) as e:
         raise InputFileError(
             problem(path, expected="JSON", found=str(e), remedy="Move the file away; it is made again from the tifs")
         ) from e

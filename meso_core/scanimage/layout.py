@@ -16,6 +16,7 @@ import numpy as np
 
 from ..errors import MesoWarning, MetadataError, problem
 from ..session import IMAGING_META_FILE, fov_name
+from .fields import OF_LAYOUT, check_fields
 from .header import parse_si_header
 
 
@@ -109,24 +110,11 @@ class ImagingLayout:
         MetadataError
             If a field is missing, or the lines of the FOVs cannot be.
         """
-        try:
-            raw = meta.get("rawScanImageMeta", {})
-            fovs = tuple(_fov(i, fov, where) for i, fov in enumerate(meta["FOV"]))
-            channels = tuple(int(c) for c in np.atleast_1d(meta["channelSaved"]))
-            green = meta.get("channelID", {}).get("green", ())
-        except (KeyError, TypeError, ValueError) as e:
-            raise MetadataError(
-                problem(
-                    where,
-                    field=str(e.args[0]) if isinstance(e, KeyError) else "FOV",
-                    expected="FOV with slice_id, lineIdx and nXnYnZ, and channelSaved",
-                    found="none" if isinstance(e, KeyError) else str(e),
-                    remedy="Make the metadata again from the tifs with extract_imaging_meta",
-                )
-            ) from e
-        if not fovs or not channels:
-            found = f"{len(fovs)} FOVs, {len(channels)} channels"
-            raise _impossible(where, "FOV", "at least one FOV and one channel", found)
+        check_fields(meta, where, OF_LAYOUT)
+        raw = meta.get("rawScanImageMeta", {})
+        fovs = tuple(_fov(i, fov, where) for i, fov in enumerate(meta["FOV"]))
+        channels = tuple(int(c) for c in np.atleast_1d(meta["channelSaved"]))
+        green = meta.get("channelID", {}).get("green", ())
         functional = next((i for i, c in enumerate(channels) if c in np.atleast_1d(green)), 0)
         header = _stack_header(raw.get("Software", ""))
         n_slices, n_flyback = stack_frames(header, 1 + max(f.slice_index for f in fovs))

@@ -16,16 +16,27 @@ def imaging_meta(slices=(0, 0), n_lines=32, gap=5, frame_rate=10.0, line_starts=
         start = seen.get(s, 0) if line_starts is None else line_starts[i]
         seen[s] = start + n_lines + gap
         lines = list(range(start + 1, start + n_lines + 1))
-        fovs.append(
-            {"slice_id": s, "Zs": 100 + 50 * s, "nXnYnZ": [16, n_lines, 1], "lineIdx": lines, "roiUUID": f"R{start}"}
-        )
+        place = {"nXnYnZ": [16, n_lines, 1], "lineIdx": lines, "Deg": corners(start, n_lines)}
+        place["MM"] = {name: [x / 10, y / 10] for name, (x, y) in place["Deg"].items()}
+        fovs.append({"slice_id": s, "Zs": 100 + 50 * s, "roiUUID": f"R{start}", **place})
+    rates = {"linePeriod": line_period, "scanFrameRate": frame_rate}
+    rates["scanVolumeRate"] = frame_rate / (1 + max(slices))
+    height = max(fov["lineIdx"][-1] for fov in fovs)
     return {
         "version": "0.2.1",
         "channelSaved": [2],
         "nFrames": 0,
-        "scanImageParams": {"hRoiManager": {"linePeriod": line_period, "scanFrameRate": frame_rate}},
+        "centerMM": {"x": 0, "y": 0, "ML": 2.6, "AP": -2},
+        "rawScanImageMeta": {"Software": "SI.hStackManager.enable = false", "Height": height, "Width": 16},
+        "scanImageParams": {"objectiveResolution": 150, "hRoiManager": rates},
         "FOV": fovs,
     }
+
+
+def corners(first, n_lines, n_pixels=16):
+    """Corners of a field whose pixels are 0.01 degrees wide."""
+    top, bottom, right = first / 100, (first + n_lines) / 100, n_pixels / 100
+    return {"topLeft": [0, top], "topRight": [right, top], "bottomLeft": [0, bottom], "bottomRight": [right, bottom]}
 
 
 def write_timeline(
