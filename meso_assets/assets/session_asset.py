@@ -105,6 +105,9 @@ def tolerated_metadata(tolerated: list[str]) -> Mapping[str, Any]:
 def guarded(context: Any) -> Iterator[list[str]]:
     """Log what ``meso_core`` tolerates, and turn its errors into failures that name them.
 
+    Any other exception is a fault of the code, not of the session: the log says of which session and asset, and it goes
+    on as it is, with its traceback.
+
     Yields
     ------
     list of str
@@ -118,6 +121,13 @@ def guarded(context: Any) -> Iterator[list[str]]:
     except MesoError as error:
         name = type(error).__name__
         raise dg.Failure(f"{name}: {error}", metadata={"error": name}, allow_retries=False) from error
+    except Exception as error:
+        where = f"{context.partition_key}, {context.op_handle}"
+        context.log.error(
+            f"{where}: unexpected {type(error).__name__}: {error}. This is a fault of meso rather than of the session's "
+            "files: report it with the traceback below; other sessions and assets go on"
+        )
+        raise
     for warning in caught:
         if issubclass(warning.category, MesoWarning):
             context.log.warning(str(warning.message))
