@@ -122,10 +122,11 @@ def guarded(context: Any) -> Iterator[list[str]]:
         name = type(error).__name__
         raise dg.Failure(f"{name}: {error}", metadata={"error": name}, allow_retries=False) from error
     except Exception as error:
-        where = f"{context.partition_key}, {context.op_handle}"
-        context.log.error(
-            f"{where}: unexpected {type(error).__name__}: {error}. This is a fault of meso rather than of the session's "
-            "files: report it with the traceback below; other sessions and assets go on"
+        steps = getattr(context, "op_execution_context", context)  # an asset's context holds that of its step
+        where, kind = f"{context.partition_key}, {steps.op_handle}", type(error).__name__
+        context.log.exception(
+            f"{where}: unexpected {kind}. This is a fault of meso rather than of the session's files: report it with "
+            "its traceback; other sessions and assets go on"
         )
         raise
     for warning in caught:

@@ -32,6 +32,4 @@ def test_an_exception_that_nobody_foresaw_is_told_with_session_and_asset(
         failed = [e.step_key for e in result.all_events if e.event_type_value == "STEP_FAILURE"]
         logged = [entry.user_message for entry in instance.all_logs(result.run_id) if entry.level >= 40]
     assert failed == [step]
-    assert [
-        text for text in logged if text.startswith(f"{key}, {step}: unexpected ZeroDivisionError: a fault of the code")
-    ]
+    assert [text for text in logged if text.startswith(f"{key}, {step}: unexpected ZeroDivisionError.")]
