@@ -31,7 +31,10 @@ RAW_NAME, STACK_NAME, META_NAME = "referenceImage.raw.tif", "referenceImage.stac
 #: Longest side of the picture, pixels.
 _PICTURE_SIDE = 240
 
-Stack = npt.NDArray[np.int16]
+#: Depths, rows, columns: int16 where it is made here, any real number where the rig delivered it.
+Stack = npt.NDArray[Any]
+#: What tifffile raises for a damaged file.
+_TIF_ERRORS = (ValueError, OSError, IndexError, KeyError, TypeError, struct.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,8 @@ def reference_images(
     Returns
     -------
     tuple of ReferenceImages
-        One per bout that has a reference folder; a MesoWarning names those that have none.
+        One per bout that has a reference folder; a MesoWarning names those that have none. It is no error, as in
+        ibllib, whose task takes reference images as optional and asserts only that no bout has two.
 
     Raises
     ------
@@ -151,6 +155,7 @@ def picture_of(stack: Stack) -> bytes:
 def _reference_of(bout: Path, out: Path, center_ml: float | None, center_ap: float | None) -> ReferenceImages:
     folder, target = bout / REFERENCE_FOLDER, out / REFERENCE_FOLDER
     raw = _raw_stack(folder)
+    _check_raw(raw)
     target.mkdir(parents=True, exist_ok=True)
     made = []
     if (folder / META_NAME).is_file():
@@ -198,6 +203,27 @@ def _raw_stack(folder: Path) -> Path:
             )
         )
     return tifs[0]
+
+
+def _check_raw(raw: Path) -> None:
+    """Insist on a tif whose pages are all there; the rig may have delivered everything that else is made from it."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(raw) as file:
+            ends = [sum(end) for page in file.pages for end in zip(page.dataoffsets, page.databytecounts, strict=True)]
+        found = f"pages up to byte {max(ends)} of {raw.stat().st_size}" if ends else "no page"
+        whole = bool(ends) and max(ends) <= raw.stat().st_size
+    except _TIF_ERRORS as error:
+        raise _no_stack(raw, str(error)) from error
+    if not whole:
+        raise _no_stack(raw, found)
+
+
+def _no_stack(raw: Path, found: str) -> InputFileError:
+    return InputFileError(
+        problem(raw, expected="a whole tif, the raw reference stack", found=found, remedy="Copy it from the rig again")
+    )
 
 
 def _meta_of(raw: Path, bout: Path, center_ml: float | None, center_ap: float | None) -> dict[str, Any]:
@@ -250,15 +276,16 @@ def _read_stack(path: Path) -> Stack:
 
     try:
         stack = np.asarray(tifffile.imread(path))
-    except (ValueError, OSError, IndexError, KeyError, struct.error) as error:
+    except _TIF_ERRORS as error:
         raise InputFileError(
             problem(path, expected="a stack of images", found=str(error), remedy="Move it away; it is made again")
         ) from error
-    if stack.ndim < 2 or stack.size == 0:
+    if stack.ndim < 2 or stack.size == 0 or stack.dtype.kind not in "iuf":
+        found = f"{stack.dtype} of shape {stack.shape}"
         raise InputFileError(
-            problem(path, expected="a stack of images", found=f"shape {stack.shape}", remedy="Move it away")
+            problem(path, expected="a stack of grey images", found=found, remedy="Move it away; it is made again")
         )
-    return stack.reshape(-1, *stack.shape[-2:]).astype(np.int16, copy=False)
+    return stack.reshape(-1, *stack.shape[-2:])
 
 
 def _write_stack(path: Path, stack: Stack) -> None:

@@ -115,3 +115,47 @@ def test_damaged_files_of_the_rig_are_named(session: Path, tmp_path: Path, name:
     (imaging_bouts(session)[0] / "reference" / name).write_bytes(content)
     with pytest.raises(InputFileError, match=name):
         reference_images(session, tmp_path / "a")
+
+
+def _deliver(session: Path, made: Path) -> Path:
+    """Leave everything in the reference folders as if the rig had made it; returns the first of them."""
+    reference_images(session, made)
+    for bout in imaging_bouts(session):
+        shutil.rmtree(bout / "reference")
+        shutil.copytree(made / bout.name / "reference", bout / "reference")
+    return imaging_bouts(session)[0] / "reference"
+
+
+@pytest.mark.parametrize("spoil", ["no tif", "cut", "no page"])
+def test_raw_stack_is_looked_into_although_nothing_is_made_from_it(session: Path, tmp_path: Path, spoil: str) -> None:
+    raw = _deliver(session, tmp_path / "made") / "referenceImage.raw.tif"
+    whole = raw.read_bytes()
+    raw.write_bytes({"no tif": b"not a tif at all", "cut": whole[:-1000], "no page": whole[:8] + bytes(8)}[spoil])
+    with pytest.raises(InputFileError, match=r"referenceImage\.raw\.tif"):
+        reference_images(session, tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*.tif"))
+
+
+def test_delivered_stack_keeps_its_brightness(session: Path, tmp_path: Path) -> None:
+    """60,000 of a uint16 stack is the brightest, not -5536."""
+    import io
+
+    from matplotlib.image import imread
+
+    folder = _deliver(session, tmp_path / "made")
+    stack = np.full((2, 20, 30), 100, np.uint16)
+    stack[:, :, 15:] = 60_000
+    tifffile.imwrite(folder / "referenceImage.stack.tif", stack)
+    images = reference_images(session, tmp_path / "out")[0]
+    assert images.shape == stack.shape
+    delivered = tmp_path / "out" / images.files[1]
+    assert tifffile.imread(delivered).dtype == np.uint16
+    picture = imread(io.BytesIO(images.picture), format="png")[..., 0]
+    assert picture[:, -1].min() > picture[:, 0].max()
+
+
+def test_delivered_stack_of_no_numbers_is_named(session: Path, tmp_path: Path) -> None:
+    folder = _deliver(session, tmp_path / "made")
+    tifffile.imwrite(folder / "referenceImage.stack.tif", np.zeros((2, 20, 30), np.complex64))
+    with pytest.raises(InputFileError, match="complex64"):
+        reference_images(session, tmp_path / "out")
