@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from io import RawIOBase
 from pathlib import Path
 
-from ..errors import InputFileError, MissingInputError, problem
+from ..errors import ArchiveError, InputFileError, MissingInputError, problem
 from ..progress import Progress, silent
 from ..scanimage import ScanImageTif
 from ..session import raw_tifs
@@ -171,6 +171,19 @@ def disagreements(expected: Sequence[ArchiveMember], found: Iterable[ArchiveMemb
         elif other.sha256 != member.sha256:
             findings.append(f"{member.name} has other content")
     return findings + [f"{name} is not among the tifs" for name in there]
+
+
+def other_content(archive: Path, name: str) -> ArchiveError:
+    """Say that a tif of an archive is not the one that was archived."""
+    return ArchiveError(
+        problem(
+            archive,
+            field=name,
+            expected="the content that was recorded when this tif was archived",
+            found="other content",
+            remedy="Restore the archive from a copy, or archive the tifs again while they exist",
+        )
+    )
 
 
 def _status(tif: Path) -> os.stat_result:

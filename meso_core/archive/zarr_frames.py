@@ -14,9 +14,10 @@ Shards are packed and unpacked here on all cores, without zarr's own scheduler, 
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from ..errors import ArchiveError
 from ..scanimage import ScanImageTif
 from .bzip2 import default_workers
 from .plain import plain_bytes
+from .rawtif import other_content
 from .report import ArchiveMember
 from .tape import check_name
 from .zarr_shards import Frames, ShardGrid, Unpacking, damaged
@@ -182,10 +184,25 @@ class RebuiltTif:
 
 
 class ZarrTif:
-    """Pages of one tif of an archive folder; a :class:`~meso_core.scanimage.sources.TifSource`."""
+    """Pages of one tif of an archive folder; a :class:`~meso_core.scanimage.sources.TifSource`.
 
-    def __init__(self, folder: FramesFolder, index: int) -> None:
-        self._folder, self._index = folder, index
+    Parameters
+    ----------
+    folder
+        The archive.
+    index
+        Number of the tif.
+    sha256
+        Of the tif, as it was recorded; by default as the folder itself says.
+    workers
+        Cores that unpack; all by default.
+    """
+
+    def __init__(
+        self, folder: FramesFolder, index: int, *, sha256: str | None = None, workers: int | None = None
+    ) -> None:
+        self._folder, self._index, self._workers = folder, index, workers
+        self._expected = folder.members[index].sha256 if sha256 is None else sha256
 
     @property
     def name(self) -> str:
@@ -193,12 +210,34 @@ class ZarrTif:
         return self._folder.members[self._index].name
 
     def blocks(self, max_bytes: int = 1 << 25) -> Iterator[Frames]:
-        """Yield pages in file order, shape (n_pages, page_height, page_width), at most about ``max_bytes``."""
+        """Yield pages in file order, shape (n_pages, page_height, page_width), at most about ``max_bytes``.
+
+        The tif is put together and hashed on the way, in a thread: checksums show damage, only the hash shows pixels
+        that somebody wrote.
+
+        Raises
+        ------
+        ArchiveError
+            If a shard is damaged, or, after the last page, if this is not the tif that was archived.
+        """
+        rebuilt, sha256 = RebuiltTif(self._folder, self._index), hashlib.sha256()
         first = self._folder.first_page(self._index)
+        stop = first + self._folder.members[self._index].n_frames
         pages = max(1, max_bytes // (2 * self._folder.shape[1] * self._folder.shape[2]))
-        for block in self._folder.blocks(first, first + self._folder.members[self._index].n_frames):
-            for start in range(0, len(block), pages):
-                yield block[start : start + pages]
+        with ThreadPoolExecutor(1, thread_name_prefix="sha256") as thread:
+            for block in self._folder.blocks(first, stop, workers=self._workers):
+                hashed = thread.submit(_hash_all, sha256, rebuilt.pages(block))
+                for start in range(0, len(block), pages):
+                    yield block[start : start + pages]
+                hashed.result()
+        _hash_all(sha256, rebuilt.rest())
+        if sha256.hexdigest() != self._expected:
+            raise other_content(self._folder.path, self.name)
+
+
+def _hash_all(sha256: hashlib._Hash, pieces: Iterable[memoryview]) -> None:
+    for piece in pieces:
+        sha256.update(piece)
 
 
 def why_not_zarr(tifs: Sequence[ScanImageTif]) -> str:
