@@ -29,17 +29,6 @@ if TYPE_CHECKING:
     from meso_core.imaging import DetectionResult, FovJob, RegistrationResult
 
 REGISTERED_FILES = ("db.npy", "settings.npy", "ops.npy", "reg_outputs.npy", "bad_frames.npy")
-#: What suite2p's GUI rewrites when a person curates ROIs.
-CURATED_FILES = (
-    "iscell.npy",
-    "stat.npy",
-    "F.npy",
-    "Fneu.npy",
-    "spks.npy",
-    "redcell.npy",
-    "F_chan2.npy",
-    "Fneu_chan2.npy",
-)
 _SPLIT_MARKER = ".split"
 #: ``ops.npy`` as registration left it: detection adds to the file, and what is published must not depend on that.
 _REGISTERED_OPS = ".ops-registered"
@@ -193,6 +182,7 @@ class Suite2pWork:
         manifest = self.session.manifest("rois")
         if manifest is None:
             return
+        from meso_core.imaging.detection import CURATED_FILES
         from meso_core.storage import hash_file
 
         for record in manifest.files:

@@ -48,6 +48,18 @@ def test_the_name_of_a_bouts_file_is_written_in_one_module(name):
     assert modules == ["meso_core/session.py"]
 
 
+def test_what_suite2ps_gui_rewrites_is_listed_once():
+    wanted = {"iscell.npy", "stat.npy", "redcell.npy"}
+    lists = [
+        path.name
+        for path in ALL
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Set | ast.Tuple | ast.List)
+        and wanted <= {n.value for n in node.elts if isinstance(n, ast.Constant)}
+    ]
+    assert lists == ["detection.py"]
+
+
 def seconds_to_import(statement: str) -> float:
     """Best of three fresh processes, interpreter start included."""
     times = []

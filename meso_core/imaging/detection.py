@@ -33,7 +33,9 @@ _FRAMES_AT_A_TIME = 50
 #: What detection leaves, besides ``ops.npy``, ``redcell.npy`` and the second channel's traces.
 _OUTPUTS = ("detect_outputs.npy", "stat.npy", "F.npy", "Fneu.npy", "spks.npy", "iscell.npy")
 #: Files that suite2p's GUI rewrites when a person curates ROIs.
-_CURATED = {"iscell.npy", "stat.npy", "F.npy", "Fneu.npy", "spks.npy", "redcell.npy", "F_chan2.npy", "Fneu_chan2.npy"}
+CURATED_FILES = frozenset(
+    ("iscell.npy", "stat.npy", "F.npy", "Fneu.npy", "spks.npy", "redcell.npy", "F_chan2.npy", "Fneu_chan2.npy")
+)
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def detection_state(folder: Path, basis: Mapping[str, Any]) -> str:
     if marker is None:
         return "to do"
     changed = changed_outputs(folder, marker)
-    curated = "iscell.npy" in changed and (folder / "iscell.npy").is_file() and set(changed) <= _CURATED
+    curated = "iscell.npy" in changed and (folder / "iscell.npy").is_file() and set(changed) <= CURATED_FILES
     if curated:
         untouched = why_not_whole(folder, plane.DETECTION, basis)
         return "curated" if untouched and untouched.endswith("changed since") else "curated, outdated"
