@@ -16,7 +16,7 @@ import dagster as dg
 
 from meso_core.datasets import DatasetValue
 from meso_core.qc import QCResult
-from meso_core.storage import Manifest, RunProvenance, package_versions, read_dataset, write_fov
+from meso_core.storage import Manifest, PackedFile, RunProvenance, package_versions, read_dataset, write_fov
 
 from .dagster_internals import facts_of_output, record_data_version
 from .resources import OpenSession, Platform
@@ -44,6 +44,8 @@ class Product:
         Further small text files, by path below the session.
     figures
         Pictures (PNG) by name; published as ``reports/figures/<name>.png``.
+    contents
+        What lies inside those of the files that are archives, by path below the session; kept in the manifest.
     metadata
         What a person reads about it in the UI.
     then
@@ -55,6 +57,7 @@ class Product:
     qc: tuple[QCResult, ...] = ()
     texts: Mapping[str, str] = field(default_factory=dict)
     figures: Mapping[str, bytes] = field(default_factory=dict)
+    contents: Mapping[str, tuple[PackedFile, ...]] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     then: Callable[[], None] | None = None
 
@@ -126,7 +129,8 @@ class SessionFilesIOManager(dg.IOManager):
         else:
             staged = self._staged(session, asset, obj)
             _write_small_files(staged, asset, obj)
-            manifest = session.store.publish(session.key, asset, staged, self._provenance(context, session, obj))
+            made_by = self._provenance(context, session, obj)
+            manifest = session.store.publish(session.key, asset, staged, made_by, contents=obj.contents)
         if obj.then is not None:
             obj.then()
         record_data_version(context, manifest.data_version)

@@ -27,6 +27,20 @@ if TYPE_CHECKING:
     from .io_managers import FovDatasets
 
 
+#: Rows of a table, of about 250 bytes each: Dagster stores metadata several times per event.
+MAX_ROWS = 40
+_TIF_COLUMNS = dg.TableSchema(
+    [
+        dg.TableColumn("bout"),
+        dg.TableColumn("tif"),
+        dg.TableColumn("bytes", "int"),
+        dg.TableColumn("pages", "int", "one per channel and slice"),
+        dg.TableColumn("sha256"),
+        dg.TableColumn("md5"),
+    ]
+)
+
+
 def picture(shown: Figure | bytes, alt: str) -> dict[str, Any]:
     """Make a metadata entry of a figure or a PNG, in as many pixels as 40 kB bear."""
     png = base64.b64encode(inline_png(shown)).decode()
@@ -139,7 +153,7 @@ def rois_metadata(fovs: list[DetectionResult]) -> dict[str, Any]:
 
 
 def archive_metadata(reports: list[ArchiveReport]) -> dict[str, Any]:
-    """Tell what went into the archives, and what came out."""
+    """Tell what went into the archives, and what came out: in all, by bout, by tif."""
     raw = sum(report.raw_bytes for report in reports)
     rows = [
         f"| {r.bout} | {r.name} | {len(r.members)} | {r.raw_bytes / 1e6:.1f} | {r.size / 1e6:.1f} | "
@@ -154,7 +168,36 @@ def archive_metadata(reports: list[ArchiveReport]) -> dict[str, Any]:
         "raw_mb": round(raw / 1e6, 3),
         "share_of_raw": round(sum(report.size for report in reports) / raw, 4) if raw else 0.0,
         "by_bout": dg.MetadataValue.md("\n".join([*head, *rows])),
+        **_by_tif(reports),
     }
+
+
+def _by_tif(reports: list[ArchiveReport]) -> dict[str, Any]:
+    """Table with a row a tif; of many tifs the first, and where the others stand."""
+    tifs = [(report.bout, member) for report in reports for member in report.members]
+    rows = [
+        dg.TableRecord(
+            {
+                "bout": bout,
+                "tif": tif.name.encode("utf-8", "backslashreplace").decode(),  # a name need not be UTF-8
+                "bytes": tif.size,
+                "pages": tif.n_frames,
+                "sha256": tif.sha256,
+                "md5": tif.md5,
+            }
+        )
+        for bout, tif in tifs[:MAX_ROWS]
+    ]
+    if not rows:
+        return {}
+    shown = {"by_tif": dg.MetadataValue.table(rows, _TIF_COLUMNS)}
+    if len(tifs) <= MAX_ROWS:
+        return shown
+    others = (
+        f"{len(tifs) - MAX_ROWS} of {len(tifs)} tifs are not in the table. All of them, with the same columns, stand "
+        "in `.meso/manifests/imaging_frames_archive.json` below the session, under `contents`."
+    )
+    return {**shown, "tifs_not_shown": dg.MetadataValue.md(others)}
 
 
 def located_metadata(locations: SessionLocations) -> dict[str, Any]:

@@ -25,7 +25,8 @@ def imaging_frames_archive(session: OpenSession, context: Any) -> Product:
     from meso_core.archive import archive_bout, load_report, save_report
 
     bouts, settings = imaging_bouts(session.path), platform_of(context).settings
-    if kept := still_holds(session, context, {"archive_format": settings.archive_format}):
+    kept = still_holds(session, context, {"archive_format": settings.archive_format})
+    if kept and kept.contents:  # an early manifest did not list the tifs
         recorded = [report for bout in bouts if (report := load_report(session.path, bout.name)) is not None]
         return Product(kept, metadata={"unchanged": True, **archive_metadata(recorded)})
     staged = session.stage("imaging_frames_archive")
@@ -47,6 +48,7 @@ def imaging_frames_archive(session: OpenSession, context: Any) -> Product:
     return Product(
         staged,
         settings={"archive_format": settings.archive_format},
+        contents={f"{report.bout}/{report.name}": report.contents for report in reports},
         metadata=archive_metadata(reports),
         then=keep_records,
     )

@@ -22,8 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from ..errors import ArchiveError, MissingInputError, problem
 from .bzip2_blocks import Block, StreamEnd, split_blocks
+from .reader import LARGEST_BLOCK, ForwardReader
 
 #: Blocks of 300 kB stay in a core's cache: on noisy images they unpack 1.4 times as fast as those of 900 kB, which
 #: `tar -cj` makes, pack 1.1 times as fast, and are 0.2 % larger.
@@ -34,12 +34,10 @@ STREAM_BYTES = 297_000
 _STREAM_START = re.compile(rb"BZh[1-9]1AY&SY")
 _END_MAGIC = 0x177245385090
 _READ_BYTES = 1 << 20
-#: bzip2 packs a 900 kB block of one value into about 45 bytes: nothing unpacks to more than this times its size.
-_LARGEST_EXPANSION = 25_000
 #: A piece longer than this holds many blocks: it is of a bzip2 that makes a single stream.
 _LONGEST_PIECE = 4_000_000
-#: Bytes that one stream may become in one go. A single block of one value becomes 46 MB.
-_LARGEST_STREAM = 50_000_000
+#: Bytes that one stream may become in one go.
+_LARGEST_STREAM = LARGEST_BLOCK
 
 
 def default_workers() -> int:
@@ -117,8 +115,8 @@ class Bzip2Writer:
         self.bytes_out += len(stream)
 
 
-class Bzip2Reader:
-    """Forward-only, file-like reader that decompresses on several cores.
+class Bzip2Reader(ForwardReader):
+    """Forward-only, file-like reader that decompresses on several cores and checks every bit of the file.
 
     Parameters
     ----------
@@ -131,34 +129,16 @@ class Bzip2Reader:
 
     Raises
     ------
-    MissingInputError
-        If there is no such file.
-    ArchiveError
-        While reading, if the bytes are not whole and valid bzip2 to the very end.
+    MissingInputError, ArchiveError
+        See :class:`~meso_core.archive.reader.ForwardReader`.
     """
 
     def __init__(self, path: Path, *, workers: int | None = None, hashed: bool = False) -> None:
-        self._path = path
+        super().__init__(path)
         self._hashed = hashed
         self._workers = workers or default_workers()
-        try:
-            self._file = path.open("rb")
-        except FileNotFoundError as error:
-            raise MissingInputError(
-                problem(path, expected="an archive", found="no such file", remedy="Archive the session first")
-            ) from error
-        except OSError as error:
-            raise ArchiveError(
-                problem(path, expected="a readable file", found=str(error.strerror), remedy="Check rights and the disk")
-            ) from error
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="bunzip2")
-        self._decoded = self._decode_all()
-        self._buffer = memoryview(b"")
         self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-        #: Compressed bytes read so far.
-        self.bytes_in = 0
-        #: Bytes given out so far.
-        self.position = 0
 
     @property
     def sha256(self) -> str:
@@ -170,45 +150,11 @@ class Bzip2Reader:
         """As :attr:`sha256`."""
         return self._md5.hexdigest()
 
-    @property
-    def largest_content(self) -> int:
-        """Bytes that the file can hold at the very most."""
-        return self._path.stat().st_size * _LARGEST_EXPANSION
-
-    def read(self, size: int = -1) -> bytes:
-        """Return the next ``size`` bytes (all, if negative); fewer only at the end."""
-        parts = []
-        while size != 0:
-            if not len(self._buffer):
-                piece = next(self._decoded, None)
-                if piece is None:
-                    break
-                self._buffer = memoryview(piece)
-            part = self._buffer if size < 0 else self._buffer[:size]
-            self._buffer = self._buffer[len(part) :]
-            size -= len(part) if size > 0 else 0
-            parts.append(part)
-        data = b"".join(parts)
-        self.position += len(data)
-        return data
-
-    def readable(self) -> bool:
-        """Say that this can be read, as file objects do."""
-        return True
-
     def close(self) -> None:
         """Stop the workers and close the file."""
         self._decoded.close()
         self._pool.shutdown(wait=True, cancel_futures=True)
-        self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        super().close()
 
     def _compressed(self) -> Iterator[bytes]:
         while data := self._file.read(_READ_BYTES):
@@ -282,16 +228,6 @@ class Bzip2Reader:
             yield held
         elif self.bytes_in == 0:
             raise EOFError("an empty file")
-
-    def _damaged(self, what: str) -> ArchiveError:
-        return ArchiveError(
-            problem(
-                self._path,
-                expected="whole and valid bzip2 data",
-                found=f"{what} (in the first {self.bytes_in} bytes)",
-                remedy="Restore this file from a copy, or archive the tifs again while they exist",
-            )
-        )
 
 
 def _decode_stream(piece: bytes) -> bytes | None:

@@ -16,6 +16,8 @@ _BLOCK, _END = 0x314159265359, 0x177245385090
 _MARK_BITS, _CRC_BITS = 48, 32
 #: A block of 900 kB cannot be coded in more bytes than this.
 _LONGEST_BLOCK = 4_000_000
+#: Bytes searched at a time: a block is often found in what was read with the one before.
+_SCAN_BYTES = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,27 +149,28 @@ class _Bits:
         """Bits from here to the next mark of a block or the end of the stream."""
         scanned = 1  # bytes; a mark cannot be that near
         while True:
-            more = self.have(len(self.data) + 1)
-            for at in self._marks(scanned):
+            stop = min(len(self.data), scanned + _SCAN_BYTES)
+            for at in self._marks(scanned, stop):
                 if self.peek(_MARK_BITS, at) == _BLOCK or self.at_end(at):
                     return at
-            if not more:
-                raise EOFError("a stream that breaks off")
-            if len(self.data) > _LONGEST_BLOCK + (1 << 21):
+            if scanned > _LONGEST_BLOCK:
                 raise ValueError("a block longer than any")
-            scanned = max(1, len(self.data) - 8)
+            # more is read only when all that is held was searched, so that memory stays flat
+            if stop == len(self.data) and not self.have(stop + 1):
+                raise EOFError("a stream that breaks off")
+            scanned = max(1, stop - 8)
 
-    def _marks(self, start: int) -> list[int]:
+    def _marks(self, start: int, stop: int) -> list[int]:
         """Bits, from here, of what looks like a mark; found by its whole bytes at each of the eight shifts."""
         found = []
         for mark in (_BLOCK, _END):
             for shift in range(8):
                 whole = (mark << (8 - shift)).to_bytes(7, "big")[1:6] if shift else mark.to_bytes(6, "big")
                 lead = 1 if shift else 0
-                position = self.data.find(whole, start)
+                position = self.data.find(whole, start, stop)
                 while position >= 0:
                     at = 8 * (position - lead) + shift - self.first
                     if at >= _MARK_BITS and self.peek(_MARK_BITS, at) == mark:
                         found.append(at)
-                    position = self.data.find(whole, position + 1)
+                    position = self.data.find(whole, position + 1, stop)
         return sorted(found)

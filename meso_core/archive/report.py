@@ -14,6 +14,7 @@ from pathlib import Path
 from ..errors import ArchiveError, problem
 from ..session import MESO_FOLDER
 from ..storage.hashing import write_atomically
+from ..storage.manifest import PackedFile
 
 ARCHIVE_NAME = "imaging.frames.tar.bz2"
 ZARR_NAME = "imaging.frames.zarr"
@@ -83,6 +84,11 @@ class ArchiveReport:
     compared_with_tifs: bool = True
     #: Why another format was used than the one asked for; empty as a rule.
     note: str = ""
+
+    @property
+    def contents(self) -> tuple[PackedFile, ...]:
+        """The members, as the manifest of the published archive lists them."""
+        return tuple(PackedFile(m.name, m.size, m.sha256, m.md5, m.n_frames) for m in self.members)
 
     @property
     def raw_bytes(self) -> int:

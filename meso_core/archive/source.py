@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Self
 
-from ..errors import MissingInputError, problem
+from ..errors import InputFileError, MissingInputError, problem
 from ..scanimage import BoutSource, LocalTif, StreamedTif, TifSource
 from ..scanimage.bouts import find_meta, read_meta
 from ..session import imaging_bouts, raw_tifs
-from .bzip2 import Bzip2Reader
+from .external import open_reader
+from .reader import LARGEST_BLOCK, ForwardReader
 from .report import ARCHIVE_NAME, ZARR_NAME, load_report
 from .tape import EntryStream, read_tape
 from .zarr_frames import ZarrTif, open_frames
@@ -33,9 +34,9 @@ class ArchivedTifs:
     workers: int | None = None
 
     def __iter__(self) -> Iterator[TifSource]:
-        with Bzip2Reader(self.path, workers=self.workers) as stream:
+        with open_reader(self.path, workers=self.workers) as stream:
             for content in read_tape(stream, str(self.path)):
-                yield StreamedTif(content.entry.name, _Opened(content))
+                yield StreamedTif(content.entry.name, _Opened(content, stream))
 
 
 def archive_source(path: Path, *, workers: int | None = None) -> BoutSource:
@@ -136,14 +137,21 @@ def find_archive(bout_folder: Path) -> Path | None:
 class _Opened:
     """Opens an archive's entry once, with the context that file objects have."""
 
-    def __init__(self, content: EntryStream) -> None:
-        self._content = content
+    def __init__(self, content: EntryStream, archive: ForwardReader) -> None:
+        self._content, self._archive = content, archive
 
-    def __call__(self) -> BinaryIO:
-        return cast(BinaryIO, self)
+    def __call__(self) -> Self:
+        return self
 
     def __enter__(self) -> EntryStream:
         return self._content
 
-    def __exit__(self, *_: object) -> None:
-        """Leave the archive open: it goes on with the next entry."""
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Leave the archive open, for it goes on with the next entry; where a tif made no sense, ask why.
+
+        The first bytes of a damaged block may come before its checksum was compared. Then the archive is to blame.
+        """
+        if isinstance(error, InputFileError):
+            left = LARGEST_BLOCK
+            while left > 0 and (data := self._archive.read(1 << 20)):
+                left -= len(data)

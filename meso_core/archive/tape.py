@@ -31,6 +31,9 @@ class ByteStream(Protocol):
     def read(self, size: int = -1, /) -> bytes:
         """Return the next ``size`` bytes, fewer only at the end."""
 
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill a buffer with the next bytes; returns how many, fewer than it holds only at the end."""
+
 
 @dataclass(frozen=True, slots=True)
 class TapeEntry:
@@ -88,14 +91,24 @@ class EntryStream:
         """Return the next ``size`` bytes of the entry (all that is left, if negative)."""
         wanted = self.left if size < 0 else min(size, self.left)
         data = self._stream.read(wanted)
-        self.left -= len(data)
-        if len(data) < wanted:
-            raise _bad_tape(self._where, f"{self.entry.name} breaks off, {self.left} bytes short")
+        self._took(len(data), wanted)
         return data
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill a buffer with the next bytes of the entry; returns how many, fewer only at its end."""
+        wanted = min(len(buffer), self.left)
+        done = self._stream.readinto(buffer[:wanted])
+        self._took(done, wanted)
+        return done
 
     def readable(self) -> bool:
         """Say that this can be read, as file objects do."""
         return True
+
+    def _took(self, n_bytes: int, wanted: int) -> None:
+        self.left -= n_bytes
+        if n_bytes < wanted:
+            raise _bad_tape(self._where, f"{self.entry.name} breaks off, {self.left} bytes short")
 
 
 def read_tape(stream: ByteStream, where: str, *, largest: int | None = None) -> Iterator[EntryStream]:

@@ -10,10 +10,11 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,13 @@ class TifSource(Protocol):
 
     def blocks(self, max_bytes: int) -> Iterator[Block]:
         """Yield pages in file order, shape (n_pages, page_height, page_width), about ``max_bytes`` at a time."""
+
+
+class ForwardStream(Protocol):
+    """A stream of bytes that need not be able to go back."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """Put the next bytes into a buffer; returns how many, none only at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +179,10 @@ class StreamedTif:
     name
         Name of the tif.
     open_stream
-        Opens the stream at the tif's first byte; only ``read`` is called. It is closed when the pages are read.
+        Opens the stream at the tif's first byte; only ``readinto`` is called. It is closed when the pages are read.
     """
 
-    def __init__(self, name: str, open_stream: Callable[[], BinaryIO]) -> None:
+    def __init__(self, name: str, open_stream: Callable[[], AbstractContextManager[ForwardStream]]) -> None:
         self.name = name
         self._open = open_stream
         #: What the headers say; None until all pages have been read.
@@ -195,7 +203,7 @@ class StreamedTif:
 class _Forward:
     """One pass over a stream: a window of what was read but is not pixels, and the position behind it."""
 
-    def __init__(self, source: StreamedTif, stream: BinaryIO) -> None:
+    def __init__(self, source: StreamedTif, stream: ForwardStream) -> None:
         self.source, self.stream = source, stream
         self.name = source.name
         self.window = bytearray()
@@ -234,12 +242,11 @@ class _Forward:
     def _fill(self, into: memoryview) -> None:
         done = 0
         while done < len(into):
-            chunk = self.stream.read(len(into) - done)
-            if not chunk:
+            n = self.stream.readinto(into[done:])
+            if not n:
                 raise _cut(self.name, self.index, self.position + len(into) - done, self.position)
-            into[done : done + len(chunk)] = chunk
-            done += len(chunk)
-            self.position += len(chunk)
+            done += n
+            self.position += n
 
     def blocks(self, max_bytes: int) -> Iterator[Block]:
         offset = first_directory(self.name, self.fetch(0, 16))

@@ -5,7 +5,7 @@ What belongs here: bytes, hashes and names on disk. What the bytes mean is the b
 
 from .alf import read_dataset, read_fov, write_fov
 from .hashing import FileHash, hash_file
-from .manifest import FileRecord, Manifest, RunProvenance, package_versions
+from .manifest import FileRecord, Manifest, PackedFile, RunProvenance, package_versions
 from .publish import load_manifest, publish, stage_folder, verify_manifest
 from .store import ListedFile, LocalStore, SessionStore, listing_version, open_store
 
@@ -15,6 +15,7 @@ __all__ = [
     "ListedFile",
     "LocalStore",
     "Manifest",
+    "PackedFile",
     "RunProvenance",
     "SessionStore",
     "hash_file",

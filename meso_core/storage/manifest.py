@@ -43,6 +43,20 @@ class FileRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class PackedFile:
+    """One file as it lies inside a published one: a raw tif in an archive."""
+
+    name: str
+    #: Bytes.
+    size: int
+    sha256: str
+    #: Empty where nobody computed it.
+    md5: str
+    #: Pages of a tif; 0 where they were not counted.
+    n_frames: int
+
+
+@dataclass(frozen=True, slots=True)
 class RunProvenance:
     """How a result came about."""
 
@@ -66,6 +80,9 @@ class Manifest:
     provenance: RunProvenance
     #: ISO 8601, UTC.
     published_at: str
+    #: Archive (a file, or a folder of files, by its path below the session) → what it holds. It follows from the
+    #: content of the files, so the data version does not repeat it.
+    contents: Mapping[str, tuple[PackedFile, ...]] = field(default_factory=dict)
 
     @property
     def data_version(self) -> str:
@@ -109,9 +126,13 @@ class Manifest:
                 files=tuple(FileRecord(**f) for f in body["files"]),
                 provenance=RunProvenance(**body["provenance"]),
                 published_at=body["published_at"],
+                contents={
+                    path: tuple(PackedFile(**packed) for packed in content)
+                    for path, content in body.get("contents", {}).items()  # not in those of the first sessions
+                },
             )
             recorded = body["data_version"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StorageError(
                 problem(where, expected="a manifest", found=f"{error!r}", remedy="Run the asset again")
             ) from error

@@ -21,7 +21,7 @@ from pathlib import Path
 from ..errors import StorageError, problem
 from ..session import MESO_FOLDER
 from .hashing import FileHash, hash_file, sync_file, sync_folder, write_atomically
-from .manifest import FileRecord, Manifest, RunProvenance
+from .manifest import FileRecord, Manifest, PackedFile, RunProvenance
 
 
 def stage_folder(session_path: Path, asset: str, *, keep: bool = False) -> Path:
@@ -56,6 +56,7 @@ def publish(
     provenance: RunProvenance,
     *,
     known_hashes: Mapping[str, FileHash] | None = None,
+    contents: Mapping[str, tuple[PackedFile, ...]] | None = None,
 ) -> Manifest:
     """Move staged files into the session and commit them with a manifest.
 
@@ -71,6 +72,8 @@ def publish(
         How the files were made.
     known_hashes
         Hashes that were computed while writing, by path below ``staged``; such files are not read again.
+    contents
+        What lies inside those of the files that are archives, by path below ``staged``.
 
     Returns
     -------
@@ -95,7 +98,7 @@ def publish(
             problem(staged, expected=f"files of asset {asset}", found="none", remedy="Report this as a defect")
         )
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    manifest = Manifest(asset, tuple(records), provenance, now)
+    manifest = Manifest(asset, tuple(records), provenance, now, contents or {})
     with _locked(session_path, asset):
         write_atomically(_pending_path(session_path, asset), manifest.to_json().encode())
         _roll_forward(session_path, asset)

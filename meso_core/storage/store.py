@@ -15,7 +15,7 @@ from typing import Protocol
 from ..errors import MissingInputError, SettingsError, problem
 from ..session import MESO_FOLDER, SessionKey, find_sessions
 from .hashing import FileHash
-from .manifest import Manifest, RunProvenance
+from .manifest import Manifest, PackedFile, RunProvenance
 from .publish import load_manifest, publish, stage_folder
 
 
@@ -56,6 +56,7 @@ class SessionStore(Protocol):
         provenance: RunProvenance,
         *,
         known_hashes: Mapping[str, FileHash] | None = None,
+        contents: Mapping[str, tuple[PackedFile, ...]] | None = None,
     ) -> Manifest:
         """Publish staged files; the manifest comes last."""
 
@@ -116,9 +117,11 @@ class LocalStore:
         provenance: RunProvenance,
         *,
         known_hashes: Mapping[str, FileHash] | None = None,
+        contents: Mapping[str, tuple[PackedFile, ...]] | None = None,
     ) -> Manifest:
         """See :class:`SessionStore`."""
-        return publish(self.local(key), asset, staged, provenance, known_hashes=known_hashes)
+        folder = self.local(key)
+        return publish(folder, asset, staged, provenance, known_hashes=known_hashes, contents=contents)
 
     def manifest(self, key: SessionKey, asset: str) -> Manifest | None:
         """See :class:`SessionStore`."""

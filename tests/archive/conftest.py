@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from archive_programs import needs
+
+from meso_core.archive import external
 
 
 @pytest.fixture
@@ -26,6 +29,15 @@ def session(tiny_session: Any, tmp_path: Path) -> Path:
 def bout(session: Path) -> Path:
     """First bout of the session."""
     return session / "raw_imaging_data_00"
+
+
+@pytest.fixture(params=["threads", "lbzip2"])
+def either_reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read archives with threads of this process, then with the program lbzip2."""
+    if request.param == "lbzip2":
+        needs("lbzip2")
+    else:
+        monkeypatch.setattr(external, "PROGRAM", "a program that is nowhere")
 
 
 @pytest.fixture

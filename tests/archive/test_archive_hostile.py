@@ -7,7 +7,6 @@ import io
 import random
 import shutil
 import subprocess
-import sys
 import tarfile
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -94,6 +93,7 @@ HOSTILE: dict[str, Callable[[], bytes]] = {
 }
 
 
+@pytest.mark.usefixtures("either_reader")
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_archive_is_refused_and_writes_nothing(kind: str, tmp_path: Path) -> None:
     bout = tmp_path / "root" / "SP035" / "2023-03-03" / "001" / "raw_imaging_data_00"
@@ -125,23 +125,6 @@ def test_bomb_is_refused_before_it_fills_the_disk(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="more than the"):
         restore(bout.parent)
     assert not (bout / "x.tif").exists()
-
-
-def test_bomb_in_the_stream_does_not_fill_the_memory(tmp_path: Path) -> None:
-    """720 MB of one value in 600 bytes: they come piece by piece, 46 MB each at most."""
-    block = bz2.compress(bytes(45_000_000))
-    path = tmp_path / ARCHIVE_NAME
-    path.write_bytes(block * 16)
-    script = (
-        "import sys; from meso_core.archive.bzip2 import Bzip2Reader; from pathlib import Path\n"
-        "with Bzip2Reader(Path(sys.argv[1]), workers=2) as reader:\n"
-        "    n = sum(len(b) for b in iter(lambda: reader.read(1 << 20), b''))\n"
-        "print(n, int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]) // 1000)"
-    )
-    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
-    n_bytes, peak_mb = map(int, done.stdout.split())
-    assert n_bytes == 16 * 45_000_000
-    assert peak_mb < 450, peak_mb
 
 
 @pytest.fixture

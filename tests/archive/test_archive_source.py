@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import warnings
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import tifffile
 from archive_disk import snapshot
@@ -52,6 +54,7 @@ def _movies(session: Path, out: Path) -> dict[str, bytes]:
     return {p.relative_to(out).as_posix(): p.read_bytes() for p in sorted(out.rglob("*.bin"))}
 
 
+@pytest.mark.usefixtures("either_reader")
 @pytest.mark.parametrize(
     "kinds",
     [(_ours_tar, _ours_tar), (_peers_tar, _peers_tar), (_ours_zarr, _ours_zarr), (None, _ours_tar), (_ours_zarr, None)],
@@ -110,6 +113,7 @@ def test_archive_that_lacks_pages_of_the_metadata_is_noticed(session: Path, tmp_
         _movies(session, tmp_path / "a")
 
 
+@pytest.mark.usefixtures("either_reader")
 @pytest.mark.parametrize("kind", [_ours_tar, _ours_zarr])
 def test_damage_found_while_frames_are_read_leaves_no_movies(
     session: Path, tmp_path: Path, kind: Callable[[Path], None]
@@ -126,6 +130,57 @@ def test_damage_found_while_frames_are_read_leaves_no_movies(
     with pytest.raises(ArchiveError):
         _movies(session, tmp_path / "a")
     assert not list((tmp_path / "a").rglob("*.bin"))
+
+
+@pytest.mark.usefixtures("either_reader")
+def test_damage_is_the_archives_fault_wherever_its_checksum_comes(session: Path, tmp_path: Path) -> None:
+    """Of a nearly blank recording, lbzip2 gives MBs out before it has come to the checksum of their block."""
+    first, rng = imaging_bouts(session)[0], random.Random(11)
+    for tif in raw_tifs(first):
+        data = bytearray(tif.read_bytes())
+        with tifffile.TiffFile(tif) as file:
+            for i, page in enumerate(file.pages):
+                if i % 16:
+                    data[page.dataoffsets[0] : page.dataoffsets[0] + page.size * 2] = bytes(page.size * 2)
+        tif.write_bytes(data)
+    names = [t.name for t in raw_tifs(first)]
+    subprocess.run(["tar", "-c", "-Ibzip2 -1", "-f", ARCHIVE_NAME, *names], cwd=first, check=True)
+    from_tifs = _movies(session, tmp_path / "a")
+    for tif in raw_tifs(first):
+        tif.unlink()
+    assert _movies(session, tmp_path / "b") == from_tifs
+    packed, noticed = (first / ARCHIVE_NAME).read_bytes(), 0
+    for turn in range(40):
+        flipped = bytearray(packed)
+        flipped[rng.randrange(len(packed))] ^= 1 << rng.randrange(8)
+        (first / ARCHIVE_NAME).write_bytes(flipped)
+        try:  # a bit of a code that no symbol uses changes nothing
+            assert _movies(session, tmp_path / f"{turn}") == from_tifs
+        except ArchiveError:
+            noticed += 1
+            assert not list((tmp_path / f"{turn}").rglob("*.bin"))
+    assert noticed > 30
+
+
+@pytest.mark.usefixtures("either_reader")
+def test_who_stops_in_the_middle_of_an_archive_leaves_nothing_running(session: Path, tmp_path: Path) -> None:
+    for bout in imaging_bouts(session):
+        _ours_tar(bout)
+    before = psutil.Process().num_fds(), psutil.Process().num_threads()
+    meta, _ = load_meta_files(session)
+    sources = [archive_source(bout / ARCHIVE_NAME) for bout in imaging_bouts(session)]
+
+    def stop(done: int, total: int, what: str) -> None:
+        if done > 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as held:  # what is raised keeps the frames alive that it passed
+        bin_per_plane(sources, meta, tmp_path / "a", progress=stop, block_bytes=1)
+    assert psutil.Process().children(recursive=True) == []
+    assert (psutil.Process().num_fds(), psutil.Process().num_threads()) == before
+    assert held.value is not None
+    next(iter(sources[0].tifs))  # a source that is dropped
+    assert psutil.Process().children(recursive=True) == []
 
 
 def test_plain_zarr_reads_any_frame(bout: Path) -> None:

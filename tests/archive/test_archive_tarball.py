@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 import tifffile
+from archive_programs import needs
 
 import meso_core.archive as archive_module
 from meso_core.archive import (
@@ -58,8 +59,7 @@ def _rename(bout: Path, names: list[str]) -> None:
     ids=["GNU tar", "bunzip2", "lbzip2"],
 )
 def test_any_tar_brings_back_bytes_names_and_times(bout: Path, tmp_path: Path, unpack: str) -> None:
-    if shutil.which(unpack.split()[0]) is None:
-        pytest.skip(f"{unpack.split()[0]} is not installed")
+    needs(unpack.split()[0])
     _rename(bout, ["a session with spaces_1.tif", "été µ_2.tif"])
     before = _contents(bout)
     compress_tifs(bout)
@@ -301,37 +301,6 @@ def test_second_run_on_the_same_bout_is_refused_while_the_first_writes(bout: Pat
 def _once(call: Callable[[int, int, str], None]) -> Callable[[int, int, str], None]:
     calls = iter([call])
     return lambda *what: next(calls, lambda *_: None)(*what)
-
-
-def test_empty_streams_and_long_streams_decode_as_bunzip2_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from meso_core.archive import bzip2
-    from meso_core.archive.bzip2 import Bzip2Reader, Bzip2Writer
-
-    monkeypatch.setattr(bzip2, "_LONGEST_PIECE", 300_000)
-    monkeypatch.setattr(bzip2, "_READ_BYTES", 100_000)
-    monkeypatch.setattr(bzip2, "_LARGEST_STREAM", 1_000_000)
-    rng = random.Random(1)
-    noise = rng.randbytes(1_000_000)
-    cases = {
-        "empty": bz2.compress(b""),
-        "two streams": bz2.compress(noise[:1000]) + bz2.compress(noise[1000:5000]),
-        "one long stream": bz2.compress(noise),
-        "an empty stream between": bz2.compress(b"a") + bz2.compress(b"") + bz2.compress(b"b"),
-        "long, then short": bz2.compress(noise) + bz2.compress(b"x" * 10) + bz2.compress(b"yy"),
-        "empty, then long": bz2.compress(b"") + bz2.compress(noise),
-        "few bytes that become many": bz2.compress(bytes(10_000_000), 1) + bz2.compress(b"yy"),
-    }
-    for name, packed in cases.items():
-        path = tmp_path / "x.bz2"
-        path.write_bytes(packed)
-        with Bzip2Reader(path, workers=2, hashed=True) as reader:
-            assert b"".join(iter(lambda reader=reader: reader.read(70_001), b"")) == bz2.decompress(packed), name
-            assert reader.sha256 == hashlib.sha256(packed).hexdigest()
-    for size in (0, 1, 297_000, 297_001, 1_000_000):
-        with path.open("wb") as file, Bzip2Writer(file, workers=2) as writer:
-            writer.write(noise[:size])
-            writer.finish()
-        assert bz2.decompress(path.read_bytes()) == noise[:size]
 
 
 def test_mark_of_a_block_that_is_there_by_chance_does_not_matter() -> None:

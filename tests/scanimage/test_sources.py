@@ -22,11 +22,11 @@ class Pipe(io.RawIOBase):
     def __init__(self, data: bytes, portion: int = 1000) -> None:
         self.data, self.at, self.portion = data, 0, portion
 
-    def read(self, n=-1):
-        assert n >= 0
-        n = min(n, self.portion)
-        self.at += n
-        return self.data[self.at - n : self.at]
+    def readinto(self, buffer):
+        part = self.data[self.at : self.at + min(len(buffer), self.portion)]
+        buffer[: len(part)] = part
+        self.at += len(part)
+        return len(part)
 
     def seek(self, *_):
         raise io.UnsupportedOperation("seek")
