@@ -82,7 +82,7 @@ _INFOS = (
         "timing",
         "1",
         "**The experimenter's rating of each frame** (`exptQC.mat`, `badframes.mat`) of all bouts under one set of "
-        f"labels; 0 is ok. Bad frames are left out of registration's reference and of ROI detection. {_ALF}.",
+        f"labels; 0 is ok. Bad frames are left out of cropping and of ROI detection. {_ALF}.",
         ("numpy",),
         {"frames_were_rated": "Did the experimenter rate the frames of each bout, without contradiction?"},
     ),

@@ -6,6 +6,7 @@ any file.
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from dataclasses import dataclass
@@ -80,11 +81,12 @@ class SessionKey:
         return Path(root) / self.short_path
 
 
-def imaging_bouts(session_path: Path) -> tuple[Path, ...]:
+def imaging_bouts(session_path: str | os.PathLike[str]) -> tuple[Path, ...]:
     """Folders of the imaging bouts of a session, in order of their number.
 
     A lone, older ``raw_imaging_data`` (without number) counts as one bout and comes first.
     """
+    session_path = Path(session_path)
     if not session_path.is_dir():
         raise MissingInputError(
             problem(
@@ -98,9 +100,9 @@ def imaging_bouts(session_path: Path) -> tuple[Path, ...]:
     return tuple(sorted(found, key=lambda p: natural_key(p.name)))
 
 
-def raw_tifs(bout: Path) -> tuple[Path, ...]:
+def raw_tifs(bout: str | os.PathLike[str]) -> tuple[Path, ...]:
     """Tifs of one bout in natural order; ``reference/`` and other sub-folders are not data."""
-    found = (p for p in bout.iterdir() if p.suffix.lower() in (".tif", ".tiff") and p.is_file())
+    found = (p for p in Path(bout).iterdir() if p.suffix.lower() in (".tif", ".tiff") and p.is_file())
     return tuple(sorted(found, key=lambda p: natural_key(p.name)))
 
 

@@ -51,7 +51,7 @@ class SnapshotRegistration:
 
 
 def register_snapshots(
-    session_path: Path, *, session: SessionKey | str, client: AlyxClient | None = None
+    session_path: str | Path, *, session: SessionKey | str, client: AlyxClient | None = None
 ) -> SnapshotRegistration:
     """Collect the pictures of ``snapshots/`` and ``raw_imaging_data_NN/snapshots/``, and send those not yet in Alyx.
 

@@ -8,6 +8,7 @@ that do not come from suite2p.
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 import uuid
 import zipfile
@@ -35,7 +36,7 @@ _TRACES = {
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
-def export_rois(folder: Path, *, identity: str) -> dict[str, DatasetValue]:
+def export_rois(folder: str | os.PathLike[str], *, identity: str) -> dict[str, DatasetValue]:
     """Read suite2p's results of one FOV as ALF datasets.
 
     Parameters
@@ -74,6 +75,7 @@ def export_rois(folder: Path, *, identity: str) -> dict[str, DatasetValue]:
     """
     import pandas as pd
 
+    folder = Path(folder)
     reg = plane.load_dict(folder / "reg_outputs.npy")
     stat = _load(folder / "stat.npy")
     iscell = _load(folder / "iscell.npy")
@@ -152,7 +154,7 @@ def roi_uuids(stat: np.ndarray, identity: str) -> np.ndarray:
     return np.array(uuids, dtype=str)
 
 
-def zip_plane(folder: Path, target: Path) -> Path:
+def zip_plane(folder: str | os.PathLike[str], target: str | os.PathLike[str]) -> Path:
     """Pack suite2p's own files of a FOV (all but movies and logs) as ``_suite2p_ROIData.raw.zip``.
 
     Unzipped anywhere, the folder opens in suite2p's GUI. Equal content gives equal bytes.
@@ -164,6 +166,7 @@ def zip_plane(folder: Path, target: Path) -> Path:
     target
         File to write.
     """
+    folder, target = Path(folder), Path(target)
     names = sorted(p.name for p in folder.iterdir() if p.suffix == ".npy" and not p.name.startswith("."))
     if "stat.npy" not in names:
         raise MissingInputError(

@@ -8,12 +8,12 @@ does not: names and bounds of suite2p's settings (``settings_table``), and runni
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import MetadataError, SettingsError, problem
+from ..errors import MetadataError, SettingsError, brief, problem
 from ..matlab import as_list
 from ..scanimage.fields import check_fields
 from ..session import plane_name
@@ -57,28 +57,46 @@ class Suite2pOptions:
         return deepcopy(dict(self.settings))
 
 
-def get_default_tau(genotype: Sequence[str]) -> float:
+def get_default_tau(genotype: Iterable[str | Mapping[str, Any]] | str) -> float:
     """Decay time of the indicator that a subject's genotype tells.
 
     Parameters
     ----------
     genotype
         Names of the subject's alleles, as in ``"Ai94(TITL-G6s)-ICL-G6s"``; the first that ends in a GCaMP6 variant
-        (``-G6s``, ``-G6m``, ``-G6f``) counts.
+        (``-G6s``, ``-G6m``, ``-G6f``) counts. Records of Alyx' ``genotype`` with the name under ``allele`` will do, and
+        so will one text with ``;``, commas or spaces between the names.
 
     Returns
     -------
     float
         1.5, 1.0 or 0.7 s; 1.5 s where no allele tells.
 
+    Raises
+    ------
+    SettingsError
+        If the genotype is something else.
+
     Examples
     --------
     >>> get_default_tau(["Camk2a-tTA", "tetO-G6f"])
     0.7
     """
-    matches = (re.search(r".-(G6[smf])$", allele) for allele in genotype)
+    matches = (re.search(r".-(G6[smf])$", allele) for allele in _allele_names(genotype))
     variant = next((m[1] for m in matches if m), None)
     return TAU_S.get(variant, _DEFAULT_TAU_S) if variant else _DEFAULT_TAU_S
+
+
+def _allele_names(genotype: Any) -> list[str]:
+    if isinstance(genotype, str):
+        return re.split(r"[;,\s]+", genotype)
+    entries = list(genotype) if isinstance(genotype, Iterable) and not isinstance(genotype, Mapping) else [genotype]
+    names = [entry.get("allele") if isinstance(entry, Mapping) else entry for entry in entries]
+    wrong = next((entry for entry, name in zip(entries, names, strict=True) if not isinstance(name, str)), None)
+    if wrong is not None or None in names:
+        remedy = "Give a list of names, a text with ';' between them, or the subject's 'genotype' as Alyx holds it"
+        raise SettingsError(problem("genotype", expected="names of alleles", found=brief(wrong), remedy=remedy))
+    return [str(name) for name in names]
 
 
 def suite2p_options(
@@ -86,7 +104,7 @@ def suite2p_options(
     fov: int,
     *,
     tau: float | None = None,
-    genotype: Sequence[str] = (),
+    genotype: Iterable[str | Mapping[str, Any]] | str = (),
     overrides: Mapping[str, Any] | None = None,
 ) -> Suite2pOptions:
     """Make suite2p's options for one FOV from the imaging metadata.
@@ -131,7 +149,7 @@ def suite2p_options(
     tau
         Decay time of the indicator, s. Default: from ``genotype``.
     genotype
-        Names of the subject's alleles.
+        The subject's alleles, as for :func:`get_default_tau`.
     overrides
         Setting name → value, by full name (``"detection.threshold_scaling"``) or by its last part where that is
         unambiguous (``"threshold_scaling"``).

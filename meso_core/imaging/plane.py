@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,10 @@ class FovJob:
     #: Whether a hand-edited ``iscell.npy`` may be replaced when ROIs are detected anew.
     discard_curation: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder))
+        object.__setattr__(self, "log_folder", Path(self.log_folder) if self.log_folder else None)
+
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of a frame."""
@@ -82,8 +86,6 @@ class FovJob:
     def from_json(cls, text: str) -> FovJob:
         """Read what :meth:`to_json` wrote."""
         raw = json.loads(text)
-        raw["folder"] = Path(raw["folder"])
-        raw["log_folder"] = Path(raw["log_folder"]) if raw["log_folder"] else None
         raw["bad_frames"] = tuple(raw["bad_frames"])
         raw["options"] = Suite2pOptions(**raw["options"])
         return cls(**raw)
@@ -94,16 +96,16 @@ def _options_to_json(options: Suite2pOptions) -> dict[str, Any]:
 
 
 def fov_jobs(
-    suite2p_folder: Path,
+    suite2p_folder: str | Path,
     meta: Mapping[str, Any],
     *,
     fovs: Sequence[int] | None = None,
-    genotype: Sequence[str] = (),
+    genotype: Iterable[str | Mapping[str, Any]] | str = (),
     tau: float | None = None,
     overrides: Mapping[str, Any] | None = None,
     bad_frames: np.ndarray | None = None,
     input_version: str = "",
-    log_folder: Path | None = None,
+    log_folder: str | Path | None = None,
     keep_raw: bool = False,
     discard_curation: bool = False,
 ) -> tuple[FovJob, ...]:
@@ -147,7 +149,7 @@ def fov_jobs(
             suite2p_options(meta, i, tau=tau, genotype=genotype, overrides=overrides),
             bad,
             input_version,
-            log_folder / plane_name(i) if log_folder else None,
+            Path(log_folder) / plane_name(i) if log_folder else None,
             keep_raw,
             discard_curation,
         )

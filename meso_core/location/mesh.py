@@ -35,7 +35,7 @@ _SMOOTHING_UM = 150.0
 WINDOW_RADIUS_UM = 1500.0
 
 
-def load_triangulation(atlas: Any = None, *, path: Path | None = None, cache: Path | None = None) -> Mesh:
+def load_triangulation(atlas: Any = None, *, path: str | Path | None = None, cache: str | Path | None = None) -> Mesh:
     """Load the triangle mesh of the smoothed convex hull of the dorsal surface.
 
     Parameters
@@ -77,7 +77,7 @@ def load_triangulation(atlas: Any = None, *, path: Path | None = None, cache: Pa
                 remedy="Give the atlas (load_atlas) or path=",
             )
         )
-    kept = (cache or default_cache()) / f"surface_{describe_atlas(atlas).sha256[:16]}_{RECIPE}.npz"
+    kept = Path(cache or default_cache()) / f"surface_{describe_atlas(atlas).sha256[:16]}_{RECIPE}.npz"
     if kept.is_file():
         return _read_mesh(kept)
     points, connectivity = _make_mesh(atlas_grid(atlas), describe_atlas(atlas).name)

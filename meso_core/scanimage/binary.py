@@ -163,12 +163,13 @@ def _check_no_fov_is_empty(movies: Movies, where: str, n_pages: int) -> None:
 
 
 def _tell_of_cut_volume(bout: BoutSource, layout: ImagingLayout, n_pages: int) -> None:
-    """Warn of a recording that stopped in the middle of a volume."""
+    """Warn of a recording that stopped in the middle of a volume; where fly-back frames lack, nothing does."""
     extra = n_pages % layout.pages_per_volume
-    if extra:
+    if 0 < extra < layout.n_slices * layout.n_channels:
+        n_more = -(-extra // layout.n_channels)
         warnings.warn(
             f"{bout.name}: the last volume is not whole ({extra} of {layout.pages_per_volume} pages): "
-            "the first slices have one frame more than the others",
+            f"the first {n_more} of {layout.n_slices} slices have one frame more than the others",
             MesoWarning,
             stacklevel=3,
         )

@@ -160,7 +160,7 @@ def _bout_folders(session_path: Path) -> tuple[Path, ...]:
     return folders
 
 
-def find_meta(folder: Path) -> Path | None:
+def find_meta(folder: str | os.PathLike[str]) -> Path | None:
     """Find the metadata file of a bout; None where there is none.
 
     Raises
@@ -168,7 +168,7 @@ def find_meta(folder: Path) -> Path | None:
     InputFileError
         If there are several.
     """
-    found = sorted(folder.glob("*rawImagingData.meta.json"))
+    found = sorted(Path(folder).glob("*rawImagingData.meta.json"))
     if len(found) > 1:
         names = ", ".join(p.name for p in found)
         raise InputFileError(
@@ -177,7 +177,7 @@ def find_meta(folder: Path) -> Path | None:
     return found[0] if found else None
 
 
-def read_meta(path: Path) -> dict[str, Any]:
+def read_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a metadata file and bring it up to date.
 
     Raises
@@ -188,7 +188,7 @@ def read_meta(path: Path) -> dict[str, Any]:
         If it lacks what every version has.
     """
     try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
+        meta = json.loads(Path(path).read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError) as e:
         raise InputFileError(
             problem(path, expected="JSON", found=str(e), remedy="Move the file away; it is made again from the tifs")
@@ -231,8 +231,8 @@ def _window_center(
 def _rig_of(present: dict[Path, dict[str, Any]]) -> Rig | None:
     """Read from another bout's metadata what no header tells about the microscope."""
     for meta in present.values():
-        if {"channelID", "imageOrientation", "laserPowerCalibration"} <= set(meta):
-            orientation = meta["imageOrientation"]
+        orientation = meta.get("imageOrientation", {})
+        if {"channelID", "laserPowerCalibration"} <= set(meta) and {"positiveML", "positiveAP"} <= set(orientation):
             return Rig(
                 channel_id=meta["channelID"],
                 positive_ml=tuple(orientation["positiveML"]),

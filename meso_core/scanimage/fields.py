@@ -31,7 +31,8 @@ class _Field:
     required: bool = True
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         return False
     try:
@@ -41,11 +42,11 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_positive(value: Any) -> bool:
-    return _is_number(value) and value > 0
+    return is_number(value) and value > 0
 
 
 def _is_count(value: Any) -> bool:
-    return _is_number(value) and value >= 0 and value == int(value)
+    return is_number(value) and value >= 0 and value == int(value)
 
 
 def _is_size(value: Any) -> bool:
@@ -72,7 +73,7 @@ def _one_or_more(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: holds(value) or _list_of(holds)(value)
 
 
-_two_numbers = _list_of(_is_number, 2)
+_two_numbers = _list_of(is_number, 2)
 
 #: A field stands after the one that holds it. Tables that are only looked into need not be there.
 _FIELDS = (
@@ -81,8 +82,8 @@ _FIELDS = (
     _Field("FOV", "a list of fields of view", _list_of(_is_table)),
     _Field("FOV[].slice_id", "the number of its slice, from 0", _is_count),
     _Field("FOV[].nXnYnZ", "numbers of columns, rows and planes", _list_of(_is_size, 2)),
-    _Field("FOV[].lineIdx", "its lines of the page", _one_or_more(_is_number)),
-    _Field("FOV[].Zs", "depths in µm", _one_or_more(_is_number), required=False),
+    _Field("FOV[].lineIdx", "its lines of the page", _one_or_more(is_number)),
+    _Field("FOV[].Zs", "depths in µm", _one_or_more(is_number), required=False),
     _Field("FOV[].roiUUID", "the id of its ROI", _is_text, required=False),
     *(
         field
@@ -102,15 +103,15 @@ _FIELDS = (
     _Field("scanImageParams.hRoiManager.linePeriod", "the time per line in s", _is_positive),
     _Field("scanImageParams.hRoiManager.scanVolumeRate", "volumes per second", _is_positive),
     _Field("scanImageParams.hScan2D", "times of the scanner", _is_table, required=False),
-    _Field("scanImageParams.hScan2D.flytoTimePerScanfield", "seconds", _is_number, required=False),
+    _Field("scanImageParams.hScan2D.flytoTimePerScanfield", "seconds", is_number, required=False),
     _Field("scanImageParams.hStackManager", "the depths", _is_table, required=False),
-    _Field("scanImageParams.hStackManager.zs", "depths in µm", _one_or_more(_is_number), required=False),
+    _Field("scanImageParams.hStackManager.zs", "depths in µm", _one_or_more(is_number), required=False),
     _Field("centerMM", "the window's centre", _is_table),
-    _Field("centerMM.ML", "mm from bregma", _is_number),
-    _Field("centerMM.AP", "mm from bregma", _is_number),
+    _Field("centerMM.ML", "mm from bregma", is_number),
+    _Field("centerMM.AP", "mm from bregma", is_number),
     _Field("centerDeg", "the window's centre", _is_table, required=False),
-    _Field("centerDeg.x", "degrees", _is_number, required=False),
-    _Field("centerDeg.y", "degrees", _is_number, required=False),
+    _Field("centerDeg.x", "degrees", is_number, required=False),
+    _Field("centerDeg.y", "degrees", is_number, required=False),
     _Field("imageOrientation", "directions in the image", _is_table, required=False),
     _Field("imageOrientation.positiveML", "a unit vector", _two_numbers, required=False),
     _Field("imageOrientation.positiveAP", "a unit vector", _two_numbers, required=False),

@@ -8,15 +8,16 @@ What belongs here: ``_ibl_rawImagingData.meta.json`` (structure of version 0.2.1
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MetadataError, MissingInputError, problem
+from ..errors import MetadataError, MissingInputError, brief, problem
 from .acquisition import open_bout
+from .fields import is_number
 from .header import parse_si_header
 from .rois import SiHeader, fov_records
 from .tiff import ScanImageTif
@@ -56,7 +57,7 @@ class Rig:
 
 
 def extract_imaging_meta(
-    tifs: Sequence[str | os.PathLike[str] | ScanImageTif],
+    tifs: Iterable[str | os.PathLike[str] | ScanImageTif] | str | os.PathLike[str] | ScanImageTif,
     center_ml: float,
     center_ap: float,
     *,
@@ -67,7 +68,7 @@ def extract_imaging_meta(
     Parameters
     ----------
     tifs
-        All tifs of the bout, in order.
+        All tifs of the bout, in order; or the one tif of it.
     center_ml, center_ap
         Centre of the cranial window from bregma, mm; known from surgery, not from a header.
     rig
@@ -89,8 +90,13 @@ def extract_imaging_meta(
     InputFileError
         If a tif is damaged, no ScanImage tif, or of another recording.
     MetadataError
-        If the header lacks a field, or contradicts itself or the pages.
+        If the header lacks a field, or contradicts itself or the pages, or the window's centre is no number.
     """
+    tifs = [tifs] if isinstance(tifs, str | os.PathLike | ScanImageTif) else list(tifs)
+    for name, value in (("center_ml", center_ml), ("center_ap", center_ap)):
+        if not is_number(value):
+            remedy = "Give the centre of the cranial window from the surgery record; no tif holds it"
+            raise MetadataError(problem(name, expected="mm from bregma", found=brief(value), remedy=remedy))
     if not tifs:
         raise MissingInputError(problem("tifs", expected="at least one tif", found="none", remedy="Copy the raw data"))
     where = os.fspath(tifs[0].path if isinstance(tifs[0], ScanImageTif) else tifs[0])

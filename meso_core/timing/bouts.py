@@ -6,16 +6,22 @@ What belongs here: software events, gaps between pulses, and which folder is whi
 from __future__ import annotations
 
 import csv
+import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputFileError, MesoWarning, TimingError, problem
+from ..errors import InputFileError, MesoWarning, SettingsError, TimingError, brief, problem
+from ..session import natural_key
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 EVENTS_FILE = "_timeline_softwareEvents.log.htsv"
 #: Name of the events that the experiment server sends to the rig's computers.
@@ -38,7 +44,7 @@ class SoftwareEvent:
     info: str
 
 
-def load_software_events(sync_folder: Path) -> tuple[SoftwareEvent, ...]:
+def load_software_events(sync_folder: str | os.PathLike[str]) -> tuple[SoftwareEvent, ...]:
     """Read ``_timeline_softwareEvents.log.htsv``.
 
     Parameters
@@ -56,7 +62,7 @@ def load_software_events(sync_folder: Path) -> tuple[SoftwareEvent, ...]:
     InputFileError
         If the file is not a table with columns time, name and info.
     """
-    path = sync_folder / EVENTS_FILE
+    path = Path(sync_folder) / EVENTS_FILE
     if not path.exists():
         return ()
     try:
@@ -183,9 +189,9 @@ def find_bouts(
 
 
 def get_bout_edges(
-    frame_times: NDArray[np.float64],
-    collections: Sequence[str] = (),
-    events: Sequence[SoftwareEvent] = (),
+    frame_times: ArrayLike,
+    collections: Iterable[str] | str | None = (),
+    events: Iterable[SoftwareEvent] | pd.DataFrame | None = (),
     *,
     subject: str = "",
     date: str = "",
@@ -195,10 +201,16 @@ def get_bout_edges(
 
     Parameters
     ----------
-    frame_times, events, subject, date, min_gap
+    frame_times, min_gap
         As for :func:`find_bouts`.
     collections
         Imaging folders, as in ``raw_imaging_data_00``; bouts without one are left out. All bouts where none is given.
+    events
+        Software events, or the table of them that ibllib passes, with columns time and info (and name). None: there
+        are none.
+    subject, date
+        Who and when (``YYYY-MM-DD``), which ibllib takes from the session's path: without them no event is of this
+        session, and gaps tell.
 
     Returns
     -------
@@ -209,9 +221,40 @@ def get_bout_edges(
     ------
     TimingError
         If there are no pulses, or bouts and folders cannot be matched.
+    SettingsError
+        If an argument is none of these.
     """
-    found = find_bouts(frame_times, events, subject=subject, date=date, min_gap=min_gap)
-    return found.of_folders(collections) if collections else found.edges
+    folders = _folders(collections)
+    found = find_bouts(
+        np.asarray(frame_times, dtype=np.float64), _software_events(events), subject=subject, date=date, min_gap=min_gap
+    )
+    return found.of_folders(folders) if folders else found.edges
+
+
+def _folders(collections: Any) -> list[str]:
+    if isinstance(collections, str):
+        return [collections]
+    folders = list(collections or ())
+    # a set has no order of its own
+    return sorted(folders, key=natural_key) if isinstance(collections, Set) else folders
+
+
+def _software_events(events: Any) -> tuple[SoftwareEvent, ...]:
+    """Take events one by one, or as a table (anything with columns)."""
+    if events is None:
+        return ()
+    if {"time", "info"} <= set(getattr(events, "columns", ())):
+        names = events["name"] if "name" in events.columns else [EVENT_NAME] * len(events)
+        rows = zip(events["time"], names, events["info"], strict=True)
+        read = (SoftwareEvent(float(time), str(name), str(info)) for time, name, info in rows)
+        return tuple(sorted(read, key=lambda event: event.time))
+    made = tuple(events) if isinstance(events, Iterable) else (events,)
+    wrong = next((event for event in made if not isinstance(event, SoftwareEvent)), None)
+    if wrong is not None:
+        expected = "SoftwareEvent entries, or a table with columns time, name and info"
+        remedy = "Read them with load_software_events, or leave them out"
+        raise SettingsError(problem("events", expected=expected, found=brief(wrong), remedy=remedy))
+    return made
 
 
 def _event_blocks(events: Sequence[SoftwareEvent], subject: str, date: str) -> list[tuple[float, float | None]]:

@@ -3,13 +3,14 @@
 What belongs here: reading and joining those two files. What does not: judging the pictures themselves.
 
 The files are written at the rig, one pair per imaging folder: ``frameQC_frames`` (one value per frame, 0-based index
-into ``frameQC_names``) and ``badframes`` (0-based frame numbers to be left out of registration and detection).
+into ``frameQC_names``) and ``badframes`` (0-based frame numbers to be left out of cropping and ROI detection).
 """
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -40,7 +41,7 @@ class FrameQC:
     values: NDArray[np.uint32]
     #: What each value means; the position is the value.
     labels: tuple[str, ...]
-    #: (n_frames,) bool, frames to be left out of registration and detection.
+    #: (n_frames,) bool, frames to be left out of cropping and ROI detection (registration moves all frames).
     bad_frames: NDArray[np.bool_]
     #: Number of frames of each bout.
     frames_per_bout: tuple[int, ...]
@@ -77,7 +78,9 @@ class FrameQC:
         return self.values[mine], self.bad_frames[mine]
 
 
-def consolidate_frame_qc(bouts: Sequence[Path], n_frames: Sequence[int], *, n_channels: int = 1) -> FrameQC:
+def consolidate_frame_qc(
+    bouts: Iterable[str | os.PathLike[str]], n_frames: Iterable[int] | int, *, n_channels: int = 1
+) -> FrameQC:
     """Join ``exptQC.mat`` and ``badframes.mat`` of all bouts.
 
     Labels are numbered in the order in which they are met, 'ok' first; a value without a name is 'unknown'. A bout
@@ -86,9 +89,9 @@ def consolidate_frame_qc(bouts: Sequence[Path], n_frames: Sequence[int], *, n_ch
     Parameters
     ----------
     bouts
-        Folders of the imaging bouts, in order.
+        Folders of the imaging bouts, in order, or one folder.
     n_frames
-        Number of frames of each bout (pages of one channel).
+        Number of frames of each bout (pages of one channel); one number with one folder.
     n_channels
         Channels saved. Some rigs rate pages, not frames: a list that is this many times too long is thinned.
 
@@ -97,18 +100,20 @@ def consolidate_frame_qc(bouts: Sequence[Path], n_frames: Sequence[int], *, n_ch
     InputFileError
         If a file is damaged, lacks its fields, has the wrong length, or names a frame that there is not.
     """
-    if len(bouts) != len(n_frames):
+    folders = [Path(bouts)] if isinstance(bouts, str | os.PathLike) else [Path(bout) for bout in bouts]
+    counts = [n_frames] if isinstance(n_frames, int | np.integer) else list(n_frames)
+    if len(folders) != len(counts):
         raise SettingsError(
             problem(
                 "frame quality",
-                expected=f"a number of frames for each of {len(bouts)} bouts",
-                found=f"{len(n_frames)} numbers",
+                expected=f"a number of frames for each of {len(folders)} bouts",
+                found=f"{len(counts)} numbers",
                 remedy="Give one number per bout",
             )
         )
     labels = [OK]
     values, bad, results = [], [], []
-    for folder, n in zip(bouts, n_frames, strict=True):
+    for folder, n in zip(folders, counts, strict=True):
         if not folder.is_dir():
             raise MissingInputError(
                 problem(folder, expected="an imaging folder", found="no such folder", remedy="Check the session")
@@ -125,7 +130,7 @@ def consolidate_frame_qc(bouts: Sequence[Path], n_frames: Sequence[int], *, n_ch
         joined.astype(np.uint32),
         tuple(labels),
         np.concatenate([np.empty(0, dtype=bool), *bad]),
-        tuple(int(n) for n in n_frames),
+        tuple(int(n) for n in counts),
         tuple(results),
     )
 

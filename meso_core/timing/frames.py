@@ -6,6 +6,8 @@ their agreement. What does not: reading tifs, or writing ALF files.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +96,17 @@ def get_timeshifts(meta: Mapping[str, Any]) -> TimeShifts:
     ------
     MetadataError
         If a field is missing or impossible.
+
+    Notes
+    -----
+    ibllib's function of this name returns three values, which follow from this one::
+
+        line_indices = [np.array(fov["lineIdx"]) - 1 for fov in meta["FOV"]]
+        rate = meta["scanImageParams"]["hRoiManager"]["scanFrameRate"]
+        fov_time_shifts = shifts.first_line + np.array(shifts.slices) / rate
+        line_time_shifts = list(shifts.lines)
+
+    Here the time of a slice is no part of a FOV's offset: each frame of a volume has a pulse of its own.
     """
     layout = ImagingLayout.from_meta(dict(meta))
     try:
@@ -123,7 +136,7 @@ def _bad_line_period(found: str) -> MetadataError:
 
 
 def extract_frame_times(
-    session_path: Path,
+    session_path: str | os.PathLike[str],
     bouts: Sequence[ImagingBout] | None = None,
     *,
     session: SessionKey | None = None,
@@ -167,13 +180,13 @@ def extract_frame_times(
     MesoWarning
         If a bout has more pulses than frames; the surplus at its end is dropped.
     """
-    session_path = Path(session_path).absolute()
+    session_path = Path(session_path)
     bouts = load_imaging_bouts(session_path) if bouts is None else tuple(bouts)
     shifts = _shifts_of(bouts)
     timeline = Timeline(session_path / sync_collection)
     names = [FRAME_CHANNEL] + [VOLUME_CHANNEL] * timeline.has_counter(VOLUME_CHANNEL)
     frames, *volumes = timeline.counter_edges(*names)
-    subject, date = (session.subject, session.date) if session else session_path.parts[-3:-1]
+    subject, date = (session.subject, session.date) if session else _who_and_when(session_path)
     events = load_software_events(session_path / sync_collection)
     found = find_bouts(frames.times, events, subject=subject, date=date, min_gap=max(min_gap, _slowest(bouts)))
     edges = found.of_folders([bout.name for bout in bouts])
@@ -192,6 +205,15 @@ def extract_frame_times(
             parts.append(pulses[: bout.n_frames][index :: own.frames_per_volume] + first_line)
     times = tuple(np.concatenate(parts) for parts in per_fov)
     return FrameTimes(times, shifts[0].lines, tuple(timings), frames.times, found, tuple(results))
+
+
+def _who_and_when(session_path: Path) -> tuple[str, str]:
+    """Return subject and date by the folder's place: where links lead, or else where they stand."""
+    for path in (session_path.resolve(), Path(os.path.normpath(session_path.absolute()))):
+        subject, date = ("", "", *path.parts)[-3:-1]
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", date):
+            break
+    return subject, date
 
 
 def _slowest(bouts: Sequence[ImagingBout]) -> float:

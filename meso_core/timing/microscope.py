@@ -5,6 +5,7 @@ What belongs here: reading those two files of each bout. What does not: the DAQ.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ class ImagingBout:
         return int(self.frame_timestamps.size)
 
 
-def load_imaging_bouts(session_path: Path) -> tuple[ImagingBout, ...]:
+def load_imaging_bouts(session_path: str | os.PathLike[str]) -> tuple[ImagingBout, ...]:
     """Read metadata and frame timestamps of all imaging bouts of a session.
 
     Parameters

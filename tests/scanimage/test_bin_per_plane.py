@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -89,8 +90,9 @@ def test_the_result_does_not_depend_on_blocks_files_or_sources(tmp_path_factory,
         for p in raw_tifs(folder / "bout")
     ]
     meta = meta_of(folder / "bout", config)
-    whole = len(pages) % ((len(config.zs) + config.flyback_frames) * len(config.channels)) == 0
-    with pytest.warns(MesoWarning) if not whole else _nothing():
+    rest = len(pages) % ((len(config.zs) + config.flyback_frames) * len(config.channels))
+    cut = 0 < rest < len(config.zs) * len(config.channels)
+    with pytest.warns(MesoWarning) if cut else _nothing():
         fovs = bin_per_plane(
             [BoutSource("raw_imaging_data_00", tifs)],
             meta,
@@ -117,6 +119,28 @@ def test_a_recording_that_stopped_in_mid_volume_keeps_all_frames_and_tells(tmp_p
     assert [f.n_frames for f in fovs] == [3, 3, 3, 3, 2, 2]
     for fov in fovs:
         np.testing.assert_array_equal(read(fov.path, fov), fov_frames(pages, config, fov.fov))
+
+
+@pytest.mark.parametrize("n_channels", [1, 2])
+@pytest.mark.parametrize("n_frames", range(8, 13))
+def test_slices_said_to_have_a_frame_more_are_those_that_have(tmp_path, n_frames, n_channels):
+    """Three slices and a fly-back frame: a volume that lacks only the latter is whole."""
+    channels = (2, 3)[:n_channels]
+    config = small_config(zs=(100.0, 130.0, 160.0), flyback_frames=1, channels=channels)
+    write_bout(tmp_path / "001" / "raw_imaging_data_00", config, (n_frames * n_channels,))
+    meta = meta_of(tmp_path / "001" / "raw_imaging_data_00", config)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", MesoWarning)
+        fovs = bin_per_plane(tmp_path / "001", meta, tmp_path / "out")
+    by_slice = [fov.n_frames for fov in fovs[::2]]
+    n_more = sum(n > by_slice[-1] for n in by_slice)
+    told = [str(warning.message) for warning in caught]
+    if n_more:
+        assert [f"the first {n_more} of 3 slices have one frame more than the others" in text for text in told] == [
+            True
+        ]
+    else:
+        assert told == []
 
 
 def test_a_recording_shorter_than_a_volume_is_an_error(tmp_path):
