@@ -82,6 +82,7 @@ def roi_detection(job: FovJob, *, progress: Progress = silent) -> DetectionResul
     basis = plane.detection_basis(job, CODE_VERSION, registration.outputs)
     state = detection_state(job.folder, basis)
     if state in ("whole", "curated"):
+        save_ops(job)
         return load_detection(job.folder, resumed=True)
     if state == "curated, outdated" and not job.discard_curation:
         raise ProcessingError(
@@ -107,7 +108,7 @@ def roi_detection(job: FovJob, *, progress: Progress = silent) -> DetectionResul
         ) from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
-    _save_ops(job.folder)
+    save_ops(job)
     write_marker(job.folder, plane.DETECTION, basis, names, {"seconds": round(time.monotonic() - started, 3)})
     return load_detection(job.folder, resumed=False)
 
@@ -308,7 +309,12 @@ def _deconvolve(traces: np.ndarray, neuropil: np.ndarray, settings: dict[str, An
     return np.asarray(oasis(F=flat, batch_size=wanted["batch_size"], tau=settings["tau"], fs=settings["fs"]))
 
 
-def _save_ops(folder: Path) -> None:
-    """Join suite2p's dictionaries to the ``ops.npy`` that older tools read."""
-    parts = [plane.load_dict(folder / f"{n}.npy") for n in ("db", "settings", "reg_outputs", "detect_outputs")]
-    plane.save_objects(folder / "ops.npy", {key: value for part in parts for key, value in part.items()})
+def save_ops(job: FovJob) -> None:
+    """Write the settings in force, and join suite2p's dictionaries to the ``ops.npy`` that older tools read.
+
+    Registration writes both files as well, without what detection found: they are written again whenever detection is
+    asked for, so that they do not tell which of the two ran last.
+    """
+    plane.save_objects(job.folder / "settings.npy", job.options.settings_dict())
+    parts = [plane.load_dict(job.folder / f"{n}.npy") for n in ("db", "settings", "reg_outputs", "detect_outputs")]
+    plane.save_objects(job.folder / "ops.npy", {key: value for part in parts for key, value in part.items()})

@@ -21,7 +21,7 @@ from ..machine import cores_at_hand, memory_at_hand, side_by_side
 from ..progress import Progress, silent
 from . import plane
 from .detection import CODE_VERSION as DETECTION_CODE
-from .detection import DetectionResult, detection_state, load_detection
+from .detection import DetectionResult, detection_state, load_detection, save_ops
 from .marker import read_marker
 from .plane import DETECTION, REGISTRATION, STAGES, FovJob
 from .registration import RegistrationResult, load_registration, registration_is_whole
@@ -97,6 +97,9 @@ def process_fovs(
             failures[first].add_note(f"{len(failures)} of {len(jobs)} FOVs failed; the others are whole.")
         raise failures[first]
     done_now = {(jobs.index(job), stage) for job, stage in todo}
+    if DETECTION in stages:
+        for job in (job for i, job in enumerate(jobs) if (i, DETECTION) not in done_now):
+            save_ops(job)
     return tuple(_result(job, stages, {s for s in stages if (i, s) in done_now}) for i, job in enumerate(jobs))
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from meso_core.errors import InputFileError, MissingInputError, ProcessingError, StorageError
-from meso_core.imaging import FovJob, fov_jobs, image_motion_registration, process_fovs, roi_detection
+from meso_core.imaging import FovJob, fov_jobs, image_motion_registration, process_fovs, roi_detection, zip_plane
 from meso_core.imaging.marker import marker_path, read_marker
 from meso_core.imaging.registration import registration_is_whole
 
@@ -93,6 +93,40 @@ def test_same_input_and_settings_give_the_same_bytes(
         assert first.outputs == second.outputs
     assert (processed[0] / "plane0" / "ops.npy").read_bytes() == (folder / "plane0" / "ops.npy").read_bytes()
     assert not (folder / "plane0" / "data_raw.bin").exists(), "the raw binary goes when registration is whole"
+
+
+@pytest.mark.parametrize("through", ["roi_detection", "process_fovs"])
+def test_registering_the_same_again_leaves_the_same_bytes_of_rois(
+    through: str, processed: tuple[Path, Any], movies: Movies, suite2p: Any, tmp_path: Path
+) -> None:
+    job = copy_processed(processed, movies, tmp_path / "suite2p")[0]
+    before = zip_plane(job.folder, tmp_path / "before.zip").read_bytes()
+    other = fov_jobs(
+        tmp_path / "suite2p",
+        movies.meta,
+        bad_frames=movies.bad_frames,
+        overrides={"threshold_scaling": 2.0},
+        keep_raw=True,
+    )[0]
+    (job.folder / ".registration-whole").unlink()
+    assert not image_motion_registration(other).resumed
+    result = (
+        roi_detection(job) if through == "roi_detection" else process_fovs([job], stages=("detection",))[0].detection
+    )
+    assert result.resumed, "the movie is the same, so are the settings of detection"
+    assert zip_plane(job.folder, tmp_path / "after.zip").read_bytes() == before
+
+
+def test_the_settings_beside_rois_are_those_that_made_them(
+    processed: tuple[Path, Any], movies: Movies, suite2p: Any, tmp_path: Path
+) -> None:
+    copy_processed(processed, movies, tmp_path / "suite2p")
+    overrides = {"threshold_scaling": 2.0}
+    job = fov_jobs(tmp_path / "suite2p", movies.meta, bad_frames=movies.bad_frames, overrides=overrides)[0]
+    roi_detection(job)
+    for name in ("settings.npy", "ops.npy"):
+        kept = np.load(job.folder / name, allow_pickle=True).item()
+        assert kept["detection"]["threshold_scaling"] == 2.0, name
 
 
 def test_a_changed_setting_repeats_only_what_depends_on_it(
