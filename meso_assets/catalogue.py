@@ -50,7 +50,8 @@ _INFOS = (
         "**What the rig left**: ScanImage tifs of each imaging bout, the DAQ's recording, the experimenter's frame "
         "ratings, reference images, snapshots.\n\nOnly read, unless somebody asks for more by name "
         "(`meso remove-raw`, `MESO_ALSO_WRITE_META`). Its version is a digest of the listing (path, size, "
-        "time of each file), so a bout that arrives late makes everything that was made from the session stale.",
+        "time) of the files that assets read, so a bout that arrives late makes stale what was made from the "
+        "session, and a note in `snapshots/` does not.",
         ("tiff",),
     ),
     AssetInfo(

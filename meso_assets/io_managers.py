@@ -163,7 +163,7 @@ class SessionFilesIOManager(dg.IOManager):
             code_version=facts.code_version,
             packages=package_versions(),
             settings=product.settings,
-            inputs=input_versions(session, facts.upstream),
+            inputs=input_versions(session, context.asset_key.path[-1], facts.upstream),
         )
 
 
@@ -203,15 +203,17 @@ def _fovs_of(session: OpenSession, manifest: Manifest) -> FovDatasets:
     return {fov: FovFiles(files) for fov, files in sorted(fovs.items())}
 
 
-def input_versions(session: OpenSession, upstream: tuple[str, ...]) -> dict[str, str]:
-    """Read the data versions that upstream assets have on disk now; those that were never made are left out."""
+def input_versions(session: OpenSession, asset: str, upstream: tuple[str, ...]) -> dict[str, str]:
+    """Read the versions that an asset's inputs have on disk now; those that were never made are left out.
+
+    Of the raw session the files count that the asset reads.
+    """
     versions = {}
-    for asset in upstream:
-        manifest = session.manifest(asset)
-        if asset == "raw_session":
-            versions[asset] = session.raw_version()
-        elif manifest is not None:
-            versions[asset] = manifest.data_version
+    for name in upstream:
+        if name == "raw_session":
+            versions[name] = session.raw_version(asset)
+        elif (manifest := session.manifest(name)) is not None:
+            versions[name] = manifest.data_version
     return versions
 
 

@@ -5,6 +5,7 @@ What belongs here: the way from a Dagster context to a session's folder, its met
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,16 +14,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from meso_core.archive import ARCHIVE_NAME, ZARR_NAME, load_removals
-from meso_core.session import MESO_FOLDER, SessionKey
+from meso_core.archive import ARCHIVE_NAME, ZARR_NAME, load_removals, load_report
+from meso_core.errors import MissingInputError, problem
+from meso_core.session import MESO_FOLDER, SessionKey, imaging_bouts
 from meso_core.storage import ListedFile, Manifest, SessionStore, listing_version, open_store
 
+from .raw_inputs import RAW_INPUTS, as_delivered, read_by
 from .settings import MesoSettings
 
 #: Below these names lies what the rig delivers; everything else in a session folder is made by somebody.
 _RAW_PREFIXES = ("raw_", "snapshots/", "reference/", "_ibl_experiment.description")
-#: Ending of the rig's metadata file where locations were added to it on demand.
-_RIG_COPY = ".rig"
 #: What of the imaging metadata holds for the whole session, brought up to date.
 CONSOLIDATED_METADATA = "alf/_meso_rawImagingData.meta.json"
 _MANIFESTS = f"{MESO_FOLDER}/manifests"
@@ -72,24 +73,26 @@ class OpenSession:
     def raw_files(self) -> tuple[ListedFile, ...]:
         """List what the rig delivered.
 
-        Files that an asset put beside it do not count; tifs that were removed because their archive holds them do, as
-        they were, so that a removal makes nothing stale. Metadata to which locations were added count as delivered.
+        Files that an asset put beside it do not count; tifs that are gone because their archive holds them do, as they
+        were, so that archiving, removing and restoring make nothing stale. Metadata to which locations were added
+        count as delivered.
         """
-        ours = self.published_paths()
-        removed = {e.path: ListedFile(e.path, e.size, e.mtime_ns) for e in load_removals(self.path)}
-        there = {
-            file.path: file
-            for file in self.store.listing(self.key)
-            if file.path.startswith(_RAW_PREFIXES) and file.path not in ours
-        }
-        for path in [path for path in there if path.endswith(_RIG_COPY)]:  # metadata to which locations were added
-            rig, original = there.pop(path), path.removesuffix(_RIG_COPY)
-            there[original] = ListedFile(original, rig.size, rig.mtime_ns)
-        return tuple(file for _, file in sorted({**removed, **there}.items()))
+        listed = [file for file in self.store.listing(self.key) if file.path.startswith(_RAW_PREFIXES)]
+        reports = [load_report(self.path, bout.name) for bout in imaging_bouts(self.path)]
+        known = [report for report in reports if report is not None]
+        return as_delivered(listed, self.published_paths(), load_removals(self.path), known)
 
-    def raw_version(self) -> str:
-        """Digest the listing: the data version of the raw session."""
-        return listing_version(self.raw_files())
+    def raw_version(self, asset: str | None = None) -> str:
+        """Digest the listing of the raw files that an asset reads; None: of those that any asset reads.
+
+        The latter is the data version of the raw session.
+        """
+        return listing_version(read_by(asset, self.raw_files()))
+
+    def raw_versions(self) -> dict[str, str]:
+        """Return :meth:`raw_version` of all assets that read raw files and have some to read, with one look."""
+        files = self.raw_files()
+        return {asset: listing_version(found) for asset in RAW_INPUTS if (found := read_by(asset, files))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,28 @@ class Platform:
         return cls(settings, open_store(settings.root))
 
     def session(self, key: str) -> OpenSession:
-        """Open a session by its partition key."""
+        """Open a session by its partition key.
+
+        Raises
+        ------
+        MissingInputError
+            If there is no such session.
+        """
         parsed = SessionKey.parse(key)
-        return OpenSession(parsed, self.store.local(parsed), self.store)
+        try:
+            return OpenSession(parsed, self.store.local(parsed), self.store)
+        except MissingInputError as error:
+            raise self._no_such_session(parsed) from error
+
+    def _no_such_session(self, key: SessionKey) -> MissingInputError:
+        there = [str(other) for other in self.store.sessions()]
+        near = difflib.get_close_matches(str(key), there, n=3, cutoff=0.5)
+        nearest = f"the nearest of the {len(there)} that are there: {', '.join(near)}" if near else ""
+        return MissingInputError(
+            problem(
+                str(key),
+                expected=f"a session below {self.store.root}",
+                found="no such session" + (f"; {nearest}" if near else f" ({len(there)} others are there)"),
+                remedy="Correct the name ([lab/Subjects/]subject/date/number), or MESO_ROOT",
+            )
+        )

@@ -21,12 +21,10 @@ from .console import READABLE_LOG
 from .dagster_internals import last_observed_version, reconstructable_job, report_observation
 from .instance import open_instance
 from .jobs import PROCESS_SESSION
+from .made_with import STAGES
 from .partitions import add_sessions
 from .resources import OpenSession, Platform
 from .settings import MesoSettings
-
-#: Assets that take suite2p options.
-_SUITE2P_ASSETS = ("motion_registered_frames", "rois")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +35,25 @@ class RunSummary:
     success: bool
     #: Asset → wall time of its steps, s; assets that did not run are not in it.
     seconds: Mapping[str, float]
+    #: Assets that were asked for.
+    asked: tuple[str, ...] = ()
+    #: Assets of which a step failed.
+    failed: frozenset[str] = frozenset()
 
 
 def register_sessions(instance: dg.DagsterInstance, platform: Platform, keys: Iterable[SessionKey]) -> list[str]:
-    """Make sessions known to Dagster: as partitions, and with the version of their raw files."""
+    """Make sessions known to Dagster: as partitions, and with the version of their raw files.
+
+    Raises
+    ------
+    MissingInputError
+        If one is not there. Then none becomes a partition, for a partition is never deleted.
+    """
     keys = tuple(keys)
+    sessions = [platform.session(str(key)) for key in keys]
     new = add_sessions(instance, keys)
-    for key in keys:
-        observe_raw(instance, platform.session(str(key)))
+    for session in sessions:
+        observe_raw(instance, session)
     return new
 
 
@@ -79,7 +88,7 @@ def run_session(
     Raises
     ------
     SettingsError
-        If an asset is unknown.
+        If an asset or a suite2p option is unknown, or a value is not allowed. Then nothing was begun.
     MissingInputError
         If the session is not there.
     """
@@ -89,6 +98,7 @@ def run_session(
         known = ", ".join(name for name in CATALOGUE if name != "raw_session")
         found = ", ".join(unknown)
         raise SettingsError(problem("assets", expected=f"some of {known}", found=found, remedy="Correct the names"))
+    _check_options(settings, chosen, suite2p or {})
     os.environ.update(settings.as_environment())  # for the processes of the steps
     with open_instance(settings) as instance:
         register_sessions(instance, Platform.open(settings), [key])
@@ -100,13 +110,30 @@ def run_session(
             tags={"dagster/partition": str(key)},
             asset_selection=[dg.AssetKey(name) for name in chosen],
         ) as result:
-            return RunSummary(result.run_id, result.success, seconds_by_asset(instance, result.run_id))
+            seconds, failed = seconds_by_asset(instance, result.run_id), failed_assets(instance, result.run_id)
+            return RunSummary(result.run_id, result.success, seconds, chosen, failed)
+
+
+def _check_options(settings: MesoSettings, assets: tuple[str, ...], suite2p: Mapping[str, Any]) -> None:
+    if set(assets) & set(STAGES):
+        from meso_core.imaging.options import check_options
+
+        check_options({**settings.suite2p, **suite2p})
+    elif suite2p:
+        raise SettingsError(
+            problem(
+                "suite2p options",
+                expected=f"{' or '.join(STAGES)} among the assets of the run",
+                found=", ".join(assets),
+                remedy="Name one of them, or leave the options out",
+            )
+        )
 
 
 def _suite2p_config(assets: tuple[str, ...], suite2p: Mapping[str, Any]) -> dict[str, Any]:
     if not suite2p:
         return {}
-    return {"ops": {name: {"config": {"suite2p": dict(suite2p)}} for name in _SUITE2P_ASSETS if name in assets}}
+    return {"ops": {name: {"config": {"suite2p": dict(suite2p)}} for name in STAGES if name in assets}}
 
 
 def seconds_by_asset(instance: dg.DagsterInstance, run_id: str) -> dict[str, float]:
@@ -118,6 +145,12 @@ def seconds_by_asset(instance: dg.DagsterInstance, run_id: str) -> dict[str, flo
             start, end = spans.get(asset, (stats.start_time, stats.end_time))
             spans[asset] = (min(start, stats.start_time), max(end, stats.end_time))
     return {asset: end - start for asset, (start, end) in spans.items()}
+
+
+def failed_assets(instance: dg.DagsterInstance, run_id: str) -> frozenset[str]:
+    """Assets of which a step of a run failed."""
+    steps = instance.get_run_step_stats(run_id)
+    return frozenset(asset_of_step(step.step_key) for step in steps if step.status and step.status.value == "FAILURE")
 
 
 def asset_of_step(step_key: str) -> str:

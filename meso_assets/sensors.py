@@ -146,10 +146,19 @@ def in_turn(keys: Sequence[str], last: str | None) -> list[str]:
 
 def _was_asked(instance: dg.DagsterInstance, platform: Platform, state: SessionState) -> bool:
     """Whether a run was asked for in this state of the session, or somebody processed it by hand."""
-    manifest = platform.session(state.key).manifest("imaging_metadata")
-    if manifest is not None and manifest.provenance.inputs.get("raw_session") == state.version:
+    if is_processed(platform.session(state.key)):
         return True
     return instance.get_runs_count(dg.RunsFilter(tags={"dagster/run_key": state.run_key})) > 0
+
+
+def is_processed(session: OpenSession) -> bool:
+    """Whether every asset that finds raw files to read was made from them as they are now."""
+    versions = session.raw_versions()
+    made = {asset: manifest for asset in versions if (manifest := session.manifest(asset)) is not None}
+    return bool(versions) and all(
+        asset in made and made[asset].provenance.inputs.get("raw_session") == version
+        for asset, version in versions.items()
+    )
 
 
 def _look_or_tell(context: dg.SensorEvaluationContext, platform: Platform, key: str) -> SessionState | None:

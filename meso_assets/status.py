@@ -6,21 +6,23 @@ Staleness is computed per session from what is on disk: Dagster's own colour of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
 
 import dagster as dg
 
-from meso_core.errors import StorageError
+from meso_core.errors import ArchiveError, StorageError
 from meso_core.session import SessionKey
 from meso_core.storage import Manifest, verify_manifest
 
 from .console import failure_message
 from .dagster_internals import AssetFacts
 from .io_managers import input_versions
+from .made_with import changed_settings, options_of_run
 from .resources import OpenSession, Platform
 from .running import asset_of_step
+from .settings import MesoSettings
 
 #: Runs per session that are asked for failures, newest first.
 _RECENT_RUNS = 10
@@ -42,7 +44,7 @@ class AssetStatus:
     session: str
     asset: str
     state: State
-    #: Why it is stale or failed; empty otherwise.
+    #: Why it is stale or failed; for one that is done, what was special about the run that made it, if anything was.
     why: str = ""
     #: When it was published, ISO 8601.
     published_at: str = ""
@@ -68,37 +70,63 @@ def session_status(
     """
     session = platform.session(str(key))
     failures = recent_failures(instance, str(key))
-    return [
-        _asset_status(session, asset, known, failures.get(asset))
-        for asset, known in facts.items()
-        if asset != "raw_session"
-    ]
+    found, stale = [], set[str]()
+    for asset, known in facts.items():  # upstream comes first
+        if asset == "raw_session":
+            continue
+        try:
+            manifest = session.manifest(asset)
+            reasons = stale_reasons(session, manifest, known, platform.settings, stale) if manifest else ()
+        except (StorageError, ArchiveError) as error:
+            found.append(AssetStatus(str(key), asset, State.FAILED, str(error)))
+            continue
+        if reasons:
+            stale.add(asset)
+        found.append(_judged(str(key), asset, manifest, failures.get(asset), reasons))
+    return found
 
 
-def _asset_status(session: OpenSession, asset: str, facts: AssetFacts, failure: str | None) -> AssetStatus:
-    key = str(session.key)
-    try:
-        manifest = session.manifest(asset)
-    except StorageError as error:
-        return AssetStatus(key, asset, State.FAILED, str(error))
-    published = manifest.published_at if manifest else ""
+def _judged(
+    key: str, asset: str, manifest: Manifest | None, failure: str | None, reasons: tuple[str, ...]
+) -> AssetStatus:
     if failure is not None:
-        return AssetStatus(key, asset, State.FAILED, failure, published)
+        return AssetStatus(key, asset, State.FAILED, failure, manifest.published_at if manifest else "")
     if manifest is None:
         return AssetStatus(key, asset, State.MISSING)
-    reasons = stale_reasons(session, manifest, facts)
-    return AssetStatus(key, asset, State.STALE if reasons else State.DONE, "; ".join(reasons), published)
+    if reasons:
+        return AssetStatus(key, asset, State.STALE, "; ".join(reasons), manifest.published_at)
+    of_run = options_of_run(manifest)
+    why = f"with options of its run: {of_run}" if of_run else ""
+    return AssetStatus(key, asset, State.DONE, why, manifest.published_at)
 
 
-def stale_reasons(session: OpenSession, manifest: Manifest, facts: AssetFacts) -> tuple[str, ...]:
-    """Tell why a result no longer holds; empty where it does."""
+def stale_reasons(
+    session: OpenSession, manifest: Manifest, facts: AssetFacts, settings: MesoSettings, stale: Collection[str]
+) -> tuple[str, ...]:
+    """Tell why a result no longer holds; empty where it does.
+
+    Parameters
+    ----------
+    session, manifest, facts
+        What was published where, and what the asset graph says about it.
+    settings
+        Settings of the platform, as they are now.
+    stale
+        Assets that were found stale before; what was made from them is stale too.
+    """
     reasons = []
     made_by = manifest.provenance
     if made_by.code_version != facts.code_version:
         reasons.append(f"made by code version {made_by.code_version}, now {facts.code_version}")
-    now = input_versions(session, facts.upstream)
-    changed = [name for name in facts.upstream if made_by.inputs.get(name) != now.get(name)]
-    reasons += [f"{name} has changed since" for name in changed]
+    now = input_versions(session, manifest.asset, facts.upstream)
+    for name in facts.upstream:
+        if name not in made_by.inputs and name in now:
+            reasons.append(f"{name}: its version was not recorded")
+        elif made_by.inputs.get(name) != now.get(name):
+            reasons.append(f"{name} has changed since")
+        elif name in stale:
+            reasons.append(f"{name} is stale")
+    reasons += changed_settings(manifest, settings)
     return (*reasons, *verify_manifest(session.path, manifest, content=False))
 
 

@@ -8,19 +8,23 @@ links to it (copies where a person may edit them), so nothing is on the disk twi
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from meso_core.errors import MissingInputError, problem
+from meso_core.errors import MesoWarning, MissingInputError, ProcessingError, problem
 from meso_core.progress import Progress
 from meso_core.session import MESO_FOLDER, fov_name, imaging_bouts, plane_name
 
 from .io_managers import FIGURES, Product, SessionFiles
+from .made_with import settings_of
 from .metadata import picture, registration_metadata, rois_metadata
 from .resources import OpenSession
 from .settings import MesoSettings
@@ -30,8 +34,8 @@ if TYPE_CHECKING:
 
 REGISTERED_FILES = ("db.npy", "settings.npy", "ops.npy", "reg_outputs.npy", "bad_frames.npy")
 _SPLIT_MARKER = ".split"
-#: ``ops.npy`` as registration left it: detection adds to the file, and what is published must not depend on that.
-_REGISTERED_OPS = ".ops-registered"
+#: Files as registration left them: detection writes them again, and what is published must not depend on that.
+_AS_REGISTERED = {"ops.npy": ".ops-registered", "settings.npy": ".settings-registered"}
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,14 @@ class Suite2pWork:
 
     @cached_property
     def input_version(self) -> str:
-        """Version of the raw data, for resume."""
-        return self.session.raw_version()
+        """Version of what is split, for resume: the frames, and which of their lines belong to which FOV."""
+        from meso_core.scanimage import ImagingLayout
+
+        frames = self.session.raw_version("motion_registered_frames")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MesoWarning)  # splitting tells them
+            layout = json.dumps(asdict(ImagingLayout.from_meta(self.meta)), sort_keys=True)
+        return hashlib.sha256(f"{frames}\n{layout}".encode()).hexdigest()
 
     @cached_property
     def _bad_frames(self) -> list[Any]:
@@ -113,8 +123,9 @@ class Suite2pWork:
         whole = registration_is_whole(job)
         if not whole:
             process_fovs([job], stages=("registration",), workers=1, progress=progress)
-        if not whole or not (job.folder / _REGISTERED_OPS).is_file():
-            shutil.copyfile(job.folder / "ops.npy", job.folder / _REGISTERED_OPS)
+        for name, kept in _AS_REGISTERED.items():
+            if not whole or not (job.folder / kept).is_file():
+                shutil.copyfile(job.folder / name, job.folder / kept)
         return load_registration(job.folder, resumed=whole)
 
     def registrations(self, fovs: list[int]) -> list[RegistrationResult]:
@@ -124,29 +135,41 @@ class Suite2pWork:
         return [load_registration(self.folder / plane_name(fov)) for fov in fovs]
 
     def registered_product(self, fovs: list[int]) -> Product:
-        """Stage the registered movies."""
-        from meso_core.imaging.quality import registration_qc
+        """Stage the registered movies.
 
+        Raises
+        ------
+        ProcessingError
+            If what they were made from has changed while they were made.
+        """
+        from meso_core.imaging.quality import registration_qc
+        from meso_core.imaging.registration import registration_is_whole
+
+        if outdated := [fov_name(fov) for fov in fovs if not registration_is_whole(self.job(fov))]:
+            raise ProcessingError(
+                problem(
+                    self.session.path,
+                    expected="the raw frames and metadata that registration began with",
+                    found=f"others, now that {', '.join(outdated)} came to be published",
+                    remedy="Wait until the session is copied, then run motion_registered_frames again",
+                )
+            )
         staged = self.session.stage("motion_registered_frames")
         for fov in fovs:
             source, target = self.folder / plane_name(fov), staged / "suite2p" / plane_name(fov)
             for file in sorted(source.glob("imaging.frames_motionRegistered*.bin")):
                 link(file, target / file.name)
             _copy(source, target, REGISTERED_FILES)
-            if (source / _REGISTERED_OPS).is_file():
-                shutil.copyfile(source / _REGISTERED_OPS, target / "ops.npy")
+            for name, kept in _AS_REGISTERED.items():
+                shutil.copyfile(source / kept, target / name)
         figures = [self._registration_figure(fov, staged) for fov in fovs]
         found = self.registrations(fovs)
         return Product(
             staged,
-            settings=self._settings_used,
+            settings=settings_of("motion_registered_frames", self.settings, self.overrides),
             qc=tuple(result for fov, one in zip(fovs, found, strict=True) for result in registration_qc(one, fov)),
             metadata={**registration_metadata(found), **picture(figures[0], "shifts over time of FOV_00")},
         )
-
-    @property
-    def _settings_used(self) -> dict[str, Any]:
-        return {"suite2p": self.all_overrides, "genotype": self.settings.genotype}
 
     def _registration_figure(self, fov: int, staged: Path) -> bytes:
         from meso_core.imaging.figures import registration_figure
@@ -223,7 +246,7 @@ class Suite2pWork:
         found = self.detections(fovs)
         return Product(
             staged,
-            settings=self._settings_used,
+            settings=settings_of("rois", self.settings, self.overrides),
             qc=tuple(result for fov, one in zip(fovs, found, strict=True) for result in detection_qc(one, fov)),
             metadata={
                 **rois_metadata(found),

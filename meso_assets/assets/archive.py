@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from meso_core.session import imaging_bouts
 
 from ..io_managers import Product
+from ..made_with import settings_of
 from ..metadata import archive_metadata, reference_metadata
 from ..resources import OpenSession
 from .session_asset import platform_of, progress_of, session_asset, still_holds
@@ -25,7 +26,8 @@ def imaging_frames_archive(session: OpenSession, context: Any) -> Product:
     from meso_core.archive import archive_bout, load_report, save_report
 
     bouts, settings = imaging_bouts(session.path), platform_of(context).settings
-    kept = still_holds(session, context, {"archive_format": settings.archive_format})
+    made_with = settings_of("imaging_frames_archive", settings)
+    kept = still_holds(session, context, made_with)
     if kept and kept.contents:  # an early manifest did not list the tifs
         recorded = [report for bout in bouts if (report := load_report(session.path, bout.name)) is not None]
         return Product(kept, metadata={"unchanged": True, **archive_metadata(recorded)})
@@ -47,7 +49,7 @@ def imaging_frames_archive(session: OpenSession, context: Any) -> Product:
 
     return Product(
         staged,
-        settings={"archive_format": settings.archive_format},
+        settings=made_with,
         contents={f"{report.bout}/{report.name}": report.contents for report in reports},
         metadata=archive_metadata(reports),
         then=keep_records,

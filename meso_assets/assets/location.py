@@ -9,6 +9,7 @@ import numpy as np
 from meso_core.session import IMAGING_META_FILE, fov_name, imaging_bouts
 
 from ..io_managers import FovDatasets, Product, SessionFiles
+from ..made_with import settings_of
 from ..metadata import figures_metadata, located_metadata, picture, roi_locations_metadata
 from ..resources import OpenSession
 from .session_asset import platform_of, session_asset
@@ -26,14 +27,15 @@ def mean_image_mlapdv(session: OpenSession, context: Any, imaging_metadata: Sess
     """Place every pixel of every field of view in the brain, by the best source that the session holds."""
     from meso_core.location import check_locations, draw_inline, find_reference, load_atlas, locate_session
 
-    settings = platform_of(context).settings.location()
+    chosen = platform_of(context).settings
+    settings = chosen.location()
     atlas = load_atlas(settings)
     bouts = imaging_bouts(session.path)
     found = locate_session(session.metadata(), atlas, find_reference(bouts), settings=settings)
     inline, pictures = draw_inline(found.locations, atlas), _pictures(found, atlas)
     return Product(
         _datasets("mpciMeanImage", found.locations, found.mlapdv, found.brain_location_ids),
-        settings=settings.as_record(),
+        settings=settings_of("mean_image_mlapdv", chosen),
         qc=check_locations(found.locations),
         texts={_LOCATIONS: found.locations.to_json()},
         figures={picture.name: picture.png for picture in pictures},

@@ -8,6 +8,7 @@ import dagster as dg
 from ..catalogue import CATALOGUE
 from ..dagster_internals import observable_source
 from ..io_managers import Product
+from ..made_with import settings_of
 from ..metadata import imaging_metadata_metadata
 from ..partitions import known_sessions, session_partitions
 from ..resources import CONSOLIDATED_METADATA, OpenSession
@@ -44,6 +45,6 @@ def imaging_metadata(session: OpenSession, context: Any) -> Product:
     return Product(
         staged,
         texts={CONSOLIDATED_METADATA: json.dumps(meta, indent=1) + "\n"},
-        settings={"window_center_ml": ml, "window_center_ap": ap},
+        settings=settings_of("imaging_metadata", settings),
         metadata=imaging_metadata_metadata(per_bout),
     )

@@ -75,7 +75,7 @@ def still_holds(session: OpenSession, context: Any, settings: Mapping[str, Any])
         return None
     upstream = tuple(sorted(dep.asset_key.to_user_string() for dep in context.assets_def.get_asset_spec(key).deps))
     made_from = (manifest.provenance.inputs, manifest.provenance.settings)
-    if made_from != (input_versions(session, upstream), settings):
+    if made_from != (input_versions(session, manifest.asset, upstream), settings):
         return None
     return None if verify_manifest(session.path, manifest, content=False) else manifest
 

@@ -44,6 +44,7 @@ def _per_fov(config: Suite2pConfig, *steps: str) -> Mapping[str, Any]:
 
 
 @dg.op(
+    ins={"raw_session": dg.In(dg.Nothing)},
     out=dg.DynamicOut(int, io_manager_key=_BETWEEN),
     code_version=_FRAMES.code_version,
     required_resource_keys={"platform"},
@@ -147,11 +148,16 @@ def _rois_config(config: Suite2pConfig) -> Mapping[str, Any]:
     **_FRAMES.options(),
     partitions_def=session_partitions,
     config=_frames_config,
-    ins={"imaging_metadata": dg.AssetIn(), "frame_qc": dg.AssetIn()},
+    ins={
+        "raw_session": dg.AssetIn(dagster_type=dg.Nothing),
+        "imaging_metadata": dg.AssetIn(),
+        "frame_qc": dg.AssetIn(),
+    },
 )
-def motion_registered_frames(imaging_metadata: SessionFiles, frame_qc: Any) -> Product:
+def motion_registered_frames(raw_session: None, imaging_metadata: SessionFiles, frame_qc: Any) -> Product:
     """Register all FOVs."""
-    product: Product = publish_frames(split_pages(imaging_metadata, frame_qc).map(register_fov).collect())
+    split = split_pages(imaging_metadata=imaging_metadata, frame_qc=frame_qc, raw_session=raw_session)
+    product: Product = publish_frames(split.map(register_fov).collect())
     return product
 
 

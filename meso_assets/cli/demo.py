@@ -29,7 +29,7 @@ def command(folder: Path | None) -> None:
     summary = run_session(settings, made.key)
     session = Platform.open(settings).session(str(made.key))
     click.echo(f"\n3. What was made in {session.path}\n")
-    click.echo(made_table(session, summary.seconds))
+    click.echo(made_table(session, summary))
     figures = sorted(session.path.glob("reports/figures/*.png"))
     if figures:
         click.echo(f"\nfigures   {figures[0].parent} ({len(figures)})")

@@ -29,7 +29,7 @@ def command(session: str, assets: str, options: tuple[str, ...], genotype: str) 
     suite2p = {**_tau_of(genotype), **dict(parse_option(text) for text in options)}
     summary = run_session(settings, key, assets=chosen, suite2p=suite2p)
     opened = Platform.open(settings).session(str(key))
-    click.echo("\n" + made_table(opened, summary.seconds))
+    click.echo("\n" + made_table(opened, summary))
     if not summary.success:
         click.echo("\nSome assets failed; what was there before is still there. `meso status` tells why.", err=True)
         sys.exit(1)

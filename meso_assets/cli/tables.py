@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from ..catalogue import CATALOGUE
 from ..resources import OpenSession
+
+if TYPE_CHECKING:
+    from meso_core.storage import Manifest
+
+    from ..running import RunSummary
 
 
 def text_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: frozenset[int] = frozenset()) -> str:
@@ -21,17 +27,32 @@ def text_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: fro
     return "\n".join([laid[0].rstrip(), "-" * len(laid[0]), *(line.rstrip() for line in laid[1:])])
 
 
-def made_table(session: OpenSession, seconds: Mapping[str, float]) -> str:
-    """Table of what a session holds: asset, files, size, seconds of this run, place."""
+def made_table(session: OpenSession, summary: RunSummary) -> str:
+    """Table of what a session holds after a run: asset, what the run did with it, its seconds, files, size, place."""
     rows = []
     for asset in CATALOGUE:
         manifest = session.manifest(asset)
-        if manifest is None:
+        if manifest is None and asset not in summary.asked:
             continue
-        took = f"{seconds[asset]:.1f}" if asset in seconds else "–"
-        size = f"{manifest.total_bytes / 1e6:.1f}"
-        rows.append((asset, str(len(manifest.files)), size, took, _places([file.path for file in manifest.files])))
-    return text_table(("asset", "files", "MB", "seconds", "where"), rows, right=frozenset({1, 2, 3}))
+        paths = [file.path for file in manifest.files] if manifest else []
+        took = f"{summary.seconds[asset]:.1f}" if asset in summary.seconds else "–"
+        size = f"{manifest.total_bytes / 1e6:.1f}" if manifest else "–"
+        rows.append((asset, outcome(asset, manifest, summary), took, str(len(paths)), size, _places(paths)))
+    head = ("asset", "this run", "seconds", "files", "MB", "where")
+    return text_table(head, rows, right=frozenset({2, 3, 4}))
+
+
+def outcome(asset: str, manifest: Manifest | None, summary: RunSummary) -> str:
+    """Tell what a run did with an asset; files of an earlier run stay where it made none."""
+    if manifest is not None and manifest.provenance.run_id == summary.run_id:
+        return "made"
+    if asset in summary.failed:
+        did = ["failed"]
+    elif asset in summary.seconds:
+        did = ["unchanged"]
+    else:
+        did = ["not reached"] if asset in summary.asked else []
+    return ", ".join(did if manifest is None else [*did, "there before"])
 
 
 def _places(paths: list[str]) -> str:

@@ -17,7 +17,7 @@ from ..errors import MetadataError, SettingsError, brief, problem
 from ..matlab import as_list
 from ..scanimage.fields import check_fields
 from ..session import plane_name
-from .settings_table import check_value, default_settings, find_setting, set_value
+from .settings_table import SUITE2P_SETTINGS, check_value, default_settings, find_setting, set_value
 
 #: GCaMP variant → decay time of its fluorescence in s, as suite2p's documentation of ``tau`` recommends.
 TAU_S: Mapping[str, float] = {"G6s": 1.5, "G6m": 1.0, "G6f": 0.7}
@@ -37,6 +37,8 @@ _MESOSCOPE = {
     "run.do_regmetrics": True,
     "io.combined": False,
 }
+#: What follows from a session's metadata, or its subject, where nobody says otherwise.
+_BY_SESSION = ("fs", "tau", "registration.block_size")
 
 
 @dataclass(frozen=True)
@@ -180,11 +182,68 @@ def suite2p_options(
     settings["tau"] = get_default_tau(genotype) if tau is None else tau
     db = _db(meta, fov)
     settings["registration"]["block_size"] = [_block_side(db[side]) for side in ("Ly", "Lx")]
-    for name, value in (overrides or {}).items():
-        row = find_setting(name)
-        set_value(settings, row.name, check_value(row, value))
+    for name, value in check_options(overrides or {}).items():
+        set_value(settings, name, value)
     _check_blocks(settings["registration"], db)
     return Suite2pOptions(fov, db, settings)
+
+
+def check_options(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Check overrides by name and value, without a session.
+
+    Parameters
+    ----------
+    overrides
+        As for :func:`suite2p_options`.
+
+    Returns
+    -------
+    dict
+        Full name → value in suite2p's type.
+
+    Raises
+    ------
+    SettingsError
+        As :func:`suite2p_options`.
+    """
+    rows = {name: find_setting(name) for name in overrides}
+    return {row.name: check_value(row, overrides[name]) for name, row in rows.items()}
+
+
+def differing_options(old: Mapping[str, Any], new: Mapping[str, Any], stage: str) -> dict[str, tuple[Any, Any]]:
+    """Compare two sets of overrides as they bear on one stage; to state the default is to state nothing.
+
+    Parameters
+    ----------
+    old, new
+        As for :func:`suite2p_options`.
+    stage
+        ``registration`` or ``detection`` (with extraction, deconvolution and classification).
+
+    Returns
+    -------
+    dict
+        Full name → value before and now. What each session sets for itself is shown as such.
+    """
+    defaults = {row.name: row.default for row in SUITE2P_SETTINGS}
+    defaults |= {**_MESOSCOPE, **dict.fromkeys(_BY_SESSION, "by session")}
+    before, now = ({**defaults, **check_options(given)} for given in (old, new))
+    return {
+        name: (before[name], now[name])
+        for name in sorted(defaults)
+        if _stage_of(name) == stage and _plain(before[name]) != _plain(now[name])
+    }
+
+
+def _stage_of(name: str) -> str | None:
+    """Stage that a setting bears on; None for the device, on which no result shall depend."""
+    if name.startswith("registration.") or name == "run.do_regmetrics":
+        return "registration"
+    return None if name == "torch_device" else "detection"
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _block_side(side: int) -> int:

@@ -18,7 +18,7 @@ UPSTREAM = {
     "reference_images": {"raw_session", "imaging_metadata"},
     "frame_qc": {"raw_session", "imaging_metadata"},
     "frame_times": {"raw_session", "imaging_metadata"},
-    "motion_registered_frames": {"imaging_metadata", "frame_qc"},
+    "motion_registered_frames": {"raw_session", "imaging_metadata", "frame_qc"},
     "rois": {"motion_registered_frames"},
     "mean_image_mlapdv": {"raw_session", "imaging_metadata"},
     "roi_brain_locations": {"rois", "mean_image_mlapdv"},

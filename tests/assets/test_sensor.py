@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from meso_assets.resources import Platform
-from meso_assets.sensors import SessionState, in_turn, requests, scan
+from meso_assets.sensors import SessionState, in_turn, look_at, requests, scan
 from meso_assets.settings import load_settings
 from meso_core.storage import RunProvenance
 
@@ -62,14 +62,36 @@ def test_a_state_that_was_run_before_is_not_asked_for_again(instance, platform):
     assert look(instance, platform).run_requests == []
 
 
-def test_a_session_processed_by_hand_is_not_asked_for(instance, platform):
+def made_by_hand(platform):
+    """Publish something for each asset that finds raw files of the session to read."""
     session = platform.session("SP035/2023-03-03/001")
-    staged = session.stage("imaging_metadata")
-    (staged / "alf").mkdir()
-    (staged / "alf" / "x.json").write_text("{}")
-    made_by = RunProvenance("run", "1", inputs={"raw_session": session.raw_version()})
-    session.store.publish(session.key, "imaging_metadata", staged, made_by)
+    for asset, version in session.raw_versions().items():
+        staged = session.stage(asset)
+        (staged / f"{asset}.json").write_text("{}")
+        made_by = RunProvenance("run", "1", inputs={"raw_session": version})
+        session.store.publish(session.key, asset, staged, made_by)
+
+
+def test_a_session_processed_by_hand_is_not_asked_for(instance, platform):
+    made_by_hand(platform)
     assert look(instance, platform).run_requests == []
+
+
+def test_a_session_processed_by_hand_before_the_daq_came_is_asked_for(instance, platform, root):
+    made_by_hand(platform)
+    daq = root / "SP035" / "2023-03-03" / "001" / "raw_sync_data"
+    daq.mkdir()
+    (daq / "_timeline_DAQdata.raw.npy").write_bytes(b"late")
+    assert [run.partition_key for run in look(instance, platform).run_requests] == ["SP035/2023-03-03/001"]
+
+
+def test_a_flag_that_the_server_takes_away_and_a_late_note_ask_for_no_other_run(instance, platform, root):
+    first = look(instance, platform).run_requests[0].run_key
+    session = root / "SP035" / "2023-03-03" / "001"
+    (session / "raw_session.flag").unlink()
+    (session / "snapshots").mkdir()
+    (session / "snapshots" / "late_note.txt").write_text("the window was cleaned")
+    assert look_at(platform.session("SP035/2023-03-03/001"), now_ns=10**19, quiet_ns=0).run_key == first
 
 
 def test_a_root_that_cannot_be_listed_skips_the_tick(instance, platform, root):

@@ -2,6 +2,10 @@
 
 import json
 import os
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import dagster as dg
 import numpy as np
@@ -10,7 +14,11 @@ from meso_assets.catalogue import CATALOGUE
 from meso_assets.dagster_internals import last_observed_version, stale_reasons
 from meso_assets.definitions import build_defs
 from meso_assets.instance import open_instance
+from meso_assets.raw_inputs import read_by
 from meso_assets.running import observe_raw
+from meso_assets.sensors import is_processed
+from meso_assets.suite2p_work import Suite2pWork
+from meso_core.imaging.registration import registration_is_whole
 from meso_core.storage import hash_file
 
 ASSETS = [name for name in CATALOGUE if name != "raw_session"]
@@ -47,22 +55,91 @@ def test_upstream_alone_run_again_leaves_downstream_fresh(finished):
     assert dagster_says(finished) == {}
 
 
-def test_a_raw_file_that_changes_makes_its_descendants_stale_and_says_so(finished):
-    file = next(finished.session.path.glob("raw_sync_data/*.raw.npy"))
+@contextmanager
+def looks_later(finished, pattern):
+    """Let a raw file look as if it was written a moment later; Dagster is told, and told again when it is over."""
+    file = next(iter(sorted(finished.session.path.glob(pattern))))
     stat = file.stat()
     try:
         os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
         with open_instance(finished.settings) as instance:
             observe_raw(instance, finished.session)
-        told = dagster_says(finished)
-        assert "raw_session" in told["frame_times"][0]
-        assert status_says(finished)["frame_times"] == "raw_session has changed since"
-        assert "rois" not in told, "rois depend on motion_registered_frames, which have not changed yet"
+        yield
     finally:
         os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
         with open_instance(finished.settings) as instance:
             version = observe_raw(instance, finished.session)
             assert last_observed_version(instance, "raw_session", str(finished.key)) == version
+
+
+def test_a_daq_file_that_changes_makes_frame_times_stale_and_nothing_else(finished):
+    with looks_later(finished, "raw_sync_data/*.raw.npy"):
+        assert "raw_session" in dagster_says(finished)["frame_times"][0]
+        assert status_says(finished) == {"frame_times": "raw_session has changed since"}
+
+
+def test_a_raw_tif_that_changes_makes_the_movies_stale_and_what_was_made_from_them(finished):
+    with looks_later(finished, "raw_imaging_data_00/*.tif"):
+        assert "raw_session" in " ".join(dagster_says(finished)["motion_registered_frames"])
+        told = status_says(finished)
+        assert "raw_session has changed since" in told["motion_registered_frames"]
+        assert told["rois"] == "motion_registered_frames is stale"
+        assert "rois is stale" in told["roi_brain_locations"]
+        work = Suite2pWork(finished.session, finished.settings, {})
+        assert not registration_is_whole(work.job(0)), "the next run registers anew"
+
+
+def test_the_flag_taken_away_and_a_late_note_make_nothing_stale_and_repeat_no_registration(finished):
+    flag, folder = finished.session.path / "raw_session.flag", finished.session.path / "snapshots"
+    note, existed = folder / "late_note.txt", folder.is_dir()
+    content, before = flag.read_bytes(), Suite2pWork(finished.session, finished.settings, {}).input_version
+    try:
+        flag.unlink()
+        folder.mkdir(exist_ok=True)
+        note.write_text("the window was cleaned")
+        with open_instance(finished.settings) as instance:
+            observe_raw(instance, finished.session)
+        assert dagster_says(finished) == {}
+        assert status_says(finished) == {}
+        work = Suite2pWork(finished.session, finished.settings, {})
+        assert work.input_version == before
+        assert all(registration_is_whole(work.job(fov)) for fov in range(len(work.meta["FOV"])))
+        assert is_processed(finished.session), "the sensor does not ask for another run"
+    finally:
+        flag.write_bytes(content)
+        note.unlink()
+        if not existed:
+            folder.rmdir()
+
+
+def test_changed_settings_are_told_with_both_values(finished):
+    other = {"archive_format": "zarr", "suite2p": {"threshold_scaling": 0.5}, "normal_rule": "facet"}
+    told = status_says(replace(finished, settings=finished.settings.model_copy(update=other)))
+    assert told["imaging_frames_archive"] == "settings: archive_format tar.bz2 → zarr"
+    assert told["rois"] == "settings: detection.threshold_scaling 1.0 → 0.5"
+    assert told["mean_image_mlapdv"] == "settings: normal_rule region → facet"
+    assert "motion_registered_frames" not in told, "registration does not depend on the detection's threshold"
+
+
+def test_an_asset_opens_no_raw_file_but_those_that_its_version_covers(finished, materialise):
+    """The table of raw inputs against what Python opens while each asset is made."""
+    opened = []
+    sys.addaudithook(lambda event, args: opened.append(args[0]) if event == "open" else None)
+    delivered = {str(finished.session.path / path): path for path in finished.raw}
+
+    def read():
+        paths = {delivered.get(str(Path(os.fsdecode(path)).absolute())) for path in opened if not isinstance(path, int)}
+        opened.clear()
+        return sorted(paths - {None})
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        for asset in ("imaging_metadata", "reference_images", "frame_qc", "frame_times", "mean_image_mlapdv"):
+            read()
+            assert materialise(instance, finished.settings, finished.key, [asset]).success
+            by_asset = read()
+            assert by_asset, f"{asset} reads raw files"
+            covered = {file.path for file in read_by(asset, finished.session.raw_files())}
+            assert set(by_asset) <= covered, asset
 
 
 def test_a_published_file_that_vanishes_is_told(finished):
