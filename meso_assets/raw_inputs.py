@@ -17,6 +17,7 @@ _TIF = rf"{_BOUT}[^/]+\.tiff?"
 _ARCHIVE = rf"{_BOUT}({re.escape(ARCHIVE_NAME)}|{re.escape(ZARR_NAME)}(/.*)?)"
 _FRAMES = f"{_TIF}|{_ARCHIVE}"
 _METADATA = rf"{_BOUT}[^/]*rawImagingData\.(meta\.json|times_scanImage\.npy)"
+_RATINGS = rf"{_BOUT}[^/]+\.mat"
 _REFERENCE = rf"{_BOUT}reference/.*"
 
 #: Asset → the raw files that it reads, by path below the session. The flag that says "I am whole" is nobody's input.
@@ -24,9 +25,9 @@ RAW_INPUTS: Mapping[str, str] = {
     "imaging_metadata": f"{_FRAMES}|{_METADATA}",
     "imaging_frames_archive": _FRAMES,
     "reference_images": f"{_REFERENCE}|{_METADATA}",
-    "frame_qc": rf"{_BOUT}[^/]+\.mat|{_METADATA}",
+    "frame_qc": f"{_RATINGS}|{_METADATA}",
     "frame_times": f"raw_sync_data/.*|{_METADATA}",
-    "motion_registered_frames": _FRAMES,
+    "motion_registered_frames": f"{_FRAMES}|{_RATINGS}|{_METADATA}",
     "mean_image_mlapdv": _REFERENCE,
 }
 #: Ending of the rig's metadata file where locations were added to it on demand.
@@ -38,6 +39,11 @@ def read_by(asset: str | None, files: Iterable[ListedFile]) -> tuple[ListedFile,
     patterns = RAW_INPUTS.values() if asset is None else [RAW_INPUTS[asset]]
     wanted = re.compile("|".join(f"({pattern})" for pattern in patterns), re.IGNORECASE)
     return tuple(file for file in files if wanted.fullmatch(file.path))
+
+
+def frames_among(files: Iterable[ListedFile]) -> tuple[ListedFile, ...]:
+    """Choose of the raw files those that hold the frames: tifs, and archives of bouts that came as such."""
+    return tuple(file for file in files if re.fullmatch(_FRAMES, file.path, re.IGNORECASE))
 
 
 def as_delivered(

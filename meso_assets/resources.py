@@ -19,7 +19,7 @@ from meso_core.errors import MissingInputError, problem
 from meso_core.session import MESO_FOLDER, SessionKey, imaging_bouts
 from meso_core.storage import ListedFile, Manifest, SessionStore, listing_version, open_store
 
-from .raw_inputs import RAW_INPUTS, as_delivered, read_by
+from .raw_inputs import RAW_INPUTS, as_delivered, frames_among, read_by
 from .settings import MesoSettings
 
 #: Below these names lies what the rig delivers; everything else in a session folder is made by somebody.
@@ -88,6 +88,10 @@ class OpenSession:
         The latter is the data version of the raw session.
         """
         return listing_version(read_by(asset, self.raw_files()))
+
+    def frames_version(self) -> str:
+        """Digest the listing of the frames alone, wherever they are kept at the moment."""
+        return listing_version(frames_among(self.raw_files()))
 
     def raw_versions(self) -> dict[str, str]:
         """Return :meth:`raw_version` of all assets that read raw files and have some to read, with one look."""

@@ -69,7 +69,7 @@ class Suite2pWork:
         """Version of what is split, for resume: the frames, and which of their lines belong to which FOV."""
         from meso_core.scanimage import ImagingLayout
 
-        frames = self.session.raw_version("motion_registered_frames")
+        frames = self.session.frames_version()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MesoWarning)  # splitting tells them
             layout = json.dumps(asdict(ImagingLayout.from_meta(self.meta)), sort_keys=True)

@@ -74,7 +74,7 @@ def test_the_flag_and_a_late_note_are_nobodys_input(opened):
     ("pattern", "readers"),
     [
         ("raw_imaging_data_00/*.tif", {"imaging_metadata", "imaging_frames_archive", FRAMES}),
-        ("raw_imaging_data_01/*.mat", {"frame_qc"}),
+        ("raw_imaging_data_01/*.mat", {"frame_qc", FRAMES}),
         ("raw_sync_data/*.raw.npy", {"frame_times"}),
         ("raw_imaging_data_00/reference/*", {"reference_images", "mean_image_mlapdv"}),
     ],
@@ -86,20 +86,20 @@ def test_a_changed_raw_file_concerns_those_that_read_it(opened, pattern, readers
 
 @pytest.mark.parametrize("archive_format", ["tar.bz2", "zarr"])
 def test_archiving_removing_and_restoring_leave_the_version_of_the_frames(opened, archive_format):
-    before = opened.raw_version(FRAMES)
+    before = opened.frames_version()
     for bout in imaging_bouts(opened.path):
         save_report(opened.path, archive_bout(bout, archive_format=archive_format))
-    assert opened.raw_version(FRAMES) == before, "archived"
+    assert opened.frames_version() == before, "archived"
     tifs = [tif for bout in imaging_bouts(opened.path) for tif in raw_tifs(bout)]
     tifs[0].unlink()
-    assert opened.raw_version(FRAMES) == before, "half of them gone"
+    assert opened.frames_version() == before, "half of them gone"
     for tif in tifs[1:]:
         tif.unlink()
-    assert opened.raw_version(FRAMES) == before, "all of them gone"
+    assert opened.frames_version() == before, "all of them gone"
     restore(opened.path)
-    assert opened.raw_version(FRAMES) == before, "restored"
+    assert opened.frames_version() == before, "restored"
     later(tifs[0])
-    assert opened.raw_version(FRAMES) != before, "one of them changed"
+    assert opened.frames_version() != before, "one of them changed"
 
 
 def test_a_bout_that_came_as_an_archive_keeps_its_version_when_it_is_adopted_and_restored(opened):
@@ -109,18 +109,18 @@ def test_a_bout_that_came_as_an_archive_keeps_its_version_when_it_is_adopted_and
         for tif in raw_tifs(bout):
             tif.unlink()
     assert load_report(opened.path, bouts[0].name) is None, "nobody recorded what the archive holds"
-    before = opened.raw_version(FRAMES)
+    before = opened.frames_version()
     staged = opened.stage("imaging_frames_archive")
     reports = [archive_bout(bout, staged / bout.name) for bout in bouts]
     opened.store.publish(opened.key, "imaging_frames_archive", staged, RunProvenance("run", "1"))
     for report in reports:
         save_report(opened.path, report)
-    assert opened.raw_version(FRAMES) == before, "adopted"
+    assert opened.frames_version() == before, "adopted"
     restore(opened.path)
     assert all(raw_tifs(bout) for bout in bouts)
-    assert opened.raw_version(FRAMES) == before, "restored"
+    assert opened.frames_version() == before, "restored"
     later(raw_tifs(bouts[0])[0])
-    assert opened.raw_version(FRAMES) != before, "a restored tif that was changed is another one"
+    assert opened.frames_version() != before, "a restored tif that was changed is another one"
 
 
 def test_frames_are_split_again_only_where_their_lines_belong_to_other_fields(opened):

@@ -2,10 +2,8 @@
 
 import json
 import os
-import sys
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import dagster as dg
 import numpy as np
@@ -14,7 +12,6 @@ from meso_assets.catalogue import CATALOGUE
 from meso_assets.dagster_internals import last_observed_version, stale_reasons
 from meso_assets.definitions import build_defs
 from meso_assets.instance import open_instance
-from meso_assets.raw_inputs import read_by
 from meso_assets.running import observe_raw
 from meso_assets.sensors import is_processed
 from meso_assets.suite2p_work import Suite2pWork
@@ -119,27 +116,6 @@ def test_changed_settings_are_told_with_both_values(finished):
     assert told["rois"] == "settings: detection.threshold_scaling 1.0 → 0.5"
     assert told["mean_image_mlapdv"] == "settings: normal_rule region → facet"
     assert "motion_registered_frames" not in told, "registration does not depend on the detection's threshold"
-
-
-def test_an_asset_opens_no_raw_file_but_those_that_its_version_covers(finished, materialise):
-    """The table of raw inputs against what Python opens while each asset is made."""
-    opened = []
-    sys.addaudithook(lambda event, args: opened.append(args[0]) if event == "open" else None)
-    delivered = {str(finished.session.path / path): path for path in finished.raw}
-
-    def read():
-        paths = {delivered.get(str(Path(os.fsdecode(path)).absolute())) for path in opened if not isinstance(path, int)}
-        opened.clear()
-        return sorted(paths - {None})
-
-    with dg.DagsterInstance.ephemeral() as instance:
-        for asset in ("imaging_metadata", "reference_images", "frame_qc", "frame_times", "mean_image_mlapdv"):
-            read()
-            assert materialise(instance, finished.settings, finished.key, [asset]).success
-            by_asset = read()
-            assert by_asset, f"{asset} reads raw files"
-            covered = {file.path for file in read_by(asset, finished.session.raw_files())}
-            assert set(by_asset) <= covered, asset
 
 
 def test_a_published_file_that_vanishes_is_told(finished):
