@@ -14,11 +14,13 @@ import dagster as dg
 import yaml
 
 from meso_core.errors import MesoError, MissingInputError
+from meso_core.storage import listing_version
 
 from .arrival import DESCRIPTION, arrival
 from .dagster_internals import observation
 from .jobs import PROCESS_SESSION
 from .partitions import known_sessions, session_partitions
+from .raw_inputs import read_by
 from .resources import OpenSession, Platform
 from .settings import MesoSettings
 
@@ -44,10 +46,11 @@ class SessionState:
 def look_at(session: OpenSession, *, now_ns: int, quiet_ns: int) -> SessionState:
     """List a session and judge whether it is ready."""
     files = session.raw_files()
+    version = listing_version(read_by(None, files))
     if not files:
-        return SessionState(str(session.key), session.raw_version(), False, "nothing of the rig there yet")
+        return SessionState(str(session.key), version, False, "nothing of the rig there yet")
     judged = arrival(files, now_ns=now_ns, quiet_ns=quiet_ns, description=read_description(session))
-    return SessionState(str(session.key), session.raw_version(), judged.ready, judged.reason)
+    return SessionState(str(session.key), version, judged.ready, judged.reason)
 
 
 def read_description(session: OpenSession) -> Mapping[str, Any] | None:
