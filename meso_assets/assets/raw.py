@@ -5,6 +5,8 @@ from typing import Any
 
 import dagster as dg
 
+from meso_core.session import IMAGING_META_FILE
+
 from ..catalogue import CATALOGUE
 from ..dagster_internals import observable_source
 from ..io_managers import Product
@@ -40,11 +42,12 @@ def imaging_metadata(session: OpenSession, context: Any) -> Product:
     ml, ap = settings.window_center_ml, settings.window_center_ap
     staged = session.stage("imaging_metadata")
     with session.as_delivered() as delivered:
-        write_missing_meta(delivered, staged, center_ml=ml, center_ap=ap)
+        made = write_missing_meta(delivered, staged, center_ml=ml, center_ap=ap)
         meta, per_bout = load_meta_files(delivered, center_ml=ml, center_ap=ap)
     return Product(
         staged,
         texts={CONSOLIDATED_METADATA: json.dumps(meta, indent=1) + "\n"},
-        settings=settings_of("imaging_metadata", settings),
+        # where the rig tells the window's centre, nothing depends on the settings
+        settings=settings_of("imaging_metadata", settings) if any(p.name == IMAGING_META_FILE for p in made) else {},
         metadata=imaging_metadata_metadata(per_bout),
     )

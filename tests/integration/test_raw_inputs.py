@@ -1,10 +1,12 @@
-"""The table of raw inputs against what assets open while they are made."""
+"""What assets are said to depend on, against what they open and need while they are made."""
 
 import os
 import sys
 
 import dagster as dg
+import pytest
 
+from meso_assets.made_with import changed_settings
 from meso_assets.raw_inputs import RAW_INPUTS, read_by
 from meso_assets.resources import Platform
 from meso_assets.suite2p_work import Suite2pWork
@@ -37,3 +39,17 @@ def test_an_asset_opens_no_raw_file_but_those_that_its_version_covers(tmp_path, 
             assert found or asset == "mean_image_mlapdv", f"{asset} reads raw files"
             assert found <= covered, asset
     opened = None
+
+
+@pytest.mark.parametrize(("faults", "told"), [((), 0), (("missing_metadata",), 2)])
+def test_the_window_centre_of_the_settings_counts_only_where_metadata_were_made(
+    faults, told, tmp_path, make_settings, materialise
+):
+    settings = make_settings(tmp_path)
+    made = simulate_session(settings.root, preset("tiny"), faults=faults)
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert materialise(instance, settings, made.key, ["imaging_metadata"]).success
+    manifest = Platform.open(settings).session(str(made.key)).manifest("imaging_metadata")
+    other = settings.model_copy(update={"window_center_ml": 2.5, "window_center_ap": 1.5})
+    assert len(changed_settings(manifest, other)) == told
+    assert changed_settings(manifest, settings) == ()
