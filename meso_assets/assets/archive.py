@@ -23,14 +23,15 @@ REFERENCE_RECORD = "reports/reference_images.json"
 @session_asset("imaging_frames_archive", io_manager="session_files", after=("raw_session",))
 def imaging_frames_archive(session: OpenSession, context: Any) -> Product:
     """Compress the tifs of each bout, read the archive back, compare."""
-    from meso_core.archive import archive_bout, load_report, save_report
+    from meso_core.archive import archive_bout, recorded_archives, save_report
 
     bouts, settings = imaging_bouts(session.path), platform_of(context).settings
     made_with = settings_of("imaging_frames_archive", settings)
     kept = still_holds(session, context, made_with)
     if kept and kept.contents:  # an early manifest did not list the tifs
-        recorded = [report for bout in bouts if (report := load_report(session.path, bout.name)) is not None]
-        return Product(kept, metadata={"unchanged": True, **archive_metadata(recorded)})
+        recorded = recorded_archives(session.path, {file.path: file.sha256 for file in kept.files})
+        if recorded is not None:  # else a kill came between the archives and their records: verify again
+            return Product(kept, metadata={"unchanged": True, **archive_metadata(list(recorded))})
     staged = session.stage("imaging_frames_archive")
     reports = [
         archive_bout(

@@ -5,6 +5,7 @@ What belongs here: everything that happens to raw tifs as files. What their page
 """
 
 from .bout import ArchiveFormat, archive_bout, verify_any
+from .chosen import find_archive, recorded_archives
 from .rawtif import hash_tif
 from .reference import ReferenceImages, reference_images
 from .removal import (
@@ -19,7 +20,7 @@ from .removal import (
 )
 from .report import ARCHIVE_NAME, ZARR_NAME, ArchiveMember, ArchiveReport, load_report, save_report
 from .restore import RestoredTif, restore
-from .source import archive_source, bout_source, find_archive, session_sources
+from .source import archive_source, bout_source, session_sources
 from .tarball import compress_tifs, verify_archive
 from .zarr_frames import open_frames
 from .zarr_write import compress_to_zarr, verify_zarr
@@ -47,6 +48,7 @@ __all__ = [
     "load_removals",
     "load_report",
     "open_frames",
+    "recorded_archives",
     "reference_images",
     "removal_plan",
     "remove_raw_tifs",

@@ -17,9 +17,9 @@ from ..errors import ArchiveError, MesoWarning, MissingInputError, SettingsError
 from ..progress import Progress, silent
 from ..scanimage import open_bout
 from ..session import raw_tifs
-from .rawtif import disagreements, hash_tif
+from .chosen import archives_in, check_all_on_record, find_archive, gone, is_archive, record_beside_tifs
+from .rawtif import disagreements, hash_tif, hash_tifs
 from .report import ARCHIVE_NAME, ZARR_NAME, ArchiveMember, ArchiveReport, load_report
-from .source import find_archive
 from .tarball import compress_tifs, verify_archive
 from .zarr_frames import why_not_zarr
 from .zarr_write import compress_to_zarr, verify_zarr
@@ -45,6 +45,8 @@ def archive_bout(
     tifs and an archive  the archive is compared with the tifs and adopted, or refused
     an archive           it is read to its end, compared with its record if there is one, and kept as it is
     ==================== =====================================================================================
+
+    Where some tifs are gone, the archive on record is kept. A second archive, of the other format, must hold the same.
 
     Parameters
     ----------
@@ -88,33 +90,28 @@ def archive_bout(
     bout_folder = Path(bout_folder)
     out_folder = bout_folder if out_folder is None else Path(out_folder)
     tifs = raw_tifs(bout_folder) if bout_folder.is_dir() else ()
-    kept = find_archive(bout_folder)
-    recorded = load_report(bout_folder.parent, bout_folder.name)
-    if kept is not None and recorded is not None and {t.name for t in tifs} < {m.name for m in recorded.members}:
-        return _keep(kept, out_folder, recorded, tifs, workers, progress)
-    if not tifs:
-        if kept is None:
-            raise MissingInputError(
-                problem(
-                    bout_folder,
-                    expected=f"raw tifs, {ARCHIVE_NAME} or {ZARR_NAME}",
-                    found="none of them",
-                    remedy="Copy the bout from the rig, or its archive from the store",
-                )
-            )
-        return _keep(kept, out_folder, None, (), workers, progress)
-    chosen, note = archive_format, ""
-    if chosen == "zarr" and (reason := why_not_zarr(open_bout(tifs))):
-        chosen, note = "tar.bz2", f"kept as tar.bz2: {reason}"
-        warnings.warn(f"{bout_folder}: {note}", MesoWarning, stacklevel=2)
-    make = compress_tifs if chosen == "tar.bz2" else compress_to_zarr
-    there = bout_folder / FORMATS[chosen]
-    if there.exists() and out_folder != bout_folder:
-        report = make(bout_folder, there, workers=workers, progress=progress)
-        _link(there, out_folder)
+    kept = None
+    if tifs:
+        recorded = record_beside_tifs(bout_folder)
+        missing = gone(recorded, tifs)
+        if recorded is not None and missing:
+            check_all_on_record(bout_folder, recorded, tifs)
+            kept = find_archive(bout_folder)
     else:
-        report = make(bout_folder, out_folder / FORMATS[chosen], workers=workers, progress=progress)
-    return replace(report, note=note)
+        recorded, missing = load_report(bout_folder.parent, bout_folder.name), set()
+        kept = find_archive(bout_folder)
+    if kept is not None:
+        return _keep(kept, out_folder, recorded, tifs, workers, progress)
+    if missing or not tifs:
+        raise MissingInputError(
+            problem(
+                bout_folder,
+                expected=f"raw tifs, {ARCHIVE_NAME} or {ZARR_NAME}",
+                found=f"neither an archive nor {', '.join(sorted(missing))}" if missing else "none of them",
+                remedy="Copy the bout from the rig, or its archive from the store",
+            )
+        )
+    return _make(bout_folder, out_folder, archive_format, recorded, workers, progress)
 
 
 def verify_any(
@@ -129,6 +126,34 @@ def verify_any(
     return verify(archive, members, workers=workers, progress=progress)
 
 
+def _make(
+    bout_folder: Path,
+    out_folder: Path,
+    archive_format: ArchiveFormat,
+    recorded: ArchiveReport | None,
+    workers: int | None,
+    progress: Progress,
+) -> ArchiveReport:
+    """Archive the tifs of a bout, or compare them with the archive that is there."""
+    chosen, note = archive_format, ""
+    tifs = open_bout(raw_tifs(bout_folder))
+    if chosen == "zarr" and (reason := why_not_zarr(tifs)):
+        chosen, note = "tar.bz2", f"kept as tar.bz2: {reason}"
+        warnings.warn(f"{bout_folder}: {note}", MesoWarning, stacklevel=3)
+    there = bout_folder / FORMATS[chosen]
+    others = [archive for archive in archives_in(bout_folder) if archive != there]
+    members = hash_tifs(tifs, progress) if others else ()
+    for other in others:
+        _check_other(other, there, members, recorded, workers, progress)
+    make = compress_tifs if chosen == "tar.bz2" else compress_to_zarr
+    if is_archive(there) and out_folder != bout_folder:
+        report = make(bout_folder, there, workers=workers, progress=progress)
+        _link(there, out_folder)
+    else:
+        report = make(bout_folder, out_folder / FORMATS[chosen], workers=workers, progress=progress)
+    return replace(report, note=note)
+
+
 def _keep(
     archive: Path,
     out_folder: Path,
@@ -137,9 +162,12 @@ def _keep(
     workers: int | None,
     progress: Progress,
 ) -> ArchiveReport:
-    """Verify an archive whose tifs are gone, all or some, and pass it on."""
+    """Verify an archive whose tifs are gone, all or some, and pass it on.
+
+    A record says what the tifs were, whichever format it is about.
+    """
     started = time.monotonic()
-    members = recorded.members if recorded is not None and recorded.name == archive.name else None
+    members = recorded.members if recorded is not None else None
     if members is not None and tifs:
         left = {t.name for t in tifs}
         findings = disagreements([m for m in members if m.name in left], [hash_tif(t) for t in tifs])
@@ -153,11 +181,52 @@ def _keep(
                 )
             )
     report = verify_any(archive, members, workers=workers, progress=progress)
-    if recorded is not None and members is not None:
+    if recorded is not None:
         report = replace(report, compared_with_tifs=recorded.compared_with_tifs)
+    for other in archives_in(archive.parent):
+        if other != archive:
+            _check_other(other, archive, report.members, None, workers, progress)
     if archive.parent != out_folder:
         _link(archive, out_folder)
     return replace(report, bout=archive.parent.name, seconds=time.monotonic() - started, adopted=True)
+
+
+def _check_other(
+    other: Path,
+    archive: Path,
+    members: tuple[ArchiveMember, ...],
+    recorded: ArchiveReport | None,
+    workers: int | None,
+    progress: Progress,
+) -> None:
+    """Insist that an archive beside the one that is made or kept holds nothing that would be lost with it.
+
+    The one on record was compared with the tifs that were there then; these must be the tifs that are there now.
+    """
+    compared = recorded is not None and recorded.name == other.name and recorded.compared_with_tifs
+    if recorded is not None and compared:
+        found = "; ".join(disagreements(recorded.members, members))
+    else:
+        try:
+            verify_any(other, members, workers=workers, progress=progress)
+            found = ""
+        except ArchiveError as error:
+            found = str(error)
+    if found:
+        raise ArchiveError(
+            problem(
+                other,
+                expected=f"the same tifs as {archive.name}, beside which it lies",
+                found=found,
+                remedy=f"Find out which is right, and move {other.name} away if {archive.name} is; nothing was changed",
+            )
+        )
+    if not compared:
+        warnings.warn(
+            f"{other}: lies beside {archive.name} and holds the same; nothing uses it",
+            MesoWarning,
+            stacklevel=4,
+        )
 
 
 def _link(archive: Path, folder: Path) -> None:

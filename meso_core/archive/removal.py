@@ -20,6 +20,7 @@ from ..qc import QCResult, Verdict
 from ..scanimage.bouts import find_meta, read_meta
 from ..session import MESO_FOLDER, imaging_bouts, plane_name, raw_tifs
 from ..storage.hashing import sync_folder
+from .chosen import archives_in
 from .plain import plain_bytes
 from .rawtif import hash_file_content
 from .report import ArchiveReport, load_report
@@ -254,6 +255,8 @@ def _doubts(bout: Path, report: ArchiveReport | None) -> list[str]:
         return [str(error)]
     if archive.is_file() and archive.stat().st_size != report.size:
         return [f"{report.name} changed after it was verified (size)"]
+    if others := [other.name for other in archives_in(bout) if other != archive]:
+        return [f"{', '.join(others)} lies beside {report.name}, the archive on record: move it away"]
     return []
 
 

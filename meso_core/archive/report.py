@@ -6,10 +6,12 @@ What belongs here: the records, and keeping them with the session. Making them i
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ..errors import ArchiveError, problem
 from ..session import MESO_FOLDER
@@ -19,6 +21,10 @@ from ..storage.manifest import PackedFile
 ARCHIVE_NAME = "imaging.frames.tar.bz2"
 ZARR_NAME = "imaging.frames.zarr"
 RECORD_VERSION = 1
+_DAMAGED = (
+    "Archive the bout again while its tifs are there: they are compared anew; without tifs, move this file away, and "
+    "meso restore works without the comparison"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +131,7 @@ class ArchiveReport:
             report = cls(members=members, **body)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ArchiveError(
-                problem(where, expected="the record of an archive", found=repr(error), remedy="Archive the bout again")
+                problem(where, expected="the record of an archive", found=repr(error), remedy=_DAMAGED)
             ) from error
         if version != RECORD_VERSION:
             raise ArchiveError(
@@ -146,17 +152,61 @@ def record_path(session_path: Path, bout: str) -> Path:
 
 
 def save_report(session_path: Path, report: ArchiveReport) -> Path:
-    """Keep a verification with the session, atomically; call it after the archive was published."""
+    """Keep a verification with the session, atomically; call it after the archive was published.
+
+    Raises
+    ------
+    ArchiveError
+        If it would replace the record of a comparison with the tifs by one without.
+    StorageError
+        If there is no room or no right to write.
+    """
     path = record_path(session_path, report.bout)
+    try:
+        before = load_report(session_path, report.bout)
+    except ArchiveError:  # nothing to keep
+        before = None
+    if before is not None and before.compared_with_tifs and not report.compared_with_tifs:
+        raise ArchiveError(
+            problem(
+                path,
+                expected="a record that rests on a comparison with the tifs, as this one does",
+                found=f"one of {report.name} without such a comparison",
+                remedy="Verify the archive against the members of the record that is there",
+            )
+        )
     write_atomically(path, report.to_json().encode())
     return path
 
 
 def load_report(session_path: Path, bout: str) -> ArchiveReport | None:
-    """Read the recorded verification of a bout's archive, or None where there is none."""
+    """Read the recorded verification of a bout's archive, or None where there is none.
+
+    Raises
+    ------
+    ArchiveError
+        If the record is damaged or cannot be read.
+    """
     path = record_path(session_path, bout)
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArchiveError(
+            problem(path, expected="the record of an archive", found=str(error), remedy=_DAMAGED)
+        ) from error
     return ArchiveReport.from_json(text, str(path))
+
+
+def hash_of_listing(files: Mapping[str, str]) -> tuple[str, str]:
+    """Return the sha-256 and md5 of a list of files: what identifies a folder.
+
+    Parameters
+    ----------
+    files
+        Path below the folder, with forward slashes → sha-256.
+    """
+    lines = (f"{path}\0{files[path]}\n" for path in sorted(files, key=PurePosixPath))
+    text = "".join(lines).encode("utf-8", "surrogateescape")
+    return hashlib.sha256(text).hexdigest(), hashlib.md5(text, usedforsecurity=False).hexdigest()

@@ -16,9 +16,9 @@ from ..progress import Progress, silent
 from ..session import imaging_bouts, raw_tifs
 from .beside import check_room, file_beside
 from .bzip2 import Bzip2Reader
+from .chosen import find_archive
 from .rawtif import READ_BYTES, hash_file_content
 from .report import ArchiveMember, load_report
-from .source import find_archive
 from .tape import EntryStream, TapeEntry, read_tape
 from .zarr_frames import open_frames
 
@@ -81,7 +81,7 @@ def restore(
     restored: list[RestoredTif] = []
     for name in folders if bouts is None else bouts:
         folder = folders.get(name, session_path / name)
-        archive = _archive_of(session_path, folder)
+        archive = find_archive(folder)
         if archive is not None:
             restored += _restore_bout(session_path, folder, archive, workers, progress)
         elif name not in folders or not raw_tifs(folder):
@@ -96,24 +96,16 @@ def restore(
     return tuple(restored)
 
 
-def _archive_of(session_path: Path, folder: Path) -> Path | None:
-    """Archive to restore from: the one whose content is on record, where there are two."""
-    report = load_report(session_path, folder.name)
-    if report is not None and (folder / report.name).exists():
-        return folder / report.name
-    return find_archive(folder)
-
-
 def _restore_bout(
     session_path: Path, folder: Path, archive: Path, workers: int | None, progress: Progress
 ) -> list[RestoredTif]:
     report = load_report(session_path, folder.name)
-    record = {m.name: m for m in report.members} if report is not None and report.name == archive.name else {}
+    record = {m.name: m for m in report.members} if report is not None else {}
     total = sum(m.size for m in record.values())
     restored, done = [], 0
     for entry, pieces in _contents(archive, workers):
         member = record.pop(entry.name, None)
-        if member is None and report is not None and report.name == archive.name:
+        if member is None and report is not None:
             raise _other(archive, f"{entry.name}, which the record does not know", "Do not use this archive")
         tif = folder / entry.name
         if os.path.lexists(tif):

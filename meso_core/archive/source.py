@@ -15,9 +15,10 @@ from ..errors import InputFileError, MissingInputError, problem
 from ..scanimage import BoutSource, LocalTif, StreamedTif, TifSource
 from ..scanimage.bouts import find_meta, read_meta
 from ..session import imaging_bouts, raw_tifs
+from .chosen import check_all_on_record, find_archive, gone, record_beside_tifs
 from .external import open_reader
 from .reader import LARGEST_BLOCK, ForwardReader
-from .report import ARCHIVE_NAME, ZARR_NAME, load_report
+from .report import ARCHIVE_NAME, ZARR_NAME
 from .tape import EntryStream, read_tape
 from .zarr_frames import ZarrTif, open_frames
 
@@ -88,15 +89,19 @@ def bout_source(bout_folder: Path, *, workers: int | None = None) -> BoutSource:
     ------
     MissingInputError
         If the folder has neither tifs nor an archive.
+    ArchiveError
+        If tifs are gone, and no record tells which of two archives to trust, or the record is damaged.
     """
     bout_folder = Path(bout_folder)
     tifs = raw_tifs(bout_folder) if bout_folder.is_dir() else ()
-    archive = find_archive(bout_folder)
-    if tifs and archive is not None:
-        report = load_report(bout_folder.parent, bout_folder.name)
-        if report is not None and {t.name for t in tifs} < {m.name for m in report.members}:
-            return archive_source(archive, workers=workers)
-    if tifs:
+    recorded = record_beside_tifs(bout_folder) if tifs else None
+    archive = None
+    if recorded is not None and gone(recorded, tifs):
+        check_all_on_record(bout_folder, recorded, tifs)
+        archive = find_archive(bout_folder)
+    elif not tifs:
+        archive = find_archive(bout_folder)
+    if tifs and archive is None:
         return BoutSource(bout_folder.name, tuple(LocalTif(tif) for tif in tifs), _promised_frames(bout_folder))
     if archive is None:
         raise MissingInputError(
@@ -124,14 +129,6 @@ def _promised_frames(bout_folder: Path) -> int | None:
     """Pages that the bout's metadata promise, so that a source that gives fewer is noticed."""
     meta = find_meta(bout_folder)
     return None if meta is None else int(read_meta(meta)["nFrames"])
-
-
-def find_archive(bout_folder: Path) -> Path | None:
-    """Archive of a bout, the one that reads fastest if there are two; None where there is none."""
-    for name in (ZARR_NAME, ARCHIVE_NAME):
-        if (bout_folder / name).exists():
-            return bout_folder / name
-    return None
 
 
 class _Opened:

@@ -23,9 +23,10 @@ from ..scanimage import ScanImageTif, open_bout
 from ..storage.hashing import sync_file
 from .beside import check_room, folder_beside
 from .bzip2 import default_workers
+from .chosen import is_archive
 from .plain import open_plain, plain_files
 from .rawtif import HashedTif, disagreements, hash_tifs, tifs_of
-from .report import ZARR_NAME, ArchiveMember, ArchiveReport
+from .report import ZARR_NAME, ArchiveMember, ArchiveReport, hash_of_listing
 from .zarr_frames import LAYOUT_VERSION, LEVEL, OTHER_CHUNK, open_frames, why_not_zarr
 from .zarr_shards import Frames, ShardGrid, crc32c_of, shard_file
 
@@ -46,7 +47,7 @@ def compress_to_zarr(
     out = bout_folder / ZARR_NAME if out is None else Path(out)
     tifs = open_bout(tifs_of(bout_folder))
     started = time.monotonic()
-    if out.exists():
+    if is_archive(out):
         members = hash_tifs(tifs, progress)
         report = verify_zarr(out, members, workers=workers, progress=progress)
         return replace(report, bout=bout_folder.name, seconds=time.monotonic() - started, adopted=True)
@@ -118,13 +119,12 @@ def folder_hash(folder: Path) -> tuple[int, str, str]:
     ArchiveError
         If the folder holds a link, a device or anything else that is no plain file.
     """
-    total, lines = 0, []
-    for path in sorted(plain_files(folder)):
+    total, files = 0, {}
+    for path in plain_files(folder):
         with open_plain(path) as file:
-            lines.append(f"{path.relative_to(folder).as_posix()}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n")
+            files[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
             total += file.tell()
-    text = "".join(lines).encode("utf-8", "surrogateescape")
-    return total, hashlib.sha256(text).hexdigest(), hashlib.md5(text, usedforsecurity=False).hexdigest()
+    return total, *hash_of_listing(files)
 
 
 def _write_folder(

@@ -14,7 +14,7 @@ import errno
 import fcntl
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -174,10 +174,21 @@ def _roll_forward(session_path: Path, asset: str) -> None:
 
 
 def _remove_superseded(session_path: Path, old: Manifest | None, new: Manifest) -> None:
+    """Remove the files that only the old version had, and the folders that are empty then.
+
+    An empty tree would pass for a result that is a folder.
+    """
     if old is None:
         return
-    for path in {f.path for f in old.files} - {f.path for f in new.files}:
+    superseded = sorted({f.path for f in old.files} - {f.path for f in new.files})
+    for path in superseded:
         (session_path / path).unlink(missing_ok=True)
+    for path in superseded:
+        folder = (session_path / path).parent
+        while folder != session_path and not (folder.exists() and any(folder.iterdir())):
+            with suppress(FileNotFoundError):  # before a kill it was removed, and its parent was not
+                folder.rmdir()
+            folder = folder.parent
 
 
 def _staged_files(staged: Path) -> list[Path]:

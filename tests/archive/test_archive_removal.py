@@ -27,6 +27,7 @@ from meso_core.archive import (
     restore,
     save_report,
 )
+from meso_core.archive.report import record_path
 from meso_core.errors import ArchiveError, GateError, SettingsError
 from meso_core.qc import QCResult, Verdict
 from meso_core.session import imaging_bouts, raw_tifs
@@ -165,10 +166,10 @@ def test_archive_never_compared_with_the_tifs_closes_the_gate(done: Path) -> Non
     bout = imaging_bouts(done)[0]
     report = load_report(done, bout.name)
     assert report is not None
-    save_report(done, replace(report, compared_with_tifs=False))
+    record_path(done, bout.name).write_text(replace(report, compared_with_tifs=False).to_json())
     plan = removal_plan(done, [PASS], override=Override("a person", "a reason"))
     assert not plan.allowed
-    (done / ".meso" / "archive" / f"{bout.name}.json").write_text("{}")
+    record_path(done, bout.name).write_text("{}")
     with pytest.raises(ArchiveError):
         removal_plan(done, [PASS])
 

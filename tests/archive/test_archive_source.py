@@ -260,8 +260,8 @@ def test_layout_that_zarr_cannot_hold_keeps_tar_bz2_and_says_so(bout: Path, monk
 
 
 def test_archive_goes_to_the_staging_folder_and_is_linked_when_kept(session: Path, tmp_path: Path) -> None:
-    for archive_format, name in (("tar.bz2", ARCHIVE_NAME), ("zarr", ZARR_NAME)):
-        bout = imaging_bouts(session)[1]
+    formats = (("tar.bz2", ARCHIVE_NAME), ("zarr", ZARR_NAME))
+    for bout, (archive_format, name) in zip(imaging_bouts(session), formats, strict=True):
         staged = tmp_path / f"staged {archive_format}" / bout.name
         made = archive_bout(bout, staged, archive_format=archive_format)  # type: ignore[arg-type]
         assert not made.adopted

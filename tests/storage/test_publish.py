@@ -58,6 +58,15 @@ def test_files_of_the_superseded_version_disappear_and_strangers_stay(session):
     assert published_files(session) == {"alf/FOV_00/a": b"2", "alf/notes.txt": b"mine"}
 
 
+def test_folders_that_only_the_superseded_version_had_disappear(session):
+    """An empty tree would pass for a result that is a folder."""
+    old = {"alf/FOV_00/a": b"1", "raw/x.zarr/c/0/0": b"1", "raw/x.zarr/c/1/0": b"1", "raw/x.zarr/zarr.json": b"1"}
+    publish(session, "rois", stage(session, old), BY)
+    (session / "raw" / "tif").write_bytes(b"mine")
+    publish(session, "rois", stage(session, {"alf/FOV_00/a": b"2"}), BY)
+    assert sorted(p.name for p in session.rglob("*") if ".meso" not in p.parts) == ["FOV_00", "a", "alf", "raw", "tif"]
+
+
 def test_each_changed_or_missing_file_is_named(session):
     manifest = publish(session, "rois", stage(session, {"alf/a": b"11", "alf/b": b"22", "alf/c": b"33"}), BY)
     (session / "alf/a").write_bytes(b"xx")
