@@ -6,16 +6,15 @@ is in ``meso_core.storage``; what a dataset must look like is in ``meso_core.dat
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import dagster as dg
 
 from meso_core.datasets import DatasetValue
-from meso_core.qc import QCResult
+from meso_core.qc import QCResult, qc_path, read_results, results_to_json, stored_results
 from meso_core.storage import Manifest, PackedFile, RunProvenance, package_versions, read_dataset, write_fov
 
 from .dagster_internals import facts_of_output, record_data_version
@@ -91,28 +90,15 @@ class SessionFiles:
         return tuple(self.session.path / file.path for file in self.manifest.files)
 
 
-def qc_path(asset: str) -> str:
-    """Path, below the session, of the verdicts on an asset."""
-    return f"reports/qc/{asset}.json"
-
-
 def read_qc(session: OpenSession, asset: str) -> tuple[QCResult, ...]:
     """Read the stored verdicts on an asset; none where it was not made."""
-    file = session.path / qc_path(asset)
-    if not file.is_file():
-        return ()
-    from meso_core.qc import Verdict
-
-    return tuple(
-        QCResult(**{**record, "verdict": Verdict[record["verdict"]]}) for record in json.loads(file.read_text())
-    )
+    return read_results(session.path, asset)
 
 
 def all_qc(session: OpenSession) -> tuple[QCResult, ...] | None:
     """Read the stored verdicts on all assets of a session; None where there are none at all."""
-    folder = session.path / "reports" / "qc"
-    assets = sorted(file.stem for file in folder.glob("*.json")) if folder.is_dir() else []
-    return tuple(result for asset in assets for result in read_qc(session, asset)) if assets else None
+    stored = stored_results(session.path)
+    return tuple(result for results in stored.values() for result in results) if stored else None
 
 
 class SessionFilesIOManager(dg.IOManager):
@@ -237,7 +223,4 @@ def _write_small_files(staged: Path, asset: str, product: Product) -> None:
 
 
 def _qc_text(asset: str, results: tuple[QCResult, ...]) -> dict[str, str]:
-    if not results:
-        return {}
-    records = [{**asdict(result), "verdict": result.verdict.name} for result in results]
-    return {qc_path(asset): json.dumps(records, indent=1) + "\n"}
+    return {qc_path(asset): results_to_json(results)} if results else {}

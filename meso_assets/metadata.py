@@ -157,7 +157,7 @@ def archive_metadata(reports: list[ArchiveReport]) -> dict[str, Any]:
     raw = sum(report.raw_bytes for report in reports)
     rows = [
         f"| {r.bout} | {r.name} | {len(r.members)} | {r.raw_bytes / 1e6:.1f} | {r.size / 1e6:.1f} | "
-        f"{'adopted, ' if r.adopted else ''}verified |"
+        f"{'adopted, ' if r.adopted else ''}verified{f' ({r.note})' if r.note else ''} |"
         for r in reports
     ]
     head = ["| bout | archive | tifs | raw (MB) | archive (MB) | content |", "| --- | --- | --- | --- | --- | --- |"]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path, PurePosixPath
 
-from .errors import MesoError, MesoWarning, MissingInputError, problem
+from .errors import InputFileError, MesoError, MesoWarning, MissingInputError, problem
 
 _KEY = re.compile(
     r"^(?:(?P<lab>[\w.-]+)/Subjects/)?(?P<subject>[\w.-]+)/(?P<date>\d{4}-\d{2}-\d{2})/(?P<number>\d{3})$"
@@ -96,14 +96,37 @@ def imaging_bouts(session_path: str | os.PathLike[str]) -> tuple[Path, ...]:
                 remedy="Check MESO_ROOT and the session's name",
             )
         )
-    found = [p for p in session_path.iterdir() if p.is_dir() and _BOUT.match(p.name)]
+    found = [p for p in _entries(session_path) if p.is_dir() and _BOUT.match(p.name)]
     return tuple(sorted(found, key=lambda p: natural_key(p.name)))
 
 
 def raw_tifs(bout: str | os.PathLike[str]) -> tuple[Path, ...]:
-    """Tifs of one bout in natural order; ``reference/`` and other sub-folders are not data."""
-    found = (p for p in Path(bout).iterdir() if p.suffix.lower() in (".tif", ".tiff") and p.is_file())
+    """Tifs of one bout in natural order; ``reference/`` and other sub-folders are not data.
+
+    Raises
+    ------
+    InputFileError
+        If a folder, or a link to nothing, is named like a tif, or the bout cannot be read: a tif that is left out in
+        silence would be lost with the bout.
+    """
+    found = [p for p in _entries(Path(bout)) if p.suffix.lower() in (".tif", ".tiff")]
+    for path in found:
+        if not path.is_file():
+            what = f"a link to {path.readlink()}, where there is none" if path.is_symlink() else "no file"
+            raise InputFileError(
+                problem(path, expected="a tif", found=what, remedy="Bring the tif back, or move this out of the bout")
+            )
     return tuple(sorted(found, key=lambda p: natural_key(p.name)))
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        remedy = "Give the platform's user the right to read it, or mount its disk"
+        raise InputFileError(
+            problem(folder, expected="a readable folder", found=error.strerror or str(error), remedy=remedy)
+        ) from error
 
 
 def fov_name(index: int) -> str:

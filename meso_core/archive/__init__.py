@@ -10,14 +10,12 @@ from .rawtif import hash_tif
 from .reference import ReferenceImages, reference_images
 from .removal import (
     Obstacle,
-    Override,
     PlannedRemoval,
-    RemovalEvent,
     RemovalPlan,
-    load_removals,
     removal_plan,
     remove_raw_tifs,
 )
+from .removal_log import Override, RemovalEvent, load_removals
 from .report import ARCHIVE_NAME, ZARR_NAME, ArchiveMember, ArchiveReport, load_report, save_report
 from .restore import RestoredTif, restore
 from .source import archive_source, bout_source, session_sources

@@ -5,6 +5,7 @@ What belongs here: the part file (or folder), the room it needs, and what a full
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -40,7 +41,7 @@ def check_room(out: Path, n_bytes: int) -> None:
         If there is less room, or no such folder.
     """
     needed = int(n_bytes * (1 + _MARGIN))
-    with _storage_errors(out):
+    with storage_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(out.parent).free
     if free < needed:
@@ -56,42 +57,39 @@ def check_room(out: Path, n_bytes: int) -> None:
 
 @contextmanager
 def file_beside(out: Path) -> Iterator[tuple[Path, BinaryIO]]:
-    """Give a file beside ``out`` that takes its name in the end, or goes; it is locked against a second run."""
+    """Give a file beside ``out`` that takes its name in the end, or goes; it is locked against a second run.
+
+    Raises
+    ------
+    StorageError
+        If another run makes ``out``, or something of this name is there in the end: it is never overwritten. Also if
+        there is no room or no right to write.
+    """
     part = part_path(out)
-    with _storage_errors(out):
-        with part.open("a+b") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise StorageError(
-                    problem(part, expected="no other run", found="one that writes it", remedy="Wait for it")
-                ) from error
-            file.truncate(0)  # what a killed run left
-            try:
-                yield part, file
-                file.flush()
-                os.fsync(file.fileno())
-                part.replace(out)
-            except BaseException:
-                with suppress(FileNotFoundError):
-                    part.unlink()
-                raise
+    with storage_errors(out), _locked(part) as file:
+        yield part, file
+        file.flush()
+        os.fsync(file.fileno())
+        _give_name(part, out)
+    with storage_errors(out):
         sync_folder(out.parent)
 
 
 @contextmanager
 def folder_beside(out: Path) -> Iterator[Path]:
-    """Give an empty folder beside ``out`` that takes its name in the end, or goes."""
+    """Give an empty folder beside ``out`` that takes its name in the end, or goes; locked as :func:`file_beside`."""
     part = part_path(out)
-    with _storage_errors(out):
+    with storage_errors(out), _locked(part.with_suffix(".lock")):
         if part.exists():  # what a killed run left
             shutil.rmtree(part)
+        if out.is_dir() and not any(entry.is_file() for entry in out.rglob("*")):
+            shutil.rmtree(out)  # a tree of empty folders is nothing
         part.mkdir()
         try:
             yield part
             for folder, _, _ in os.walk(part):
                 sync_folder(Path(folder))
-            part.replace(out)
+            part.rename(out)  # refused where a folder that holds something is there
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
@@ -99,7 +97,65 @@ def folder_beside(out: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _storage_errors(out: Path) -> Iterator[None]:
+def _locked(path: Path) -> Iterator[BinaryIO]:
+    """Give a new, empty file that no other run has; it goes in the end, under this name."""
+    file = _locked_file(path)
+    while os.fstat(file.fileno()).st_size or os.fstat(file.fileno()).st_nlink > 1:
+        # a killed run left it, and perhaps gave it its final name already: so it is not emptied, but made anew
+        path.unlink()
+        file.close()
+        file = _locked_file(path)
+    with file:
+        try:
+            yield file
+        finally:
+            with suppress(FileNotFoundError):  # renamed
+                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    path.unlink()
+
+
+def _locked_file(path: Path) -> BinaryIO:
+    """Open and lock a file; what was opened must still bear the name when the lock is there."""
+    while True:
+        file = path.open("a+b")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        except FileNotFoundError:  # the run that had it has just finished: the file that we opened is its archive now
+            pass
+        except BlockingIOError as error:
+            file.close()
+            raise StorageError(
+                problem(path, expected="no other run", found="one that writes it", remedy="Wait for it")
+            ) from error
+        file.close()
+
+
+def _give_name(part: Path, out: Path) -> None:
+    """Give a finished file its name, unless something bears it: a mere rename would overwrite that."""
+    try:
+        try:
+            os.link(part, out)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+            if os.path.lexists(out):  # a file system without links: this is the best that it can do
+                raise FileExistsError from error
+            part.rename(out)
+    except FileExistsError as error:
+        raise StorageError(
+            problem(
+                out,
+                expected="nothing of this name yet",
+                found="a file that appeared meanwhile; it was left as it is",
+                remedy="Find out which program made it, then try again: it is compared with what should be there",
+            )
+        ) from error
+
+
+@contextmanager
+def storage_errors(where: Path) -> Iterator[None]:
     """Turn what the disk says into a StorageError."""
     try:
         yield
@@ -108,9 +164,9 @@ def _storage_errors(out: Path) -> Iterator[None]:
             raise
         raise StorageError(
             problem(
-                out,
-                expected="a disk with room and the right to write",
+                error.filename or where,
+                expected="a disk with room and the right to write and read",
                 found=error.strerror or str(error),
-                remedy="Make room or give the platform's user the right to write, then try again",
+                remedy="Make room or give the platform's user the right to write and read there, then try again",
             )
         ) from error

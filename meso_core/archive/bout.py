@@ -18,6 +18,7 @@ from ..progress import Progress, silent
 from ..scanimage import open_bout
 from ..session import raw_tifs
 from .chosen import archives_in, check_all_on_record, find_archive, gone, is_archive, record_beside_tifs
+from .processed import page_mismatch
 from .rawtif import disagreements, hash_tif, hash_tifs
 from .report import ARCHIVE_NAME, ZARR_NAME, ArchiveMember, ArchiveReport, load_report
 from .tarball import compress_tifs, verify_archive
@@ -101,7 +102,7 @@ def archive_bout(
         recorded, missing = load_report(bout_folder.parent, bout_folder.name), set()
         kept = find_archive(bout_folder)
     if kept is not None:
-        return _keep(kept, out_folder, recorded, tifs, workers, progress)
+        return _with_pages(bout_folder, _keep(kept, out_folder, recorded, tifs, workers, progress))
     if missing or not tifs:
         raise MissingInputError(
             problem(
@@ -111,7 +112,7 @@ def archive_bout(
                 remedy="Copy the bout from the rig, or its archive from the store",
             )
         )
-    return _make(bout_folder, out_folder, archive_format, recorded, workers, progress)
+    return _with_pages(bout_folder, _make(bout_folder, out_folder, archive_format, recorded, workers, progress))
 
 
 def verify_any(
@@ -227,6 +228,15 @@ def _check_other(
             MesoWarning,
             stacklevel=4,
         )
+
+
+def _with_pages(bout_folder: Path, report: ArchiveReport) -> ArchiveReport:
+    """Note, and warn, if the archive holds other pages than the metadata promise (and pages were counted)."""
+    mismatch = page_mismatch(bout_folder, report.n_frames) if report.n_frames else ""
+    if not mismatch:
+        return report
+    warnings.warn(f"{bout_folder}: {mismatch}", MesoWarning, stacklevel=3)
+    return replace(report, note="; ".join(filter(None, (report.note, mismatch))))
 
 
 def _link(archive: Path, folder: Path) -> None:

@@ -7,39 +7,24 @@ the archive and the tif are still what they were then, and the session was proce
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..errors import ArchiveError, GateError, SettingsError, problem
+from ..errors import ArchiveError, GateError, problem
 from ..progress import Progress, silent
-from ..qc import QCResult, Verdict
-from ..scanimage.bouts import find_meta, read_meta
-from ..session import MESO_FOLDER, imaging_bouts, plane_name, raw_tifs
+from ..qc import QCResult
+from ..session import imaging_bouts, raw_tifs
 from ..storage.hashing import sync_folder
+from .beside import storage_errors
 from .chosen import archives_in
 from .plain import plain_bytes
+from .processed import page_mismatch, processing_doubts
 from .rawtif import hash_file_content
+from .removal_log import Override, RemovalEvent, recorded
 from .report import ArchiveReport, load_report
-
-MOTION_REGISTERED = "imaging.frames_motionRegistered.bin"
-
-
-@dataclass(frozen=True, slots=True)
-class Override:
-    """A person's decision to remove tifs although quality control or processing says no."""
-
-    who: str
-    why: str
-
-    def __post_init__(self) -> None:
-        if not self.who.strip() or not self.why.strip():
-            raise SettingsError(
-                problem("override", expected="who and why", found=f"{self}", remedy="Give your name and the reason")
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +60,8 @@ class RemovalPlan:
     removals: tuple[PlannedRemoval, ...]
     obstacles: tuple[Obstacle, ...]
     override: Override | None = None
+    #: Verdicts besides the stored ones.
+    qc: tuple[QCResult, ...] = ()
 
     @property
     def allowed(self) -> bool:
@@ -88,32 +75,17 @@ class RemovalPlan:
         return sum(r.size for r in self.removals)
 
 
-@dataclass(frozen=True, slots=True)
-class RemovalEvent:
-    """One tif that was removed; a line of ``.meso/removals.jsonl``, written before the tif went."""
-
-    path: str
-    size: int
-    mtime_ns: int
-    sha256: str
-    md5: str
-    archive: str
-    archive_sha256: str
-    #: ISO 8601, UTC.
-    at: str
-    #: Who overrode the gate and why; None where it was open.
-    override: Override | None = None
-
-
-def removal_plan(session_path: Path, qc: Sequence[QCResult] | None, *, override: Override | None = None) -> RemovalPlan:
+def removal_plan(
+    session_path: Path, qc: Sequence[QCResult] | None = None, *, override: Override | None = None
+) -> RemovalPlan:
     """Decide which raw tifs of a session may be removed. Nothing is changed.
 
     Parameters
     ----------
     session_path
-        Session folder.
+        Session folder; the verdicts stored in it (``reports/qc``) count.
     qc
-        Stored quality control results of the session; none at all forbid the removal.
+        Further quality control results.
     override
         A person's decision. It opens the gate where QC or processing closes it, never where an archive is in doubt.
 
@@ -121,26 +93,32 @@ def removal_plan(session_path: Path, qc: Sequence[QCResult] | None, *, override:
     -------
     RemovalPlan
         All bouts together: one that is in doubt keeps the tifs of all.
+
+    Raises
+    ------
+    ArchiveError, InputFileError, StorageError
+        If a record, a tif or the session's folder cannot be read.
     """
-    session_path = Path(session_path)
+    session_path, qc = Path(session_path), tuple(qc or ())
     removals: list[PlannedRemoval] = []
-    obstacles = _processing_obstacles(session_path, qc)
-    for bout in imaging_bouts(session_path):
-        tifs = raw_tifs(bout)
-        if tifs:
-            planned, found = _plan_bout(session_path, bout, tifs)
-            removals += planned
-            obstacles += found
+    with storage_errors(session_path):
+        obstacles = _processing_obstacles(session_path, qc)
+        for bout in imaging_bouts(session_path):
+            tifs = raw_tifs(bout)
+            if tifs:
+                planned, found = _plan_bout(session_path, bout, tifs)
+                removals += planned
+                obstacles += found
     if not removals and not obstacles:
         obstacles.append(Obstacle(str(session_path), "there are no raw tifs", can_be_overridden=False))
-    return RemovalPlan(session_path, tuple(removals), tuple(obstacles), override)
+    return RemovalPlan(session_path, tuple(removals), tuple(obstacles), override, qc)
 
 
 def remove_raw_tifs(plan: RemovalPlan, *, progress: Progress = silent) -> tuple[RemovalEvent, ...]:
     """Remove the tifs of a plan, after everything that it rests on was read and hashed again.
 
-    All archives and all tifs are hashed before the first tif goes. Each removal is recorded, and the record is on the
-    disk, before it happens.
+    All archives and all tifs are hashed before the first tif goes, and what the gate asks for is asked again after
+    that. Each removal is recorded, and the record is on the disk, before it happens.
 
     Parameters
     ----------
@@ -156,66 +134,41 @@ def remove_raw_tifs(plan: RemovalPlan, *, progress: Progress = silent) -> tuple[
     Raises
     ------
     GateError
-        If the gate is closed, or anything has changed since the plan was made. Then no tif was removed.
+        If the gate is closed, anything has changed since the plan was made, or there is no right to remove. Then no
+        tif was removed.
+    StorageError
+        If a removal cannot be recorded, or fails: the tif is there and no event tells otherwise. Those before it are
+        gone, and recorded.
     """
     if not plan.allowed:
         raise _closed(plan.session_path, [f"{o.where}: {o.message}" for o in plan.obstacles] or ["nothing to remove"])
-    _check_plan(plan)
-    identities = _check_content(plan, progress)
-    events = []
-    for number, planned in enumerate(plan.removals, 1):
-        tif = plan.session_path / planned.path
-        if _identity(tif) != identities[planned.path]:
-            raise _closed(plan.session_path, [f"{planned.path}: it changed at the last moment and was kept"])
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        event = RemovalEvent(**asdict(planned), at=now, override=plan.override if plan.obstacles else None)
-        _record(plan.session_path, event)
+    with storage_errors(plan.session_path):
+        _check_plan(plan)
+        identities = _check_content(plan, progress)
+        overridden = _check_plan(plan)  # hashing takes long
+        events = []
+        for number, planned in enumerate(plan.removals, 1):
+            events.append(_remove(plan, planned, identities[planned.path], overridden=overridden))
+            progress(number, len(plan.removals), "tifs removed")
+    return tuple(events)
+
+
+def _remove(
+    plan: RemovalPlan, planned: PlannedRemoval, identity: tuple[int, int, int], *, overridden: bool
+) -> RemovalEvent:
+    tif = plan.session_path / planned.path
+    if _identity(tif) != identity:
+        raise _closed(plan.session_path, [f"{planned.path}: it changed at the last moment and was kept"])
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    event = RemovalEvent(**asdict(planned), at=now, override=plan.override if overridden else None)
+    with recorded(plan.session_path, event):
         tif.unlink()
-        sync_folder(tif.parent)
-        events.append(event)
-        progress(number, len(plan.removals), "tifs removed")
-    return tuple(events)
+    sync_folder(tif.parent)
+    return event
 
 
-def load_removals(session_path: Path) -> tuple[RemovalEvent, ...]:
-    """Read the removals recorded for a session, oldest first."""
-    path = Path(session_path) / MESO_FOLDER / "removals.jsonl"
-    if not path.exists():
-        return ()
-    events = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        body = json.loads(line)
-        override = body.pop("override")
-        events.append(RemovalEvent(**body, override=Override(**override) if override else None))
-    return tuple(events)
-
-
-def _processing_obstacles(session_path: Path, qc: Sequence[QCResult] | None) -> list[Obstacle]:
-    obstacles = []
-    missing = [plane for plane in _planes(session_path) if not _has_frames(session_path / "suite2p" / plane)]
-    if missing:
-        message = f"there are no motion-registered frames ({MOTION_REGISTERED})"
-        obstacles.append(Obstacle(f"suite2p: {', '.join(missing)}", message, can_be_overridden=True))
-    if not qc:
-        obstacles.append(Obstacle("quality control", "there are no results yet", can_be_overridden=True))
-    obstacles += [
-        Obstacle(f"check {r.check}" + (f" of {r.fov}" if r.fov else ""), r.message, can_be_overridden=True)
-        for r in qc or ()
-        if r.verdict is Verdict.FAIL
-    ]
-    return obstacles
-
-
-def _planes(session_path: Path) -> list[str]:
-    """Planes that a processed session has: one per FOV of the metadata, at least one."""
-    metas = [meta for bout in imaging_bouts(session_path) if (meta := find_meta(bout)) is not None]
-    n_fovs = max((len(read_meta(meta)["FOV"]) for meta in metas), default=1)
-    return [plane_name(i) for i in range(max(n_fovs, 1))]
-
-
-def _has_frames(plane: Path) -> bool:
-    movie = plane / MOTION_REGISTERED
-    return movie.is_file() and movie.stat().st_size > 0
+def _processing_obstacles(session_path: Path, qc: Sequence[QCResult]) -> list[Obstacle]:
+    return [Obstacle(where, message, can_be_overridden=True) for where, message in processing_doubts(session_path, qc)]
 
 
 def _plan_bout(session_path: Path, bout: Path, tifs: Sequence[Path]) -> tuple[list[PlannedRemoval], list[Obstacle]]:
@@ -237,7 +190,10 @@ def _plan_bout(session_path: Path, bout: Path, tifs: Sequence[Path]) -> tuple[li
             archive = (bout / report.name).relative_to(session_path).as_posix()
             hashes = (member.sha256, member.md5, archive, report.sha256)
             planned.append(PlannedRemoval(path, member.size, member.mtime_ns, *hashes))
-    return planned, [Obstacle(bout.name, message, can_be_overridden=False) for message in problems]
+    obstacles = [Obstacle(bout.name, message, can_be_overridden=False) for message in problems]
+    if mismatch := page_mismatch(bout, report.n_frames):
+        obstacles.append(Obstacle(bout.name, mismatch, can_be_overridden=True))
+    return planned, obstacles
 
 
 def _doubts(bout: Path, report: ArchiveReport | None) -> list[str]:
@@ -260,18 +216,26 @@ def _doubts(bout: Path, report: ArchiveReport | None) -> list[str]:
     return []
 
 
-def _check_plan(plan: RemovalPlan) -> None:
-    """Make the plan's facts again from the disk: whoever made it, only what stands there now counts."""
+def _check_plan(plan: RemovalPlan) -> bool:
+    """Make the plan's facts again from the disk: whoever made it, only what stands there now counts.
+
+    Returns whether the override was needed.
+    """
+    obstacles = _processing_obstacles(plan.session_path, plan.qc)
     facts, doubts = [], []
     bouts = dict.fromkeys(Path(r.path).parent.name for r in plan.removals)
     for name in bouts:
         bout = plan.session_path / name
-        planned, obstacles = _plan_bout(plan.session_path, bout, raw_tifs(bout))
+        planned, found = _plan_bout(plan.session_path, bout, raw_tifs(bout))
         facts += planned
-        doubts += [f"{o.where}: {o.message}" for o in obstacles]
+        obstacles += found
+        if not os.access(bout, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+            doubts.append(f"{name}: no right to remove files from this folder")
+    doubts += [f"{o.where}: {o.message}" for o in obstacles if not (plan.override and o.can_be_overridden)]
     doubts += [f"{r.path}: not as it was when the plan was made" for r in plan.removals if r not in facts]
     if doubts:
         raise _closed(plan.session_path, doubts)
+    return bool(obstacles)
 
 
 def _check_content(plan: RemovalPlan, progress: Progress) -> dict[str, tuple[int, int, int]]:
@@ -304,18 +268,6 @@ def _check_content(plan: RemovalPlan, progress: Progress) -> dict[str, tuple[int
 def _identity(tif: Path) -> tuple[int, int, int]:
     status = tif.lstat()
     return status.st_size, status.st_mtime_ns, status.st_ino
-
-
-def _record(session_path: Path, event: RemovalEvent) -> None:
-    path = session_path / MESO_FOLDER / "removals.jsonl"
-    path.parent.mkdir(exist_ok=True)
-    # ASCII with escapes: a name that is not UTF-8 has no other spelling
-    line = json.dumps(asdict(event), sort_keys=True) + "\n"
-    with path.open("a", encoding="utf-8") as file:
-        file.write(line)
-        file.flush()
-        os.fsync(file.fileno())
-    sync_folder(path.parent)
 
 
 def _closed(session_path: Path, reasons: Sequence[str]) -> GateError:

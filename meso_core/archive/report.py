@@ -17,6 +17,7 @@ from ..errors import ArchiveError, problem
 from ..session import MESO_FOLDER
 from ..storage.hashing import write_atomically
 from ..storage.manifest import PackedFile
+from .beside import storage_errors
 
 ARCHIVE_NAME = "imaging.frames.tar.bz2"
 ZARR_NAME = "imaging.frames.zarr"
@@ -88,7 +89,7 @@ class ArchiveReport:
     adopted: bool = False
     #: True where the members were compared with the tifs themselves, not only with an earlier record.
     compared_with_tifs: bool = True
-    #: Why another format was used than the one asked for; empty as a rule.
+    #: What a person should know: another format than the one asked for, pages that are missing. Empty as a rule.
     note: str = ""
 
     @property
@@ -175,7 +176,8 @@ def save_report(session_path: Path, report: ArchiveReport) -> Path:
                 remedy="Verify the archive against the members of the record that is there",
             )
         )
-    write_atomically(path, report.to_json().encode())
+    with storage_errors(path):
+        write_atomically(path, report.to_json().encode())
     return path
 
 

@@ -15,6 +15,7 @@ from ..errors import ArchiveError, MissingInputError, problem
 from ..progress import Progress, silent
 from ..session import imaging_bouts, raw_tifs
 from .beside import check_room, file_beside
+from .bout import verify_any
 from .bzip2 import Bzip2Reader
 from .chosen import find_archive
 from .rawtif import READ_BYTES, hash_file_content
@@ -102,6 +103,8 @@ def _restore_bout(
     report = load_report(session_path, folder.name)
     record = {m.name: m for m in report.members} if report is not None else {}
     total = sum(m.size for m in record.values())
+    if report is None:  # nothing tells a good tif from a bad one before all of the archive was read
+        verify_any(archive, workers=workers, progress=progress)
     restored, done = [], 0
     for entry, pieces in _contents(archive, workers):
         member = record.pop(entry.name, None)

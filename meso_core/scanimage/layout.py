@@ -94,6 +94,11 @@ class ImagingLayout:
         """Pages from one volume to the next."""
         return self.frames_per_volume * self.n_channels
 
+    def n_frames(self, fov: int, n_pages: int) -> int:
+        """Count the frames of a FOV in its functional channel that a bout of ``n_pages`` pages holds."""
+        first_page = self.fovs[fov].slice_index * self.n_channels + self.functional_channel
+        return max(0, -(-(n_pages - first_page) // self.pages_per_volume))
+
     @classmethod
     def from_meta(cls, meta: dict[str, Any], where: str = IMAGING_META_FILE) -> ImagingLayout:
         """Read the layout from imaging metadata.

@@ -6,12 +6,14 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from archive_disk import snapshot
+from archive_processed import ASSET, PASS, register
 
 from meso_core.archive import (
     ARCHIVE_NAME,
@@ -19,6 +21,7 @@ from meso_core.archive import (
     PlannedRemoval,
     RemovalPlan,
     archive_bout,
+    bout_source,
     compress_tifs,
     load_removals,
     load_report,
@@ -27,12 +30,21 @@ from meso_core.archive import (
     restore,
     save_report,
 )
+from meso_core.archive.removal_log import recorded
 from meso_core.archive.report import record_path
-from meso_core.errors import ArchiveError, GateError, SettingsError
-from meso_core.qc import QCResult, Verdict
+from meso_core.errors import (
+    ArchiveError,
+    GateError,
+    InputFileError,
+    MesoError,
+    MesoWarning,
+    SettingsError,
+    StorageError,
+)
+from meso_core.qc import QCResult, Verdict, qc_path, results_to_json
 from meso_core.session import imaging_bouts, raw_tifs
+from meso_core.storage import RunProvenance, publish, stage_folder
 
-PASS = QCResult("crispness_rises", Verdict.PASS, 1.2, 1.0, "registration sharpened the mean image", "test")
 FAIL = replace(PASS, verdict=Verdict.FAIL, value=0.4, message="registration blurred the mean image")
 
 
@@ -43,7 +55,7 @@ def archived(tiny_session: Any, tmp_path_factory: pytest.TempPathFactory) -> Pat
     for bout in imaging_bouts(tiny_session.session_path):
         shutil.copytree(bout, session / bout.name)
         save_report(session, archive_bout(session / bout.name))
-    _register(session)
+    register(session)
     return session
 
 
@@ -51,13 +63,6 @@ def archived(tiny_session: Any, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def done(archived: Path, tmp_path: Path) -> Path:
     """Copy of that session, times included."""
     return Path(shutil.copytree(archived, tmp_path / "001"))
-
-
-def _register(session: Path) -> None:
-    """Leave what motion registration leaves."""
-    for plane in ("plane0", "plane1", "plane2"):
-        (session / "suite2p" / plane).mkdir(parents=True)
-        (session / "suite2p" / plane / "imaging.frames_motionRegistered.bin").write_bytes(b"frames")
 
 
 def _tifs(session: Path) -> dict[str, bytes]:
@@ -86,7 +91,7 @@ def test_second_bout_without_an_archive_keeps_the_tifs_of_both(session: Path) ->
     """The first bout's archive exists, the second's does not: the tool that this replaces deletes the second's tifs."""
     first, second = imaging_bouts(session)
     save_report(session, archive_bout(first))
-    _register(session)
+    register(session)
     before = snapshot(session)
     everything = Override("a person", "needs the room")
     for override in (None, everything):
@@ -176,7 +181,9 @@ def test_archive_never_compared_with_the_tifs_closes_the_gate(done: Path) -> Non
 
 @pytest.mark.parametrize("obstacle", ["failed check", "no quality control", "empty movie", "one FOV short"])
 def test_processing_and_quality_close_the_gate_and_a_person_may_open_it(done: Path, obstacle: str) -> None:
-    qc = {"failed check": [PASS, FAIL], "no quality control": []}.get(obstacle, [PASS])
+    qc = [PASS, FAIL] if obstacle == "failed check" else [PASS]
+    if obstacle == "no quality control":
+        (done / qc_path(ASSET)).unlink()
     movie = done / "suite2p" / "plane1" / "imaging.frames_motionRegistered.bin"
     if obstacle == "empty movie":
         movie.write_bytes(b"")
@@ -203,7 +210,7 @@ def test_override_names_who_and_why() -> None:
 def test_removal_that_cannot_be_recorded_does_not_happen(done: Path) -> None:
     (done / ".meso" / "removals.jsonl").mkdir()
     tifs = _tifs(done)
-    with pytest.raises(OSError, match="directory"):
+    with pytest.raises(StorageError, match=r"removals\.jsonl.*directory"):
         remove_raw_tifs(removal_plan(done, [PASS]))
     assert _tifs(done) == tifs
 
@@ -239,3 +246,229 @@ def test_compression_alone_removes_nothing(session: Path) -> None:
         compress_tifs(bout)
         compress_tifs(bout)
     assert _tifs(session) == tifs
+
+
+def _movie(session: Path, plane: int = 1) -> Path:
+    return session / "suite2p" / f"plane{plane}" / "imaging.frames_motionRegistered.bin"
+
+
+@pytest.mark.parametrize("override", [None, Override("a person", "a reason")])
+def test_few_bytes_and_a_stray_verdict_do_not_pass_for_processing(session: Path, override: Override | None) -> None:
+    for bout in imaging_bouts(session):
+        save_report(session, archive_bout(bout))
+    for plane in range(3):
+        _movie(session, plane).parent.mkdir(parents=True)
+        _movie(session, plane).write_bytes(b"f")
+    plan = removal_plan(session, [QCResult("anything", Verdict.PASS, 1, 1, "", "test")], override=override)
+    assert {o.where for o in plan.obstacles} == {f"asset {ASSET}", "quality control"}
+    assert plan.allowed == (override is not None)
+
+
+@pytest.mark.parametrize("n_bytes", [-1, 1, -(1 << 14)])
+def test_movie_of_another_size_than_all_frames_make_closes_the_gate(done: Path, n_bytes: int) -> None:
+    """Also where it was published so: fewer frames than the metadata and the archive count."""
+    size = _movie(done).stat().st_size
+    os.truncate(_movie(done), size + n_bytes)
+    assert not removal_plan(done).allowed
+    staged = stage_folder(done, ASSET)
+    for name in ("suite2p", "reports"):
+        shutil.copytree(done / name, staged / name, dirs_exist_ok=True)
+    publish(done, ASSET, staged, RunProvenance("run", "1"))
+    plan = removal_plan(done)
+    assert [o.where for o in plan.obstacles] == [f"asset {ASSET}"]
+    assert str(size) in plan.obstacles[0].message
+
+
+@pytest.mark.parametrize("spoil", ["movie gone", "verdict fails", "verdicts gone", "verdicts damaged", "manifest gone"])
+@pytest.mark.parametrize("moment", ["before", "while hashing"])
+def test_what_goes_wrong_after_the_plan_keeps_the_tifs(done: Path, spoil: str, moment: str) -> None:
+    plan, tifs = removal_plan(done), _tifs(done)
+    assert plan.allowed
+
+    def meddle(*_: object) -> None:
+        if spoil == "movie gone":
+            _movie(done).unlink(missing_ok=True)
+        elif spoil == "verdict fails":
+            (done / qc_path("rois")).write_text(results_to_json((FAIL,)))
+        elif spoil == "verdicts gone":
+            (done / qc_path(ASSET)).unlink(missing_ok=True)
+        elif spoil == "verdicts damaged":
+            (done / qc_path(ASSET)).write_text("[{")
+        else:
+            (done / ".meso" / "manifests" / f"{ASSET}.json").unlink(missing_ok=True)
+
+    if moment == "before":
+        meddle()
+    with pytest.raises(GateError):
+        remove_raw_tifs(plan, progress=lambda *_: meddle())
+    assert _tifs(done) == tifs
+    assert load_removals(done) == ()
+
+
+def test_override_is_kept_with_what_it_opened_only_later(done: Path) -> None:
+    who = Override("a person", "a reason")
+    plan = removal_plan(done, override=who)
+    assert plan.obstacles == ()
+    _movie(done).unlink()
+    assert {e.override for e in remove_raw_tifs(plan)} == {who}
+
+
+@pytest.mark.parametrize("torn", [b'{"archive": "raw_im', b"\0\0\0\0", b"\xff"])
+def test_torn_line_of_the_log_counts_as_not_written_and_harms_no_other(done: Path, torn: bytes) -> None:
+    log, plan = done / ".meso" / "removals.jsonl", removal_plan(done)
+    first = remove_raw_tifs(replace(plan, removals=plan.removals[:1]))
+    with log.open("ab") as file:
+        file.write(torn)
+    assert load_removals(done) == first
+    rest = remove_raw_tifs(removal_plan(done))
+    assert load_removals(done) == (*first, *rest)
+    assert len(log.read_bytes().splitlines()) == 3
+
+
+def test_event_whose_line_lacks_nothing_but_its_end_is_kept(done: Path) -> None:
+    """Editors drop the last line break; the tif is gone all the same."""
+    log, plan = done / ".meso" / "removals.jsonl", removal_plan(done)
+    first = remove_raw_tifs(replace(plan, removals=plan.removals[:1]))
+    log.write_bytes(log.read_bytes().rstrip(b"\n"))
+    assert load_removals(done) == first
+    rest = remove_raw_tifs(removal_plan(done))
+    assert load_removals(done) == (*first, *rest)
+
+
+@pytest.mark.parametrize("damage", [b"{}", b"nonsense", b"[1]", b"\xff\xfe", b""])
+def test_damage_in_the_middle_of_the_log_is_an_error_that_names_the_line(done: Path, damage: bytes) -> None:
+    remove_raw_tifs(removal_plan(done))
+    log = done / ".meso" / "removals.jsonl"
+    first, _, third = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(first + damage + b"\n" + third)
+    with pytest.raises(ArchiveError, match=r"removals\.jsonl, field 'line 2'"):
+        load_removals(done)
+
+
+def test_names_with_odd_line_breaks_are_one_line_of_the_log(done: Path) -> None:
+    plan = removal_plan(done)
+    event = remove_raw_tifs(replace(plan, removals=plan.removals[:1]))[0]
+    odd = replace(event, path="raw_imaging_data_00/a\u2028b\u0085c.tif")
+    with recorded(done, odd):
+        pass
+    assert load_removals(done) == (event, odd)
+
+
+def _fill(folder: Path) -> None:
+    with suppress(OSError), (folder / "filler").open("wb", buffering=0) as file:
+        while file.write(bytes(512)):
+            pass
+
+
+def test_full_disk_costs_neither_the_log_nor_a_tif(done: Path, disk: Callable[[str], Any]) -> None:
+    plan, log = removal_plan(done), done / ".meso" / "removals.jsonl"
+    first = remove_raw_tifs(replace(plan, removals=plan.removals[:1]))
+    long = replace(first[0], path="x" * 9000)  # more than is left of the log's last page
+    before, done_anyway = log.read_bytes(), []
+    with disk("size=64k") as folder:
+        shutil.move(log, folder / log.name)
+        log.symlink_to(folder / log.name)
+        _fill(folder)
+        with pytest.raises(StorageError, match="No space"), recorded(done, long):
+            done_anyway.append("removed")
+        assert not done_anyway
+        assert log.read_bytes() == before
+        assert load_removals(done) == first
+
+
+def test_full_disk_keeps_the_record_that_was_there(session: Path, disk: Callable[[str], Any]) -> None:
+    report = archive_bout(imaging_bouts(session)[0])
+    with disk("size=64k") as folder:
+        save_report(folder, report)
+        _fill(folder)
+        with pytest.raises(StorageError, match="No space"):
+            save_report(folder, replace(report, note="more" * 4000))
+        assert load_report(folder, report.bout) == report
+
+
+@pytest.fixture
+def shared(archived: Path, others_folder: Path) -> Path:
+    """Copy of the archived session where another user may come."""
+    session = Path(shutil.copytree(archived, others_folder / "001"))
+    for path in (session, *session.rglob("*")):
+        path.chmod(0o777 if path.is_dir() else 0o666)
+    return session
+
+
+def test_folder_without_the_right_to_write_keeps_its_tifs_and_the_log_says_nothing(
+    shared: Path, another_user: Callable[[], Any]
+) -> None:
+    tifs = _tifs(shared)
+    imaging_bouts(shared)[1].chmod(0o555)
+    with another_user(), pytest.raises(GateError, match="no right to remove"):
+        remove_raw_tifs(removal_plan(shared))
+    assert _tifs(shared) == tifs
+    assert load_removals(shared) == ()
+
+
+def test_tif_that_cannot_be_removed_is_not_recorded_as_removed(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The right was there when it was asked for."""
+    tifs, unlink = _tifs(done), Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.suffix == ".tif":
+            raise PermissionError(1, "Operation not permitted", str(path))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(StorageError, match="not permitted"):
+        remove_raw_tifs(removal_plan(done))
+    assert _tifs(done) == tifs
+    assert load_removals(done) == ()
+
+
+@pytest.mark.parametrize("what", ["tif", "archive", "record", "bout", "log"])
+def test_what_cannot_be_read_is_a_named_error_of_the_gate(
+    shared: Path, another_user: Callable[[], Any], what: str
+) -> None:
+    bout = imaging_bouts(shared)[0]
+    (shared / ".meso" / "removals.jsonl").touch()
+    path = {
+        "tif": raw_tifs(bout)[0],
+        "archive": bout / ARCHIVE_NAME,
+        "record": record_path(shared, bout.name),
+        "bout": bout,
+        "log": shared / ".meso" / "removals.jsonl",
+    }[what]
+    path.chmod(0o000)
+    with another_user(), pytest.raises(MesoError, match="Permission denied") as caught:
+        remove_raw_tifs(removal_plan(shared, override=Override("a person", "a reason")))
+    assert path.name in str(caught.value)
+    path.chmod(0o777)
+    assert len(_tifs(shared)) == 3
+
+
+@pytest.mark.parametrize("archive_format", ["tar.bz2", "zarr"])
+def test_bout_with_fewer_pages_than_its_metadata_promise_is_told_and_closes_the_gate(
+    session: Path, archive_format: str
+) -> None:
+    bout = imaging_bouts(session)[0]
+    raw_tifs(bout)[-1].unlink()
+    with pytest.warns(MesoWarning, match="50 pages are there"):
+        report = archive_bout(bout, archive_format=archive_format)  # type: ignore[arg-type]
+    assert "promises 80" in report.note
+    save_report(session, report)
+    assert load_report(session, bout.name) == report
+    (obstacle,) = (o for o in removal_plan(session).obstacles if o.where == bout.name)
+    assert "50 pages" in obstacle.message
+    assert obstacle.can_be_overridden, "what is there is safe; a person may know that there was no more"
+
+
+@pytest.mark.parametrize("what", ["dangling link", "folder"])
+def test_what_is_named_like_a_tif_and_is_none_is_never_left_out_in_silence(session: Path, what: str) -> None:
+    bout = imaging_bouts(session)[0]
+    tif = raw_tifs(bout)[-1]
+    tif.unlink()
+    if what == "folder":
+        tif.mkdir()
+    else:
+        tif.symlink_to("/not/mounted/now.tif")
+    for call in (archive_bout, compress_tifs, bout_source, lambda folder: removal_plan(folder.parent)):
+        with pytest.raises(InputFileError, match=tif.name):
+            call(bout)
+    assert not (bout / ARCHIVE_NAME).exists()
