@@ -14,7 +14,7 @@ from pathlib import Path
 from ..errors import ArchiveError, MissingInputError, problem
 from ..progress import Progress, silent
 from ..session import imaging_bouts, raw_tifs
-from .beside import check_room, file_beside
+from .beside import check_room, file_beside, storage_errors
 from .bout import verify_any
 from .bzip2 import Bzip2Reader
 from .chosen import find_archive
@@ -48,7 +48,8 @@ def restore(
 ) -> tuple[RestoredTif, ...]:
     """Bring the raw tifs of a session back from its archives.
 
-    Each tif is written beside its place, compared with its recorded sha-256, and renamed. The archive stays.
+    Each tif is written beside its place, compared with its recorded sha-256, and gets its name unless something bears it
+    already. Where there is no record, the whole archive is read before the first tif is written. The archive stays.
 
     Parameters
     ----------
@@ -84,7 +85,8 @@ def restore(
         folder = folders.get(name, session_path / name)
         archive = find_archive(folder)
         if archive is not None:
-            restored += _restore_bout(session_path, folder, archive, workers, progress)
+            with storage_errors(folder):
+                restored += _restore_bout(session_path, folder, archive, workers, progress)
         elif name not in folders or not raw_tifs(folder):
             raise MissingInputError(
                 problem(

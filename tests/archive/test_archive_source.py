@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -29,7 +31,7 @@ from meso_core.archive import (
     save_report,
     session_sources,
 )
-from meso_core.errors import ArchiveError, MesoWarning, MetadataError, MissingInputError
+from meso_core.errors import ArchiveError, MesoWarning, MetadataError, MissingInputError, StorageError
 from meso_core.scanimage import bin_per_plane, load_meta_files
 from meso_core.session import imaging_bouts, raw_tifs
 
@@ -285,3 +287,38 @@ def test_restore_takes_the_archive_that_is_on_record(bout: Path) -> None:
     next((bout / ZARR_NAME / "frames" / "c").rglob("0")).rename(bout / "lost")
     assert all(r.compared for r in restore(bout.parent, bouts=[bout.name]))
     assert [hash_tif(t) for t in raw_tifs(bout)] == members
+
+
+def test_tif_that_appears_while_it_is_restored_is_left_alone(bout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the last moment before the restored tif gets its name."""
+    save_report(bout.parent, compress_tifs(bout))
+    tif, utime = raw_tifs(bout)[0], os.utime
+    for path in raw_tifs(bout):
+        path.unlink()
+
+    def appear(*arguments: Any, **options: Any) -> None:
+        utime(*arguments, **options)
+        tif.write_bytes(b"the rig is copying")
+
+    monkeypatch.setattr(os, "utime", appear)
+    with pytest.raises(StorageError, match="appeared meanwhile"):
+        restore(bout.parent, bouts=[bout.name])
+    assert tif.read_bytes() == b"the rig is copying"
+    assert [p.name for p in bout.glob(".*")] == []
+
+
+@pytest.mark.parametrize("kind", [_ours_tar, _ours_zarr])
+def test_damaged_archive_without_a_record_restores_nothing(bout: Path, kind: Callable[[Path], None]) -> None:
+    """Its first tif would read well; nothing tells so before the damage is met."""
+    kind(bout)
+    for tif in raw_tifs(bout):
+        tif.unlink()
+    files = [bout / ARCHIVE_NAME] if kind is _ours_tar else (bout / ZARR_NAME / "frames" / "c").rglob("*")
+    file = sorted(p for p in files if p.is_file())[-1]
+    data = bytearray(file.read_bytes())
+    data[len(data) * 9 // 10] ^= 1
+    file.write_bytes(data)
+    before = snapshot(bout)
+    with pytest.raises(ArchiveError):
+        restore(bout.parent, bouts=[bout.name])
+    assert snapshot(bout) == before

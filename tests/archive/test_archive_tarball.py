@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import fcntl
 import hashlib
 import os
 import random
@@ -25,9 +26,11 @@ from archive_programs import needs
 import meso_core.archive as archive_module
 from meso_core.archive import (
     ARCHIVE_NAME,
+    ZARR_NAME,
     ArchiveReport,
     archive_bout,
     compress_tifs,
+    compress_to_zarr,
     hash_tif,
     load_report,
     save_report,
@@ -36,6 +39,7 @@ from meso_core.archive import (
 )
 from meso_core.archive import tarball as tarball_module
 from meso_core.archive import zarr_write as zarr_module
+from meso_core.archive.rawtif import hash_file_content
 from meso_core.errors import ArchiveError, InputFileError, MissingInputError, SettingsError, StorageError
 from meso_core.session import natural_key, raw_tifs
 
@@ -320,3 +324,70 @@ def test_mark_of_a_block_that_is_there_by_chance_does_not_matter() -> None:
     with pytest.raises((OSError, EOFError)):
         left.decoded()
     assert left.joined(right).decoded() == blocks[1].decoded()
+
+
+@pytest.mark.parametrize("make", ["compress_tifs", "compress_to_zarr"])
+def test_second_run_that_waited_at_the_lock_spares_the_archive_of_the_first(
+    bout: Path, monkeypatch: pytest.MonkeyPatch, make: str
+) -> None:
+    """The second opens the locked file before the first has finished, and gets the lock after that."""
+    name = {"compress_tifs": ARCHIVE_NAME, "compress_to_zarr": ZARR_NAME}[make]
+    flock, in_between = fcntl.flock, [True]
+
+    def late(file: Any, operation: int) -> None:
+        if in_between:
+            in_between.clear()  # the first run, from its first to its last step
+            getattr(archive_module, make)(bout)
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(StorageError):
+        getattr(archive_module, make)(bout)
+    verify_any(bout / name, [hash_tif(t) for t in raw_tifs(bout)])
+    assert not list(bout.glob(".*"))
+
+
+def test_second_run_on_the_same_folder_is_refused_while_the_first_writes(bout: Path) -> None:
+    refused = []
+
+    def second(done: int, total: int, what: str) -> None:
+        with pytest.raises(StorageError, match="no other run"):
+            compress_to_zarr(bout)
+        refused.append(what)
+
+    compress_to_zarr(bout, progress=_once(second))
+    assert refused
+    verify_any(bout / ZARR_NAME, [hash_tif(t) for t in raw_tifs(bout)])
+    assert not list(bout.glob(".*"))
+
+
+@pytest.mark.parametrize("kill", ["while writing", "between name and part"])
+def test_part_of_a_killed_run_is_never_emptied_where_it_is_an_archive_already(
+    bout: Path, tmp_path: Path, kill: str
+) -> None:
+    report = compress_tifs(bout)
+    part = bout / f".{ARCHIVE_NAME}.part"
+    os.link(bout / ARCHIVE_NAME, part)
+    if kill == "while writing":
+        (bout / ARCHIVE_NAME).unlink()
+    else:
+        (bout / ARCHIVE_NAME).rename(tmp_path / ARCHIVE_NAME)
+    assert compress_tifs(bout).sha256 == report.sha256
+    if kill == "between name and part":
+        assert hash_file_content(tmp_path / ARCHIVE_NAME) == report.sha256
+    assert not part.exists()
+
+
+@pytest.mark.parametrize("make", ["compress_tifs", "compress_to_zarr"])
+def test_file_that_appears_under_the_name_meanwhile_is_never_overwritten(bout: Path, make: str) -> None:
+    name = {"compress_tifs": ARCHIVE_NAME, "compress_to_zarr": ZARR_NAME}[make]
+    theirs = bout / name if make == "compress_tifs" else bout / name / "zarr.json"
+
+    def appear(done: int, total: int, what: str) -> None:
+        theirs.parent.mkdir(exist_ok=True)
+        theirs.write_bytes(b"theirs")
+
+    with pytest.raises(StorageError):
+        getattr(archive_module, make)(bout, progress=appear)
+    assert theirs.read_bytes() == b"theirs"
+    assert not list(bout.glob(".*"))
