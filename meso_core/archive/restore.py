@@ -48,8 +48,8 @@ def restore(
 ) -> tuple[RestoredTif, ...]:
     """Bring the raw tifs of a session back from its archives.
 
-    Each tif is written beside its place, compared with its recorded sha-256, and gets its name unless something bears it
-    already. Where there is no record, the whole archive is read before the first tif is written. The archive stays.
+    Each tif is written beside its place, compared with its recorded sha-256, and gets its name unless something bears
+    it already. Where there is no record, the whole archive is read before the first tif is written. The archive stays.
 
     Parameters
     ----------
