@@ -13,14 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from ..errors import ArchiveError, MesoWarning, MissingInputError, SettingsError, problem
+from ..errors import ArchiveError, MesoWarning, SettingsError, problem
 from ..progress import Progress, silent
 from ..scanimage import open_bout
 from ..session import raw_tifs
-from .chosen import archives_in, check_all_on_record, find_archive, gone, is_archive, record_beside_tifs
+from .chosen import archive_in_place_of, archives_in, is_archive
 from .processed import page_mismatch
 from .rawtif import disagreements, hash_tif, hash_tifs
-from .report import ARCHIVE_NAME, ZARR_NAME, ArchiveMember, ArchiveReport, load_report
+from .report import ARCHIVE_NAME, ZARR_NAME, ArchiveMember, ArchiveReport
 from .tarball import compress_tifs, verify_archive
 from .zarr_frames import why_not_zarr
 from .zarr_write import compress_to_zarr, verify_zarr
@@ -91,27 +91,9 @@ def archive_bout(
     bout_folder = Path(bout_folder)
     out_folder = bout_folder if out_folder is None else Path(out_folder)
     tifs = raw_tifs(bout_folder) if bout_folder.is_dir() else ()
-    kept = None
-    if tifs:
-        recorded = record_beside_tifs(bout_folder)
-        missing = gone(recorded, tifs)
-        if recorded is not None and missing:
-            check_all_on_record(bout_folder, recorded, tifs)
-            kept = find_archive(bout_folder)
-    else:
-        recorded, missing = load_report(bout_folder.parent, bout_folder.name), set()
-        kept = find_archive(bout_folder)
+    kept, recorded = archive_in_place_of(bout_folder, tifs)
     if kept is not None:
         return _with_pages(bout_folder, _keep(kept, out_folder, recorded, tifs, workers, progress))
-    if missing or not tifs:
-        raise MissingInputError(
-            problem(
-                bout_folder,
-                expected=f"raw tifs, {ARCHIVE_NAME} or {ZARR_NAME}",
-                found=f"neither an archive nor {', '.join(sorted(missing))}" if missing else "none of them",
-                remedy="Copy the bout from the rig, or its archive from the store",
-            )
-        )
     return _with_pages(bout_folder, _make(bout_folder, out_folder, archive_format, recorded, workers, progress))
 
 

@@ -7,10 +7,10 @@ may hold something else (a bout that was not whole yet, say); nothing takes it o
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..errors import ArchiveError, MesoWarning, problem
+from ..errors import ArchiveError, MesoWarning, MissingInputError, problem
 from ..session import imaging_bouts
 from .report import ARCHIVE_NAME, ZARR_NAME, ArchiveReport, hash_of_listing, load_report
 
@@ -52,38 +52,66 @@ def find_archive(bout_folder: Path) -> Path | None:
     return found[0] if found else None
 
 
-def record_beside_tifs(bout_folder: Path) -> ArchiveReport | None:
-    """Read the record of a bout that still has tifs: they say what a damaged record cannot; a MesoWarning tells."""
-    try:
-        return load_report(bout_folder.parent, bout_folder.name)
-    except ArchiveError as error:
-        warnings.warn(f"{error} It is left out of account: the tifs are there.", MesoWarning, stacklevel=3)
-        return None
+def archive_in_place_of(bout_folder: Path, tifs: Sequence[Path]) -> tuple[Path | None, ArchiveReport | None]:
+    """Find the archive that stands for a bout whose tifs are gone, all or some.
 
+    Parameters
+    ----------
+    bout_folder
+        ``raw_imaging_data_NN``.
+    tifs
+        The tifs that are there.
 
-def gone(report: ArchiveReport | None, tifs: Iterable[Path]) -> set[str]:
-    """Names of the tifs that are on record and no longer there."""
-    return set() if report is None else {m.name for m in report.members} - {tif.name for tif in tifs}
-
-
-def check_all_on_record(bout_folder: Path, report: ArchiveReport, tifs: Iterable[Path]) -> None:
-    """Insist that a bout of which tifs are gone has no tif that its record does not know.
+    Returns
+    -------
+    archive : Path or None
+        None where all tifs are there.
+    report : ArchiveReport or None
+        The bout's record. A damaged one is left out of account where there are tifs; a MesoWarning tells.
 
     Raises
     ------
+    MissingInputError
+        If tifs are gone and there is no archive.
     ArchiveError
-        If it has: neither its tifs nor its archive are the whole bout then.
+        If tifs are gone, and others are there that are not on record; or no record tells which of two archives to
+        trust; or all are gone and the record is damaged.
     """
-    known = {m.name for m in report.members}
-    if unknown := [tif.name for tif in tifs if tif.name not in known]:
+    report = _record_beside_tifs(bout_folder) if tifs else load_report(bout_folder.parent, bout_folder.name)
+    known = set() if report is None else {member.name for member in report.members}
+    there = {tif.name for tif in tifs}
+    gone = sorted(known - there)
+    if tifs and not gone:
+        return None, report
+    if tifs and (unknown := sorted(there - known)):
         raise ArchiveError(
             problem(
                 bout_folder,
                 expected=f"the tifs on record ({', '.join(sorted(known))})",
-                found=f"{', '.join(unknown)} beside them, while {', '.join(sorted(gone(report, tifs)))} is gone",
+                found=f"{', '.join(unknown)} beside them, while {', '.join(gone)} is gone",
                 remedy="Move the foreign tifs away; restore the others from the archive",
             )
         )
+    archive = find_archive(bout_folder)
+    if archive is None:
+        raise MissingInputError(
+            problem(
+                bout_folder,
+                expected=f"raw tifs, {ARCHIVE_NAME} or {ZARR_NAME}",
+                found=f"no archive, and {', '.join(gone)} is gone" if gone else "none of them",
+                remedy="Copy the bout from the rig, or its archive from the store",
+            )
+        )
+    return archive, report
+
+
+def _record_beside_tifs(bout_folder: Path) -> ArchiveReport | None:
+    """Read the record of a bout that still has tifs: they say what a damaged record cannot."""
+    try:
+        return load_report(bout_folder.parent, bout_folder.name)
+    except ArchiveError as error:
+        warnings.warn(f"{error} It is left out of account: the tifs are there.", MesoWarning, stacklevel=4)
+        return None
 
 
 def recorded_archives(session_path: Path, files: Mapping[str, str]) -> tuple[ArchiveReport, ...] | None:

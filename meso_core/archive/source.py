@@ -15,10 +15,9 @@ from ..errors import InputFileError, MissingInputError, problem
 from ..scanimage import BoutSource, LocalTif, StreamedTif, TifSource
 from ..scanimage.bouts import find_meta, read_meta
 from ..session import imaging_bouts, raw_tifs
-from .chosen import check_all_on_record, find_archive, gone, record_beside_tifs
+from .chosen import archive_in_place_of
 from .external import open_reader
 from .reader import LARGEST_BLOCK, ForwardReader
-from .report import ARCHIVE_NAME, ZARR_NAME
 from .tape import EntryStream, read_tape
 from .zarr_frames import ZarrTif, open_frames
 
@@ -88,30 +87,16 @@ def bout_source(bout_folder: Path, *, workers: int | None = None) -> BoutSource:
     Raises
     ------
     MissingInputError
-        If the folder has neither tifs nor an archive.
+        If the folder has neither tifs nor an archive, or tifs on record are gone and there is none.
     ArchiveError
-        If tifs are gone, and no record tells which of two archives to trust, or the record is damaged.
+        If tifs are gone, and no record tells which of two archives to trust, or the record is damaged, or foreign
+        tifs are there instead.
     """
     bout_folder = Path(bout_folder)
     tifs = raw_tifs(bout_folder) if bout_folder.is_dir() else ()
-    recorded = record_beside_tifs(bout_folder) if tifs else None
-    archive = None
-    if recorded is not None and gone(recorded, tifs):
-        check_all_on_record(bout_folder, recorded, tifs)
-        archive = find_archive(bout_folder)
-    elif not tifs:
-        archive = find_archive(bout_folder)
-    if tifs and archive is None:
-        return BoutSource(bout_folder.name, tuple(LocalTif(tif) for tif in tifs), _promised_frames(bout_folder))
+    archive, _ = archive_in_place_of(bout_folder, tifs)
     if archive is None:
-        raise MissingInputError(
-            problem(
-                bout_folder,
-                expected=f"raw tifs, {ARCHIVE_NAME} or {ZARR_NAME}",
-                found="none of them",
-                remedy="Copy the bout from the rig, or its archive from the store",
-            )
-        )
+        return BoutSource(bout_folder.name, tuple(LocalTif(tif) for tif in tifs), _promised_frames(bout_folder))
     return archive_source(archive, workers=workers)
 
 

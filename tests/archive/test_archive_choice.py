@@ -134,8 +134,9 @@ def test_tif_that_is_neither_there_nor_in_an_archive_is_missed(bout: Path) -> No
     (bout / ARCHIVE_NAME).unlink()
     first, _ = raw_tifs(bout)
     first.unlink()
-    with pytest.raises(MissingInputError, match=first.name):
-        archive_bout(bout)
+    for call in (archive_bout, bout_source):
+        with pytest.raises(MissingInputError, match=first.name):
+            call(bout)
 
 
 def test_record_says_what_the_tifs_were_whichever_format_it_is_about(bout: Path) -> None:
