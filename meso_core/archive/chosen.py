@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..errors import ArchiveError, MesoWarning, MissingInputError, problem
 from ..session import imaging_bouts
+from .beside import storage_errors
 from .report import ARCHIVE_NAME, ZARR_NAME, ArchiveReport, hash_of_listing, load_report
 
 
@@ -24,7 +25,8 @@ def is_archive(path: Path) -> bool:
 
 def archives_in(bout_folder: Path) -> tuple[Path, ...]:
     """List the archives of a bout, of either format; the one that reads fastest comes first."""
-    return tuple(bout_folder / name for name in (ZARR_NAME, ARCHIVE_NAME) if is_archive(bout_folder / name))
+    with storage_errors(bout_folder):
+        return tuple(bout_folder / name for name in (ZARR_NAME, ARCHIVE_NAME) if is_archive(bout_folder / name))
 
 
 def find_archive(bout_folder: Path) -> Path | None:

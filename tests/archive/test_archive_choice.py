@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ from meso_core.archive import (
     verify_archive,
 )
 from meso_core.archive.report import record_path
-from meso_core.errors import ArchiveError, MesoWarning, MissingInputError
+from meso_core.errors import ArchiveError, MesoError, MesoWarning, MissingInputError
 from meso_core.session import raw_tifs
 
 MAKE = {"tar.bz2": compress_tifs, "zarr": compress_to_zarr}
@@ -228,3 +230,27 @@ def test_record_that_cannot_be_read_is_named(others_folder: Path, another_user: 
     path.chmod(0o000)
     with another_user(), pytest.raises(ArchiveError, match="Permission denied"):  # type: ignore[attr-defined]
         load_report(others_folder, "raw_imaging_data_00")
+
+
+@pytest.mark.parametrize("what", ["tif", "tar.bz2", "zarr", "bout"])
+def test_what_cannot_be_read_is_a_named_error_for_who_reads_the_frames(
+    bout: Path, others_folder: Path, another_user: Callable[[], Any], what: str
+) -> None:
+    theirs = others_folder / bout.name
+    theirs.mkdir()
+    for tif in raw_tifs(bout):
+        shutil.copy2(tif, theirs)
+    path = {"tif": raw_tifs(theirs)[0], "bout": theirs}.get(what)
+    if path is None:
+        MAKE[what](theirs)
+        _remove(theirs)
+        path = theirs / NAMES[what]
+        path = path / "zarr.json" if path.is_dir() else path
+    path.chmod(0o000)
+    for call in (_pages, archive_bout, lambda folder: restore(folder.parent, bouts=[folder.name])):
+        with another_user(), pytest.raises(MesoError, match=r"[Dd]enied") as caught:
+            call(theirs)
+        assert path.name in str(caught.value) or path.parent.name in str(caught.value)
+        if what == "tif" and call is archive_bout:
+            break  # there is nothing to restore
+    path.chmod(0o755)
