@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from meso_core.imaging import fov_jobs, image_motion_registration
 from meso_core.imaging.movement import batches
 from meso_core.imaging.options import suite2p_options
 from meso_core.imaging.phasecorr import ShiftFinder, peak_to_rest
@@ -167,3 +169,33 @@ def test_metrics_agree_with_suite2ps(suite2p: Any, real_movie: Callable[[str], n
     alike = np.abs([np.corrcoef(a, b)[0, 1] for a, b in zip(time_pcs.T[:5], theirs[0].T[:5], strict=True)])
     assert (alike > 0.99).all()
     np.testing.assert_allclose(shifts[:3, 0], theirs[2][:3, 0], atol=0.5)
+
+
+def test_bad_frames_may_be_in_the_reference_as_they_may_be_in_suite2ps(
+    suite2p: Any, real_movie: Callable[[str], np.ndarray], tmp_path: Path
+) -> None:
+    """The experimenter's bad frames act on cropping and detection; suite2p 1.1 makes its reference of all frames."""
+    import torch
+
+    frames = moved(real_movie(THUNDER)[:80])
+    meta, bad = make_meta(*frames.shape[1:], 1), np.zeros(80, bool)
+    bad[10:20] = True
+    frames[bad] = np.roll(frames[bad], 3, axis=2)  # far from the others: the crop sees the difference
+    references, marked, reg = [], [], {}
+    for name, rating in (("rated", bad), ("unrated", None)):
+        folder = tmp_path / name / "plane0"
+        folder.mkdir(parents=True)
+        frames.tofile(folder / "data_raw.bin")
+        (job,) = fov_jobs(folder.parent, meta, bad_frames=rating, overrides={"do_regmetrics": False, "nimg_init": 40})
+        reg = job.options.settings_dict()["registration"]
+        image_motion_registration(job)
+        outputs = np.load(folder / "reg_outputs.npy", allow_pickle=True).item()
+        references.append(outputs["refImg"])
+        marked.append(outputs["badframes"])
+    theirs = suite2p.registration.register.registration_wrapper(
+        frames.copy(), badframes=bad, settings={**reg, "batch_size": 80}, device=torch.device("cpu")
+    )
+    np.testing.assert_array_equal(references[0], theirs["refImg"])
+    np.testing.assert_array_equal(*references)
+    assert marked[0][bad].all()
+    assert not marked[1][bad].all()

@@ -104,38 +104,61 @@ def wait_until(true, seconds, tell):
         time.sleep(0.5)
 
 
-def test_an_asset_is_materialised_by_clicking_and_shown_with_its_words(interface, browser_path, artifacts, tmp_path):
-    from playwright.sync_api import expect, sync_playwright
+@pytest.fixture(scope="module")
+def browser(browser_path, tmp_path_factory):
+    from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
-        browser = driver.chromium.launch_persistent_context(
-            str(tmp_path / "profile"),
+        opened = driver.chromium.launch_persistent_context(
+            str(tmp_path_factory.mktemp("profile")),
             executable_path=browser_path,
             args=FLAGS,
             viewport={"width": 1500, "height": 1100},
         )
-        page = browser.new_page()
-        page.set_default_timeout(60_000)
-        page.goto(f"{interface}/assets/imaging_metadata")
-        expect(page.get_by_text("Geometry and rates of the recording")).to_be_visible()
+        opened.set_default_timeout(60_000)
+        yield opened
+        opened.close()
 
-        page.get_by_role("button", name=re.compile("Materialize")).first.click()
-        dialog = page.get_by_role("dialog")
-        dialog.get_by_role("button", name="All", exact=True).click()
-        page.get_by_role("button", name=re.compile("^Launch")).click()
-        expect(page.get_by_text("Launched run")).to_be_visible()
 
-        page.goto(f"{interface}/runs")
-        try:
-            expect(page.get_by_text("Success", exact=True).first).to_be_visible(timeout=150_000)
-        finally:
-            page.screenshot(path=artifacts / "runs.png")
+def materialise_by_clicking(page, interface, asset, n_runs, picture):
+    """Materialise an asset for all partitions and wait until all runs so far succeeded; keep a screenshot of them."""
+    from playwright.sync_api import expect
 
-        page.goto(f"{interface}/assets/imaging_metadata")
-        expect(page.get_by_text("rows × columns").first).to_be_visible()
-        expect(page.get_by_text(SESSION).first).to_be_visible()
-        page.screenshot(path=artifacts / "imaging_metadata.png")
-        page.goto(f"{interface}/asset-groups/")
-        expect(page.get_by_text("suite2p").first).to_be_visible()
-        page.screenshot(path=artifacts / "graph.png")
-        browser.close()
+    page.goto(f"{interface}/assets/{asset}")
+    page.get_by_role("button", name=re.compile("Materialize")).first.click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="All", exact=True).click()
+    page.get_by_role("button", name=re.compile("^Launch")).click()
+    expect(page.get_by_text("Launched run")).to_be_visible()
+    page.goto(f"{interface}/runs")
+    try:
+        expect(page.get_by_text("Success", exact=True)).to_have_count(n_runs, timeout=150_000)
+    finally:
+        page.screenshot(path=picture)
+
+
+def test_assets_are_materialised_by_clicking_and_shown_with_words_and_picture(interface, browser, artifacts):
+    from playwright.sync_api import expect
+
+    page = browser.new_page()
+    page.goto(f"{interface}/assets/imaging_metadata")
+    expect(page.get_by_text("Geometry and rates of the recording")).to_be_visible()
+    materialise_by_clicking(page, interface, "imaging_metadata", 1, artifacts / "runs.png")
+    page.goto(f"{interface}/assets/imaging_metadata")
+    expect(page.get_by_text("rows × columns").first).to_be_visible()
+    expect(page.get_by_text(SESSION).first).to_be_visible()
+    page.screenshot(path=artifacts / "imaging_metadata.png")
+    page.goto(f"{interface}/asset-groups/")
+    expect(page.get_by_text("suite2p").first).to_be_visible()
+    page.screenshot(path=artifacts / "graph.png")
+
+    materialise_by_clicking(page, interface, "frame_times", 2, artifacts / "runs_of_two.png")
+    page.goto(f"{interface}/assets/frame_times")
+    expect(page.get_by_text(SESSION).first).to_be_visible()
+    page.get_by_role("row").filter(has_text="picture").get_by_text("Show Markdown").click()
+    image = page.get_by_role("dialog").locator("img[src^='data:image/png']")
+    expect(image).to_be_visible()
+    try:
+        assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+    finally:
+        page.screenshot(path=artifacts / "frame_times.png")

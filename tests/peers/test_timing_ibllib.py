@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from meso_core.scanimage import load_meta_files
 from meso_core.simulate import load_truth, preset, simulate_session
-from meso_core.timing import consolidate_frame_qc, extract_frame_times
+from meso_core.timing import consolidate_frame_qc, extract_frame_times, get_timeshifts
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "timing"))
 from timing_rig import imaging_meta, udp, write_session
@@ -181,3 +182,17 @@ def test_frame_qc_equals_ibllib_s(rated, peer):
     np.testing.assert_array_equal(ours.values, theirs["values"])
     assert list(ours.labels) == theirs["labels"].tolist()
     np.testing.assert_array_equal(np.flatnonzero(ours.values), theirs["bad"])
+
+
+@pytest.mark.parametrize("name", ["plain", "two_depths", "more_lines_deeper"])
+def test_ibllibs_time_shifts_follow_from_ours_as_the_docstring_says(sessions, peer, name):
+    meta, _ = load_meta_files(sessions[name][0])
+    shifts = get_timeshifts(meta)
+    rate = meta["scanImageParams"]["hRoiManager"]["scanFrameRate"]
+    theirs = peer[name]
+    np.testing.assert_allclose(
+        shifts.first_line + np.array(shifts.slices) / rate, theirs["fov_time_shifts"], rtol=0, atol=TOLERANCE
+    )
+    for i, fov in enumerate(meta["FOV"]):
+        np.testing.assert_array_equal(np.array(fov["lineIdx"]) - 1, theirs[f"line_indices_{i}"])
+        np.testing.assert_allclose(shifts.lines[i], theirs[f"line_time_shifts_{i}"], rtol=0, atol=TOLERANCE)

@@ -13,7 +13,7 @@ warnings.simplefilter("ignore")
 
 import numpy as np  # noqa: E402
 import one.alf.io as alfio  # noqa: E402
-from ibllib.io.extractors.mesoscope import MesoscopeSyncTimeline  # noqa: E402
+from ibllib.io.extractors.mesoscope import MesoscopeSyncTimeline, patch_imaging_meta  # noqa: E402
 from ibllib.io.raw_daq_loaders import load_timeline_sync_and_chmap  # noqa: E402
 from one.alf.exceptions import ALFObjectNotFound  # noqa: E402
 
@@ -32,6 +32,10 @@ def frame_times(session):
         sync=sync, chmap=chmap, device_collection=collections, events=events
     )
     found = {f"times_{i}": out[i] for i in range(n_fovs)} | {f"shift_{i}": out[n_fovs + i] for i in range(n_fovs)}
+    line_indices, fov_shifts, line_shifts = MesoscopeSyncTimeline.get_timeshifts(patch_imaging_meta(meta))
+    found["fov_time_shifts"] = fov_shifts
+    for i in range(n_fovs):
+        found |= {f"line_indices_{i}": line_indices[i], f"line_time_shifts_{i}": line_shifts[i]}
     return found | {f"fronts_{name}": np.count_nonzero(sync["channels"] == column) for name, column in chmap.items()}
 
 
