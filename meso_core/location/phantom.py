@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..progress import Progress, silent
+from .annotation import BREGMA_UM
 
 #: Version of the recipe: part of the cache key, raised whenever a voxel changes.
 RECIPE = 2
@@ -97,8 +98,6 @@ def fill_phantom(label: NDArray[np.uint16], resolution_um: int, regions: Any, pr
     progress
         Told about coronal sections.
     """
-    from .atlas import BREGMA_UM  # the axes' origin is one fact, kept with the atlas
-
     n_ap, n_ml, n_dv = label.shape
     ml = np.arange(n_ml, dtype=np.float64) * resolution_um - BREGMA_UM[0]
     dv = BREGMA_UM[2] - np.arange(n_dv) * float(resolution_um)
