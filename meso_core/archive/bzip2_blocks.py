@@ -43,23 +43,43 @@ class Block:
         bits = (self.bits << other.n_bits) | other.bits
         return Block((bits << (-n_bits % 8)).to_bytes(-(-n_bits // 8), "big"), 0, n_bits, self.level)
 
-    def decoded(self) -> tuple[bytes, int]:
-        """Decode the block; returns its bytes and its CRC.
+    @property
+    def crc(self) -> int:
+        """CRC of the block's bytes, as it claims."""
+        return (self.bits >> (self.n_bits - _MARK_BITS - _CRC_BITS)) & 0xFFFFFFFF
+
+    def decoded(self, largest: int = -1) -> bytes | None:
+        """Decode the block; None if it becomes more than ``largest`` bytes.
 
         Raises
         ------
         OSError, EOFError
             If it is not whole and valid.
         """
-        bits, n_bits = self.bits, self.n_bits
-        crc = (bits >> (n_bits - _MARK_BITS - _CRC_BITS)) & 0xFFFFFFFF
-        stream = (((int.from_bytes(b"BZh" + self.level, "big") << n_bits | bits) << _MARK_BITS | _END) << 32) | crc
-        total = 32 + n_bits + _MARK_BITS + _CRC_BITS
         decoder = bz2.BZ2Decompressor()
-        data = decoder.decompress((stream << (-total % 8)).to_bytes(-(-total // 8), "big"))
+        data = decoder.decompress(self._stream(), largest)
+        if not decoder.eof and not decoder.needs_input:
+            return None
         if not decoder.eof or decoder.unused_data:
             raise EOFError("a block that breaks off")
-        return data, crc
+        return data
+
+    def portions(self, size: int) -> Iterator[bytes]:
+        """Decode the block ``size`` bytes at a time; what came before an error is of no use."""
+        decoder, packed = bz2.BZ2Decompressor(), self._stream()
+        while not decoder.eof:
+            portion = decoder.decompress(packed, size)
+            packed = b""
+            yield portion
+            if not portion and decoder.needs_input:
+                raise EOFError("a block that breaks off")
+
+    def _stream(self) -> bytes:
+        """Wrap the block into a stream of its own."""
+        bits, n_bits = self.bits, self.n_bits
+        stream = (((int.from_bytes(b"BZh" + self.level, "big") << n_bits | bits) << _MARK_BITS | _END) << 32) | self.crc
+        total = 32 + n_bits + _MARK_BITS + _CRC_BITS
+        return (stream << (-total % 8)).to_bytes(-(-total // 8), "big")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ whoever opens a pipe waits for ever.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -20,7 +21,6 @@ _KINDS = {
     stat.S_IFBLK: "a device",
     stat.S_IFIFO: "a pipe (FIFO)",
     stat.S_IFSOCK: "a socket",
-    stat.S_IFDIR: "a folder",
 }
 
 
@@ -35,6 +35,8 @@ def open_plain(path: Path) -> BufferedReader:
         If it cannot be opened.
     """
     mode = path.lstat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     _insist(path, mode, plain=stat.S_ISREG(mode))
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     mode = os.fstat(file.fileno()).st_mode  # what was opened, whatever lay there a moment ago

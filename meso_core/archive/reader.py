@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from ..errors import ArchiveError, MesoError, MissingInputError, problem
+from .plain import open_plain
 
 #: bzip2 packs a 900 kB block of one value into about 45 bytes: nothing unpacks to more than this times its size.
 _LARGEST_EXPANSION = 25_000
@@ -126,7 +127,7 @@ class ForwardReader:
 
 def _opened(path: Path) -> BinaryIO:
     try:
-        return path.open("rb")
+        return open_plain(path)
     except FileNotFoundError as error:
         raise MissingInputError(
             problem(path, expected="an archive", found="no such file", remedy="Archive the session first")

@@ -2,7 +2,8 @@
 
 What belongs here: headers, padding, the end mark, and what a name may be. Written are POSIX (pax) archives with
 everything left out that does not concern the data (owner, permissions of the day). Read are plain files only, from
-pax and GNU archives; whatever else a tar can hold (links, devices, folders, sparse files) is refused.
+pax and GNU archives; whatever else a tar can hold (links, devices, folders, sparse files) is refused. What names no
+file of its own (a label, the entry ``.``, the fields of a global pax header) is passed over or applied.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ _USTAR_LARGEST = 8 << 30
 _LONGEST_EXTENSION = 1 << 16
 _READ_BYTES = 1 << 20
 _TIF_NAME = re.compile(r"\.tiff?$", re.IGNORECASE)
+_GNU_LABEL = b"V"
 
 
 class ByteStream(Protocol):
@@ -162,21 +164,17 @@ def check_name(name: str, where: str) -> None:
     ArchiveError
         If the name is absolute, has a folder or ``..``, holds control characters, or is not that of a tif.
     """
-    bad = (
-        PurePosixPath(name).name != name
-        or "\\" in name
-        or any(ord(c) < 32 or ord(c) == 127 for c in name)
-        or name in (".", "..")
-        or not _TIF_NAME.search(name)
-        or len(name.encode("utf-8", "surrogateescape")) > 255
-    )
-    if bad:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or any(ord(c) < 32 or ord(c) == 127 for c in name):
         raise _hostile(where, f"a member named {name!r}")
+    if path.name != name or not _TIF_NAME.search(name) or len(name.encode("utf-8", "surrogateescape")) > 255:
+        raise _foreign(where, f"a member named {name!r}")
 
 
 def _headers(stream: ByteStream, where: str) -> Iterator[TapeEntry]:
     """Entries up to the end mark; the caller reads each entry's content before asking for the next."""
     extension: dict[str, str] = {}
+    everywhere: dict[str, str] = {}
     while True:
         block = stream.read(BLOCK)
         if len(block) < BLOCK:
@@ -191,11 +189,26 @@ def _headers(stream: ByteStream, where: str) -> Iterator[TapeEntry]:
             raise _bad_tape(where, f"a header that is not one ({error})") from error
         if info.type in (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME):
             extension |= _extension(stream, info, where)
+        elif info.type == tarfile.XGLTYPE:
+            everywhere |= _extension(stream, info, where)
         elif info.type in (tarfile.REGTYPE, tarfile.AREGTYPE):
-            yield _entry(info, extension, where)
+            yield _entry(info, everywhere | extension, where)
+            extension = {}
+        elif info.type in (tarfile.DIRTYPE, _GNU_LABEL):
+            _check_nothing(info, extension, where)
             extension = {}
         else:
             raise _hostile(where, f"the member {info.name!r} of type {info.type!r}")
+
+
+def _check_nothing(info: tarfile.TarInfo, extension: dict[str, str], where: str) -> None:
+    """Insist that an entry is a label, or the folder itself, which names nothing to unpack."""
+    name = extension.get("path", info.name)
+    if info.type == tarfile.DIRTYPE and name.rstrip("/") != ".":
+        check_name(name, where)
+        raise _foreign(where, f"the folder {name!r}")
+    if info.size or "size" in extension:
+        raise _bad_tape(where, f"{info.size} bytes in what holds none, {name!r}")
 
 
 def _entry(info: tarfile.TarInfo, extension: dict[str, str], where: str) -> TapeEntry:
@@ -231,7 +244,7 @@ def _extension(stream: ByteStream, info: tarfile.TarInfo, where: str) -> dict[st
         fields[key.decode("utf-8", "surrogateescape")] = value.decode("utf-8", "surrogateescape")
         payload = payload[int(length) :]
     if any(key.startswith("GNU.sparse") for key in fields):
-        raise _hostile(where, "a sparse file")
+        raise _foreign(where, "a sparse file")
     return fields
 
 
@@ -264,6 +277,18 @@ def _bad_tape(where: str, what: str) -> ArchiveError:
             expected="a whole tar of tifs",
             found=what,
             remedy="Restore this file from a copy, or archive the tifs again while they exist",
+        )
+    )
+
+
+def _foreign(where: str, what: str) -> ArchiveError:
+    """Refuse what is not ours, but harms nobody: a tar with more in it, made by hand."""
+    return ArchiveError(
+        problem(
+            where,
+            expected="a tar of the bout's tifs alone, without a folder in their names",
+            found=what,
+            remedy="Move this archive away and archive the tifs again; if they are gone, unpack it with tar elsewhere",
         )
     )
 

@@ -15,6 +15,7 @@ import pytest
 from archive_disk import snapshot
 
 from meso_core.archive import (
+    ARCHIVE_NAME,
     ZARR_NAME,
     ArchiveReport,
     archive_bout,
@@ -186,6 +187,21 @@ def test_zarr_folder_with_what_is_no_plain_file_is_refused(bout: Path, tmp_path:
     assert {name: kind for name, (kind, _) in errors.items()} == dict.fromkeys(errors, "ArchiveError")
     assert all(part in words for _, words in errors.values())
     assert not raw_tifs(bout)
+
+
+@pytest.mark.parametrize("name", [ARCHIVE_NAME, ZARR_NAME])
+@pytest.mark.parametrize("kind", MEDDLING)
+def test_archive_that_is_no_plain_file_or_folder_is_refused(bout: Path, tmp_path: Path, kind: str, name: str) -> None:
+    archive = bout / name
+    save_report(bout.parent, archive_bout(bout, archive_format="zarr" if name == ZARR_NAME else "tar.bz2"))
+    if archive.is_dir() and kind != "a link":
+        shutil.move(archive, tmp_path / "moved")
+        archive.write_bytes(b"")
+    MEDDLING[kind](archive, tmp_path / "elsewhere")
+    errors = _use(archive)
+    assert errors.pop("remove")[0] == "GateError"
+    assert {name: kind for name, (kind, _) in errors.items()} == dict.fromkeys(errors, "ArchiveError")
+    assert all(name in words for _, words in errors.values())
 
 
 def test_shard_larger_than_any_is_refused_before_it_is_read(packed: Path) -> None:
