@@ -6,20 +6,25 @@ their pages into fields of view is the business of ``meso_core.scanimage``.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from ..errors import InputFileError, MissingInputError, problem
+from ..errors import ArchiveError, InputFileError, MissingInputError, problem
 from ..scanimage import BoutSource, LocalTif, StreamedTif, TifSource
 from ..scanimage.bouts import find_meta, read_meta
 from ..session import imaging_bouts, raw_tifs
 from .chosen import archive_in_place_of
 from .external import open_reader
+from .rawtif import other_content
 from .reader import LARGEST_BLOCK, ForwardReader
+from .report import load_report
 from .tape import EntryStream, read_tape
-from .zarr_frames import ZarrTif, open_frames
+from .zarr_frames import FramesFolder, ZarrTif, open_frames
+
+_READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +39,12 @@ class ArchivedTifs:
     workers: int | None = None
 
     def __iter__(self) -> Iterator[TifSource]:
+        recorded = _recorded_hashes(self.path)
         with open_reader(self.path, workers=self.workers) as stream:
             for content in read_tape(stream, str(self.path)):
-                yield StreamedTif(content.entry.name, _Opened(content, stream))
+                sha256 = None if recorded is None else _taken(recorded, content.entry.name, self.path)
+                yield StreamedTif(content.entry.name, _Opened(content, stream, self.path, sha256))
+        _check_none_left(recorded, self.path)
 
 
 def archive_source(path: Path, *, workers: int | None = None) -> BoutSource:
@@ -52,8 +60,8 @@ def archive_source(path: Path, *, workers: int | None = None) -> BoutSource:
     Returns
     -------
     BoutSource
-        Named after the folder of the archive. An archive that turns out to be damaged raises ArchiveError while its
-        pages are read.
+        Named after the folder of the archive. Each tif is hashed while its pages are read. An archive that turns out
+        to be damaged, or to hold other tifs than its record, raises ArchiveError then.
 
     Raises
     ------
@@ -68,7 +76,7 @@ def archive_source(path: Path, *, workers: int | None = None) -> BoutSource:
         )
     if path.is_dir():
         frames = open_frames(path)
-        return BoutSource(path.parent.name, tuple(ZarrTif(frames, i) for i in range(len(frames.members))), n_frames)
+        return BoutSource(path.parent.name, _zarr_tifs(frames, workers), n_frames)
     return BoutSource(path.parent.name, ArchivedTifs(path, workers), n_frames)
 
 
@@ -116,24 +124,72 @@ def _promised_frames(bout_folder: Path) -> int | None:
     return None if meta is None else int(read_meta(meta)["nFrames"])
 
 
-class _Opened:
-    """Opens an archive's entry once, with the context that file objects have."""
+def _recorded_hashes(archive: Path) -> dict[str, str] | None:
+    """Hashes (sha-256) that the tifs of the archive's bout had, by name; None where there is no record."""
+    report = load_report(archive.parent.parent, archive.parent.name)
+    return None if report is None else {member.name: member.sha256 for member in report.members}
 
-    def __init__(self, content: EntryStream, archive: ForwardReader) -> None:
-        self._content, self._archive = content, archive
+
+def _taken(recorded: dict[str, str], name: str, archive: Path) -> str:
+    """Take the hash of a tif out of the record."""
+    if name not in recorded:
+        raise _other_tifs(archive, f"{name}, which is not among them")
+    return recorded.pop(name)
+
+
+def _check_none_left(recorded: dict[str, str] | None, archive: Path) -> None:
+    if recorded:
+        raise _other_tifs(archive, f"no {', '.join(recorded)}")
+
+
+def _other_tifs(archive: Path, found: str) -> ArchiveError:
+    remedy = "Restore the archive from a copy, or archive the tifs again while they exist"
+    return ArchiveError(problem(archive, expected="the tifs of its record", found=found, remedy=remedy))
+
+
+def _zarr_tifs(frames: FramesFolder, workers: int | None) -> tuple[ZarrTif, ...]:
+    """Tifs of a folder, each with the hash on record, or else the one that the folder itself tells."""
+    recorded = _recorded_hashes(frames.path)
+    hashes = [m.sha256 if recorded is None else _taken(recorded, m.name, frames.path) for m in frames.members]
+    _check_none_left(recorded, frames.path)
+    return tuple(ZarrTif(frames, i, sha256=sha256, workers=workers) for i, sha256 in enumerate(hashes))
+
+
+class _Opened:
+    """An archive's entry, opened once, with the context that file objects have; it is hashed while it is read."""
+
+    def __init__(self, content: EntryStream, archive: ForwardReader, path: Path, sha256: str | None) -> None:
+        self._content, self._archive, self._path = content, archive, path
+        self._expected, self._sha256 = sha256, hashlib.sha256()
 
     def __call__(self) -> Self:
         return self
 
-    def __enter__(self) -> EntryStream:
-        return self._content
+    def __enter__(self) -> Self:
+        return self
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fill a buffer with the next bytes of the entry; returns how many, fewer only at its end."""
+        n_bytes = self._content.readinto(buffer)
+        if self._expected is not None:
+            self._sha256.update(buffer[:n_bytes])
+        return n_bytes
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        """Leave the archive open, for it goes on with the next entry; where a tif made no sense, ask why.
+        """Leave the archive open, for it goes on with the next entry; compare what was read with the record.
 
-        The first bytes of a damaged block may come before its checksum was compared. Then the archive is to blame.
+        Where a tif made no sense, ask why: the archive may hold another tif, and the first bytes of a damaged block may
+        come before its checksum was compared. Then the archive is to blame.
         """
-        if isinstance(error, InputFileError):
+        if error is not None and not isinstance(error, InputFileError):
+            return
+        if self._expected is not None:
+            rest = memoryview(bytearray(_READ_BYTES))
+            while self.readinto(rest):
+                pass
+            if self._sha256.hexdigest() != self._expected:
+                raise other_content(self._path, self._content.entry.name)
+        if error is not None:
             left = LARGEST_BLOCK
-            while left > 0 and (data := self._archive.read(1 << 20)):
+            while left > 0 and (data := self._archive.read(_READ_BYTES)):
                 left -= len(data)

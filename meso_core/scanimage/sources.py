@@ -230,7 +230,7 @@ class _Forward:
                 field=f"page {self.index}",
                 expected="a file laid out from front to back, as ScanImage writes it",
                 found=f"a part at byte {offset} after what is at byte {self.position}",
-                remedy="Unpack the archive and process the tifs from disk",
+                remedy="Bring the tifs back (`meso restore`) and process them from disk",
             )
         )
 

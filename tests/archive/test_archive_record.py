@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+import subprocess
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from meso_core.archive import (
+    ARCHIVE_NAME,
     ZARR_NAME,
+    archive_bout,
+    compress_tifs,
     compress_to_zarr,
     save_report,
     session_sources,
@@ -25,9 +32,38 @@ def _split(session: Path, out: Path) -> None:
         bin_per_plane(session_sources(session), meta, out)
 
 
+def _alter(tif: Path, what: str) -> None:
+    """Change one byte of a tif: of a pixel, of the description of a frame, or of a directory."""
+    index = ScanImageTif(tif)
+    data = bytearray(tif.read_bytes())
+    place = {
+        "a pixel": int(index.data_offsets[7]) + 100,
+        "a description": data.rindex(b"frameTimestamps_sec"),
+        "a directory": int(index.data_offsets[7] + index.page.data_bytes) + 3,
+        "the header": data.index(b"SI.") + 1,
+    }[what]
+    data[place] ^= 1
+    tif.write_bytes(data)
+
+
 def _remove_tifs(bout: Path) -> None:
     for tif in raw_tifs(bout):
         tif.unlink()
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["first tif", "last tif"])
+@pytest.mark.parametrize("what", ["a pixel", "a description", "a directory", "the header"])
+def test_tar_swapped_for_another_valid_one_gives_no_movies(bout: Path, tmp_path: Path, what: str, number: int) -> None:
+    """Whole and valid, made by tar from tifs of which one has another byte: only the record tells."""
+    save_report(bout.parent, compress_tifs(bout))
+    (bout / ARCHIVE_NAME).unlink()
+    names = [tif.name for tif in raw_tifs(bout)]
+    _alter(bout / names[number], what)
+    subprocess.run(["tar", "-cjf", ARCHIVE_NAME, *names], cwd=bout, check=True)
+    _remove_tifs(bout)
+    with pytest.raises(ArchiveError, match=names[number]):
+        _split(bout.parent, tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*.bin"))
 
 
 @pytest.mark.parametrize("recorded", [True, False], ids=["with a record", "without one"])
@@ -48,6 +84,59 @@ def test_pixel_written_through_plain_zarr_gives_no_movies(
     with pytest.raises(ArchiveError, match=name):
         _split(bout.parent, tmp_path / "out")
     assert not list((tmp_path / "out").rglob("*.bin"))
+
+
+def test_zarr_folder_swapped_for_another_valid_one_gives_no_movies(bout: Path, tmp_path: Path) -> None:
+    save_report(bout.parent, compress_to_zarr(bout))
+    shutil.rmtree(bout / ZARR_NAME)
+    second = raw_tifs(bout)[1]
+    _alter(second, "a pixel")
+    compress_to_zarr(bout)
+    _remove_tifs(bout)
+    with pytest.raises(ArchiveError, match=second.name):
+        _split(bout.parent, tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*.bin"))
+
+
+@pytest.mark.parametrize("make", [compress_tifs, compress_to_zarr])
+def test_archive_without_a_tif_of_its_record_gives_no_movies(
+    bout: Path, tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    """The metadata, which would tell, say as many frames as there are."""
+    save_report(bout.parent, archive_bout(bout, archive_format="zarr" if make is compress_to_zarr else "tar.bz2"))
+    archive = bout / (ZARR_NAME if make is compress_to_zarr else ARCHIVE_NAME)
+    shutil.rmtree(archive) if archive.is_dir() else archive.unlink()
+    second = raw_tifs(bout)[1]
+    second.unlink()
+    make(bout)
+    _remove_tifs(bout)
+    for meta_file in bout.parent.glob("raw_imaging_data_*/_ibl_rawImagingData.meta.json"):
+        if meta_file.parent == bout:
+            meta = json.loads(meta_file.read_text())
+            meta_file.write_text(json.dumps({**meta, "nFrames": 50}))
+    with pytest.raises(ArchiveError, match=second.name):
+        _split(bout.parent, tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*.bin"))
+
+
+def test_zarr_folder_is_unpacked_by_as_many_threads_as_asked_for(bout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from meso_core.archive import archive_source, zarr_frames
+
+    compress_to_zarr(bout)
+    asked: list[int | None] = []
+
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, max_workers: int | None = None, **options: str) -> None:
+            if options["thread_name_prefix"] == "pcodec":
+                asked.append(max_workers)
+            super().__init__(max_workers, **options)
+
+    monkeypatch.setattr(zarr_frames, "ThreadPoolExecutor", Pool)
+    for tif in archive_source(bout / ZARR_NAME, workers=1).tifs:
+        list(tif.blocks(1 << 20))
+    assert asked == [1, 1]
 
 
 def test_memory_does_not_grow_with_the_number_of_shards(bout: Path, monkeypatch: pytest.MonkeyPatch) -> None:

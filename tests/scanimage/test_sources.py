@@ -103,7 +103,7 @@ def test_a_layout_that_must_be_read_backwards_is_refused(tmp_path):
             metadata=None,
             photometric="minisblack",
         )
-    with pytest.raises(InputFileError, match=r"from front to back.*Unpack the archive"):
+    with pytest.raises(InputFileError, match=r"from front to back.*`meso restore`"):
         list(StreamedTif(path.name, path.open("rb").__enter__).blocks(1 << 20))
 
 
