@@ -14,9 +14,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from meso_core.archive import ARCHIVE_NAME, ZARR_NAME, load_removals, load_report
+from meso_core.archive import ARCHIVE_NAME, ZARR_NAME, load_removals, readable_records
 from meso_core.errors import MissingInputError, problem
-from meso_core.session import MESO_FOLDER, SessionKey, imaging_bouts
+from meso_core.session import MESO_FOLDER, SessionKey
 from meso_core.storage import ListedFile, Manifest, SessionStore, listing_version, open_store
 
 from .raw_inputs import RAW_INPUTS, as_delivered, frames_among, read_by
@@ -78,9 +78,7 @@ class OpenSession:
         count as delivered.
         """
         listed = [file for file in self.store.listing(self.key) if file.path.startswith(_RAW_PREFIXES)]
-        reports = [load_report(self.path, bout.name) for bout in imaging_bouts(self.path)]
-        known = [report for report in reports if report is not None]
-        return as_delivered(listed, self.published_paths(), load_removals(self.path), known)
+        return as_delivered(listed, self.published_paths(), load_removals(self.path), readable_records(self.path))
 
     def raw_version(self, asset: str | None = None) -> str:
         """Digest the listing of the raw files that an asset reads; None: of those that any asset reads.

@@ -5,7 +5,7 @@ What belongs here: everything that happens to raw tifs as files. What their page
 """
 
 from .bout import ArchiveFormat, archive_bout, verify_any
-from .chosen import find_archive, recorded_archives
+from .chosen import find_archive, readable_records, recorded_archives
 from .rawtif import hash_tif
 from .reference import ReferenceImages, reference_images
 from .removal import (
@@ -46,6 +46,7 @@ __all__ = [
     "load_removals",
     "load_report",
     "open_frames",
+    "readable_records",
     "recorded_archives",
     "reference_images",
     "removal_plan",

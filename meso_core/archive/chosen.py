@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import ArchiveError, MesoWarning, MissingInputError, problem
@@ -114,6 +115,15 @@ def _record_beside_tifs(bout_folder: Path) -> ArchiveReport | None:
     except ArchiveError as error:
         warnings.warn(f"{error} It is left out of account: the tifs are there.", MesoWarning, stacklevel=4)
         return None
+
+
+def readable_records(session_path: Path) -> tuple[ArchiveReport, ...]:
+    """Read the records of a session's archives; a damaged one is left out, and whoever rests on it says so."""
+    reports = []
+    for bout in imaging_bouts(session_path):
+        with suppress(ArchiveError):
+            reports.append(load_report(session_path, bout.name))
+    return tuple(report for report in reports if report is not None)
 
 
 def recorded_archives(session_path: Path, files: Mapping[str, str]) -> tuple[ArchiveReport, ...] | None:
