@@ -105,9 +105,10 @@ def frame_times_metadata(times: FrameTimes) -> dict[str, Any]:
     """Tell counts, rate and steadiness of the frame clock."""
     first = times.times[0]
     intervals = np.diff(first)
+    regular = intervals[intervals < 1.5 * np.median(intervals)]  # no gap; the median is a whole number of DAQ samples
     return {
         "frames_per_fov": int(first.size),
-        "frame_rate_hz": round(float(1 / np.median(intervals)), 4) if intervals.size else 0.0,
+        "frame_rate_hz": round(float(1 / regular.mean()), 4) if intervals.size else 0.0,
         "minutes": round(float(first[-1] - first[0]) / 60, 3) if first.size else 0.0,
         "bouts": len(times.bouts),
         "surplus_pulses": int(sum(bout.n_surplus for bout in times.bouts)),
