@@ -17,7 +17,7 @@ from .removal import (
 )
 from .removal_log import Override, RemovalEvent, load_removals
 from .report import ARCHIVE_NAME, ZARR_NAME, ArchiveMember, ArchiveReport, load_report, save_report
-from .restore import RestoredTif, restore
+from .restoring import RestoredTif, restore
 from .source import archive_source, bout_source, session_sources
 from .tarball import compress_tifs, verify_archive
 from .zarr_frames import open_frames

@@ -1,7 +1,7 @@
 """`imaging.frames.tar.bz2`: one per bout, compressed on all cores and verified by content.
 
 What belongs here: making the archive of a bout's tifs, and comparing an archive with tifs or with its record. Reading
-frames from it is in ``source``; bringing tifs back, and removing them, in ``restore`` and ``removal``.
+frames from it is in ``source``; bringing tifs back, and removing them, in ``restoring`` and ``removal``.
 """
 
 from __future__ import annotations

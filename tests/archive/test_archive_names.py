@@ -84,3 +84,11 @@ def test_adoption_tells_how_far_it_is_with_the_tifs(bout: Path, archive_format: 
     hashed = [(done, of) for done, of, what in told if what == "bytes of tifs hashed"]
     assert hashed[-1] == (total, total)
     assert hashed == sorted(hashed)
+
+
+def test_no_module_of_the_archive_is_hidden_by_a_name_that_the_package_gives() -> None:
+    import pkgutil
+
+    import meso_core.archive as package
+
+    assert not {module.name for module in pkgutil.iter_modules(package.__path__)} & set(package.__all__)
