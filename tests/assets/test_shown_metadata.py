@@ -1,11 +1,14 @@
 """What metadata hold: one picture, small whatever it shows."""
 
 import re
+from dataclasses import replace
 
+import dagster as dg
 import numpy as np
 import pytest
 
-from meso_assets.metadata import picture, registration_metadata
+from meso_assets.metadata import archive_metadata, picture, registration_metadata
+from meso_core.archive import ArchiveMember, ArchiveReport
 
 
 @pytest.mark.parametrize("side", [96, 256, 512])
@@ -45,3 +48,21 @@ def test_motion_that_is_left_is_shown_as_mean_and_largest_and_not_at_all_where_u
         at = columns.index(name)
         assert measured.split("|")[at].strip() == shown
         assert unmeasured.split("|")[at].strip() == "–"
+
+
+def test_a_thousand_tifs_make_a_short_table_that_says_where_the_others_stand():
+    """The names are as long as they come, and not all of them UTF-8."""
+    hashes = ("0" * 64, "1" * 32)
+    members = [ArchiveMember(f"{i:04d}_\udce9{'µ' * 60}.tif", 10**10, 0, *hashes, 2000) for i in range(500)]
+    bouts = [f"raw_imaging_data_{i:02d}" for i in range(2)]
+    reports = [ArchiveReport(b, "tar.bz2", "a.tar.bz2", tuple(members), 10**12, *hashes, 1.0) for b in bouts]
+    shown = archive_metadata(reports)
+    assert (shown["tifs"], shown["pages"]) == (1000, 2_000_000)
+    rows = shown["by_tif"].records
+    assert [row.data["tif"][:4] for row in rows] == [f"{i:04d}" for i in range(40)]
+    assert "960 of 1000 tifs" in shown["tifs_not_shown"].value
+    assert ".meso/manifests/imaging_frames_archive.json" in shown["tifs_not_shown"].value
+    stored = dg.serialize_value(shown["by_tif"])
+    assert len(stored.encode()) < 40_000
+    assert dg.deserialize_value(stored) == shown["by_tif"]
+    assert "tifs_not_shown" not in archive_metadata([replace(reports[0], members=tuple(members[:40]))])

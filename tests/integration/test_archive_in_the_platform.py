@@ -1,9 +1,13 @@
 """The archive as an asset: what is published, recorded, superseded, and never lost."""
 
+import hashlib
+import json
 import shutil
+from dataclasses import replace
 
 import dagster as dg
 import pytest
+import tifffile
 
 from meso_assets.console import failure_message
 from meso_assets.resources import Platform
@@ -50,9 +54,62 @@ def why(result):
     return [failure_message(event) for event in result.all_events if event.event_type_value == "STEP_FAILURE"]
 
 
+def manifest_file(session):
+    return session.path / ".meso" / "manifests" / f"{ASSET[0]}.json"
+
+
 def metadata_of(result):
     (made,) = result.asset_materializations_for_node(ASSET[0])
     return made.metadata
+
+
+@pytest.mark.parametrize(("archive_format", "name"), [("tar.bz2", ARCHIVE_NAME), ("zarr", ZARR_NAME)])
+def test_each_tif_stands_with_size_hashes_and_pages_in_the_manifest_and_in_the_metadata(
+    session, archive, archive_format, name
+):
+    result = archive(archive_format)
+    expected = {}
+    for bout in imaging_bouts(session.path):
+        for tif in raw_tifs(bout):
+            data = tif.read_bytes()
+            with tifffile.TiffFile(tif) as file:
+                pages = len(file.pages)
+            sha256, md5 = hashlib.sha256(data).hexdigest(), hashlib.md5(data).hexdigest()
+            record = {"name": tif.name, "size": len(data), "sha256": sha256, "md5": md5, "n_frames": pages}
+            expected.setdefault(f"{bout.name}/{name}", []).append(record)
+    assert len(expected) == 2
+    assert json.loads(manifest_file(session).read_text())["contents"] == expected
+    assert all((session.path / path).exists() for path in expected)
+    columns = {"tif": "name", "bytes": "size", "pages": "n_frames", "sha256": "sha256", "md5": "md5"}
+    rows = [
+        {"bout": path.split("/")[0], **{column: record[field] for column, field in columns.items()}}
+        for path, records in expected.items()
+        for record in records
+    ]
+    shown = metadata_of(result)["by_tif"]
+    assert [dict(row.data) for row in shown.records] == rows
+    assert {column.name for column in shown.schema.columns} == set(rows[0])
+    again = archive(archive_format)
+    assert metadata_of(again)["unchanged"].value
+    assert [dict(row.data) for row in metadata_of(again)["by_tif"].records] == rows
+
+
+def test_manifest_of_an_early_version_is_read_and_gets_the_list_of_tifs_at_the_same_data_version(session, archive):
+    """The archive is verified again; nothing downstream becomes stale."""
+    first = archive()
+    made = session.manifest(ASSET[0])
+    early = json.loads(manifest_file(session).read_text())
+    del early["contents"]
+    manifest_file(session).write_text(json.dumps(early))
+    assert session.manifest(ASSET[0]) == replace(made, contents={})
+    second = archive()
+    listed = session.manifest(ASSET[0])
+    assert listed.contents == made.contents
+    assert listed.data_version == made.data_version
+    versions = [metadata_of(result)["content_version"].value for result in (first, second)]
+    assert versions[0] == versions[1] == made.data_version[:12]
+    archive()
+    assert session.manifest(ASSET[0]) == listed, "an unchanged archive is not published again"
 
 
 def test_second_archive_never_takes_the_place_of_the_one_on_record_once_the_tifs_are_gone(session, archive):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from meso_core.errors import StorageError
-from meso_core.storage import FileHash, RunProvenance, load_manifest, publish, stage_folder, verify_manifest
+from meso_core.storage import FileHash, PackedFile, RunProvenance, load_manifest, publish, stage_folder, verify_manifest
 
 BY = RunProvenance(run_id="run-1", code_version="1", settings={"batch": 500}, inputs={"raw_session": "abc"})
 
@@ -41,6 +41,24 @@ def test_what_was_staged_is_what_is_published(session):
     assert load_manifest(session, "rois") == manifest
     assert manifest.provenance == BY
     assert verify_manifest(session, manifest) == ()
+
+
+def test_what_lies_in_an_archive_stands_in_the_manifest_and_changes_no_version(session):
+    tifs = (PackedFile("a µ.tif", 10**12, "0" * 64, "1" * 32, 2000), PackedFile("\udce9.tif", 0, "2" * 64, "", 0))
+    plain = publish(session, "rois", stage(session, {"raw/x.tar": b"1"}), BY)
+    manifest = publish(session, "rois", stage(session, {"raw/x.tar": b"1"}), BY, contents={"raw/x.tar": tifs})
+    assert load_manifest(session, "rois") == manifest
+    assert manifest.contents == {"raw/x.tar": tifs}
+    assert manifest.data_version == plain.data_version
+
+
+@pytest.mark.parametrize("contents", ["[]", '{"raw/x.tar": [{"name": "a"}]}', '{"raw/x.tar": 5}', '"tifs"'])
+def test_contents_that_are_none_are_a_named_error(session, contents):
+    publish(session, "rois", stage(session, {"raw/x.tar": b"1"}), BY)
+    file = session / ".meso" / "manifests" / "rois.json"
+    file.write_text(file.read_text().replace('"contents": {}', f'"contents": {contents}'))
+    with pytest.raises(StorageError, match=r"rois\.json: expected a manifest"):
+        load_manifest(session, "rois")
 
 
 def test_data_version_depends_on_content_and_paths_only(session):
