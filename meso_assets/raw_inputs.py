@@ -23,7 +23,7 @@ _REFERENCE = rf"{_BOUT}reference/.*"
 #: Asset → the raw files that it reads, by path below the session. The flag that says "I am whole" is nobody's input.
 RAW_INPUTS: Mapping[str, str] = {
     "imaging_metadata": f"{_FRAMES}|{_METADATA}",
-    "imaging_frames_archive": _FRAMES,
+    "imaging_frames_archive": f"{_FRAMES}|{_METADATA}",
     "reference_images": f"{_REFERENCE}|{_METADATA}",
     "frame_qc": f"{_RATINGS}|{_METADATA}",
     "frame_times": f"raw_sync_data/.*|{_METADATA}",
