@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..pictures import inline_png
+from ..session import fov_name
 from . import plane
 from .registration import load_registration
 
@@ -58,7 +59,7 @@ def registration_figure(folder: Path, *, rate_hz: float, path: Path | None = Non
         axes.margins(x=0)
     rigid.set_ylabel("shift (px)")
     rigid.legend(loc="upper right", fontsize=7, ncols=3)
-    rigid.set_title(f"{folder.name}: motion, {result.bad_frames.sum()} bad of {result.n_frames} frames", fontsize=9)
+    rigid.set_title(f"{_fov(folder)}: motion, {result.bad_frames.sum()} bad of {result.n_frames} frames", fontsize=9)
     fit.set_ylabel("correlation\nwith reference")
     fit.set_xlabel("time (s)")
     return _finish(figure, path)
@@ -101,7 +102,7 @@ def rois_figure(
         _scale_bar(axes, um_per_px, mean.shape)
     axes.set_axis_off()
     depth = f", {depth_um:g} µm" if depth_um is not None else ""
-    axes.set_title(f"{folder.name}{depth}: {is_cell.sum()} cells of {len(stat)} ROIs", fontsize=9)
+    axes.set_title(f"{_fov(folder)}{depth}: {is_cell.sum()} cells of {len(stat)} ROIs", fontsize=9)
     return _finish(figure, path)
 
 
@@ -151,3 +152,8 @@ def _finish(figure: Figure, path: Path | None) -> bytes:
         figure.savefig(beside, format="png", dpi=_FULL_DPI, metadata={"Software": None})
         beside.replace(path)
     return small
+
+
+def _fov(folder: Path) -> str:
+    """Name, as in ALF, of the FOV whose suite2p folder this is."""
+    return fov_name(int(folder.name.removeprefix("plane")))
