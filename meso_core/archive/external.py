@@ -30,6 +30,7 @@ _OPTIONS = ("LBZIP2", "BZIP2", "BZIP")
 _MOST_WORKERS = 16
 #: Fewer, larger portions: Linux gives an unprivileged user pipes of up to 1 MiB.
 _PIPE_BYTES = 1 << 20
+#: Read and written at a time, so that what is copied is still in the core's cache.
 _READ_BYTES = 1 << 18
 _MARK_BYTES = 16
 
@@ -48,6 +49,8 @@ def open_reader(path: Path, *, workers: int | None = None) -> ForwardReader:
     ------
     MissingInputError, ArchiveError
         See :class:`~meso_core.archive.reader.ForwardReader`.
+    ProcessingError
+        While reading, if lbzip2 fails for another reason than the data.
     """
     program = shutil.which(PROGRAM)
     if program is None:
@@ -55,7 +58,7 @@ def open_reader(path: Path, *, workers: int | None = None) -> ForwardReader:
     try:
         return Lbzip2Reader(path, program=program, workers=workers)
     except ProcessingError as error:  # nothing is lost but time
-        warnings.warn(f"{error} Until then, meso decompresses by itself.", MesoWarning, stacklevel=2)
+        warnings.warn(f"{error} This time meso decompresses by itself.", MesoWarning, stacklevel=2)
         return Bzip2Reader(path, workers=workers)
 
 
@@ -63,7 +66,7 @@ class Lbzip2Reader(ForwardReader):
     """Forward-only, file-like reader that has lbzip2 decompress.
 
     lbzip2 takes whatever follows a whole stream and is no stream for garbage, and ends well all the same: one flipped
-    bit in the header of the second of a thousand streams, and 998 of them are dropped in silence. Therefore a stream
+    bit in the header of the second of a thousand streams, and 999 of them are dropped in silence. Therefore a stream
     of our own, of a few random bytes, goes in behind the file. If these bytes do not come out last, lbzip2 did not
     get to the end.
 
@@ -142,7 +145,7 @@ class Lbzip2Reader(ForwardReader):
     def _decode_all(self) -> Generator[Piece, None, None]:
         """Yield what lbzip2 gives, but for the last few bytes, which must be the mark."""
         held = b""
-        while data := os.read(self._out.fileno(), _PIPE_BYTES):
+        while data := os.read(self._out.fileno(), _READ_BYTES):
             if len(data) < _MARK_BYTES:
                 data, held = held + data, b""
             yield held

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import bz2
+import gc
 import hashlib
 import random
 import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from archive_programs import needs
+from archive_programs import needs, still_running
 
 from meso_core.archive import bzip2, external
 from meso_core.archive.bzip2 import Bzip2Reader, Bzip2Writer
@@ -52,14 +52,10 @@ def lbzip2() -> Callable[[Path], Lbzip2Reader]:
 @pytest.fixture(autouse=True)
 def _nothing_is_left() -> Iterator[None]:
     """No process, no zombie, no thread and no open file outlives a reader."""
-    before = _left()
+    gc.collect()
+    before = still_running()
     yield
-    assert _left() == before
-
-
-def _left() -> tuple[list[psutil.Process], int, int]:
-    threads = [t for t in threading.enumerate() if "zip2" in t.name]
-    return psutil.Process().children(recursive=True), len(threads), psutil.Process().num_fds()
+    assert still_running() == before
 
 
 def _streams(data: bytes, n_bytes: int) -> bytes:
@@ -98,8 +94,8 @@ def test_every_form_decodes_as_bunzip2_does(
             (bzip2, "_LONGEST_PIECE", 100_000),
             (bzip2, "_READ_BYTES", 30_000),
             (bzip2, "_LARGEST_STREAM", 1_000_000),
-            (external, "_READ_BYTES", 1000),
-            (external, "_PIPE_BYTES", 100),
+            (external, "_READ_BYTES", 100),
+            (external, "_PIPE_BYTES", 1),
         ):
             monkeypatch.setattr(module, name, value)
     path = tmp_path / "x.bz2"
@@ -215,6 +211,12 @@ def test_files_that_cannot_be_opened_are_named(reader: Open, tmp_path: Path) -> 
         reader(tmp_path)
 
 
+def test_a_disk_that_cannot_be_read_is_named(reader: Open) -> None:
+    """The first page of a process's memory opens like a file, and reads like a broken disk."""
+    with reader(Path("/proc/self/mem")) as file, pytest.raises(ArchiveError, match=r"found .*Input/output error"):
+        file.read(1)
+
+
 @pytest.mark.parametrize("n_bytes", [None, 0, 1, 100_000, len(NOISE) * 4])
 def test_who_stops_early_leaves_nothing_behind(n_bytes: int | None, reader: Open, tmp_path: Path) -> None:
     """What is left is seen by the fixture above: processes, threads, pipes; a warning would be an error."""
@@ -308,6 +310,15 @@ def test_an_lbzip2_that_is_killed_is_no_end_of_the_file_and_no_damage(
         for _ in range(2):
             with pytest.raises(ProcessingError, match="found it ended by signal 9"):
                 file.read()
+
+
+@pytest.mark.parametrize(("program", "error"), [("false", ProcessingError), ("true", ArchiveError)])
+def test_a_program_that_fails_or_gives_nothing_is_an_error(
+    program: str, error: type[Exception], tmp_path: Path
+) -> None:
+    (tmp_path / "x.bz2").write_bytes(bz2.compress(NOISE) * 4)
+    with pytest.raises(error, match=r"x\.bz2: expected"):
+        _all(Lbzip2Reader(tmp_path / "x.bz2", program=needs(program)))
 
 
 def test_an_lbzip2_that_cannot_run_is_told_and_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

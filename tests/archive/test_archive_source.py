@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import subprocess
@@ -12,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import tifffile
 from archive_disk import snapshot
+from archive_programs import still_running
 
 from meso_core.archive import (
     ARCHIVE_NAME,
@@ -168,7 +169,8 @@ def test_damage_is_the_archives_fault_wherever_its_checksum_comes(session: Path,
 def test_who_stops_in_the_middle_of_an_archive_leaves_nothing_running(session: Path, tmp_path: Path) -> None:
     for bout in imaging_bouts(session):
         _ours_tar(bout)
-    before = psutil.Process().num_fds(), psutil.Process().num_threads()
+    gc.collect()
+    before = still_running()
     meta, _ = load_meta_files(session)
     sources = [archive_source(bout / ARCHIVE_NAME) for bout in imaging_bouts(session)]
 
@@ -178,11 +180,10 @@ def test_who_stops_in_the_middle_of_an_archive_leaves_nothing_running(session: P
 
     with pytest.raises(KeyboardInterrupt) as held:  # what is raised keeps the frames alive that it passed
         bin_per_plane(sources, meta, tmp_path / "a", progress=stop, block_bytes=1)
-    assert psutil.Process().children(recursive=True) == []
-    assert (psutil.Process().num_fds(), psutil.Process().num_threads()) == before
+    assert still_running() == before
     assert held.value is not None
     next(iter(sources[0].tifs))  # a source that is dropped
-    assert psutil.Process().children(recursive=True) == []
+    assert still_running() == before
 
 
 def test_plain_zarr_reads_any_frame(bout: Path) -> None:
