@@ -6,6 +6,7 @@ program lbzip2).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +23,7 @@ LARGEST_BLOCK = 50_000_000
 Piece = bytes | memoryview
 
 
-class ForwardReader:
+class ForwardReader(ABC):
     """Forward-only, file-like reader of what a bzip2 file holds.
 
     Parameters
@@ -95,9 +96,9 @@ class ForwardReader:
     ) -> None:
         self.close()
 
+    @abstractmethod
     def _decode_all(self) -> Generator[Piece, None, None]:
         """Yield decoded bytes in order, in pieces of any size."""
-        raise NotImplementedError
 
     def _fill(self) -> bool:
         """Have bytes in the buffer; False at the end. What failed once fails again: it is no end."""
