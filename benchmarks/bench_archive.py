@@ -153,7 +153,7 @@ def _scaling(bout: Path, scratch: Path, cores: int) -> Row:
 def _split(tar: Path, scratch: Path, bout: Path, cores: int, on: str) -> Row:
     """Split the frames of an archive into FOV binaries, unpacking its tifs to the disk first, or not."""
     from meso_core.scanimage import LocalTif, bin_per_plane, load_meta_files
-    from meso_core.scanimage.sources import BoutSource
+    from meso_core.scanimage.frames.sources import BoutSource
     from meso_core.session import IMAGING_META_FILE, IMAGING_TIMES_FILE
 
     unpacked, metas = scratch / "unpacked", tar.parent

@@ -45,7 +45,7 @@ def metadata() -> dict[str, Any]:
 def measure(what: str) -> dict[str, float]:
     """Measure our side; runs in a process of its own, so that peaks and compiling are its own."""
     from meso_core.location import LocationSettings, dorsal_map, load_atlas, load_triangulation, locate_fovs
-    from meso_core.location.atlas import atlas_grid
+    from meso_core.location.atlas.loading import atlas_grid
 
     begin = perf_counter()
     atlas = load_atlas(LocationSettings(atlas="phantom", resolution_um=10))
@@ -88,7 +88,7 @@ def _ours(what: str, cache: Path) -> dict[str, float]:
 def _inputs(folder: Path) -> dict[str, Any]:
     """Write what both sides read; return the peer's job."""
     from meso_core.location import LocationSettings, load_atlas, load_triangulation
-    from meso_core.location.triangles import facet_normals
+    from meso_core.location.project.triangles import facet_normals
 
     atlas = load_atlas(LocationSettings(atlas="phantom", resolution_um=10))
     points, connectivity = load_triangulation(atlas)

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from meso_core.scanimage import ImagingLayout, LocalTif, ScanImageTif, bin_per_plane, open_bout
-from meso_core.scanimage.metadata import meta_from_header, raw_scanimage_meta
-from meso_core.scanimage.sources import BoutSource
+from meso_core.scanimage.frames.sources import BoutSource
+from meso_core.scanimage.metadata.extract import meta_from_header, raw_scanimage_meta
 from meso_core.simulate import preset
-from meso_core.simulate.geometry import session_geometry
-from meso_core.simulate.header import descriptions, frame_data, roi_groups_text, start_of_bout
-from meso_core.simulate.tif import ScanImageTifWriter
+from meso_core.simulate.files.header import descriptions, frame_data, roi_groups_text, start_of_bout
+from meso_core.simulate.files.tif import ScanImageTifWriter
+from meso_core.simulate.tissue.geometry import session_geometry
 
 from . import Row
 

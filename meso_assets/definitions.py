@@ -12,14 +12,14 @@ import dagster as dg
 
 from .assets import alyx, archive, location, raw, suite2p, timing
 from .assets.session_asset import PLATFORM
-from .console import readable_logger
-from .io_managers import AlfIOManager, SessionFilesIOManager
-from .jobs import session_jobs
-from .removal import remove_raw_tifs
-from .resources import Platform
-from .sensors import sessions_arrive
-from .session_checks import session_checks
-from .settings import MesoSettings, current_settings
+from .defs.jobs import session_jobs
+from .defs.removal import remove_raw_tifs
+from .defs.sensors import sessions_arrive
+from .defs.session_checks import session_checks
+from .io.managers import AlfIOManager, SessionFilesIOManager
+from .io.resources import Platform
+from .runs.console import readable_logger
+from .runs.settings import MesoSettings, current_settings
 
 _ASSETS = (
     raw.raw_session,

@@ -23,11 +23,11 @@ from meso_core.errors import MesoWarning, MissingInputError, ProcessingError, pr
 from meso_core.progress import Progress
 from meso_core.session import MESO_FOLDER, fov_name, imaging_bouts, plane_name
 
-from .io_managers import FIGURES, Product, SessionFiles
-from .made_with import settings_of
-from .metadata import picture, registration_metadata, rois_metadata
-from .resources import OpenSession
-from .settings import MesoSettings
+from .defs.made_with import settings_of
+from .io.managers import FIGURES, Product, SessionFiles
+from .io.metadata import picture, registration_metadata, rois_metadata
+from .io.resources import OpenSession
+from .runs.settings import MesoSettings
 
 if TYPE_CHECKING:
     from meso_core.imaging import DetectionResult, FovJob, RegistrationResult
@@ -77,7 +77,7 @@ class Suite2pWork:
 
     @cached_property
     def _bad_frames(self) -> list[Any]:
-        from .assets.timing import session_frame_qc
+        from meso_assets.assets.timing import session_frame_qc
 
         return [bad for _, bad in session_frame_qc(self.session)[1]]
 
@@ -100,7 +100,7 @@ class Suite2pWork:
     def split(self, progress: Progress) -> int:
         """Split the pages of the session where that is to be done, and return the number of FOVs."""
         from meso_core.archive import bout_source
-        from meso_core.imaging.registration import registration_is_whole
+        from meso_core.imaging.registration.fov import registration_is_whole
         from meso_core.scanimage import bin_per_plane
 
         jobs = [self.job(fov) for fov in range(len(self.meta["FOV"]))]
@@ -117,7 +117,7 @@ class Suite2pWork:
     def register(self, fov: int, progress: Progress) -> RegistrationResult:
         """Register one FOV in a worker process; at once where an earlier run left it whole (``resumed``)."""
         from meso_core.imaging import load_registration, process_fovs
-        from meso_core.imaging.registration import registration_is_whole
+        from meso_core.imaging.registration.fov import registration_is_whole
 
         job = self.job(fov)
         whole = registration_is_whole(job)
@@ -143,7 +143,7 @@ class Suite2pWork:
             If what they were made from has changed while they were made.
         """
         from meso_core.imaging.quality import registration_qc
-        from meso_core.imaging.registration import registration_is_whole
+        from meso_core.imaging.registration.fov import registration_is_whole
 
         if outdated := [fov_name(fov) for fov in fovs if not registration_is_whole(self.job(fov))]:
             raise ProcessingError(
@@ -205,7 +205,7 @@ class Suite2pWork:
         manifest = self.session.manifest("rois")
         if manifest is None:
             return
-        from meso_core.imaging.detection import CURATED_FILES
+        from meso_core.imaging.detection.fov import CURATED_FILES
         from meso_core.storage import hash_file
 
         for record in manifest.files:

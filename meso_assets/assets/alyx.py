@@ -6,8 +6,8 @@ from typing import Any
 
 import dagster as dg
 
-from ..io_managers import FovDatasets, Product, SessionFiles
-from ..resources import OpenSession
+from ..io.managers import FovDatasets, Product, SessionFiles
+from ..io.resources import OpenSession
 from .session_asset import session_asset
 
 RECORDS = "alyx/fov_records.json"

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from meso_core.session import imaging_bouts
 
-from ..io_managers import Product
-from ..made_with import settings_of
-from ..metadata import archive_metadata, reference_metadata
-from ..resources import OpenSession
+from ..defs.made_with import settings_of
+from ..io.managers import Product
+from ..io.metadata import archive_metadata, reference_metadata
+from ..io.resources import OpenSession
 from .session_asset import platform_of, progress_of, session_asset, still_holds
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ import numpy as np
 
 from meso_core.session import IMAGING_META_FILE, fov_name, imaging_bouts
 
-from ..io_managers import FovDatasets, Product, SessionFiles
-from ..made_with import settings_of
-from ..metadata import figures_metadata, located_metadata, picture, roi_locations_metadata
-from ..resources import OpenSession
+from ..defs.made_with import settings_of
+from ..io.managers import FovDatasets, Product, SessionFiles
+from ..io.metadata import figures_metadata, located_metadata, picture, roi_locations_metadata
+from ..io.resources import OpenSession
 from .session_asset import platform_of, session_asset
 
 if TYPE_CHECKING:

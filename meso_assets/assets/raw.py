@@ -7,13 +7,13 @@ import dagster as dg
 
 from meso_core.session import IMAGING_META_FILE
 
-from ..catalogue import CATALOGUE
-from ..dagster_internals import observable_source
-from ..io_managers import Product
-from ..made_with import settings_of
-from ..metadata import imaging_metadata_metadata
-from ..partitions import known_sessions, session_partitions
-from ..resources import CONSOLIDATED_METADATA, OpenSession
+from ..defs.catalogue import CATALOGUE
+from ..defs.dagster_internals import observable_source
+from ..defs.made_with import settings_of
+from ..defs.partitions import known_sessions, session_partitions
+from ..io.managers import Product
+from ..io.metadata import imaging_metadata_metadata
+from ..io.resources import CONSOLIDATED_METADATA, OpenSession
 from .session_asset import PLATFORM, platform_of, session_asset
 
 _RAW = CATALOGUE["raw_session"].options()

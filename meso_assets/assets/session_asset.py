@@ -14,11 +14,11 @@ from meso_core.errors import MesoError, MesoWarning
 from meso_core.progress import Progress, throttled
 from meso_core.storage import Manifest, verify_manifest
 
-from ..catalogue import CATALOGUE
-from ..checks import check_results, check_specs
-from ..io_managers import Product, input_versions
-from ..partitions import session_partitions
-from ..resources import OpenSession, Platform
+from ..defs.catalogue import CATALOGUE
+from ..defs.checks import check_results, check_specs
+from ..defs.partitions import session_partitions
+from ..io.managers import Product, input_versions
+from ..io.resources import OpenSession, Platform
 
 #: Key of the platform resource in the definitions.
 PLATFORM = "platform"

@@ -12,10 +12,10 @@ import dagster as dg
 
 from meso_core.session import fov_name
 
-from ..catalogue import CATALOGUE
-from ..instance import SUITE2P_POOL
-from ..io_managers import Product, SessionFiles
-from ..partitions import session_partitions
+from ..defs.catalogue import CATALOGUE
+from ..defs.partitions import session_partitions
+from ..io.managers import Product, SessionFiles
+from ..runs.instance import SUITE2P_POOL
 from ..suite2p_work import Suite2pWork
 from .session_asset import guarded, open_session, platform_of, progress_of, tolerated_metadata
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from meso_core.session import fov_name, imaging_bouts
 
-from ..io_managers import Product, SessionFiles
-from ..metadata import frame_qc_metadata, frame_times_metadata, full_size, picture
-from ..resources import OpenSession
+from ..io.managers import Product, SessionFiles
+from ..io.metadata import frame_qc_metadata, frame_times_metadata, full_size, picture
+from ..io.resources import OpenSession
 from .session_asset import session_asset
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from ..demo import demo_settings, how_to_open, simulate_demo
+from ..runs.demo import demo_settings, how_to_open, simulate_demo
 from .tables import made_table
 
 
@@ -16,8 +16,8 @@ from .tables import made_table
 @click.option("--folder", type=click.Path(path_type=Path), help="Where everything goes (default: ./demo).")
 def command(folder: Path | None) -> None:
     """Simulate a session, make every asset of it, and show what was made."""
-    from ..resources import Platform
-    from ..running import run_session
+    from ..io.resources import Platform
+    from ..runs.run import run_session
 
     started = time.monotonic()
     settings = demo_settings(folder)

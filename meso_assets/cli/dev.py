@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from ..demo import made_demo_settings
-from ..settings import load_settings
+from ..runs.demo import made_demo_settings
+from ..runs.settings import load_settings
 
 
 @click.command("dev")
@@ -22,9 +22,9 @@ def command(port: int, demo: bool, folder: Path | None) -> None:
         raise click.UsageError("--folder tells where the demo is: give --demo too, or set MESO_ROOT and MESO_HOME")
     settings = made_demo_settings(folder) if demo else load_settings()
 
-    from ..instance import open_instance
-    from ..resources import Platform
-    from ..running import register_sessions
+    from ..io.resources import Platform
+    from ..runs.instance import open_instance
+    from ..runs.run import register_sessions
 
     os.environ.update(settings.as_environment())
     with open_instance(settings) as instance:

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from ..settings import load_settings
+from ..runs.settings import load_settings
 
 
 @click.command("remove-raw")
@@ -20,8 +20,8 @@ def command(session: str, yes: bool, who: str, why: str) -> None:
     from meso_core.progress import throttled
     from meso_core.session import SessionKey
 
-    from ..removal import plan_removal
-    from ..resources import Platform
+    from ..defs.removal import plan_removal
+    from ..io.resources import Platform
 
     opened = Platform.open(load_settings()).session(str(SessionKey.parse(session.strip("/"))))
     plan = plan_removal(opened, who, why)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..settings import load_settings
+from ..runs.settings import load_settings
 
 
 @click.command("restore")

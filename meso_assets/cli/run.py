@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ..settings import load_settings
+from ..runs.settings import load_settings
 from .tables import made_table
 
 
@@ -21,8 +21,8 @@ def command(session: str, assets: str, options: tuple[str, ...], genotype: str) 
     """Process SESSION (subject/date/number), or some of its assets."""
     from meso_core.session import SessionKey
 
-    from ..resources import Platform
-    from ..running import run_session
+    from ..io.resources import Platform
+    from ..runs.run import run_session
 
     key, settings = SessionKey.parse(session.strip("/")), load_settings()
     chosen = tuple(name.strip() for name in assets.split(",") if name.strip())

@@ -6,7 +6,7 @@ import json
 
 import click
 
-from ..settings import load_settings
+from ..runs.settings import load_settings
 from .tables import text_table
 
 
@@ -20,11 +20,11 @@ def command(sessions: tuple[str, ...], as_json: bool) -> None:
     """
     from meso_core.session import SessionKey
 
-    from ..dagster_internals import facts_of_definitions
     from ..definitions import build_defs
-    from ..instance import open_instance
-    from ..resources import Platform
-    from ..status import session_status
+    from ..defs.dagster_internals import facts_of_definitions
+    from ..io.resources import Platform
+    from ..runs.instance import open_instance
+    from ..runs.status import session_status
 
     settings = load_settings()
     platform = Platform.open(settings)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from ..catalogue import CATALOGUE
-from ..resources import OpenSession
+from ..defs.catalogue import CATALOGUE
+from ..io.resources import OpenSession
 
 if TYPE_CHECKING:
     from meso_core.storage import Manifest
 
-    from ..running import RunSummary
+    from ..runs.run import RunSummary
 
 
 def text_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: frozenset[int] = frozenset()) -> str:

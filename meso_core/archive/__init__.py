@@ -4,24 +4,18 @@ What belongs here: everything that happens to raw tifs as files. What their page
 ``meso_core.scanimage``.
 """
 
+from ..scanimage.reference_images import ReferenceImages, reference_images
 from .bout import ArchiveFormat, archive_bout, verify_any
-from .chosen import find_archive, readable_records, recorded_archives
+from .gate.log import Override, RemovalEvent, load_removals
+from .gate.removal import Obstacle, PlannedRemoval, RemovalPlan, removal_plan, remove_raw_tifs
 from .rawtif import hash_tif
-from .reference import ReferenceImages, reference_images
-from .removal import (
-    Obstacle,
-    PlannedRemoval,
-    RemovalPlan,
-    removal_plan,
-    remove_raw_tifs,
-)
-from .removal_log import Override, RemovalEvent, load_removals
 from .report import ARCHIVE_NAME, ZARR_NAME, ArchiveMember, ArchiveReport, load_report, save_report
 from .restoring import RestoredTif, restore
+from .selection import find_archive, readable_records, recorded_archives
 from .source import archive_source, bout_source, session_sources
 from .tarball import compress_tifs, verify_archive
-from .zarr_frames import open_frames
-from .zarr_write import compress_to_zarr, verify_zarr
+from .zarr.frames import open_frames
+from .zarr.write import compress_to_zarr, verify_zarr
 
 __all__ = [
     "ARCHIVE_NAME",

@@ -17,13 +17,13 @@ from ..errors import ArchiveError, MesoWarning, SettingsError, problem
 from ..progress import Progress, silent
 from ..scanimage import open_bout
 from ..session import raw_tifs
-from .chosen import archive_in_place_of, archives_in, is_archive
-from .processed import page_mismatch
+from .gate.processed import page_mismatch
 from .rawtif import disagreements, hash_tif, hash_tifs
 from .report import ARCHIVE_NAME, ZARR_NAME, ArchiveMember, ArchiveReport
+from .selection import archive_in_place_of, archives_in, is_archive
 from .tarball import compress_tifs, verify_archive
-from .zarr_frames import why_not_zarr
-from .zarr_write import compress_to_zarr, verify_zarr
+from .zarr.frames import why_not_zarr
+from .zarr.write import compress_to_zarr, verify_zarr
 
 ArchiveFormat = Literal["tar.bz2", "zarr"]
 FORMATS: dict[str, str] = {"tar.bz2": ARCHIVE_NAME, "zarr": ZARR_NAME}

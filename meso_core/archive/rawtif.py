@@ -16,8 +16,8 @@ from ..errors import ArchiveError, InputFileError, MissingInputError, problem
 from ..progress import Progress, silent
 from ..scanimage import ScanImageTif
 from ..session import raw_tifs
+from .codec.tar import TapeEntry, check_name
 from .report import ArchiveMember
-from .tape import TapeEntry, check_name
 
 READ_BYTES = 1 << 20
 

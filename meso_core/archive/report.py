@@ -17,7 +17,7 @@ from ..errors import ArchiveError, problem
 from ..session import MESO_FOLDER
 from ..storage.hashing import write_atomically
 from ..storage.manifest import PackedFile
-from .beside import storage_errors
+from .atomic import storage_errors
 
 ARCHIVE_NAME = "imaging.frames.tar.bz2"
 ZARR_NAME = "imaging.frames.zarr"

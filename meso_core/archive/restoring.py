@@ -14,14 +14,14 @@ from pathlib import Path
 from ..errors import ArchiveError, MissingInputError, problem
 from ..progress import Progress, silent
 from ..session import imaging_bouts, raw_tifs
-from .beside import check_room, file_beside, storage_errors
+from .atomic import check_room, file_beside, storage_errors
 from .bout import verify_any
-from .bzip2 import Bzip2Reader
-from .chosen import find_archive
+from .codec.bzip2 import Bzip2Reader
+from .codec.tar import EntryStream, TapeEntry, read_tape
 from .rawtif import READ_BYTES, hash_file_content
 from .report import ArchiveMember, load_report
-from .tape import EntryStream, TapeEntry, read_tape
-from .zarr_frames import open_frames
+from .selection import find_archive
+from .zarr.frames import open_frames
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,15 @@ from typing import Self
 
 from ..errors import ArchiveError, InputFileError, MissingInputError, problem
 from ..scanimage import BoutSource, LocalTif, StreamedTif, TifSource
-from ..scanimage.bouts import find_meta, read_meta
+from ..scanimage.metadata.bouts import find_meta, read_meta
 from ..session import imaging_bouts, raw_tifs
-from .chosen import archive_in_place_of
-from .external import open_reader
+from .codec.lbzip2 import open_reader
+from .codec.reader import LARGEST_BLOCK, ForwardReader
+from .codec.tar import EntryStream, read_tape
 from .rawtif import other_content
-from .reader import LARGEST_BLOCK, ForwardReader
 from .report import load_report
-from .tape import EntryStream, read_tape
-from .zarr_frames import FramesFolder, ZarrTif, open_frames
+from .selection import archive_in_place_of
+from .zarr.frames import FramesFolder, ZarrTif, open_frames
 
 _READ_BYTES = 1 << 20
 

@@ -18,11 +18,11 @@ from typing import BinaryIO
 from ..errors import ArchiveError, problem
 from ..progress import Progress, silent
 from ..scanimage import ScanImageTif, open_bout
-from .beside import check_room, file_beside
-from .bzip2 import LEVEL, STREAM_BYTES, Bzip2Reader, Bzip2Writer
+from .atomic import check_room, file_beside
+from .codec.bzip2 import LEVEL, STREAM_BYTES, Bzip2Reader, Bzip2Writer
+from .codec.tar import end_mark, entry_header, padding, read_tape
 from .rawtif import READ_BYTES, HashedTif, disagreements, hash_tifs, tifs_of
 from .report import ARCHIVE_NAME, ArchiveMember, ArchiveReport
-from .tape import end_mark, entry_header, padding, read_tape
 
 
 def compress_tifs(

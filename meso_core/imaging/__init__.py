@@ -7,19 +7,14 @@ the brain they lie (``location``).
 
 from __future__ import annotations
 
-from .detection import DetectionResult, load_detection, roi_detection
+from .detection.fov import DetectionResult, load_detection, roi_detection
 from .export import export_rois, zip_plane
 from .figures import registration_figure, rois_figure
-from .options import Suite2pOptions, get_default_tau, suite2p_options
-from .plane import FovJob, fov_jobs
+from .fovs.plane import FovJob, fov_jobs
+from .fovs.schedule import FovResult, choose_workers, process_fovs
+from .options.from_metadata import Suite2pOptions, get_default_tau, suite2p_options
 from .quality import detection_qc, registration_qc
-from .registration import (
-    RegistrationResult,
-    image_motion_registration,
-    load_registration,
-    registration_is_whole,
-)
-from .schedule import FovResult, choose_workers, process_fovs
+from .registration.fov import RegistrationResult, image_motion_registration, load_registration, registration_is_whole
 
 __all__ = [
     "DetectionResult",

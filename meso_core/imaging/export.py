@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InputFileError, MissingInputError, problem
-from . import plane
+from .fovs import plane
 
 if TYPE_CHECKING:
     from ..datasets import DatasetValue

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..pictures import inline_png
 from ..session import fov_name
-from . import plane
-from .registration import load_registration
+from .fovs import plane
+from .registration.fov import load_registration
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

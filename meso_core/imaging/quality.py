@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from ..qc import QCResult, Verdict
 from ..session import fov_name
-from .detection import DetectionResult
-from .metrics import MIN_FRAMES_FOR_METRICS
-from .registration import RegistrationResult
+from .detection.fov import DetectionResult
+from .registration.fov import RegistrationResult
+from .registration.metrics import MIN_FRAMES_FOR_METRICS
 
 _ORIGIN = "meso_core.imaging"
 

@@ -6,17 +6,17 @@ not: reading ScanImage files, writing ALF files, talking to Alyx.
 `load_atlas` → `locate_session` (the best source there is; `project_mlapdv` for the plain estimate) → `roi_mlapdv`.
 """
 
-from .atlas import AtlasInfo, describe_atlas, load_atlas
+from .atlas.dorsal import DorsalMap, dorsal_map
+from .atlas.loading import AtlasInfo, describe_atlas, load_atlas
+from .atlas.mesh import WindowPlane, load_triangulation, window_plane
 from .checks import check_locations
-from .dorsal import DorsalMap, dorsal_map
-from .mesh import WindowPlane, load_triangulation, window_plane
-from .pictures import Picture, draw_dorsal, draw_fov, draw_inline, draw_slices
-from .points import PointFit, SurfaceTilt, fit_points, load_points, surface_tilt
-from .projection import Projection, locate_fovs, project_mlapdv
+from .draw.pictures import Picture, draw_dorsal, draw_fov, draw_inline, draw_slices
+from .project.projection import Projection, locate_fovs, project_mlapdv
+from .project.rois import roi_mlapdv
+from .project.triangles import find_triangle, in_triangle, surface_normal
 from .provenance import Provenance, available_provenances, best_provenance, get_provenance
 from .records import LOCATIONS_FILE, FovLocation, SessionLocations, add_to_meta, read_locations
-from .reference import ReferenceImage
-from .registered import (
+from .registered.locate import (
     available_sources,
     below_surface,
     find_reference,
@@ -24,9 +24,9 @@ from .registered import (
     locate_from_points,
     locate_session,
 )
-from .rois import roi_mlapdv
+from .registered.points import PointFit, SurfaceTilt, fit_points, load_points, surface_tilt
+from .registered.reference_image import ReferenceImage
 from .settings import Frame, LocationSettings, NormalRule
-from .triangles import find_triangle, in_triangle, surface_normal
 
 __all__ = [
     "LOCATIONS_FILE",

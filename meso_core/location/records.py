@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from ..errors import InputFileError, LocationError, MissingInputError, problem
 from ..session import fov_name
 from ..storage.hashing import write_atomically
-from .atlas import AtlasInfo
-from .geometry import CORNERS, FovGeometry
-from .mesh import WindowPlane
+from .atlas.loading import AtlasInfo
+from .atlas.mesh import WindowPlane
+from .project.geometry import CORNERS, FovGeometry
 from .provenance import Provenance
 from .settings import Frame, NormalRule
 

@@ -4,16 +4,16 @@ What belongs here: the format of the files, which line of which page belongs to 
 streams of arrays. What does not: suite2p, DAQ times, positions in the brain.
 """
 
-from .acquisition import open_bout
-from .binary import bin_per_plane
-from .bouts import load_meta_files, local_bouts, write_missing_meta
-from .header import parse_roi_groups, parse_si_header
+from .frames.acquisition import open_bout
+from .frames.binaries import FovBinary
+from .frames.sources import BoutSource, LocalTif, StreamedTif, TifSource, TifSummary
+from .frames.split import bin_per_plane
 from .layout import FovLayout, ImagingLayout, fly_to_lines, um_per_pixel
-from .metadata import Rig, extract_imaging_meta, meta_from_header
-from .movies import FovBinary
-from .patch import patch_imaging_meta
-from .sources import BoutSource, LocalTif, StreamedTif, TifSource, TifSummary
-from .tiff import ScanImageTif
+from .metadata.bouts import load_meta_files, local_bouts, write_missing_meta
+from .metadata.extract import Rig, extract_imaging_meta, meta_from_header
+from .metadata.patch import patch_imaging_meta
+from .tiff.header import parse_roi_groups, parse_si_header
+from .tiff.pages import ScanImageTif
 
 __all__ = [
     "BoutSource",

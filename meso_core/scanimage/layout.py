@@ -16,8 +16,8 @@ import numpy as np
 
 from ..errors import MesoWarning, MetadataError, problem
 from ..session import IMAGING_META_FILE, fov_name
-from .fields import OF_LAYOUT, check_fields
-from .header import parse_si_header
+from .metadata.fields import OF_LAYOUT, check_fields
+from .tiff.header import parse_si_header
 
 
 def fly_to_lines(seconds: float, line_period: float) -> int:

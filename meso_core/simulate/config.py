@@ -40,8 +40,8 @@ class RoiConfig:
 class SimulationConfig:
     """A whole session, free to change with :func:`dataclasses.replace`; checked when it is made.
 
-    The noise, motion and density defaults were chosen from real movies; :mod:`meso_core.simulate.optics` and
-    :mod:`meso_core.simulate.motion` say how.
+    The noise, motion and density defaults were chosen from real movies; :mod:`meso_core.simulate.tissue.optics` and
+    :mod:`meso_core.simulate.tissue.motion` say how.
     """
 
     rois: tuple[RoiConfig, ...]

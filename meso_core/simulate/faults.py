@@ -16,8 +16,8 @@ import numpy as np
 from ..errors import SettingsError, problem
 from ..session import IMAGING_META_FILE, IMAGING_TIMES_FILE, imaging_bouts, raw_tifs
 from .config import SimulationConfig
+from .files.timeline import Edges
 from .plan import SessionPlan
-from .timeline import Edges
 
 #: Faults that can be asked for, and what each does.
 FAULTS = {

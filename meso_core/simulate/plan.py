@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .clock import Bout, fov_times, frame_clock
 from .config import SimulationConfig
-from .geometry import SessionGeometry, session_geometry
+from .files.clock import Bout, fov_times, frame_clock
+from .tissue.geometry import SessionGeometry, session_geometry
 
 #: Kinds of bad frames: the light is gone (and only the amplifier is heard), or the galvos lose their way.
 FINE, PMT_OFF, GALVOS_FAULT = 0, 1, 2

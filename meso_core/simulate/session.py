@@ -14,17 +14,17 @@ from pathlib import Path
 from ..errors import StorageError, problem
 from ..progress import Progress, silent
 from ..session import SessionKey, fov_name
-from . import rigfiles
-from .clock import daq_duration
 from .config import SimulationConfig
 from .faults import check_faults, pulses, qc_short_by, spoil_files
-from .motion import brain_motion
-from .movie import FovMovie, make_movie
-from .pages import write_tifs
+from .files import rigfiles
+from .files.clock import daq_duration
+from .files.pages import write_tifs
+from .files.reference import write_reference
+from .files.rigmeta import write_rig_metadata
+from .files.timeline import write_software_events, write_timeline
 from .plan import SessionPlan, make_plan
-from .reference import write_reference
-from .rigmeta import write_rig_metadata
-from .timeline import write_software_events, write_timeline
+from .tissue.motion import brain_motion
+from .tissue.movie import FovMovie, make_movie
 from .truth import config_to_json, write_truth
 
 

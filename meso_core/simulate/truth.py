@@ -38,11 +38,11 @@ from numpy.typing import NDArray
 from ..errors import MissingInputError, problem
 from ..session import SessionKey, fov_name
 from .config import RoiConfig, SimulationConfig
-from .geometry import FovPlace, coords_transform, corners_mm
-from .movie import FovMovie
 from .plan import SessionPlan
-from .readout import fov_masks, peak_snr, write_background
-from .scene import MARGIN
+from .tissue.geometry import FovPlace, coords_transform, corners_mm
+from .tissue.movie import FovMovie
+from .tissue.readout import fov_masks, peak_snr, write_background
+from .tissue.scene import MARGIN
 
 
 @dataclass(frozen=True, slots=True)

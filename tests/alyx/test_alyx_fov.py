@@ -11,7 +11,7 @@ from requests import HTTPError
 from meso_core.alyx import Status, register_fov
 from meso_core.errors import AlyxError, GateError, LocationError, MesoWarning, MetadataError
 from meso_core.location import FovLocation, Frame, NormalRule, Provenance, SessionLocations, WindowPlane
-from meso_core.location.atlas import AtlasInfo
+from meso_core.location.atlas.loading import AtlasInfo
 from meso_core.session import SessionKey
 
 KEY = SessionKey("SP035", "2023-03-03", "001")

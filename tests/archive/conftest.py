@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from archive_programs import needs
 
-from meso_core.archive import external
+from meso_core.archive.codec import lbzip2 as external
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from meso_core.archive import (
     verify_any,
     verify_archive,
 )
-from meso_core.archive.tape import TapeEntry, end_mark, entry_header, padding, read_tape
+from meso_core.archive.codec.tar import TapeEntry, end_mark, entry_header, padding, read_tape
 from meso_core.errors import ArchiveError, InputFileError
 from meso_core.scanimage import BoutSource
 from meso_core.session import raw_tifs

@@ -76,7 +76,7 @@ def test_bomb_takes_no_more_memory_with_more_cores(tmp_path: Path) -> None:
     """60 streams of 45 MB of one value, and one stream of 60 such blocks, with 16 workers."""
     path = tmp_path / ARCHIVE_NAME
     script = (
-        "import sys; from meso_core.archive.bzip2 import Bzip2Reader; from pathlib import Path\n"
+        "import sys; from meso_core.archive.codec.bzip2 import Bzip2Reader; from pathlib import Path\n"
         "with Bzip2Reader(Path(sys.argv[1]), workers=16) as reader:\n"
         "    n = sum(len(b) for b in iter(lambda: reader.read(1 << 20), b''))\n"
         "print(n, int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]) // 1000)"

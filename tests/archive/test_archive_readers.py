@@ -19,11 +19,12 @@ import psutil
 import pytest
 from archive_programs import needs, still_running
 
-from meso_core.archive import bzip2, external
-from meso_core.archive.bzip2 import Bzip2Reader, Bzip2Writer
-from meso_core.archive.bzip2_blocks import Block, split_blocks
-from meso_core.archive.external import Lbzip2Reader, open_reader
-from meso_core.archive.reader import ForwardReader
+from meso_core.archive.codec import bzip2
+from meso_core.archive.codec import lbzip2 as external
+from meso_core.archive.codec.bzip2 import Bzip2Reader, Bzip2Writer
+from meso_core.archive.codec.bzip2_blocks import Block, split_blocks
+from meso_core.archive.codec.lbzip2 import Lbzip2Reader, open_reader
+from meso_core.archive.codec.reader import ForwardReader
 from meso_core.errors import ArchiveError, MesoWarning, MissingInputError, ProcessingError
 
 Open = Callable[[Path], ForwardReader]
@@ -348,7 +349,7 @@ def test_lbzip2_does_not_outlive_a_process_that_is_killed(tmp_path: Path) -> Non
     needs("lbzip2")
     (tmp_path / "x.bz2").write_bytes(bz2.compress(NOISE) * 60)
     script = (
-        "import sys, time; from pathlib import Path; from meso_core.archive.external import Lbzip2Reader\n"
+        "import sys, time; from pathlib import Path; from meso_core.archive.codec.lbzip2 import Lbzip2Reader\n"
         "file = Lbzip2Reader(Path(sys.argv[1])); file.read(1000); print(file._process.pid, flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "x.bz2")], stdout=subprocess.PIPE) as parent:

@@ -122,7 +122,8 @@ def test_archive_without_a_tif_of_its_record_gives_no_movies(
 def test_zarr_folder_is_unpacked_by_as_many_threads_as_asked_for(bout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    from meso_core.archive import archive_source, zarr_frames
+    from meso_core.archive import archive_source
+    from meso_core.archive.zarr import frames as zarr_frames
 
     compress_to_zarr(bout)
     asked: list[int | None] = []
@@ -143,7 +144,8 @@ def test_memory_does_not_grow_with_the_number_of_shards(bout: Path, monkeypatch:
     """Shards of 4 pages: of 50 pages, then of 80."""
     import tracemalloc
 
-    from meso_core.archive import archive_source, zarr_shards
+    from meso_core.archive import archive_source
+    from meso_core.archive.zarr import shards as zarr_shards
 
     monkeypatch.setattr(zarr_shards, "SHARD_BYTES", 4 * ScanImageTif(raw_tifs(bout)[0]).page.data_bytes)
     compress_to_zarr(bout)

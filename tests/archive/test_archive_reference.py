@@ -37,7 +37,7 @@ def test_each_bout_gets_raw_stack_and_metadata_under_their_names(session: Path, 
 
 
 def test_picture_of_a_noisy_stack_is_small_too() -> None:
-    from meso_core.archive.reference import picture_of
+    from meso_core.scanimage.reference_images import picture_of
 
     noise = np.random.default_rng(0).integers(-500, 5000, (3, 1000, 700)).astype(np.int16)
     assert len(picture_of(noise)) * 4 / 3 <= 40_000

@@ -30,7 +30,7 @@ from meso_core.archive import (
     restore,
     save_report,
 )
-from meso_core.archive.removal_log import recorded
+from meso_core.archive.gate.log import recorded
 from meso_core.archive.report import record_path
 from meso_core.errors import (
     ArchiveError,

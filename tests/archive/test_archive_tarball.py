@@ -38,8 +38,8 @@ from meso_core.archive import (
     verify_archive,
 )
 from meso_core.archive import tarball as tarball_module
-from meso_core.archive import zarr_write as zarr_module
 from meso_core.archive.rawtif import hash_file_content
+from meso_core.archive.zarr import write as zarr_module
 from meso_core.errors import ArchiveError, InputFileError, MissingInputError, SettingsError, StorageError
 from meso_core.session import natural_key, raw_tifs
 
@@ -309,7 +309,7 @@ def _once(call: Callable[[int, int, str], None]) -> Callable[[int, int, str], No
 
 def test_mark_of_a_block_that_is_there_by_chance_does_not_matter() -> None:
     """The mark is put into the middle of a block by cutting the block there."""
-    from meso_core.archive.bzip2_blocks import Block, StreamEnd, split_blocks
+    from meso_core.archive.codec.bzip2_blocks import Block, StreamEnd, split_blocks
 
     packed = bz2.compress(random.Random(2).randbytes(250_000), 1)
     pieces = list(split_blocks(iter([packed[:7], packed[7:100_000], packed[100_000:]])))

@@ -5,7 +5,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meso_assets.arrival import arrival, missing_parts, promised_folders
+from meso_core.session.arrival import arrival, missing_parts, promised_folders
 from meso_core.storage import ListedFile
 
 MINUTE = 60 * 10**9

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from meso_assets.cli import group
-from meso_assets.settings import MesoSettings
+from meso_assets.runs.settings import MesoSettings
 from meso_core.errors import MissingInputError
 from meso_core.session import imaging_bouts, raw_tifs
 
@@ -87,7 +87,7 @@ def test_the_interface_before_the_demo_asks_for_the_demo(folder, remedy):
 
 
 def test_the_demos_hint_opens_the_folder_that_it_was_made_in():
-    from meso_assets.demo import how_to_open
+    from meso_assets.runs.demo import how_to_open
 
     assert "make dev" in how_to_open()
     assert how_to_open(Path("X")) == "`meso dev --demo --folder X`"
@@ -147,7 +147,7 @@ def test_restore_tells_what_was_compared_with_no_record(archived, recorded):
     ],
 )
 def test_the_genotype_of_one_run_decides_its_tau(tmp_path, monkeypatch, arguments, asked):
-    import meso_assets.running
+    import meso_assets.runs.run
 
     seen = {}
 
@@ -155,6 +155,6 @@ def test_the_genotype_of_one_run_decides_its_tau(tmp_path, monkeypatch, argument
         seen.update(suite2p)
         raise MissingInputError("far enough")
 
-    monkeypatch.setattr(meso_assets.running, "run_session", run)
+    monkeypatch.setattr(meso_assets.runs.run, "run_session", run)
     CliRunner().invoke(group, ["run", "SP035/2023-03-03/001", *arguments])
     assert seen == asked

@@ -3,11 +3,11 @@
 import dagster as dg
 import pytest
 
-from meso_assets.catalogue import CATALOGUE
-from meso_assets.checks import check_results
-from meso_assets.dagster_internals import facts_of_definitions
 from meso_assets.definitions import build_defs
-from meso_assets.settings import load_settings
+from meso_assets.defs.catalogue import CATALOGUE
+from meso_assets.defs.checks import check_results
+from meso_assets.defs.dagster_internals import facts_of_definitions
+from meso_assets.runs.settings import load_settings
 from meso_core.errors import MesoError
 from meso_core.qc import QCResult, Verdict
 

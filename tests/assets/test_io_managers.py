@@ -6,10 +6,10 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from meso_assets.io_managers import AlfIOManager, Product, SessionFilesIOManager, all_qc, read_fovs, read_qc
-from meso_assets.partitions import session_partitions
-from meso_assets.resources import Platform
-from meso_assets.settings import load_settings
+from meso_assets.defs.partitions import session_partitions
+from meso_assets.io.managers import AlfIOManager, Product, SessionFilesIOManager, all_qc, read_fovs, read_qc
+from meso_assets.io.resources import Platform
+from meso_assets.runs.settings import load_settings
 from meso_core.errors import MissingInputError
 from meso_core.qc import QCResult, Verdict
 

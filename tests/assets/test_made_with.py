@@ -2,8 +2,8 @@
 
 import pytest
 
-from meso_assets.made_with import changed_settings, options_of_run, settings_of
-from meso_assets.settings import load_settings
+from meso_assets.defs.made_with import changed_settings, options_of_run, settings_of
+from meso_assets.runs.settings import load_settings
 from meso_core.storage import Manifest, RunProvenance
 
 

@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
-from meso_assets.raw_inputs import RAW_INPUTS
-from meso_assets.resources import CONSOLIDATED_METADATA, Platform
-from meso_assets.settings import load_settings
+from meso_assets.io.raw_inputs import RAW_INPUTS
+from meso_assets.io.resources import CONSOLIDATED_METADATA, Platform
+from meso_assets.runs.settings import load_settings
 from meso_assets.suite2p_work import Suite2pWork
 from meso_core.archive import archive_bout, load_report, restore, save_report
 from meso_core.scanimage import load_meta_files

@@ -4,9 +4,9 @@ import dagster as dg
 import pytest
 
 from meso_assets.cli.tables import made_table
-from meso_assets.resources import Platform
-from meso_assets.running import RunSummary, register_sessions, run_session
-from meso_assets.settings import load_settings
+from meso_assets.io.resources import Platform
+from meso_assets.runs.run import RunSummary, register_sessions, run_session
+from meso_assets.runs.settings import load_settings
 from meso_core.errors import MissingInputError, SettingsError
 from meso_core.session import SessionKey
 from meso_core.storage import RunProvenance

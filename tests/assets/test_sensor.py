@@ -5,9 +5,9 @@ import shutil
 import dagster as dg
 import pytest
 
-from meso_assets.resources import Platform
-from meso_assets.sensors import SessionState, in_turn, look_at, requests, scan
-from meso_assets.settings import load_settings
+from meso_assets.defs.sensors import SessionState, in_turn, look_at, requests, scan
+from meso_assets.io.resources import Platform
+from meso_assets.runs.settings import load_settings
 from meso_core.storage import RunProvenance
 
 

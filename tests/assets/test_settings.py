@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from meso_assets.settings import MesoSettings, load_settings
+from meso_assets.runs.settings import MesoSettings, load_settings
 from meso_core.errors import MesoWarning, SettingsError, StorageError
 
 
@@ -108,7 +108,7 @@ def test_a_child_process_sees_the_same_settings(tmp_path):
         }
     )
     environment = {**os.environ, **settings.as_environment()}
-    code = "from meso_assets.settings import load_settings; print(load_settings().model_dump_json())"
+    code = "from meso_assets.runs.settings import load_settings; print(load_settings().model_dump_json())"
     told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert told.stdout.strip() == settings.model_dump_json()
 
@@ -128,7 +128,7 @@ def test_defaults_are_what_this_machine_has():
 
 
 def test_a_home_below_a_file_is_a_named_error(tmp_path):
-    from meso_assets.instance import prepare_home
+    from meso_assets.runs.instance import prepare_home
 
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"file/home.*Set MESO_HOME"):
@@ -136,7 +136,7 @@ def test_a_home_below_a_file_is_a_named_error(tmp_path):
 
 
 def test_dagster_home_is_made_in_the_platforms_home_unless_one_is_set(monkeypatch, tmp_path):
-    from meso_assets.instance import prepare_home
+    from meso_assets.runs.instance import prepare_home
 
     settings = load_settings({"home": tmp_path / "home"})
     made = prepare_home(settings)
@@ -150,7 +150,7 @@ def test_dagster_home_is_made_in_the_platforms_home_unless_one_is_set(monkeypatc
 
 
 def test_readme_lists_every_setting():
-    from meso_assets.settings import settings_table
+    from meso_assets.runs.settings import settings_table
 
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-    assert settings_table() in readme, "run: python -c 'from meso_assets.settings import *; print(settings_table())'"
+    assert settings_table() in readme, "print meso_assets.runs.settings.settings_table() into it"

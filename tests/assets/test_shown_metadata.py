@@ -7,7 +7,7 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from meso_assets.metadata import archive_metadata, picture, registration_metadata
+from meso_assets.io.metadata import archive_metadata, picture, registration_metadata
 from meso_core.archive import ArchiveMember, ArchiveReport
 
 

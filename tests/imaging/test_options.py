@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from meso_core.errors import MetadataError, SettingsError
 from meso_core.imaging import get_default_tau, suite2p_options
-from meso_core.imaging.plane import FovJob
-from meso_core.imaging.settings_table import SUITE2P_SETTINGS
+from meso_core.imaging.fovs.plane import FovJob
+from meso_core.imaging.options.settings_table import SUITE2P_SETTINGS
 
 from .conftest import make_meta
 

@@ -20,8 +20,8 @@ import pytest
 
 from meso_core.errors import InputFileError, MissingInputError, ProcessingError, StorageError
 from meso_core.imaging import FovJob, fov_jobs, image_motion_registration, process_fovs, roi_detection, zip_plane
-from meso_core.imaging.marker import marker_path, read_marker
-from meso_core.imaging.registration import registration_is_whole
+from meso_core.imaging.fovs.marker import marker_path, read_marker
+from meso_core.imaging.registration.fov import registration_is_whole
 
 from .conftest import Movies, make_meta
 
@@ -221,7 +221,7 @@ def test_a_dead_worker_is_a_named_error_and_the_other_fov_is_whole(movies: Movie
     def kill(done: int, total: int, what: str) -> None:
         if what.startswith("plane0") and not killed:
             for pid in _children():
-                if b"meso_core.imaging.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                if b"meso_core.imaging.fovs.worker" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     killed.append(pid)
                     os.kill(pid, signal.SIGKILL)
 
@@ -327,7 +327,8 @@ def test_a_fov_without_any_roi_is_a_named_error_and_stays_registered(suite2p: An
 
 
 def test_workers_fit_the_cores_and_the_memory(movies: Movies, monkeypatch: pytest.MonkeyPatch) -> None:
-    from meso_core.imaging import choose_workers, schedule
+    from meso_core.imaging import choose_workers
+    from meso_core.imaging.fovs import schedule
 
     jobs = fov_jobs(movies.folder, movies.meta)
     need = max(schedule.memory_needed(job) for job in jobs)

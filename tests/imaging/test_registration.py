@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meso_core.imaging import fov_jobs, image_motion_registration
-from meso_core.imaging.movement import batches
-from meso_core.imaging.options import suite2p_options
-from meso_core.imaging.phasecorr import ShiftFinder, peak_to_rest
-from meso_core.imaging.reference import make_reference, reference_frames
+from meso_core.imaging.options.from_metadata import suite2p_options
+from meso_core.imaging.registration.frame_loop import batches
+from meso_core.imaging.registration.phasecorr import ShiftFinder, peak_to_rest
+from meso_core.imaging.registration.reference_image import make_reference, reference_frames
 
 from .conftest import make_meta
 
@@ -79,8 +79,8 @@ def test_shifts_equal_suite2ps_on_real_movies(
 def test_registered_pixels_equal_suite2ps(suite2p: Any, real_movie: Callable[[str], np.ndarray]) -> None:
     import torch
 
-    from meso_core.imaging.phasecorr import roll_frames
-    from meso_core.imaging.warp import Warper
+    from meso_core.imaging.registration.phasecorr import roll_frames
+    from meso_core.imaging.registration.warp import Warper
 
     frames = real_movie(OPTINIST)[:12]
     blocks = suite2p.registration.nonrigid.make_blocks(*frames.shape[1:], (64, 64))
@@ -147,7 +147,7 @@ def test_peak_to_rest_equals_the_definition(seed: int) -> None:
 def test_denoising_in_bounded_memory_gives_suite2ps_numbers(suite2p: Any) -> None:
     from suite2p.detection.denoise import pca_denoise
 
-    from meso_core.imaging.denoise import denoise_blocks
+    from meso_core.imaging.detection.denoise import denoise_blocks
 
     movie = np.random.default_rng(0).normal(100, 10, (60, 150, 130)).astype(np.float32)
     theirs = pca_denoise(movie.copy(), block_size=(64, 64), n_comps_frac=0.5)
@@ -157,7 +157,7 @@ def test_denoising_in_bounded_memory_gives_suite2ps_numbers(suite2p: Any) -> Non
 def test_metrics_agree_with_suite2ps(suite2p: Any, real_movie: Callable[[str], np.ndarray]) -> None:
     from suite2p.registration.metrics import get_pc_metrics
 
-    from meso_core.imaging.metrics import registration_metrics
+    from meso_core.imaging.registration.metrics import registration_metrics
 
     frames = np.tile(real_movie(THUNDER), (2, 1, 1))[:800]
     reg = registration_settings(frames)

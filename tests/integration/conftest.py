@@ -10,9 +10,9 @@ import dagster as dg
 import pytest
 
 from meso_assets.definitions import build_defs
-from meso_assets.resources import OpenSession, Platform
-from meso_assets.running import register_sessions
-from meso_assets.settings import MesoSettings, load_settings
+from meso_assets.io.resources import OpenSession, Platform
+from meso_assets.runs.run import register_sessions
+from meso_assets.runs.settings import MesoSettings, load_settings
 from meso_core.session import SessionKey
 from meso_core.storage import hash_file
 

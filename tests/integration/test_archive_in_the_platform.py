@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 import tifffile
 
-from meso_assets.console import failure_message
-from meso_assets.resources import Platform
+from meso_assets.io.resources import Platform
+from meso_assets.runs.console import failure_message
 from meso_core.archive import ARCHIVE_NAME, ZARR_NAME, compress_to_zarr, load_report, removal_plan, restore
 from meso_core.session import imaging_bouts, raw_tifs
 from meso_core.simulate import preset, simulate_session

@@ -6,9 +6,9 @@ import sys
 import dagster as dg
 import pytest
 
-from meso_assets.made_with import changed_settings
-from meso_assets.raw_inputs import RAW_INPUTS, read_by
-from meso_assets.resources import Platform
+from meso_assets.defs.made_with import changed_settings
+from meso_assets.io.raw_inputs import RAW_INPUTS, read_by
+from meso_assets.io.resources import Platform
 from meso_assets.suite2p_work import Suite2pWork
 from meso_core.progress import silent
 from meso_core.simulate import preset, simulate_session

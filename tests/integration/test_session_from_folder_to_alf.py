@@ -10,7 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from meso_assets.catalogue import CATALOGUE
+from meso_assets.defs.catalogue import CATALOGUE
 from meso_core.storage import hash_file, verify_manifest
 
 ASSETS = [name for name in CATALOGUE if name != "raw_session"]
@@ -106,7 +106,7 @@ def test_status_says_done_for_all_assets(finished):
 def test_checks_ran_and_passed_for_the_partition(finished):
     import dagster as dg
 
-    from meso_assets.instance import open_instance
+    from meso_assets.runs.instance import open_instance
 
     asked = {(asset, name) for asset, info in CATALOGUE.items() for name in info.checks}
     asked |= {("frame_times", "frames_match_timestamps")}
@@ -134,7 +134,7 @@ def test_checks_ran_and_passed_for_the_partition(finished):
 def test_pictures_are_small_and_one_per_materialisation(finished, asset):
     import dagster as dg
 
-    from meso_assets.instance import open_instance
+    from meso_assets.runs.instance import open_instance
 
     with open_instance(finished.settings) as instance:
         event = instance.get_latest_materialization_event(dg.AssetKey(asset)).asset_materialization

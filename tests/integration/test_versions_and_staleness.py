@@ -8,14 +8,14 @@ from dataclasses import replace
 import dagster as dg
 import numpy as np
 
-from meso_assets.catalogue import CATALOGUE
-from meso_assets.dagster_internals import last_observed_version, stale_reasons
 from meso_assets.definitions import build_defs
-from meso_assets.instance import open_instance
-from meso_assets.running import observe_raw
-from meso_assets.sensors import is_processed
+from meso_assets.defs.catalogue import CATALOGUE
+from meso_assets.defs.dagster_internals import last_observed_version, stale_reasons
+from meso_assets.defs.sensors import is_processed
+from meso_assets.runs.instance import open_instance
+from meso_assets.runs.run import observe_raw
 from meso_assets.suite2p_work import Suite2pWork
-from meso_core.imaging.registration import registration_is_whole
+from meso_core.imaging.registration.fov import registration_is_whole
 from meso_core.storage import hash_file
 
 ASSETS = [name for name in CATALOGUE if name != "raw_session"]

@@ -6,8 +6,8 @@ from dataclasses import replace
 import dagster as dg
 import pytest
 
-from meso_assets.console import failure_message
-from meso_assets.resources import Platform
+from meso_assets.io.resources import Platform
+from meso_assets.runs.console import failure_message
 from meso_core.simulate import FAULTS, preset, simulate_session
 from meso_core.storage import verify_manifest
 

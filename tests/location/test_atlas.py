@@ -15,7 +15,7 @@ import pytest
 
 from meso_core.errors import AtlasError, MissingInputError, SettingsError, StorageError
 from meso_core.location import LocationSettings, describe_atlas, load_atlas
-from meso_core.location.atlas import atlas_grid
+from meso_core.location.atlas.loading import atlas_grid
 from meso_core.location.settings import default_cache
 
 NRRD = "ccf/annotation_25.nrrd"
@@ -117,7 +117,7 @@ def test_the_volume_is_loaded_once_per_process_and_made_once_per_machine(tmp_pat
 
 
 def test_a_cached_volume_that_was_damaged_is_made_anew(tmp_path, annotation_50):
-    from meso_core.location.volumes import cached_volume
+    from meso_core.location.atlas.volumes import cached_volume
 
     calls = []
 
@@ -141,7 +141,7 @@ def test_a_cached_volume_that_was_damaged_is_made_anew(tmp_path, annotation_50):
 
 
 def test_a_cache_folder_without_room_or_that_is_none_is_named(tmp_path, monkeypatch):
-    from meso_core.location import volumes
+    from meso_core.location.atlas import volumes
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -156,7 +156,7 @@ def test_a_cache_folder_without_room_or_that_is_none_is_named(tmp_path, monkeypa
 
 
 def test_a_fill_that_dies_leaves_no_volume(tmp_path):
-    from meso_core.location.volumes import cached_volume
+    from meso_core.location.atlas.volumes import cached_volume
 
     def fill(volume):
         volume[:2] = 1

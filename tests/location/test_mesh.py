@@ -7,8 +7,8 @@ import pytest
 
 from meso_core.errors import AtlasError, MesoError, MesoWarning
 from meso_core.location import find_triangle, load_triangulation
-from meso_core.location.phantom import surface_dv_um
-from meso_core.location.triangles import facet_normals
+from meso_core.location.atlas.phantom import surface_dv_um
+from meso_core.location.project.triangles import facet_normals
 
 
 def height_and_normal(mesh, points):

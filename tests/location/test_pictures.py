@@ -20,8 +20,8 @@ from meso_core.location import (
     locate_fovs,
     roi_mlapdv,
 )
-from meso_core.location.atlas import atlas_grid
-from meso_core.location.pictures import PROVENANCE_COLORS, AreaTable, borders
+from meso_core.location.atlas.loading import atlas_grid
+from meso_core.location.draw.pictures import PROVENANCE_COLORS, AreaTable, borders
 from meso_core.location.records import PointFitRecord
 from meso_core.qc import Verdict
 

@@ -21,8 +21,8 @@ from meso_core.location import (
     surface_normal,
     window_plane,
 )
-from meso_core.location.atlas import AtlasInfo, atlas_grid, brain_atlas
-from meso_core.location.phantom import surface_dv_um
+from meso_core.location.atlas.loading import AtlasInfo, atlas_grid, brain_atlas
+from meso_core.location.atlas.phantom import surface_dv_um
 from tests.location.conftest import make_meta
 
 FACET = LocationSettings(atlas="phantom", normal_rule=NormalRule.FACET)

@@ -21,7 +21,7 @@ from meso_core.location import (
     read_locations,
     surface_tilt,
 )
-from meso_core.location.atlas import atlas_grid
+from meso_core.location.atlas.loading import atlas_grid
 
 RESOLUTION = 150.0  # µm per degree
 #: objective x runs to posterior, y to medial, as in SP061: MM = centre - 0.15 (y, x)

@@ -26,7 +26,7 @@ from meso_core.location import (
     roi_mlapdv,
     surface_normal,
 )
-from meso_core.location.atlas import AtlasInfo, brain_atlas
+from meso_core.location.atlas.loading import AtlasInfo, brain_atlas
 
 SCRIPT = Path(__file__).with_name("location_peer.py")
 PLACES = ["topLeft", "topRight", "bottomLeft", "bottomRight", "center"]

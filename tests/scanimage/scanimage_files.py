@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from meso_core.simulate import RoiConfig, SimulationConfig
-from meso_core.simulate.geometry import SessionGeometry, session_geometry
-from meso_core.simulate.header import descriptions, frame_data, roi_groups_text, start_of_bout
-from meso_core.simulate.tif import ScanImageTifWriter
+from meso_core.simulate.files.header import descriptions, frame_data, roi_groups_text, start_of_bout
+from meso_core.simulate.files.tif import ScanImageTifWriter
+from meso_core.simulate.tissue.geometry import SessionGeometry, session_geometry
 
 
 def small_config(shapes=((20, 16), (16, 16)), **changes) -> SimulationConfig:

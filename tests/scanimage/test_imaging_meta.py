@@ -20,9 +20,9 @@ from meso_core.scanimage import (
     parse_si_header,
 )
 from meso_core.session import imaging_bouts, raw_tifs
-from meso_core.simulate.clock import Bout
-from meso_core.simulate.geometry import session_geometry
-from meso_core.simulate.rigmeta import imaging_meta
+from meso_core.simulate.files.clock import Bout
+from meso_core.simulate.files.rigmeta import imaging_meta
+from meso_core.simulate.tissue.geometry import session_geometry
 
 
 def derive(raw, **changes):

@@ -16,7 +16,7 @@ from meso_core.errors import InputFileError, MesoError, MesoWarning, MetadataErr
 from meso_core.imaging import suite2p_options
 from meso_core.location import project_mlapdv
 from meso_core.scanimage import bin_per_plane, load_meta_files, local_bouts, patch_imaging_meta
-from meso_core.scanimage.fields import REQUIRED
+from meso_core.scanimage.metadata.fields import REQUIRED
 from meso_core.timing import extract_frame_times, get_timeshifts, load_imaging_bouts
 
 META = "_ibl_rawImagingData.meta.json"

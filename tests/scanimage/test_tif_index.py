@@ -13,8 +13,8 @@ from scanimage_files import small_config, write_bout
 
 from meso_core.errors import InputFileError, MissingInputError
 from meso_core.scanimage import LocalTif, ScanImageTif
-from meso_core.simulate.geometry import session_geometry
-from meso_core.simulate.header import frame_data, roi_groups_text
+from meso_core.simulate.files.header import frame_data, roi_groups_text
+from meso_core.simulate.tissue.geometry import session_geometry
 
 REAL = ("hostpixelcorr_noavg_00001_00001.tif", "vol_no_flyback_00001_00001.tif")
 

@@ -13,9 +13,9 @@ from meso_core.errors import InputFileError, MissingInputError, SettingsError
 from meso_core.scanimage import extract_imaging_meta, load_meta_files
 from meso_core.session import imaging_bouts, raw_tifs
 from meso_core.simulate import SimulationConfig, config_from_meta, load_truth, preset, simulate_session
-from meso_core.simulate.clock import frame_clock
-from meso_core.simulate.geometry import session_geometry
-from meso_core.simulate.rigmeta import imaging_meta
+from meso_core.simulate.files.clock import frame_clock
+from meso_core.simulate.files.rigmeta import imaging_meta
+from meso_core.simulate.tissue.geometry import session_geometry
 
 SP061 = "headers/SP061_2025-01-28_001_raw_imaging_data_00__ibl_rawImagingData.meta.json"
 

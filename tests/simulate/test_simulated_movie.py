@@ -11,10 +11,10 @@ import tifffile
 
 from meso_core.session import raw_tifs
 from meso_core.simulate import load_truth, preset, simulate_session
-from meso_core.simulate.activity import KINETICS, activity, relative_fluorescence
-from meso_core.simulate.motion import N_MODES, deformation_modes
-from meso_core.simulate.optics import detect, displace
-from meso_core.simulate.scene import MARGIN, smooth_noise
+from meso_core.simulate.tissue.activity import KINETICS, activity, relative_fluorescence
+from meso_core.simulate.tissue.motion import N_MODES, deformation_modes
+from meso_core.simulate.tissue.optics import detect, displace
+from meso_core.simulate.tissue.scene import MARGIN, smooth_noise
 
 REAL_MOVIES = ("optinist_mouse2p_frames0000-0199.tif", "thunder_mouse_64x64_500frames.tif")
 

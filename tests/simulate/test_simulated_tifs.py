@@ -14,8 +14,8 @@ import tifffile
 from meso_core.errors import SettingsError
 from meso_core.session import raw_tifs
 from meso_core.simulate import SimulationConfig, config_from_meta, load_truth, preset, simulate_session
-from meso_core.simulate.geometry import fly_lines, session_geometry
-from meso_core.simulate.tif import ScanImageTifWriter
+from meso_core.simulate.files.tif import ScanImageTifWriter
+from meso_core.simulate.tissue.geometry import fly_lines, session_geometry
 
 REAL_TIFS = (
     "hostpixelcorr_noavg_00001_00001.tif",

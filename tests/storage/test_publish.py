@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from meso_core.errors import StorageError
-from meso_core.storage import FileHash, PackedFile, RunProvenance, load_manifest, publish, stage_folder, verify_manifest
+from meso_core.storage import (
+    FileHash,
+    PackedFile,
+    RunProvenance,
+    load_manifest,
+    publish,
+    stage_folder,
+    verify_manifest,
+)
 
 BY = RunProvenance(run_id="run-1", code_version="1", settings={"batch": 500}, inputs={"raw_session": "abc"})
 

@@ -1,0 +1,1 @@
+"""What Dagster is told: the assets' declarations, partitions, jobs, sensors, checks."""

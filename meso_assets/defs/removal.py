@@ -1,0 +1,81 @@
+"""The job that removes raw tifs: never part of another job, a dry run unless told otherwise.
+
+What belongs here: asking the gate of ``meso_core.archive`` with the stored verdicts of a session, and telling Dagster
+what was removed. The decision, and the only code that deletes raw data, are in ``meso_core.archive.gate.removal``.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from ..assets.session_asset import PLATFORM, guarded, open_session, progress_of
+from ..io.managers import all_qc
+from ..io.resources import OpenSession
+from .partitions import session_partitions
+
+if TYPE_CHECKING:
+    from meso_core.archive import RemovalEvent, RemovalPlan
+
+
+class RemovalConfig(dg.Config):
+    """Choices of one removal."""
+
+    #: Only show what would be removed.
+    dry_run: bool = True
+    #: Who overrides a verdict of quality control, and why; both are kept with every removed file.
+    who: str = ""
+    why: str = ""
+
+
+def plan_removal(session: OpenSession, who: str = "", why: str = "") -> "RemovalPlan":
+    """Ask the gate which raw tifs of a session may be removed; nothing is changed."""
+    from meso_core.archive import Override, removal_plan
+
+    override = Override(who, why) if who or why else None
+    return removal_plan(session.path, all_qc(session), override=override)
+
+
+@dg.op(
+    name="raw_tifs_removed",
+    out=dg.Out(dg.Nothing),
+    required_resource_keys={PLATFORM},
+    description="Remove the raw tifs of a session whose archive holds just these files, if quality control allows it.",
+)
+def _raw_tifs_removed(context: dg.OpExecutionContext, config: RemovalConfig) -> None:
+    from meso_core.archive import remove_raw_tifs as remove
+
+    session = open_session(context)
+    with guarded(context):
+        plan = plan_removal(session, config.who, config.why)
+        for obstacle in plan.obstacles:
+            context.log.warning(f"{obstacle.where}: {obstacle.message}")
+        if config.dry_run:
+            verb = "would be" if plan.allowed else "may not be"
+            size = plan.freed_bytes / 1e9
+            context.log.info(f"dry run: {len(plan.removals)} tifs ({size:.2f} GB) {verb} removed")
+            return
+        events = remove(plan, progress=progress_of(context))
+    context.log_event(_observation(context, session, events))
+
+
+def _observation(context: Any, session: OpenSession, events: "tuple[RemovalEvent, ...]") -> dg.AssetObservation:
+    """Record the removal with the raw session, whose version it does not change."""
+    rows = [f"| {e.path} | {e.size} | `{e.sha256}` | {e.archive} |" for e in events]
+    table = "\n".join(["| tif | bytes | sha-256 | kept in |", "| --- | ---: | --- | --- |", *rows])
+    overrides = {f"{e.override.who}: {e.override.why}" for e in events if e.override}
+    return dg.AssetObservation(
+        asset_key="raw_session",
+        partition=context.partition_key,
+        description=f"{len(events)} raw tifs removed; `meso restore` brings them back",
+        metadata={"removed": dg.MetadataValue.md(table), "override": "; ".join(sorted(overrides)) or "none"},
+        tags={"dagster/data_version": session.raw_version()},
+    )
+
+
+@dg.job(
+    partitions_def=session_partitions,
+    description="Remove the raw tifs of a session: dry run by default; only what a verified archive holds.",
+)
+def remove_raw_tifs() -> None:
+    """Remove the raw tifs of one session."""
+    _raw_tifs_removed()

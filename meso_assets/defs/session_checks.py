@@ -1,0 +1,103 @@
+"""Checks that span several assets of a session: all FOVs there, shapes agree, as many timestamps as frames.
+
+What belongs here: reading what was published, and comparing. Verdicts of single steps come from ``meso_core``.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from meso_core.errors import DatasetError
+from meso_core.qc import QCResult, Verdict
+from meso_core.session import fov_name
+
+from ..assets.session_asset import PLATFORM, open_session
+from ..io.managers import FovDatasets, read_fovs, read_qc
+from ..io.resources import OpenSession
+from .catalogue import CATALOGUE
+from .checks import as_check_result, check_results, check_specs
+from .dagster_internals import partitioned_check_spec
+
+_FRAMES, _ROIS = CATALOGUE["motion_registered_frames"], CATALOGUE["rois"]
+_ORIGIN = "meso_assets.defs.session_checks"
+
+
+def fovs_present(n_fovs: int, published: FovDatasets) -> QCResult:
+    """Ask whether each FOV of the metadata has ROIs."""
+    missing = sorted({fov_name(i) for i in range(n_fovs)} - set(published))
+    message = f"no ROIs of {', '.join(missing)}" if missing else f"ROIs of all {n_fovs} fields of view"
+    verdict = Verdict.FAIL if missing else Verdict.PASS
+    return QCResult("all_fovs_present", verdict, len(published), n_fovs, message, _ORIGIN)
+
+
+def shapes_agree(fov: str, datasets: Any) -> QCResult:
+    """Ask whether all datasets of a FOV have the same frames, ROIs and pixels."""
+    from meso_core.datasets import check_datasets
+
+    try:
+        check_datasets(fov, datasets)
+    except DatasetError as error:
+        return QCResult("shapes_agree", Verdict.FAIL, None, None, str(error), _ORIGIN, fov=fov)
+    message = f"{fov}: {len(datasets)} datasets agree"
+    return QCResult("shapes_agree", Verdict.PASS, len(datasets), None, message, _ORIGIN, fov=fov)
+
+
+def frames_match_timestamps(fov: str, n_frames: int, n_times: int) -> QCResult:
+    """Ask whether a FOV has as many timestamps as frames."""
+    verdict = Verdict.PASS if n_frames == n_times else Verdict.FAIL
+    message = f"{fov}: {n_frames} frames, {n_times} timestamps"
+    return QCResult("frames_match_timestamps", verdict, n_times, n_frames, message, _ORIGIN, fov=fov)
+
+
+def _roi_results(session: OpenSession) -> list[QCResult]:
+    published = read_fovs(session, "rois")
+    present = fovs_present(len(session.metadata()["FOV"]), published)
+    return [present, *(shapes_agree(fov, datasets) for fov, datasets in published.items())]
+
+
+def _time_results(session: OpenSession) -> list[QCResult]:
+    if session.manifest("rois") is None:  # then the question is not asked yet
+        return []
+    published, times = read_fovs(session, "rois"), read_fovs(session, "frame_times")
+    return [
+        frames_match_timestamps(fov, len(datasets["mpci.ROIActivityF"]), len(times[fov]["mpci.times"]))
+        for fov, datasets in published.items()
+    ]
+
+
+@dg.multi_asset_check(
+    name="rois_are_whole",
+    specs=check_specs(_ROIS),
+    required_resource_keys={PLATFORM},
+)
+def rois_are_whole(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+    """Check what ``rois`` published."""
+    session = open_session(context)
+    yield from check_results(_ROIS, [*read_qc(session, "rois"), *_roi_results(session)])
+
+
+@dg.multi_asset_check(name="frames_are_registered", specs=check_specs(_FRAMES), required_resource_keys={PLATFORM})
+def frames_are_registered(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+    """Show the verdicts that ``motion_registered_frames`` published."""
+    yield from check_results(_FRAMES, read_qc(open_session(context), "motion_registered_frames"))
+
+
+@dg.multi_asset_check(
+    name="frames_have_times",
+    specs=[
+        partitioned_check_spec(
+            "frames_match_timestamps",
+            "frame_times",
+            "Has each field of view as many timestamps as frames?",
+            reads=("rois",),
+        )
+    ],
+    required_resource_keys={PLATFORM},
+)
+def frames_have_times(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+    """Compare ``frame_times`` with ``rois``."""
+    yield as_check_result("frame_times", "frames_match_timestamps", _time_results(open_session(context)))
+
+
+session_checks = (frames_are_registered, rois_are_whole, frames_have_times)

@@ -1,0 +1,1 @@
+"""The IO managers and the resources."""

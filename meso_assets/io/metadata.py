@@ -1,0 +1,242 @@
+"""What a person reads about a result in the UI: counts, rates, durations, one small picture.
+
+What belongs here: turning results of ``meso_core`` into Dagster metadata. Keys are stable: Dagster plots numeric ones
+over sessions. Pictures are drawn by ``meso_core``; here they only become small.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import numpy as np
+
+from meso_core.pictures import inline_png
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from meso_core.archive import ArchiveReport, ReferenceImages
+    from meso_core.imaging import DetectionResult, RegistrationResult
+    from meso_core.location import SessionLocations
+    from meso_core.timing import FrameQC, FrameTimes
+
+    from .managers import FovDatasets
+
+
+#: Rows of a table, of about 250 bytes each: Dagster stores metadata several times per event.
+MAX_ROWS = 40
+_TIF_COLUMNS = dg.TableSchema(
+    [
+        dg.TableColumn("bout"),
+        dg.TableColumn("tif"),
+        dg.TableColumn("bytes", "int"),
+        dg.TableColumn("pages", "int", "one per channel and slice"),
+        dg.TableColumn("sha256"),
+        dg.TableColumn("md5"),
+    ]
+)
+
+
+def picture(shown: Figure | bytes, alt: str) -> dict[str, Any]:
+    """Make a metadata entry of a figure or a PNG, in as many pixels as 40 kB bear."""
+    png = base64.b64encode(inline_png(shown)).decode()
+    return {"picture": dg.MetadataValue.md(f"![{alt}](data:image/png;base64,{png})")}
+
+
+def reference_metadata(images: Sequence[ReferenceImages]) -> dict[str, Any]:
+    """Which reference images there are, and the picture of the first."""
+    rows = [f"| {i.bout} | {i.source} | {' × '.join(map(str, i.shape))} | {', '.join(i.made) or '–'} |" for i in images]
+    head = ["| bout | from | depths × rows × columns | made here |", "| --- | --- | --- | --- |"]
+    return {
+        "bouts": len(images),
+        "by_bout": dg.MetadataValue.md("\n".join([*head, *rows])),
+        **picture(images[0].picture, "reference image, brightest value over the depths"),
+    }
+
+
+def full_size(figure: Figure) -> bytes:
+    """Render a figure for a file."""
+    return _png(figure, 150)
+
+
+def _png(figure: Figure, dpi: int) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi, pil_kwargs={"optimize": True})
+    return buffer.getvalue()
+
+
+def imaging_metadata_metadata(per_bout: list[dict[str, Any]]) -> dict[str, Any]:
+    """Geometry and rates, from the metadata of all bouts."""
+    meta = per_bout[0]
+    frames = sum(int(bout.get("nFrames", 0)) for bout in per_bout)
+    fovs = meta["FOV"]
+    rate = float(meta["scanImageParams"]["hRoiManager"]["scanVolumeRate"])
+    rows = [
+        f"| {i} | {fov.get('slice_id', 0)} | {fov['nXnYnZ'][1]} × {fov['nXnYnZ'][0]} | {fov.get('Zs', '–')} |"
+        for i, fov in enumerate(fovs)
+    ]
+    table = "\n".join(["| FOV | slice | rows × columns | z (µm) |", "| --- | --- | --- | --- |", *rows])
+    return {
+        "fovs": len(fovs),
+        "bouts": len(per_bout),
+        "volume_rate_hz": rate,
+        "frames": frames,
+        "fields_of_view": dg.MetadataValue.md(table),
+    }
+
+
+def frame_qc_metadata(quality: FrameQC) -> dict[str, Any]:
+    """How many frames carry which label."""
+    counts = [(label, int((quality.values == value).sum())) for value, label in enumerate(quality.labels)]
+    table = "\n".join(["| label | frames |", "| --- | --- |", *(f"| {label} | {n} |" for label, n in counts)])
+    return {
+        "frames": int(quality.values.size),
+        "flagged_frames": int((quality.values != 0).sum()),
+        "bad_frames": int(quality.bad_frames.sum()),
+        "labels": dg.MetadataValue.md(table),
+    }
+
+
+def frame_times_metadata(times: FrameTimes) -> dict[str, Any]:
+    """Tell counts, rate and steadiness of the frame clock."""
+    first = times.times[0]
+    intervals = np.diff(first)
+    regular = intervals[intervals < 1.5 * np.median(intervals)]  # no gap; the median is a whole number of DAQ samples
+    return {
+        "frames_per_fov": int(first.size),
+        "frame_rate_hz": round(float(1 / regular.mean()), 4) if intervals.size else 0.0,
+        "minutes": round(float(first[-1] - first[0]) / 60, 3) if first.size else 0.0,
+        "bouts": len(times.bouts),
+        "surplus_pulses": int(sum(bout.n_surplus for bout in times.bouts)),
+    }
+
+
+def registration_metadata(fovs: list[RegistrationResult]) -> dict[str, Any]:
+    """How much the brain moved, and how well that was taken out."""
+    shifts = [np.hypot(fov.yoff, fov.xoff) for fov in fovs]
+    rows = [
+        f"| {i} | {fov.n_frames} | {np.median(shift):.1f} | {shift.max():.1f} | {int(fov.bad_frames.sum())} | "
+        f"{_left_px(fov.reg_metrics_avg)} | {_left_px(fov.reg_metrics_max)} |"
+        for i, (fov, shift) in enumerate(zip(fovs, shifts, strict=True))
+    ]
+    head = [
+        "| FOV | frames | median shift (px) | largest shift (px) | bad frames | mean regDX (px) | largest regDX (px) |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    return {
+        "fovs": len(fovs),
+        "frames_per_fov": fovs[0].n_frames,
+        "largest_shift_px": float(max(shift.max() for shift in shifts)),
+        "bad_frames": int(sum(int(fov.bad_frames.sum()) for fov in fovs)),
+        "by_fov": dg.MetadataValue.md("\n".join([*head, *rows])),
+    }
+
+
+def _left_px(reg_dx: np.ndarray | None) -> str:
+    """Rigid motion that is left in the movie's principal components; short movies have none measured."""
+    return "–" if reg_dx is None else f"{reg_dx[0]:.2f}"
+
+
+def rois_metadata(fovs: list[DetectionResult]) -> dict[str, Any]:
+    """How many cells were found where."""
+    rows = [f"| {i} | {fov.n_rois} | {fov.n_cells} | {'yes' if fov.curated else 'no'} |" for i, fov in enumerate(fovs)]
+    head = ["| FOV | ROIs | cells | curated |", "| --- | --- | --- | --- |"]
+    return {
+        "fovs": len(fovs),
+        "rois": sum(fov.n_rois for fov in fovs),
+        "cells": sum(fov.n_cells for fov in fovs),
+        "by_fov": dg.MetadataValue.md("\n".join([*head, *rows])),
+    }
+
+
+def archive_metadata(reports: list[ArchiveReport]) -> dict[str, Any]:
+    """Tell what went into the archives, and what came out: in all, by bout, by tif."""
+    raw = sum(report.raw_bytes for report in reports)
+    rows = [
+        f"| {r.bout} | {r.name} | {len(r.members)} | {r.raw_bytes / 1e6:.1f} | {r.size / 1e6:.1f} | "
+        f"{'adopted, ' if r.adopted else ''}verified{f' ({r.note})' if r.note else ''} |"
+        for r in reports
+    ]
+    head = ["| bout | archive | tifs | raw (MB) | archive (MB) | content |", "| --- | --- | --- | --- | --- | --- |"]
+    return {
+        "bouts": len(reports),
+        "tifs": sum(len(report.members) for report in reports),
+        "pages": sum(report.n_frames for report in reports),
+        "raw_mb": round(raw / 1e6, 3),
+        "share_of_raw": round(sum(report.size for report in reports) / raw, 4) if raw else 0.0,
+        "by_bout": dg.MetadataValue.md("\n".join([*head, *rows])),
+        **_by_tif(reports),
+    }
+
+
+def _by_tif(reports: list[ArchiveReport]) -> dict[str, Any]:
+    """Table with a row a tif; of many tifs the first, and where the others stand."""
+    tifs = [(report.bout, member) for report in reports for member in report.members]
+    rows = [
+        dg.TableRecord(
+            {
+                "bout": bout,
+                "tif": tif.name.encode("utf-8", "backslashreplace").decode(),  # a name need not be UTF-8
+                "bytes": tif.size,
+                "pages": tif.n_frames,
+                "sha256": tif.sha256,
+                "md5": tif.md5,
+            }
+        )
+        for bout, tif in tifs[:MAX_ROWS]
+    ]
+    if not rows:
+        return {}
+    shown = {"by_tif": dg.MetadataValue.table(rows, _TIF_COLUMNS)}
+    if len(tifs) <= MAX_ROWS:
+        return shown
+    others = (
+        f"{len(tifs) - MAX_ROWS} of {len(tifs)} tifs are not in the table. All of them, with the same columns, stand "
+        "in `.meso/manifests/imaging_frames_archive.json` below the session, under `contents`."
+    )
+    return {**shown, "tifs_not_shown": dg.MetadataValue.md(others)}
+
+
+def located_metadata(locations: SessionLocations) -> dict[str, Any]:
+    """Centres of the fields of view, and with which atlas they were found."""
+    rows = [
+        f"| {fov.fov} | {fov.center_um[0]:.0f} | {fov.center_um[1]:.0f} | {fov.center_um[2]:.0f} | {fov.center_id} | "
+        f"{fov.fraction_outside:.1%} |"
+        for fov in locations.fovs
+    ]
+    head = [
+        "| FOV | ML (µm) | AP (µm) | DV (µm) | region id | outside the brain |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    return {
+        "provenance": locations.provenance.name,
+        "atlas": locations.atlas.name + (" (a made-up brain: no anatomy)" if locations.phantom else ""),
+        "fovs": len(locations.fovs),
+        "centres": dg.MetadataValue.md("\n".join([*head, *rows])),
+    }
+
+
+def roi_locations_metadata(fovs: FovDatasets) -> dict[str, Any]:
+    """How many cells lie in which region."""
+    from collections import Counter
+
+    regions: Counter[int] = Counter()
+    for datasets in fovs.values():
+        (ids,) = (np.asarray(value) for name, value in datasets.items() if "brainLocationIds" in name)
+        regions.update(int(region) for region in ids)
+    rows = [f"| {region} | {count} |" for region, count in regions.most_common(20)]
+    return {
+        "rois": sum(regions.values()),
+        "rois_off_the_brain": regions.get(0, 0),
+        "regions": dg.MetadataValue.md("\n".join(["| region id | ROIs |", "| --- | --- |", *rows])),
+    }
+
+
+def figures_metadata(captions: Mapping[str, str]) -> dict[str, Any]:
+    """List the figures that are published as files, each with a line on how to read it."""
+    lines = [f"- `reports/figures/{name}.png`: {caption}" for name, caption in captions.items()]
+    return {"figures": dg.MetadataValue.md("\n".join(lines))}

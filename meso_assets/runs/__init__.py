@@ -1,0 +1,1 @@
+"""Running: settings, the Dagster instance, runs from a terminal, status, the demo."""

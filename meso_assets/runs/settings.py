@@ -1,0 +1,263 @@
+"""The settings of the platform: one typed object, from the environment or a file.
+
+What belongs here: what a lab may choose, with its default and meaning. What does not: options of suite2p (see
+``suite2p``, which overrides them by name) and anything that a session's own files say.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import warnings
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from meso_core.errors import MesoWarning, SettingsError, problem
+from meso_core.machine import cores_at_hand, memory_in_all, side_by_side
+
+if TYPE_CHECKING:
+    from meso_core.location import LocationSettings
+
+#: Names the file of settings; without it, ``meso.toml`` of the working directory counts.
+SETTINGS_FILE_VARIABLE = "MESO_SETTINGS"
+
+
+_PREFIX = "MESO_"
+#: Variables with our prefix that are no settings: of tests, benchmarks and continuous integration.
+_NO_SETTINGS = ("MESO_TEST_", "MESO_BENCH_", "MESO_PEER_PYTHON", "MESO_REAL_DATA", "MESO_CHROMIUM")
+
+
+def _memory_gb() -> float:
+    return max(0.1, round(memory_in_all() / 1e9, 1))
+
+
+class MesoSettings(BaseSettings):
+    """What a lab may choose; each field is also the environment variable ``MESO_<FIELD>``."""
+
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", frozen=True)
+
+    root: Path = Field(
+        Path("~/meso/Subjects"), description="Folder of the sessions, `[lab/Subjects/]subject/date/NNN`."
+    )
+    home: Path = Field(Path("~/meso/home"), description="Folder of the platform itself: run history, logs, scratch.")
+    cores: int = Field(
+        default_factory=cores_at_hand, ge=1, description="Cores to use (default: those that this process may use)."
+    )
+    memory_gb: float = Field(
+        default_factory=_memory_gb, gt=0, description="Memory to use, GB (default: that of the machine or container)."
+    )
+    fov_memory_gb: float = Field(4.0, gt=0, description="Memory that one FOV's suite2p process may need, GB.")
+    executor: Literal["multiprocess", "in_process"] = Field(
+        "multiprocess", description="Steps of a run in processes of their own, or all in one."
+    )
+    suite2p: dict[str, Any] = Field(
+        default_factory=dict,
+        description="suite2p options that differ from meso's defaults, by name; JSON in a variable.",
+    )
+    genotype: str = Field(
+        "", description="Alleles of the subjects below the root, `;` between them; suite2p's tau follows from them."
+    )
+    window_center_ml: float | None = Field(
+        None, description="Medio-lateral window centre, mm from bregma; only for sessions without rig metadata."
+    )
+    window_center_ap: float | None = Field(
+        None, description="Antero-posterior window centre, mm from bregma; only for sessions without rig metadata."
+    )
+    atlas: Literal["mri_toronto", "allen", "phantom", "file"] = Field(
+        "mri_toronto", description="Brain atlas; `phantom` is a made-up brain that needs no download."
+    )
+    atlas_resolution_um: Annotated[Literal[10, 25, 50], BeforeValidator(int)] = Field(
+        10, description="Voxel size of the atlas, µm."
+    )
+    atlas_path: Path | None = Field(None, description="Annotation volume, with `atlas = file`.")
+    mesh_path: Path | None = Field(
+        None, description="Surface mesh (`.npz`), to reproduce old results; else it is made from the atlas."
+    )
+    normal_rule: Literal["region", "facet"] = Field(
+        "region", description="Tilt of the coverslip: from the surface around the window, or one mesh facet as ibllib."
+    )
+    frame: Literal["ccf", "mri_toronto"] = Field(
+        "ccf", description="Coordinates: plain CCF µm as published by the IBL, or scaled to the MRI atlas."
+    )
+    also_write_meta: bool = Field(
+        False,
+        description="Also put FOV corners into the rig's metadata file, which changes; kept beside as `….rig`.",
+    )
+    cache: Path = Field(Path("~/.cache/meso"), description="Folder for atlas volumes and surface meshes.")
+    archive_format: Literal["tar.bz2", "zarr"] = Field("tar.bz2", description="Format of the archive of raw tifs.")
+    quiet_minutes: float = Field(
+        15.0, ge=0, description="A session without `raw_session.flag` is ready after this time without change."
+    )
+    scan_every_s: int = Field(60, ge=30, description="Seconds between two looks at the root for new sessions.")
+    scan_max_runs: int = Field(5, ge=1, description="Most sessions that one look starts.")
+
+    @field_validator("root", mode="before")
+    @classmethod
+    def _local(cls, value: Any) -> Any:
+        if "://" in str(value):
+            raise ValueError("remote roots are not built yet: mount the storage and give its path")
+        return value
+
+    @field_validator("root", "home", "atlas_path", "mesh_path", "cache", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        if isinstance(value, str) and not value.strip():
+            raise ValueError("empty, which would mean the working directory: give a path, or leave the setting out")
+        return value
+
+    @field_validator("suite2p")
+    @classmethod
+    def _known_to_suite2p(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if value:  # only then, for what it imports
+            from meso_core.imaging.options.settings_table import check_value, find_setting
+
+            for name, chosen in value.items():
+                check_value(find_setting(name), chosen)
+        return value
+
+    @field_validator("root", "home", "atlas_path", "mesh_path", "cache")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Order the sources: arguments, environment, file."""
+        file = settings_file()
+        sources = (init_settings, env_settings)
+        return sources if file is None else (*sources, TomlConfigSettingsSource(settings_cls, toml_file=file))
+
+    @property
+    def parallel_fovs(self) -> int:
+        """FOVs that run side by side: one core each, within the memory."""
+        return side_by_side(self.fov_memory_gb, cores=self.cores, memory=self.memory_gb)
+
+    @property
+    def dagster_home(self) -> Path:
+        """Folder of Dagster's records: ``DAGSTER_HOME`` where it is set, else inside :attr:`home`."""
+        chosen = os.environ.get("DAGSTER_HOME")
+        return Path(chosen).absolute() if chosen else self.home / "dagster_home"
+
+    def location(self) -> LocationSettings:
+        """Return the choices of the location stage, as ``meso_core`` takes them."""
+        from meso_core.location import Frame, LocationSettings, NormalRule
+
+        return LocationSettings(
+            atlas=self.atlas,
+            resolution_um=self.atlas_resolution_um,
+            atlas_path=self.atlas_path,
+            mesh_path=self.mesh_path,
+            normal_rule=NormalRule(self.normal_rule),
+            frame=Frame(self.frame),
+            also_write_meta=self.also_write_meta,
+            cache_folder=self.cache,
+        )
+
+    def as_environment(self) -> dict[str, str]:
+        """Return the settings as environment variables, for child processes."""
+        variables = {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if value is not None:
+                variables[_variable(name)] = json.dumps(value) if isinstance(value, dict) else str(value)
+        return variables
+
+
+def settings_file() -> Path | None:
+    """Find the file of settings.
+
+    Raises
+    ------
+    SettingsError
+        If ``MESO_SETTINGS`` names a file that is not there.
+    """
+    named = os.environ.get(SETTINGS_FILE_VARIABLE)
+    if not named:
+        default = Path("meso.toml")
+        return default if default.is_file() else None
+    if not Path(named).is_file():
+        raise SettingsError(
+            problem(SETTINGS_FILE_VARIABLE, expected="a TOML file", found=f"no file {named}", remedy="Correct the path")
+        )
+    return Path(named)
+
+
+def load_settings(overrides: Mapping[str, Any] | None = None) -> MesoSettings:
+    """Read the settings.
+
+    Parameters
+    ----------
+    overrides
+        Field name → value; they win over environment and file.
+
+    Raises
+    ------
+    SettingsError
+        With every value that is not allowed. A variable ``MESO_…`` that is no setting is a MesoWarning, since somebody
+        else may have set it.
+    """
+    _warn_of_unknown_variables()
+    file = settings_file()
+    try:
+        return MesoSettings(**(overrides or {}))
+    except ValidationError as error:
+        found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors())
+        cause: Exception = error
+    except (OSError, ValueError) as error:  # a file that is no TOML or cannot be read, a variable that is no JSON
+        found, cause = " ".join(filter(None, [str(error), str(error.__cause__ or "")])), error
+    raise SettingsError(
+        problem(
+            f"environment and {file}" if file else "environment",
+            expected="settings that README's table lists (TOML in a file, JSON where a variable holds a table)",
+            found=found,
+            remedy="Correct the variable MESO_<NAME> or the line of the file",
+        )
+    ) from cause
+
+
+def _warn_of_unknown_variables() -> None:
+    known = {_variable(name) for name in MesoSettings.model_fields} | {SETTINGS_FILE_VARIABLE}
+    for name in sorted(os.environ):
+        upper = name.upper()
+        if upper.startswith(_PREFIX) and upper not in known and not upper.startswith(_NO_SETTINGS):
+            near = difflib.get_close_matches(upper, sorted(known), n=1)
+            meant = f"did you mean {near[0]}?" if near else "README's table lists all"
+            warnings.warn(f"{name} is no setting of meso and is ignored: {meant}", MesoWarning, stacklevel=3)
+
+
+def _variable(name: str) -> str:
+    return _PREFIX + name.upper()
+
+
+@lru_cache(maxsize=1)
+def current_settings() -> MesoSettings:
+    """Return the settings of this process, read once."""
+    return load_settings()
+
+
+def settings_table() -> str:
+    """Markdown table of all settings, as the README shows it."""
+    rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
+    for name, field in MesoSettings.model_fields.items():
+        rows.append(f"| `{_variable(name)}` | {_shown_default(field)} | {field.description} |")
+    return "\n".join(rows)
+
+
+def _shown_default(field: FieldInfo) -> str:
+    if field.default_factory is not None:
+        return "–" if field.default_factory is dict else "the machine's"
+    return "–" if field.default in (None, "") else f"`{field.default}`"

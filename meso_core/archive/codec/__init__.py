@@ -1,0 +1,1 @@
+"""bzip2 and tar: written and read on all cores."""

@@ -1,0 +1,1 @@
+"""The gate before raw tifs are removed, and the log of what was removed."""

@@ -1,0 +1,153 @@
+"""What was removed: a line of ``.meso/removals.jsonl`` for each raw tif, on the disk before the tif goes.
+
+What belongs here: writing and reading that log. A line counts once it is whole; a kill or a full disk leaves no line
+that harms the others.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from io import FileIO
+from pathlib import Path
+
+from ...errors import ArchiveError, SettingsError, problem
+from ...session import MESO_FOLDER
+from ...storage.hashing import sync_folder
+from ..atomic import storage_errors
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A person's decision to remove tifs although quality control or processing says no."""
+
+    who: str
+    why: str
+
+    def __post_init__(self) -> None:
+        if not self.who.strip() or not self.why.strip():
+            raise SettingsError(
+                problem("override", expected="who and why", found=f"{self}", remedy="Give your name and the reason")
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalEvent:
+    """One tif that was removed; a line of ``.meso/removals.jsonl``, written before the tif went."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    sha256: str
+    md5: str
+    archive: str
+    archive_sha256: str
+    #: ISO 8601, UTC.
+    at: str
+    #: Who overrode the gate and why; None where it was open.
+    override: Override | None = None
+
+
+def load_removals(session_path: Path) -> tuple[RemovalEvent, ...]:
+    """Read the removals recorded for a session, oldest first.
+
+    A last line that breaks off counts as not written: its tif was not removed.
+
+    Raises
+    ------
+    ArchiveError
+        If the log is damaged elsewhere.
+    StorageError
+        If it cannot be read.
+    """
+    path = _log_path(Path(session_path))
+    with storage_errors(path):
+        if not path.exists():
+            return ()
+        *lines, tail = path.read_bytes().split(b"\n")
+    if _whole(tail):
+        lines.append(tail)
+    events = []
+    for number, line in enumerate(lines, 1):
+        try:
+            events.append(_parse(line))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ArchiveError(
+                problem(
+                    path,
+                    field=f"line {number}",
+                    expected="the record of a removal",
+                    found=repr(error),
+                    remedy="Mend that line from a copy of the log; the archives hold the tifs in any case",
+                )
+            ) from error
+    return tuple(events)
+
+
+@contextmanager
+def recorded(session_path: Path, event: RemovalEvent) -> Iterator[None]:
+    """Have an event on the disk while the block removes its tif; if that fails, the event is taken back.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be recorded (then the block does not run), or the block raises an OSError.
+    """
+    path = _log_path(session_path)
+    # ASCII with escapes: a name that is not UTF-8 has no other spelling
+    line = json.dumps(asdict(event), sort_keys=True).encode() + b"\n"
+    with storage_errors(path):
+        path.parent.mkdir(exist_ok=True)
+        with FileIO(path, "a+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            length = _end_of_lines(file)
+            try:
+                _append(file, line)
+                sync_folder(path.parent)
+                yield
+            except OSError:
+                file.truncate(length)
+                os.fsync(file.fileno())
+                raise
+
+
+def _end_of_lines(file: FileIO) -> int:
+    """Length of the log without a line that breaks off, which is cut: the next would be glued to it."""
+    file.seek(0)
+    data = file.readall()
+    length = data.rfind(b"\n") + 1
+    if _whole(data[length:]):
+        _append(file, b"\n")
+        return len(data) + 1
+    if length < len(data):
+        file.truncate(length)
+    return length
+
+
+def _append(file: FileIO, data: bytes) -> None:
+    while data:
+        data = data[file.write(data) or 0 :]
+    os.fsync(file.fileno())
+
+
+def _parse(line: bytes) -> RemovalEvent:
+    body = json.loads(line)
+    override = body.pop("override")
+    return RemovalEvent(**body, override=Override(**override) if override else None)
+
+
+def _whole(tail: bytes) -> bool:
+    """Whether what follows the last line break is an event that lacks nothing but that (an editor's work)."""
+    try:
+        _parse(tail)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return True
+
+
+def _log_path(session_path: Path) -> Path:
+    return session_path / MESO_FOLDER / "removals.jsonl"

@@ -1,0 +1,1 @@
+"""`imaging.frames.zarr`: raw frames for random access, made and verified."""

@@ -1,0 +1,1 @@
+"""Cells of one registered FOV: ROIs, traces, deconvolved activity."""

@@ -1,0 +1,265 @@
+"""Running the stages of many FOVs side by side, within the cores and memory that there are.
+
+What belongs here: how many workers, with what environment, and the conversation with them. What does not: the work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import MesoError, ProcessingError, problem
+from ...machine import cores_at_hand, memory_at_hand, side_by_side
+from ...progress import Progress, silent
+from ..detection.fov import CODE_VERSION as DETECTION_CODE
+from ..detection.fov import DetectionResult, detection_state, load_detection, save_ops
+from ..registration.fov import RegistrationResult, load_registration, registration_is_whole
+from . import plane
+from .marker import read_marker
+from .plane import DETECTION, REGISTRATION, STAGES, FovJob
+from .worker import error_class
+
+#: Environment of a worker. Much of suite2p's time on CPUs is page faults: its large arrays are freed after every batch
+#: and taken again for the next, and glibc hands them back to the kernel in between. These settings make glibc keep them
+#: (512 × 512, one thread: suite2p's own registration 53 → 31 ms per frame; the loop here needs 7 either way, but
+#: detection is suite2p's). They are read when a process starts, hence workers are started anew and never forked.
+ALLOCATOR_ENV: Mapping[str, str] = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 40),
+    "MALLOC_TOP_PAD_": str(1 << 26),
+    "MALLOC_ARENA_MAX": "1",
+}
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class FovResult:
+    """What the stages left for one FOV; None for a stage that was not asked for."""
+
+    fov: int
+    folder: Path
+    registration: RegistrationResult | None
+    detection: DetectionResult | None
+
+
+def process_fovs(
+    jobs: Sequence[FovJob],
+    *,
+    stages: Sequence[str] = STAGES,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> tuple[FovResult, ...]:
+    """Register FOVs and find their ROIs, side by side; finished ones return at once.
+
+    Parameters
+    ----------
+    jobs
+        One order per FOV, see :func:`fov_jobs`.
+    stages
+        ``"registration"``, ``"detection"``, or both.
+    workers
+        Number of processes; default from cores and memory, see :func:`choose_workers`.
+    progress
+        Told the frames registered over all FOVs, and each FOV's steps.
+
+    Returns
+    -------
+    tuple of FovResult
+        In the order of ``jobs``.
+
+    Raises
+    ------
+    MesoError
+        The first FOV's error, in the order of ``jobs``, after the other FOVs have finished; they stay whole, and a
+        second call resumes at those that are not.
+    """
+    stages = [s for s in STAGES if s in stages]
+    todo = [(job, stage) for job in jobs for stage in stages if not _is_whole(job, stage)]
+    failures: dict[int, MesoError] = {}
+    if todo:
+        pending: dict[int, list[str]] = {}
+        for job, stage in todo:
+            pending.setdefault(jobs.index(job), []).append(stage)
+        n_workers = min(workers or choose_workers(jobs), len(pending))
+        crew = _Crew([(i, jobs[i], pending[i]) for i in pending], n_workers, progress)
+        failures = crew.run()
+    if failures:
+        first = min(failures)
+        if len(failures) > 1:
+            failures[first].add_note(f"{len(failures)} of {len(jobs)} FOVs failed; the others are whole.")
+        raise failures[first]
+    done_now = {(jobs.index(job), stage) for job, stage in todo}
+    if DETECTION in stages:
+        for job in (job for i, job in enumerate(jobs) if (i, DETECTION) not in done_now):
+            save_ops(job)
+    return tuple(_result(job, stages, {s for s in stages if (i, s) in done_now}) for i, job in enumerate(jobs))
+
+
+def _is_whole(job: FovJob, stage: str) -> bool:
+    if stage == REGISTRATION:
+        return registration_is_whole(job)
+    marker = read_marker(job.folder, REGISTRATION)
+    if marker is None or not registration_is_whole(job):
+        return False
+    return detection_state(job.folder, plane.detection_basis(job, DETECTION_CODE, marker.outputs)) in (
+        "whole",
+        "curated",
+    )
+
+
+def _result(job: FovJob, stages: Sequence[str], done_now: Collection[str]) -> FovResult:
+    return FovResult(
+        job.options.fov,
+        job.folder,
+        load_registration(job.folder, resumed=REGISTRATION not in done_now) if REGISTRATION in stages else None,
+        load_detection(job.folder, resumed=DETECTION not in done_now) if DETECTION in stages else None,
+    )
+
+
+def choose_workers(jobs: Sequence[FovJob]) -> int:
+    """Choose the number of workers for these FOVs here: one per core, fewer where memory would not do.
+
+    One process of one thread per core registers more frames per second than one process of all cores: FFTs of single
+    frames are too small to share.
+    """
+    largest = max((memory_needed(job) for job in jobs), default=1)
+    return side_by_side(largest, cores=cores_at_hand(), memory=memory_at_hand())
+
+
+def memory_needed(job: FovJob) -> int:
+    """Estimate a worker's peak for a FOV, bytes: the larger of making the reference and of detection.
+
+    An upper estimate: libraries take 1 GB (measured); frames of the reference and what sorting them needs stay below 6
+    bytes per pixel and frame (a 512 × 512 FOV with 400 of them peaks at 2.3 GB, measured); suite2p's
+    detection holds about four float32 copies of the binned movie.
+    """
+    ny, nx = job.shape
+    settings = job.options.settings
+    path = next((p for n in (plane.RAW, plane.REGISTERED) if (p := job.folder / n).is_file()), None)
+    n_frames = path.stat().st_size // (2 * ny * nx) if path else 0
+    bin_size = max(1, round(settings["tau"] * settings["fs"]))
+    n_bins = min(settings["detection"]["nbins"], n_frames // bin_size)
+    reference: int = 6 * min(settings["registration"]["nimg_init"], n_frames)
+    return int(1.5e9 + ny * nx * max(reference, 16 * n_bins))
+
+
+class _Crew:
+    """Workers, and the queue of FOVs that they take from."""
+
+    def __init__(self, tasks: Sequence[tuple[int, FovJob, list[str]]], n_workers: int, progress: Progress) -> None:
+        self._tasks: queue.Queue[tuple[int, FovJob, list[str]]] = queue.Queue()
+        for task in tasks:
+            self._tasks.put(task)
+        self._n_workers = n_workers
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._failures: dict[int, MesoError] = {}
+        self._unexpected: list[BaseException] = []
+        self._processes: set[subprocess.Popen[str]] = set()
+
+    def run(self) -> dict[int, MesoError]:
+        """Work the queue off; index of the task → error of those that failed."""
+        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(self._n_workers)]
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        finally:
+            for process in list(self._processes):
+                process.kill()
+        if self._unexpected:
+            raise self._unexpected[0]
+        return self._failures
+
+    def _work(self) -> None:
+        process: subprocess.Popen[str] | None = None
+        try:
+            while True:
+                try:
+                    index, job, stages = self._tasks.get_nowait()
+                except queue.Empty:
+                    break
+                try:
+                    for stage in stages:
+                        if process is not None and process.poll() is not None:
+                            self._stop(process)
+                            process = None
+                        process = process or self._start()
+                        self._converse(process, job, stage)
+                except MesoError as error:
+                    self._failures[index] = error
+        except BaseException as error:  # noqa: BLE001  raised again by run(), in the caller's thread
+            self._unexpected.append(error)
+        finally:
+            if process is not None:
+                self._stop(process)
+
+    def _start(self) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "meso_core.imaging.fovs.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **ALLOCATOR_ENV, **dict.fromkeys(_THREADS, "1")},
+            text=True,
+        )
+        self._processes.add(process)
+        return process
+
+    def _stop(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdin is not None
+        try:
+            process.stdin.write("stop\n")
+            process.stdin.flush()
+        except OSError:  # it is dead already, and whoever waited for it said so
+            process.kill()
+        with contextlib.suppress(OSError):  # closing tries again to hand over what a dead worker did not take
+            process.stdin.close()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+        self._processes.discard(process)
+
+    def _converse(self, process: subprocess.Popen[str], job: FovJob, stage: str) -> None:
+        """Order one stage and listen until it is done, has failed, or the worker is gone."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        order = {"job": json.loads(job.to_json()), "stage": stage}
+        try:
+            process.stdin.write(json.dumps(order) + "\n")
+            process.stdin.flush()
+        except OSError as error:
+            raise _died(process, job, stage) from error
+        for line in process.stdout:
+            event = json.loads(line)
+            if event["event"] == "progress":
+                with self._lock:
+                    self._progress(event["done"], event["total"], event["what"])
+            elif event["event"] == "failed":
+                raise error_class(event["kind"])(event["message"])
+            else:
+                return
+        raise _died(process, job, stage)
+
+
+def _died(process: subprocess.Popen[str], job: FovJob, stage: str) -> ProcessingError:
+    code = process.wait()
+    how = f"ended with exit status {code}" if code >= 0 else f"was killed by signal {-code}"
+    hint = " (out of memory, most often)" if code == -9 else ""
+    return ProcessingError(
+        problem(
+            job.folder,
+            expected=f"the worker to finish {stage}",
+            found=f"that it {how}{hint}. Its log ends: {job.log_tail()}",
+            remedy="Free memory or use fewer workers, and run again; whole FOVs are not repeated",
+        )
+    )

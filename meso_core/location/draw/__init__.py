@@ -1,0 +1,1 @@
+"""Pictures of where FOVs, pixels and cells lie."""

@@ -1,0 +1,252 @@
+"""The binary movies while they are being written.
+
+What belongs here: files that get their names only when all are whole, brought to the disk as they grow, and the mean
+images that come along. What does not: where the frames come from.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import StorageError, problem
+from ...session import plane_name
+from ..layout import FovLayout, ImagingLayout
+from .sources import Block
+
+#: As many frames of int16 as a sum in int32 surely holds.
+_MAX_RECENT = 1 << 15
+#: A movie is brought to the disk in portions of this size, of which a few may wait.
+_FLUSH_BYTES, _MAX_WAITING = 1 << 25, 8
+
+
+@dataclass(frozen=True, slots=True)
+class FovBinary:
+    """The raw movie of one field of view: int16, frame after frame, rows of ``nx`` pixels."""
+
+    #: 0-based, in the order of ``meta['FOV']``.
+    fov: int
+    #: ``planeN``.
+    folder: Path
+    #: Movie of the functional channel.
+    path: Path
+    #: Movie of the other channel, if two are saved.
+    path_chan2: Path | None
+    n_frames: int
+    ny: int
+    nx: int
+    frames_per_bout: tuple[int, ...]
+    #: Mean of the functional channel, float64, shape (ny, nx).
+    mean: npt.NDArray[np.float64]
+    #: Mean of the second channel.
+    mean_chan2: npt.NDArray[np.float64] | None = None
+    #: Movies of channels beyond two (``data_chan3_raw.bin`` …); suite2p has no use for them.
+    paths_more: tuple[Path, ...] = ()
+
+
+@dataclass
+class Movie:
+    """One file being written: a FOV in a channel."""
+
+    fov: FovLayout
+    #: Index of the first page of the first volume that belongs to it.
+    first_page: int
+    path: Path
+    part: Path
+    file: BinaryIO | None = None
+    started: bool = False
+    bout_frames: list[int] = field(default_factory=lambda: [0])
+    #: Sum of the frames so far, and of the latest ones (int32 adds twice as fast).
+    total: npt.NDArray[np.float64] = field(init=False)
+    recent: npt.NDArray[np.int32] = field(init=False)
+    n_recent: int = 0
+    n_unflushed: int = 0
+
+    def __post_init__(self) -> None:
+        self.total = np.zeros((self.fov.ny, self.fov.nx))
+        self.recent = np.zeros((self.fov.ny, self.fov.nx), np.int32)
+
+    def open(self) -> BinaryIO:
+        """File beside the final one; made on first use."""
+        if self.file is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.file, self.started = self.part.open("wb", buffering=1 << 18), True
+        return self.file
+
+    def close(self) -> None:
+        """Close the file, if it is open."""
+        if self.file is not None:
+            self.file.close()
+            self.file = None
+
+    def append(self, frame: Block) -> None:
+        """Write a frame (rows of a page lie in one piece and need no copy) and add it to the mean image's sum.
+
+        Sums of integers are exact. A second thread for them does not pay: the frame is in the processor's cache now.
+        """
+        self.open().write(frame.data)
+        np.add(self.recent, frame, out=self.recent)
+        self.bout_frames[-1] += 1
+        self.n_recent += 1
+        self.n_unflushed += frame.nbytes
+        if self.n_recent == _MAX_RECENT:
+            self._fold()
+
+    def _fold(self) -> None:
+        self.total += self.recent
+        self.recent[...] = 0
+        self.n_recent = 0
+
+    def mean(self) -> npt.NDArray[np.float64]:
+        """Mean image; NaN without frames."""
+        self._fold()
+        n = sum(self.bout_frames)
+        return self.total / n if n else np.full(self.total.shape, np.nan)
+
+
+@contextmanager
+def _storing(folder: Path) -> Iterator[None]:
+    """Turn the system's errors while writing into ours."""
+    try:
+        yield
+    except OSError as e:
+        remedy = "Free space on the disk, or see to the right to write there"
+        raise StorageError(problem(folder, expected="room for the movies", found=str(e), remedy=remedy)) from e
+
+
+class _Flusher:
+    """Brings what is written to the disk while more is being read.
+
+    Waiting for the disk only at the end would take as long again, and let unwritten data fill the memory.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1)
+        self._waiting: deque[Future[None]] = deque()
+
+    def start(self, file: BinaryIO) -> None:
+        """Begin to flush a file; wait if the disk is far behind."""
+        self._waiting.append(self._thread.submit(os.fsync, file.fileno()))
+        if len(self._waiting) > _MAX_WAITING:
+            self._waiting.popleft().result()
+
+    def close(self) -> None:
+        """Wait for all; nothing is flushed after that."""
+        self._thread.shutdown()
+
+    def finish(self) -> None:
+        """Wait for all, and raise what went wrong."""
+        while self._waiting:
+            self._waiting.popleft().result()
+
+
+class Movies:
+    """All movies of a session. They get their names only when the last page is written."""
+
+    def __init__(self, layout: ImagingLayout, out_folder: Path) -> None:
+        self.layout, self.out_folder, self.flusher = layout, out_folder, _Flusher()
+        self.by_fov = [[self._movie(fov, c) for c in self._channel_order()] for fov in layout.fovs]
+        self.movies = [m for movies in self.by_fov for m in movies]
+
+    def _channel_order(self) -> list[int]:
+        """Channels by index into the pages of a frame, the functional one first."""
+        first = self.layout.functional_channel
+        return [first, *(c for c in range(self.layout.n_channels) if c != first)]
+
+    def _movie(self, fov: FovLayout, channel: int) -> Movie:
+        rank = self._channel_order().index(channel)
+        name = "data_raw.bin" if rank == 0 else f"data_chan{rank + 1}_raw.bin"
+        path = self.out_folder / plane_name(fov.index) / name
+        first_page = fov.slice_index * self.layout.n_channels + channel
+        return Movie(fov, first_page, path, path.with_name(name + ".part"))
+
+    def append(self, block: Block, n_before: int) -> None:
+        """Write a block of pages, the first of which is page ``n_before`` of the bout."""
+        with _storing(self.out_folder):
+            self._append(block, n_before)
+
+    def _append(self, block: Block, n_before: int) -> None:
+        per_volume = self.layout.pages_per_volume
+        for movie in self.movies:
+            first = (movie.first_page - n_before) % per_volume
+            for page in block[first::per_volume]:
+                movie.append(page[movie.fov.row_start : movie.fov.row_stop])
+            if movie.n_unflushed > _FLUSH_BYTES:
+                self.flusher.start(movie.open())
+                movie.n_unflushed = 0
+
+    def check_room(self, n_pages: int) -> None:
+        """Raise StorageError if the movies of so many pages do not fit the disk; they stand beside older ones."""
+        pixels = sum(m.fov.ny * m.fov.nx for m in self.movies)
+        needed = 2 * pixels * -(-n_pages // self.layout.pages_per_volume)
+        existing = next(p for p in (self.out_folder, *self.out_folder.absolute().parents) if p.exists())
+        free = shutil.disk_usage(existing).free
+        if needed > free:
+            found, remedy = f"{free / 1e9:.1f} GB", "Free space, or choose another disk for the movies"
+            expected = f"{needed / 1e9:.1f} GB of free space"
+            raise StorageError(problem(self.out_folder, expected=expected, found=found, remedy=remedy))
+
+    def end_bout(self) -> None:
+        """Begin to count the frames of the next bout."""
+        for movie in self.movies:
+            movie.bout_frames.append(0)
+
+    def empty_fovs(self) -> tuple[str, ...]:
+        """Names of the FOVs that have no frame so far."""
+        return tuple(m.fov.name for m in self.movies if not any(m.bout_frames))
+
+    def publish(self) -> tuple[FovBinary, ...]:
+        """Flush all files, then give them their names."""
+        with _storing(self.out_folder):
+            self._publish()
+        return tuple(self._result(movies) for movies in self.by_fov)
+
+    def _publish(self) -> None:
+        self.flusher.finish()
+        for movie in self.movies:
+            file = movie.open()
+            file.flush()
+            os.fsync(file.fileno())
+            movie.close()
+        for movie in self.movies:
+            movie.part.replace(movie.path)
+
+    @staticmethod
+    def _result(movies: list[Movie]) -> FovBinary:
+        main, *others = movies
+        fov = main.fov
+        frames = tuple(main.bout_frames[:-1])
+        second = others[0] if others else None
+        return FovBinary(
+            fov=fov.index,
+            folder=main.path.parent,
+            path=main.path,
+            path_chan2=second.path if second else None,
+            n_frames=sum(frames),
+            ny=fov.ny,
+            nx=fov.nx,
+            frames_per_bout=frames,
+            mean=main.mean(),
+            mean_chan2=second.mean() if second else None,
+            paths_more=tuple(m.path for m in others[1:]),
+        )
+
+    def discard(self) -> None:
+        """Remove what is not published."""
+        self.flusher.close()
+        for movie in self.movies:
+            # on a full disk even closing fails; what is not written is thrown away all the same
+            with suppress(OSError):
+                movie.close()
+            if movie.started:
+                movie.part.unlink(missing_ok=True)

@@ -1,0 +1,179 @@
+"""The fields of the imaging metadata that work is done with, and what they must hold.
+
+What belongs here: the one table of fields, and the check of a file's content against it. What does not: whether
+values fit each other (``layout``, the rooms of location and timing), and older names of fields (``patch``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...errors import MetadataError, brief, problem
+
+_REMEDY = "Correct the field, or move the file away and make the metadata again from the tifs with extract_imaging_meta"
+_CORNERS = ("topLeft", "topRight", "bottomLeft", "bottomRight")
+_MISSING = object()
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    #: Place in the file; ``[]`` stands for each entry of a list.
+    path: str
+    #: What it must hold, in words and as a test.
+    expected: str
+    holds: Callable[[Any], bool]
+    #: Whether every file has it, once it is brought up to date.
+    required: bool = True
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond those of a float
+        return False
+
+
+def _is_positive(value: Any) -> bool:
+    return is_number(value) and value > 0
+
+
+def _is_count(value: Any) -> bool:
+    return is_number(value) and value >= 0 and value == int(value)
+
+
+def _is_size(value: Any) -> bool:
+    return _is_count(value) and value > 0
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _list_of(holds: Callable[[Any], bool], at_least: int = 1) -> Callable[[Any], bool]:
+    def all_hold(value: Any) -> bool:
+        return isinstance(value, list | tuple | np.ndarray) and len(value) >= at_least and all(map(holds, value))
+
+    return all_hold
+
+
+def _one_or_more(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """MATLAB writes a list of one without brackets."""
+    return lambda value: holds(value) or _list_of(holds)(value)
+
+
+_two_numbers = _list_of(is_number, 2)
+
+#: A field stands after the one that holds it. Tables that are only looked into need not be there.
+_FIELDS = (
+    _Field("nFrames", "the number of pages", _is_count),
+    _Field("channelSaved", "channel numbers, from 1", _one_or_more(_is_size)),
+    _Field("FOV", "a list of fields of view", _list_of(_is_table)),
+    _Field("FOV[].slice_id", "the number of its slice, from 0", _is_count),
+    _Field("FOV[].nXnYnZ", "numbers of columns, rows and planes", _list_of(_is_size, 2)),
+    _Field("FOV[].lineIdx", "its lines of the page", _one_or_more(is_number)),
+    _Field("FOV[].Zs", "depths in µm", _one_or_more(is_number), required=False),
+    _Field("FOV[].roiUUID", "the id of its ROI", _is_text, required=False),
+    *(
+        field
+        for unit, words in (("Deg", "degrees"), ("MM", "mm"))
+        for field in (
+            _Field(f"FOV[].{unit}", f"its four corners, {words}", _is_table),
+            *(_Field(f"FOV[].{unit}.{c}", f"two finite numbers, {words}", _two_numbers) for c in _CORNERS),
+        )
+    ),
+    _Field("rawScanImageMeta", "the raw header", _is_table),
+    _Field("rawScanImageMeta.Software", "lines SI.name = value", _is_text),
+    _Field("rawScanImageMeta.Height", "rows of a page", _is_size),
+    _Field("rawScanImageMeta.Width", "columns of a page", _is_size),
+    _Field("scanImageParams", "rates and geometry of the scanner", _is_table),
+    _Field("scanImageParams.objectiveResolution", "µm per degree", _is_positive),
+    _Field("scanImageParams.hRoiManager", "the scanner's rates", _is_table),
+    _Field("scanImageParams.hRoiManager.linePeriod", "the time per line in s", _is_positive),
+    _Field("scanImageParams.hRoiManager.scanVolumeRate", "volumes per second", _is_positive),
+    _Field("scanImageParams.hScan2D", "times of the scanner", _is_table, required=False),
+    _Field("scanImageParams.hScan2D.flytoTimePerScanfield", "seconds", is_number, required=False),
+    _Field("scanImageParams.hStackManager", "the depths", _is_table, required=False),
+    _Field("scanImageParams.hStackManager.zs", "depths in µm", _one_or_more(is_number), required=False),
+    _Field("centerMM", "the window's centre", _is_table),
+    _Field("centerMM.ML", "mm from bregma", is_number),
+    _Field("centerMM.AP", "mm from bregma", is_number),
+    _Field("centerDeg", "the window's centre", _is_table, required=False),
+    _Field("centerDeg.x", "degrees", is_number, required=False),
+    _Field("centerDeg.y", "degrees", is_number, required=False),
+    _Field("imageOrientation", "directions in the image", _is_table, required=False),
+    _Field("imageOrientation.positiveML", "a unit vector", _two_numbers, required=False),
+    _Field("imageOrientation.positiveAP", "a unit vector", _two_numbers, required=False),
+    _Field("coordsTF", "a 3 x 2 matrix", lambda v: _list_of(_two_numbers, 3)(v) and len(v) == 3, required=False),
+    _Field("channelID", "channel numbers by colour", _is_table, required=False),
+    _Field("channelID.green", "channel numbers", _one_or_more(_is_size), required=False),
+    _Field("laserPowerCalibration", "the laser's calibration", _is_table, required=False),
+)
+
+#: What every file has, once it is brought up to date.
+REQUIRED = tuple(field.path for field in _FIELDS if field.required)
+#: What the layout of the pages cannot be told without.
+OF_LAYOUT = ("channelSaved", "FOV", "FOV[].slice_id", "FOV[].nXnYnZ", "FOV[].lineIdx")
+
+
+def check_fields(meta: Any, where: str, required: tuple[str, ...] = REQUIRED) -> None:
+    """Check what imaging metadata hold, field by field.
+
+    Parameters
+    ----------
+    meta
+        Content of ``_ibl_rawImagingData.meta.json``.
+    where
+        File that it is from, for messages.
+    required
+        Fields that must be there. Those that are there must hold what they should in any case.
+
+    Raises
+    ------
+    MetadataError
+        For the first field that is missing or holds what it must not.
+    """
+    if not _is_table(meta):
+        raise MetadataError(problem(where, expected="a JSON object", found=type(meta).__name__, remedy=_REMEDY))
+    for field in _FIELDS:
+        for path, value in _values(meta, field.path):
+            if value is _MISSING:
+                if field.path in required:
+                    raise lacks(path, where, field.expected)
+            elif not field.holds(value):
+                raise wrong(path, where, field.expected, value)
+
+
+def lacks(path: str, where: str, expected: str = "a value") -> MetadataError:
+    """Make the error for a field that is not there."""
+    return MetadataError(problem(where, field=path, expected=expected, found="none", remedy=_REMEDY))
+
+
+def wrong(path: str, where: str, expected: str, value: Any) -> MetadataError:
+    """Make the error for a field that holds what it must not."""
+    return MetadataError(problem(where, field=path, expected=expected, found=brief(value), remedy=_REMEDY))
+
+
+def _values(meta: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+    """Yield place and value of a field, one for each entry of a list on the way; nothing where no table holds it."""
+    places: list[tuple[str, Any]] = [("", meta)]
+    *parents, name = path.split(".")
+    for parent in parents:
+        key = parent.removesuffix("[]")
+        inner = [(f"{at}{key}", holder[key]) for at, holder in places if key in holder]
+        if parent.endswith("[]"):
+            inner = [(f"{at}[{i}]", entry) for at, entries in inner for i, entry in enumerate(entries)]
+        places = [(f"{at}.", holder) for at, holder in inner]
+    for at, holder in places:
+        yield at + name, holder.get(name, _MISSING)

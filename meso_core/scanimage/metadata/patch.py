@@ -1,0 +1,193 @@
+"""Older versions of the imaging metadata, brought up to date.
+
+What belongs here: the history of ``_ibl_rawImagingData.meta.json``. What does not: how it is made today.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import Any
+
+import numpy as np
+
+from ...errors import MesoWarning, MetadataError, problem
+from ...matlab import as_list
+from ...session import IMAGING_META_FILE
+from ..tiff.header import parse_si_header
+from .extract import coords_transform
+from .fields import check_fields, lacks, wrong
+
+#: Version that patched metadata have: that of the newest change of the format.
+PATCHED_VERSION = "0.2.2"
+_NEWEST = (0, 2, 2)
+_CORNERS = ("topLeft", "topRight", "bottomLeft", "bottomRight")
+#: What the corners are made anew from.
+_OF_AXES = (
+    "FOV[].Deg",
+    *(f"FOV[].Deg.{corner}" for corner in _CORNERS),
+    "scanImageParams",
+    "scanImageParams.objectiveResolution",
+    *("centerMM", "centerMM.ML", "centerMM.AP", "centerDeg", "centerDeg.x", "centerDeg.y"),
+    *("imageOrientation.positiveML", "imageOrientation.positiveAP", "coordsTF"),
+)
+
+
+def patch_imaging_meta(meta: dict[str, Any], where: str = IMAGING_META_FILE) -> dict[str, Any]:
+    """Bring imaging metadata of any version up to date.
+
+    Parameters
+    ----------
+    meta
+        Content of ``_ibl_rawImagingData.meta.json``. It is not changed.
+    where
+        File that it is from, for messages.
+
+    Returns
+    -------
+    dict
+        A patched copy, with the newest version number. Patching it again changes nothing.
+
+    Raises
+    ------
+    MetadataError
+        If a field that every version has is missing, as ``nFrames`` before May 2023, or holds what it must not.
+
+    Warns
+    -----
+    MesoWarning
+        If the version is newer than this code. The fields are used as they are, since they were checked; what they
+        mean may have changed.
+
+    Notes
+    -----
+    ========== ==========================================================================================
+    before     change
+    ========== ==========================================================================================
+    (no number) ``channelSaved`` was ``FOV[…].channelIdx``; corners were ``topLeftDeg``, ``topLeftMM`` …; FOVs had no
+               ``slice_id``, ``Zs``, ``roiUUID``
+    0.1.1      ``roiUUID`` was ``roiUuid``
+    0.1.5      ``coordsTF`` and MM were made with the axes of the image confused; they are made anew
+    0.2.2      ``MLAPDV`` and ``brainLocationIds`` had no provenance; they were estimates
+    ========== ==========================================================================================
+    """
+    if isinstance(meta, dict) and isinstance(meta.get("FOV"), dict):  # MATLAB writes a list of one without brackets
+        meta = {**meta, "FOV": [meta["FOV"]]}
+    check_fields(meta, where, required=("nFrames", "FOV"))
+    meta, version = copy.deepcopy(meta), _version(meta, where)
+    try:
+        if version == (0, 0, 0):
+            _name_corners(meta)
+            _number_slices(meta, where)
+        if version < (0, 1, 1):
+            _name_roi_ids(meta)
+        if version < (0, 1, 5) and "imageOrientation" in meta:
+            check_fields(meta, where, _OF_AXES)
+            _transform_axes(meta)
+    except KeyError as e:
+        raise lacks(str(e.args[0]), where) from e
+    if version < _NEWEST:
+        _nest_provenance(meta)
+        meta["version"] = PATCHED_VERSION
+    check_fields(meta, where)
+    return meta
+
+
+def _version(meta: dict[str, Any], where: str) -> tuple[int, ...]:
+    text = meta.get("version")
+    if text in (None, ""):
+        return (0, 0, 0)
+    try:
+        version = tuple(int(part) for part in text.split("."))
+    except (AttributeError, ValueError) as e:
+        message = problem(
+            where, field="version", expected="three numbers", found=repr(text), remedy="Make the metadata again"
+        )
+        raise MetadataError(message) from e
+    if version > _NEWEST:
+        warnings.warn(
+            f"{where}: version {text} is newer than {PATCHED_VERSION}, the newest that is known here; its fields are "
+            "used as they are. See to it that their meaning has not changed, or update meso",
+            MesoWarning,
+            stacklevel=3,
+        )
+    return version
+
+
+def _name_corners(meta: dict[str, Any]) -> None:
+    """May 2023: channelSaved at the top; corners by unit, ``Deg['topLeft']`` instead of ``topLeftDeg``."""
+    if "channelSaved" not in meta:
+        header = parse_si_header(meta.get("rawScanImageMeta", {}).get("Software", ""))
+        saved = header.get("SI.hChannels.channelSave", [])
+        meta["channelSaved"] = next((fov["channelIdx"] for fov in meta["FOV"] if "channelIdx" in fov), saved)
+    for fov in meta["FOV"]:
+        for unit in ("Deg", "MM"):
+            if unit not in fov:
+                fov[unit] = {corner: fov.pop(corner + unit) for corner in _CORNERS if corner + unit in fov}
+
+
+def _number_slices(meta: dict[str, Any], where: str) -> None:
+    """Give each FOV its slice, depth and ROI; before there were numbers, FOVs came in the order of the ROIs."""
+    if not meta["FOV"] or all("slice_id" in fov for fov in meta["FOV"]):
+        return
+    zs = np.ravel(meta["scanImageParams"].get("hStackManager", {}).get("zs", [])).tolist()
+    rois = [roi for roi in _rois(meta, where) if roi.get("enable", True)]
+    named = rois if len(rois) == len(meta["FOV"]) else [{}] * len(meta["FOV"])
+    for fov, roi in zip(meta["FOV"], named, strict=True):
+        depths = as_list(roi["zs"]) if roi.get("discretePlaneMode") else zs
+        depth = depths[0] if depths else None
+        if len(zs) > 1 and (depth not in zs or not roi.get("discretePlaneMode")):
+            raise KeyError("FOV.slice_id")
+        fov.setdefault("slice_id", zs.index(depth) if depth in zs else 0)
+        if depth is not None:
+            fov.setdefault("Zs", depth)
+        if "roiUuid" in roi and "roiUuid" not in fov:
+            fov.setdefault("roiUUID", roi["roiUuid"])
+
+
+def _rois(meta: dict[str, Any], where: str) -> list[dict[str, Any]]:
+    """Entries of the header's ROI groups; none where it has no groups."""
+    at, value = "rawScanImageMeta", meta.get("rawScanImageMeta", {})
+    for name in ("Artist", "RoiGroups", "imagingRoiGroup", "rois"):
+        if not isinstance(value, dict):
+            raise wrong(at, where, f"a table with {name}", value)
+        at, value = f"{at}.{name}", value.get(name, {})
+    rois = as_list(value) if value else []
+    if not all(isinstance(roi, dict) for roi in rois):
+        raise wrong(at, where, "ROIs", value)
+    return rois
+
+
+def _name_roi_ids(meta: dict[str, Any]) -> None:
+    for fov in meta["FOV"]:
+        if "roiUuid" in fov:
+            fov["roiUUID"] = fov.pop("roiUuid")
+
+
+def _transform_axes(meta: dict[str, Any]) -> None:
+    """September 2024: the unit vectors of the image's axes are transformed to ML and AP, not rotated twice."""
+    orientation, center = meta["imageOrientation"], meta["centerMM"]
+    transform = coords_transform(
+        orientation["positiveML"],
+        orientation["positiveAP"],
+        meta["scanImageParams"]["objectiveResolution"],
+        center["ML"],
+        center["AP"],
+    )
+    if np.allclose(transform, meta["coordsTF"]):
+        return
+    meta["coordsTF"] = np.round(transform, 12).tolist()
+    center_deg = np.array([meta["centerDeg"]["x"], meta["centerDeg"]["y"]])
+    for fov in meta["FOV"]:
+        fov["MM"] = {
+            corner: (np.array([*(np.array(xy[:2]) - center_deg), 1.0]) @ transform).tolist()
+            for corner, xy in fov["Deg"].items()
+        }
+
+
+def _nest_provenance(meta: dict[str, Any]) -> None:
+    """September 2025: what was at the top of ``MLAPDV`` is now under ``MLAPDV['estimate']``."""
+    for fov in meta["FOV"]:
+        for name in ("MLAPDV", "brainLocationIds"):
+            if isinstance(fov.get(name), dict) and "center" in fov[name]:
+                fov[name] = {"estimate": fov[name]}

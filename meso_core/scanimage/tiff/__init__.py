@@ -1,0 +1,1 @@
+"""The format of ScanImage's BigTIFF files: page directories, pages, headers."""

@@ -1,0 +1,171 @@
+"""What ScanImage writes about a recording, as values.
+
+What belongs here: the MATLAB literals of the ``SI.`` lines and the JSON of the RoiGroups. What does not: which of them
+matter to anybody.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+from ...errors import MetadataError, problem
+
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|Inf|NaN)$")
+_TOKEN = re.compile(r"\s*('(?:[^']|'')*'|[\[\]{};,]|[^\s\[\]{};,']+)")
+#: A function handle, or a constant of a class.
+_NAME = re.compile(r"@?[A-Za-z_][\w.]*$")
+_ZEROS = re.compile(r"zeros\((\d+),\s*(\d+)\)$")
+_WORDS: dict[str, Any] = {"true": True, "false": False, "Inf": math.inf, "-Inf": -math.inf, "NaN": math.nan}
+
+
+class _NotLiteralError(ValueError):
+    """Raised within this module when a text is no MATLAB literal."""
+
+
+def parse_si_header(text: str) -> dict[str, Any]:
+    r"""Parse the header of a ScanImage tif (the Software tag).
+
+    Parameters
+    ----------
+    text
+        Lines ``SI.name = value``, values in MATLAB's syntax.
+
+    Returns
+    -------
+    dict
+        ``{"SI.hRoiManager.linePeriod": 4.16e-05, …}``. Numbers are int or float (``Inf``, ``NaN`` too), logicals
+        bool, strings str, row vectors and cells lists, matrices and column vectors lists of rows, empty arrays
+        (``[]``, ``{}``, ``zeros(0,2)``) empty lists. What is no literal (a bare function handle, a description of an
+        object) stays text.
+
+    Examples
+    --------
+    >>> parse_si_header("SI.hStackManager.zs = [0 30]\nSI.hPmts.gains = zeros(1,0)")
+    {'SI.hStackManager.zs': [0, 30], 'SI.hPmts.gains': []}
+    """
+    values = {}
+    for line in text.splitlines():
+        name, equals, value = line.partition("=")
+        if equals and name.strip():
+            values[name.strip()] = parse_matlab(value.strip())
+    return values
+
+
+def parse_matlab(text: str) -> Any:
+    """Value of a MATLAB literal; the text itself where it is none."""
+    if _NUMBER.match(text):
+        return _number(text)
+    if text in _WORDS:
+        return _WORDS[text]
+    zeros = _ZEROS.match(text)
+    if zeros:
+        rows, columns = int(zeros[1]), int(zeros[2])
+        return _squeeze([[0] * columns for _ in range(rows)])
+    if text[:1] not in "'[{" or not text:
+        return text
+    try:
+        tokens = _tokens(text)
+        value, rest = _value(tokens, 0)
+    except (_NotLiteralError, IndexError):
+        return text
+    return value if rest == len(tokens) else text
+
+
+def _number(text: str) -> float | int:
+    return _WORDS[text] if text in _WORDS else float(text) if re.search(r"[.eEIN]", text) else int(text)
+
+
+def _tokens(text: str) -> list[str]:
+    tokens, at = [], 0
+    while at < len(text):
+        match = _TOKEN.match(text, at)
+        if match is None:
+            raise _NotLiteralError(text)
+        tokens.append(match[1])
+        at = match.end()
+    return tokens
+
+
+def _value(tokens: list[str], at: int) -> tuple[Any, int]:
+    """Value that begins at a token, and the number of the token after it."""
+    token = tokens[at]
+    if token in ("[", "{"):
+        return _rows(tokens, at + 1, "]" if token == "[" else "}")
+    if token[0] == "'":
+        return token[1:-1].replace("''", "'"), at + 1
+    if token in _WORDS or _NUMBER.match(token):
+        return _WORDS[token] if token in _WORDS else _number(token), at + 1
+    if _NAME.match(token):
+        return token, at + 1
+    raise _NotLiteralError(token)
+
+
+def _rows(tokens: list[str], at: int, close: str) -> tuple[list[Any], int]:
+    """Rows of an array or a cell, up to its closing bracket."""
+    rows: list[list[Any]] = [[]]
+    while tokens[at] != close:
+        if tokens[at] == ";":
+            rows.append([])
+            at += 1
+        elif tokens[at] == ",":
+            at += 1
+        else:
+            value, at = _value(tokens, at)
+            rows[-1].append(value)
+    return _squeeze([row for row in rows if row]), at + 1
+
+
+def _squeeze(rows: list[list[Any]]) -> list[Any]:
+    rows = [row for row in rows if row]
+    return rows[0] if len(rows) == 1 else rows
+
+
+def parse_roi_groups(text: str, where: str = "Artist") -> dict[str, Any]:
+    """Parse the RoiGroups of a ScanImage tif (the Artist tag).
+
+    The bare words ``Infinity`` and ``NaN``, which ScanImage writes though JSON has none, are read as floats. ``null``
+    becomes an empty list and names with a leading underscore get an ``x``, as MATLAB's ``jsondecode`` does, so that
+    the result equals what the rig's own extraction puts into ``rawScanImageMeta``.
+
+    Parameters
+    ----------
+    text
+        The JSON text.
+    where
+        File that it is from, for messages.
+
+    Raises
+    ------
+    MetadataError
+        If the text is no JSON object with RoiGroups.
+    """
+    try:
+        groups = json.loads(text)
+    except ValueError as e:
+        message = problem(where, field="RoiGroups", expected="JSON", found=str(e), remedy="Copy the tif again")
+        raise MetadataError(message) from e
+    if not isinstance(groups, dict) or "RoiGroups" not in groups:
+        raise MetadataError(
+            problem(
+                where,
+                field="RoiGroups",
+                expected="the ROI groups of a ScanImage recording",
+                found=f"{text[:40]!r}",
+                remedy="Use the tifs as ScanImage wrote them",
+            )
+        )
+    decoded: dict[str, Any] = _like_matlab(groups)
+    return decoded
+
+
+def _like_matlab(value: Any) -> Any:
+    if value is None:
+        return []
+    if isinstance(value, list):
+        return [_like_matlab(v) for v in value]
+    if isinstance(value, dict):
+        return {"x" + k if k.startswith("_") else k: _like_matlab(v) for k, v in value.items()}
+    return value

@@ -1,0 +1,91 @@
+"""When is a session whole? A pure rule over a listing.
+
+What belongs here: the rule alone. Who lists, and what is done with the answer, is in ``sensors``.
+
+A session is ready when ``raw_session.flag`` is there. Without it: when what its ``_ibl_experiment.description.yaml``
+promises is present (or, without one, an imaging bout with tifs), and nothing of it has changed for a quiet period.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..storage import ListedFile
+
+READY_FLAG = "raw_session.flag"
+DESCRIPTION = "_ibl_experiment.description.yaml"
+
+_TIF = re.compile(r"^raw_imaging_data(_\d{2})?/[^/]+\.tiff?$", re.IGNORECASE)
+_ARCHIVE = re.compile(r"^raw_imaging_data(_\d{2})?/imaging\.frames\.(tar\.bz2|zarr)(/|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Whether a session is ready, and why (not)."""
+
+    ready: bool
+    reason: str
+
+
+def arrival(
+    files: Iterable[ListedFile], *, now_ns: int, quiet_ns: int, description: Mapping[str, Any] | None = None
+) -> Arrival:
+    """Decide whether a session is ready to be processed.
+
+    Parameters
+    ----------
+    files
+        Listing of what the rig delivered.
+    now_ns
+        Time now, ns since 1970.
+    quiet_ns
+        How long nothing may have changed, ns.
+    description
+        Parsed ``_ibl_experiment.description.yaml``, where there is one.
+    """
+    files = tuple(files)
+    paths = {file.path for file in files}
+    if READY_FLAG in paths:
+        return Arrival(True, f"{READY_FLAG} is there")
+    missing = missing_parts(paths, description)
+    if missing:
+        return Arrival(False, f"still to come: {', '.join(missing)}")
+    newest = max(file.mtime_ns for file in files)
+    if newest > now_ns:
+        return Arrival(False, "a file's time lies in the future: compare the clocks of rig and server")
+    if now_ns - newest < quiet_ns:
+        return Arrival(False, f"changed {(now_ns - newest) / 60e9:.0f} min ago, still being copied?")
+    return Arrival(True, f"whole, and unchanged for {(now_ns - newest) / 60e9:.0f} min")
+
+
+def missing_parts(paths: set[str], description: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Name what a session must have and has not.
+
+    A description promises one folder per imaging bout (``devices.mesoscope.<name>.collection``, where ``*`` and ``?``
+    stand for any characters) and the folder of the DAQ (``sync.<name>.collection``).
+    """
+    promised = promised_folders(description or {})
+    missing = [folder for folder in promised if not any(_inside(path, folder) for path in paths)]
+    if not any(_TIF.match(path) or _ARCHIVE.match(path) for path in paths):
+        missing.append("an imaging bout with tifs")
+    return tuple(missing)
+
+
+def promised_folders(description: Mapping[str, Any]) -> tuple[str, ...]:
+    """Folders that a description promises for imaging and synchronisation, sorted."""
+    devices = _mapping(_mapping(description.get("devices")).get("mesoscope"))
+    sync = _mapping(description.get("sync"))
+    sections = [_mapping(section) for section in (*devices.values(), *sync.values())]
+    return tuple(sorted({str(section["collection"]) for section in sections if section.get("collection")}))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _inside(path: str, folder: str) -> bool:
+    pattern = re.escape(folder).replace(r"\*", "[^/]*").replace(r"\?", "[^/]")
+    return re.match(f"{pattern}/.", path) is not None

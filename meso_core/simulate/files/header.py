@@ -1,0 +1,289 @@
+"""The words in a ScanImage file: ``SI.x = value`` lines, ROI groups, page descriptions.
+
+What belongs here: text as the microscope writes it. What does not: the bytes around it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from ..config import RoiConfig, SimulationConfig
+from ..tissue.geometry import SessionGeometry
+
+
+def _matlab(value: Any) -> str:
+    """Write a value as MATLAB would (six significant digits, rows with blanks)."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f"'{value}'"
+    if isinstance(value, int | float):
+        return f"{value:.6g}".replace("inf", "Inf").replace("nan", "NaN")
+    if value and isinstance(value[0], list | tuple):
+        return "[" + ";".join(" ".join(_matlab(v) for v in row) for row in value) + "]"
+    if len(value) == 1:
+        return _matlab(value[0])
+    return "[" + " ".join(_matlab(v) for v in value) + "]"
+
+
+def _decided(config: SimulationConfig, geometry: SessionGeometry) -> dict[str, str]:
+    """Header values that follow from the settings."""
+    g, c = geometry, config
+    deep = g.frames_per_volume > 1
+    stack = {
+        "hStackManager.actualNumSlices": g.n_slices,
+        "hStackManager.numFramesPerVolume": g.n_slices,
+        "hStackManager.numFramesPerVolumeWithFlyback": g.frames_per_volume,
+        "hStackManager.zs": c.zs,
+        "hStackManager.zsAllActuators": [(z, z) for z in c.zs],
+        "hStackManager.zsRelative": [(z, z) for z in c.zs],
+    }
+    values: dict[str, Any] = {
+        "hChannels.channelSave": c.channels if len(c.channels) == 1 else [(ch,) for ch in c.channels],
+        "hFastZ.discardFlybackFrames": c.flyback_frames > 0,
+        "hFastZ.numDiscardFlybackFrames": c.flyback_frames,
+        "hFastZ.enable": deep,
+        "hFastZ.position": c.zs[0],
+        "hRoiManager.linePeriod": g.line_period,
+        "hRoiManager.pixelsPerLine": g.page_width,
+        "hRoiManager.scanFramePeriod": g.frame_period,
+        "hRoiManager.scanFrameRate": 1 / g.frame_period,
+        "hRoiManager.scanVolumeRate": 1 / (g.frame_period * g.frames_per_volume),
+        "hScan2D.flybackTimePerFrame": c.flyback_s,
+        "hScan2D.flytoTimePerScanfield": c.flyto_s,
+        "hScan2D.logFramesPerFile": c.frames_per_file,
+        "hScan2D.scannerFrequency": g.scanner_frequency_hz,
+        **stack,
+        "hStackManager.enable": deep,
+        "objectiveResolution": c.objective_resolution,
+    }
+    return {f"SI.{name}": _matlab(value) for name, value in values.items()}
+
+
+#: Values of a rig that no setting decides, so that readers find a header of the usual kind.
+_FIXED = {
+    "SI.LINE_FORMAT_VERSION": "1",
+    "SI.PREMIUM": "true",
+    "SI.TIFF_FORMAT_VERSION": "4",
+    "SI.VERSION_COMMIT": "'0000000000000000000000000000000000000000'",
+    "SI.VERSION_MAJOR": "2020",
+    "SI.VERSION_MINOR": "1",
+    "SI.VERSION_UPDATE": "2",
+    "SI.acqState": "'grab'",
+    "SI.acqsPerLoop": "1",
+    "SI.extTrigEnable": "1",
+    "SI.hBeams.powerFractions": "[0.45 0]",
+    "SI.hBeams.powers": "[45 0]",
+    "SI.hBeams.pzAdjust": "[true false]",
+    "SI.hChannels.channelAdcResolution": "{16 16 16 16}",
+    "SI.hChannels.channelDisplay": "2",
+    "SI.hChannels.channelName": "{'Channel 1' 'Channel 2' 'Channel 3' 'Channel 4'}",
+    "SI.hChannels.channelOffset": "[0 0 0 0]",
+    "SI.hChannels.channelSubtractOffset": "[false false false false]",
+    "SI.hChannels.channelsAvailable": "4",
+    "SI.hChannels.loggingEnable": "1",
+    "SI.hDisplay.circleDiameter": "5000",
+    "SI.hDisplay.circleOffset": "[0 0]",
+    "SI.hDisplay.volumeDisplayStyle": "'Tiled'",
+    "SI.hFastZ.actuatorLag": "0",
+    "SI.hFastZ.enableFieldCurveCorr": "1",
+    "SI.hFastZ.flybackTime": "0",
+    "SI.hFastZ.hasFastZ": "true",
+    "SI.hFastZ.waveformType": "'step'",
+    "SI.hPmts.gains": "zeros(1,0)",
+    "SI.hRoiManager.forceSquarePixelation": "false",
+    "SI.hRoiManager.imagingFovUm": "[]",
+    "SI.hRoiManager.linesPerFrame": "512",
+    "SI.hRoiManager.mroiEnable": "1",
+    "SI.hRoiManager.scanType": "'frame'",
+    "SI.hRoiManager.scanZoomFactor": "1",
+    "SI.hScan2D.bidirectional": "true",
+    "SI.hScan2D.channelOffsets": "[0 0 0 0]",
+    "SI.hScan2D.channelsDataType": "'int16'",
+    "SI.hScan2D.channelsInputRanges": "{[-1 1] [-0.5 0.5] [-1 1] [-1 1]}",
+    "SI.hScan2D.fillFractionSpatial": "0.9",
+    "SI.hScan2D.fillFractionTemporal": "0.712867",
+    "SI.hScan2D.hasResonantMirror": "true",
+    "SI.hScan2D.logAverageFactor": "1",
+    "SI.hScan2D.name": "'ImagingScanner'",
+    "SI.hScan2D.scanMode": "'resonant'",
+    "SI.hScan2D.scannerType": "'RGG'",
+    "SI.hStackManager.framesPerSlice": "Inf",
+    "SI.hStackManager.numFastZActuators": "2",
+    "SI.hStackManager.numSlices": "1",
+    "SI.hStackManager.numVolumes": "10",
+    "SI.hStackManager.stackDefinition": "'arbitrary'",
+    "SI.hStackManager.stackMode": "'fast'",
+    "SI.imagingSystem": "'ImagingScanner'",
+    "SI.name": "'ScanImage'",
+    "SI.userInfo": "''",
+    "SI.warnMsg": "''",
+}
+
+
+def frame_data(config: SimulationConfig, geometry: SessionGeometry) -> str:
+    """Header lines of the Software tag.
+
+    With a template (a real header) every line stays as it is, but for values that the settings changed.
+    """
+    decided = _decided(config, geometry)
+    if config.header_template is None:
+        lines = {**_FIXED, **decided}
+        return "".join(f"{name} = {lines[name]}\n" for name in sorted(lines, key=_scanimage_order))
+    out = []
+    for line in config.header_template.splitlines():
+        name, found, value = line.partition(" = ")
+        wanted = decided.get(name)
+        same = wanted is None or not found or _same(value, wanted)
+        out.append(line if same else f"{name} = {wanted}")
+    return "\n".join(out) + "\n"
+
+
+def _scanimage_order(name: str) -> tuple[str, ...]:
+    return tuple(name.split("."))
+
+
+def _same(a: str, b: str) -> bool:
+    """Whether two values mean the same although written differently (``1`` and ``true``, ``0.19703``)."""
+    words = {"true": "1", "false": "0"}
+    left, right = ([words.get(w, w) for w in s.strip("[]").replace(";", " ").split()] for s in (a, b))
+    if len(left) != len(right):
+        return False
+    try:
+        return all(abs(float(x) - float(y)) <= 2e-6 * abs(float(y)) for x, y in zip(left, right, strict=True))
+    except ValueError:
+        return left == right
+
+
+def uuid_of(*parts: object) -> str:
+    """Sixteen hexadecimal digits, as ScanImage gives its ROIs, from whatever identifies the thing."""
+    return hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()[:16].upper()
+
+
+def roi_uuid(config: SimulationConfig, roi: int) -> str:
+    """ScanImage's identifier of a ROI."""
+    return config.rois[roi].uuid or uuid_of(config.seed, "roi", roi)
+
+
+def _identity(uuid: str) -> dict[str, Any]:
+    return {"roiUuid": uuid, "roiUuiduint64": float(f"{int(uuid, 16):.10g}")}
+
+
+def _roi(config: SimulationConfig, index: int) -> dict[str, Any]:
+    roi: RoiConfig = config.rois[index]
+    (cx, cy), (sx, sy), (ny, nx) = roi.center_deg, roi.size_deg, roi.shape
+    uuid = roi_uuid(config, index)
+    left, top = cx - sx / 2, cy - sy / 2
+    zs = roi.zs or (config.zs[0],)
+    scanfields = [
+        {
+            "ver": 1,
+            "classname": "scanimage.mroi.scanfield.fields.RotatedRectangle",
+            "name": "",
+            "UserData": None,
+            **_identity(uuid_of(uuid, "scanfield", k)),
+            "centerXY": [cx, cy],
+            "sizeXY": [sx, sy],
+            "rotationDegrees": 0,
+            "enable": 1,
+            "pixelResolutionXY": [nx, ny],
+            "pixelToRefTransform": [[sx / nx, 0, left - sx / nx / 2], [0, sy / ny, top - sy / ny / 2], [0, 0, 1]],
+            "affine": [[sx, 0, left], [0, sy, top], [0, 0, 1]],
+        }
+        for k in range(len(zs))
+    ]
+    return {
+        "ver": 1,
+        "classname": "scanimage.mroi.Roi",
+        "name": roi.name,
+        "UserData": None,
+        **_identity(uuid),
+        "zs": zs[0] if len(zs) == 1 else list(zs),
+        "scanfields": scanfields[0] if len(zs) == 1 else scanfields,
+        "discretePlaneMode": int(bool(roi.zs)),
+        "powers": None,
+        "pzAdjust": None,
+        "Lzs": None,
+        "interlaceDecimation": None,
+        "interlaceOffset": None,
+        "enable": 1,
+    }
+
+
+def roi_groups(config: SimulationConfig) -> dict[str, Any]:
+    """ROI groups as they stand in the Artist tag."""
+    rois = [_roi(config, i) for i in range(len(config.rois))]
+    group = {"ver": 1, "classname": "scanimage.mroi.RoiGroup", "UserData": None}
+    empty = {"_ArrayType_": "double", "_ArraySize_": [1, 0], "_ArrayData_": None}
+    return {
+        "RoiGroups": {
+            "imagingRoiGroup": {
+                **group,
+                "name": "MROI Imaging ROI Group",
+                **_identity(uuid_of(config.seed, "imaging")),
+                "rois": rois[0] if len(rois) == 1 else rois,
+            },
+            "photostimRoiGroups": None,
+            "integrationRoiGroup": {
+                **group,
+                "name": "",
+                **_identity(uuid_of(config.seed, "integration")),
+                "rois": empty,
+            },
+        }
+    }
+
+
+def roi_groups_text(config: SimulationConfig) -> str:
+    """ROI groups as JSON text."""
+    return json.dumps(roi_groups(config), indent=2) + "\n"
+
+
+def start_of_bout(config: SimulationConfig, offset_s: float) -> datetime:
+    """Wall clock when a bout began: 10:49:53.448 on the session's day, and what passed since."""
+    day = datetime.fromisoformat(config.date)
+    return day.replace(hour=10, minute=49, second=53, microsecond=448000) + timedelta(seconds=offset_s)
+
+
+def epoch(when: datetime) -> list[float]:
+    """Date and time as ScanImage's six numbers, to the millisecond."""
+    second = round(when.second + when.microsecond / 1e6, 3)
+    return [when.year, when.month, when.day, when.hour, when.minute, second]
+
+
+def descriptions(first: int, times: Iterable[float], start: datetime, n_channels: int, is_end: bool) -> list[str]:
+    """ImageDescription of pages, one per frame and channel.
+
+    Parameters
+    ----------
+    first
+        0-based number of the first frame in its bout.
+    times
+        ``frameTimestamps_sec`` of each frame.
+    start
+        Wall clock at the start of the acquisition.
+    n_channels
+        Pages per frame.
+    is_end
+        Whether the last of these frames ends the acquisition.
+    """
+    y, mo, d, h, mi, s = epoch(start)
+    stamp = f"[{y:4d} {mo:2d} {d:2d} {h:2d} {mi:2d} {s:06.3f}]"
+    times = list(times)
+    out = []
+    for i, t in enumerate(times):
+        k = first + i
+        end = int(is_end and i == len(times) - 1)
+        text = (
+            f"frameNumbers = {k + 1}\nacquisitionNumbers = 1\nframeNumberAcquisition = {k + 1}\n"
+            f"frameTimestamps_sec = {t:.9f}\nacqTriggerTimestamps_sec = {-0.000010335 if k == 0 else -1:.9f}\n"
+            f"nextFileMarkerTimestamps_sec = -1.000000000\nendOfAcquisition = {end}\nendOfAcquisitionMode = {end}\n"
+            f"dcOverVoltage = 0\nepoch = {stamp}\nauxTrigger0 = []\nauxTrigger1 = []\nauxTrigger2 = []\n"
+            "auxTrigger3 = []\nI2CData = {}\n"
+        )
+        out.extend([text] * n_channels)
+    return out

@@ -1,0 +1,75 @@
+"""The tifs of a bout.
+
+What belongs here: cutting a movie into pages and pages into files. What does not: pixels, or the bytes of a tif.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...progress import Progress
+from ..plan import SessionPlan
+from ..tissue.movie import FovMovie
+from .clock import Bout
+from .header import descriptions, frame_data, roi_groups_text, start_of_bout
+from .rigmeta import pixels_per_cm
+from .tif import ScanImageTifWriter
+
+#: Bytes of pages in memory at a time.
+_BLOCK_BYTES = 1 << 24
+#: Fields of at least this many pixels are drawn by two threads; with smaller ones they would stand in each other's way.
+_LARGE_FIELD, _THREADS = 1 << 16, 2
+
+
+def tif_name(plan: SessionPlan, bout: int, number: int, kind: str = "2P") -> str:
+    """Name of a tif as the rig gives it: date, experiment, subject, kind, acquisition, file."""
+    c = plan.config
+    return f"{c.date}_{bout + 1}_{c.subject}_{kind}_00001_{number + 1:05d}.tif"
+
+
+def write_tifs(plan: SessionPlan, movies: Sequence[FovMovie], bout: Bout, folder: Path, progress: Progress) -> None:
+    """Write all tifs of a bout; memory does not grow with its length."""
+    c, g = plan.config, plan.geometry
+    text, groups, resolution = frame_data(c, g), roi_groups_text(c), pixels_per_cm(c)
+    shape = (g.page_height, g.page_width)
+    n, n_channels, start = len(bout.scanimage), len(c.channels), start_of_bout(c, bout.start_s)
+    step = max(_BLOCK_BYTES // (2 * shape[0] * shape[1] * n_channels), 1)
+    done = sum(c.frames_per_bout[: bout.index])
+    large = max(p.ny * p.nx for p in g.fovs) >= _LARGE_FIELD
+    with ThreadPoolExecutor(_THREADS if large else 1) as pool:
+        for number, first in enumerate(range(0, n, c.frames_per_file)):
+            stop = min(first + c.frames_per_file, n)
+            path = folder / tif_name(plan, bout.index, number)
+            with ScanImageTifWriter(path, text, groups, shape, (stop - first) * n_channels, resolution) as tif:
+                for a in range(first, stop, step):
+                    b = min(a + step, stop)
+                    words = descriptions(a, bout.scanimage[a:b], start, n_channels, b == n)
+                    tif.write(_pages(plan, movies, bout, a, b, pool), words)
+                    progress(done + b, sum(c.frames_per_bout), "frames simulated")
+
+
+def _pages(
+    plan: SessionPlan, movies: Sequence[FovMovie], bout: Bout, a: int, b: int, pool: ThreadPoolExecutor
+) -> NDArray[np.int16]:
+    """Pages of frames ``a`` to ``b`` of a bout, channels interleaved; filler lines and fly-back frames are zero."""
+    g, n_channels = plan.geometry, len(plan.config.channels)
+    pages = np.zeros((b - a, n_channels, g.page_height, g.page_width), np.int16)
+
+    def paint(i: int) -> None:
+        place = g.fovs[i]
+        frames = np.arange(a, b)
+        own = frames[(frames - place.slice_id) % g.frames_per_volume == 0]
+        if not own.size:
+            return
+        before = sum(g.frames_of_fov(i, m) for m in plan.config.frames_per_bout[: bout.index])
+        volume = before + own // g.frames_per_volume
+        for channel, images in enumerate(movies[i].render(int(volume[0]), int(volume[-1]) + 1)):
+            pages[own - a, channel, place.row_start : place.row_stop] = images
+
+    list(pool.map(paint, range(len(movies))))
+    return pages.reshape(-1, g.page_height, g.page_width)

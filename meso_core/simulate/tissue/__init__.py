@@ -1,0 +1,1 @@
+"""What a microscope sees: cells, their activity, optics, motion, noise."""
