@@ -1,0 +1,135 @@
+"""Files that appear whole or not at all, hashed while they are written.
+
+What belongs here: the one way in which meso writes a file: beside its place, flushed, renamed. What does not: which
+files belong together (``staging``, ``publish``).
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from ..errors import MesoError, StorageError, problem
+from .hashing import FileHash, sync_folder
+
+#: Bytes of a file name, on the usual file systems.
+_LONGEST_NAME = 255
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class HashedFile:
+    """A binary file that is written from front to back, and hashed on the way.
+
+    It has no ``seek``: what was hashed cannot change any more. ``zipfile`` and ``numpy.save`` write to it as it is.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+        self._size = 0
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> int:
+        """Write and hash; returns the number of bytes."""
+        view = memoryview(data).cast("B")
+        self._file.write(view)
+        self._sha256.update(view)
+        self._md5.update(view)
+        self._size += view.nbytes
+        return view.nbytes
+
+    def flush(self) -> None:
+        """Hand what was written to the system."""
+        self._file.flush()
+
+    def fileno(self) -> int:
+        """Return the descriptor, for ``fsync``."""
+        return self._file.fileno()
+
+    @property
+    def content(self) -> FileHash:
+        """What was written so far."""
+        return FileHash(self._size, self._sha256.hexdigest(), self._md5.hexdigest())
+
+
+@contextmanager
+def replacing(path: Path, *, buffering: int = -1) -> Iterator[HashedFile]:
+    """Write a file that takes its name only when it is whole; what had the name before stays until then.
+
+    Parameters
+    ----------
+    path
+        The file. Its folder is made where it is not there.
+    buffering
+        As for :func:`open`.
+
+    Yields
+    ------
+    HashedFile
+        To write to. At the end of the block it is flushed to the disk and renamed; after an error it is removed.
+
+    Raises
+    ------
+    StorageError
+        If the disk has no room, or does not allow writing.
+    """
+    beside = part_path(path)
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with beside.open("wb", buffering=buffering) as file:
+                hashed = HashedFile(file)
+                yield hashed
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+        except BaseException:
+            with suppress(OSError):  # the first error is the one to tell
+                beside.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def write_file(path: Path, content: bytes) -> FileHash:
+    """Write a small file whole or not at all, and return its hashes.
+
+    Raises
+    ------
+    StorageError
+        As :func:`replacing`.
+    """
+    with replacing(path) as file:
+        file.write(content)
+    return file.content
+
+
+def part_path(path: Path) -> Path:
+    """Name under which a file is being made: hidden, of this process, in the same folder."""
+    name = f".{path.name}.{os.getpid()}.part"
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]}.{os.getpid()}.part"
+    return path.with_name(name)
+
+
+@contextmanager
+def storage_errors(where: Path) -> Iterator[None]:
+    """Turn what the disk says into a StorageError that tells what to do."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, MesoError):
+            raise
+        full = error.errno in _NO_ROOM
+        first = "Free space on this disk" if full else "Check the permissions and the disk"
+        raise StorageError(
+            problem(
+                error.filename or where,
+                expected="room on the disk" if full else "a place that can be read and written",
+                found=error.strerror or str(error),
+                remedy=f"{first}, then run again",
+            )
+        ) from error
