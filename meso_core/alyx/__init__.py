@@ -1,10 +1,10 @@
-"""What a session has to say to Alyx: fields of view, their locations, the craniotomy's normal, snapshots.
+"""What Alyx is told of a session: fields of view, their locations, the craniotomy's normal, snapshots.
 
 What belongs here: building the records, showing them (dry run), and sending them once. What does not: datasets and
 their registration, and how the locations were found.
 
-Every function takes ``client=None``. Without a client nothing is sent and the records that would be are returned; a
-client is anything with the ``rest`` method of ``one.webclient.AlyxClient``.
+Every function takes ``client=None``. Without a client nothing is sent, and the records that would be sent are
+returned. A client is anything with the ``rest`` method of ``one.webclient.AlyxClient``.
 """
 
 from .client import AlyxClient

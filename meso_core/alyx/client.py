@@ -1,6 +1,6 @@
-"""The little that is asked of an Alyx client, and finding a session with it.
+"""What is used of an Alyx client, and finding a session with it.
 
-What belongs here: look-ups that several kinds of records need. Reads always go past the client's cache: a process
+What belongs here: look-ups that several kinds of records need. Reads never use the client's cache, because a process
 that registers must see what it wrote.
 """
 
@@ -19,11 +19,11 @@ class AlyxClient(Protocol):
     #: Name of the user who is logged in.
     user: str | None
 
-    def rest(self, url: str, action: str, id: str | None = None, **kwargs: Any) -> Any:
+    def rest(self, url: str, action: str, id: str | None = None, **kwargs: Any) -> Any:  # noqa: ANN401  JSON
         """Call an endpoint; ``data``, ``files``, ``no_cache`` and filters are keyword arguments."""
 
 
-def listed(client: AlyxClient, endpoint: str, **filters: Any) -> list[dict[str, Any]]:
+def listed(client: AlyxClient, endpoint: str, **filters: Any) -> list[dict[str, Any]]:  # noqa: ANN401  as the client takes
     """Return all records of an endpoint that pass the filters."""
     return list(client.rest(endpoint, "list", no_cache=True, **filters))
 
@@ -42,13 +42,13 @@ def find_session(client: AlyxClient, session: SessionKey | str) -> str:
     client
         Alyx client.
     session
-        Session key, or the id itself, which is returned as it is.
+        Session key, or the id itself, which is returned unchanged.
 
     Raises
     ------
     AlyxError
-        If Alyx does not hold the session, or holds it more than once: nothing in Alyx keeps a subject, date and
-        number from being entered twice.
+        If Alyx does not hold the session, or holds it more than once: Alyx allows a subject, date and number to be
+        entered twice.
     """
     if isinstance(session, str):
         try:

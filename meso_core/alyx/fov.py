@@ -8,22 +8,24 @@ from __future__ import annotations
 import json
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import GateError, LocationError, MesoWarning, MetadataError, problem
-from ..location.provenance import Provenance
+from ..location import Provenance
+from ..scanimage import as_imaging_metadata
 from ..session import SessionKey
+from ..session.imaging import Fov, ImagingMetadata
 from .client import AlyxClient, find_session, listed, read
 from .records import COORDINATE_SYSTEM, FieldOfViewRecord, FovLocationRecord, ImagingStackRecord, Status
 
 if TYPE_CHECKING:
-    from ..location.records import FovLocation, SessionLocations
+    from ..location import FovLocation, SessionLocations
 
-#: Name of the coordinate frame that Alyx' IBL-Allen stands for.
+#: Name of the coordinate frame that Alyx calls IBL-Allen.
 SENT_FRAME = "ccf"
 _BY_CODE = {provenance.alyx_code: provenance for provenance in Provenance}
 
@@ -52,7 +54,7 @@ class FovRegistration:
 
 
 def register_fov(
-    meta: Mapping[str, Any],
+    meta: Mapping[str, Any] | ImagingMetadata,
     locations: SessionLocations,
     *,
     session: SessionKey | str,
@@ -60,15 +62,15 @@ def register_fov(
 ) -> FovRegistration:
     """Build the records of all fields of view, and send them if there is a client.
 
-    What Alyx holds already is found first: a second call creates nothing. A location becomes the default only if Alyx
-    has none of a better provenance.
+    Records that Alyx has already are found first, so a second call creates nothing. A location becomes the
+    default only if Alyx has none of a better provenance.
 
     Parameters
     ----------
     meta
-        Imaging metadata; FOVs of one ``roiUUID`` at several depths make a stack.
+        Imaging metadata, or the content of their file; FOVs of one ROI at several depths make a stack.
     locations
-        Where the FOVs of ``meta['FOV']`` lie.
+        Where these FOVs lie.
     session
         Session key, or the session's id in Alyx.
     client
@@ -92,7 +94,7 @@ def register_fov(
     MesoWarning
         If a corner of a FOV is outside of the brain; it is sent without location, since Alyx takes finite numbers.
     """
-    records = _build(meta, locations, str(session))
+    records = _build(as_imaging_metadata(meta), locations, str(session))
     if client is None:
         return records
     _gate(records)
@@ -122,21 +124,8 @@ def _gate(records: FovRegistration) -> None:
         )
 
 
-def _build(meta: Mapping[str, Any], locations: SessionLocations, session: str) -> FovRegistration:
-    try:
-        uuids = [str(fov["roiUUID"]) for fov in meta["FOV"]]
-        sizes = [_size(fov["nXnYnZ"]) for fov in meta["FOV"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise MetadataError(
-            problem(
-                session,
-                field="FOV",
-                expected="fields of view with roiUUID and nXnYnZ",
-                found=repr(error),
-                remedy="Bring the metadata up to date with patch_imaging_meta",
-            )
-        ) from error
-    shapes = [(n_y, n_x) for n_x, n_y, _ in sizes]
+def _build(meta: ImagingMetadata, locations: SessionLocations, session: str) -> FovRegistration:
+    shapes = [fov.shape for fov in meta.fovs]
     if shapes != [tuple(fov.shape) for fov in locations.fovs]:
         raise LocationError(
             problem(
@@ -146,12 +135,13 @@ def _build(meta: Mapping[str, Any], locations: SessionLocations, session: str) -
                 remedy="Locate the fields of view of this session again",
             )
         )
+    uuids = [_uuid(fov, session) for fov in meta.fovs]
     stacked = [uuid for uuid, count in Counter(uuids).items() if count > 1]
     records, placed, missing = [], [], []
-    for uuid, n_xyz, fov in zip(uuids, sizes, locations.fovs, strict=True):
+    for uuid, fov, located in zip(uuids, meta.fovs, locations.fovs, strict=True):
         records.append(FieldOfViewRecord(fov.name, session, uuid if uuid in stacked else None))
-        if np.isfinite(fov.corners_um).all():
-            placed.append(_location(fov, locations.provenance, n_xyz))
+        if np.isfinite(located.corners_um).all():
+            placed.append(_location(located, locations.provenance, (fov.nx, fov.ny, fov.n_depths)))
         else:
             missing.append(fov.name)
             warnings.warn(
@@ -173,9 +163,18 @@ def _build(meta: Mapping[str, Any], locations: SessionLocations, session: str) -
     )
 
 
-def _size(n_xyz: Sequence[int]) -> tuple[int, int, int]:
-    n_x, n_y, n_z = (int(n) for n in n_xyz)
-    return n_x, n_y, n_z
+def _uuid(fov: Fov, session: str) -> str:
+    if fov.roi_uuid is None:
+        raise MetadataError(
+            problem(
+                session,
+                field=f"FOV[{fov.index}].roiUUID",
+                expected="the id of its ROI, needed to find FOVs that form a stack",
+                found="none",
+                remedy="Make the metadata again from the tifs with extract_imaging_meta",
+            )
+        )
+    return fov.roi_uuid
 
 
 def _location(fov: FovLocation, provenance: Provenance, n_xyz: tuple[int, int, int]) -> FovLocationRecord:
@@ -237,7 +236,7 @@ def _send_location(record: FovLocationRecord, client: AlyxClient) -> FovLocation
         created = client.rest("fov-location", "create", data=record.payload())
         return replace(record, id=str(created["id"]), status=Status.CREATED)
     known = read(client, "fov-location", str(held[record.provenance]["id"]))
-    # with a better location beside it, whether this is the default has been decided, perhaps by a person
+    # where there is a better location, the default has been decided, perhaps by a person
     default = bool(known["default_provenance"]) if better else True
     record = replace(record, id=str(known["id"]), default_provenance=default, status=Status.UNCHANGED)
     if _same(record.payload(), known):

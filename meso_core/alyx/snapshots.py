@@ -100,8 +100,8 @@ def _note(path: Path, session_path: Path) -> SnapshotNote:
             problem(
                 path,
                 expected="a picture (PNG, JPEG, GIF or TIFF)",
-                found="an empty file" if not content else "something else",
-                remedy="Take the file out of the snapshots folder, or copy it again from the rig",
+                found="an empty file" if not content else f"a file that begins with {content[:8]!r}",
+                remedy="Move the file out of the snapshots folder, or copy it again from the rig",
             )
         )
     caption = path.with_suffix(".txt")
@@ -129,7 +129,7 @@ def _send(note: SnapshotNote, session_path: Path, eid: str, client: AlyxClient) 
         "content_type": "session",
         "object_id": eid,
         "text": note.text,
-        # as text, since the form that carries a picture has no other way; it is how the note is known again
+        # as text, because a form with a picture takes nothing else; the note is recognised by it
         "json": json.dumps({"snapshot": note.path, "sha256": note.sha256}),
     }
     if note.width is not None:

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import GateError, LocationError, MesoWarning, MetadataError, problem
+from ..errors import GateError, LocationError, MesoWarning, problem
+from ..scanimage import as_window_center
+from ..session.imaging import ImagingMetadata
 from .client import AlyxClient, listed, read
 from .records import Status
 
@@ -39,7 +41,7 @@ class SurgeryUpdate:
 
 
 def update_surgery_json(
-    meta: Mapping[str, Any],
+    meta: Mapping[str, Any] | ImagingMetadata,
     normal_vector: NDArray[np.float64] | Sequence[float],
     subject: str,
     client: AlyxClient | None = None,
@@ -48,13 +50,13 @@ def update_surgery_json(
 ) -> SurgeryUpdate:
     """Add the surface normal at the window's centre to the craniotomy in the subject's JSON.
 
-    The craniotomy is taken from the newest craniotomy surgery, and must have the centre of the metadata. What the
-    subject's copy of it holds besides is kept.
+    The craniotomy is taken from the newest craniotomy surgery, and must have the centre of the metadata. Other
+    entries of the subject's copy are kept.
 
     Parameters
     ----------
     meta
-        Imaging metadata with ``centerMM``.
+        Imaging metadata, or the content of their file; the window's centre (``centerMM``) is used.
     normal_vector
         (3,), unit vector: ML, AP, DV.
     subject
@@ -89,14 +91,9 @@ def update_surgery_json(
                 remedy="Give the inward or outward normal divided by its length",
             )
         )
-    try:
-        center = (float(meta["centerMM"]["ML"]), float(meta["centerMM"]["AP"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise MetadataError(
-            problem(subject, field="centerMM", expected="numbers ML and AP", found=repr(error), remedy="Add the centre")
-        ) from error
+    window = as_window_center(meta)
     ml, ap, dv = (float(v) for v in normal)
-    update = SurgeryUpdate(subject, center, (ml, ap, dv))
+    update = SurgeryUpdate(subject, (window.ml_mm, window.ap_mm), (ml, ap, dv))
     if client is None:
         return update
     if is_phantom:
@@ -117,7 +114,7 @@ def _send(update: SurgeryUpdate, client: AlyxClient) -> SurgeryUpdate:
     noted = (surgeries[0].get("json") or {}) if surgeries else {}
     key = next((k for k, v in noted.items() if k.startswith("craniotomy") and _has_center(v, update.center)), None)
     if key is None:
-        found = "no craniotomy at all" if not surgeries else "craniotomies elsewhere only"
+        found = "no craniotomy" if not surgeries else "only craniotomies at other places"
         warnings.warn(
             f"{update.subject}: expected a craniotomy at ML, AP {update.center} mm in Alyx, found {found}; "
             "the surface normal was not sent. Enter the surgery in Alyx, then run this again.",
@@ -134,8 +131,8 @@ def _send(update: SurgeryUpdate, client: AlyxClient) -> SurgeryUpdate:
     return replace(update, status=Status.UPDATED)
 
 
-def _has_center(entry: Any, center: tuple[float, float]) -> bool:
+def _has_center(entry: object, center: tuple[float, float]) -> bool:
     try:
-        return bool(np.allclose(entry["center"], center))
+        return isinstance(entry, Mapping) and bool(np.allclose(entry["center"], center))
     except (KeyError, TypeError, ValueError):
         return False

@@ -8,10 +8,12 @@ from .frames.acquisition import open_bout
 from .frames.binaries import FovBinary
 from .frames.sources import BoutSource, LocalTif, StreamedTif, TifSource, TifSummary
 from .frames.split import bin_per_plane
-from .layout import FovLayout, ImagingLayout, fly_to_lines, um_per_pixel
-from .metadata.bouts import load_meta_files, local_bouts, write_missing_meta
+from .layout import FovLayout, ImagingLayout
+from .metadata.bouts import load_meta_files, load_session_metadata, local_bouts, write_missing_meta
 from .metadata.extract import Rig, extract_imaging_meta, meta_from_header
+from .metadata.parse import as_imaging_metadata, as_window_center, parse_imaging_metadata, parse_session_metadata
 from .metadata.patch import patch_imaging_meta
+from .scanner import fly_to_lines
 from .tiff.header import parse_roi_groups, parse_si_header
 from .tiff.pages import ScanImageTif
 
@@ -26,16 +28,20 @@ __all__ = [
     "StreamedTif",
     "TifSource",
     "TifSummary",
+    "as_imaging_metadata",
+    "as_window_center",
     "bin_per_plane",
     "extract_imaging_meta",
     "fly_to_lines",
     "load_meta_files",
+    "load_session_metadata",
     "local_bouts",
     "meta_from_header",
     "open_bout",
+    "parse_imaging_metadata",
     "parse_roi_groups",
+    "parse_session_metadata",
     "parse_si_header",
     "patch_imaging_meta",
-    "um_per_pixel",
     "write_missing_meta",
 ]

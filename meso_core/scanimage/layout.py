@@ -6,42 +6,23 @@ What belongs here: the geometry of pages, from metadata. What does not: pixels a
 from __future__ import annotations
 
 import itertools
-import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ..errors import MesoWarning, MetadataError, problem
-from ..session import IMAGING_META_FILE, fov_name
-from .metadata.fields import OF_LAYOUT, check_fields
-from .tiff.header import parse_si_header
-
-
-def fly_to_lines(seconds: float, line_period: float) -> int:
-    """Lines that the resonant scanner passes while the galvos fly.
-
-    The scanner goes forth and back, so the number is even: ``2 * ceil(t / (2 * line_period))``. The rule fits the
-    page heights and frame periods of three microscopes.
-
-    Parameters
-    ----------
-    seconds
-        Fly-to time between scanfields, or fly-back time at the end of a frame.
-    line_period
-        Seconds per line.
-    """
-    # the quotient is rounded first, lest 2 lines become 4 by the last bit of a header's decimal number
-    return 2 * math.ceil(round(seconds / (2 * line_period), 6))
+from ..session import IMAGING_META_FILE
+from ..session.imaging import Fov, ImagingMetadata
+from .metadata.parse import as_imaging_metadata
+from .scanner import fly_to_lines
 
 
 @dataclass(frozen=True, slots=True)
 class FovLayout:
     """Where one field of view is in the pages."""
 
-    #: 0-based, in the order of ``meta['FOV']``.
+    #: 0-based, in the order of ``FOV`` in the metadata file.
     index: int
     #: ``FOV_00`` …
     name: str
@@ -75,9 +56,9 @@ class ImagingLayout:
     channels: tuple[int, ...]
     #: Index into ``channels`` of the one that shows activity: the first green one.
     functional_channel: int
-    #: Rows and columns of a page; None where the metadata do not tell.
-    page_height: int | None
-    page_width: int | None
+    #: Rows and columns of a page.
+    page_height: int
+    page_width: int
 
     @property
     def n_channels(self) -> int:
@@ -100,13 +81,13 @@ class ImagingLayout:
         return max(0, -(-(n_pages - first_page) // self.pages_per_volume))
 
     @classmethod
-    def from_meta(cls, meta: dict[str, Any], where: str = IMAGING_META_FILE) -> ImagingLayout:
+    def from_meta(cls, meta: Mapping[str, Any] | ImagingMetadata, where: str = IMAGING_META_FILE) -> ImagingLayout:
         """Read the layout from imaging metadata.
 
         Parameters
         ----------
         meta
-            Content of ``_ibl_rawImagingData.meta.json`` (0.1.0 or newer; see ``patch_imaging_meta``).
+            Imaging metadata, or the content of ``_ibl_rawImagingData.meta.json`` of any version.
         where
             File that it is from, for messages.
 
@@ -115,119 +96,82 @@ class ImagingLayout:
         MetadataError
             If a field is missing, or the lines of the FOVs cannot be.
         """
-        check_fields(meta, where, OF_LAYOUT)
-        raw = meta.get("rawScanImageMeta", {})
-        fovs = tuple(_fov(i, fov, where) for i, fov in enumerate(meta["FOV"]))
-        channels = tuple(int(c) for c in np.atleast_1d(meta["channelSaved"]))
-        green = meta.get("channelID", {}).get("green", ())
-        functional = next((i for i, c in enumerate(channels) if c in np.atleast_1d(green)), 0)
-        header = _stack_header(raw.get("Software", ""))
-        n_slices, n_flyback = stack_frames(header, 1 + max(f.slice_index for f in fovs))
-        _check_depths(meta, header, where)
-        _check_rows(fovs, raw.get("Height"), raw.get("Width"), where)
-        _check_gaps(meta, fovs, where)
-        return cls(fovs, n_slices, n_flyback, channels, functional, raw.get("Height"), raw.get("Width"))
+        meta = as_imaging_metadata(meta, where)
+        fovs = tuple(_fov(fov, where) for fov in meta.fovs)
+        _check_depths(meta, where)
+        _check_rows(fovs, meta, where)
+        _check_gaps(fovs, meta, where)
+        return cls(
+            fovs,
+            meta.n_slices,
+            meta.n_flyback,
+            meta.channels_saved,
+            meta.functional_channel,
+            meta.page_height,
+            meta.page_width,
+        )
 
 
-def _fov(index: int, fov: dict[str, Any], where: str) -> FovLayout:
-    lines = np.atleast_1d(fov["lineIdx"])
-    nx, ny = (int(n) for n in fov["nXnYnZ"][:2])
-    if lines.size != ny or ny < 1 or lines[0] < 1 or lines[0] % 1 or np.any(np.diff(lines) != 1):
-        expected = f"{ny} consecutive lines, from 1"
-        raise _impossible(where, f"FOV[{index}].lineIdx", expected, f"{lines.size} lines from {lines[:1]}")
-    return FovLayout(index, fov_name(index), int(fov["slice_id"]), int(lines[0]) - 1, int(lines[-1]), nx)
+def _fov(fov: Fov, where: str) -> FovLayout:
+    first, n_lines = fov.line_indices[0], len(fov.line_indices)
+    if fov.line_indices != tuple(range(first, first + fov.ny)):
+        found = f"{n_lines} lines from {first} to {fov.line_indices[-1]}"
+        raise _impossible(where, f"FOV[{fov.index}].lineIdx", f"{fov.ny} consecutive lines", found)
+    return FovLayout(fov.index, fov.name, fov.slice_index, first - 1, first - 1 + n_lines, fov.nx)
 
 
-def _stack_header(software: str) -> dict[str, Any]:
-    """Parse what a header tells about the stack."""
-    return parse_si_header("\n".join(line for line in software.splitlines() if "hStackManager." in line))
-
-
-def _check_depths(meta: dict[str, Any], header: dict[str, Any], where: str) -> None:
+def _check_depths(meta: ImagingMetadata, where: str) -> None:
     """Each FOV must be at the depth of its slice.
 
     The rig's MATLAB code numbers the slices by depth; where they were scanned in another order it is wrong.
     """
-    zs = np.ravel(header.get("SI.hStackManager.zs", []))
-    if not header.get("SI.hStackManager.enable", False) or zs.size < 2:
+    zs = meta.scanned_depths_um or ()
+    if len(zs) < 2:
         return
-    for i, fov in enumerate(meta["FOV"]):
-        depth, slice_id = np.ravel(fov.get("Zs", [])), int(fov["slice_id"])
-        if depth.size and (slice_id >= zs.size or depth[0] != zs[slice_id]):
-            expected = f"the slice that is scanned at {depth[0]} µm (depths in order of scanning: {zs.tolist()})"
-            raise _impossible(where, f"FOV[{i}].slice_id", expected, f"slice {slice_id}")
+    for fov in meta.fovs:
+        if fov.depths_um and (fov.slice_index >= len(zs) or fov.depths_um[0] != zs[fov.slice_index]):
+            depth = fov.depths_um[0]
+            expected = f"the slice that is scanned at {depth} µm (depths in order of scanning: {list(zs)})"
+            raise _impossible(where, f"FOV[{fov.index}].slice_id", expected, f"slice {fov.slice_index}")
 
 
-def _check_gaps(meta: dict[str, Any], fovs: tuple[FovLayout, ...], where: str) -> None:
+def _check_gaps(fovs: tuple[FovLayout, ...], meta: ImagingMetadata, where: str) -> None:
     """Warn where the lines between two FOVs are not those of the fly-to time."""
-    params = meta.get("scanImageParams", {})
-    seconds = params.get("hScan2D", {}).get("flytoTimePerScanfield")
-    period = params.get("hRoiManager", {}).get("linePeriod")
-    if seconds is None or not period:
+    if meta.fly_to_s is None:
         return
-    gap = fly_to_lines(seconds, period)
-    ordered = sorted(fovs, key=lambda f: (f.slice_index, f.row_start))
-    for a, b in itertools.pairwise(ordered):
-        if a.slice_index == b.slice_index and b.row_start - a.row_stop != gap:
+    gap = fly_to_lines(meta.fly_to_s, meta.line_period_s)
+    for a, b in _neighbours(fovs):
+        if b.row_start - a.row_stop != gap:
             warnings.warn(
                 f"{where}: {b.row_start - a.row_stop} lines between {a.name} and {b.name}, but the fly-to time makes "
-                f"{gap}; its lineIdx are used as they are",
+                f"{gap}; lineIdx is used as it is",
                 MesoWarning,
                 stacklevel=4,
             )
             return
 
 
-def stack_frames(header: dict[str, Any], n_used: int = 1) -> tuple[int, int]:
-    """Slices and fly-back frames per volume.
-
-    Parameters
-    ----------
-    header
-        Parsed ``SI.`` header.
-    n_used
-        Slices known otherwise; the header may name more, never less.
-    """
-    if not header.get("SI.hStackManager.enable", False):
-        return n_used, 0
-    zs = np.atleast_1d(header.get("SI.hStackManager.zs", 0))
-    n_slices = max(n_used, _count(header.get("SI.hStackManager.numFramesPerVolume"), zs.size))
-    n_all = _count(header.get("SI.hStackManager.numFramesPerVolumeWithFlyback"), n_slices)
-    return n_slices, max(0, n_all - n_slices)
-
-
-def _count(value: Any, default: int) -> int:
-    """Read a count, unless it is empty or infinite."""
-    return int(value) if isinstance(value, int | float) and math.isfinite(value) and value >= 1 else default
-
-
-def _check_rows(fovs: tuple[FovLayout, ...], height: int | None, width: int | None, where: str) -> None:
+def _check_rows(fovs: tuple[FovLayout, ...], meta: ImagingMetadata, where: str) -> None:
     """FOVs of one slice must not overlap, and all must lie in the page."""
+    height, width = meta.page_height, meta.page_width
     for fov in fovs:
-        if height is not None and fov.row_stop > height:
+        if fov.row_stop > height:
             field = f"FOV[{fov.index}].lineIdx"
             raise _impossible(where, field, f"lines up to the page's height {height}", f"line {fov.row_stop}")
-        if width is not None and fov.nx != width:
+        if fov.nx != width:
             raise _impossible(where, f"FOV[{fov.index}].nXnYnZ", f"the page's width {width}", f"{fov.nx}")
-    ordered = sorted(fovs, key=lambda f: (f.slice_index, f.row_start))
-    for a, b in itertools.pairwise(ordered):
-        if a.slice_index == b.slice_index and b.row_start < a.row_stop:
+    for a, b in _neighbours(fovs):
+        if b.row_start < a.row_stop:
             expected, found = f"lines after those of {a.name} ({a.row_stop})", f"line {b.row_start + 1}"
             raise _impossible(where, f"FOV[{b.index}].lineIdx", expected, found)
+
+
+def _neighbours(fovs: tuple[FovLayout, ...]) -> list[tuple[FovLayout, FovLayout]]:
+    """Pairs of FOVs of one slice that follow each other down the page."""
+    ordered = sorted(fovs, key=lambda f: (f.slice_index, f.row_start))
+    return [(a, b) for a, b in itertools.pairwise(ordered) if a.slice_index == b.slice_index]
 
 
 def _impossible(where: str, field: str, expected: str, found: str) -> MetadataError:
     remedy = "Move the metadata file away; it is made again from the tifs"
     return MetadataError(problem(where, field=field, expected=expected, found=found, remedy=remedy))
-
-
-def um_per_pixel(fov: Mapping[str, Any]) -> float:
-    """Width of a pixel on the coverslip, µm: the FOV's top edge (``MM``) over its pixels per line.
-
-    Parameters
-    ----------
-    fov
-        An entry of ``meta['FOV']``.
-    """
-    corners = fov["MM"]
-    return float(math.dist(corners["topLeft"], corners["topRight"]) * 1000 / fov["nXnYnZ"][0])

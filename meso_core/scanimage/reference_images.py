@@ -1,17 +1,17 @@
 """Reference images: the stack of the whole window that an experimenter takes before a bout, under its ALF names.
 
 What belongs here: finding the one raw stack of a bout, its renamed copy, the stitched stack and the metadata where the
-rig did not make them, and a picture. Aligning sessions by these images is not done here.
+rig did not make them, and a picture. What does not: aligning sessions by these images.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
 import struct
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..archive.rawtif import hash_file_content
 from ..errors import InputFileError, MesoWarning, MetadataError, MissingInputError, problem
-from ..pictures import inline_png
+from ..pictures import grey_png, inline_png
 from ..session import imaging_bouts, raw_tifs
-from . import ImagingLayout, LocalTif, extract_imaging_meta
-from .metadata.bouts import find_meta, read_meta
+from ..session.imaging import ImagingMetadata
+from ..storage import FileHash, hash_file
+from ..storage.atomic import replacing, write_file
+from . import ImagingLayout, LocalTif, as_imaging_metadata, extract_imaging_meta
+from .metadata.bouts import find_meta, read_imaging_metadata
 
 REFERENCE_FOLDER = "reference"
 RAW_NAME, STACK_NAME, META_NAME = "referenceImage.raw.tif", "referenceImage.stack.tif", "referenceImage.meta.json"
@@ -53,6 +55,8 @@ class ReferenceImages:
     made: tuple[str, ...]
     #: Brightest value over the depths, PNG, small enough for metadata.
     picture: bytes
+    #: Path below the output folder → size and hashes, of the files that were hashed while they were written.
+    known_hashes: Mapping[str, FileHash]
 
 
 def reference_images(
@@ -77,8 +81,8 @@ def reference_images(
     Returns
     -------
     tuple of ReferenceImages
-        One per bout that has a reference folder; a MesoWarning names those that have none. It is no error, as in
-        ibllib, whose task takes reference images as optional and asserts only that no bout has two.
+        One per bout that has a reference folder; a MesoWarning names those that have none. They are optional, as in
+        ibllib, whose task checks only that no bout has two.
 
     Raises
     ------
@@ -98,7 +102,7 @@ def reference_images(
                 session_path,
                 expected=f"raw_imaging_data_NN/{REFERENCE_FOLDER} with a reference stack",
                 found="none",
-                remedy="Copy the reference folder from the rig, or leave the asset out for this session",
+                remedy="Copy the reference folder from the rig, or do not run this asset for this session",
             )
         )
     missing = [b.name for b in bouts if b not in with_reference]
@@ -107,7 +111,7 @@ def reference_images(
     return tuple(_reference_of(bout, out_folder / bout.name, center_ml, center_ap) for bout in with_reference)
 
 
-def stitch_stack(tif: Path, meta: dict[str, Any]) -> Stack:
+def stitch_stack(tif: Path, meta: Mapping[str, Any] | ImagingMetadata) -> Stack:
     """Average the frames of each depth and put its fields side by side, where they are in the window.
 
     Parameters
@@ -122,11 +126,11 @@ def stitch_stack(tif: Path, meta: dict[str, Any]) -> Stack:
     ndarray of int16, shape (n_depths, ny, nx)
         0 where there is no field. A pixel is as large as one of the first field.
     """
+    meta = as_imaging_metadata(meta, str(tif))
     layout = ImagingLayout.from_meta(meta, str(tif))
     means = _mean_pages(tif, layout)
-    corners = np.array([fov["Deg"]["topLeft"] for fov in meta["FOV"]], float)
-    first = meta["FOV"][0]["Deg"]
-    span = np.subtract(first["bottomRight"], first["topLeft"])
+    corners = np.array([fov.deg.top_left for fov in meta.fovs])
+    span = np.subtract(meta.fovs[0].deg.bottom_right, meta.fovs[0].deg.top_left)
     pixels = np.array([layout.fovs[0].nx, layout.fovs[0].ny])
     starts = np.rint((corners - corners.min(axis=0)) / (span / pixels)).astype(int)
     shape = (
@@ -142,14 +146,9 @@ def stitch_stack(tif: Path, meta: dict[str, Any]) -> Stack:
 
 def picture_of(stack: Stack) -> bytes:
     """Brightest value over the depths as a grey PNG, from the 1st to the 99.7th percentile."""
-    from matplotlib.image import imsave
-
     image = stack.max(axis=0).astype(np.float32)
     image = image[:: -(-max(image.shape) // _PICTURE_SIDE), :: -(-max(image.shape) // _PICTURE_SIDE)]
-    low, high = np.percentile(image, [1, 99.7])
-    file = io.BytesIO()
-    imsave(file, np.clip((image - low) / max(high - low, 1), 0, 1), cmap="gray", vmin=0, vmax=1, metadata={})
-    return inline_png(file.getvalue())
+    return inline_png(grey_png(image))
 
 
 def _reference_of(bout: Path, out: Path, center_ml: float | None, center_ap: float | None) -> ReferenceImages:
@@ -157,29 +156,32 @@ def _reference_of(bout: Path, out: Path, center_ml: float | None, center_ap: flo
     raw = _raw_stack(folder)
     _check_raw(raw)
     target.mkdir(parents=True, exist_ok=True)
-    made = []
+    place, made, known = f"{bout.name}/{REFERENCE_FOLDER}", [], {}
     if (folder / META_NAME).is_file():
         _read_json(folder / META_NAME)
-        _copy(folder / META_NAME, target / META_NAME)
+        _link(folder / META_NAME, target / META_NAME)
     else:
-        (target / META_NAME).write_text(json.dumps(_meta_of(raw, bout, center_ml, center_ap)), encoding="utf-8")
+        known[f"{place}/{META_NAME}"] = write_file(
+            target / META_NAME, json.dumps(_meta_of(raw, bout, center_ml, center_ap)).encode()
+        )
         made.append(META_NAME)
     if (folder / STACK_NAME).is_file():
         stack = _read_stack(folder / STACK_NAME)
-        _copy(folder / STACK_NAME, target / STACK_NAME)
+        _link(folder / STACK_NAME, target / STACK_NAME)
     else:
         stack = stitch_stack(raw, extract_imaging_meta([raw], 0.0, 0.0)[0])  # the centre has no part in it
         _write_stack(target / STACK_NAME, stack)
         made.append(STACK_NAME)
-    _copy(raw, target / RAW_NAME)
+    content = known[f"{place}/{RAW_NAME}"] = _raw_copy(raw, target / RAW_NAME)
     return ReferenceImages(
         bout=bout.name,
-        files=tuple(f"{bout.name}/{REFERENCE_FOLDER}/{name}" for name in (RAW_NAME, STACK_NAME, META_NAME)),
+        files=tuple(f"{place}/{name}" for name in (RAW_NAME, STACK_NAME, META_NAME)),
         source=raw.name,
-        sha256=hash_file_content(raw),
+        sha256=content.sha256,
         shape=stack.shape,
         made=tuple(made),
         picture=picture_of(stack),
+        known_hashes=known,
     )
 
 
@@ -188,7 +190,7 @@ def _raw_stack(folder: Path) -> Path:
     tifs = [t for t in raw_tifs(folder) if not t.name.lower().endswith((".stack.tif", ".stack.tiff"))]
     named = [t for t in tifs if t.name == RAW_NAME]
     if len(tifs) > 1 and named and len({t.stat().st_size for t in tifs}) == 1:
-        tifs = named if len({hash_file_content(t) for t in tifs}) == 1 else tifs
+        tifs = named if len({hash_file(t).sha256 for t in tifs}) == 1 else tifs
     if not tifs:
         raise MissingInputError(
             problem(folder, expected="one raw reference stack (tif)", found="none", remedy="Copy it from the rig")
@@ -206,7 +208,7 @@ def _raw_stack(folder: Path) -> Path:
 
 
 def _check_raw(raw: Path) -> None:
-    """Insist on a tif whose pages are all there; the rig may have delivered everything that else is made from it."""
+    """Check that all pages of a tif are there; nothing else reads it if the rig delivered stack and metadata."""
     import tifffile
 
     try:
@@ -222,26 +224,28 @@ def _check_raw(raw: Path) -> None:
 
 def _no_stack(raw: Path, found: str) -> InputFileError:
     return InputFileError(
-        problem(raw, expected="a whole tif, the raw reference stack", found=found, remedy="Copy it from the rig again")
+        problem(
+            raw, expected="a complete tif, the raw reference stack", found=found, remedy="Copy it from the rig again"
+        )
     )
 
 
 def _meta_of(raw: Path, bout: Path, center_ml: float | None, center_ap: float | None) -> dict[str, Any]:
-    """Metadata of a raw stack, with the centre of the window given or that of the bout's own metadata."""
+    """Metadata of a raw stack, with the centre of the window as given, or else from the bout's own metadata."""
     if center_ml is None or center_ap is None:
         path = find_meta(bout)
-        center = {} if path is None else read_meta(path).get("centerMM", {})
-        if not {"ML", "AP"} <= center.keys():
+        if path is None:
             raise MetadataError(
                 problem(
                     bout,
                     field="centerMM",
                     expected="the centre of the cranial window (ML, AP)",
-                    found="no metadata of the bout that tell it",
-                    remedy="Materialise imaging_metadata first, or set the window's centre",
+                    found="none in the metadata of the bout",
+                    remedy="Run imaging_metadata first, or set the window's centre",
                 )
             )
-        center_ml, center_ap = float(center["ML"]), float(center["AP"])
+        window = read_imaging_metadata(path).window
+        center_ml, center_ap = window.ml_mm, window.ap_mm
     return extract_imaging_meta([raw], center_ml, center_ap)[0]
 
 
@@ -303,16 +307,33 @@ def _read_json(path: Path) -> None:
         ) from error
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy a file with its times; one that keeps its name is linked where the file system can."""
+def _link(source: Path, target: Path) -> None:
+    """Give a file the same name in another folder, or copy it where the file system has no links."""
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
+
+
+def _raw_copy(source: Path, target: Path) -> FileHash:
+    """Copy the raw stack with its times and hash it on the way; one that has its ALF name already is linked."""
     if source.name == target.name:
-        try:
-            os.link(source, target)
-        except OSError:  # another file system, or one without links
-            shutil.copy2(source, target)
-        return
-    shutil.copy2(source, target)
-    if hash_file_content(source) != hash_file_content(target):
+        _link(source, target)
+        return hash_file(source)
+    with source.open("rb") as original:
+        before = os.fstat(original.fileno())
+        with replacing(target) as copy:
+            shutil.copyfileobj(original, copy, 1 << 20)
+    after = source.stat()
+    if (after.st_size, after.st_mtime_ns) != (copy.content.size, before.st_mtime_ns):
+        target.unlink()
         raise InputFileError(
-            problem(source, expected="a file that rests while it is copied", found="other content", remedy="Try again")
+            problem(
+                source,
+                expected="a file that does not change while it is copied",
+                found="its size or time changed",
+                remedy="Wait until the copy from the rig has finished, then try again",
+            )
         )
+    os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
+    return copy.content

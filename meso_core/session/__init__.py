@@ -1,12 +1,18 @@
 """What a session is: its key, where its files lie, what the rig leaves by kind, and when it is whole.
 
-What belongs here: names and paths, and pure rules over a listing. What does not: the content of any file.
+What belongs here: names and paths, pure rules over a listing, and the types of what all rooms know about a session.
+What does not: reading the content of its files.
 """
 
+from .arrival import DESCRIPTION, READY_FLAG, Arrival, judge_arrival, read_description
+from .imaging import BoutMetadata, Fov, ImagingMetadata, SessionMetadata
+from .listing import ListedFile, listing_version
 from .paths import (
+    ARCHIVE_NAME,
     IMAGING_META_FILE,
     IMAGING_TIMES_FILE,
     MESO_FOLDER,
+    ZARR_NAME,
     SessionKey,
     find_sessions,
     fov_name,
@@ -15,16 +21,37 @@ from .paths import (
     plane_name,
     raw_tifs,
 )
+from .raw_inputs import RAW_PREFIXES, SYNC_FOLDER, RawFiles, RawKind, files_of_kind, is_frame_archive, is_tif
 
 __all__ = [
+    "ARCHIVE_NAME",
+    "DESCRIPTION",
     "IMAGING_META_FILE",
     "IMAGING_TIMES_FILE",
     "MESO_FOLDER",
+    "RAW_PREFIXES",
+    "READY_FLAG",
+    "SYNC_FOLDER",
+    "ZARR_NAME",
+    "Arrival",
+    "BoutMetadata",
+    "Fov",
+    "ImagingMetadata",
+    "ListedFile",
+    "RawFiles",
+    "RawKind",
     "SessionKey",
+    "SessionMetadata",
+    "files_of_kind",
     "find_sessions",
     "fov_name",
     "imaging_bouts",
+    "is_frame_archive",
+    "is_tif",
+    "judge_arrival",
+    "listing_version",
     "natural_key",
     "plane_name",
     "raw_tifs",
+    "read_description",
 ]

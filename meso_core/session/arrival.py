@@ -1,6 +1,7 @@
 """When is a session whole? A pure rule over a listing.
 
-What belongs here: the rule alone. Who lists, and what is done with the answer, is in ``sensors``.
+What belongs here: the rule, and the description file that it reads. Who lists, and what is done with the answer, is
+the platform's business.
 
 A session is ready when ``raw_session.flag`` is there. Without it: when what its ``_ibl_experiment.description.yaml``
 promises is present (or, without one, an imaging bout with tifs), and nothing of it has changed for a quiet period.
@@ -11,15 +12,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from ..storage import ListedFile
+from ..errors import MissingInputError, problem
+from .listing import ListedFile
+from .raw_inputs import is_frame_archive, is_tif
 
 READY_FLAG = "raw_session.flag"
 DESCRIPTION = "_ibl_experiment.description.yaml"
-
-_TIF = re.compile(r"^raw_imaging_data(_\d{2})?/[^/]+\.tiff?$", re.IGNORECASE)
-_ARCHIVE = re.compile(r"^raw_imaging_data(_\d{2})?/imaging\.frames\.(tar\.bz2|zarr)(/|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,29 @@ class Arrival:
     reason: str
 
 
-def arrival(
+def read_description(session_path: Path) -> Mapping[str, Any] | None:
+    """Read ``_ibl_experiment.description.yaml``; None where there is none.
+
+    Raises
+    ------
+    MissingInputError
+        If it is there but not readable: then what it promises is not known.
+    """
+    file = session_path / DESCRIPTION
+    if not file.is_file():
+        return None
+    import yaml
+
+    try:
+        content = yaml.safe_load(file.read_text())
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise MissingInputError(
+            problem(file, expected="YAML", found=str(error), remedy="Copy the file again from the rig")
+        ) from error
+    return content if isinstance(content, dict) else None
+
+
+def judge_arrival(
     files: Iterable[ListedFile], *, now_ns: int, quiet_ns: int, description: Mapping[str, Any] | None = None
 ) -> Arrival:
     """Decide whether a session is ready to be processed.
@@ -69,7 +92,7 @@ def missing_parts(paths: set[str], description: Mapping[str, Any] | None) -> tup
     """
     promised = promised_folders(description or {})
     missing = [folder for folder in promised if not any(_inside(path, folder) for path in paths)]
-    if not any(_TIF.match(path) or _ARCHIVE.match(path) for path in paths):
+    if not any(is_tif(path) or is_frame_archive(path) for path in paths):
         missing.append("an imaging bout with tifs")
     return tuple(missing)
 
@@ -82,7 +105,7 @@ def promised_folders(description: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(sorted({str(section["collection"]) for section in sections if section.get("collection")}))
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 

@@ -24,6 +24,9 @@ _BOUT = re.compile(r"^raw_imaging_data(?:_(\d{2}))?$")
 IMAGING_META_FILE = "_ibl_rawImagingData.meta.json"
 IMAGING_TIMES_FILE = "rawImagingData.times_scanImage.npy"
 
+#: Archives of a bout's raw frames.
+ARCHIVE_NAME, ZARR_NAME = "imaging.frames.tar.bz2", "imaging.frames.zarr"
+
 #: Folder inside a session for the platform's own records (manifests, completion markers, logs).
 MESO_FOLDER = ".meso"
 

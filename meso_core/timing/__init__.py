@@ -5,11 +5,11 @@ What belongs here: reading Timeline, bouts, times of frames and lines, exptQC.ma
 
 from .bouts import BoutEdges, SoftwareEvent, find_bouts, get_bout_edges, load_software_events
 from .checks import BoutTiming
+from .counters import CounterEdges
 from .figure import HOW_TO_READ, frame_interval_figure
-from .frame_qc import FrameQC, consolidate_frame_qc
-from .frames import FrameTimes, TimeShifts, extract_frame_times, get_timeshifts
-from .microscope import ImagingBout, load_imaging_bouts
-from .timeline import Channel, CounterEdges, Timeline
+from .frame_qc import FovFrameQC, FrameQC, SessionFrameQC, consolidate_frame_qc, session_frame_qc
+from .frames import FrameTimes, TimeShifts, extract_frame_times, find_frame_times, get_timeshifts
+from .timeline import Channel, Timeline
 
 __all__ = [
     "HOW_TO_READ",
@@ -17,18 +17,20 @@ __all__ = [
     "BoutTiming",
     "Channel",
     "CounterEdges",
+    "FovFrameQC",
     "FrameQC",
     "FrameTimes",
-    "ImagingBout",
+    "SessionFrameQC",
     "SoftwareEvent",
     "TimeShifts",
     "Timeline",
     "consolidate_frame_qc",
     "extract_frame_times",
     "find_bouts",
+    "find_frame_times",
     "frame_interval_figure",
     "get_bout_edges",
     "get_timeshifts",
-    "load_imaging_bouts",
     "load_software_events",
+    "session_frame_qc",
 ]

@@ -1,6 +1,6 @@
-"""Telling the imaging bouts of a session apart on the DAQ's clock.
+"""The imaging bouts of a session on the DAQ's clock.
 
-What belongs here: software events, gaps between pulses, and which folder is which bout. What does not: frames.
+What belongs here: software events, gaps between pulses, and which folder belongs to which bout. What does not: frames.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 EVENTS_FILE = "_timeline_softwareEvents.log.htsv"
 #: Name of the events that the experiment server sends to the rig's computers.
 EVENT_NAME = "mpepUDP"
-#: Pulses further apart than this, in seconds, belong to two bouts where no event tells.
+#: Pulses further apart than this, in seconds, belong to two bouts where no event says otherwise.
 MIN_GAP_S = 1.0
 #: Software events may be logged so late or early, in seconds: a bout's edge is moved to a gap that is so near.
 EVENT_LATENCY_S = 1.0
@@ -94,7 +94,7 @@ def _bad_events(path: Path, field: str | None, found: str) -> InputFileError:
 
 @dataclass(frozen=True, slots=True)
 class BoutEdges:
-    """All bouts on the DAQ, and how they were told apart."""
+    """All bouts on the DAQ, and how they were separated."""
 
     #: (n_bouts, 2) f8, s, DAQ clock, first and last pulse.
     edges: NDArray[np.float64]
@@ -104,8 +104,8 @@ class BoutEdges:
     def of_folders(self, folders: Sequence[str]) -> NDArray[np.float64]:
         """Return the edges of the bouts that have a folder.
 
-        With as many folders as bouts they go together in order. With fewer, a folder's number tells its bout: a
-        folder that was skipped or taken away leaves its bout out.
+        With as many folders as bouts, they go together in order. With fewer, a folder's number is that of its bout:
+        where a folder is missing, its bout is left out.
 
         Parameters
         ----------
@@ -140,11 +140,11 @@ def find_bouts(
     date: str = "",
     min_gap: float = MIN_GAP_S,
 ) -> BoutEdges:
-    """Tell the imaging bouts apart on the DAQ's clock.
+    """Find the imaging bouts on the DAQ's clock.
 
     A bout runs from its BlockStart event to its BlockEnd; an ExpStart before the first block, and an ExpEnd where the
-    block's end is missing, do as well. Where no such event is for this subject and date, a bout ends where pulses are
-    more than ``min_gap`` apart. An event that was logged a little late or early is put right by a gap close to it.
+    block's end is missing, are used instead. Where no event is for this subject and date, a bout ends where pulses are
+    more than ``min_gap`` apart. An event that was logged a little late or early is corrected by a gap close to it.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def find_bouts(
     events
         Software events, in order of time.
     subject, date
-        Who and when (``YYYY-MM-DD``); events of others are not heeded.
+        Who and when (``YYYY-MM-DD``); events of others do not count.
     min_gap
         s.
 
@@ -210,7 +210,7 @@ def get_bout_edges(
         are none.
     subject, date
         Who and when (``YYYY-MM-DD``), which ibllib takes from the session's path: without them no event is of this
-        session, and gaps tell.
+        session, and gaps decide.
 
     Returns
     -------
@@ -222,7 +222,7 @@ def get_bout_edges(
     TimingError
         If there are no pulses, or bouts and folders cannot be matched.
     SettingsError
-        If an argument is none of these.
+        If an argument is something else.
     """
     folders = _folders(collections)
     found = find_bouts(
@@ -231,7 +231,7 @@ def get_bout_edges(
     return found.of_folders(folders) if folders else found.edges
 
 
-def _folders(collections: Any) -> list[str]:
+def _folders(collections: Iterable[str] | str | None) -> list[str]:
     if isinstance(collections, str):
         return [collections]
     folders = list(collections or ())
@@ -239,13 +239,14 @@ def _folders(collections: Any) -> list[str]:
     return sorted(folders, key=natural_key) if isinstance(collections, Set) else folders
 
 
-def _software_events(events: Any) -> tuple[SoftwareEvent, ...]:
+def _software_events(events: object) -> tuple[SoftwareEvent, ...]:
     """Take events one by one, or as a table (anything with columns)."""
     if events is None:
         return ()
     if {"time", "info"} <= set(getattr(events, "columns", ())):
-        names = events["name"] if "name" in events.columns else [EVENT_NAME] * len(events)
-        rows = zip(events["time"], names, events["info"], strict=True)
+        table = cast("pd.DataFrame", events)
+        names = table["name"] if "name" in table.columns else [EVENT_NAME] * len(table)
+        rows = zip(table["time"], names, table["info"], strict=True)
         read = (SoftwareEvent(float(time), str(name), str(info)) for time, name, info in rows)
         return tuple(sorted(read, key=lambda event: event.time))
     made = tuple(events) if isinstance(events, Iterable) else (events,)
@@ -258,7 +259,7 @@ def _software_events(events: Any) -> tuple[SoftwareEvent, ...]:
 
 
 def _event_blocks(events: Sequence[SoftwareEvent], subject: str, date: str) -> list[tuple[float, float | None]]:
-    """Return (start, end) of each block by its events; the end is None where no event tells it."""
+    """Return (start, end) of each block by its events; the end is None where no event gives it."""
     pattern = re.compile(rf"(Exp|Block)(Start|End)\s{re.escape(subject)}\s{date.replace('-', '')}\s\d+")
     blocks: list[tuple[float, float | None]] = []
     begun: float | None = None  # start of the block that is going on

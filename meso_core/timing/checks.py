@@ -1,4 +1,4 @@
-"""Whether the DAQ's pulses and the microscope's frames tell the same story.
+"""Whether the DAQ's pulses and the microscope's frames agree.
 
 What belongs here: one question per function, each with a typed answer. What does not: finding pulses or bouts.
 """
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..errors import MesoWarning, TimingError, problem
 from ..qc import QCResult, Verdict
 from .bouts import BoutEdges
-from .timeline import CounterEdges
+from .counters import CounterEdges
 
 ORIGIN = "meso_core.timing.extract_frame_times"
 
@@ -38,7 +38,7 @@ class BoutTiming:
 
 
 def check_counter(edges: CounterEdges) -> QCResult:
-    """Ask whether the frame counter counted without hiccups; a wrap is none."""
+    """Ask whether the frame counter counted without errors; a wrap is not one."""
     n_odd = edges.n_resets + edges.n_multiple
     message = f"{edges.samples.size} pulses counted, {edges.n_wraps} counter wraps"
     if n_odd:
@@ -65,7 +65,7 @@ def check_bout(
     Raises
     ------
     TimingError
-        If there are fewer pulses than frames: then nobody knows which frames they belong to.
+        If there are fewer pulses than frames: then it is not known which frames they belong to.
     """
     if bout.n_surplus < 0:
         widest = int(np.diff(pulses).argmax()) if pulses.size > 1 else 0
@@ -82,7 +82,7 @@ def check_bout(
         )
     message = f"{bout.name}: {bout.n_pulses} pulses for {bout.n_frames} frames"
     if bout.n_surplus:
-        message += f"; the last {bout.n_surplus} pulses were dropped, check whether the last tif is whole"
+        message += f"; the last {bout.n_surplus} pulses were dropped, check whether the last tif is complete"
         warnings.warn(message, MesoWarning, stacklevel=3)
     numbers = QCResult("frames_match_pulses", _verdict(bout.n_surplus > 0), bout.n_surplus, 0, message, ORIGIN)
     return numbers, _check_intervals(bout, pulses[: bout.n_frames], frame_timestamps)
@@ -98,8 +98,8 @@ def _check_intervals(bout: BoutTiming, pulses: NDArray[np.float64], stamps: NDAr
     message = f"{bout.name}: intervals of DAQ and ScanImage differ by {worst * 1e3:.2f} ms at most"
     if worst > limit:
         message += (
-            f", at frame {int(differences.argmax()) + 1}; a pulse or a frame is missing there, and times after it "
-            "belong to the frames beside"
+            f", at frame {int(differences.argmax()) + 1}; a pulse or a frame is missing there, and later times "
+            "belong to neighbouring frames"
         )
         warnings.warn(message, MesoWarning, stacklevel=4)
     verdict = Verdict.FAIL if worst > limit else Verdict.PASS

@@ -41,7 +41,7 @@ def frame_interval_figure(frame_times: FrameTimes, title: str = "") -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        Apart from pyplot, so it needs no closing. :data:`HOW_TO_READ` tells how to look at it.
+        Made without pyplot, so it needs no closing. :data:`HOW_TO_READ` explains it.
     """
     from matplotlib.figure import Figure
 

@@ -3,7 +3,7 @@
 What belongs here: reading and joining those two files. What does not: judging the pictures themselves.
 
 The files are written at the rig, one pair per imaging folder: ``frameQC_frames`` (one value per frame, 0-based index
-into ``frameQC_names``) and ``badframes`` (0-based frame numbers to be left out of cropping and ROI detection).
+into ``frameQC_names``) and ``badframes`` (0-based frame numbers that cropping and ROI detection leave out).
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..datasets import DatasetValue
 from ..errors import InputFileError, MesoWarning, MissingInputError, SettingsError, problem
 from ..qc import QCResult, Verdict
+from ..scanimage import ImagingLayout
+from ..session.imaging import SessionMetadata
+from .mat_files import load_mat, read_names, read_numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +45,7 @@ class FrameQC:
     values: NDArray[np.uint32]
     #: What each value means; the position is the value.
     labels: tuple[str, ...]
-    #: (n_frames,) bool, frames to be left out of cropping and ROI detection (registration moves all frames).
+    #: (n_frames,) bool, frames that cropping and ROI detection leave out (registration moves all frames).
     bad_frames: NDArray[np.bool_]
     #: Number of frames of each bout.
     frames_per_bout: tuple[int, ...]
@@ -55,7 +59,7 @@ class FrameQC:
         return pd.DataFrame({"qc_values": np.arange(len(self.labels)), "qc_labels": list(self.labels)})
 
     def of_slice(self, index: int, n_slices: int) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
-        """Return values and bad frames of one depth; each bout starts with the first depth.
+        """Return values and bad frames of one depth; each bout begins at the first depth.
 
         Parameters
         ----------
@@ -78,12 +82,76 @@ class FrameQC:
         return self.values[mine], self.bad_frames[mine]
 
 
+@dataclass(frozen=True, slots=True)
+class FovFrameQC:
+    """Quality of every frame of one field of view: the frames of its depth."""
+
+    #: 0-based, in the order of the metadata.
+    fov: int
+    #: ``FOV_00`` …
+    name: str
+    #: (n_frames,) u4, as in :class:`FrameQC`.
+    values: NDArray[np.uint32]
+    #: (n_frames,) bool.
+    bad_frames: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFrameQC:
+    """Quality of the frames of a session, joined once, and the part of each field of view."""
+
+    joined: FrameQC
+    #: In the order of the metadata.
+    fovs: tuple[FovFrameQC, ...]
+
+    def datasets(self) -> dict[str, dict[str, DatasetValue]]:
+        """Return ``{FOV folder: {ALF dataset: values}}``."""
+        return {
+            fov.name: {
+                "mpci.mpciFrameQC": fov.values,
+                "mpci.excludedFrames": fov.bad_frames,
+                "mpciFrameQC.names": self.joined.names,
+            }
+            for fov in self.fovs
+        }
+
+
+def session_frame_qc(
+    bout_folders: Iterable[str | os.PathLike[str]] | str | os.PathLike[str], metadata: SessionMetadata
+) -> SessionFrameQC:
+    """Join the ratings of all bouts of a session, and give each field of view those of its depth.
+
+    Parameters
+    ----------
+    bout_folders
+        Folders of the imaging bouts with ``exptQC.mat`` and ``badframes.mat``, in the order of the metadata's bouts.
+    metadata
+        What the microscope says of the session; no metadata file is opened.
+
+    Raises
+    ------
+    InputFileError, MissingInputError, SettingsError
+        As :func:`consolidate_frame_qc`.
+    MetadataError
+        If the slices of the fields of view are not those that were scanned.
+    """
+    imaging = metadata.imaging
+    counts = [bout.n_frames for bout in metadata.bouts]
+    joined = consolidate_frame_qc(bout_folders, counts, n_channels=imaging.n_channels)
+    n_slices = ImagingLayout.from_meta(imaging).frames_per_volume
+    fovs = (FovFrameQC(f.index, f.name, *joined.of_slice(f.slice_index, n_slices)) for f in imaging.fovs)
+    return SessionFrameQC(joined, tuple(fovs))
+
+
 def consolidate_frame_qc(
-    bouts: Iterable[str | os.PathLike[str]], n_frames: Iterable[int] | int, *, n_channels: int = 1
+    bouts: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
+    n_frames: Iterable[int] | int,
+    *,
+    n_channels: int = 1,
 ) -> FrameQC:
     """Join ``exptQC.mat`` and ``badframes.mat`` of all bouts.
 
-    Labels are numbered in the order in which they are met, 'ok' first; a value without a name is 'unknown'. A bout
+    Labels are numbered in the order in which they appear, 'ok' first; a value without a name is 'unknown'. A bout
     without ``exptQC.mat`` was not rated: its frames count as ok, with a warning.
 
     Parameters
@@ -98,7 +166,7 @@ def consolidate_frame_qc(
     Raises
     ------
     InputFileError
-        If a file is damaged, lacks its fields, has the wrong length, or names a frame that there is not.
+        If a file is damaged, lacks its fields, has the wrong length, or names a frame that does not exist.
     """
     folders = [Path(bouts)] if isinstance(bouts, str | os.PathLike) else [Path(bout) for bout in bouts]
     counts = [n_frames] if isinstance(n_frames, int | np.integer) else list(n_frames)
@@ -146,8 +214,8 @@ def _read_expt_qc(path: Path, n_frames: int, n_channels: int, labels: list[str])
     """Return the joined value of each frame, NaN where the value has no name; None where there is no file."""
     if not path.exists():
         return None
-    content = _load_mat(path, ("frameQC_frames", "frameQC_names"))
-    old = _numbers(path, "frameQC_frames", content["frameQC_frames"])
+    content = load_mat(path, ("frameQC_frames", "frameQC_names"))
+    old = read_numbers(path, "frameQC_frames", content["frameQC_frames"])
     if n_channels > 1 and old.size == n_frames * n_channels:
         old = old[::n_channels]
     if old.size != n_frames:
@@ -157,11 +225,11 @@ def _read_expt_qc(path: Path, n_frames: int, n_channels: int, labels: list[str])
                 field="frameQC_frames",
                 expected=f"{n_frames} values, one per frame",
                 found=f"{old.size} values",
-                remedy="Rate the frames of this bout again, or take the file away if it belongs to another",
+                remedy="Rate the frames of this bout again, or move the file away if it belongs to another bout",
             )
         )
     values = np.full(n_frames, np.nan)
-    for i, name in enumerate(_names(content["frameQC_names"])):
+    for i, name in enumerate(read_names(content["frameQC_names"])):
         values[old == i] = _label(name or UNKNOWN, labels)
     return values
 
@@ -170,7 +238,7 @@ def _read_bad_frames(path: Path, n_frames: int, n_channels: int) -> NDArray[np.b
     bad = np.zeros(n_frames, dtype=bool)
     if not path.exists():
         return bad
-    frames = _numbers(path, "badframes", _load_mat(path, ("badframes",))["badframes"])
+    frames = read_numbers(path, "badframes", load_mat(path, ("badframes",))["badframes"])
     if n_channels > 1 and frames.size and n_frames <= frames.max() < n_frames * n_channels:
         frames = frames // n_channels
     wrong = frames[(frames < 0) | (frames >= n_frames)]
@@ -181,7 +249,7 @@ def _read_bad_frames(path: Path, n_frames: int, n_channels: int) -> NDArray[np.b
                 field="badframes",
                 expected=f"frame numbers from 0 to {n_frames - 1}",
                 found=str(int(wrong[0])),
-                remedy="Rate the frames of this bout again, or take the file away if it belongs to another",
+                remedy="Rate the frames of this bout again, or move the file away if it belongs to another bout",
             )
         )
     bad[frames.astype(np.int64)] = True
@@ -201,63 +269,3 @@ def _judge(bout: str, values: NDArray[np.float64] | None, bad: NDArray[np.bool_]
     n_flagged = int(np.count_nonzero(values != 0))
     message = f"{bout}: {n_flagged} of {bad.size} frames flagged, {int(bad.sum())} left out"
     return QCResult("frames_were_rated", Verdict.PASS, n_flagged, None, message, ORIGIN)
-
-
-def _load_mat(path: Path, fields: tuple[str, ...]) -> dict[str, Any]:
-    from scipy.io import loadmat
-
-    def bad(found: str, field: str | None = None) -> InputFileError:
-        expected = f"a MATLAB file (version 7 or older) with {' and '.join(fields)}"
-        remedy = "Copy the file again from the rig, or write it again with save(..., '-v7')"
-        return InputFileError(problem(path, field=field, expected=expected, found=found, remedy=remedy))
-
-    if (missing := _missing_bytes(path)) > 0:
-        raise bad(f"a file cut short by {missing} bytes or more")
-    try:
-        content: dict[str, Any] = loadmat(path, squeeze_me=True, simplify_cells=True)
-    except Exception as error:  # scipy's reader fails in many ways on a damaged file
-        raise bad(f"a file that does not load ({type(error).__name__}: {error})") from error
-    for field in fields:
-        if field not in content:
-            raise bad("no such field", field)
-    return content
-
-
-def _missing_bytes(path: Path) -> int:
-    """Return how many bytes the last variable of a version 5 MAT-file lacks; its reader does not mind a few."""
-    with path.open("rb") as file:
-        size = path.stat().st_size
-        header = file.read(128)
-        if header[124:128] not in (b"\0\1IM", b"\1\0MI"):
-            return 0  # of another version, which its reader must judge
-        order: Literal["little", "big"] = "little" if header.endswith(b"IM") else "big"
-        end = 128
-        while end < size:
-            file.seek(end)
-            tag = file.read(8)
-            if len(tag) < 8:
-                return 8 - len(tag)
-            end += 8 + int.from_bytes(tag[4:], order)
-    return end - size
-
-
-def _numbers(path: Path, field: str, value: Any) -> NDArray[np.float64]:
-    try:
-        numbers = np.atleast_1d(np.asarray(value)).reshape(-1).astype(np.float64)
-        whole = bool((numbers == np.floor(numbers)).all())
-    except (TypeError, ValueError) as error:
-        found = f"{type(value).__name__}"
-        remedy = "Copy the file again from the rig"
-        raise InputFileError(problem(path, field=field, expected="numbers", found=found, remedy=remedy)) from error
-    if not whole:
-        raise InputFileError(
-            problem(path, field=field, expected="whole numbers", found="fractions", remedy="Write the file again")
-        )
-    return numbers
-
-
-def _names(value: Any) -> list[str]:
-    """Return MATLAB's cell array of text as a list; an empty cell is an empty text."""
-    if isinstance(value, str):
-        return [value]
-    return [item if isinstance(item, str) else "" for item in np.atleast_1d(np.asarray(value, dtype=object))]

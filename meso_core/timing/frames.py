@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from ..errors import MetadataError, MissingInputError, problem
 from ..qc import QCResult
-from ..scanimage import ImagingLayout
+from ..scanimage import ImagingLayout, as_imaging_metadata, load_session_metadata
 from ..session import IMAGING_META_FILE, SessionKey, fov_name
+from ..session.imaging import BoutMetadata, ImagingMetadata, SessionMetadata
 from .bouts import MIN_GAP_S, BoutEdges, find_bouts, load_software_events
 from .checks import BoutTiming, check_bout, check_bouts_have_folders, check_counter, check_volumes
-from .microscope import ImagingBout, load_imaging_bouts
 from .timeline import Timeline
 
 FRAME_CHANNEL = "neural_frames"
@@ -45,7 +45,7 @@ class TimeShifts:
     frames_per_volume: int
 
     def agrees_with(self, other: TimeShifts) -> bool:
-        """Tell whether another bout has the same lines; ScanImage measures the line period anew at each start."""
+        """Whether another bout has the same lines; ScanImage measures the line period again at each start."""
         return (
             (self.slices, self.frames_per_volume) == (other.slices, other.frames_per_volume)
             and [line.size for line in self.lines] == [line.size for line in other.lines]
@@ -56,7 +56,7 @@ class TimeShifts:
 
 @dataclass(frozen=True, slots=True)
 class FrameTimes:
-    """Times of all frames of a session, per field of view in the order of ``meta['FOV']``."""
+    """Times of all frames of a session, per field of view in the order of the metadata."""
 
     #: Per FOV (n_frames,) f8, s, DAQ clock, when the first line of the FOV was scanned (``mpci.times``).
     times: tuple[NDArray[np.float64], ...]
@@ -77,7 +77,7 @@ class FrameTimes:
         }
 
 
-def get_timeshifts(meta: Mapping[str, Any]) -> TimeShifts:
+def get_timeshifts(meta: Mapping[str, Any] | ImagingMetadata) -> TimeShifts:
     """Work out when the lines of each field of view are scanned within a frame.
 
     A line takes ``hRoiManager.linePeriod``, and the lines of a frame are scanned in order, those between FOVs too; so
@@ -86,7 +86,7 @@ def get_timeshifts(meta: Mapping[str, Any]) -> TimeShifts:
     Parameters
     ----------
     meta
-        Imaging metadata of a bout.
+        Imaging metadata of a bout, or the content of its file.
 
     Returns
     -------
@@ -106,15 +106,10 @@ def get_timeshifts(meta: Mapping[str, Any]) -> TimeShifts:
         fov_time_shifts = shifts.first_line + np.array(shifts.slices) / rate
         line_time_shifts = list(shifts.lines)
 
-    Here the time of a slice is no part of a FOV's offset: each frame of a volume has a pulse of its own.
+    Here a FOV's offset leaves out the time of its slice, since each frame of a volume has its own pulse.
     """
-    layout = ImagingLayout.from_meta(dict(meta))
-    try:
-        period = float(meta["scanImageParams"]["hRoiManager"]["linePeriod"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise _bad_line_period(repr(error)) from error
-    if not 0 < period < 1:
-        raise _bad_line_period(f"{period} s")
+    meta = as_imaging_metadata(meta)
+    layout, period = ImagingLayout.from_meta(meta), meta.line_period_s
     return TimeShifts(
         np.array([fov.row_start * period for fov in layout.fovs]),
         tuple(np.arange(fov.ny, dtype=np.float64) * period for fov in layout.fovs),
@@ -123,24 +118,54 @@ def get_timeshifts(meta: Mapping[str, Any]) -> TimeShifts:
     )
 
 
-def _bad_line_period(found: str) -> MetadataError:
-    return MetadataError(
-        problem(
-            IMAGING_META_FILE,
-            field="scanImageParams.hRoiManager.linePeriod",
-            expected="the time per line in s",
-            found=found,
-            remedy="Make the metadata again from the tifs with extract_imaging_meta",
-        )
-    )
-
-
 def extract_frame_times(
     session_path: str | os.PathLike[str],
-    bouts: Sequence[ImagingBout] | None = None,
+    bouts: Sequence[BoutMetadata] | None = None,
     *,
     session: SessionKey | None = None,
     sync_collection: str = "raw_sync_data",
+    min_gap: float = MIN_GAP_S,
+) -> FrameTimes:
+    """Find when each frame of each field of view was taken, from a session folder.
+
+    Parameters
+    ----------
+    session_path
+        Session folder, ``…/subject/YYYY-MM-DD/NNN``.
+    bouts
+        Metadata and page times of each bout; read from the session where not given.
+    session
+        Who and when, if not the folder's path; used to find the software events of this session.
+    sync_collection
+        Folder of the DAQ's files below the session.
+    min_gap
+        s, pulses further apart belong to two bouts, where no software event says otherwise.
+
+    Returns
+    -------
+    FrameTimes
+
+    Raises
+    ------
+    TimingError, MetadataError, InputFileError, MissingInputError
+        As :func:`find_frame_times`, and if metadata are damaged or not there.
+
+    Warns
+    -----
+    MesoWarning
+        If a bout has more pulses than frames; the surplus at its end is dropped.
+    """
+    session_path = Path(session_path)
+    metadata = load_session_metadata(session_path) if bouts is None else SessionMetadata(tuple(bouts))
+    key = session or _session_of(session_path)
+    return find_frame_times(session_path / sync_collection, metadata, session=key, min_gap=min_gap)
+
+
+def find_frame_times(
+    sync_folder: str | os.PathLike[str],
+    metadata: SessionMetadata,
+    *,
+    session: SessionKey,
     min_gap: float = MIN_GAP_S,
 ) -> FrameTimes:
     """Find when each frame of each field of view was taken.
@@ -151,16 +176,14 @@ def extract_frame_times(
 
     Parameters
     ----------
-    session_path
-        Session folder, ``…/subject/YYYY-MM-DD/NNN``.
-    bouts
-        Metadata and frame timestamps of each bout; read from the session where not given.
+    sync_folder
+        Folder of the DAQ's files; only these are read.
+    metadata
+        What the microscope says of the session.
     session
-        Who and when, where the folder's path does not tell; it finds the software events of this session.
-    sync_collection
-        Folder of the DAQ's files below the session.
+        Subject and date, to find the software events of this session.
     min_gap
-        s, pulses further apart belong to two bouts, where no software event tells.
+        s, pulses further apart belong to two bouts, where no software event says otherwise.
 
     Returns
     -------
@@ -173,71 +196,83 @@ def extract_frame_times(
     MetadataError
         If bouts disagree on their fields of view.
     InputFileError, MissingInputError
-        If a file is damaged or not there.
+        If a file of the DAQ is damaged or not there.
 
     Warns
     -----
     MesoWarning
         If a bout has more pulses than frames; the surplus at its end is dropped.
     """
-    session_path = Path(session_path)
-    bouts = load_imaging_bouts(session_path) if bouts is None else tuple(bouts)
+    bouts = metadata.bouts
     shifts = _shifts_of(bouts)
-    timeline = Timeline(session_path / sync_collection)
+    timeline = Timeline(Path(sync_folder))
     names = [FRAME_CHANNEL] + [VOLUME_CHANNEL] * timeline.has_counter(VOLUME_CHANNEL)
     frames, *volumes = timeline.counter_edges(*names)
-    subject, date = (session.subject, session.date) if session else _who_and_when(session_path)
-    events = load_software_events(session_path / sync_collection)
-    found = find_bouts(frames.times, events, subject=subject, date=date, min_gap=max(min_gap, _slowest(bouts)))
+    microscope = [bout.frame_times for bout in bouts]
+    found = find_bouts(
+        frames.times,
+        load_software_events(sync_folder),
+        subject=session.subject,
+        date=session.date,
+        min_gap=max(min_gap, _slowest(microscope)),
+    )
     edges = found.of_folders([bout.name for bout in bouts])
 
     results = [check_counter(frames), check_bouts_have_folders(found, len(bouts))]
     per_fov: list[list[NDArray[np.float64]]] = [[] for _ in shifts[0].slices]
     timings = []
-    for bout, own, (start, end) in zip(bouts, shifts, edges, strict=True):
+    for bout, stamps, own, (start, end) in zip(bouts, microscope, shifts, edges, strict=True):
         first, last = np.searchsorted(frames.times, (start, end))
         pulses = frames.times[first : last + 1]
-        timing = BoutTiming(bout.name, float(start), float(end), pulses.size, bout.n_frames)
-        results += check_bout(timing, pulses, bout.frame_timestamps)
+        timing = BoutTiming(bout.name, float(start), float(end), pulses.size, stamps.size)
+        results += check_bout(timing, pulses, stamps)
         results += [check_volumes(timing, counter.times, own.frames_per_volume) for counter in volumes]
         timings.append(timing)
         for parts, first_line, index in zip(per_fov, own.first_line, own.slices, strict=True):
-            parts.append(pulses[: bout.n_frames][index :: own.frames_per_volume] + first_line)
+            parts.append(pulses[: stamps.size][index :: own.frames_per_volume] + first_line)
     times = tuple(np.concatenate(parts) for parts in per_fov)
     return FrameTimes(times, shifts[0].lines, tuple(timings), frames.times, found, tuple(results))
 
 
-def _who_and_when(session_path: Path) -> tuple[str, str]:
-    """Return subject and date by the folder's place: where links lead, or else where they stand."""
+def _session_of(session_path: Path) -> SessionKey:
+    """Read subject and date from the folder's path: with links followed, or else as it is written."""
+    subject = date = number = ""
     for path in (session_path.resolve(), Path(os.path.normpath(session_path.absolute()))):
-        subject, date = ("", "", *path.parts)[-3:-1]
+        subject, date, number = ("", "", "", *path.parts)[-3:]
         if re.fullmatch(r"\d{4}-\d{2}-\d{2}", date):
             break
-    return subject, date
+    return SessionKey(subject, date, number)
 
 
-def _slowest(bouts: Sequence[ImagingBout]) -> float:
-    """Return twice the longest frame period, s: else at slow rates each pulse would be a bout of its own."""
-    periods = [float(np.median(np.diff(bout.frame_timestamps))) for bout in bouts if bout.n_frames > 1]
+def _slowest(frame_times: Sequence[NDArray[np.float64]]) -> float:
+    """Return twice the longest frame period, s: or at slow rates each pulse would be its own bout."""
+    periods = [float(np.median(np.diff(times))) for times in frame_times if times.size > 1]
     return 2 * max(periods, default=0.0)
 
 
-def _shifts_of(bouts: Sequence[ImagingBout]) -> tuple[TimeShifts, ...]:
+def _shifts_of(bouts: Sequence[BoutMetadata]) -> tuple[TimeShifts, ...]:
     """Return the offsets within a frame of each bout, which must be of the same fields of view."""
     if not bouts:
         raise MissingInputError(
             problem("session", expected="an imaging bout", found="none", remedy="Check the session's folders")
         )
-    shifts = tuple(get_timeshifts(bout.meta) for bout in bouts)
+    shifts = tuple(get_timeshifts(bout.imaging) for bout in bouts)
     for bout, own in zip(bouts[1:], shifts[1:], strict=True):
         if not shifts[0].agrees_with(own):
             raise MetadataError(
                 problem(
                     f"{bout.name}/{IMAGING_META_FILE}",
                     field="FOV",
-                    expected=f"the same lines, depths and line period as in {bouts[0].name}",
-                    found="others",
+                    expected=f"the lines, depths and line period of {bouts[0].name}: {_in_words(bouts[0])}",
+                    found=_in_words(bout),
                     remedy="Split the session where the fields of view were changed",
                 )
             )
     return shifts
+
+
+def _in_words(bout: BoutMetadata) -> str:
+    """Describe what decides when lines are scanned."""
+    fovs = [f"lines {f.line_indices[0]} to {f.line_indices[-1]} of slice {f.slice_index}" for f in bout.imaging.fovs]
+    more = f" and {len(fovs) - 4} more" if len(fovs) > 4 else ""
+    return f"{', '.join(fovs[:4])}{more}, {bout.imaging.line_period_s * 1e6:g} µs a line"

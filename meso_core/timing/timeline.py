@@ -7,6 +7,7 @@ gigabyte; only the channels asked for are looked at, through small memory-mapped
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputFileError, MissingInputError, TimingError, brief, problem
-from .npy import NpyFile
+from .counters import CounterEdges, EdgeFinder
 
 RAW_FILE = "_timeline_DAQdata.raw.npy"
 TIMESTAMPS_FILE = "_timeline_DAQdata.timestamps.npy"
 META_FILE = "_timeline_DAQdata.meta.json"
 
-#: Widths in bits of the counters of National Instruments boards (X and M series 32, E series 24), and of cheaper ones.
-COUNTER_BITS = (32, 24, 16)
-#: More edges than this between two samples are not a wrap but a counter that was set to another value.
-MAX_EDGES_PER_SAMPLE = 1000
+#: Bytes of a window onto a file: a window stays in the CPU's cache. Each one is a new map, because one map of the
+#: whole file would keep all that was read in memory.
+WINDOW_BYTES = 2**21
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +36,6 @@ class Channel:
     column: int
     #: ``EdgeCount``, ``Position`` or ``Voltage``.
     measurement: str
-
-
-@dataclass(frozen=True, slots=True)
-class CounterEdges:
-    """The moments at which an edge counter rose."""
-
-    #: (n_edges,) int64, index of the first sample at which the higher count was read.
-    samples: NDArray[np.int64]
-    #: (n_edges,) f8, s, DAQ clock.
-    times: NDArray[np.float64]
-    #: How often the counter ran over its highest value.
-    n_wraps: int
-    #: How often it was set back to a smaller value without a wrap.
-    n_resets: int
-    #: Samples between which the count rose by more than one; they count as one edge each.
-    n_multiple: int
 
 
 class Timeline:
@@ -84,15 +68,13 @@ class Timeline:
                         remedy="Copy the DAQ's files from the rig",
                     )
                 )
-        self._raw = NpyFile(self.folder / RAW_FILE, ndim=2)
-        self._timestamps = NpyFile(self.folder / TIMESTAMPS_FILE)
-        self.channels: tuple[Channel, ...] = _read_channels(self.folder / META_FILE, n_columns=self._raw.shape[1])
+        raw = _mapped(self.folder / RAW_FILE)
+        if raw.ndim != 2:
+            raise _damaged(self.folder / RAW_FILE, "2 dimensions", f"shape {raw.shape}")
+        #: Number of samples of each channel.
+        self.n_samples: int = raw.shape[0]
+        self.channels: tuple[Channel, ...] = _read_channels(self.folder / META_FILE, n_columns=raw.shape[1])
         self._check_timestamps()
-
-    @property
-    def n_samples(self) -> int:
-        """Number of samples of each channel."""
-        return self._raw.shape[0]
 
     def channel(self, name: str) -> Channel:
         """Return a channel by name, in any case.
@@ -137,11 +119,12 @@ class Timeline:
         InputFileError
             If the timestamps at these samples are not finite or do not ascend.
         """
-        stamps = self._timestamps
-        if stamps.is_vector:
-            times = stamps.take(samples).astype(np.float64)
+        path = self.folder / TIMESTAMPS_FILE
+        stamps = _mapped(path)
+        if _is_vector(stamps):
+            times = _take(path, samples)
         else:
-            table = np.array(stamps.mapped(), dtype=np.float64)
+            table = np.array(stamps, dtype=np.float64)
             times = np.interp(samples, table[:, 0], table[:, 1])
         bad = np.flatnonzero(~np.isfinite(times))
         if not bad.size:
@@ -149,7 +132,7 @@ class Timeline:
         if bad.size:
             raise InputFileError(
                 problem(
-                    stamps.path,
+                    path,
                     expected="finite times that ascend",
                     found=f"{times[bad[0]]} s at sample {samples[bad[0]]}",
                     remedy="Copy the file again from the rig; if it is the same there, the DAQ recording is damaged",
@@ -189,27 +172,28 @@ class Timeline:
                         remedy="Wire the pulses to a counter input of the DAQ",
                     )
                 )
-        finders = [_EdgeFinder(self._raw.path, channel) for channel in channels]
-        for first, values in self._raw.column_blocks([c.column for c in channels]):
+        finders = [EdgeFinder(self.folder / RAW_FILE, channel.name) for channel in channels]
+        for first, values in _column_blocks(self.folder / RAW_FILE, [c.column for c in channels]):
             for finder, value in zip(finders, values, strict=True):
                 finder.add(first, value)
         return tuple(self._edges(finder) for finder in finders)
 
-    def _edges(self, finder: _EdgeFinder) -> CounterEdges:
+    def _edges(self, finder: EdgeFinder) -> CounterEdges:
         samples, steps, n_wraps, n_resets = finder.edges()
         return CounterEdges(samples, self.times(samples), n_wraps, n_resets, int(np.count_nonzero(steps > 1)))
 
     def _check_timestamps(self) -> None:
-        stamps = self._timestamps
-        if stamps.is_vector and stamps.size != self.n_samples:
+        path = self.folder / TIMESTAMPS_FILE
+        stamps = _mapped(path)
+        if _is_vector(stamps) and stamps.size != self.n_samples:
             found = f"{stamps.size} timestamps"
-        elif not stamps.is_vector and (len(stamps.shape) != 2 or stamps.shape[1] != 2 or stamps.shape[0] < 2):
+        elif not _is_vector(stamps) and (stamps.ndim != 2 or stamps.shape[1] != 2 or stamps.shape[0] < 2):
             found = f"shape {stamps.shape}"
         else:
             return
         raise InputFileError(
             problem(
-                stamps.path,
+                path,
                 expected=f"{self.n_samples} timestamps, one per sample of {RAW_FILE}, or rows of (sample, time)",
                 found=found,
                 remedy="Copy both files again from the rig",
@@ -217,64 +201,49 @@ class Timeline:
         )
 
 
-class _EdgeFinder:
-    """Collects the changes of one counter, block by block."""
+def _mapped(path: Path) -> NDArray[Any]:
+    """Memory-map a ``.npy`` file of real numbers, read-only."""
+    try:
+        array = np.load(path, mmap_mode="r")
+    except (ValueError, SyntaxError, EOFError, TypeError) as error:
+        raise _damaged(path, "a .npy array", f"a damaged file ({error})") from error
+    if array.dtype.kind not in "iuf":
+        raise _damaged(path, "real numbers", f"dtype {array.dtype}")
+    expected, found = array.offset + array.nbytes, path.stat().st_size
+    if found != expected:
+        raise _damaged(path, f"{expected} bytes, as its header says for shape {array.shape}", f"{found} bytes")
+    mapped: NDArray[Any] = array
+    return mapped
 
-    def __init__(self, path: Path, channel: Channel) -> None:
-        self.path, self.channel = path, channel
-        self._last: float | None = None
-        self._samples: list[NDArray[np.int64]] = []
-        self._before: list[NDArray[np.float64]] = []
-        self._after: list[NDArray[np.float64]] = []
 
-    def add(self, first: int, values: NDArray[Any]) -> None:
-        """Take the counts of samples ``first`` and on."""
-        if self._last is None:
-            self._last = self._finite(values[:1], first)[0]
-        if values[0] != self._last:
-            self._note(np.array([first]), np.array([self._last]), values[:1])
-        # a NaN differs from everything, itself included, so it always turns up here
-        changed = np.flatnonzero(values[1:] != values[:-1])
-        self._note(changed + first + 1, values[changed], values[changed + 1])
-        self._last = float(values[-1])
+def _is_vector(array: NDArray[Any]) -> bool:
+    """Whether this is a row of numbers; MATLAB writes such as a single column."""
+    return array.ndim == 1 or (array.ndim == 2 and 1 in array.shape)
 
-    def _note(self, samples: NDArray[np.int64], before: NDArray[Any], after: NDArray[Any]) -> None:
-        self._samples.append(samples)
-        self._before.append(before.astype(np.float64))
-        self._after.append(self._finite(after, samples))
 
-    def _finite(self, values: NDArray[Any], samples: NDArray[np.int64] | int) -> NDArray[np.float64]:
-        counts = values.astype(np.float64)
-        bad = ~np.isfinite(counts)
-        if bad.any():
-            sample = int(np.broadcast_to(samples, counts.shape)[bad][0])
-            raise InputFileError(
-                problem(
-                    self.path,
-                    field=self.channel.name,
-                    expected="finite counts",
-                    found=f"{counts[bad][0]} at sample {sample}",
-                    remedy="Copy the file again from the rig; if it is the same there, the DAQ recording is damaged",
-                )
-            )
-        return counts
+def _take(path: Path, indices: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return elements of a vector on file at ascending indices, window by window."""
+    array = _mapped(path)
+    taken, n = np.empty(indices.size), max(1, WINDOW_BYTES // array.itemsize)
+    for first in range(0, array.size, n):
+        start, stop = np.searchsorted(indices, (first, first + n))
+        if start < stop:
+            taken[start:stop] = _mapped(path).reshape(-1)[indices[start:stop]]
+    return taken
 
-    def edges(self) -> tuple[NDArray[np.int64], NDArray[np.float64], int, int]:
-        """Return samples and heights of the rises, and how many wraps and resets there were."""
-        samples = np.concatenate([np.empty(0, dtype=np.int64), *self._samples])
-        before = np.concatenate([np.empty(0), *self._before])
-        after = np.concatenate([np.empty(0), *self._after])
-        steps = after - before
-        fell = np.flatnonzero(steps < 0)
-        n_wraps = 0
-        for i in fell:
-            rises = [steps[i] + 2**bits for bits in COUNTER_BITS]
-            rise = next((r for r in rises if 1 <= r <= MAX_EDGES_PER_SAMPLE), None)
-            n_wraps += rise is not None
-            # after a reset the count itself tells how many edges came since
-            steps[i] = max(after[i], 0.0) if rise is None else rise
-        rose = steps > 0
-        return samples[rose], steps[rose], n_wraps, fell.size - n_wraps
+
+def _column_blocks(path: Path, columns: Sequence[int]) -> Iterator[tuple[int, tuple[NDArray[Any], ...]]]:
+    """Yield columns of a 2-D array on file, block by block: the first row, and (n_rows,) of each column."""
+    array = _mapped(path)
+    n_rows, n_columns = array.shape
+    rows = max(1, WINDOW_BYTES // array.itemsize // (1 if array.flags.f_contiguous else n_columns))
+    for first in range(0, n_rows, rows):
+        window = np.asarray(_mapped(path)[first : first + rows])
+        yield first, tuple(window[:, column] for column in columns)
+
+
+def _damaged(path: Path, expected: str, found: str) -> InputFileError:
+    return InputFileError(problem(path, expected=expected, found=found, remedy="Copy the file again from the rig"))
 
 
 def _read_channels(path: Path, n_columns: int) -> tuple[Channel, ...]:
@@ -303,6 +272,3 @@ def _read_channels(path: Path, n_columns: int) -> tuple[Channel, ...]:
             raise bad(f"a column from 1 to {n_columns}", brief(column), f"{field}.arrayColumn")
         channels.append(Channel(str(entry["name"]), int(column) - 1, str(entry["measurement"])))
     return tuple(channels)
-
-
-__all__ = ["META_FILE", "RAW_FILE", "TIMESTAMPS_FILE", "Channel", "CounterEdges", "Timeline"]

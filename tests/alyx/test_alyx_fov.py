@@ -10,16 +10,19 @@ from requests import HTTPError
 
 from meso_core.alyx import Status, register_fov
 from meso_core.errors import AlyxError, GateError, LocationError, MesoWarning, MetadataError
-from meso_core.location import FovLocation, Frame, NormalRule, Provenance, SessionLocations, WindowPlane
-from meso_core.location.atlas.loading import AtlasInfo
+from meso_core.location import AtlasInfo, FovLocation, Frame, NormalRule, Provenance, SessionLocations, WindowPlane
+from meso_core.scanimage import parse_imaging_metadata
 from meso_core.session import SessionKey
+from tests.whole_metadata import whole_metadata
 
 KEY = SessionKey("SP035", "2023-03-03", "001")
 CORNERS = np.array(
     [[2317.2, -1599.8, -535.5], [2862.7, -1625.2, -748.7], [2317.3, -2181.4, -466.3], [2862.7, -2206.9, -679.4]]
 )
 ROIS = ["A1", "B2", "A1"]  # the first ROI at two depths, the second at one
-META = {"FOV": [{"roiUUID": roi, "nXnYnZ": [512, 256 + i, 1]} for i, roi in enumerate(ROIS)]}
+CORNER_NAMES = ("topLeft", "topRight", "bottomLeft", "bottomRight")
+MM = {name: [x / 1e3, y / 1e3] for name, (x, y, _) in zip(CORNER_NAMES, CORNERS, strict=True)}
+META = whole_metadata([{"roiUUID": roi, "nXnYnZ": [512, 256 + i, 1], "MM": MM} for i, roi in enumerate(ROIS)])
 
 
 def located(provenance=Provenance.ESTIMATE, *, phantom=False, frame=Frame.CCF, shift=0.0, ids=(0, 593, 821, -821)):
@@ -227,14 +230,25 @@ def test_what_the_server_refuses_comes_up(alyx):
         register_fov(META, located(ids=(123456789,)), session=KEY, client=alyx)
 
 
+def test_a_field_of_view_without_the_id_of_its_roi_is_refused():
+    fovs = [{key: value for key, value in fov.items() if key != "roiUUID"} for fov in META["FOV"]]
+    with pytest.raises(MetadataError, match=r"FOV\[0\]\.roiUUID.*FOVs that form a stack"):
+        register_fov({**META, "FOV": fovs}, located(), session=KEY)
+
+
+def test_typed_metadata_make_the_same_records():
+    typed = parse_imaging_metadata(META)
+    assert register_fov(typed, located(), session=KEY) == register_fov(META, located(), session=KEY)
+
+
 @pytest.mark.parametrize(
     ("meta", "error", "match"),
     [
-        ({"FOV": META["FOV"][:2]}, LocationError, "locations of the fields of view of the metadata"),
-        ({"FOV": META["FOV"][::-1]}, LocationError, "rows and columns"),
-        ({"FOV": [{"nXnYnZ": [1, 1, 1]}]}, MetadataError, "roiUUID"),
-        ({"FOV": [{"roiUUID": "a", "nXnYnZ": [1, 1]}]}, MetadataError, "nXnYnZ"),
-        ({}, MetadataError, "'FOV'"),
+        ({**META, "FOV": META["FOV"][:2]}, LocationError, "locations of the fields of view of the metadata"),
+        ({**META, "FOV": META["FOV"][::-1]}, LocationError, "rows and columns"),
+        ({**META, "FOV": [{**fov, "roiUUID": None} for fov in META["FOV"]]}, MetadataError, "roiUUID"),
+        ({**META, "FOV": [{**fov, "nXnYnZ": [1]} for fov in META["FOV"]]}, MetadataError, "nXnYnZ"),
+        ({}, MetadataError, "'nFrames'"),
     ],
 )
 def test_metadata_that_do_not_fit_the_locations_are_refused(meta, error, match):

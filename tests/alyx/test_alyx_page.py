@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from meso_core.alyx import register_fov, update_surgery_json
-from meso_core.location import LocationSettings, load_atlas, locate_fovs
+from meso_core.location import LOCATIONS_FILE, LocationSettings, load_atlas, locate_fovs, locations_to_json
 from meso_core.scanimage import load_meta_files
 
 PAGE = Path(__file__).parents[2] / "docs" / "alyx.md"
@@ -22,7 +22,7 @@ def located(tiny_session, tmp_path_factory):
     meta, _ = load_meta_files(tiny_session.session_path)
     projection = locate_fovs(meta, load_atlas(settings), settings=settings)
     alf = tmp_path_factory.mktemp("alf")
-    projection.locations.write(alf)
+    (alf / LOCATIONS_FILE).write_text(locations_to_json(projection.locations))
     return meta, projection, alf
 
 

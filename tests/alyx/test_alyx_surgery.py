@@ -8,6 +8,8 @@ from alyx_stand_in import StandIn
 
 from meso_core.alyx import Status, update_surgery_json
 from meso_core.errors import GateError, LocationError, MesoWarning, MetadataError
+from meso_core.scanimage import parse_imaging_metadata
+from tests.whole_metadata import whole_metadata
 
 META = {"centerMM": {"ML": 2.7, "AP": -1.30000000001}}
 NORMAL = np.array([0.6, 0.0, 0.8])
@@ -45,7 +47,10 @@ def test_a_dry_run_tells_what_would_be_sent():
 
 @pytest.mark.parametrize(
     ("subject", "center", "match"),
-    [("SP035", {"ML": 0.0, "AP": 0.0}, "craniotomies elsewhere"), ("SP099", META["centerMM"], "no craniotomy at all")],
+    [
+        ("SP035", {"ML": 0.0, "AP": 0.0}, "craniotomies at other places"),
+        ("SP099", META["centerMM"], "found no craniotomy;"),
+    ],
 )
 def test_without_a_matching_craniotomy_nothing_is_sent_and_it_is_said(alyx, subject, center, match):
     with pytest.warns(MesoWarning, match=match):
@@ -74,3 +79,10 @@ def test_only_unit_vectors_are_normals(vector):
 def test_metadata_without_a_centre_are_refused():
     with pytest.raises(MetadataError, match="centerMM"):
         update_surgery_json({}, NORMAL, "SP035")
+
+
+def test_typed_metadata_give_the_same_centre():
+    corners = {name: [i % 2, i // 2] for i, name in enumerate(("topLeft", "topRight", "bottomLeft", "bottomRight"))}
+    whole = whole_metadata([{"nXnYnZ": [16, 16, 1], "MM": corners}], **META)
+    typed = update_surgery_json(parse_imaging_metadata(whole), NORMAL, "SP035")
+    assert typed == update_surgery_json(META, NORMAL, "SP035")

@@ -24,6 +24,7 @@ from meso_core.scanimage import (
 )
 from meso_core.session import raw_tifs
 from meso_core.simulate import load_truth
+from meso_core.storage.atomic import part_path
 
 CONFIGS = {
     "plain": small_config(),
@@ -114,7 +115,7 @@ def test_a_recording_that_stopped_in_mid_volume_keeps_all_frames_and_tells(tmp_p
     config = CONFIGS["three depths"]
     pages = write_bout(tmp_path / "001" / "raw_imaging_data_00", config, (8,))
     meta = meta_of(tmp_path / "001" / "raw_imaging_data_00", config)
-    with pytest.warns(MesoWarning, match=r"raw_imaging_data_00: the last volume is not whole \(2 of 3 pages\)"):
+    with pytest.warns(MesoWarning, match=r"raw_imaging_data_00: the last volume is incomplete \(2 of 3 pages\)"):
         fovs = bin_per_plane(tmp_path / "001", meta, tmp_path / "out")
     assert [f.n_frames for f in fovs] == [3, 3, 3, 3, 2, 2]
     for fov in fovs:
@@ -253,14 +254,14 @@ def test_a_stream_of_another_recording_is_found_and_nothing_is_published(session
     assert [p for p in (tmp_path / "out").rglob("*") if p.is_file()] == []
 
 
-@pytest.mark.parametrize(("n_frames", "fine"), [(7, True), (8, False), (3, False)])
-def test_pages_are_counted_against_the_metadata(session, tmp_path, n_frames, fine):
+@pytest.mark.parametrize(("n_pages", "fine"), [(7, True), (8, False), (3, False)])
+def test_pages_are_counted_against_the_metadata(session, tmp_path, n_pages, fine):
     folder, meta = session
-    bout = BoutSource("raw_imaging_data_00", [LocalTif(p) for p in raw_tifs(folder / "raw_imaging_data_00")], n_frames)
+    bout = BoutSource("raw_imaging_data_00", [LocalTif(p) for p in raw_tifs(folder / "raw_imaging_data_00")], n_pages)
     if fine:
         bin_per_plane([bout], meta, tmp_path / "out")
         return
-    with pytest.raises(MetadataError, match=rf"'nFrames': expected {n_frames} frames.*found 7 pages"):
+    with pytest.raises(MetadataError, match=rf"'nFrames': expected {n_pages} pages.*found 7 pages"):
         bin_per_plane([bout], meta, tmp_path / "out")
 
 
@@ -269,10 +270,8 @@ def test_counts_of_frames_and_of_pages_are_both_understood(tmp_path):
     write_bout(tmp_path / "bout", config, (8,))
     meta = meta_of(tmp_path / "bout", config)
     assert meta["nFrames"] == 8
-    for n_frames in (8, 4):
-        bin_per_plane(
-            [BoutSource("bout", [LocalTif(p) for p in raw_tifs(tmp_path / "bout")], n_frames)], meta, tmp_path
-        )
+    for n_pages in (8, 4):
+        bin_per_plane([BoutSource("bout", [LocalTif(p) for p in raw_tifs(tmp_path / "bout")], n_pages)], meta, tmp_path)
 
 
 def test_metadata_of_another_recording_are_refused(session, tmp_path):
@@ -283,7 +282,7 @@ def test_metadata_of_another_recording_are_refused(session, tmp_path):
 
 
 def test_the_rig_s_count_is_asked_for_in_a_session(tiny_session):
-    assert [bout.n_frames for bout in local_bouts(tiny_session.session_path)] == [80, 40]
+    assert [bout.n_pages for bout in local_bouts(tiny_session.session_path)] == [80, 40]
 
 
 def test_a_full_disk_is_told_before_and_while_it_fills(session, tmp_path, monkeypatch):
@@ -294,12 +293,12 @@ def test_a_full_disk_is_told_before_and_while_it_fills(session, tmp_path, monkey
         with pytest.raises(StorageError, match=r"expected 0\.0 GB of free space"):
             bin_per_plane(folder, meta, out)
     (out / "plane1").mkdir(parents=True)
-    (out / "plane1" / "data_raw.bin.part").symlink_to("/dev/full")
+    part_path(out / "plane1" / "data_raw.bin").symlink_to("/dev/full")
     with pytest.raises(StorageError, match="No space left on device"):
         bin_per_plane(folder, meta, out)
     assert [p for p in out.rglob("*") if p.is_file()] == []
     (tmp_path / "blocked").write_text("a file where a folder must be")
-    with pytest.raises(StorageError, match="Free space on the disk"):
+    with pytest.raises(StorageError, match="Check the permissions"):
         bin_per_plane(folder, meta, tmp_path / "blocked")
 
 

@@ -271,9 +271,9 @@ def test_a_layout_without_a_field_is_an_error(field):
     ("lines", "found"),
     [
         (list(range(1, 20)), "19 lines"),
-        (list(range(0, 20)), "20 lines from"),
-        ([*range(1, 20), 21], "20 lines from"),
-        ([x + 0.5 for x in range(1, 21)], "20 lines from"),
+        (list(range(0, 20)), "from 1, found 20 values"),
+        ([*range(1, 20), 21], "20 lines from 1 to 21"),
+        ([x + 0.5 for x in range(1, 21)], "from 1, found 20 values"),
         (list(range(40, 60)), "line 59"),
     ],
 )
@@ -316,11 +316,11 @@ def test_functional_channel_is_the_first_green_one():
 
 
 def test_a_pixel_is_as_wide_as_the_field_over_its_pixels(tiny_session):
-    from meso_core.scanimage import load_meta_files, um_per_pixel
+    from meso_core.scanimage import load_session_metadata
     from meso_core.simulate import preset
 
-    meta, _ = load_meta_files(tiny_session.session_path)
+    fovs = load_session_metadata(tiny_session.session_path).imaging.fovs
     config = preset("tiny")
-    for fov, roi in zip(meta["FOV"], config.rois, strict=True):
+    for fov, roi in zip(fovs, config.rois, strict=True):
         expected = roi.size_deg[0] * config.objective_resolution / roi.shape[1]
-        assert um_per_pixel(fov) == pytest.approx(expected, rel=1e-6)
+        assert fov.um_per_pixel == pytest.approx(expected, rel=1e-6)

@@ -15,17 +15,24 @@ from scanimage_files import real_raw_header
 from meso_core.errors import InputFileError, MesoError, MesoWarning, MetadataError
 from meso_core.imaging import suite2p_options
 from meso_core.location import project_mlapdv
-from meso_core.scanimage import bin_per_plane, load_meta_files, local_bouts, patch_imaging_meta
+from meso_core.scanimage import (
+    bin_per_plane,
+    load_meta_files,
+    load_session_metadata,
+    local_bouts,
+    parse_imaging_metadata,
+    patch_imaging_meta,
+)
 from meso_core.scanimage.metadata.fields import REQUIRED
-from meso_core.timing import extract_frame_times, get_timeshifts, load_imaging_bouts
+from meso_core.timing import extract_frame_times, get_timeshifts
 
 META = "_ibl_rawImagingData.meta.json"
 GONE = object()
 #: What may stand in a field's place, and a word for it.
 SPOILT = {"missing": GONE, "null": None, "text": "x", "empty text": "", "list": [], "table": {}, "true": True,
           "list of text": ["x"], "infinite": float("inf")}  # fmt: skip
-#: Fields whose place something of ``SPOILT`` may rightly take.
-FITS = {("rawScanImageMeta.Software", "text")}
+#: Each field with what it must not hold; any text may be a header.
+SPOILT_FIELDS = [(p, how) for p in REQUIRED for how in SPOILT if (p, how) != ("rawScanImageMeta.Software", "text")]
 
 
 def spoil(meta, path, value):
@@ -50,16 +57,14 @@ def real(real_data):
 
 def everything(meta, folder):
     """Call all that takes metadata as they are, without reading them from a session."""
+    yield lambda: parse_imaging_metadata(meta)
     yield lambda: bin_per_plane((), meta, folder)
     yield lambda: get_timeshifts(meta)
     yield lambda: suite2p_options(meta, 0)
 
 
-@pytest.mark.parametrize("how", SPOILT)
-@pytest.mark.parametrize("path", REQUIRED)
+@pytest.mark.parametrize(("path", "how"), SPOILT_FIELDS)
 def test_a_spoilt_field_is_named_as_the_metadata_are_brought_up_to_date(real, path, how):
-    if (path, how) in FITS:
-        return
     with pytest.raises(MetadataError) as caught:
         patch_imaging_meta(spoil(real, path, SPOILT[how]), "my.json")
     message = str(caught.value)
@@ -68,16 +73,13 @@ def test_a_spoilt_field_is_named_as_the_metadata_are_brought_up_to_date(real, pa
         assert word in message
 
 
-@pytest.mark.parametrize("how", ["missing", "null", "text", "list"])
-@pytest.mark.parametrize("path", REQUIRED)
+@pytest.mark.parametrize(("path", "how"), [c for c in SPOILT_FIELDS if c[1] in ("missing", "null", "text", "list")])
 def test_a_spoilt_file_is_named_by_all_that_read_a_session(real, tmp_path, path, how):
-    if (path, how) in FITS:
-        return
     bout = tmp_path / "SP061" / "2025-01-28" / "001" / "raw_imaging_data_00"
     bout.mkdir(parents=True)
     (bout / META).write_text(json.dumps(spoil(real, path, SPOILT[how])))
     (bout / "one_00001.tif").touch()
-    for read in (load_meta_files, local_bouts, load_imaging_bouts, extract_frame_times):
+    for read in (load_meta_files, load_session_metadata, local_bouts, extract_frame_times):
         with pytest.raises(MetadataError, match=rf"raw_imaging_data_00/{META}, field '"):
             read(bout.parent)
     with pytest.raises(MetadataError, match=META):
@@ -130,7 +132,15 @@ def test_a_version_newer_than_known_is_used_and_told(real):
 
 def test_fields_that_nobody_needs_may_hold_anything(real):
     for name in ("acquisitionStartTime", "PMTGain", "something else"):
-        assert patch_imaging_meta({**real, name: None})[name] is None
+        for value in (None, "x", [], {}, ["x"]):
+            assert patch_imaging_meta({**real, name: value})[name] == value
+
+
+@pytest.mark.parametrize("value", ["noon", [2025, 1, 28], [2025, 13, 28, 10, 49, 53.4], {}, 7, None, [None] * 6])
+def test_a_start_of_the_acquisition_in_another_form_is_unknown_and_kept(real, value):
+    parsed = parse_imaging_metadata({**real, "acquisitionStartTime": value})
+    assert parsed.acquisition_start is None
+    assert parsed.to_dict()["acquisitionStartTime"] == value
 
 
 def test_a_lone_depth_or_line_needs_no_brackets(real):

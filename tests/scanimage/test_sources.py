@@ -50,17 +50,47 @@ def test_blocks_of_any_size_hold_the_same_pages(tif, block, portion):
         assert source.name == path.name
 
 
-def test_blocks_that_are_kept_do_not_change(tif):
-    """Buffers are used again only when nobody holds them."""
-    path, pages = tif
-    kept = [block[:, 3:5] for block in LocalTif(path).blocks(pages[0].nbytes)]
-    np.testing.assert_array_equal(np.concatenate(kept), pages[:, 3:5])
+#: Ways in which a consumer may hold on to pages of a block.
+KEEPERS = {
+    "the block": lambda block: block,
+    "a slice": lambda block: block[:, 3:5],
+    "one page": lambda block: block[-1],
+    "another view": lambda block: block.T.view(np.uint16),
+    "its buffer": memoryview,
+    "an array on its buffer": lambda block: np.asarray(memoryview(block[:, 3:5])),
+}
 
 
-def test_buffers_are_used_again(tif):
+@pytest.mark.parametrize("kind", ["file", "stream"])
+@pytest.mark.parametrize("keeper", KEEPERS)
+def test_pages_that_are_kept_in_any_way_do_not_change(tif, keeper, kind):
     path, pages = tif
-    places = {block.__array_interface__["data"][0] for block in LocalTif(path).blocks(pages[0].nbytes)}
-    assert len(places) <= 3
+    source = LocalTif(path) if kind == "file" else StreamedTif(path.name, lambda: Pipe(path.read_bytes()))
+    keep = KEEPERS[keeper]
+    kept = [keep(block) for block in source.blocks(2 * pages[0].nbytes)]
+    assert len(kept) == 6
+    for i, held in enumerate(kept):
+        np.testing.assert_array_equal(np.asarray(held), np.asarray(keep(pages[2 * i : 2 * i + 2])))
+
+
+def test_pages_kept_now_and_then_do_not_change(tif):
+    """Some are let go at once, some later: memory is used again in any order."""
+    path, pages = tif
+    kept, rng = {}, np.random.default_rng(1)
+    for i, block in enumerate(LocalTif(path).blocks(pages[0].nbytes)):
+        kept[i] = block[0, 1:]
+        for j in [j for j in kept if rng.random() < 0.4]:
+            np.testing.assert_array_equal(kept.pop(j), pages[j, 1:])
+    for j, held in kept.items():
+        np.testing.assert_array_equal(held, pages[j, 1:])
+
+
+@pytest.mark.parametrize("kind", ["file", "stream"])
+def test_memory_of_blocks_that_are_gone_is_used_again(tif, kind):
+    path, pages = tif
+    source = LocalTif(path) if kind == "file" else StreamedTif(path.name, lambda: Pipe(path.read_bytes()))
+    places = {block.__array_interface__["data"][0] for block in source.blocks(pages[0].nbytes)}
+    assert len(places) == 2  # the consumer still holds a block while the next one is read
 
 
 @pytest.mark.parametrize("name", REAL)

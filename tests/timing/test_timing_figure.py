@@ -5,8 +5,10 @@ import io
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from meso_core.errors import MesoWarning
+from meso_core.pictures import INLINE_PNG_BYTES, inline_png
 from meso_core.simulate import preset, simulate_session
 from meso_core.timing import extract_frame_times, frame_interval_figure
 
@@ -21,16 +23,15 @@ def surplus(tmp_path_factory):
         return extract_frame_times(made.session_path)
 
 
-def png(figure, dpi):
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
-    return buffer.getvalue()
-
-
-def test_the_small_picture_fits_into_a_materialisation(surplus):
-    small = png(frame_interval_figure(surplus, "SP035/2023-03-03/001"), 70)
-    assert small.startswith(b"\x89PNG")
-    assert len(small) * 4 / 3 <= 40_000
+def test_the_picture_travels_in_metadata_at_its_full_size(surplus):
+    """It need not be made smaller to fit, so its small print stays legible."""
+    figure = frame_interval_figure(surplus, "SP035/2023-03-03/001")
+    png = inline_png(figure)
+    assert len(png) <= INLINE_PNG_BYTES
+    with Image.open(io.BytesIO(png)) as shown:
+        width, height = figure.get_size_inches()
+        assert shown.width / shown.height == pytest.approx(width / height, rel=0.01)
+        assert shown.width >= 80 * width, "fewer than 80 pixels per inch"
 
 
 def test_every_bout_is_shaded_and_surplus_pulses_are_marked(surplus):
@@ -45,4 +46,4 @@ def test_every_bout_is_shaded_and_surplus_pulses_are_marked(surplus):
 
 
 def test_the_same_result_is_drawn_to_the_same_bytes(surplus):
-    assert png(frame_interval_figure(surplus), 70) == png(frame_interval_figure(surplus), 70)
+    assert inline_png(frame_interval_figure(surplus)) == inline_png(frame_interval_figure(surplus))

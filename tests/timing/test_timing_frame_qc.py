@@ -1,5 +1,7 @@
 """Frame QC of several bouts under one set of labels."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,8 +11,9 @@ from scipy.io import savemat
 from meso_core.datasets import check_datasets
 from meso_core.errors import InputFileError, MesoWarning, MissingInputError, SettingsError
 from meso_core.qc import Verdict
-from meso_core.simulate import load_truth
-from meso_core.timing import consolidate_frame_qc, load_imaging_bouts
+from meso_core.scanimage import load_session_metadata
+from meso_core.simulate import load_truth, preset, simulate_session
+from meso_core.timing import consolidate_frame_qc, session_frame_qc
 
 LABELS = ["ok", "PMT off", "galvos fault", "high signal", ""]
 
@@ -62,7 +65,7 @@ def test_bad_frames_are_counted_from_the_start_of_their_bout(tmp_path):
 
 def test_simulated_faults_of_the_rig_are_all_flagged_and_no_other_frame(tiny_session):
     truth = load_truth(tiny_session.truth_path)
-    bouts = load_imaging_bouts(tiny_session.session_path)
+    bouts = load_session_metadata(tiny_session.session_path).bouts
     folders = [tiny_session.session_path / bout.name for bout in bouts]
     qc = consolidate_frame_qc(folders, [bout.n_frames for bout in bouts])
     np.testing.assert_array_equal(qc.bad_frames, truth.fovs[0].bad_frames)
@@ -129,7 +132,7 @@ def test_a_file_of_the_wrong_length_is_named(tmp_path, values, bad, match):
 
 def test_the_simulator_s_short_file_is_caught(fresh_session):
     made = fresh_session(faults=("wrong_length_qc",))
-    bouts = load_imaging_bouts(made.session_path)
+    bouts = load_session_metadata(made.session_path).bouts
     folders = [made.session_path / bout.name for bout in bouts]
     with pytest.raises(InputFileError, match=r"raw_imaging_data_01.exptQC\.mat.*40 values.*found 37"):
         consolidate_frame_qc(folders, [bout.n_frames for bout in bouts])
@@ -171,3 +174,22 @@ def test_a_missing_folder_or_number_is_an_error(tmp_path):
 def test_no_bout_at_all_gives_empty_arrays():
     qc = consolidate_frame_qc([], [])
     assert qc.values.size == qc.bad_frames.size == 0
+
+
+def test_each_field_of_view_gets_the_frames_of_its_depth_and_no_metadata_file_is_opened(tmp_path):
+    config = dataclasses.replace(
+        preset("tiny"), write_movie=False, zs=(100.0, 200.0, 300.0), frames_per_bout=(61, 41), flyback_frames=1
+    )
+    made = simulate_session(tmp_path / "Subjects", config)
+    truth = load_truth(made.truth_path)
+    metadata = load_session_metadata(made.session_path)
+    for path in made.session_path.rglob("*rawImagingData*"):
+        path.unlink()
+    qc = session_frame_qc([made.session_path / bout.name for bout in metadata.bouts], metadata)
+    assert [fov.name for fov in qc.fovs] == [fov.name for fov in metadata.imaging.fovs]
+    assert len({fov.slice_index for fov in metadata.imaging.fovs}) == 3
+    for fov, true in zip(qc.fovs, truth.fovs, strict=True):
+        np.testing.assert_array_equal(fov.bad_frames, true.bad_frames)
+        assert fov.values.size == true.frame_times.size
+        np.testing.assert_array_equal(fov.values > 0, true.bad_frames)
+    assert qc.joined.bad_frames.any()

@@ -12,10 +12,10 @@ from timing_rig import imaging_meta, udp, write_events, write_session
 
 from meso_core.errors import InputFileError, MesoError, MesoWarning, MetadataError, MissingInputError, TimingError
 from meso_core.qc import Verdict, worst
-from meso_core.scanimage import ImagingLayout
+from meso_core.scanimage import ImagingLayout, load_session_metadata, parse_imaging_metadata
 from meso_core.session import SessionKey
 from meso_core.simulate import load_truth, preset, simulate_session
-from meso_core.timing import extract_frame_times, get_timeshifts, load_imaging_bouts
+from meso_core.timing import extract_frame_times, find_frame_times, get_timeshifts
 
 SAMPLE = 1e-3  # s, of the DAQ
 
@@ -222,9 +222,9 @@ def test_a_line_period_that_scanimage_measured_anew_is_taken_for_each_bout(tmp_p
 
 def test_bouts_of_other_fields_are_refused(tmp_path):
     session, _ = write_session(tmp_path, n_frames=(10, 10))
-    bouts = load_imaging_bouts(session)
-    other = dataclasses.replace(bouts[1], meta=imaging_meta(gap=9))
-    with pytest.raises(MetadataError, match="raw_imaging_data_01"):
+    bouts = load_session_metadata(session).bouts
+    other = dataclasses.replace(bouts[1], imaging=parse_imaging_metadata(imaging_meta(gap=9)))
+    with pytest.raises(MetadataError, match=r"raw_imaging_data_01.*lines 38 to 69 .*, found .*lines 42 to 73 "):
         extract_frame_times(session, [bouts[0], other])
 
 
@@ -241,10 +241,13 @@ def test_a_session_staged_elsewhere_is_told_by_its_key(tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "error", "match"),
     [
-        (lambda f: f.unlink(), MissingInputError, "frame timestamps"),
+        (lambda f: f.unlink(), MissingInputError, "or the tifs to make them from"),
         (lambda f: np.save(f, np.array([0.0, np.nan])), InputFileError, "finite time"),
         (lambda f: np.save(f, np.zeros((2, 2))), InputFileError, "shape"),
-        (lambda f: f.write_bytes(f.read_bytes()[:-3]), InputFileError, "bytes"),
+        (lambda f: f.write_bytes(f.read_bytes()[:-3]), InputFileError, "npy array"),
+        (lambda f: f.write_bytes(b"PK"), InputFileError, "npy array"),
+        (lambda f: np.save(f, np.array(["a"])), InputFileError, "dtype"),
+        (lambda f: np.save(f, np.arange(9.0)), InputFileError, "10 times, one per page .*found 9 times"),
     ],
 )
 def test_damaged_frame_timestamps_are_named(tmp_path, spoil, error, match):
@@ -297,6 +300,26 @@ def cut_session(tmp_path_factory):
 def test_no_bout_is_an_error(tmp_path):
     with pytest.raises(MissingInputError, match="an imaging bout"):
         extract_frame_times(tmp_path, [])
+
+
+def test_a_folder_of_daq_files_and_the_metadata_are_all_that_is_needed(tiny_session, tmp_path):
+    """No file of the microscope is opened once the metadata are loaded."""
+    metadata = load_session_metadata(tiny_session.session_path)
+    shutil.copytree(tiny_session.session_path / "raw_sync_data", tmp_path / "daq")
+    found = find_frame_times(tmp_path / "daq", metadata, session=tiny_session.key)
+    want = extract_frame_times(tiny_session.session_path)
+    assert [t.tobytes() for t in found.times] == [t.tobytes() for t in want.times]
+    assert (found.bouts, found.results) == (want.bouts, want.results)
+
+
+def test_page_times_that_the_rig_did_not_deliver_come_from_the_tifs(fresh_session):
+    made = fresh_session()
+    want = load_session_metadata(made.session_path)
+    for path in made.session_path.rglob("rawImagingData.times_scanImage.npy"):
+        path.unlink()
+    for bout, before in zip(load_session_metadata(made.session_path).bouts, want.bouts, strict=True):
+        np.testing.assert_allclose(bout.page_times, before.page_times, atol=1e-9)
+        assert bout.imaging == before.imaging
 
 
 @pytest.mark.parametrize("period", [0, -1e-5, None, "fast", 2.0])

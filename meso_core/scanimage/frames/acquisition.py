@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from ...errors import InputFileError, problem
 from ..tiff.pages import ScanImageTif
@@ -70,7 +69,7 @@ def _frames_averaged(tif: TifSummary) -> int:
     return max(int(match[1]), 1) if match else 1
 
 
-def _difference(a: Any, b: Any) -> str:
+def _difference(a: object, b: object) -> str:
     """First line of a text that the other does not hold."""
     if not isinstance(a, str):
         return str(a)

@@ -1,6 +1,6 @@
 """The binary movies while they are being written.
 
-What belongs here: files that get their names only when all are whole, brought to the disk as they grow, and the mean
+What belongs here: files that get their names only when all are complete, flushed to disk as they grow, and the mean
 images that come along. What does not: where the frames come from.
 """
 
@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections import deque
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -21,12 +20,13 @@ import numpy.typing as npt
 
 from ...errors import StorageError, problem
 from ...session import plane_name
+from ...storage.atomic import part_path, storage_errors
 from ..layout import FovLayout, ImagingLayout
 from .sources import Block
 
-#: As many frames of int16 as a sum in int32 surely holds.
+#: A sum in int32 holds this many int16 frames without overflow.
 _MAX_RECENT = 1 << 15
-#: A movie is brought to the disk in portions of this size, of which a few may wait.
+#: A movie is flushed to disk in portions of this size; a few may wait.
 _FLUSH_BYTES, _MAX_WAITING = 1 << 25, 8
 
 
@@ -34,7 +34,7 @@ _FLUSH_BYTES, _MAX_WAITING = 1 << 25, 8
 class FovBinary:
     """The raw movie of one field of view: int16, frame after frame, rows of ``nx`` pixels."""
 
-    #: 0-based, in the order of ``meta['FOV']``.
+    #: 0-based, in the order of the metadata's FOVs.
     fov: int
     #: ``planeN``.
     folder: Path
@@ -80,6 +80,8 @@ class Movie:
         """File beside the final one; made on first use."""
         if self.file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            for left in {*self.path.parent.glob(f".{self.path.name}.*.part")} - {self.part}:
+                left.unlink()  # of a run that was killed
             self.file, self.started = self.part.open("wb", buffering=1 << 18), True
         return self.file
 
@@ -114,18 +116,8 @@ class Movie:
         return self.total / n if n else np.full(self.total.shape, np.nan)
 
 
-@contextmanager
-def _storing(folder: Path) -> Iterator[None]:
-    """Turn the system's errors while writing into ours."""
-    try:
-        yield
-    except OSError as e:
-        remedy = "Free space on the disk, or see to the right to write there"
-        raise StorageError(problem(folder, expected="room for the movies", found=str(e), remedy=remedy)) from e
-
-
 class _Flusher:
-    """Brings what is written to the disk while more is being read.
+    """Flushes to disk what is written, while more is being read.
 
     Waiting for the disk only at the end would take as long again, and let unwritten data fill the memory.
     """
@@ -168,11 +160,11 @@ class Movies:
         name = "data_raw.bin" if rank == 0 else f"data_chan{rank + 1}_raw.bin"
         path = self.out_folder / plane_name(fov.index) / name
         first_page = fov.slice_index * self.layout.n_channels + channel
-        return Movie(fov, first_page, path, path.with_name(name + ".part"))
+        return Movie(fov, first_page, path, part_path(path))
 
     def append(self, block: Block, n_before: int) -> None:
         """Write a block of pages, the first of which is page ``n_before`` of the bout."""
-        with _storing(self.out_folder):
+        with storage_errors(self.out_folder):
             self._append(block, n_before)
 
     def _append(self, block: Block, n_before: int) -> None:
@@ -186,7 +178,7 @@ class Movies:
                 movie.n_unflushed = 0
 
     def check_room(self, n_pages: int) -> None:
-        """Raise StorageError if the movies of so many pages do not fit the disk; they stand beside older ones."""
+        """Raise StorageError if the movies of so many pages do not fit the disk; older ones still take room."""
         pixels = sum(m.fov.ny * m.fov.nx for m in self.movies)
         needed = 2 * pixels * -(-n_pages // self.layout.pages_per_volume)
         existing = next(p for p in (self.out_folder, *self.out_folder.absolute().parents) if p.exists())
@@ -207,7 +199,7 @@ class Movies:
 
     def publish(self) -> tuple[FovBinary, ...]:
         """Flush all files, then give them their names."""
-        with _storing(self.out_folder):
+        with storage_errors(self.out_folder):
             self._publish()
         return tuple(self._result(movies) for movies in self.by_fov)
 
@@ -245,7 +237,7 @@ class Movies:
         """Remove what is not published."""
         self.flusher.close()
         for movie in self.movies:
-            # on a full disk even closing fails; what is not written is thrown away all the same
+            # on a full disk even closing fails, which does not matter for a file that is removed
             with suppress(OSError):
                 movie.close()
             if movie.started:

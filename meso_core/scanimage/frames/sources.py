@@ -7,12 +7,13 @@ rows of a page belong to whom.
 from __future__ import annotations
 
 import os
-import sys
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
+from io import FileIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -37,7 +38,10 @@ class TifSource(Protocol):
         """Name of the tif, as the rig wrote it."""
 
     def blocks(self, max_bytes: int) -> Iterator[Block]:
-        """Yield pages in file order, shape (n_pages, page_height, page_width), about ``max_bytes`` at a time."""
+        """Yield pages in file order, shape (n_pages, page_height, page_width), about ``max_bytes`` at a time.
+
+        A block is its consumer's for as long as it, or a view of it, is kept: it never changes.
+        """
 
 
 class ForwardStream(Protocol):
@@ -68,8 +72,16 @@ class BoutSource:
     #: Folder name of the bout, as in ``raw_imaging_data_00``.
     name: str
     tifs: Iterable[TifSource]
-    #: Frames that the metadata of the bout promise; None: not checked.
-    n_frames: int | None = None
+    #: Pages that the metadata of the bout promise (``nFrames``; see :func:`fits_promise`); None: not checked.
+    n_pages: int | None = None
+
+
+def fits_promise(n_pages: int, promised: int, n_channels: int) -> bool:
+    """Whether a bout has the pages that ``nFrames`` of its metadata promises.
+
+    The rig counts the pages of all channels; some metadata count frames, and a frame has a page per channel.
+    """
+    return n_pages in (promised, promised * n_channels)
 
 
 def epoch_of(description: str) -> str:
@@ -85,24 +97,24 @@ def _as_int16(block: npt.NDArray[Any], name: str) -> Block:
     return block.view(np.int16)
 
 
-class _Recycled:
-    """Buffers that are used again once nobody holds a view of them (fresh memory costs a page fault per 4 kB).
+class _PageBuffers:
+    """Memory for blocks of pages, used again when a block is gone (fresh memory costs a page fault per 4 kB).
 
-    The consumer of a generator still holds the last block while the next is read, so there are a few in turn.
+    A block owns its memory until neither the block nor any view of it exists any more. So a block that a consumer keeps
+    never changes; keeping many blocks only takes more memory.
     """
 
-    def __init__(self, n_buffers: int = 3) -> None:
-        self._buffers: list[npt.NDArray[np.uint8]] = []
-        self._n_buffers = n_buffers
+    def __init__(self) -> None:
+        self._free: list[bytearray] = []
 
     def take(self, n_bytes: int) -> npt.NDArray[np.uint8]:
-        for buffer in self._buffers:
-            # 3: the list, the loop variable and the argument; any view of the array counts on top
-            if buffer.size >= n_bytes and sys.getrefcount(buffer) == 3:
-                return buffer[:n_bytes]
-        fresh = np.empty(n_bytes, np.uint8)
-        self._buffers = [fresh, *self._buffers[: self._n_buffers - 1]]
-        return fresh[:]
+        """Give ``n_bytes`` of memory, with any content, for one block."""
+        memory = self._free.pop() if self._free else bytearray(n_bytes)
+        if len(memory) < n_bytes:
+            memory = bytearray(n_bytes)
+        owner = np.frombuffer(memory, np.uint8)  # every view holds a reference to it: it is gone when the last one is
+        weakref.finalize(owner, self._free.append, memory).atexit = False
+        return owner[:n_bytes]
 
 
 class LocalTif:
@@ -140,7 +152,7 @@ class LocalTif:
     def blocks(self, max_bytes: int = 1 << 25) -> Iterator[Block]:
         """Yield the pages; see :class:`TifSource`."""
         tif, page = self.tif, self.tif.page
-        offsets, buffer = tif.data_offsets, _Recycled()
+        offsets, buffer = tif.data_offsets, _PageBuffers()
         n_block = max(1, max_bytes // page.data_bytes)
         with self.path.open("rb", buffering=0) as file:
             for start in range(0, tif.n_pages, n_block):
@@ -161,7 +173,7 @@ class LocalTif:
                 yield _as_int16(block, self.name)
                 del block
 
-    def _read(self, file: Any, into: npt.NDArray[np.uint8], offset: int, index: int) -> None:
+    def _read(self, file: FileIO, into: npt.NDArray[np.uint8], offset: int, index: int) -> None:
         view, done = into.data, 0
         file.seek(offset)
         while done < len(view):
@@ -255,7 +267,7 @@ class _Forward:
         check_scanimage(self.name, software)
         description = self.fetch(page.description_offset, page.description_bytes)
         first = number = parse_frame(self.name, 0, description)[0]
-        n_block, buffer = max(1, max_bytes // page.data_bytes), _Recycled()
+        n_block, buffer = max(1, max_bytes // page.data_bytes), _PageBuffers()
         more = True
         while more:
             raw = buffer.take(n_block * page.data_bytes)

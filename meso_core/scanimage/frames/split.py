@@ -9,25 +9,26 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...errors import InputFileError, MesoWarning, MetadataError, problem
 from ...progress import Progress, silent
+from ...session.imaging import ImagingMetadata
 from ..layout import ImagingLayout
 from ..metadata.bouts import local_bouts
 from .acquisition import AcquisitionCheck
 from .binaries import FovBinary, Movies
-from .sources import Block, BoutSource, LocalTif, TifSummary
+from .sources import Block, BoutSource, LocalTif, TifSummary, fits_promise
 
-#: About as much is read at a time; larger blocks fall out of the processor's cache.
+#: Bytes read at a time, about; larger blocks do not stay in the processor's cache.
 _BLOCK_BYTES = 1 << 22
 
 
 def bin_per_plane(
     bouts: Sequence[BoutSource] | str | os.PathLike[str],
-    meta: dict[str, Any],
+    meta: Mapping[str, Any] | ImagingMetadata,
     out_folder: str | os.PathLike[str],
     *,
     progress: Progress = silent,
@@ -43,7 +44,7 @@ def bin_per_plane(
     bouts
         Sources of the pages by bout, or a session folder.
     meta
-        Imaging metadata of the session; see :func:`~meso_core.scanimage.load_meta_files`.
+        Imaging metadata of the session, or the content of its file.
     out_folder
         Where the folders ``plane0`` … go (``suite2p`` in the session). What is there stays until all is written.
     progress
@@ -54,7 +55,7 @@ def bin_per_plane(
     Returns
     -------
     tuple of FovBinary
-        In the order of ``meta['FOV']``. A recording stopped in the middle of a volume has one frame more in its
+        In the order of the metadata's FOVs. A recording stopped in the middle of a volume has one frame more in its
         first slices; a MesoWarning says so.
 
     Raises
@@ -113,7 +114,7 @@ def _pages(bout: BoutSource, layout: ImagingLayout, block_bytes: int) -> Iterato
         for block in tif.blocks(block_bytes):
             _check_shape(bout, tif.name, block, layout)
             yield block
-        # a stream knows its headers when it has been read; bare arrays have none
+        # a stream knows its headers when it has been read; plain arrays have none
         summary = getattr(tif, "summary", None)
         if isinstance(summary, TifSummary):
             check.add(tif.name, summary)
@@ -121,9 +122,8 @@ def _pages(bout: BoutSource, layout: ImagingLayout, block_bytes: int) -> Iterato
 
 def _check_shape(bout: BoutSource, name: str, block: Block, layout: ImagingLayout) -> None:
     height, width = block.shape[1:]
-    last = max(f.row_stop for f in layout.fovs)
-    want = (layout.page_height or height, layout.page_width or layout.fovs[0].nx)
-    if (height, width) != want or last > height:
+    want = (layout.page_height, layout.page_width)
+    if (height, width) != want:
         raise InputFileError(
             problem(
                 f"{bout.name}/{name}",
@@ -136,14 +136,12 @@ def _check_shape(bout: BoutSource, name: str, block: Block, layout: ImagingLayou
 
 def _check_count(bout: BoutSource, layout: ImagingLayout, n_pages: int) -> None:
     """Compare the pages found with the metadata."""
-    n_channels = layout.n_channels
-    # the rig counts the pages of all channels; a count of frames is understood too
-    if bout.n_frames is not None and n_pages not in (bout.n_frames, bout.n_frames * n_channels):
+    if bout.n_pages is not None and not fits_promise(n_pages, bout.n_pages, layout.n_channels):
         raise MetadataError(
             problem(
                 bout.name,
                 field="nFrames",
-                expected=f"{bout.n_frames} frames of {n_channels} channel(s), as the metadata say",
+                expected=f"{bout.n_pages} pages of {layout.n_channels} channel(s), as the metadata say",
                 found=f"{n_pages} pages in its tifs",
                 remedy="Copy the missing tifs, or make the metadata again if the recording was cut on purpose",
             )
@@ -157,18 +155,18 @@ def _check_no_fov_is_empty(movies: Movies, where: str, n_pages: int) -> None:
                 where,
                 expected="at least one whole volume",
                 found=f"{n_pages} pages, none of {', '.join(movies.empty_fovs())}",
-                remedy="Leave the session out if its recording was broken off at once",
+                remedy="Leave the session out if its recording was stopped at once",
             )
         )
 
 
 def _tell_of_cut_volume(bout: BoutSource, layout: ImagingLayout, n_pages: int) -> None:
-    """Warn of a recording that stopped in the middle of a volume; where fly-back frames lack, nothing does."""
+    """Warn of a recording that stopped in the middle of a volume; missing fly-back frames do not matter."""
     extra = n_pages % layout.pages_per_volume
     if 0 < extra < layout.n_slices * layout.n_channels:
         n_more = -(-extra // layout.n_channels)
         warnings.warn(
-            f"{bout.name}: the last volume is not whole ({extra} of {layout.pages_per_volume} pages): "
+            f"{bout.name}: the last volume is incomplete ({extra} of {layout.pages_per_volume} pages): "
             f"the first {n_more} of {layout.n_slices} slices have one frame more than the others",
             MesoWarning,
             stacklevel=3,

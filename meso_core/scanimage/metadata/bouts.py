@@ -1,33 +1,39 @@
-"""Imaging metadata of a session: those of all its bouts, compared, and made where they are missing.
+"""Imaging metadata of a session: those of all its bouts, and made where they are missing.
 
-What belongs here: which metadata file counts, what is made in its place, and where bouts disagree. What does not: the
-content of the metadata.
+What belongs here: which files count, and what is made in their place. What does not: the content of the metadata
+(``parse``), and where bouts disagree (``compare``).
 """
 
 from __future__ import annotations
 
 import json
-import math
 import os
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from ...errors import InputFileError, MesoWarning, MetadataError, MissingInputError, brief, problem
+from ...errors import InputFileError, MetadataError, MissingInputError, problem
 from ...session import IMAGING_META_FILE, IMAGING_TIMES_FILE, imaging_bouts, raw_tifs
+from ...session.imaging import BoutMetadata, ImagingMetadata, SessionMetadata
 from ..frames.sources import BoutSource, LocalTif
-from .extract import Rig, extract_imaging_meta
-from .patch import patch_imaging_meta
+from .compare import check_same_imaging
+from .extract import Rig, extract_imaging_meta, page_times
+from .parse import parse_imaging_metadata
 
-#: Fields that are expected to differ between bouts, or say nothing about the pixels.
-_OWN = ("acquisitionStartTime", "nFrames", "rawScanImageMeta.ImageDescription", "rawScanImageMeta.Software")
-#: Fields that must agree, else the frames of two bouts are not of the same places.
-_SAME = ("FOV", "channelSaved", "channelID", "coordsTF", "centerMM", "centerDeg", "imageOrientation")
-#: Fields that the microscope measures anew at each start: they may differ by this share.
-_MEASURED, _MEASURED_SHARE = ("scanImageParams.hRoiManager", "scanImageParams.hScan2D"), 1e-3
+
+@dataclass(frozen=True, slots=True)
+class _Bout:
+    """Metadata of one bout, as delivered or made."""
+
+    folder: Path
+    imaging: ImagingMetadata
+    #: Whether the rig delivered the metadata file; else they were made from the tifs, and the times with them.
+    delivered: bool
+    times: npt.NDArray[np.float64] | None = None
 
 
 def load_meta_files(
@@ -39,8 +45,8 @@ def load_meta_files(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Load the imaging metadata of a session, brought up to date, and compare its bouts.
 
-    Metadata files of the rig are used; where a bout has none its metadata are made from its tifs (in memory; see
-    :func:`write_missing_meta` for files).
+    The rig's metadata files are used. Where a bout has none, its metadata are made from its tifs, in memory;
+    :func:`write_missing_meta` makes files.
 
     Parameters
     ----------
@@ -49,7 +55,7 @@ def load_meta_files(
     center_ml, center_ap
         Centre of the cranial window, mm, for bouts without metadata; by default that of the session's other bouts.
     rig
-        What no header tells about the microscope, for bouts without metadata; by default that of the other bouts.
+        What no header says about the microscope, for bouts without metadata; by default that of the other bouts.
 
     Returns
     -------
@@ -72,18 +78,41 @@ def load_meta_files(
     MesoWarning
         If bouts disagree in another field; those of the first bout are used.
     """
-    folders = _bout_folders(Path(session_path))
-    present = {f: read_meta(path) for f in folders if (path := find_meta(f)) is not None}
-    metas = []
-    for folder in folders:
-        if folder not in present:
-            center, own_rig = _window_center(folder, present, center_ml, center_ap), rig or _rig_of(present)
-            made, _ = extract_imaging_meta(_tifs(folder), *center, rig=own_rig)
-            present[folder] = patch_imaging_meta(made, folder.name)
-        metas.append(present[folder])
-    for folder, meta in zip(folders[1:], metas[1:], strict=True):
-        _compare(folders[0].name, metas[0], folder.name, meta)
+    bouts = _bouts(Path(session_path), center_ml, center_ap, rig)
+    metas = [bout.imaging.to_dict() for bout in bouts]
+    _compare(bouts)
     return metas[0], metas
+
+
+def load_session_metadata(
+    session_path: str | os.PathLike[str],
+    *,
+    center_ml: float | None = None,
+    center_ap: float | None = None,
+    rig: Rig | None = None,
+) -> SessionMetadata:
+    """Load what the microscope says of a session: metadata and page times of all bouts, typed, checked and compared.
+
+    Parameters
+    ----------
+    session_path, center_ml, center_ap, rig
+        As for :func:`load_meta_files`.
+
+    Raises
+    ------
+    MissingInputError
+        If there is no bout, or a file of a bout is missing and there are no tifs to make it from.
+    MetadataError, InputFileError
+        As for :func:`load_meta_files`; also if a bout has another number of page times than of pages.
+
+    Warns
+    -----
+    MesoWarning
+        As for :func:`load_meta_files`.
+    """
+    bouts = _bouts(Path(session_path), center_ml, center_ap, rig)
+    _compare(bouts)
+    return SessionMetadata(tuple(BoutMetadata(b.folder.name, b.imaging, _times_of(b)) for b in bouts))
 
 
 def write_missing_meta(
@@ -111,23 +140,16 @@ def write_missing_meta(
         The files made, ``raw_imaging_data_NN/_ibl_rawImagingData.meta.json`` and
         ``raw_imaging_data_NN/rawImagingData.times_scanImage.npy``; none where all are there.
     """
-    folders = _bout_folders(Path(session_path))
-    present = {f: read_meta(path) for f in folders if (path := find_meta(f)) is not None}
     made = []
-    for folder in folders:
-        has_meta, has_times = folder in present, (folder / IMAGING_TIMES_FILE).is_file()
-        if has_meta and has_times:
-            continue
-        # the window's centre has no part in the times
-        center = (0.0, 0.0) if has_meta else _window_center(folder, present, center_ml, center_ap)
-        meta, times = extract_imaging_meta(_tifs(folder), *center, rig=rig or _rig_of(present))
-        target = Path(out_folder) / folder.name
-        target.mkdir(parents=True, exist_ok=True)
-        if not has_meta:
-            (target / IMAGING_META_FILE).write_text(json.dumps(meta), encoding="utf-8")
+    for bout in _bouts(Path(session_path), center_ml, center_ap, rig):
+        target = Path(out_folder) / bout.folder.name
+        if not bout.delivered:
+            target.mkdir(parents=True, exist_ok=True)
+            (target / IMAGING_META_FILE).write_text(bout.imaging.source_json, encoding="utf-8")
             made.append(target / IMAGING_META_FILE)
-        if not has_times:
-            np.save(target / IMAGING_TIMES_FILE, times)
+        if not (bout.folder / IMAGING_TIMES_FILE).is_file():
+            target.mkdir(parents=True, exist_ok=True)
+            np.save(target / IMAGING_TIMES_FILE, _times_of(bout))
             made.append(target / IMAGING_TIMES_FILE)
     return tuple(made)
 
@@ -147,17 +169,9 @@ def local_bouts(session_path: str | os.PathLike[str]) -> tuple[BoutSource, ...]:
             remedy = "Copy the bout from the rig, or use its archive"
             raise MissingInputError(problem(folder, expected="raw tifs", found="none", remedy=remedy))
         path = find_meta(folder)
-        n_frames = None if path is None else int(read_meta(path)["nFrames"])
-        bouts.append(BoutSource(folder.name, tuple(LocalTif(p) for p in tifs), n_frames))
+        n_pages = None if path is None else read_imaging_metadata(path).n_pages
+        bouts.append(BoutSource(folder.name, tuple(LocalTif(p) for p in tifs), n_pages))
     return tuple(bouts)
-
-
-def _bout_folders(session_path: Path) -> tuple[Path, ...]:
-    folders = imaging_bouts(session_path)
-    if not folders:
-        expected, remedy = "folders raw_imaging_data_NN", "Copy the raw data of the session"
-        raise MissingInputError(problem(session_path, expected=expected, found="none", remedy=remedy))
-    return folders
 
 
 def find_meta(folder: str | os.PathLike[str]) -> Path | None:
@@ -177,26 +191,91 @@ def find_meta(folder: str | os.PathLike[str]) -> Path | None:
     return found[0] if found else None
 
 
-def read_meta(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a metadata file and bring it up to date.
+def read_imaging_metadata(path: str | os.PathLike[str]) -> ImagingMetadata:
+    """Read a metadata file.
 
     Raises
     ------
     InputFileError
         If the file is no JSON object.
     MetadataError
-        If it lacks what every version has.
+        If a field is missing or holds what it must not.
     """
+    return parse_imaging_metadata(_read_json(Path(path)), str(path))
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    remedy = "Move the file away; it is made again from the tifs"
     try:
-        meta = json.loads(Path(path).read_text(encoding="utf-8"))
+        meta = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError) as e:
-        raise InputFileError(
-            problem(path, expected="JSON", found=str(e), remedy="Move the file away; it is made again from the tifs")
-        ) from e
+        raise InputFileError(problem(path, expected="JSON", found=str(e), remedy=remedy)) from e
     if not isinstance(meta, dict):
-        remedy = "Move the file away; it is made again from the tifs"
         raise InputFileError(problem(path, expected="a JSON object", found=type(meta).__name__, remedy=remedy))
-    return patch_imaging_meta(meta, str(path))
+    return meta
+
+
+def _bouts(session_path: Path, center_ml: float | None, center_ap: float | None, rig: Rig | None) -> tuple[_Bout, ...]:
+    """Metadata of all bouts; those that the rig did not deliver are made from the tifs."""
+    folders = _bout_folders(session_path)
+    bouts: dict[Path, _Bout] = {}
+    for folder in folders:
+        path = find_meta(folder)
+        if path is not None:
+            bouts[folder] = _Bout(folder, read_imaging_metadata(path), delivered=True)
+    for folder in folders:
+        if folder not in bouts:
+            known = [bout.imaging for bout in bouts.values()]
+            center = _window_center(folder, known, center_ml, center_ap)
+            meta, times = extract_imaging_meta(_tifs(folder), *center, rig=rig or _rig_of(known))
+            imaging = parse_imaging_metadata(meta, str(folder / IMAGING_META_FILE))
+            bouts[folder] = _Bout(folder, imaging, delivered=False, times=times)
+    return tuple(bouts[folder] for folder in folders)
+
+
+def _bout_folders(session_path: Path) -> tuple[Path, ...]:
+    folders = imaging_bouts(session_path)
+    if not folders:
+        expected, remedy = "folders raw_imaging_data_NN", "Copy the raw data of the session"
+        raise MissingInputError(problem(session_path, expected=expected, found="none", remedy=remedy))
+    return folders
+
+
+def _compare(bouts: tuple[_Bout, ...]) -> None:
+    first, *others = bouts
+    content = first.imaging.to_dict()
+    for bout in others:
+        check_same_imaging(first.folder.name, content, bout.folder.name, bout.imaging.to_dict())
+
+
+def _times_of(bout: _Bout) -> npt.NDArray[np.float64]:
+    """Page times of a bout: those on file, or else those of its tifs."""
+    path = bout.folder / IMAGING_TIMES_FILE
+    if not path.is_file():
+        return page_times(_tifs(bout.folder)) if bout.times is None else bout.times
+    times, n_pages, n_channels = _read_times(path), bout.imaging.n_pages, bout.imaging.n_channels
+    # some rigs count frames in one file and the pages of all channels in the other
+    if times.size not in (n_pages, n_pages * n_channels) and times.size * n_channels != n_pages:
+        raise _bad_times(path, f"{n_pages} times, one per page as nFrames says", f"{times.size} times")
+    return times
+
+
+def _read_times(path: Path) -> npt.NDArray[np.float64]:
+    try:
+        times = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError, SyntaxError, TypeError) as error:
+        raise _bad_times(path, "a .npy array", str(error)) from error
+    if times.dtype.kind not in "iuf" or times.size != max(times.shape, default=0):
+        raise _bad_times(path, "one time per page", f"shape {times.shape}, dtype {times.dtype}")
+    times = times.reshape(-1).astype(np.float64)
+    if not np.isfinite(times).all():
+        raise _bad_times(path, "one finite time per page", "NaN or infinity")
+    return np.asarray(times)
+
+
+def _bad_times(path: Path, expected: str, found: str) -> InputFileError:
+    remedy = "Move the file away; it is made again from the tifs"
+    return InputFileError(problem(path, expected=expected, found=found, remedy=remedy))
 
 
 def _tifs(folder: Path) -> tuple[Path, ...]:
@@ -209,14 +288,12 @@ def _tifs(folder: Path) -> tuple[Path, ...]:
 
 
 def _window_center(
-    folder: Path, present: dict[Path, dict[str, Any]], ml: float | None, ap: float | None
+    folder: Path, known: Iterable[ImagingMetadata], ml: float | None, ap: float | None
 ) -> tuple[float, float]:
     if ml is not None and ap is not None:
         return ml, ap
-    for meta in present.values():
-        center = meta.get("centerMM", {})
-        if "ML" in center and "AP" in center:
-            return center["ML"], center["AP"]
+    for meta in known:
+        return meta.window.ml_mm, meta.window.ap_mm
     raise MetadataError(
         problem(
             folder / IMAGING_META_FILE,
@@ -228,62 +305,16 @@ def _window_center(
     )
 
 
-def _rig_of(present: dict[Path, dict[str, Any]]) -> Rig | None:
-    """Read from another bout's metadata what no header tells about the microscope."""
-    for meta in present.values():
-        orientation = meta.get("imageOrientation", {})
-        if {"channelID", "laserPowerCalibration"} <= set(meta) and {"positiveML", "positiveAP"} <= set(orientation):
+def _rig_of(known: Iterable[ImagingMetadata]) -> Rig | None:
+    """Read from another bout's metadata what no header says about the microscope."""
+    for imaging in known:
+        meta, orientation = imaging.to_dict(), imaging.orientation
+        if orientation is not None and {"channelID", "laserPowerCalibration"} <= meta.keys():
             return Rig(
                 channel_id=meta["channelID"],
-                positive_ml=tuple(orientation["positiveML"]),
-                positive_ap=tuple(orientation["positiveAP"]),
+                positive_ml=orientation.positive_ml,
+                positive_ap=orientation.positive_ap,
                 laser_power_calibration=meta["laserPowerCalibration"],
                 pmt_gain=meta.get("PMTGain", ()),
             )
     return None
-
-
-def _compare(first_name: str, first: dict[str, Any], name: str, meta: dict[str, Any]) -> None:
-    """Raise for the fields in which a bout must not differ from the first; warn of the others."""
-    tolerated = []
-    for path, a, b in _differences(first, meta):
-        if path.startswith(_OWN):
-            continue
-        measured = path.startswith(_MEASURED)
-        if measured and _near(a, b, _MEASURED_SHARE):
-            continue
-        if measured or path.startswith(_SAME):
-            raise MetadataError(
-                problem(
-                    f"{name}/{IMAGING_META_FILE}",
-                    field=path,
-                    expected=f"{brief(a)} as in {first_name}",
-                    found=brief(b),
-                    remedy="Process bouts of different places or settings as separate sessions, or mend the metadata",
-                )
-            )
-        tolerated.append(path)
-    if tolerated:
-        fields = ", ".join(tolerated[:5]) + (f" and {len(tolerated) - 5} more" if len(tolerated) > 5 else "")
-        warnings.warn(f"{name}: metadata differ from those of {first_name} in {fields}", MesoWarning, stacklevel=3)
-
-
-def _differences(a: Any, b: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """Paths of the values that differ, with both values."""
-    if isinstance(a, dict) and isinstance(b, dict):
-        for key in [*a, *(k for k in b if k not in a)]:
-            yield from _differences(a.get(key), b.get(key), f"{path}.{key}" if path else str(key))
-    elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b) and any(isinstance(v, dict) for v in a):
-        for i, (x, y) in enumerate(zip(a, b, strict=True)):
-            yield from _differences(x, y, f"{path}[{i}]")
-    elif not _near(a, b, 1e-9):
-        yield path, a, b
-
-
-def _near(a: Any, b: Any, share: float) -> bool:
-    """Whether two values are equal, numbers within a relative tolerance."""
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(_near(x, y, share) for x, y in zip(a, b, strict=True))
-    if isinstance(a, int | float) and isinstance(b, int | float):
-        return a == b or math.isclose(a, b, rel_tol=share, abs_tol=1e-9) or (a != a and b != b)
-    return bool(a == b)

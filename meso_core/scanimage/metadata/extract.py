@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import MetadataError, MissingInputError, brief, problem
+from ...matlab import as_list
 from ..frames.acquisition import open_bout
 from ..tiff.header import parse_si_header
 from ..tiff.pages import ScanImageTif
@@ -34,7 +35,7 @@ def _ramp(top: float) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class Rig:
-    """What no header tells about a microscope. The defaults are those of the IBL's mesoscope."""
+    """What no header says about a microscope. The defaults are those of the IBL's mesoscope."""
 
     #: Channel numbers by colour and by path of the beam.
     channel_id: Mapping[str, Sequence[int]] = field(
@@ -72,7 +73,7 @@ def extract_imaging_meta(
     center_ml, center_ap
         Centre of the cranial window from bregma, mm; known from surgery, not from a header.
     rig
-        What no header tells about the microscope.
+        What no header says about the microscope.
 
     Returns
     -------
@@ -90,7 +91,7 @@ def extract_imaging_meta(
     InputFileError
         If a tif is damaged, no ScanImage tif, or of another recording.
     MetadataError
-        If the header lacks a field, or contradicts itself or the pages, or the window's centre is no number.
+        If the header lacks a field, or contradicts itself or the pages, or the window's centre is not a number.
     """
     tifs = [tifs] if isinstance(tifs, str | os.PathLike | ScanImageTif) else list(tifs)
     for name, value in (("center_ml", center_ml), ("center_ap", center_ap)):
@@ -101,9 +102,20 @@ def extract_imaging_meta(
         raise MissingInputError(problem("tifs", expected="at least one tif", found="none", remedy="Copy the raw data"))
     where = os.fspath(tifs[0].path if isinstance(tifs[0], ScanImageTif) else tifs[0])
     opened = open_bout(tifs)
-    times = np.concatenate([t.frame_timestamps for t in opened])
+    times = page_times(opened)
     raw = raw_scanimage_meta(opened[0])
     return meta_from_header(raw, center_ml, center_ap, times.size, rig=rig, where=where), times
+
+
+def page_times(tifs: Sequence[str | os.PathLike[str] | ScanImageTif]) -> npt.NDArray[np.float64]:
+    """Read the time of each page of a bout from its tifs, (n_pages,), s since the acquisition's start.
+
+    Raises
+    ------
+    InputFileError
+        If a tif is damaged, no ScanImage tif, or of another recording.
+    """
+    return np.concatenate([tif.frame_timestamps for tif in open_bout(tifs)])
 
 
 def raw_scanimage_meta(tif: ScanImageTif) -> dict[str, Any]:
@@ -130,7 +142,7 @@ def meta_from_header(
     raw: dict[str, Any],
     center_ml: float,
     center_ap: float,
-    n_frames: int,
+    n_pages: int,
     *,
     rig: Rig | None = None,
     where: str = "rawScanImageMeta",
@@ -143,10 +155,10 @@ def meta_from_header(
         ``rawScanImageMeta``: Artist, Software, ImageDescription, Width, Height …
     center_ml, center_ap
         Centre of the cranial window from bregma, mm.
-    n_frames
-        Pages of the recording (``nFrames``).
+    n_pages
+        Pages of the recording (``nFrames`` in the file).
     rig
-        What no header tells about the microscope.
+        What no header says about the microscope.
     where
         File that the header is from, for messages.
 
@@ -158,9 +170,9 @@ def meta_from_header(
     """
     rig = rig or Rig()
     header = SiHeader(parse_si_header(raw["Software"]), where)
-    resolution = header["objectiveResolution"]
-    # old recordings have no circle: the window was centred
-    offset = np.ravel(header.get("hDisplay.circleOffset", [0, 0])).tolist()
+    resolution = header.number("objectiveResolution")
+    # old recordings have no circle: their window is centred
+    offset = [float(o) for o in np.ravel(as_list(header.get("hDisplay.circleOffset", [0, 0])))]
     center_deg = [o / resolution for o in offset]
     transform = coords_transform(rig.positive_ml, rig.positive_ap, resolution, center_ml, center_ap)
     return {
@@ -175,7 +187,7 @@ def meta_from_header(
         "channelSaved": header["hChannels.channelSave"],
         "FOV": fov_records(raw, header, center_deg, transform),
         "acquisitionStartTime": _start_time(raw["ImageDescription"], where),
-        "nFrames": n_frames,
+        "nFrames": n_pages,
         "scanImageParams": _scan_image_params(header),
         "coordsTF": np.round(transform, 12).tolist(),
     }

@@ -7,16 +7,23 @@ values fit each other (``layout``, the rooms of location and timing), and older 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 
 from ...errors import MetadataError, brief, problem
+from ...session.imaging import CORNERS
 
 _REMEDY = "Correct the field, or move the file away and make the metadata again from the tifs with extract_imaging_meta"
-_CORNERS = ("topLeft", "topRight", "bottomLeft", "bottomRight")
+#: No tif holds this, so a person must give it.
+_CENTER_REMEDY = (
+    "Enter ML and AP of the window as drilled, or make the metadata again from the tifs with extract_imaging_meta, "
+    "which takes them from you"
+)
+#: A line of a mesoscope takes some 40 µs.
+_LONGEST_LINE_S = 1.0
 _MISSING = object()
 
 
@@ -24,65 +31,72 @@ _MISSING = object()
 class _Field:
     #: Place in the file; ``[]`` stands for each entry of a list.
     path: str
-    #: What it must hold, in words and as a test.
+    #: What it must hold: in words, and as a test.
     expected: str
-    holds: Callable[[Any], bool]
+    holds: Callable[[object], bool]
     #: Whether every file has it, once it is brought up to date.
     required: bool = True
+    #: What a person does where it is missing or wrong.
+    remedy: str = _REMEDY
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether a value is a finite number."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         return False
     try:
         return math.isfinite(value)
-    except OverflowError:  # a whole number beyond those of a float
+    except OverflowError:  # an integer too large for a float
         return False
 
 
-def _is_positive(value: Any) -> bool:
-    return is_number(value) and value > 0
+def _between(low: float, high: float) -> Callable[[object], bool]:
+    return lambda value: is_number(value) and low < value < high
 
 
-def _is_count(value: Any) -> bool:
+_is_positive = _between(0, math.inf)
+
+
+def _is_count(value: object) -> bool:
     return is_number(value) and value >= 0 and value == int(value)
 
 
-def _is_size(value: Any) -> bool:
-    return _is_count(value) and value > 0
+def _is_size(value: object) -> bool:
+    return is_number(value) and value >= 1 and value == int(value)
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def _is_table(value: Any) -> bool:
+def _is_table(value: object) -> TypeGuard[Mapping[str, Any]]:
     return isinstance(value, Mapping)
 
 
-def _list_of(holds: Callable[[Any], bool], at_least: int = 1) -> Callable[[Any], bool]:
-    def all_hold(value: Any) -> bool:
-        return isinstance(value, list | tuple | np.ndarray) and len(value) >= at_least and all(map(holds, value))
+def _list_of(holds: Callable[[object], bool], at_least: int = 1, at_most: float = math.inf) -> Callable[[object], bool]:
+    def all_hold(value: object) -> bool:
+        is_list = isinstance(value, list | tuple | np.ndarray) and at_least <= len(value) <= at_most
+        return is_list and all(map(holds, cast("Sequence[object]", value)))
 
     return all_hold
 
 
-def _one_or_more(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
+def _one_or_more(holds: Callable[[object], bool]) -> Callable[[object], bool]:
     """MATLAB writes a list of one without brackets."""
     return lambda value: holds(value) or _list_of(holds)(value)
 
 
-_two_numbers = _list_of(is_number, 2)
+_two_numbers = _list_of(is_number, 2, 2)
 
-#: A field stands after the one that holds it. Tables that are only looked into need not be there.
+
+#: A field comes after the one that holds it. Tables that are only looked into need not be there.
 _FIELDS = (
     _Field("nFrames", "the number of pages", _is_count),
     _Field("channelSaved", "channel numbers, from 1", _one_or_more(_is_size)),
     _Field("FOV", "a list of fields of view", _list_of(_is_table)),
     _Field("FOV[].slice_id", "the number of its slice, from 0", _is_count),
     _Field("FOV[].nXnYnZ", "numbers of columns, rows and planes", _list_of(_is_size, 2)),
-    _Field("FOV[].lineIdx", "its lines of the page", _one_or_more(is_number)),
+    _Field("FOV[].lineIdx", "its lines of the page, from 1", _one_or_more(_is_size)),
     _Field("FOV[].Zs", "depths in µm", _one_or_more(is_number), required=False),
     _Field("FOV[].roiUUID", "the id of its ROI", _is_text, required=False),
     *(
@@ -90,7 +104,7 @@ _FIELDS = (
         for unit, words in (("Deg", "degrees"), ("MM", "mm"))
         for field in (
             _Field(f"FOV[].{unit}", f"its four corners, {words}", _is_table),
-            *(_Field(f"FOV[].{unit}.{c}", f"two finite numbers, {words}", _two_numbers) for c in _CORNERS),
+            *(_Field(f"FOV[].{unit}.{c}", f"two finite numbers, {words}", _two_numbers) for c in CORNERS),
         )
     ),
     _Field("rawScanImageMeta", "the raw header", _is_table),
@@ -98,24 +112,25 @@ _FIELDS = (
     _Field("rawScanImageMeta.Height", "rows of a page", _is_size),
     _Field("rawScanImageMeta.Width", "columns of a page", _is_size),
     _Field("scanImageParams", "rates and geometry of the scanner", _is_table),
-    _Field("scanImageParams.objectiveResolution", "µm per degree", _is_positive),
+    _Field("scanImageParams.objectiveResolution", "µm per degree of the scanner, about 150", _between(1, 1e4)),
     _Field("scanImageParams.hRoiManager", "the scanner's rates", _is_table),
-    _Field("scanImageParams.hRoiManager.linePeriod", "the time per line in s", _is_positive),
+    _Field("scanImageParams.hRoiManager.linePeriod", "the time per line in s", _between(0, _LONGEST_LINE_S)),
+    _Field("scanImageParams.hRoiManager.scanFrameRate", "frames per second", _is_positive, required=False),
     _Field("scanImageParams.hRoiManager.scanVolumeRate", "volumes per second", _is_positive),
     _Field("scanImageParams.hScan2D", "times of the scanner", _is_table, required=False),
     _Field("scanImageParams.hScan2D.flytoTimePerScanfield", "seconds", is_number, required=False),
     _Field("scanImageParams.hStackManager", "the depths", _is_table, required=False),
     _Field("scanImageParams.hStackManager.zs", "depths in µm", _one_or_more(is_number), required=False),
-    _Field("centerMM", "the window's centre", _is_table),
-    _Field("centerMM.ML", "mm from bregma", is_number),
-    _Field("centerMM.AP", "mm from bregma", is_number),
+    _Field("centerMM", "the window's centre, keys ML and AP", _is_table, remedy=_CENTER_REMEDY),
+    _Field("centerMM.ML", "mm from bregma", is_number, remedy=_CENTER_REMEDY),
+    _Field("centerMM.AP", "mm from bregma", is_number, remedy=_CENTER_REMEDY),
     _Field("centerDeg", "the window's centre", _is_table, required=False),
     _Field("centerDeg.x", "degrees", is_number, required=False),
     _Field("centerDeg.y", "degrees", is_number, required=False),
     _Field("imageOrientation", "directions in the image", _is_table, required=False),
     _Field("imageOrientation.positiveML", "a unit vector", _two_numbers, required=False),
     _Field("imageOrientation.positiveAP", "a unit vector", _two_numbers, required=False),
-    _Field("coordsTF", "a 3 x 2 matrix", lambda v: _list_of(_two_numbers, 3)(v) and len(v) == 3, required=False),
+    _Field("coordsTF", "a 3 x 2 matrix", _list_of(_two_numbers, 3, 3), required=False),
     _Field("channelID", "channel numbers by colour", _is_table, required=False),
     _Field("channelID.green", "channel numbers", _one_or_more(_is_size), required=False),
     _Field("laserPowerCalibration", "the laser's calibration", _is_table, required=False),
@@ -123,11 +138,9 @@ _FIELDS = (
 
 #: What every file has, once it is brought up to date.
 REQUIRED = tuple(field.path for field in _FIELDS if field.required)
-#: What the layout of the pages cannot be told without.
-OF_LAYOUT = ("channelSaved", "FOV", "FOV[].slice_id", "FOV[].nXnYnZ", "FOV[].lineIdx")
 
 
-def check_fields(meta: Any, where: str, required: tuple[str, ...] = REQUIRED) -> None:
+def check_fields(meta: object, where: str, required: tuple[str, ...] = REQUIRED) -> None:
     """Check what imaging metadata hold, field by field.
 
     Parameters
@@ -150,19 +163,19 @@ def check_fields(meta: Any, where: str, required: tuple[str, ...] = REQUIRED) ->
         for path, value in _values(meta, field.path):
             if value is _MISSING:
                 if field.path in required:
-                    raise lacks(path, where, field.expected)
+                    raise lacks(path, where, field.expected, field.remedy)
             elif not field.holds(value):
-                raise wrong(path, where, field.expected, value)
+                raise wrong(path, where, field.expected, value, field.remedy)
 
 
-def lacks(path: str, where: str, expected: str = "a value") -> MetadataError:
+def lacks(path: str, where: str, expected: str = "a value", remedy: str = _REMEDY) -> MetadataError:
     """Make the error for a field that is not there."""
-    return MetadataError(problem(where, field=path, expected=expected, found="none", remedy=_REMEDY))
+    return MetadataError(problem(where, field=path, expected=expected, found="none", remedy=remedy))
 
 
-def wrong(path: str, where: str, expected: str, value: Any) -> MetadataError:
+def wrong(path: str, where: str, expected: str, value: object, remedy: str = _REMEDY) -> MetadataError:
     """Make the error for a field that holds what it must not."""
-    return MetadataError(problem(where, field=path, expected=expected, found=brief(value), remedy=_REMEDY))
+    return MetadataError(problem(where, field=path, expected=expected, found=brief(value), remedy=remedy))
 
 
 def _values(meta: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:

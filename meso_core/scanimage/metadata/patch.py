@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from ...errors import MesoWarning, MetadataError, problem
 from ...matlab import as_list
 from ...session import IMAGING_META_FILE
+from ...session.imaging import CORNERS
 from ..tiff.header import parse_si_header
 from .extract import coords_transform
 from .fields import check_fields, lacks, wrong
@@ -21,11 +23,10 @@ from .fields import check_fields, lacks, wrong
 #: Version that patched metadata have: that of the newest change of the format.
 PATCHED_VERSION = "0.2.2"
 _NEWEST = (0, 2, 2)
-_CORNERS = ("topLeft", "topRight", "bottomLeft", "bottomRight")
-#: What the corners are made anew from.
+#: What the corners are computed from again.
 _OF_AXES = (
     "FOV[].Deg",
-    *(f"FOV[].Deg.{corner}" for corner in _CORNERS),
+    *(f"FOV[].Deg.{corner}" for corner in CORNERS),
     "scanImageParams",
     "scanImageParams.objectiveResolution",
     *("centerMM", "centerMM.ML", "centerMM.AP", "centerDeg", "centerDeg.x", "centerDeg.y"),
@@ -33,7 +34,7 @@ _OF_AXES = (
 )
 
 
-def patch_imaging_meta(meta: dict[str, Any], where: str = IMAGING_META_FILE) -> dict[str, Any]:
+def patch_imaging_meta(meta: Mapping[str, Any], where: str = IMAGING_META_FILE) -> dict[str, Any]:
     """Bring imaging metadata of any version up to date.
 
     Parameters
@@ -56,44 +57,45 @@ def patch_imaging_meta(meta: dict[str, Any], where: str = IMAGING_META_FILE) -> 
     Warns
     -----
     MesoWarning
-        If the version is newer than this code. The fields are used as they are, since they were checked; what they
-        mean may have changed.
+        If the version is newer than this code. The fields were checked and are used as they are, but their meaning may
+        have changed.
 
     Notes
     -----
     ========== ==========================================================================================
     before     change
     ========== ==========================================================================================
-    (no number) ``channelSaved`` was ``FOV[…].channelIdx``; corners were ``topLeftDeg``, ``topLeftMM`` …; FOVs had no
+    (none)     ``channelSaved`` was ``FOV[…].channelIdx``; corners were ``topLeftDeg``, ``topLeftMM`` …; FOVs had no
                ``slice_id``, ``Zs``, ``roiUUID``
     0.1.1      ``roiUUID`` was ``roiUuid``
-    0.1.5      ``coordsTF`` and MM were made with the axes of the image confused; they are made anew
+    0.1.5      ``coordsTF`` and MM were made with the image's axes exchanged; they are computed again
     0.2.2      ``MLAPDV`` and ``brainLocationIds`` had no provenance; they were estimates
     ========== ==========================================================================================
     """
-    if isinstance(meta, dict) and isinstance(meta.get("FOV"), dict):  # MATLAB writes a list of one without brackets
-        meta = {**meta, "FOV": [meta["FOV"]]}
+    if isinstance(meta, Mapping) and isinstance(meta.get("FOV"), Mapping):
+        meta = {**meta, "FOV": [meta["FOV"]]}  # MATLAB writes a list of one without brackets
     check_fields(meta, where, required=("nFrames", "FOV"))
-    meta, version = copy.deepcopy(meta), _version(meta, where)
+    version = _version(meta, where)
+    patched = copy.deepcopy(dict(meta))
     try:
         if version == (0, 0, 0):
-            _name_corners(meta)
-            _number_slices(meta, where)
+            _name_corners(patched)
+            _number_slices(patched, where)
         if version < (0, 1, 1):
-            _name_roi_ids(meta)
-        if version < (0, 1, 5) and "imageOrientation" in meta:
-            check_fields(meta, where, _OF_AXES)
-            _transform_axes(meta)
+            _name_roi_ids(patched)
+        if version < (0, 1, 5) and "imageOrientation" in patched:
+            check_fields(patched, where, _OF_AXES)
+            _transform_axes(patched)
     except KeyError as e:
         raise lacks(str(e.args[0]), where) from e
     if version < _NEWEST:
-        _nest_provenance(meta)
-        meta["version"] = PATCHED_VERSION
-    check_fields(meta, where)
-    return meta
+        _nest_provenance(patched)
+        patched["version"] = PATCHED_VERSION
+    check_fields(patched, where)
+    return patched
 
 
-def _version(meta: dict[str, Any], where: str) -> tuple[int, ...]:
+def _version(meta: Mapping[str, Any], where: str) -> tuple[int, ...]:
     text = meta.get("version")
     if text in (None, ""):
         return (0, 0, 0)
@@ -107,7 +109,7 @@ def _version(meta: dict[str, Any], where: str) -> tuple[int, ...]:
     if version > _NEWEST:
         warnings.warn(
             f"{where}: version {text} is newer than {PATCHED_VERSION}, the newest that is known here; its fields are "
-            "used as they are. See to it that their meaning has not changed, or update meso",
+            "used as they are. Check that their meaning has not changed, or update meso",
             MesoWarning,
             stacklevel=3,
         )
@@ -123,7 +125,7 @@ def _name_corners(meta: dict[str, Any]) -> None:
     for fov in meta["FOV"]:
         for unit in ("Deg", "MM"):
             if unit not in fov:
-                fov[unit] = {corner: fov.pop(corner + unit) for corner in _CORNERS if corner + unit in fov}
+                fov[unit] = {corner: fov.pop(corner + unit) for corner in CORNERS if corner + unit in fov}
 
 
 def _number_slices(meta: dict[str, Any], where: str) -> None:

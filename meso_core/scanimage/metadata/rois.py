@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import MetadataError, problem
+from ...errors import MetadataError, brief, problem
 from ...matlab import as_list
-from ..layout import fly_to_lines, stack_frames
+from ..scanner import fly_to_lines, stack_frames
+from .fields import is_number
 
 _CORNERS = {"topLeft": (-1, -1), "topRight": (1, -1), "bottomLeft": (-1, 1), "bottomRight": (1, 1)}
 
 
 class SiHeader:
-    """Parsed header that names the field it lacks.
+    """Parsed header whose errors name the missing field.
 
     Parameters
     ----------
@@ -34,11 +35,18 @@ class SiHeader:
     def __init__(self, values: dict[str, Any], where: str) -> None:
         self.values, self.where = values, where
 
-    def get(self, name: str, default: Any = None) -> Any:
+    def get(self, name: str, default: object = None) -> object:
         """Value of ``SI.name``, or the default."""
         return self.values.get("SI." + name, default)
 
-    def __getitem__(self, name: str) -> Any:
+    def number(self, name: str) -> float:
+        """Value of ``SI.name``, which must be a finite number."""
+        value = self[name]
+        if not is_number(value):
+            raise self.wrong("SI." + name, "a number", brief(value))
+        return float(value)
+
+    def __getitem__(self, name: str) -> object:
         try:
             return _flat(self.values["SI." + name])
         except KeyError:
@@ -50,7 +58,7 @@ class SiHeader:
         return MetadataError(problem(self.where, field=name, expected=expected, found=found, remedy=remedy))
 
 
-def _flat(value: Any) -> Any:
+def _flat(value: object) -> object:
     """Column vectors as plain lists, as MATLAB writes them to JSON."""
     if isinstance(value, list) and value and all(isinstance(v, list) and len(v) == 1 for v in value):
         return [v[0] for v in value]
@@ -132,7 +140,7 @@ def _places(raw: dict[str, Any], header: SiHeader) -> list[_Place]:
                 scanfield = _scanfield(roi, at[0])
                 places.append(_Place(roi, scanfield, slice_id, at[0] if len(at) == 1 else at))
     if not places:
-        raise header.wrong("RoiGroups", f"ROIs at the depths {slices}", f"none of {len(rois)} there")
+        raise header.wrong("RoiGroups", f"ROIs at the depths {slices}", f"none of the {len(rois)} ROIs")
     return places
 
 
@@ -178,7 +186,7 @@ def _start_rows(places: list[_Place], header: SiHeader, height: int, width: int)
 
     The slice with most lines fills the page; a shorter one leaves rows empty at its end.
     """
-    gap = fly_to_lines(header["hScan2D.flytoTimePerScanfield"], header["hRoiManager.linePeriod"])
+    gap = fly_to_lines(header.number("hScan2D.flytoTimePerScanfield"), header.number("hRoiManager.linePeriod"))
     starts: list[int] = []
     used: dict[int, int] = {}
     for place in places:

@@ -1,7 +1,7 @@
 """What ScanImage writes about a recording, as values.
 
-What belongs here: the MATLAB literals of the ``SI.`` lines and the JSON of the RoiGroups. What does not: which of them
-matter to anybody.
+What belongs here: the MATLAB literals of the ``SI.`` lines and the JSON of the RoiGroups. What does not: what they
+are used for.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def parse_si_header(text: str) -> dict[str, Any]:
     dict
         ``{"SI.hRoiManager.linePeriod": 4.16e-05, …}``. Numbers are int or float (``Inf``, ``NaN`` too), logicals
         bool, strings str, row vectors and cells lists, matrices and column vectors lists of rows, empty arrays
-        (``[]``, ``{}``, ``zeros(0,2)``) empty lists. What is no literal (a bare function handle, a description of an
-        object) stays text.
+        (``[]``, ``{}``, ``zeros(0,2)``) empty lists. Anything else (a function handle, a description of an object)
+        stays text.
 
     Examples
     --------
@@ -54,8 +54,8 @@ def parse_si_header(text: str) -> dict[str, Any]:
     return values
 
 
-def parse_matlab(text: str) -> Any:
-    """Value of a MATLAB literal; the text itself where it is none."""
+def parse_matlab(text: str) -> object:
+    """Value of a MATLAB literal; other text is returned as it is."""
     if _NUMBER.match(text):
         return _number(text)
     if text in _WORDS:
@@ -74,8 +74,8 @@ def parse_matlab(text: str) -> Any:
     return value if rest == len(tokens) else text
 
 
-def _number(text: str) -> float | int:
-    return _WORDS[text] if text in _WORDS else float(text) if re.search(r"[.eEIN]", text) else int(text)
+def _number(text: str) -> float:
+    return float(text) if re.search(r"[.eEIN]", text) else int(text)
 
 
 def _tokens(text: str) -> list[str]:
@@ -96,8 +96,10 @@ def _value(tokens: list[str], at: int) -> tuple[Any, int]:
         return _rows(tokens, at + 1, "]" if token == "[" else "}")
     if token[0] == "'":
         return token[1:-1].replace("''", "'"), at + 1
-    if token in _WORDS or _NUMBER.match(token):
-        return _WORDS[token] if token in _WORDS else _number(token), at + 1
+    if token in _WORDS:
+        return _WORDS[token], at + 1
+    if _NUMBER.match(token):
+        return _number(token), at + 1
     if _NAME.match(token):
         return token, at + 1
     raise _NotLiteralError(token)
@@ -126,7 +128,7 @@ def _squeeze(rows: list[list[Any]]) -> list[Any]:
 def parse_roi_groups(text: str, where: str = "Artist") -> dict[str, Any]:
     """Parse the RoiGroups of a ScanImage tif (the Artist tag).
 
-    The bare words ``Infinity`` and ``NaN``, which ScanImage writes though JSON has none, are read as floats. ``null``
+    The words ``Infinity`` and ``NaN``, which ScanImage writes although JSON has none, are read as floats. ``null``
     becomes an empty list and names with a leading underscore get an ``x``, as MATLAB's ``jsondecode`` does, so that
     the result equals what the rig's own extraction puts into ``rawScanImageMeta``.
 
@@ -157,15 +159,16 @@ def parse_roi_groups(text: str, where: str = "Artist") -> dict[str, Any]:
                 remedy="Use the tifs as ScanImage wrote them",
             )
         )
-    decoded: dict[str, Any] = _like_matlab(groups)
-    return decoded
+    return _table_like_matlab(groups)
 
 
-def _like_matlab(value: Any) -> Any:
+def _table_like_matlab(table: dict[str, Any]) -> dict[str, Any]:
+    return {"x" + name if name.startswith("_") else name: _like_matlab(value) for name, value in table.items()}
+
+
+def _like_matlab(value: object) -> object:
     if value is None:
         return []
     if isinstance(value, list):
         return [_like_matlab(v) for v in value]
-    if isinstance(value, dict):
-        return {"x" + k if k.startswith("_") else k: _like_matlab(v) for k, v in value.items()}
-    return value
+    return _table_like_matlab(value) if isinstance(value, dict) else value

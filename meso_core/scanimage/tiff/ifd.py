@@ -66,7 +66,7 @@ def first_directory(name: str | os.PathLike[str], head: bytes) -> int:
     name
         File, for messages.
     head
-        Its first bytes, 16 or more; with some 64 kB an old ScanImage file is told from a picture.
+        Its first bytes, 16 or more; with 64 kB an old ScanImage file can be distinguished from a picture.
 
     Raises
     ------
@@ -148,7 +148,7 @@ class _Tags:
         self.places = {int(e["tag"]): offset + 20 + 20 * i for i, e in enumerate(entries)}
 
     def number(self, tag: int, default: int | None = None) -> int:
-        """Return a whole number that stands in the directory."""
+        """Return a whole number from the directory."""
         if tag not in self.entries:
             if default is None:
                 raise odd_page(self.name, self.index, f"the TIFF tag {tag}", "none")
@@ -162,7 +162,7 @@ class _Tags:
         if entry is None or entry["type"] != 2 or not 0 < entry["count"] < _MAX_TEXT:
             return 0, 0
         length = int(entry["count"])
-        # up to 8 characters stand in the directory itself
+        # up to 8 characters are stored in the directory itself
         return (int(entry["value"]) if length > 8 else self.places[tag]), length
 
     def ratio(self, tag: int) -> float:
@@ -182,7 +182,7 @@ class _Tags:
         raise odd_page(self.name, self.index, f"{n_bytes} bytes of pixels in one piece", found)
 
 
-def _numbers(entry: Any, fetch: Fetch) -> npt.NDArray[np.int64]:
+def _numbers(entry: np.void, fetch: Fetch) -> npt.NDArray[np.int64]:
     """Values of a tag of whole numbers."""
     size, count = _TYPE_BYTES.get(int(entry["type"]), 8), int(entry["count"])
     raw = entry["value"].tobytes() if size * count <= 8 else fetch(int(entry["value"]), size * count)

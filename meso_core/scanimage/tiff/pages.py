@@ -76,7 +76,7 @@ class ScanImageTif:
             message = problem(self.path, expected="a tif", found="no such file", remedy="Check the path")
             raise MissingInputError(message) from e
         except OSError as e:
-            remedy = "See to the right to read it, and to the disk"
+            remedy = "Check the read permission and the disk"
             message = problem(self.path, expected="a readable file", found=str(e), remedy=remedy)
             raise InputFileError(message) from e
         del self._file

@@ -1,0 +1,231 @@
+"""How a session was imaged, as typed values that every room works with.
+
+What belongs here: the types alone, with units. What does not: reading, checking and making them
+(``scanimage.metadata``), and what follows from them (``scanimage.layout``, ``timing``, ``location``).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .paths import fov_name
+
+#: Order of a FOV's corners in every array, named as in the metadata file.
+CORNERS = ("topLeft", "topRight", "bottomLeft", "bottomRight")
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Corners:
+    """The four corners of an image, each a pair of coordinates."""
+
+    top_left: Point
+    top_right: Point
+    bottom_left: Point
+    bottom_right: Point
+
+    def as_array(self) -> NDArray[np.float64]:
+        """Return the corners in the order of :data:`CORNERS`, shape (4, 2)."""
+        return np.array([self.top_left, self.top_right, self.bottom_left, self.bottom_right], dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Fov:
+    """One field of view: a ScanImage ROI at one slice."""
+
+    #: 0-based, in the order of ``FOV`` in the metadata file.
+    index: int
+    #: 0-based place of its slice within a volume (``slice_id``).
+    slice_index: int
+    #: Its lines of the page, counted from 1 (``lineIdx``).
+    line_indices: tuple[int, ...]
+    #: Columns and rows of its image.
+    nx: int
+    ny: int
+    #: Depths that are imaged at once; 1 but for microscopes with two planes.
+    n_depths: int
+    #: Depths, µm (``Zs``).
+    depths_um: tuple[float, ...] | None
+    #: Corners as scan angles (x, y), degrees.
+    deg: Corners
+    #: Corners on the coverslip (ML, AP), mm from bregma.
+    mm: Corners
+    #: ScanImage's id of the ROI; FOVs of one ROI at several depths form a stack.
+    roi_uuid: str | None
+
+    @property
+    def name(self) -> str:
+        """ALF folder, as in ``FOV_00``."""
+        return fov_name(self.index)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of its image."""
+        return self.ny, self.nx
+
+    @property
+    def um_per_pixel(self) -> float:
+        """Width of a pixel on the coverslip, µm: the top edge (``MM``) over the pixels per line."""
+        return math.dist(self.mm.top_left, self.mm.top_right) * 1000 / self.nx
+
+
+@dataclass(frozen=True, slots=True)
+class WindowCenter:
+    """Centre of the cranial window."""
+
+    #: mm from bregma (``centerMM``).
+    ml_mm: float
+    ap_mm: float
+    #: Scan angles, degrees (``centerDeg``).
+    x_deg: float | None
+    y_deg: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Orientation:
+    """Directions in the image (x right, y down) in which ML and AP grow: unit vectors."""
+
+    positive_ml: Point
+    positive_ap: Point
+
+
+@dataclass(frozen=True, slots=True)
+class ImagingMetadata:
+    """Imaging metadata of one bout, checked and up to date.
+
+    Made by :func:`~meso_core.scanimage.parse_imaging_metadata`. None stands for what the file does not tell. Two are
+    equal if their files hold the same values; the order of keys does not count.
+    """
+
+    #: Version of the metadata format, once brought up to date.
+    version: str
+    #: When the acquisition started, by the clock of the microscope's computer.
+    acquisition_start: datetime | None
+    #: Pages of the bout: all slices, fly-back frames and channels (``nFrames`` in the file).
+    n_pages: int
+    #: Rows and columns of a page.
+    page_height: int
+    page_width: int
+    #: Numbers of the channels saved, from 1, in the order of the pages.
+    channels_saved: tuple[int, ...]
+    #: Numbers of the channels that detect green light.
+    green_channels: tuple[int, ...] | None
+    #: Seconds per line of the scanner.
+    line_period_s: float
+    #: Frames (single slices) per second, Hz.
+    frame_rate_hz: float | None
+    #: Volumes per second, Hz: how often each FOV is imaged.
+    volume_rate_hz: float
+    #: Time that the galvos take from one scanfield to the next, s.
+    fly_to_s: float | None
+    #: µm in the sample per degree of scan angle.
+    objective_um_per_deg: float
+    #: Slices per volume, and frames per volume that are recorded while the objective flies back.
+    n_slices: int
+    n_flyback: int
+    #: Depths of a stack in the order of scanning, µm, by the raw header; None where no stack was scanned.
+    scanned_depths_um: tuple[float, ...] | None
+    #: Depths that the file lists (``hStackManager.zs``), µm.
+    stack_depths_um: tuple[float, ...] | None
+    window: WindowCenter
+    orientation: Orientation | None
+    #: ``[ML, AP] = [x - x0, y - y0, 1] @ coords_transform``: degrees from the window's centre to mm, 3 rows of 2.
+    coords_transform: tuple[Point, ...] | None
+    fovs: tuple[Fov, ...]
+    #: sha-256 of the values of the file, brought up to date.
+    digest: str
+    #: The file as JSON text: as it was read, and brought up to date.
+    source_json: str = field(repr=False, compare=False)
+    patched_json: str = field(repr=False, compare=False)
+
+    @property
+    def n_channels(self) -> int:
+        """Number of pages per frame."""
+        return len(self.channels_saved)
+
+    @property
+    def functional_channel(self) -> int:
+        """Index into ``channels_saved`` of the one that shows activity: the first green one, else the first."""
+        green = self.green_channels or ()
+        return next((i for i, channel in enumerate(self.channels_saved) if channel in green), 0)
+
+    def to_json(self) -> str:
+        """Return the metadata file, brought up to date, with all that it holds."""
+        return self.patched_json
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return :meth:`to_json` as a dict of the caller's own."""
+        content: dict[str, Any] = json.loads(self.patched_json)
+        return content
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BoutMetadata:
+    """What the microscope says of one imaging bout."""
+
+    #: Name of the folder, as in ``raw_imaging_data_00``.
+    name: str
+    imaging: ImagingMetadata
+    #: (n_pages,) f8, s since the acquisition's start by the microscope's clock, for each page; read-only.
+    page_times: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        times = np.array(self.page_times, dtype=np.float64)
+        times.setflags(write=False)
+        object.__setattr__(self, "page_times", times)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, BoutMetadata):
+            return NotImplemented
+        same = (self.name, self.imaging) == (other.name, other.imaging)
+        return same and np.array_equal(self.page_times, other.page_times)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.imaging.digest, self.page_times.tobytes()))
+
+    @property
+    def frame_times(self) -> NDArray[np.float64]:
+        """(n_frames,) f8, s, microscope clock, one per frame: each slice is a frame, the channels of it are not.
+
+        The pages of a frame's channels carry the same time. A frame that lacks a channel at the end is none. Where
+        the times come one by one although several channels are saved, the file counts frames already.
+        """
+        times, n_channels = self.page_times, self.imaging.n_channels
+        whole = times[: times.size - times.size % n_channels].reshape(-1, n_channels)
+        if n_channels > 1 and whole.size and (whole == whole[:, :1]).all():
+            return np.ascontiguousarray(whole[:, 0])
+        return times
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames on file."""
+        return int(self.frame_times.size)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionMetadata:
+    """What the microscope says of a session: one or more bouts of the same fields of view."""
+
+    #: In the order of the folders' numbers; at least one.
+    bouts: tuple[BoutMetadata, ...]
+
+    @property
+    def imaging(self) -> ImagingMetadata:
+        """Imaging metadata of the session: those of its first bout."""
+        return self.bouts[0].imaging
+
+    def to_json(self) -> str:
+        """Return all bouts as JSON; :func:`~meso_core.scanimage.parse_session_metadata` reads it back, bit for bit."""
+        bouts = [
+            {"name": bout.name, "metadata": bout.imaging.to_dict(), "page_times": bout.page_times.tolist()}
+            for bout in self.bouts
+        ]
+        return json.dumps({"bouts": bouts}) + "\n"

@@ -1,0 +1,92 @@
+"""What the rig leaves in a session, by kind.
+
+What belongs here: the kinds, and which path is of which kind. What does not: what archiving makes of the frames
+(``archive.delivered``), and who reads which kind (the platform declares that).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from .listing import ListedFile, listing_version
+from .paths import ARCHIVE_NAME, ZARR_NAME, natural_key
+
+#: Below these names lies what the rig delivers; everything else in a session folder is made by somebody.
+RAW_PREFIXES = ("raw_", "snapshots/", "reference/", "_ibl_experiment.description")
+
+#: Folder of the DAQ's recording.
+SYNC_FOLDER = "raw_sync_data"
+
+_BOUT = r"raw_imaging_data(_\d{2})?/"
+_TIF = rf"{_BOUT}[^/]+\.tiff?"
+_ARCHIVE = rf"{_BOUT}({re.escape(ARCHIVE_NAME)}|{re.escape(ZARR_NAME)}(/.*)?)"
+
+
+class RawKind(Enum):
+    """What the rig leaves, by what it is read for."""
+
+    #: Tifs of the imaging bouts, or the archive of a bout that came as such.
+    FRAMES = "frames"
+    #: Imaging metadata and the microscope's own frame times.
+    METADATA = "metadata"
+    #: The experimenter's ratings of frames (``exptQC.mat``, ``badframes.mat``).
+    FRAME_RATINGS = "frame_ratings"
+    #: Recording of the DAQ.
+    DAQ = "daq"
+    #: Reference image of each bout.
+    REFERENCE = "reference"
+    #: Pictures and notes of the experimenter.
+    SNAPSHOTS = "snapshots"
+
+
+_PATTERNS: Mapping[RawKind, re.Pattern[str]] = {
+    kind: re.compile(pattern, re.IGNORECASE)
+    for kind, pattern in {
+        RawKind.FRAMES: f"{_TIF}|{_ARCHIVE}",
+        RawKind.METADATA: rf"{_BOUT}[^/]*rawImagingData\.(meta\.json|times_scanImage\.npy)",
+        RawKind.FRAME_RATINGS: rf"{_BOUT}[^/]+\.mat",
+        RawKind.DAQ: rf"{SYNC_FOLDER}/.*",
+        RawKind.REFERENCE: rf"{_BOUT}reference/.*",
+        RawKind.SNAPSHOTS: rf"({_BOUT})?snapshots/.*",
+    }.items()
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RawFiles:
+    """The raw files of one kind in a session."""
+
+    kind: RawKind
+    session_path: Path
+    #: As the rig delivered them; a tif that only the archive holds by now is among them.
+    files: tuple[ListedFile, ...]
+
+    @property
+    def bouts(self) -> tuple[Path, ...]:
+        """Folders of the imaging bouts that have such files, in order of their number."""
+        names = {file.path.split("/")[0] for file in self.files if file.path.startswith("raw_imaging_data")}
+        return tuple(self.session_path / name for name in sorted(names, key=natural_key))
+
+    @property
+    def version(self) -> str:
+        """Digest of the listing."""
+        return listing_version(self.files)
+
+
+def files_of_kind(kind: RawKind, files: Iterable[ListedFile]) -> tuple[ListedFile, ...]:
+    """Choose the files of one kind from a listing of what the rig delivered."""
+    return tuple(file for file in files if _PATTERNS[kind].fullmatch(file.path))
+
+
+def is_tif(path: str) -> bool:
+    """Whether a path below a session is a raw tif of a bout."""
+    return re.fullmatch(_TIF, path, re.IGNORECASE) is not None
+
+
+def is_frame_archive(path: str) -> bool:
+    """Whether a path below a session is an archive of a bout's frames, or lies in one."""
+    return re.fullmatch(_ARCHIVE, path) is not None
