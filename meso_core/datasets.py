@@ -1,6 +1,6 @@
 """The ALF datasets that meso writes: one table of names, shapes and units, and the checks that follow from it.
 
-What belongs here: what a dataset is called and what it must look like. How it is written is in ``storage.alf``.
+What belongs here: names of datasets, and what they must look like. What does not: writing them (``storage.alf``).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: What a dataset may be in memory: an array, a table (``.tsv``), or a sparse stack of masks.
 DatasetValue: TypeAlias = "np.ndarray | pd.DataFrame | sparse.SparseArray"
 
-#: Endings of an ALF attribute that tell how a brain location was found; none means HISTOLOGY.
+#: Suffixes of an ALF attribute for how a brain location was found; no suffix means HISTOLOGY.
 PROVENANCE_SUFFIXES = ("_estimate", "_functional", "_landmark")
 
 
@@ -32,12 +32,12 @@ class DatasetSpec:
     name: str
     #: With the dot.
     extension: str
-    #: numpy dtype as written (``f8``), or a kind alone where its width is free (``i``); empty for tables.
+    #: numpy dtype (``f8``), or a kind of any width (``i``); empty for tables.
     dtype: str
-    #: Names of the dimensions, or fixed lengths. Dimensions of one name agree within a FOV.
+    #: Names of the dimensions, or fixed lengths. Dimensions with the same name have the same length within a FOV.
     dims: tuple[str | int, ...]
     unit: str
-    #: Whether NaN and infinities are refused.
+    #: True if NaN and infinity are refused.
     finite: bool = True
     #: Columns of a table.
     columns: tuple[str, ...] = ()
@@ -55,6 +55,7 @@ SPECS: tuple[DatasetSpec, ...] = (
     DatasetSpec("mpci.ROINeuropilActivityF", ".npy", "f4", _FR, "a.u."),
     DatasetSpec("mpci.ROIActivityDeconvolved", ".npy", "f4", _FR, "a.u."),
     DatasetSpec("mpci.badFrames", ".npy", "b1", _F, ""),
+    DatasetSpec("mpci.excludedFrames", ".npy", "b1", _F, "by the experimenter"),
     DatasetSpec("mpci.mpciFrameQC", ".npy", "u4", _F, "value of mpciFrameQC.names"),
     DatasetSpec("mpciFrameQC.names", ".tsv", "", (), "", columns=("qc_values", "qc_labels")),
     DatasetSpec("mpciMeanImage.images", ".npy", "f8", _YX, "a.u."),
@@ -74,7 +75,7 @@ _BY_NAME = {spec.name: spec for spec in SPECS}
 
 
 def spec_of(name: str) -> DatasetSpec:
-    """Find the row of a dataset; a provenance suffix does not matter.
+    """Find the row of a dataset; a provenance suffix is ignored.
 
     Parameters
     ----------
@@ -92,14 +93,14 @@ def spec_of(name: str) -> DatasetSpec:
     spec = _BY_NAME.get(bare)
     if spec is None:
         raise DatasetError(
-            f"dataset {name!r}: expected one of {', '.join(sorted(_BY_NAME))}, found no such row. "
-            "Use a name of the table or add a row."
+            f"dataset {name!r}: expected one of {', '.join(sorted(_BY_NAME))}, found no such name. "
+            "Use one of these, or add a row to meso_core/datasets.py."
         )
     return spec
 
 
 def file_name(name: str) -> str:
-    """Name of a dataset's file: ``mpciROIs.masks`` → ``mpciROIs.masks.sparse_npz``."""
+    """Make the name of a dataset's file: ``mpciROIs.masks`` → ``mpciROIs.masks.sparse_npz``."""
     return name + spec_of(name).extension
 
 
@@ -116,7 +117,7 @@ def check_datasets(where: str, datasets: Mapping[str, DatasetValue]) -> None:
     Raises
     ------
     DatasetError
-        With every problem found, not only the first.
+        With all problems, not only the first.
     """
     sizes: dict[str, tuple[int, str]] = {}
     problems: list[str] = []
@@ -125,7 +126,8 @@ def check_datasets(where: str, datasets: Mapping[str, DatasetValue]) -> None:
         problems += _disagreements(name, value, sizes)
     if problems:
         raise DatasetError(
-            f"{where}: {'; '.join(problems)}. Nothing was written; the step that made these values is at fault."
+            f"{where}: {'; '.join(problems)}. Nothing was written. This is a fault of the step that made these values: "
+            "report it with this message."
         )
 
 
@@ -159,7 +161,7 @@ def _is_finite(value: DatasetValue) -> bool:
 
 
 def _disagreements(name: str, value: DatasetValue, sizes: dict[str, tuple[int, str]]) -> Iterable[str]:
-    """Yield a sentence for each dimension whose length differs from what an earlier dataset had."""
+    """Yield a sentence for each dimension whose length differs from that of an earlier dataset."""
     spec = spec_of(name)
     shape = getattr(value, "shape", ())
     if spec.columns or len(shape) != len(spec.dims):

@@ -1,15 +1,17 @@
 """Quality control results as typed records.
 
-What belongs here: the record, its verdicts, and how they are kept with a session. One list of such records feeds asset
-checks, reports, gates and the command line; how each is shown is their business.
+What belongs here: the record, its verdicts, and the files that keep them with a session. What does not: thresholds, and
+how results are shown. Asset checks, reports, gates and the command line all read these records.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 from .errors import InputFileError, problem
 
@@ -24,7 +26,7 @@ class Verdict(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class QCResult:
-    """One question asked of a session's data, and the answer."""
+    """One check of a session's data, and its outcome."""
 
     #: Name of the check in snake case, as in ``frames_match_timestamps``.
     check: str
@@ -33,14 +35,12 @@ class QCResult:
     value: float | int | str | None
     #: What it was compared with.
     threshold: float | int | str | None
-    #: One sentence for a person: what this means and what to do when it is not a pass.
+    #: One sentence for a person: what it means, and what to do if it is not a pass.
     message: str
-    #: Function that made the verdict, as in ``meso_core.timing``.
+    #: Room that made the verdict, as in ``meso_core.timing``.
     origin: str
-    #: FOV folder name where the check is about one FOV.
+    #: Folder name of the FOV, if the check is about one.
     fov: str | None = None
-    #: Path of a figure below the session, if there is one.
-    figure: str | None = None
 
 
 def worst(results: list[QCResult] | tuple[QCResult, ...]) -> Verdict:
@@ -49,18 +49,18 @@ def worst(results: list[QCResult] | tuple[QCResult, ...]) -> Verdict:
 
 
 def qc_path(asset: str) -> str:
-    """Path, below the session, of the verdicts on an asset."""
+    """Path of the stored verdicts on an asset, below the session."""
     return f"reports/qc/{asset}.json"
 
 
 def results_to_json(results: tuple[QCResult, ...]) -> str:
-    """Serialise the verdicts on an asset."""
+    """Make the text of the file of verdicts."""
     records = [{**asdict(result), "verdict": result.verdict.name} for result in results]
     return json.dumps(records, indent=1) + "\n"
 
 
 def read_results(session_path: Path, asset: str) -> tuple[QCResult, ...]:
-    """Read the stored verdicts on an asset; none where it was not made.
+    """Read the stored verdicts on an asset; none if it was not made.
 
     Raises
     ------
@@ -70,13 +70,18 @@ def read_results(session_path: Path, asset: str) -> tuple[QCResult, ...]:
     file = session_path / qc_path(asset)
     try:
         records = json.loads(file.read_text(encoding="utf-8"))
-        return tuple(QCResult(**{**record, "verdict": Verdict[record["verdict"]]}) for record in records)
+        return tuple(_result(record) for record in records)
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputFileError(
-            problem(file, expected="verdicts", found=repr(error), remedy=f"Materialise {asset} again")
+            problem(file, expected="verdicts as JSON", found=repr(error), remedy=f"Materialise {asset} again")
         ) from error
+
+
+def _result(record: Mapping[str, Any]) -> QCResult:
+    known = {name: value for name, value in record.items() if name != "figure"}  # files of meso 0.1 have it, empty
+    return QCResult(**{**known, "verdict": Verdict[record["verdict"]]})
 
 
 def stored_results(session_path: Path) -> dict[str, tuple[QCResult, ...]]:

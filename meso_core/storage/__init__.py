@@ -1,32 +1,47 @@
-"""Where results are kept: publishing that is never half done, manifests, dataset files.
+"""Where results are kept: publishing that is never half done, manifests, what is current, dataset files.
 
 What belongs here: bytes, hashes and names on disk. What the bytes mean is the business of the science packages.
 """
 
-from .alf import read_dataset, read_fov, write_fov
+from .alf import read_dataset, write_fov
+from .atomic import HashedFile, replacing, storage_errors, write_file
+from .basis import Basis
+from .currency import Cause, Standing, standing
 from .hashing import FileHash, hash_file
-from .manifest import FileRecord, Manifest, PackedFile, RunProvenance, package_versions
-from .publish import load_manifest, publish, stage_folder, verify_manifest
-from .store import ListedFile, LocalStore, SessionStore, listing_version, open_store
+from .manifest import FileRecord, MadeBy, Manifest, PackedFile, package_versions
+from .ownership import is_unchanged
+from .publishing import load_manifest, publish, published_assets, verify_manifest
+from .session import Session
+from .staging import Sealed, Staging
+from .store import LocalStore, SessionStore, open_store
 
 __all__ = [
+    "Basis",
+    "Cause",
     "FileHash",
     "FileRecord",
-    "ListedFile",
+    "HashedFile",
     "LocalStore",
+    "MadeBy",
     "Manifest",
     "PackedFile",
-    "RunProvenance",
+    "Sealed",
+    "Session",
     "SessionStore",
+    "Staging",
+    "Standing",
     "hash_file",
-    "listing_version",
+    "is_unchanged",
     "load_manifest",
     "open_store",
     "package_versions",
     "publish",
+    "published_assets",
     "read_dataset",
-    "read_fov",
-    "stage_folder",
+    "replacing",
+    "standing",
+    "storage_errors",
     "verify_manifest",
+    "write_file",
     "write_fov",
 ]

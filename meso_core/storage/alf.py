@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..datasets import DatasetValue, check_datasets, file_name, spec_of
 from ..errors import DatasetError, MissingInputError, problem
+from .atomic import HashedFile, replacing
+from .hashing import FileHash
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import sparse
 
 
-def write_fov(folder: Path, datasets: Mapping[str, DatasetValue], *, where: str) -> tuple[Path, ...]:
-    """Check the datasets of one FOV and write them.
+def write_fov(folder: Path, datasets: Mapping[str, DatasetValue], *, where: str) -> dict[str, FileHash]:
+    """Check the datasets of one FOV and write them, hashed while they are written.
 
     Parameters
     ----------
@@ -24,24 +31,25 @@ def write_fov(folder: Path, datasets: Mapping[str, DatasetValue], *, where: str)
     where
         Session and FOV, for error messages.
 
+    Returns
+    -------
+    dict
+        File name → content, sorted by dataset name.
+
     Raises
     ------
     DatasetError
         If a value breaks the dataset table; then nothing is written.
+    StorageError
+        If a file cannot be written.
     """
     check_datasets(where, datasets)
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
+    written = {}
     for name in sorted(datasets):
-        path = folder / file_name(name)
-        _WRITERS[spec_of(name).extension](path, datasets[name])
-        written.append(path)
-    return tuple(written)
-
-
-def read_fov(folder: Path, names: tuple[str, ...]) -> dict[str, DatasetValue]:
-    """Read datasets of one FOV folder by name."""
-    return {name: read_dataset(folder / file_name(name)) for name in names}
+        with replacing(folder / file_name(name)) as file:
+            _WRITERS[spec_of(name).extension](file, name, datasets[name])
+        written[file_name(name)] = file.content
+    return written
 
 
 def read_dataset(path: Path) -> DatasetValue:
@@ -73,25 +81,24 @@ def read_dataset(path: Path) -> DatasetValue:
         ) from error
 
 
-def _write_npy(path: Path, value: Any) -> None:
-    with path.open("wb") as file:
-        np.save(file, np.ascontiguousarray(value), allow_pickle=False)
+def _write_npy(file: HashedFile, _: str, value: np.ndarray) -> None:
+    np.save(file, np.ascontiguousarray(value), allow_pickle=False)
 
 
-def _write_sparse(path: Path, value: Any) -> None:
+def _write_sparse(file: HashedFile, _: str, value: sparse.SparseArray) -> None:
     import sparse
 
-    with path.open("wb") as file:  # a name would get `.npz` appended
-        sparse.save_npz(file, value)
+    packed = io.BytesIO()  # it wants a file that can also be read
+    sparse.save_npz(packed, value)
+    file.write(packed.getbuffer())
 
 
-def _write_table(path: Path, value: Any) -> None:
-    value.to_csv(path, sep="\t", index=False, lineterminator="\n")
+def _write_table(file: HashedFile, _: str, value: pd.DataFrame) -> None:
+    file.write(value.to_csv(sep="\t", index=False, lineterminator="\n").encode())
 
 
-def _write_column(path: Path, value: Any) -> None:
-    column = path.name.split(".")[1]
-    path.write_text("\n".join([column, *map(str, value)]) + "\n")
+def _write_column(file: HashedFile, name: str, value: np.ndarray) -> None:
+    file.write(("\n".join([name.split(".")[1], *map(str, value)]) + "\n").encode())
 
 
 def _read_npy(path: Path) -> np.ndarray:
@@ -99,14 +106,14 @@ def _read_npy(path: Path) -> np.ndarray:
     return array
 
 
-def _read_sparse(path: Path) -> Any:
+def _read_sparse(path: Path) -> sparse.SparseArray:
     import sparse
 
     with path.open("rb") as file:
         return sparse.load_npz(file)
 
 
-def _read_table(path: Path) -> Any:
+def _read_table(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     return pd.read_csv(path, sep="\t")
@@ -116,5 +123,15 @@ def _read_column(path: Path) -> np.ndarray:
     return np.array(path.read_text().splitlines()[1:], dtype=str)
 
 
-_WRITERS = {".npy": _write_npy, ".sparse_npz": _write_sparse, ".tsv": _write_table, ".csv": _write_column}
-_READERS = {".npy": _read_npy, ".sparse_npz": _read_sparse, ".tsv": _read_table, ".csv": _read_column}
+_WRITERS: Mapping[str, Callable[[HashedFile, str, Any], None]] = {
+    ".npy": _write_npy,
+    ".sparse_npz": _write_sparse,
+    ".tsv": _write_table,
+    ".csv": _write_column,
+}
+_READERS: Mapping[str, Callable[[Path], DatasetValue]] = {
+    ".npy": _read_npy,
+    ".sparse_npz": _read_sparse,
+    ".tsv": _read_table,
+    ".csv": _read_column,
+}

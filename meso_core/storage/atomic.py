@@ -1,7 +1,7 @@
 """Files that appear whole or not at all, hashed while they are written.
 
 What belongs here: the one way in which meso writes a file: beside its place, flushed, renamed. What does not: which
-files belong together (``staging``, ``publish``).
+files belong together (``staging``, ``publishing``).
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def replacing(path: Path, *, buffering: int = -1) -> Iterator[HashedFile]:
         If the disk has no room, or does not allow writing.
     """
     beside = part_path(path)
+    make_folder(path.parent)
     with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with beside.open("wb", buffering=buffering) as file:
                 hashed = HashedFile(file)
@@ -92,6 +92,21 @@ def replacing(path: Path, *, buffering: int = -1) -> Iterator[HashedFile]:
                 beside.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents, and bring each new one to the disk.
+
+    Raises
+    ------
+    StorageError
+        If the disk has no room, or does not allow writing.
+    """
+    with storage_errors(folder):
+        made = [new for new in (folder, *folder.parents) if not new.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        for new in made:
+            sync_folder(new.parent)
 
 
 def write_file(path: Path, content: bytes) -> FileHash:
@@ -107,11 +122,12 @@ def write_file(path: Path, content: bytes) -> FileHash:
     return file.content
 
 
-def part_path(path: Path) -> Path:
-    """Name under which a file is being made: hidden, of this process, in the same folder."""
-    name = f".{path.name}.{os.getpid()}.part"
+def part_path(path: Path, *, shared: bool = False) -> Path:
+    """Name under which a file is being made: hidden, in the same folder; of this process, or shared by all."""
+    ending = ".part" if shared else f".{os.getpid()}.part"
+    name = f".{path.name}{ending}"
     if len(os.fsencode(name)) > _LONGEST_NAME:
-        name = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]}.{os.getpid()}.part"
+        name = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]}{ending}"
     return path.with_name(name)
 
 

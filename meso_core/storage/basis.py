@@ -54,7 +54,7 @@ class Basis:
         """SHA-256 of the record."""
         return hashlib.sha256(json.dumps(self.as_record(), sort_keys=True).encode()).hexdigest()
 
-    def with_settings(self, **more: Any) -> Basis:
+    def with_settings(self, **more: object) -> Basis:
         """Return a copy that depends on further settings, as the part of one field of view."""
         return replace(self, settings={**self.settings, **more})
 
@@ -100,15 +100,15 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[tu
             yield name, old, new
 
 
-def _input_sentence(name: str, old: Any, new: Any) -> str:
+def _input_sentence(name: str, old: object, new: object) -> str:
     if old is _ABSENT:
         return f"{name}: its version was not recorded"
     if new is _ABSENT:
         return f"{name} is not there any more"
-    return f"{name} has changed ({old[:8]} → {new[:8]})"
+    return f"{name} has changed ({str(old)[:8]} → {str(new)[:8]})"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if value is _ABSENT:
         return "(not recorded)"
     return value if isinstance(value, str) and value else brief(value)

@@ -1,4 +1,7 @@
-"""Content hashes and durable writes of single files."""
+"""Content hashes of single files, and flushing to the disk.
+
+What belongs here: reading for a hash. What does not: writing (``atomic`` hashes on the way).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 _CHUNK = 1 << 22
 
@@ -30,14 +34,19 @@ def hash_file(path: Path, *, sync: bool = False) -> FileHash:
     sync
         Also flush it to the disk, so that a later rename never names a file that a power cut emptied.
     """
-    sha, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
     with path.open("rb") as file:
         if sync:
             os.fsync(file.fileno())
-        while chunk := file.read(_CHUNK):
-            sha.update(chunk)
-            md5.update(chunk)
-            size += len(chunk)
+        return hash_stream(file)
+
+
+def hash_stream(file: BinaryIO) -> FileHash:
+    """Hash what is left of an open file."""
+    sha, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
+    while chunk := file.read(_CHUNK):
+        sha.update(chunk)
+        md5.update(chunk)
+        size += len(chunk)
     return FileHash(size, sha.hexdigest(), md5.hexdigest())
 
 
@@ -54,18 +63,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a small file beside its place, flush it, and rename: it appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)  # after a failure; after the rename there is none
-    sync_folder(path.parent)

@@ -6,27 +6,17 @@ A remote root will answer the same calls by verified downloads into, and uploads
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from ..errors import MissingInputError, SettingsError, problem
-from ..session import MESO_FOLDER, SessionKey, find_sessions
-from .hashing import FileHash
-from .manifest import Manifest, PackedFile, RunProvenance
-from .publish import load_manifest, publish, stage_folder
-
-
-@dataclass(frozen=True, slots=True)
-class ListedFile:
-    """One entry of a session's listing."""
-
-    #: Path below the session, with forward slashes.
-    path: str
-    size: int
-    mtime_ns: int
+from ..session import MESO_FOLDER, ListedFile, SessionKey, find_sessions
+from .basis import Basis
+from .manifest import MadeBy, Manifest
+from .publishing import load_manifest, publish, published_assets
+from .staging import Sealed, Staging
 
 
 class SessionStore(Protocol):
@@ -45,23 +35,19 @@ class SessionStore(Protocol):
     def local(self, key: SessionKey, paths: Iterable[str] = ()) -> Path:
         """Return the session as a local folder in which ``paths`` are present and verified."""
 
-    def stage(self, key: SessionKey, asset: str, *, keep: bool = False) -> Path:
+    def stage(self, key: SessionKey, asset: str, *, keep: bool = False) -> Staging:
         """Make the local folder in which an asset prepares its files."""
 
     def publish(
-        self,
-        key: SessionKey,
-        asset: str,
-        staged: Path,
-        provenance: RunProvenance,
-        *,
-        known_hashes: Mapping[str, FileHash] | None = None,
-        contents: Mapping[str, tuple[PackedFile, ...]] | None = None,
+        self, key: SessionKey, sealed: Sealed, basis: Basis, made_by: MadeBy, *, places: str | None = None
     ) -> Manifest:
-        """Publish staged files; the manifest comes last."""
+        """Publish sealed files; the manifest comes last."""
 
     def manifest(self, key: SessionKey, asset: str) -> Manifest | None:
         """Return the committed manifest of an asset, or None."""
+
+    def published(self, key: SessionKey) -> tuple[str, ...]:
+        """Return the names of the assets that have a manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,23 +91,21 @@ class LocalStore:
             )
         return base
 
-    def stage(self, key: SessionKey, asset: str, *, keep: bool = False) -> Path:
-        """See :class:`SessionStore`."""
-        return stage_folder(self.local(key), asset, keep=keep)
-
-    def publish(
-        self,
-        key: SessionKey,
-        asset: str,
-        staged: Path,
-        provenance: RunProvenance,
-        *,
-        known_hashes: Mapping[str, FileHash] | None = None,
-        contents: Mapping[str, tuple[PackedFile, ...]] | None = None,
-    ) -> Manifest:
+    def stage(self, key: SessionKey, asset: str, *, keep: bool = False) -> Staging:
         """See :class:`SessionStore`."""
         folder = self.local(key)
-        return publish(folder, asset, staged, provenance, known_hashes=known_hashes, contents=contents)
+        load_manifest(folder, asset)  # finishes a publication that a kill interrupted, before its files are touched
+        return Staging(folder, asset, keep=keep)
+
+    def publish(
+        self, key: SessionKey, sealed: Sealed, basis: Basis, made_by: MadeBy, *, places: str | None = None
+    ) -> Manifest:
+        """See :class:`SessionStore`."""
+        return publish(self.local(key), sealed, basis, made_by, places=places)
+
+    def published(self, key: SessionKey) -> tuple[str, ...]:
+        """See :class:`SessionStore`."""
+        return published_assets(key.folder(self.folder))
 
     def manifest(self, key: SessionKey, asset: str) -> Manifest | None:
         """See :class:`SessionStore`."""
@@ -150,9 +134,3 @@ def open_store(root: str | Path) -> SessionStore:
             remedy="Mount the storage and give its path",
         )
     )
-
-
-def listing_version(files: Iterable[ListedFile]) -> str:
-    """Hash of a listing (relative path, size, mtime): the data version of raw data, which nobody can afford to read."""
-    lines = "".join(f"{f.path}\0{f.size}\0{f.mtime_ns}\n" for f in sorted(files, key=lambda f: f.path))
-    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()  # names are bytes, UTF-8 or not

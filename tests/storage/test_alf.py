@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from meso_core.datasets import SPECS, check_datasets, file_name, spec_of
 from meso_core.errors import DatasetError, MissingInputError
-from meso_core.storage import read_dataset, read_fov, write_fov
+from meso_core.storage import read_dataset, write_fov
 
 
 def one_fov(n_frames=7, n_rois=3, n_y=5, n_x=4):
@@ -36,7 +36,7 @@ def one_fov(n_frames=7, n_rois=3, n_y=5, n_x=4):
 def test_every_kind_of_dataset_survives_the_disk(tmp_path):
     datasets = one_fov()
     write_fov(tmp_path, datasets, where="here")
-    back = read_fov(tmp_path, tuple(datasets))
+    back = {name: read_dataset(tmp_path / file_name(name)) for name in datasets}
     for name, value in datasets.items():
         if isinstance(value, pd.DataFrame):
             pd.testing.assert_frame_equal(back[name], value)

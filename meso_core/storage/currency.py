@@ -1,0 +1,92 @@
+"""Whether a result is current: the one answer, wherever it is asked.
+
+What belongs here: comparing what a manifest was made from with what there is now, and the files on disk with their
+record. What an asset depends on is declared by the platform, which hands the basis in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from .basis import Basis
+from .manifest import MANIFEST_VERSION, Manifest
+from .publishing import verify_manifest
+
+
+class Cause(Enum):
+    """Why a result has to be made."""
+
+    MISSING = "missing"
+    #: An input is another one now.
+    INPUTS = "inputs"
+    #: A file is gone, or has another size.
+    FILES = "files"
+    #: Code, settings or packages are others now, or the record is of an older form: nothing of the session changed.
+    MAKING = "making"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a result stands: not made, current, or stale for a reason."""
+
+    #: What the result depends on now.
+    basis: Basis
+    #: What was published; None where nothing was.
+    manifest: Manifest | None
+    #: A sentence per part that differs; empty where the result is current.
+    reasons: tuple[str, ...]
+    causes: frozenset[Cause]
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the stored basis equals the basis now, and the files hold."""
+        return self.manifest is not None and not self.reasons
+
+
+def standing(session_path: Path, manifest: Manifest | None, now: Basis, doubts: Sequence[str] = ()) -> Standing:
+    """Compare a result with what it depends on now.
+
+    Parameters
+    ----------
+    session_path
+        Session folder; sizes of the published files are compared, their content is not read.
+    manifest
+        What was published; None where nothing was.
+    now
+        What the result depends on now.
+    doubts
+        What else is wrong with the files of the result, a sentence each.
+    """
+    if manifest is None:
+        return Standing(now, None, ("not made yet",), frozenset({Cause.MISSING}))
+    files = (*verify_manifest(session_path, manifest, content=False), *doubts)
+    if manifest.version < MANIFEST_VERSION:
+        differing = _older_form(manifest.basis, now)
+    else:
+        differing = manifest.basis.differences(now)
+    causes = set()
+    if manifest.basis.inputs != now.inputs and manifest.version == MANIFEST_VERSION:
+        causes.add(Cause.INPUTS)
+    if files:
+        causes.add(Cause.FILES)
+    if _without_inputs(manifest.basis) != _without_inputs(now):
+        causes.add(Cause.MAKING)
+    return Standing(now, manifest, (*differing, *files), frozenset(causes))
+
+
+def _without_inputs(basis: Basis) -> tuple[object, ...]:
+    record = basis.as_record()
+    return record["code_version"], record["settings"], record["packages"]
+
+
+def _older_form(before: Basis, now: Basis) -> tuple[str, ...]:
+    """Say what the record of an earlier meso lacks; what it has is compared as ever."""
+    lacking = sorted(set(now.inputs) - set(before.inputs))
+    lacking += ["the settings that count"] if now.settings else []
+    lacking += ["the packages that count"] if now.packages else []
+    known = Basis(now.code_version, {name: v for name, v in now.inputs.items() if name in before.inputs})
+    what = f"did not record {', '.join(lacking)}" if lacking else "kept another form of record"
+    return (f"made by an earlier version of meso, which {what}", *before.differences(known))

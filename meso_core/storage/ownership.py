@@ -1,0 +1,135 @@
+"""Whose a file is: that of the asset that published it, or somebody else's.
+
+What belongs here: comparing a file on disk with the record of it, and the refusal to touch what is not one's own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import StorageError, problem
+from .hashing import hash_file
+from .manifest import FileRecord, Manifest
+
+#: Files up to this size are hashed where their time of change differs from the record; an edited label file is small.
+_HASHED_IF_TOUCHED_BYTES = 1 << 26
+
+
+def verify_file(file: Path, record: FileRecord, *, content: bool) -> str:
+    """Compare a file with its record.
+
+    Parameters
+    ----------
+    file, record
+        The file on disk, and what was published.
+    content
+        Hash it in any case; otherwise only a file up to 64 MB whose time of change is not the recorded one.
+
+    Returns
+    -------
+    str
+        What is wrong with it; empty when all is well.
+    """
+    try:
+        stat = file.stat()
+    except OSError:
+        return f"{record.path}: missing"
+    if stat.st_size != record.size:
+        return f"{record.path}: expected {record.size} bytes, found {stat.st_size}"
+    touched = record.mtime_ns not in (0, stat.st_mtime_ns) and record.size <= _HASHED_IF_TOUCHED_BYTES
+    if (content or touched) and hash_file(file).sha256 != record.sha256:
+        return f"{record.path}: content changed since it was published"
+    return ""
+
+
+def is_unchanged(session_path: Path, record: FileRecord) -> bool:
+    """Whether a published file is there as it was published."""
+    file = session_path / record.path
+    return not file.is_symlink() and file.is_file() and not verify_file(file, record, content=False)
+
+
+def check_ours(session_path: Path, old: Manifest | None, new: Manifest, staged: Path) -> None:
+    """Insist that no file of somebody else is in the way of a publication.
+
+    Parameters
+    ----------
+    session_path
+        Session folder.
+    old, new
+        What the asset has published before, and what it is about to publish. A file that the old record describes as
+        it is, or that has the new content already, may be replaced.
+    staged
+        Folder with the new files.
+
+    Raises
+    ------
+    StorageError
+        With the files that are in the way.
+    """
+    own = {record.path: record for record in (old.files if old else ())}
+    foreign = [
+        record.path
+        for record in new.files
+        if os.path.lexists(session_path / record.path)
+        and not (record.path in own and is_unchanged(session_path, own[record.path]))
+        and not _has_content(session_path / record.path, record, staged / record.path)
+    ]
+    if foreign:
+        raise StorageError(
+            problem(
+                session_path,
+                expected=f"no file at the places of {new.asset} but those that it has published",
+                found=f"{_some(foreign)}, which somebody else has put there or changed",
+                remedy="If the rig wrote it, run this asset again: it is used then. Else move it away and run again",
+            )
+        )
+
+
+def check_places(session_path: Path, old: Manifest | None, new: Manifest, places: str | None) -> None:
+    """Insist that an asset claims only files at the places that are declared for it.
+
+    Parameters
+    ----------
+    session_path
+        Session folder.
+    old, new
+        What the asset has published before, and what it is about to publish.
+    places
+        Regular expression of the paths; None: any.
+
+    Raises
+    ------
+    StorageError
+        If either names other files: raw files in a forged record would be removed as superseded.
+    """
+    if places is None:
+        return
+    for manifest, remedy in (
+        (new, "Report this as a defect"),
+        (old, "Move this record away, then run the asset again"),
+    ):
+        strangers = [r.path for r in manifest.files if not re.fullmatch(places, r.path)] if manifest else []
+        if strangers and manifest:
+            raise StorageError(
+                problem(
+                    session_path / ".meso" / "manifests" / f"{manifest.asset}.json",
+                    expected=f"files that {manifest.asset} publishes",
+                    found=_some(strangers),
+                    remedy=remedy,
+                )
+            )
+
+
+def _has_content(file: Path, record: FileRecord, staged: Path) -> bool:
+    if file.is_symlink() or not file.is_file() or file.stat().st_size != record.size:
+        return False
+    # an archive that is kept as it is was staged as a second name of the file
+    return file.samefile(staged) or hash_file(file).sha256 == record.sha256
+
+
+def _some(paths: Sequence[str]) -> str:
+    """Name a few paths, and count the others."""
+    return ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")

@@ -1,0 +1,200 @@
+"""Publishing: a result appears whole or not at all.
+
+The steps, and what a kill between them leaves:
+
+1. files are made in a staging folder of the same file system, flushed and hashed (``staging``): a kill leaves the
+   previous version
+2. the new manifest is written as *pending*: from here on a kill leaves the new version, rolled forward when next opened
+3. files are renamed into place; those that the old manifest had and the new has not are removed
+4. the pending manifest is renamed to its final name
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..errors import MesoWarning, StorageError, problem
+from ..session import MESO_FOLDER
+from .atomic import make_folder, write_file
+from .basis import Basis
+from .hashing import sync_folder
+from .manifest import MadeBy, Manifest
+from .ownership import check_ours, check_places, is_unchanged, verify_file
+from .staging import Sealed, staging_path
+
+
+def publish(
+    session_path: Path, sealed: Sealed, basis: Basis, made_by: MadeBy, *, places: str | None = None
+) -> Manifest:
+    """Move sealed files into the session and commit them with a manifest; what was sealed is not read again.
+
+    A file that this asset did not write itself is never replaced or removed: neither one of the rig that arrived at
+    such a place later, nor one that a forged record claims.
+
+    Parameters
+    ----------
+    session_path
+        Session folder.
+    sealed
+        Files in the staging folder of their asset.
+    basis
+        What they depend on.
+    made_by
+        Which run made them.
+    places
+        Regular expression of the paths below the session at which the asset may publish; any, by default.
+
+    Returns
+    -------
+    Manifest
+        The committed record.
+
+    Raises
+    ------
+    StorageError
+        If the disk refuses, a file that is not the asset's own is in the way, or a path is none of the asset's.
+    """
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    manifest = Manifest(sealed.asset, sealed.files, basis, made_by, now, sealed.contents)
+    with _locked(session_path, sealed.asset):
+        old = _superseded(session_path, sealed.asset)
+        check_places(session_path, old, manifest, places)
+        check_ours(session_path, old, manifest, sealed.folder)
+        write_file(_pending_path(session_path, sealed.asset), manifest.to_json().encode())
+        _roll_forward(session_path, sealed.asset)
+    shutil.rmtree(sealed.folder)
+    return manifest
+
+
+def load_manifest(session_path: Path, asset: str) -> Manifest | None:
+    """Read the committed manifest of an asset, or None where the asset was never published.
+
+    A publication that was killed after its files were whole is finished first.
+    """
+    if _pending_path(session_path, asset).exists():
+        with _locked(session_path, asset):
+            _roll_forward(session_path, asset)
+    return _read(_manifest_path(session_path, asset))
+
+
+def verify_manifest(session_path: Path, manifest: Manifest, *, content: bool = True) -> tuple[str, ...]:
+    """Compare the files on disk with a manifest.
+
+    Parameters
+    ----------
+    content
+        Hash all files. Otherwise a file of the recorded size and time of change is taken for the one that was
+        published, and so is a large one of another time; a smaller one of another time is hashed.
+
+    Returns
+    -------
+    tuple of str
+        A sentence for each file that is missing or changed; empty when all is well.
+    """
+    found = (verify_file(session_path / record.path, record, content=content) for record in manifest.files)
+    return tuple(sentence for sentence in found if sentence)
+
+
+def _roll_forward(session_path: Path, asset: str) -> None:
+    """Finish the publication that the pending manifest describes; may be called again at any point of it."""
+    pending_path = _pending_path(session_path, asset)
+    pending = _read(pending_path)
+    if pending is None:  # another process finished it while this one waited for the lock
+        return
+    staged = staging_path(session_path, asset)
+    folders = set()
+    for record in pending.files:
+        source, target = staged / record.path, session_path / record.path
+        if source.is_file():
+            make_folder(target.parent)
+            source.replace(target)
+        elif wrong := verify_file(target, record, content=True):
+            pending_path.unlink()
+            raise StorageError(
+                problem(
+                    target,
+                    expected=f"what run {pending.made_by.run_id} staged: {record.size} bytes",
+                    found=f"no staged file, and at its place {wrong}",
+                    remedy=f"Run the asset {asset} again",
+                )
+            )
+        folders.add(target.parent)
+    _remove_superseded(session_path, _read(_manifest_path(session_path, asset)), pending)
+    for folder in sorted(folders):
+        sync_folder(folder)
+    pending_path.replace(_manifest_path(session_path, asset))
+    sync_folder(pending_path.parent)
+
+
+def published_assets(session_path: Path) -> tuple[str, ...]:
+    """Names of the assets that have a manifest in a session, sorted."""
+    folder = _manifest_path(session_path, "x").parent
+    return tuple(sorted(p.stem for p in folder.glob("[!.]*.json"))) if folder.is_dir() else ()
+
+
+def _superseded(session_path: Path, asset: str) -> Manifest | None:
+    """Read the record that is about to be replaced; a damaged one is kept beside, and its files stay."""
+    path = _manifest_path(session_path, asset)
+    try:
+        return _read(path)
+    except StorageError as error:
+        kept = path.with_name(f".{path.name}.damaged")
+        path.replace(kept)
+        warnings.warn(f"{error} The damaged record is kept as {kept}.", MesoWarning, stacklevel=2)
+        return None
+
+
+def _remove_superseded(session_path: Path, old: Manifest | None, new: Manifest) -> None:
+    """Remove the files that only the old version had, and the folders that are empty then.
+
+    An empty tree would pass for a result that is a folder.
+    """
+    if old is None:
+        return
+    kept = {file.path for file in new.files}
+    gone = {f.path: f for f in old.files if f.path not in kept and not (session_path / f.path).is_symlink()}
+    # a file that is another one by now is somebody else's
+    superseded = sorted(
+        path for path, f in gone.items() if is_unchanged(session_path, f) or not os.path.lexists(session_path / path)
+    )
+    for path in superseded:
+        (session_path / path).unlink(missing_ok=True)
+    for path in superseded:
+        folder = (session_path / path).parent
+        while folder != session_path and not (folder.exists() and any(folder.iterdir())):
+            with suppress(FileNotFoundError):  # before a kill it was removed, and its parent was not
+                folder.rmdir()
+            folder = folder.parent
+
+
+def _manifest_path(session_path: Path, asset: str) -> Path:
+    return session_path / MESO_FOLDER / "manifests" / f"{asset}.json"
+
+
+def _pending_path(session_path: Path, asset: str) -> Path:
+    return session_path / MESO_FOLDER / "manifests" / f".{asset}.pending.json"
+
+
+def _read(path: Path) -> Manifest | None:
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return None
+    return Manifest.from_json(text, str(path))
+
+
+@contextmanager
+def _locked(session_path: Path, asset: str) -> Iterator[None]:
+    """Hold the publication lock of one asset; the lock dies with the process."""
+    folder = session_path / MESO_FOLDER / "locks"
+    make_folder(folder)
+    with (folder / f"{asset}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

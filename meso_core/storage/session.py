@@ -1,0 +1,57 @@
+"""A session as everything above the storage sees it.
+
+What belongs here: a key, its folder, and the store that keeps it, in one value. What does not: what the rig delivered
+(``archive.delivered`` knows what became of it).
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import MesoWarning, StorageError
+from ..session import RAW_PREFIXES, ListedFile, SessionKey
+from .basis import Basis
+from .manifest import MadeBy, Manifest
+from .staging import Sealed, Staging
+from .store import SessionStore
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session in a store."""
+
+    key: SessionKey
+    #: Its folder on this machine.
+    path: Path
+    store: SessionStore
+
+    def stage(self, asset: str, *, keep: bool = False) -> Staging:
+        """Make the folder in which an asset prepares its files."""
+        return self.store.stage(self.key, asset, keep=keep)
+
+    def publish(self, sealed: Sealed, basis: Basis, made_by: MadeBy, *, places: str | None = None) -> Manifest:
+        """Publish what an asset has prepared."""
+        return self.store.publish(self.key, sealed, basis, made_by, places=places)
+
+    def manifest(self, asset: str) -> Manifest | None:
+        """Read what an asset has published, or None."""
+        return self.store.manifest(self.key, asset)
+
+    def manifests(self) -> dict[str, Manifest]:
+        """Read what all assets have published, by asset; a damaged record is named by a MesoWarning and left out."""
+        found = {}
+        for asset in self.store.published(self.key):
+            try:
+                manifest = self.manifest(asset)
+            except StorageError as error:
+                warnings.warn(str(error), MesoWarning, stacklevel=2)
+                continue
+            if manifest is not None:
+                found[asset] = manifest
+        return found
+
+    def raw_listing(self) -> tuple[ListedFile, ...]:
+        """List the files in the folders that the rig fills, those that assets put there too."""
+        return tuple(file for file in self.store.listing(self.key) if file.path.startswith(RAW_PREFIXES))
