@@ -1,18 +1,17 @@
 """The archive of the raw frames: made, verified by content, read without unpacking, and the gate before removal.
 
-What belongs here: everything that happens to raw tifs as files. What their pages mean is the business of
-``meso_core.scanimage``.
+What belongs here: everything that happens to raw tifs as files. ``meso_core.scanimage`` reads their pages.
 """
 
-from ..scanimage.reference_images import ReferenceImages, reference_images
 from .bout import ArchiveFormat, archive_bout, verify_any
+from .delivered import as_delivered
 from .gate.log import Override, RemovalEvent, load_removals
 from .gate.removal import Obstacle, PlannedRemoval, RemovalPlan, removal_plan, remove_raw_tifs
 from .rawtif import hash_tif
 from .report import ARCHIVE_NAME, ZARR_NAME, ArchiveMember, ArchiveReport, load_report, save_report
 from .restoring import RestoredTif, restore
-from .selection import find_archive, readable_records, recorded_archives
-from .source import archive_source, bout_source, session_sources
+from .selection import archive_doubts, find_archive, readable_records
+from .source import archive_source, bout_source
 from .tarball import compress_tifs, verify_archive
 from .zarr.frames import open_frames
 from .zarr.write import compress_to_zarr, verify_zarr
@@ -26,12 +25,13 @@ __all__ = [
     "Obstacle",
     "Override",
     "PlannedRemoval",
-    "ReferenceImages",
     "RemovalEvent",
     "RemovalPlan",
     "RestoredTif",
     "archive_bout",
+    "archive_doubts",
     "archive_source",
+    "as_delivered",
     "bout_source",
     "compress_tifs",
     "compress_to_zarr",
@@ -41,13 +41,10 @@ __all__ = [
     "load_report",
     "open_frames",
     "readable_records",
-    "recorded_archives",
-    "reference_images",
     "removal_plan",
     "remove_raw_tifs",
     "restore",
     "save_report",
-    "session_sources",
     "verify_any",
     "verify_archive",
     "verify_zarr",

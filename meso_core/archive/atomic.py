@@ -1,13 +1,13 @@
-"""Archives appear whole or not at all: written beside their place, and renamed.
+"""What an archive needs beyond ``storage.atomic``: one run at a time, and nothing that is there is overwritten.
 
-What belongs here: the part file (or folder), the room it needs, and what a full disk says.
+What belongs here: the locked part file or folder, and the room that it needs. Other files are written by
+:mod:`meso_core.storage.atomic`.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,25 +15,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import MesoError, StorageError, problem
+from ..errors import StorageError, problem
+from ..storage.atomic import HashedFile, part_path, storage_errors
 from ..storage.hashing import sync_folder
+from .selection import is_archive
 
 #: Room asked for beyond the estimate, as a share of it.
 _MARGIN = 0.05
-#: Bytes of a file name, on the usual file systems.
-_LONGEST_NAME = 255
-
-
-def part_path(out: Path) -> Path:
-    """Name under which ``out`` is being made; hidden, so that nobody takes it for data."""
-    name = f".{out.name}.part"
-    if len(os.fsencode(name)) > _LONGEST_NAME:
-        name = f".{hashlib.sha256(os.fsencode(out.name)).hexdigest()[:32]}.part"
-    return out.with_name(name)
 
 
 def check_room(out: Path, n_bytes: int) -> None:
-    """Insist on room for ``n_bytes`` where ``out`` shall be.
+    """Check that there is room for ``n_bytes`` in the folder of ``out``.
 
     Raises
     ------
@@ -56,18 +48,18 @@ def check_room(out: Path, n_bytes: int) -> None:
 
 
 @contextmanager
-def file_beside(out: Path) -> Iterator[tuple[Path, BinaryIO]]:
-    """Give a file beside ``out`` that takes its name in the end, or goes; it is locked against a second run.
+def new_file(out: Path) -> Iterator[tuple[Path, HashedFile]]:
+    """Give a file beside ``out``, locked against a second run; in the end it takes the name ``out``, or is removed.
 
     Raises
     ------
     StorageError
-        If another run makes ``out``, or something of this name is there in the end: it is never overwritten. Also if
-        there is no room or no right to write.
+        If another run makes ``out``, or there is something of this name in the end: it is never overwritten. Also if
+        the disk has no room, or does not allow writing.
     """
-    part = part_path(out)
+    part = part_path(out, shared=True)
     with storage_errors(out), _locked(part) as file:
-        yield part, file
+        yield part, HashedFile(file)
         file.flush()
         os.fsync(file.fileno())
         _give_name(part, out)
@@ -76,20 +68,20 @@ def file_beside(out: Path) -> Iterator[tuple[Path, BinaryIO]]:
 
 
 @contextmanager
-def folder_beside(out: Path) -> Iterator[Path]:
-    """Give an empty folder beside ``out`` that takes its name in the end, or goes; locked as :func:`file_beside`."""
-    part = part_path(out)
+def new_folder(out: Path) -> Iterator[Path]:
+    """Give an empty folder beside ``out`` that takes its name in the end, or is removed; see :func:`new_file`."""
+    part = part_path(out, shared=True)
     with storage_errors(out), _locked(part.with_suffix(".lock")):
-        if part.exists():  # what a killed run left
+        if part.exists():  # left by a killed run
             shutil.rmtree(part)
-        if out.is_dir() and not any(entry.is_file() for entry in out.rglob("*")):
-            shutil.rmtree(out)  # a tree of empty folders is nothing
+        if out.is_dir() and not is_archive(out):
+            shutil.rmtree(out)
         part.mkdir()
         try:
             yield part
             for folder, _, _ in os.walk(part):
                 sync_folder(Path(folder))
-            part.rename(out)  # refused where a folder that holds something is there
+            part.rename(out)  # fails if ``out`` is a folder that holds something
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
@@ -98,10 +90,10 @@ def folder_beside(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[BinaryIO]:
-    """Give a new, empty file that no other run has; it goes in the end, under this name."""
+    """Give a new, empty file that no other run has; in the end this name of it is removed."""
     file = _locked_file(path)
     while os.fstat(file.fileno()).st_size or os.fstat(file.fileno()).st_nlink > 1:
-        # a killed run left it, and perhaps gave it its final name already: so it is not emptied, but made anew
+        # left by a killed run, which may have given it its final name too: so make a new file, do not empty this one
         path.unlink()
         file.close()
         file = _locked_file(path)
@@ -115,32 +107,32 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
 
 
 def _locked_file(path: Path) -> BinaryIO:
-    """Open and lock a file; what was opened must still bear the name when the lock is there."""
+    """Open and lock a file; check the name again after locking."""
     while True:
         file = path.open("a+b")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 return file
-        except FileNotFoundError:  # the run that had it has just finished: the file that we opened is its archive now
+        except FileNotFoundError:  # the other run has just finished: the file that we opened is its archive
             pass
         except BlockingIOError as error:
             file.close()
             raise StorageError(
-                problem(path, expected="no other run", found="one that writes it", remedy="Wait for it")
+                problem(path, expected="no other run", found="one that writes this file", remedy="Wait until it ends")
             ) from error
         file.close()
 
 
 def _give_name(part: Path, out: Path) -> None:
-    """Give a finished file its name, unless something bears it: a mere rename would overwrite that."""
+    """Give a finished file its name, unless there is something of this name: a rename would overwrite it."""
     try:
         try:
             os.link(part, out)
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
                 raise
-            if os.path.lexists(out):  # a file system without links: this is the best that it can do
+            if os.path.lexists(out):  # a file system without links
                 raise FileExistsError from error
             part.rename(out)
     except FileExistsError as error:
@@ -148,25 +140,7 @@ def _give_name(part: Path, out: Path) -> None:
             problem(
                 out,
                 expected="nothing of this name yet",
-                found="a file that appeared meanwhile; it was left as it is",
-                remedy="Find out which program made it, then try again: it is compared with what should be there",
-            )
-        ) from error
-
-
-@contextmanager
-def storage_errors(where: Path) -> Iterator[None]:
-    """Turn what the disk says into a StorageError."""
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, MesoError):
-            raise
-        raise StorageError(
-            problem(
-                error.filename or where,
-                expected="a disk with room and the right to write and read",
-                found=error.strerror or str(error),
-                remedy="Make room or give the platform's user the right to write and read there, then try again",
+                found="a file that appeared meanwhile; it was not changed",
+                remedy="Find out which program made it, then try again: it is compared with the tifs",
             )
         ) from error

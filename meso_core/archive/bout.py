@@ -1,6 +1,6 @@
-"""What happens to one bout: its archive is made, adopted, or kept, in the format asked for.
+"""The archive of one bout: made, adopted, or kept, in the format asked for.
 
-What belongs here: the choice. Making and verifying each format is in ``tarball`` and ``zarr_write``.
+What belongs here: the choice. ``tarball`` and ``zarr`` make and verify each format.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Literal
 from ..errors import ArchiveError, MesoWarning, SettingsError, problem
 from ..progress import Progress, silent
 from ..scanimage import open_bout
+from ..scanimage.metadata.bouts import find_meta
 from ..session import raw_tifs
 from .gate.processed import page_mismatch
 from .rawtif import disagreements, hash_tif, hash_tifs
@@ -35,9 +36,10 @@ def archive_bout(
     *,
     archive_format: ArchiveFormat = "tar.bz2",
     workers: int | None = None,
+    find_metadata: Callable[[Path], Path | None] = find_meta,
     progress: Progress = silent,
 ) -> ArchiveReport:
-    """Make sure that a bout has a verified archive, and put it into a folder.
+    """Make, adopt or keep the archive of a bout, verify it, and put it into a folder.
 
     ==================== =====================================================================================
     the bout holds       what happens
@@ -54,13 +56,15 @@ def archive_bout(
     bout_folder
         ``raw_imaging_data_NN``; only read.
     out_folder
-        Where the archive goes, a staging folder for instance; the bout's folder by default. An archive that is kept
-        is linked there, not copied.
+        Where to put the archive, for example a staging folder; the bout's folder by default. An archive that was
+        there before is linked, not copied.
     archive_format
         ``tar.bz2``, which every tar reads, or ``zarr``, which is smaller, ten times as fast, and read by frame.
         Tifs that do not fit the latter are kept as tar.bz2; a MesoWarning and ``report.note`` say why.
     workers
         Cores to use; all by default.
+    find_metadata
+        Finds the metadata file of a bout, whose number of pages is compared; None where it has none.
     progress
         Told of bytes compressed and verified.
 
@@ -93,8 +97,10 @@ def archive_bout(
     tifs = raw_tifs(bout_folder) if bout_folder.is_dir() else ()
     kept, recorded = archive_in_place_of(bout_folder, tifs)
     if kept is not None:
-        return _with_pages(bout_folder, _keep(kept, out_folder, recorded, tifs, workers, progress))
-    return _with_pages(bout_folder, _make(bout_folder, out_folder, archive_format, recorded, workers, progress))
+        return _with_pages(bout_folder, find_metadata, _keep(kept, out_folder, recorded, tifs, workers, progress))
+    return _with_pages(
+        bout_folder, find_metadata, _make(bout_folder, out_folder, archive_format, recorded, workers, progress)
+    )
 
 
 def verify_any(
@@ -145,9 +151,9 @@ def _keep(
     workers: int | None,
     progress: Progress,
 ) -> ArchiveReport:
-    """Verify an archive whose tifs are gone, all or some, and pass it on.
+    """Verify an archive whose tifs are gone, all or some, and link it into the folder.
 
-    A record says what the tifs were, whichever format it is about.
+    A record says what the tifs were, even if it is about an archive of the other format.
     """
     started = time.monotonic()
     members = recorded.members if recorded is not None else None
@@ -158,9 +164,9 @@ def _keep(
             raise ArchiveError(
                 problem(
                     archive,
-                    expected="the tifs that are still there to be those of its record",
+                    expected="tifs beside it with the content on record",
                     found="; ".join(findings),
-                    remedy="Find out which are the original ones; nothing was changed",
+                    remedy="Move these tifs away, then run again; nothing was changed",
                 )
             )
     report = verify_any(archive, members, workers=workers, progress=progress)
@@ -182,9 +188,9 @@ def _check_other(
     workers: int | None,
     progress: Progress,
 ) -> None:
-    """Insist that an archive beside the one that is made or kept holds nothing that would be lost with it.
+    """Check that a second archive holds the same tifs as the one that is made or kept.
 
-    The one on record was compared with the tifs that were there then; these must be the tifs that are there now.
+    If it is the one on record, it was compared with its tifs then, so only the records are compared.
     """
     compared = recorded is not None and recorded.name == other.name and recorded.compared_with_tifs
     if recorded is not None and compared:
@@ -199,22 +205,24 @@ def _check_other(
         raise ArchiveError(
             problem(
                 other,
-                expected=f"the same tifs as {archive.name}, beside which it lies",
+                expected=f"the same tifs as {archive.name} beside it",
                 found=found,
                 remedy=f"Find out which is right, and move {other.name} away if {archive.name} is; nothing was changed",
             )
         )
     if not compared:
         warnings.warn(
-            f"{other}: lies beside {archive.name} and holds the same; nothing uses it",
+            f"{other}: holds the same tifs as {archive.name} beside it, and is not used",
             MesoWarning,
             stacklevel=4,
         )
 
 
-def _with_pages(bout_folder: Path, report: ArchiveReport) -> ArchiveReport:
+def _with_pages(
+    bout_folder: Path, find_metadata: Callable[[Path], Path | None], report: ArchiveReport
+) -> ArchiveReport:
     """Note, and warn, if the archive holds other pages than the metadata promise (and pages were counted)."""
-    mismatch = page_mismatch(bout_folder, report.n_frames) if report.n_frames else ""
+    mismatch = page_mismatch(bout_folder, report.n_pages, find_metadata) if report.n_pages else ""
     if not mismatch:
         return report
     warnings.warn(f"{bout_folder}: {mismatch}", MesoWarning, stacklevel=3)

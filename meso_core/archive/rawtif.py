@@ -1,6 +1,6 @@
 """Raw tifs as files: read once, hashed on the way, watched for changes, never written.
 
-What belongs here: identity and content of tif files. Their pages are the business of ``meso_core.scanimage``.
+What belongs here: identity and content of tif files. Their pages are read by ``meso_core.scanimage``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..errors import ArchiveError, InputFileError, MissingInputError, problem
 from ..progress import Progress, silent
 from ..scanimage import ScanImageTif
 from ..session import raw_tifs
-from .codec.tar import TapeEntry, check_name
+from .codec.tar import TarEntry, check_name
 from .report import ArchiveMember
 
 READ_BYTES = 1 << 20
@@ -28,24 +28,21 @@ class HashedTif:
     Parameters
     ----------
     tif
-        The file.
-    n_frames
-        Its pages, where they were counted already.
+        The file, with its pages counted.
 
     Raises
     ------
     InputFileError
-        If it is not of ScanImage, is a link, cannot be read, or changes meanwhile.
+        If it is a link, cannot be read, or changes meanwhile.
     """
 
-    def __init__(self, tif: Path, n_frames: int | None = None) -> None:
-        self._tif = tif
-        self._before = _status(tif)
-        self._n_frames = ScanImageTif(tif).n_pages if n_frames is None else n_frames
+    def __init__(self, tif: ScanImageTif) -> None:
+        self._tif, self._n_pages = tif.path, tif.n_pages
+        self._before = _status(tif.path)
         self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
         self._file: RawIOBase
-        check_name(tif.name, str(tif.parent))
-        self.entry = TapeEntry(tif.name, self._before.st_size, self._before.st_mtime_ns)
+        check_name(tif.path.name, str(tif.path.parent))
+        self.entry = TarEntry(tif.path.name, self._before.st_size, self._before.st_mtime_ns)
         #: Bytes read so far.
         self.position = 0
 
@@ -93,37 +90,34 @@ class HashedTif:
 
     def member(self) -> ArchiveMember:
         """Identity and hashes, after everything was read."""
-        if _identity(_status(self._tif)) != _identity(self._before) or self.position != self.entry.size:
+        if _of_status(_status(self._tif)) != _of_status(self._before) or self.position != self.entry.size:
             raise self._changed()
         entry = self.entry
         return ArchiveMember(
-            entry.name, entry.size, entry.mtime_ns, self._sha256.hexdigest(), self._md5.hexdigest(), self._n_frames
+            entry.name, entry.size, entry.mtime_ns, self._sha256.hexdigest(), self._md5.hexdigest(), self._n_pages
         )
 
     def _changed(self) -> InputFileError:
         return InputFileError(
             problem(
                 self._tif,
-                expected="a file that rests while it is read",
+                expected="a file that does not change while it is read",
                 found="its size or time changed",
                 remedy="Wait until the copy from the rig has finished, then try again",
             )
         )
 
 
-def hash_tif(tif: Path, n_frames: int | None = None) -> ArchiveMember:
-    """Hash a raw tif and count its frames (unless that was done), insisting that it does not change meanwhile."""
-    reading = HashedTif(tif, n_frames)
-    for _ in reading.pieces():
-        pass
-    return reading.member()
+def hash_tif(tif: Path) -> ArchiveMember:
+    """Hash a raw tif and count its pages; it is an error if the tif changes meanwhile."""
+    return hash_tifs((ScanImageTif(tif),))[0]
 
 
 def hash_tifs(tifs: Sequence[ScanImageTif], progress: Progress = silent) -> tuple[ArchiveMember, ...]:
-    """Hash the tifs of a bout, whose pages are counted; ``progress`` is told of bytes."""
+    """Hash the tifs of a bout; ``progress`` is told of bytes."""
     total, done, members = sum(tif.n_bytes for tif in tifs), 0, []
     for tif in tifs:
-        reading = HashedTif(tif.path, tif.n_pages)
+        reading = HashedTif(tif)
         for _ in reading.pieces():
             progress(done + reading.position, total, "bytes of tifs hashed")
         done += reading.position
@@ -173,8 +167,15 @@ def disagreements(expected: Sequence[ArchiveMember], found: Iterable[ArchiveMemb
     return findings + [f"{name} is not among the tifs" for name in there]
 
 
+def disagreement(archive: Path, findings: Sequence[str]) -> ArchiveError:
+    """Make the error of an archive that does not hold the tifs."""
+    remedy = "Move this archive away and archive the bout again; keep the tifs"
+    expected, found = "the content of the tifs, one by one", "; ".join(findings)
+    return ArchiveError(problem(archive, expected=expected, found=found, remedy=remedy))
+
+
 def other_content(archive: Path, name: str) -> ArchiveError:
-    """Say that a tif of an archive is not the one that was archived."""
+    """Make the error of a tif in an archive that is not the one that was archived."""
     return ArchiveError(
         problem(
             archive,
@@ -191,12 +192,22 @@ def _status(tif: Path) -> os.stat_result:
         status = tif.lstat()
     except FileNotFoundError as error:
         raise InputFileError(
-            problem(tif, expected="a file that rests while it is read", found="that it is gone", remedy="Try again")
+            problem(
+                tif,
+                expected="a file that does not change while it is read",
+                found="no such file any more",
+                remedy="Copy it from the rig again",
+            )
         ) from error
     if tif.is_symlink():
         raise InputFileError(problem(tif, expected="a plain file", found="a link", remedy="Copy the tif itself here"))
     return status
 
 
-def _identity(status: os.stat_result) -> tuple[int, int, int]:
+def identity(tif: Path) -> tuple[int, int, int]:
+    """Size, time and inode of a file: what changes when somebody writes or replaces it."""
+    return _of_status(tif.lstat())
+
+
+def _of_status(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ino

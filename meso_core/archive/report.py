@@ -1,7 +1,6 @@
 """What is known of an archive: its members, their hashes, and how it was verified.
 
-What belongs here: the records, and keeping them with the session. Making them is the business of ``tarball`` and
-``frames``.
+What belongs here: the records, and keeping them with the session. ``tarball`` and ``zarr`` make them.
 """
 
 from __future__ import annotations
@@ -10,21 +9,20 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from ..errors import ArchiveError, problem
 from ..session import MESO_FOLDER
-from ..storage.hashing import write_atomically
-from ..storage.manifest import PackedFile
-from .atomic import storage_errors
+from ..storage import FileHash, PackedFile
+from ..storage.atomic import write_file
 
 ARCHIVE_NAME = "imaging.frames.tar.bz2"
 ZARR_NAME = "imaging.frames.zarr"
 RECORD_VERSION = 1
 _DAMAGED = (
-    "Archive the bout again while its tifs are there: they are compared anew; without tifs, move this file away, and "
-    "meso restore works without the comparison"
+    "Archive the bout again if its tifs are there; if not, move this file away: meso restore then works without a "
+    "comparison"
 )
 
 
@@ -41,25 +39,27 @@ class ArchiveMember:
     sha256: str
     md5: str
     #: Pages of the tif: one per channel and slice. 0 where the archive was verified without its tifs.
-    n_frames: int
+    n_pages: int
 
     @classmethod
     def from_fields(cls, fields: object) -> ArchiveMember:
-        """Take what JSON says of a member, after a look at each field.
+        """Check and take what JSON says of a member. Early records call the pages frames.
 
         Raises
         ------
         ValueError
             If a field is missing, unknown, or not of its kind.
         """
+        if isinstance(fields, dict) and "n_frames" in fields:
+            fields = {"n_pages" if name == "n_frames" else name: value for name, value in fields.items()}
         if not isinstance(fields, dict) or set(fields) != set(cls.__slots__):
             raise ValueError(f"a member with other fields than {', '.join(cls.__slots__)}")
         for name, kind in (("name", str), ("size", int), ("mtime_ns", int), ("sha256", str), ("md5", str)):
             if type(fields[name]) is not kind:
                 raise ValueError(f"a member whose {name} is {fields[name]!r}")
         member = cls(**fields)
-        if type(member.n_frames) is not int or not 0 <= member.n_frames <= member.size:
-            raise ValueError(f"{member.name!r} with {member.size!r} bytes and {member.n_frames!r} frames")
+        if type(member.n_pages) is not int or not 0 <= member.n_pages <= member.size:
+            raise ValueError(f"{member.name!r} with {member.size!r} bytes and {member.n_pages!r} pages")
         if not -(1 << 63) <= member.mtime_ns < 1 << 63 or member.size >= 1 << 63:
             raise ValueError(f"{member.name!r} with time {member.mtime_ns} and {member.size} bytes")
         if not re.fullmatch("[0-9a-f]{64}", member.sha256) or not re.fullmatch("[0-9a-f]{32}", member.md5):
@@ -89,13 +89,23 @@ class ArchiveReport:
     adopted: bool = False
     #: True where the members were compared with the tifs themselves, not only with an earlier record.
     compared_with_tifs: bool = True
-    #: What a person should know: another format than the one asked for, pages that are missing. Empty as a rule.
+    #: What a person should know: another format than the one asked for, pages that are missing. Usually empty.
     note: str = ""
+    #: Of a zarr folder: path below it → size and hashes of each file. Not kept in the record.
+    inside: Mapping[str, FileHash] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def contents(self) -> tuple[PackedFile, ...]:
         """The members, as the manifest of the published archive lists them."""
-        return tuple(PackedFile(m.name, m.size, m.sha256, m.md5, m.n_frames) for m in self.members)
+        return tuple(PackedFile(m.name, m.size, m.sha256, m.md5, m.n_pages) for m in self.members)
+
+    @property
+    def known_hashes(self) -> dict[str, FileHash]:
+        """Size and hashes of each file of the archive, by its path below the session: publishing need not read them."""
+        place = f"{self.bout}/{self.name}"
+        if self.archive_format == "tar.bz2":
+            return {place: FileHash(self.size, self.sha256, self.md5)}
+        return {f"{place}/{path}": content for path, content in self.inside.items()}
 
     @property
     def raw_bytes(self) -> int:
@@ -108,13 +118,15 @@ class ArchiveReport:
         return self.size / self.raw_bytes if self.raw_bytes else float("nan")
 
     @property
-    def n_frames(self) -> int:
+    def n_pages(self) -> int:
         """Pages of all tifs."""
-        return sum(m.n_frames for m in self.members)
+        return sum(m.n_pages for m in self.members)
 
     def to_json(self) -> str:
         """Serialise, with sorted keys."""
-        return json.dumps({"record_version": RECORD_VERSION, **asdict(self)}, indent=1, sort_keys=True) + "\n"
+        body = {"record_version": RECORD_VERSION, **asdict(replace(self, inside={}))}
+        del body["inside"]
+        return json.dumps(body, indent=1, sort_keys=True) + "\n"
 
     @classmethod
     def from_json(cls, text: str, where: str) -> ArchiveReport:
@@ -129,7 +141,7 @@ class ArchiveReport:
             body = json.loads(text)
             version = body.pop("record_version")
             members = tuple(ArchiveMember.from_fields(m) for m in body.pop("members"))
-            report = cls(members=members, **body)
+            report = cls(**{**body, "members": members, "inside": {}})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ArchiveError(
                 problem(where, expected="the record of an archive", found=repr(error), remedy=_DAMAGED)
@@ -171,13 +183,12 @@ def save_report(session_path: Path, report: ArchiveReport) -> Path:
         raise ArchiveError(
             problem(
                 path,
-                expected="a record that rests on a comparison with the tifs, as this one does",
-                found=f"one of {report.name} without such a comparison",
+                expected="the record of a comparison with the tifs, as the one that is there",
+                found=f"a record of {report.name} without such a comparison",
                 remedy="Verify the archive against the members of the record that is there",
             )
         )
-    with storage_errors(path):
-        write_atomically(path, report.to_json().encode())
+    write_file(path, report.to_json().encode())
     return path
 
 

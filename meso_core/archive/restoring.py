@@ -1,6 +1,6 @@
 """Raw tifs brought back from their archive: bit-identical, with their names and times.
 
-What belongs here: writing tifs. It is the only place where this project does, and it never overwrites one.
+What belongs here: writing tifs. Only this module does, and it never overwrites one.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from pathlib import Path
 from ..errors import ArchiveError, MissingInputError, problem
 from ..progress import Progress, silent
 from ..session import imaging_bouts, raw_tifs
-from .atomic import check_room, file_beside, storage_errors
+from ..storage.atomic import storage_errors
+from .atomic import check_room, new_file
 from .bout import verify_any
-from .codec.bzip2 import Bzip2Reader
-from .codec.tar import EntryStream, TapeEntry, read_tape
+from .codec.lbzip2 import open_reader
+from .codec.tar import EntryStream, TarEntry, read_tar
 from .rawtif import READ_BYTES, hash_file_content
 from .report import ArchiveMember, load_report
 from .selection import find_archive
@@ -48,8 +49,8 @@ def restore(
 ) -> tuple[RestoredTif, ...]:
     """Bring the raw tifs of a session back from its archives.
 
-    Each tif is written beside its place, compared with its recorded sha-256, and gets its name unless something bears
-    it already. Where there is no record, the whole archive is read before the first tif is written. The archive stays.
+    Each tif is written beside its place, compared with its recorded sha-256, and renamed unless there is a file of this
+    name. Where there is no record, the whole archive is read before the first tif is written. The archive stays.
 
     Parameters
     ----------
@@ -57,7 +58,7 @@ def restore(
         Session folder.
     bouts
         Names of the bouts (``raw_imaging_data_00``); all by default. A bout with tifs and without an archive is
-        passed over.
+        skipped.
     workers
         Cores that decompress; all by default.
     progress
@@ -73,10 +74,11 @@ def restore(
     MissingInputError
         If a bout is not there, or holds neither tifs nor an archive.
     ArchiveError
-        If an archive is damaged or hostile, or a tif of another content bears the name already; that tif is not
-        touched.
+        If an archive is damaged or hostile, or there is a tif of this name with other content; it is not touched.
     StorageError
-        If there is no room or no right to write.
+        If the disk has no room, or does not allow writing.
+    ProcessingError
+        If lbzip2 fails for another reason than the data.
     """
     session_path = Path(session_path)
     folders = {folder.name: folder for folder in imaging_bouts(session_path)}
@@ -105,13 +107,13 @@ def _restore_bout(
     report = load_report(session_path, folder.name)
     record = {m.name: m for m in report.members} if report is not None else {}
     total = sum(m.size for m in record.values())
-    if report is None:  # nothing tells a good tif from a bad one before all of the archive was read
+    if report is None:  # a damaged archive shows only when all of it was read
         verify_any(archive, workers=workers, progress=progress)
     restored, done = [], 0
     for entry, pieces in _contents(archive, workers):
         member = record.pop(entry.name, None)
         if member is None and report is not None:
-            raise _other(archive, f"{entry.name}, which the record does not know", "Do not use this archive")
+            raise _other(archive, f"{entry.name}, which is not on record", "Do not use this archive")
         tif = folder / entry.name
         if os.path.lexists(tif):
             restored.append(_already_there(tif, entry, member, pieces, session_path))
@@ -124,16 +126,16 @@ def _restore_bout(
     return restored
 
 
-def _contents(archive: Path, workers: int | None) -> Iterator[tuple[TapeEntry, Iterable[bytes | memoryview]]]:
+def _contents(archive: Path, workers: int | None) -> Iterator[tuple[TarEntry, Iterable[bytes | memoryview]]]:
     """Entries of an archive of either format, with their bytes."""
     if archive.is_dir():
         folder = open_frames(archive)
         for index, member in enumerate(folder.members):
-            entry = TapeEntry(member.name, member.size, member.mtime_ns)
+            entry = TarEntry(member.name, member.size, member.mtime_ns)
             yield entry, folder.tif_bytes(index, workers=workers)
         return
-    with Bzip2Reader(archive, workers=workers) as stream:
-        for content in read_tape(stream, str(archive), largest=stream.largest_content):
+    with open_reader(archive, workers=workers) as stream:
+        for content in read_tar(stream, str(archive), largest=stream.largest_content):
             yield content.entry, _pieces(content)
 
 
@@ -144,35 +146,33 @@ def _pieces(content: EntryStream) -> Iterator[bytes]:
 
 def _write(
     tif: Path,
-    entry: TapeEntry,
+    entry: TarEntry,
     member: ArchiveMember | None,
     pieces: Iterable[bytes | memoryview],
     session_path: Path,
 ) -> RestoredTif:
     mtime_ns = entry.mtime_ns if member is None else member.mtime_ns
     check_room(tif, entry.size)
-    sha256, size = hashlib.sha256(), 0
-    with file_beside(tif) as (part, file):
+    with new_file(tif) as (part, file):
         for piece in pieces:
             file.write(piece)
-            sha256.update(piece)
-            size += len(piece)
-        if size != entry.size or (member is not None and sha256.hexdigest() != member.sha256):
+        content = file.content
+        if content.size != entry.size or (member is not None and content.sha256 != member.sha256):
             raise _other(tif, "other content in the archive than was recorded", "Restore the archive from a copy")
         file.flush()
         os.utime(part, ns=(mtime_ns, mtime_ns))
     path = tif.relative_to(session_path).as_posix()
-    return RestoredTif(path, size, mtime_ns, sha256.hexdigest(), written=True, compared=member is not None)
+    return RestoredTif(path, entry.size, mtime_ns, content.sha256, written=True, compared=member is not None)
 
 
 def _already_there(
     tif: Path,
-    entry: TapeEntry,
+    entry: TarEntry,
     member: ArchiveMember | None,
     pieces: Iterable[bytes | memoryview],
     session_path: Path,
 ) -> RestoredTif:
-    """Compare a tif that is there with the archive's; it is left alone in any case."""
+    """Compare a tif that is there with the one of the archive; it is not changed in any case."""
     sha256 = hashlib.sha256()
     for piece in pieces:
         sha256.update(piece)

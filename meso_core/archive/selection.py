@@ -1,24 +1,25 @@
 """Which archive is *the* archive of a bout: the one on record.
 
-What belongs here: finding the archives of a bout, and the choice between them. A second archive, of the other format,
-may hold something else (a bout that was not whole yet, say); nothing takes it only because it is there.
+What belongs here: finding the archives of a bout, and choosing one. A second archive, of the other format, may hold
+something else (a bout that was not whole yet, for example), so it is never used just because it is there.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from ..errors import ArchiveError, MesoWarning, MissingInputError, problem
 from ..session import imaging_bouts
-from .atomic import storage_errors
+from ..storage import FileRecord
+from ..storage.atomic import storage_errors
 from .report import ARCHIVE_NAME, ZARR_NAME, ArchiveReport, hash_of_listing, load_report
 
 
 def is_archive(path: Path) -> bool:
-    """Whether there is an archive; a tree of empty folders is none."""
+    """Whether there is an archive; a tree of empty folders does not count."""
     if path.is_dir():
         return any(entry.is_file() for entry in path.rglob("*"))
     return path.exists()
@@ -31,7 +32,7 @@ def archives_in(bout_folder: Path) -> tuple[Path, ...]:
 
 
 def find_archive(bout_folder: Path) -> Path | None:
-    """Archive of a bout: the one whose content is on record, else the only one; None where there is none.
+    """Find the archive of a bout: the one on record, else the only one; None where there is no archive.
 
     Raises
     ------
@@ -56,7 +57,7 @@ def find_archive(bout_folder: Path) -> Path | None:
 
 
 def archive_in_place_of(bout_folder: Path, tifs: Sequence[Path]) -> tuple[Path | None, ArchiveReport | None]:
-    """Find the archive that stands for a bout whose tifs are gone, all or some.
+    """Find the archive to use for a bout whose tifs are gone, all or some.
 
     Parameters
     ----------
@@ -70,7 +71,7 @@ def archive_in_place_of(bout_folder: Path, tifs: Sequence[Path]) -> tuple[Path |
     archive : Path or None
         None where all tifs are there.
     report : ArchiveReport or None
-        The bout's record. A damaged one is left out of account where there are tifs; a MesoWarning tells.
+        The bout's record. Where there are tifs, a damaged one is ignored with a MesoWarning.
 
     Raises
     ------
@@ -92,7 +93,7 @@ def archive_in_place_of(bout_folder: Path, tifs: Sequence[Path]) -> tuple[Path |
                 bout_folder,
                 expected=f"the tifs on record ({', '.join(sorted(known))})",
                 found=f"{', '.join(unknown)} beside them, while {', '.join(gone)} is gone",
-                remedy="Move the foreign tifs away; restore the others from the archive",
+                remedy=f"Move {', '.join(unknown)} away; `meso restore` brings the others back",
             )
         )
     archive = find_archive(bout_folder)
@@ -109,49 +110,42 @@ def archive_in_place_of(bout_folder: Path, tifs: Sequence[Path]) -> tuple[Path |
 
 
 def _record_beside_tifs(bout_folder: Path) -> ArchiveReport | None:
-    """Read the record of a bout that still has tifs: they say what a damaged record cannot."""
+    """Read the record of a bout that still has tifs; without it they are simply archived again."""
     try:
         return load_report(bout_folder.parent, bout_folder.name)
     except ArchiveError as error:
-        warnings.warn(f"{error} It is left out of account: the tifs are there.", MesoWarning, stacklevel=4)
+        warnings.warn(f"{error} It is ignored: the tifs are there.", MesoWarning, stacklevel=4)
         return None
 
 
-def readable_records(session_path: Path) -> tuple[ArchiveReport, ...]:
-    """Read the records of a session's archives; a damaged one is left out, and whoever rests on it says so."""
-    reports = []
-    for bout in imaging_bouts(session_path):
-        with suppress(ArchiveError):
-            reports.append(load_report(session_path, bout.name))
-    return tuple(report for report in reports if report is not None)
-
-
-def recorded_archives(session_path: Path, files: Mapping[str, str]) -> tuple[ArchiveReport, ...] | None:
-    """Read the records of a session's archives, if they are those of what was published.
+def archive_doubts(session_path: Path, files: Iterable[FileRecord]) -> tuple[str, ...]:
+    """Say where the archives of a session are not those of what was published, by their records.
 
     Parameters
     ----------
     session_path
         Session folder.
     files
-        Path below the session → sha-256, from the manifest that published the archives.
+        What was published.
 
     Returns
     -------
-    tuple of ArchiveReport, or None
-        One for each bout. None where a bout has no (readable) record, the record names other content than ``files``
-        (a kill came between the two), or another archive lies beside.
+    tuple of str
+        A sentence for each bout that has no readable record, whose record names other content (a kill came between the
+        two), or beside whose archive another one lies.
     """
-    reports = []
+    hashes = {file.path: file.sha256 for file in files}
+    doubts = []
     for bout in imaging_bouts(session_path):
         try:
             report = load_report(session_path, bout.name)
-        except ArchiveError:  # as good as none: whoever archives anew says so
-            return None
-        if report is None or not _holds(files, report) or archives_in(bout) != (bout / report.name,):
-            return None
-        reports.append(report)
-    return tuple(reports)
+        except ArchiveError:
+            report = None
+        if report is None or not _holds(hashes, report):
+            doubts.append(f"{bout.name}: the record of its archive is missing, damaged, or of another archive")
+        elif archives_in(bout) != (bout / report.name,):
+            doubts.append(f"{bout.name}: another archive lies beside {report.name}")
+    return tuple(doubts)
 
 
 def _holds(files: Mapping[str, str], report: ArchiveReport) -> bool:
@@ -161,3 +155,12 @@ def _holds(files: Mapping[str, str], report: ArchiveReport) -> bool:
         return files[path] == report.sha256
     inside = {p.removeprefix(f"{path}/"): sha256 for p, sha256 in files.items() if p.startswith(f"{path}/")}
     return bool(inside) and hash_of_listing(inside)[0] == report.sha256
+
+
+def readable_records(session_path: Path) -> tuple[ArchiveReport, ...]:
+    """Read the records of a session's archives; a damaged one is left out: whatever needs it raises its own error."""
+    reports = []
+    for bout in imaging_bouts(session_path):
+        with suppress(ArchiveError):
+            reports.append(load_report(session_path, bout.name))
+    return tuple(report for report in reports if report is not None)

@@ -1,7 +1,7 @@
-"""Frames straight from the archive: tifs stream from the decompressor, none touches the disk.
+"""Pages straight from the archive: tifs stream from the decompressor and are not written to the disk.
 
-What belongs here: choosing where a bout's frames come from, and handing its tifs out one after the other. Cutting
-their pages into fields of view is the business of ``meso_core.scanimage``.
+What belongs here: choosing where the pages of a bout come from, and giving its tifs one after the other.
+``meso_core.scanimage`` cuts the pages into fields of view.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Self
 
 from ..errors import ArchiveError, InputFileError, MissingInputError, problem
 from ..scanimage import BoutSource, LocalTif, StreamedTif, TifSource
-from ..scanimage.metadata.bouts import find_meta, read_meta
-from ..session import imaging_bouts, raw_tifs
+from ..scanimage.metadata.bouts import find_meta, read_imaging_metadata
+from ..session import raw_tifs
 from .codec.lbzip2 import open_reader
 from .codec.reader import LARGEST_BLOCK, ForwardReader
-from .codec.tar import EntryStream, read_tape
+from .codec.tar import EntryStream, read_tar
 from .rawtif import other_content
 from .report import load_report
 from .selection import archive_in_place_of
@@ -41,14 +41,14 @@ class ArchivedTifs:
     def __iter__(self) -> Iterator[TifSource]:
         recorded = _recorded_hashes(self.path)
         with open_reader(self.path, workers=self.workers) as stream:
-            for content in read_tape(stream, str(self.path)):
+            for content in read_tar(stream, str(self.path)):
                 sha256 = None if recorded is None else _taken(recorded, content.entry.name, self.path)
                 yield StreamedTif(content.entry.name, _Opened(content, stream, self.path, sha256))
         _check_none_left(recorded, self.path)
 
 
-def archive_source(path: Path, *, workers: int | None = None) -> BoutSource:
-    """Give the frames of an archive as a source for :func:`~meso_core.scanimage.bin_per_plane`.
+def archive_source(path: Path, *, workers: int | None = None, n_pages: int | None = None) -> BoutSource:
+    """Give the pages of an archive as a source for :func:`~meso_core.scanimage.bin_per_plane`.
 
     Parameters
     ----------
@@ -56,6 +56,8 @@ def archive_source(path: Path, *, workers: int | None = None) -> BoutSource:
         ``imaging.frames.tar.bz2`` (ours or made by ``tar -cj``) or ``imaging.frames.zarr`` in a bout's folder.
     workers
         Cores that decompress; all by default.
+    n_pages
+        As for :func:`bout_source`.
 
     Returns
     -------
@@ -69,19 +71,19 @@ def archive_source(path: Path, *, workers: int | None = None) -> BoutSource:
         If there is no such archive.
     """
     path = Path(path)
-    n_frames = _promised_frames(path.parent)
+    n_pages = _promised_pages(path.parent) if n_pages is None else n_pages
     if not path.exists():
         raise MissingInputError(
             problem(path, expected="an archive", found="no such file", remedy="Archive the session first")
         )
     if path.is_dir():
         frames = open_frames(path)
-        return BoutSource(path.parent.name, _zarr_tifs(frames, workers), n_frames)
-    return BoutSource(path.parent.name, ArchivedTifs(path, workers), n_frames)
+        return BoutSource(path.parent.name, _zarr_tifs(frames, workers), n_pages)
+    return BoutSource(path.parent.name, ArchivedTifs(path, workers), n_pages)
 
 
-def bout_source(bout_folder: Path, *, workers: int | None = None) -> BoutSource:
-    """Give the frames of a bout from its tifs, or else from its archive.
+def bout_source(bout_folder: Path, *, workers: int | None = None, n_pages: int | None = None) -> BoutSource:
+    """Give the pages of a bout from its tifs, or else from its archive.
 
     Where some tifs are gone although the recorded archive holds them (a removal was interrupted), the archive is used.
 
@@ -91,37 +93,30 @@ def bout_source(bout_folder: Path, *, workers: int | None = None) -> BoutSource:
         ``raw_imaging_data_NN`` of a session; the bouts of a session may differ.
     workers
         Cores that decompress; all by default.
+    n_pages
+        Pages that the bout must have; by default what a metadata file in its folder promises.
 
     Raises
     ------
     MissingInputError
         If the folder has neither tifs nor an archive, or tifs on record are gone and there is none.
     ArchiveError
-        If tifs are gone, and no record tells which of two archives to trust, or the record is damaged, or foreign
-        tifs are there instead.
+        If tifs are gone, and no record tells which of two archives to trust, or the record is damaged, or tifs
+        that are not on record are there instead.
     """
     bout_folder = Path(bout_folder)
     tifs = raw_tifs(bout_folder) if bout_folder.is_dir() else ()
     archive, _ = archive_in_place_of(bout_folder, tifs)
     if archive is None:
-        return BoutSource(bout_folder.name, tuple(LocalTif(tif) for tif in tifs), _promised_frames(bout_folder))
-    return archive_source(archive, workers=workers)
+        promised = _promised_pages(bout_folder) if n_pages is None else n_pages
+        return BoutSource(bout_folder.name, tuple(LocalTif(tif) for tif in tifs), promised)
+    return archive_source(archive, workers=workers, n_pages=n_pages)
 
 
-def session_sources(session_path: Path, *, workers: int | None = None) -> tuple[BoutSource, ...]:
-    """Give the frames of all bouts of a session, each from its tifs or else its archive."""
-    bouts = imaging_bouts(Path(session_path))
-    if not bouts:
-        raise MissingInputError(
-            problem(session_path, expected="folders raw_imaging_data_NN", found="none", remedy="Copy the raw data")
-        )
-    return tuple(bout_source(bout, workers=workers) for bout in bouts)
-
-
-def _promised_frames(bout_folder: Path) -> int | None:
+def _promised_pages(bout_folder: Path) -> int | None:
     """Pages that the bout's metadata promise, so that a source that gives fewer is noticed."""
     meta = find_meta(bout_folder)
-    return None if meta is None else int(read_meta(meta)["nFrames"])
+    return None if meta is None else read_imaging_metadata(meta).n_pages
 
 
 def _recorded_hashes(archive: Path) -> dict[str, str] | None:
@@ -156,7 +151,7 @@ def _zarr_tifs(frames: FramesFolder, workers: int | None) -> tuple[ZarrTif, ...]
 
 
 class _Opened:
-    """An archive's entry, opened once, with the context that file objects have; it is hashed while it is read."""
+    """One entry of an archive as a context manager; it is hashed while it is read."""
 
     def __init__(self, content: EntryStream, archive: ForwardReader, path: Path, sha256: str | None) -> None:
         self._content, self._archive, self._path = content, archive, path
@@ -176,10 +171,10 @@ class _Opened:
         return n_bytes
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        """Leave the archive open, for it goes on with the next entry; compare what was read with the record.
+        """Leave the archive open for the next entry, and compare what was read with the record.
 
-        Where a tif made no sense, ask why: the archive may hold another tif, and the first bytes of a damaged block may
-        come before its checksum was compared. Then the archive is to blame.
+        If the tif could not be read, find out why: the archive may hold another tif, or the first bytes of a damaged
+        block came before its checksum was compared. Then the error names the archive.
         """
         if error is not None and not isinstance(error, InputFileError):
             return

@@ -1,7 +1,7 @@
 """`imaging.frames.tar.bz2`: one per bout, compressed on all cores and verified by content.
 
-What belongs here: making the archive of a bout's tifs, and comparing an archive with tifs or with its record. Reading
-frames from it is in ``source``; bringing tifs back, and removing them, in ``restoring`` and ``removal``.
+What belongs here: making the archive of a bout's tifs, and comparing an archive with tifs or with its record.
+``source`` reads pages from it, ``restoring`` brings tifs back, ``gate`` removes them.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
-from ..errors import ArchiveError, problem
 from ..progress import Progress, silent
 from ..scanimage import ScanImageTif, open_bout
-from .atomic import check_room, file_beside
-from .codec.bzip2 import LEVEL, STREAM_BYTES, Bzip2Reader, Bzip2Writer
-from .codec.tar import end_mark, entry_header, padding, read_tape
-from .rawtif import READ_BYTES, HashedTif, disagreements, hash_tifs, tifs_of
+from ..storage import FileHash
+from ..storage.atomic import HashedFile
+from .atomic import check_room, new_file
+from .codec.bzip2 import LEVEL, STREAM_BYTES, Bzip2Writer
+from .codec.lbzip2 import open_reader
+from .codec.tar import end_mark, entry_header, padding, read_tar
+from .rawtif import READ_BYTES, HashedTif, disagreement, disagreements, hash_tifs, tifs_of
 from .report import ARCHIVE_NAME, ArchiveMember, ArchiveReport
 
 
@@ -30,7 +31,7 @@ def compress_tifs(
 ) -> ArchiveReport:
     """Pack the tifs of a bout into a tar.bz2, read it back, and compare every member's content.
 
-    An archive that is there already is not trusted: it is verified against the tifs and adopted, or refused.
+    An archive that is there already is compared with the tifs, and adopted or refused.
 
     Parameters
     ----------
@@ -46,7 +47,7 @@ def compress_tifs(
     Returns
     -------
     ArchiveReport
-        Members with their hashes and frame counts. Keep it with :func:`~meso_core.archive.save_report`.
+        Members with their hashes and numbers of pages. Keep it with :func:`~meso_core.archive.save_report`.
 
     Raises
     ------
@@ -68,11 +69,11 @@ def compress_tifs(
         report = verify_archive(out, members, workers=workers, progress=progress)
         return replace(report, bout=bout_folder.name, seconds=time.monotonic() - started, adopted=True)
     check_room(out, estimate_size(tifs))
-    with file_beside(out) as (part, file):
-        members, hashes = _write_archive(tifs, file, workers, progress)
+    with new_file(out) as (part, file):
+        members = _write_archive(tifs, file, workers, progress)
         report = verify_archive(part, members, workers=workers, progress=progress)
-        if (report.sha256, report.md5) != hashes:
-            raise _disagrees(out, ["the archive itself: other bytes came back from the disk than were written"])
+        if FileHash(report.size, report.sha256, report.md5) != file.content:
+            raise disagreement(out, ["the archive itself: the disk gave other bytes than were written"])
     return replace(report, bout=bout_folder.name, name=out.name, seconds=time.monotonic() - started)
 
 
@@ -85,15 +86,15 @@ def verify_archive(
 ) -> ArchiveReport:
     """Read an archive to its end and compare each member's sha-256 and size with what is expected.
 
-    Times are not compared: a tar of others keeps whole seconds only, and tifs are restored with the recorded ones.
+    Times are not compared: a tar of others keeps whole seconds only, and restored tifs get the recorded times.
 
     Parameters
     ----------
     archive
         A tar.bz2, ours or made by ``tar -cj``.
     members
-        What it should hold, from :func:`hash_tif` or a recorded report. Without it the archive is only checked
-        for being whole, and the report says so.
+        What it should hold, from :func:`hash_tif` or a recorded report. Without it we only check that the archive is
+        whole, and the report says so.
     workers
         Cores to use; all by default.
     progress
@@ -107,14 +108,16 @@ def verify_archive(
     Raises
     ------
     ArchiveError
-        If the archive is damaged or hostile, or disagrees; the message names the members.
+        If the archive is damaged or hostile, or holds other tifs; the message names them.
+    ProcessingError
+        If lbzip2 fails for another reason than the data.
     """
     started, archive = time.monotonic(), Path(archive)
     expected = {m.name: m for m in members or ()}
     total = sum(m.size for m in expected.values())
     found = []
-    with Bzip2Reader(archive, workers=workers, hashed=True) as stream:
-        for content in read_tape(stream, str(archive), largest=stream.largest_content):
+    with open_reader(archive, workers=workers, hashed=True) as stream:
+        for content in read_tar(stream, str(archive), largest=stream.largest_content):
             sha256, md5 = hashlib.sha256(), None if members else hashlib.md5(usedforsecurity=False)
             while data := content.read(READ_BYTES):
                 sha256.update(data)
@@ -130,37 +133,37 @@ def verify_archive(
                     entry.mtime_ns,
                     sha256.hexdigest(),
                     known.md5 if known else md5.hexdigest() if md5 else "",
-                    known.n_frames if known else 0,
+                    known.n_pages if known else 0,
                 )
             )
-        size, sha, archive_md5 = stream.bytes_in, stream.sha256, stream.md5
+        packed = stream.content
     if members is not None:
         findings = disagreements(members, found)
         if findings:
-            raise _disagrees(archive, findings)
+            raise disagreement(archive, findings)
     return ArchiveReport(
         bout=archive.parent.name,
         archive_format="tar.bz2",
         name=archive.name,
-        # the tifs' own times are kept, since those in a tar made by others are often whole seconds
+        # with the times of the tifs, because a tar made by others often has whole seconds
         members=tuple(found) if members is None else tuple(members),
-        size=size,
-        sha256=sha,
-        md5=archive_md5,
+        size=packed.size,
+        sha256=packed.sha256,
+        md5=packed.md5,
         seconds=time.monotonic() - started,
         compared_with_tifs=members is not None,
     )
 
 
 def _write_archive(
-    tifs: Sequence[ScanImageTif], file: BinaryIO, workers: int | None, progress: Progress
-) -> tuple[tuple[ArchiveMember, ...], tuple[str, str]]:
+    tifs: Sequence[ScanImageTif], file: HashedFile, workers: int | None, progress: Progress
+) -> tuple[ArchiveMember, ...]:
     total = sum(tif.n_bytes for tif in tifs)
     members = []
     done = 0
     with Bzip2Writer(file, workers=workers) as stream:
         for tif in tifs:
-            reading = HashedTif(tif.path, tif.n_pages)
+            reading = HashedTif(tif)
             stream.write(entry_header(reading.entry))
             for data in reading.pieces():
                 stream.write(data)
@@ -169,23 +172,12 @@ def _write_archive(
             stream.write(padding(reading.entry.size))
             members.append(reading.member())
         stream.write(end_mark(stream.bytes_in))
-        hashes = stream.finish()
+        stream.finish()
     file.flush()
     os.fsync(file.fileno())
     if hasattr(os, "posix_fadvise"):  # so that the verification reads the disk, not the page cache
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    return tuple(members), hashes
-
-
-def _disagrees(archive: Path, findings: Sequence[str]) -> ArchiveError:
-    return ArchiveError(
-        problem(
-            archive,
-            expected="the content of the tifs, member by member",
-            found="; ".join(findings),
-            remedy="Move this archive away and archive the bout again; keep the tifs",
-        )
-    )
+    return tuple(members)
 
 
 def estimate_size(tifs: Sequence[ScanImageTif]) -> int:

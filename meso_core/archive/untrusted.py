@@ -1,7 +1,7 @@
-"""Plain files and folders, and nothing that only looks like one.
+"""Open untrusted files: refuse links, devices and pipes.
 
-What belongs here: opening what a stranger may have put there. A link leads out of the session, a device has no end, and
-whoever opens a pipe waits for ever.
+What belongs here: opening and listing the files of an archive that somebody else may have put there. A link leads out
+of the session, a device has no end, and opening a pipe waits for ever.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ _KINDS = {
 
 
 def open_plain(path: Path) -> BufferedReader:
-    """Open a file to be read; a link is not followed, and a pipe does not hold anybody up.
+    """Open a file for reading; links are not followed, and opening a pipe does not wait.
 
     Raises
     ------
     ArchiveError
-        If it is something else than a plain file.
+        If it is not a plain file.
     OSError
         If it cannot be opened.
     """
     mode = path.lstat().st_mode
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    _insist(path, mode, plain=stat.S_ISREG(mode))
+    _check_plain(path, mode, plain=stat.S_ISREG(mode))
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
-    mode = os.fstat(file.fileno()).st_mode  # what was opened, whatever lay there a moment ago
+    mode = os.fstat(file.fileno()).st_mode  # of what was opened: it may have been replaced since
     if not stat.S_ISREG(mode):
         file.close()
-        _insist(path, mode, plain=False)
+        _check_plain(path, mode, plain=False)
     return file
 
 
@@ -58,7 +58,7 @@ def plain_files(folder: Path) -> Iterator[Path]:
     """
     mode = folder.lstat().st_mode
     if not stat.S_ISDIR(mode):
-        _insist(folder, mode, plain=stat.S_ISREG(mode))
+        _check_plain(folder, mode, plain=stat.S_ISREG(mode))
         yield folder
         return
     with os.scandir(folder) as entries:
@@ -71,13 +71,13 @@ def plain_bytes(path: Path) -> int:
     return sum(file.lstat().st_size for file in plain_files(path))
 
 
-def _insist(path: Path, mode: int, *, plain: bool) -> None:
+def _check_plain(path: Path, mode: int, *, plain: bool) -> None:
     if not plain:
         raise ArchiveError(
             problem(
                 path,
                 expected="a plain file or folder of an archive",
                 found=_KINDS.get(stat.S_IFMT(mode), "something else"),
-                remedy="Do not use this archive; find out who made it, or put the file itself into its place",
+                remedy="Do not use this archive; find out who made it, or replace the link by the file itself",
             )
         )

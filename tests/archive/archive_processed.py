@@ -6,25 +6,34 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from meso_core.archive import session_sources
+from meso_core.archive import Override, RemovalPlan, bout_source, removal_plan
 from meso_core.errors import MesoWarning
 from meso_core.qc import QCResult, Verdict, qc_path, results_to_json
-from meso_core.scanimage import bin_per_plane, load_meta_files
-from meso_core.storage import RunProvenance, publish, stage_folder
+from meso_core.scanimage import BoutSource, bin_per_plane, load_meta_files
+from meso_core.session import imaging_bouts
+from meso_core.storage import Basis, MadeBy, Staging, publish
 
 ASSET = "motion_registered_frames"
 PASS = QCResult("crispness_rises", Verdict.PASS, 1.2, 1.0, "registration sharpened the mean image", "test")
 
 
+def session_sources(session: Path) -> tuple[BoutSource, ...]:
+    """Pages of all bouts of a session."""
+    return tuple(bout_source(bout) for bout in imaging_bouts(session))
+
+
+def plan_of(session: Path, qc: Sequence[QCResult] | None = None, *, override: Override | None = None) -> RemovalPlan:
+    """Ask the gate about a session whose movies were published by :func:`register`."""
+    return removal_plan(session, ASSET, qc, override=override)
+
+
 def register(session: Path, qc: Sequence[QCResult] = (PASS,)) -> None:
     """Publish the movies as the pages are split, under the names that motion registration gives them."""
-    staged = stage_folder(session, ASSET)
+    staging = Staging(session, ASSET)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MesoWarning)
-        movies = bin_per_plane(session_sources(session), load_meta_files(session)[0], staged / "suite2p")
+        movies = bin_per_plane(session_sources(session), load_meta_files(session)[0], staging.folder / "suite2p")
     for movie in movies:
         movie.path.rename(movie.path.with_name("imaging.frames_motionRegistered.bin"))
-    verdicts = staged / qc_path(ASSET)
-    verdicts.parent.mkdir(parents=True)
-    verdicts.write_text(results_to_json(tuple(qc)))
-    publish(session, ASSET, staged, RunProvenance("run", "1"))
+    staging.write(qc_path(ASSET), results_to_json(tuple(qc)).encode())
+    publish(session, staging.seal(), Basis("1"), MadeBy("run"))

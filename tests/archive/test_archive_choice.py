@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from archive_disk import snapshot
+from archive_processed import plan_of
 
 from meso_core.archive import (
     ARCHIVE_NAME,
@@ -22,7 +23,6 @@ from meso_core.archive import (
     find_archive,
     hash_tif,
     load_report,
-    removal_plan,
     restore,
     save_report,
     verify_archive,
@@ -92,7 +92,7 @@ def test_rubbish_in_the_other_format_is_refused(bout: Path) -> None:
 def test_second_archive_closes_the_gate(bout: Path) -> None:
     save_report(bout.parent, archive_bout(bout))
     _early(bout, "zarr")
-    messages = [o.message for o in removal_plan(bout.parent, []).obstacles if o.where == bout.name]
+    messages = [o.message for o in plan_of(bout.parent, []).obstacles if o.where == bout.name]
     assert len(messages) == 1
     assert ZARR_NAME in messages[0]
     assert ARCHIVE_NAME in messages[0]
@@ -100,11 +100,11 @@ def test_second_archive_closes_the_gate(bout: Path) -> None:
 
 def test_second_archive_that_holds_the_same_is_told(bout: Path) -> None:
     compress_to_zarr(bout)
-    with pytest.warns(MesoWarning, match=f"{ZARR_NAME}: lies beside"):
+    with pytest.warns(MesoWarning, match=f"{ZARR_NAME}: holds the same tifs as"):
         report = archive_bout(bout)
     save_report(bout.parent, report)
     _remove(bout)
-    with pytest.warns(MesoWarning, match=f"{ZARR_NAME}: lies beside"):
+    with pytest.warns(MesoWarning, match=f"{ZARR_NAME}: holds the same tifs as"):
         kept = archive_bout(bout, archive_format="zarr")
     assert (kept.name, kept.compared_with_tifs) == (ARCHIVE_NAME, True)
 
@@ -166,7 +166,7 @@ def test_two_archives_without_a_record_are_an_error_once_the_tifs_are_gone(bout:
 def test_tree_of_empty_folders_is_no_archive(bout: Path) -> None:
     (bout / ZARR_NAME / "frames" / "c").mkdir(parents=True)
     save_report(bout.parent, archive_bout(bout))
-    assert removal_plan(bout.parent, []).removals
+    assert plan_of(bout.parent, []).removals
     _remove(bout)
     assert len(_pages(bout)) == 80
     assert archive_bout(bout).name == ARCHIVE_NAME

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archive_processed import register
+from archive_processed import plan_of, register
 
 from meso_core.archive import (
     ARCHIVE_NAME,
@@ -17,7 +17,6 @@ from meso_core.archive import (
     compress_tifs,
     hash_tif,
     load_removals,
-    removal_plan,
     remove_raw_tifs,
     restore,
     save_report,
@@ -45,10 +44,10 @@ def test_any_name_is_archived_removed_and_restored(bout: Path, kind: str, archiv
     second.unlink()
     before = [hash_tif(tif) for tif in raw_tifs(bout)]
     meta = bout / IMAGING_META_FILE  # of a recording that was so short
-    meta.write_text(json.dumps({**json.loads(meta.read_text()), "nFrames": before[0].n_frames}))
+    meta.write_text(json.dumps({**json.loads(meta.read_text()), "nFrames": before[0].n_pages}))
     register(session)
     save_report(session, archive_bout(bout, archive_format=archive_format))  # type: ignore[arg-type]
-    removed = remove_raw_tifs(removal_plan(session))
+    removed = remove_raw_tifs(plan_of(session))
     assert not raw_tifs(bout)
     assert load_removals(session) == removed
     restore(session)
@@ -57,8 +56,8 @@ def test_any_name_is_archived_removed_and_restored(bout: Path, kind: str, archiv
 
 
 def test_listing_with_a_name_that_is_not_utf8_has_a_version(tmp_path: Path) -> None:
-    from meso_core.session import SessionKey
-    from meso_core.storage import listing_version, open_store
+    from meso_core.session import SessionKey, listing_version
+    from meso_core.storage import open_store
 
     key = SessionKey.parse("SP035/2023-03-03/001")
     folder = tmp_path / str(key)

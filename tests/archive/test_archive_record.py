@@ -10,19 +10,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from archive_processed import session_sources
 
 from meso_core.archive import (
     ARCHIVE_NAME,
     ZARR_NAME,
+    ArchiveFormat,
     archive_bout,
     compress_tifs,
     compress_to_zarr,
+    load_report,
     save_report,
-    session_sources,
+    verify_any,
 )
 from meso_core.errors import ArchiveError, MesoWarning
 from meso_core.scanimage import ScanImageTif, bin_per_plane, load_meta_files
 from meso_core.session import raw_tifs
+from meso_core.storage import Basis, MadeBy, Manifest, hash_file
 
 
 def _split(session: Path, out: Path) -> None:
@@ -159,3 +163,41 @@ def test_memory_does_not_grow_with_the_number_of_shards(bout: Path, monkeypatch:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[2] < 1.1 * peaks[1]
+
+
+@pytest.mark.parametrize("archive_format", ["tar.bz2", "zarr"])
+def test_report_tells_the_hashes_of_each_file_so_that_publishing_reads_none(
+    bout: Path, tmp_path: Path, archive_format: ArchiveFormat
+) -> None:
+    for _ in ("made", "adopted"):
+        staged = tmp_path / "staged"
+        known = archive_bout(bout, staged / bout.name, archive_format=archive_format).known_hashes
+        files = [path for path in staged.rglob("*") if path.is_file()]
+        assert known == {path.relative_to(staged).as_posix(): hash_file(path) for path in files}
+        archive = next((staged / bout.name).iterdir())
+        shutil.move(archive, bout / archive.name)
+        shutil.rmtree(staged)
+
+
+@pytest.mark.parametrize("archive_format", ["tar.bz2", "zarr"])
+def test_early_records_which_call_pages_frames_are_read(bout: Path, archive_format: ArchiveFormat) -> None:
+    report = archive_bout(bout, archive_format=archive_format)
+    path = save_report(bout.parent, report)
+    files = [path, *(bout / ZARR_NAME).glob("zarr.json")]
+    for file in files:
+        text = file.read_text()
+        assert text.count('"n_pages"') == 2
+        file.write_text(text.replace('"n_pages"', '"n_frames"'))
+    assert load_report(bout.parent, bout.name) == report
+    found = verify_any(bout / report.name)
+    assert [m.n_pages for m in found.members] == ([0, 0] if archive_format == "tar.bz2" else [50, 30])
+
+
+def test_early_manifests_which_call_pages_frames_are_read(bout: Path) -> None:
+    report = archive_bout(bout)
+    contents = {f"{bout.name}/{report.name}": report.contents}
+    text = Manifest("imaging_frames_archive", (), Basis("1"), MadeBy("run"), "", contents).to_json()
+    assert text.count('"n_pages"') == 2
+    read = Manifest.from_json(text.replace('"n_pages"', '"n_frames"'), "manifest")
+    assert read.contents == contents
+    assert read == Manifest.from_json(text, "manifest")

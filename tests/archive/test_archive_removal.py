@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from archive_disk import snapshot
-from archive_processed import ASSET, PASS, register
+from archive_processed import ASSET, PASS, plan_of, register
 
 from meso_core.archive import (
     ARCHIVE_NAME,
@@ -25,7 +25,6 @@ from meso_core.archive import (
     compress_tifs,
     load_removals,
     load_report,
-    removal_plan,
     remove_raw_tifs,
     restore,
     save_report,
@@ -43,7 +42,7 @@ from meso_core.errors import (
 )
 from meso_core.qc import QCResult, Verdict, qc_path, results_to_json
 from meso_core.session import imaging_bouts, raw_tifs
-from meso_core.storage import RunProvenance, publish, stage_folder
+from meso_core.storage import Basis, MadeBy, Staging, publish
 
 FAIL = replace(PASS, verdict=Verdict.FAIL, value=0.4, message="registration blurred the mean image")
 
@@ -71,7 +70,7 @@ def _tifs(session: Path) -> dict[str, bytes]:
 
 def test_removed_and_restored_tifs_are_the_same(done: Path) -> None:
     tifs, before = _tifs(done), snapshot(done)
-    plan = removal_plan(done, [PASS])
+    plan = plan_of(done, [PASS])
     assert plan.allowed
     assert snapshot(done) == before, "the dry run changed something"
     assert {r.path for r in plan.removals} == set(tifs)
@@ -81,7 +80,7 @@ def test_removed_and_restored_tifs_are_the_same(done: Path) -> None:
     assert load_removals(done) == events
     assert [(e.path, e.sha256, e.md5) for e in events] == [(r.path, r.sha256, r.md5) for r in plan.removals]
     assert all(e.override is None and e.at.endswith("+00:00") for e in events)
-    assert not removal_plan(done, [PASS]).allowed  # nothing left
+    assert not plan_of(done, [PASS]).allowed  # nothing left
     restore(done)
     assert _tifs(done) == tifs
     assert {k: v for k, v in snapshot(done).items() if k in before} == before
@@ -95,7 +94,7 @@ def test_second_bout_without_an_archive_keeps_the_tifs_of_both(session: Path) ->
     before = snapshot(session)
     everything = Override("a person", "needs the room")
     for override in (None, everything):
-        plan = removal_plan(session, [PASS], override=override)
+        plan = plan_of(session, [PASS], override=override)
         assert [o.where for o in plan.obstacles] == [second.name]
         with pytest.raises(GateError, match=second.name):
             remove_raw_tifs(plan)
@@ -104,12 +103,12 @@ def test_second_bout_without_an_archive_keeps_the_tifs_of_both(session: Path) ->
     facts = [(f"{second.name}/{t.name}", t.stat()) for t in raw_tifs(second)]
     forged = tuple(PlannedRemoval(path, s.st_size, s.st_mtime_ns, "0", "0", archive, "0") for path, s in facts)
     with pytest.raises(GateError, match="no verification"):
-        remove_raw_tifs(RemovalPlan(session, forged, (), everything))
+        remove_raw_tifs(RemovalPlan(session, ASSET, forged, (), everything))
     # nor when the first bout's tifs are gone already
     for tif in raw_tifs(first):
         tif.unlink()
     with pytest.raises(GateError, match=second.name):
-        remove_raw_tifs(removal_plan(session, [PASS], override=everything))
+        remove_raw_tifs(plan_of(session, [PASS], override=everything))
     assert {k: v for k, v in before.items() if second.name in k} == {
         k: v for k, v in snapshot(session).items() if second.name in k
     }
@@ -140,7 +139,7 @@ def test_tif_that_changed_after_archiving_is_never_removed(
     change(raw_tifs(imaging_bouts(done)[1])[0])
     tifs = _tifs(done)
     with pytest.raises(GateError):
-        remove_raw_tifs(removal_plan(done, [PASS], override=override))
+        remove_raw_tifs(plan_of(done, [PASS], override=override))
     assert _tifs(done) == tifs
     assert load_removals(done) == ()
 
@@ -148,14 +147,14 @@ def test_tif_that_changed_after_archiving_is_never_removed(
 def test_new_tif_beside_archived_ones_closes_the_gate(done: Path) -> None:
     bout = imaging_bouts(done)[0]
     shutil.copy(raw_tifs(bout)[0], bout / "later_00009.tif")
-    plan = removal_plan(done, [PASS])
+    plan = plan_of(done, [PASS])
     assert not plan.allowed
     assert "later_00009.tif is not in the archive" in plan.obstacles[0].message
 
 
 def test_archive_that_rotted_closes_the_gate(done: Path) -> None:
     archive = imaging_bouts(done)[0] / ARCHIVE_NAME
-    plan = removal_plan(done, [PASS])
+    plan = plan_of(done, [PASS])
     data = bytearray(archive.read_bytes())
     data[len(data) // 2] ^= 4
     archive.write_bytes(data)
@@ -172,11 +171,11 @@ def test_archive_never_compared_with_the_tifs_closes_the_gate(done: Path) -> Non
     report = load_report(done, bout.name)
     assert report is not None
     record_path(done, bout.name).write_text(replace(report, compared_with_tifs=False).to_json())
-    plan = removal_plan(done, [PASS], override=Override("a person", "a reason"))
+    plan = plan_of(done, [PASS], override=Override("a person", "a reason"))
     assert not plan.allowed
     record_path(done, bout.name).write_text("{}")
     with pytest.raises(ArchiveError):
-        removal_plan(done, [PASS])
+        plan_of(done, [PASS])
 
 
 @pytest.mark.parametrize("obstacle", ["failed check", "no quality control", "empty movie", "one FOV short"])
@@ -189,12 +188,12 @@ def test_processing_and_quality_close_the_gate_and_a_person_may_open_it(done: Pa
         movie.write_bytes(b"")
     elif obstacle == "one FOV short":
         movie.unlink()
-    plan = removal_plan(done, qc)
+    plan = plan_of(done, qc)
     assert not plan.allowed
     with pytest.raises(GateError):
         remove_raw_tifs(plan)
     who = Override("J. Doe", "the disk is full, registration is known to be poor")
-    events = remove_raw_tifs(removal_plan(done, qc, override=who))
+    events = remove_raw_tifs(plan_of(done, qc, override=who))
     assert len(events) == 3
     assert {e.override for e in load_removals(done)} == {who}
     for line in (done / ".meso" / "removals.jsonl").read_text().splitlines():
@@ -211,12 +210,12 @@ def test_removal_that_cannot_be_recorded_does_not_happen(done: Path) -> None:
     (done / ".meso" / "removals.jsonl").mkdir()
     tifs = _tifs(done)
     with pytest.raises(StorageError, match=r"removals\.jsonl.*directory"):
-        remove_raw_tifs(removal_plan(done, [PASS]))
+        remove_raw_tifs(plan_of(done, [PASS]))
     assert _tifs(done) == tifs
 
 
 def test_tifs_gone_after_a_kill_are_on_record_and_the_rest_can_follow(done: Path) -> None:
-    plan = removal_plan(done, [PASS])
+    plan = plan_of(done, [PASS])
 
     def stop(count: int, total: int, what: str) -> None:
         if what == "tifs removed":
@@ -226,13 +225,13 @@ def test_tifs_gone_after_a_kill_are_on_record_and_the_rest_can_follow(done: Path
         remove_raw_tifs(plan, progress=stop)
     assert len(load_removals(done)) == 1
     assert len(_tifs(done)) == 2
-    remove_raw_tifs(removal_plan(done, [PASS]))
+    remove_raw_tifs(plan_of(done, [PASS]))
     assert len(load_removals(done)) == 3
     assert _tifs(done) == {}
 
 
 def test_archiving_again_after_removal_keeps_the_record(done: Path) -> None:
-    remove_raw_tifs(removal_plan(done, [PASS]))
+    remove_raw_tifs(plan_of(done, [PASS]))
     for bout in imaging_bouts(done):
         old = load_report(done, bout.name)
         report = archive_bout(bout)
@@ -259,7 +258,7 @@ def test_few_bytes_and_a_stray_verdict_do_not_pass_for_processing(session: Path,
     for plane in range(3):
         _movie(session, plane).parent.mkdir(parents=True)
         _movie(session, plane).write_bytes(b"f")
-    plan = removal_plan(session, [QCResult("anything", Verdict.PASS, 1, 1, "", "test")], override=override)
+    plan = plan_of(session, [QCResult("anything", Verdict.PASS, 1, 1, "", "test")], override=override)
     assert {o.where for o in plan.obstacles} == {f"asset {ASSET}", "quality control"}
     assert plan.allowed == (override is not None)
 
@@ -269,12 +268,12 @@ def test_movie_of_another_size_than_all_frames_make_closes_the_gate(done: Path, 
     """Also where it was published so: fewer frames than the metadata and the archive count."""
     size = _movie(done).stat().st_size
     os.truncate(_movie(done), size + n_bytes)
-    assert not removal_plan(done).allowed
-    staged = stage_folder(done, ASSET)
+    assert not plan_of(done).allowed
+    staging = Staging(done, ASSET)
     for name in ("suite2p", "reports"):
-        shutil.copytree(done / name, staged / name, dirs_exist_ok=True)
-    publish(done, ASSET, staged, RunProvenance("run", "1"))
-    plan = removal_plan(done)
+        shutil.copytree(done / name, staging.folder / name, dirs_exist_ok=True)
+    publish(done, staging.seal(), Basis("1"), MadeBy("run"))
+    plan = plan_of(done)
     assert [o.where for o in plan.obstacles] == [f"asset {ASSET}"]
     assert str(size) in plan.obstacles[0].message
 
@@ -282,7 +281,7 @@ def test_movie_of_another_size_than_all_frames_make_closes_the_gate(done: Path, 
 @pytest.mark.parametrize("spoil", ["movie gone", "verdict fails", "verdicts gone", "verdicts damaged", "manifest gone"])
 @pytest.mark.parametrize("moment", ["before", "while hashing"])
 def test_what_goes_wrong_after_the_plan_keeps_the_tifs(done: Path, spoil: str, moment: str) -> None:
-    plan, tifs = removal_plan(done), _tifs(done)
+    plan, tifs = plan_of(done), _tifs(done)
     assert plan.allowed
 
     def meddle(*_: object) -> None:
@@ -307,7 +306,7 @@ def test_what_goes_wrong_after_the_plan_keeps_the_tifs(done: Path, spoil: str, m
 
 def test_override_is_kept_with_what_it_opened_only_later(done: Path) -> None:
     who = Override("a person", "a reason")
-    plan = removal_plan(done, override=who)
+    plan = plan_of(done, override=who)
     assert plan.obstacles == ()
     _movie(done).unlink()
     assert {e.override for e in remove_raw_tifs(plan)} == {who}
@@ -315,29 +314,29 @@ def test_override_is_kept_with_what_it_opened_only_later(done: Path) -> None:
 
 @pytest.mark.parametrize("torn", [b'{"archive": "raw_im', b"\0\0\0\0", b"\xff"])
 def test_torn_line_of_the_log_counts_as_not_written_and_harms_no_other(done: Path, torn: bytes) -> None:
-    log, plan = done / ".meso" / "removals.jsonl", removal_plan(done)
+    log, plan = done / ".meso" / "removals.jsonl", plan_of(done)
     first = remove_raw_tifs(replace(plan, removals=plan.removals[:1]))
     with log.open("ab") as file:
         file.write(torn)
     assert load_removals(done) == first
-    rest = remove_raw_tifs(removal_plan(done))
+    rest = remove_raw_tifs(plan_of(done))
     assert load_removals(done) == (*first, *rest)
     assert len(log.read_bytes().splitlines()) == 3
 
 
 def test_event_whose_line_lacks_nothing_but_its_end_is_kept(done: Path) -> None:
     """Editors drop the last line break; the tif is gone all the same."""
-    log, plan = done / ".meso" / "removals.jsonl", removal_plan(done)
+    log, plan = done / ".meso" / "removals.jsonl", plan_of(done)
     first = remove_raw_tifs(replace(plan, removals=plan.removals[:1]))
     log.write_bytes(log.read_bytes().rstrip(b"\n"))
     assert load_removals(done) == first
-    rest = remove_raw_tifs(removal_plan(done))
+    rest = remove_raw_tifs(plan_of(done))
     assert load_removals(done) == (*first, *rest)
 
 
 @pytest.mark.parametrize("damage", [b"{}", b"nonsense", b"[1]", b"\xff\xfe", b""])
 def test_damage_in_the_middle_of_the_log_is_an_error_that_names_the_line(done: Path, damage: bytes) -> None:
-    remove_raw_tifs(removal_plan(done))
+    remove_raw_tifs(plan_of(done))
     log = done / ".meso" / "removals.jsonl"
     first, _, third = log.read_bytes().splitlines(keepends=True)
     log.write_bytes(first + damage + b"\n" + third)
@@ -346,7 +345,7 @@ def test_damage_in_the_middle_of_the_log_is_an_error_that_names_the_line(done: P
 
 
 def test_names_with_odd_line_breaks_are_one_line_of_the_log(done: Path) -> None:
-    plan = removal_plan(done)
+    plan = plan_of(done)
     event = remove_raw_tifs(replace(plan, removals=plan.removals[:1]))[0]
     odd = replace(event, path="raw_imaging_data_00/a\u2028b\u0085c.tif")
     with recorded(done, odd):
@@ -361,7 +360,7 @@ def _fill(folder: Path) -> None:
 
 
 def test_full_disk_costs_neither_the_log_nor_a_tif(done: Path, disk: Callable[[str], Any]) -> None:
-    plan, log = removal_plan(done), done / ".meso" / "removals.jsonl"
+    plan, log = plan_of(done), done / ".meso" / "removals.jsonl"
     first = remove_raw_tifs(replace(plan, removals=plan.removals[:1]))
     long = replace(first[0], path="x" * 9000)  # more than is left of the log's last page
     before, done_anyway = log.read_bytes(), []
@@ -400,8 +399,8 @@ def test_folder_without_the_right_to_write_keeps_its_tifs_and_the_log_says_nothi
 ) -> None:
     tifs = _tifs(shared)
     imaging_bouts(shared)[1].chmod(0o555)
-    with another_user(), pytest.raises(GateError, match="no right to remove"):
-        remove_raw_tifs(removal_plan(shared))
+    with another_user(), pytest.raises(GateError, match="files may not be removed from this folder"):
+        remove_raw_tifs(plan_of(shared))
     assert _tifs(shared) == tifs
     assert load_removals(shared) == ()
 
@@ -417,7 +416,7 @@ def test_tif_that_cannot_be_removed_is_not_recorded_as_removed(done: Path, monke
 
     monkeypatch.setattr(Path, "unlink", refuse)
     with pytest.raises(StorageError, match="not permitted"):
-        remove_raw_tifs(removal_plan(done))
+        remove_raw_tifs(plan_of(done))
     assert _tifs(done) == tifs
     assert load_removals(done) == ()
 
@@ -437,7 +436,7 @@ def test_what_cannot_be_read_is_a_named_error_of_the_gate(
     }[what]
     path.chmod(0o000)
     with another_user(), pytest.raises(MesoError, match="Permission denied") as caught:
-        remove_raw_tifs(removal_plan(shared, override=Override("a person", "a reason")))
+        remove_raw_tifs(plan_of(shared, override=Override("a person", "a reason")))
     assert path.name in str(caught.value)
     path.chmod(0o777)
     assert len(_tifs(shared)) == 3
@@ -454,7 +453,7 @@ def test_bout_with_fewer_pages_than_its_metadata_promise_is_told_and_closes_the_
     assert "promises 80" in report.note
     save_report(session, report)
     assert load_report(session, bout.name) == report
-    (obstacle,) = (o for o in removal_plan(session).obstacles if o.where == bout.name)
+    (obstacle,) = (o for o in plan_of(session).obstacles if o.where == bout.name)
     assert "50 pages" in obstacle.message
     assert obstacle.can_be_overridden, "what is there is safe; a person may know that there was no more"
 
@@ -468,7 +467,7 @@ def test_what_is_named_like_a_tif_and_is_none_is_never_left_out_in_silence(sessi
         tif.mkdir()
     else:
         tif.symlink_to("/not/mounted/now.tif")
-    for call in (archive_bout, compress_tifs, bout_source, lambda folder: removal_plan(folder.parent)):
+    for call in (archive_bout, compress_tifs, bout_source, lambda folder: plan_of(folder.parent)):
         with pytest.raises(InputFileError, match=tif.name):
             call(bout)
     assert not (bout / ARCHIVE_NAME).exists()

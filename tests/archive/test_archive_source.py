@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tifffile
 from archive_disk import snapshot
+from archive_processed import session_sources
 from archive_programs import still_running
 
 from meso_core.archive import (
@@ -30,7 +31,6 @@ from meso_core.archive import (
     open_frames,
     restore,
     save_report,
-    session_sources,
 )
 from meso_core.errors import ArchiveError, MesoWarning, MetadataError, MissingInputError, StorageError
 from meso_core.scanimage import bin_per_plane, load_meta_files
@@ -93,7 +93,7 @@ def test_interrupted_removal_falls_back_on_the_archive(bout: Path) -> None:
     raw_tifs(bout)[0].unlink()
     blocks = [np.array(b) for tif in bout_source(bout).tifs for b in tif.blocks(1 << 20)]
     np.testing.assert_array_equal(np.concatenate(blocks), expected)
-    assert archive_bout(bout).n_frames == len(expected)
+    assert archive_bout(bout).n_pages == len(expected)
 
 
 def test_neither_tifs_nor_archive_is_an_error(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bz2
 import fcntl
 import hashlib
 import os
@@ -99,10 +98,10 @@ def test_report_tells_hashes_and_frames_of_each_tif(bout: Path) -> None:
         assert member.sha256 == hashlib.sha256(data).hexdigest()
         assert member.md5 == hashlib.md5(data).hexdigest()
         with tifffile.TiffFile(tif) as file:
-            assert member.n_frames == len(file.pages)
+            assert member.n_pages == len(file.pages)
     archive = (bout / ARCHIVE_NAME).read_bytes()
     assert (report.size, report.sha256) == (len(archive), hashlib.sha256(archive).hexdigest())
-    assert report.n_frames == 80
+    assert report.n_pages == 80
     assert 0 < report.ratio < 1
     save_report(bout.parent, report)
     assert load_report(bout.parent, bout.name) == report == ArchiveReport.from_json(report.to_json(), "x")
@@ -175,7 +174,7 @@ def test_tif_that_changes_while_it_is_read_is_an_error(bout: Path, spoil: str) -
             return
         os.utime(second, ns=(1, 1))
 
-    with pytest.raises(InputFileError, match="rests while it is read"):
+    with pytest.raises(InputFileError, match="does not change while it is read"):
         compress_tifs(bout, progress=meddle)
     assert not list(bout.glob("*.bz2"))
     assert not list(bout.glob(".*"))
@@ -288,7 +287,7 @@ def test_estimate_of_the_size_is_near(bout: Path) -> None:
 
 
 def test_no_right_to_write_is_a_storage_error(bout: Path, disk: Callable[[str], Any]) -> None:
-    with disk("ro") as folder, pytest.raises(StorageError, match="right to write"):
+    with disk("ro") as folder, pytest.raises(StorageError, match="Check the permissions"):
         compress_tifs(bout, folder / "x.tar.bz2")
 
 
@@ -305,25 +304,6 @@ def test_second_run_on_the_same_bout_is_refused_while_the_first_writes(bout: Pat
 def _once(call: Callable[[int, int, str], None]) -> Callable[[int, int, str], None]:
     calls = iter([call])
     return lambda *what: next(calls, lambda *_: None)(*what)
-
-
-def test_mark_of_a_block_that_is_there_by_chance_does_not_matter() -> None:
-    """The mark is put into the middle of a block by cutting the block there."""
-    from meso_core.archive.codec.bzip2_blocks import Block, StreamEnd, split_blocks
-
-    packed = bz2.compress(random.Random(2).randbytes(250_000), 1)
-    pieces = list(split_blocks(iter([packed[:7], packed[7:100_000], packed[100_000:]])))
-    blocks = [p for p in pieces if isinstance(p, Block)]
-    assert [type(p) for p in pieces] == [Block, Block, Block, StreamEnd]
-    assert b"".join(b.decoded() or b"" for b in blocks) == bz2.decompress(packed)
-    cut = blocks[1].n_bits // 3
-    left = Block(blocks[1].data, blocks[1].skip, cut, b"1")
-    bits = blocks[1].bits & ((1 << (blocks[1].n_bits - cut)) - 1)
-    n_right = blocks[1].n_bits - cut
-    right = Block((bits << (-n_right % 8)).to_bytes(-(-n_right // 8), "big"), 0, n_right, b"1")
-    with pytest.raises((OSError, EOFError)):
-        left.decoded()
-    assert left.joined(right).decoded() == blocks[1].decoded()
 
 
 @pytest.mark.parametrize("make", ["compress_tifs", "compress_to_zarr"])

@@ -54,8 +54,8 @@ BAD: dict[str, dict[str, Any]] = {
     "a size less than its pixels": {"size": 100},
     "a size beyond what its files can hold": {"size": 1 << 60},
     "a number for a name": {"name": 5},
-    "a fraction of frames": {"n_frames": 50.0},
-    "yes for a number of frames": {"n_frames": True},
+    "a fraction of pages": {"n_pages": 50.0},
+    "yes for a number of pages": {"n_pages": True},
     "no time": {"mtime_ns": None},
     "a time that no clock has": {"mtime_ns": 10**30},
     "a number for a hash": {"sha256": 7},
@@ -94,7 +94,7 @@ def test_pages_that_the_folder_cannot_hold_are_refused_before_memory_is_taken(pa
     body["shape"][0] = n_pages
     frames.write_text(json.dumps(body))
     other = open_frames.__module__ and json.loads((packed / "zarr.json").read_text())["attributes"]["tifs"][1]
-    _edit(packed, n_frames=n_pages - other["n_frames"], size=2 * n_pages * height * width)
+    _edit(packed, n_pages=n_pages - other["n_pages"], size=2 * n_pages * height * width)
     with pytest.raises(ArchiveError, match="shards"):
         open_frames(packed).read(0, n_pages)
 
@@ -139,6 +139,7 @@ from meso_core.archive import *
 from meso_core.errors import MesoError
 from meso_core.qc import QCResult, Verdict
 from meso_core.session import raw_tifs
+verdict = QCResult("x", Verdict.PASS, 1.0, 1.0, "x", "x")
 archive = Path(sys.argv[1]); bout = archive.parent; kind = "zarr" if archive.suffix == ".zarr" else "tar.bz2"
 def frames():
     for tif in archive_source(archive).tifs:
@@ -150,7 +151,7 @@ def bring_back():
     restore(bout.parent, bouts=[bout.name])
 uses = {"verify": lambda: verify_any(archive), "frames": frames,
         "archive": lambda: archive_bout(bout, archive_format=kind),
-        "remove": lambda: remove_raw_tifs(removal_plan(bout.parent, [QCResult("x", Verdict.PASS, 1.0, 1.0, "x", "x")])),
+        "remove": lambda: remove_raw_tifs(removal_plan(bout.parent, "motion_registered_frames", [verdict])),
         "restore": bring_back}
 for name, use in uses.items():
     try:

@@ -1,28 +1,30 @@
-"""bzip2 on all cores: writing streams side by side, reading them back side by side.
+"""bzip2 in threads: streams are written side by side, and read side by side.
 
-What belongs here: bytes in, bytes out, and the integrity of the bzip2 format. What the bytes are (a tar, tifs) is not
-known here.
+What belongs here: bytes in, bytes out, and the bzip2 format. What the bytes are (a tar, tifs) is not known here.
 
-A bzip2 file may hold several streams one after the other; every bzip2 reads them as one. So the input is cut at fixed
-places, each piece becomes a stream of one block, and the pieces are independent: the result depends on the input
-alone, not on the number of workers. Python's :mod:`bz2` releases the interpreter lock, so threads suffice.
+A bzip2 file may hold several streams, and every bzip2 program reads them as one. So the input is cut at fixed places
+and each piece becomes a stream of one block. The result depends on the input alone, not on the number of workers.
+Python's :mod:`bz2` releases the interpreter lock, so threads are enough.
+
+A single long stream, as ``tar -cj`` makes, is read on one core here, at 23 MB/s; lbzip2 reads it on all cores (50 MB/s
+on two). ``indexed_bzip2`` 1.7.0 does so without a program, but it reads damaged files without an error: of 1890 files
+with a flipped bit, a cut or a tail, 404 gave other bytes than were packed in its parallel mode, 62 in its serial mode.
 """
 
 from __future__ import annotations
 
 import bz2
-import hashlib
-import os
 import re
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from .bzip2_blocks import Block, StreamEnd, split_blocks
+from ...machine import cores_at_hand
+from ...storage.atomic import HashedFile
 from .reader import ForwardReader
 
 #: Blocks of 300 kB stay in a core's cache: on noisy images they unpack 1.4 times as fast as those of 900 kB, which
@@ -32,38 +34,31 @@ LEVEL = 3
 STREAM_BYTES = 297_000
 
 _STREAM_START = re.compile(rb"BZh[1-9]1AY&SY")
-_END_MAGIC = 0x177245385090
 _READ_BYTES = 1 << 20
-#: A piece longer than this holds many blocks: it is of a bzip2 that makes a single stream.
+#: A piece longer than this holds many blocks: it is part of a long stream.
 _LONGEST_PIECE = 4_000_000
-#: Bytes that a stream or a block may become ahead of its turn: images stay far below. A block of one value, 46 MB, is
-#: decoded when its turn comes, portion by portion, so that more workers do not hold more of a bomb.
+#: Bytes that a stream may become ahead of its turn; images stay far below. A larger one is decoded when its turn comes,
+#: so that more workers do not hold more of a bomb.
 _LARGEST_STREAM = 8_000_000
 
 
-def default_workers() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class Bzip2Writer:
-    """File-like writer that compresses on several cores and hashes what it writes.
+    """File-like writer that compresses on several cores.
 
     Parameters
     ----------
     file
-        Binary file to append to; it stays open.
+        File to append to; it stays open.
     workers
         Threads that compress; by default all cores.
     """
 
-    def __init__(self, file: BinaryIO, *, workers: int | None = None) -> None:
+    def __init__(self, file: HashedFile | BinaryIO, *, workers: int | None = None) -> None:
         self._file = file
-        self._workers = workers or default_workers()
+        self._workers = workers or cores_at_hand()
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="bzip2")
         self._pending: deque[Future[bytes]] = deque()
         self._piece = bytearray()
-        self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
         #: Bytes taken so far.
         self.bytes_in = 0
         #: Compressed bytes written so far.
@@ -86,13 +81,12 @@ class Bzip2Writer:
             if len(self._piece) == STREAM_BYTES:
                 self._submit()
 
-    def finish(self) -> tuple[str, str]:
-        """Write what is left; returns the sha-256 and the md5 of the compressed bytes."""
+    def finish(self) -> None:
+        """Write what is left."""
         if self._piece or self.bytes_in == 0:
             self._submit()
         while self._pending:
             self._write_oldest()
-        return self._sha256.hexdigest(), self._md5.hexdigest()
 
     def __enter__(self) -> Self:
         return self
@@ -111,13 +105,11 @@ class Bzip2Writer:
     def _write_oldest(self) -> None:
         stream = self._pending.popleft().result()
         self._file.write(stream)
-        self._sha256.update(stream)
-        self._md5.update(stream)
         self.bytes_out += len(stream)
 
 
 class Bzip2Reader(ForwardReader):
-    """Forward-only, file-like reader that decompresses on several cores and checks every bit of the file.
+    """Forward-only, file-like reader that decompresses streams on several cores.
 
     Parameters
     ----------
@@ -126,7 +118,7 @@ class Bzip2Reader(ForwardReader):
     workers
         Threads that decompress; by default all cores.
     hashed
-        Whether to hash the compressed bytes too, for :attr:`sha256` and :attr:`md5`.
+        Whether to hash the compressed bytes too.
 
     Raises
     ------
@@ -135,21 +127,9 @@ class Bzip2Reader(ForwardReader):
     """
 
     def __init__(self, path: Path, *, workers: int | None = None, hashed: bool = False) -> None:
-        super().__init__(path)
-        self._hashed = hashed
-        self._workers = workers or default_workers()
+        super().__init__(path, hashed=hashed)
+        self._workers = workers or cores_at_hand()
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="bunzip2")
-        self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
-
-    @property
-    def sha256(self) -> str:
-        """Hash of the compressed bytes read so far; of the whole file once :meth:`read` has returned nothing."""
-        return self._sha256.hexdigest()
-
-    @property
-    def md5(self) -> str:
-        """As :attr:`sha256`."""
-        return self._md5.hexdigest()
 
     def close(self) -> None:
         """Stop the workers and close the file."""
@@ -157,73 +137,36 @@ class Bzip2Reader(ForwardReader):
         self._pool.shutdown(wait=True, cancel_futures=True)
         super().close()
 
-    def _compressed(self) -> Iterator[bytes]:
-        while data := self._file.read(_READ_BYTES):
-            self.bytes_in += len(data)
-            if self._hashed:
-                self._sha256.update(data)
-                self._md5.update(data)
-            yield data
-
     def _decode_all(self) -> Generator[bytes, None, None]:
-        """Yield decoded bytes in order; pieces are decoded ahead, as many as there are workers and one more."""
+        """Yield decoded bytes in order; streams are decoded ahead, as many as there are workers and one more."""
         ahead: deque[tuple[bytes, Future[bytes | None]]] = deque()
         try:
-            for piece in self._pieces(self._compressed()):
+            for piece in self._pieces(self._compressed(_READ_BYTES)):
                 if isinstance(piece, bytes):
                     ahead.append((piece, self._pool.submit(_decode_stream, piece)))
-                    if len(ahead) > self._workers:
-                        yield from self._decoded_stream(*ahead.popleft())
-                else:
-                    while ahead:
-                        yield from self._decoded_stream(*ahead.popleft())
-                    yield from self._decode_blocks(piece)
+                while ahead and (len(ahead) > self._workers or not isinstance(piece, bytes)):
+                    yield from _decoded(*ahead.popleft())
+                if not isinstance(piece, bytes):
+                    yield from _decode_in_portions(piece)
             while ahead:
-                yield from self._decoded_stream(*ahead.popleft())
-        except (OSError, EOFError, ValueError) as error:
+                yield from _decoded(*ahead.popleft())
+        except (OSError, EOFError) as error:
             raise self._damaged(str(error)) from error
 
-    def _decoded_stream(self, piece: bytes, job: Future[bytes | None]) -> Iterator[bytes]:
-        data = job.result()
-        if data is None:  # a few bytes that become very many: block by block, so that memory stays flat
-            yield from self._decode_blocks(iter([piece]))
-        else:
-            yield data
-
-    def _decode_blocks(self, parts: Iterator[bytes]) -> Iterator[bytes]:
-        """Decode streams of many blocks, the blocks side by side."""
-        ahead: deque[tuple[Block | StreamEnd, Future[bytes | None] | None]] = deque()
-        waiting, crc = split_blocks(parts), 0
-        while True:
-            while len(ahead) <= self._workers and (found := next(waiting, None)) is not None:
-                job = self._pool.submit(found.decoded, _LARGEST_STREAM) if isinstance(found, Block) else None
-                ahead.append((found, job))
-            if not ahead:
-                return
-            piece, job = ahead.popleft()
-            if isinstance(piece, StreamEnd):
-                if piece.crc != crc:
-                    raise ValueError("a stream with a wrong checksum")
-                crc = 0
-            elif job is not None:
-                block, data = _decoded(piece, job, ahead)
-                crc = StreamEnd.combine(crc, block.crc)
-                yield from block.portions(_LARGEST_STREAM) if data is None else [data]
-
-    def _pieces(self, blocks: Iterator[bytes]) -> Iterator[bytes | Iterator[bytes]]:
-        """Cut the file where a stream starts; a piece that grows too long is given as an iterator of its parts."""
+    def _pieces(self, parts: Iterator[bytes]) -> Iterator[bytes | Iterator[bytes]]:
+        """Cut the file where a stream starts; from a long stream on, give the rest as an iterator of its parts."""
         held = b""
-        for block in blocks:
-            held += block
+        for part in parts:
+            held += part
             starts = [m.start() for m in _STREAM_START.finditer(held)]
             if not starts or starts[0] != 0:  # an empty stream, or no bzip2
-                yield chain([held], blocks)
+                yield chain([held], parts)
                 return
             for begin, end in pairwise(starts):
                 yield held[begin:end]
             held = held[starts[-1] :]
             if len(held) > _LONGEST_PIECE:
-                yield chain([held], blocks)
+                yield chain([held], parts)
                 return
         if held:
             yield held
@@ -232,38 +175,31 @@ class Bzip2Reader(ForwardReader):
 
 
 def _decode_stream(piece: bytes) -> bytes | None:
-    """Decode one whole stream and insist that nothing but it is there; None if it is too large for one go."""
+    """Decode one whole stream; None if it becomes too large for one go, or is more than one stream."""
     decoder = bz2.BZ2Decompressor()
     data = decoder.decompress(piece, _LARGEST_STREAM)
-    if (not decoder.eof and not decoder.needs_input) or decoder.unused_data:
+    if decoder.unused_data or not (decoder.eof or decoder.needs_input):
         return None
     if not decoder.eof:
-        raise EOFError("a stream that breaks off")
-    _check_padding(piece)
+        raise EOFError("a stream that ends too early")
     return data
 
 
-def _decoded(
-    block: Block,
-    job: Future[bytes | None],
-    ahead: deque[tuple[Block | StreamEnd, Future[bytes | None] | None]],
-) -> tuple[Block, bytes | None]:
-    """Wait for a block; where it was cut at a mark that is none, decode it together with the next piece."""
-    try:
-        return block, job.result()
-    except (OSError, EOFError):
-        if not ahead or not isinstance(ahead[0][0], Block):
-            raise
-        whole = block.joined(ahead[0][0])
-        data = whole.decoded(_LARGEST_STREAM)
-        ahead.popleft()
-        return whole, data
+def _decoded(piece: bytes, job: Future[bytes | None]) -> Iterator[bytes]:
+    """Wait for a stream; one that is too large is decoded now, in portions, so that memory stays flat."""
+    data = job.result()
+    yield from _decode_in_portions([piece]) if data is None else [data]
 
 
-def _check_padding(stream: bytes) -> None:
-    """Insist on zeros in the bits that fill a stream's last byte: the only bits that no checksum covers."""
-    end = int.from_bytes(stream[-11:], "big")
-    for padding in range(8):
-        if (end >> (padding + 32)) & ((1 << 48) - 1) == _END_MAGIC and end & ((1 << padding) - 1) == 0:
-            return
-    raise ValueError("a stream whose last byte is not as bzip2 writes it")
+def _decode_in_portions(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Decode streams one after the other, a portion at a time."""
+    decoder = bz2.BZ2Decompressor()
+    fresh = True
+    for part in parts:
+        while part or not (fresh or decoder.needs_input):
+            yield decoder.decompress(part, _LARGEST_STREAM)
+            part, fresh = b"", False
+            if decoder.eof:
+                part, decoder, fresh = decoder.unused_data, bz2.BZ2Decompressor(), True
+    if not fresh:
+        raise EOFError("a stream that ends too early")

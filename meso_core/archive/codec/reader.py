@@ -1,21 +1,22 @@
-"""What every reader of a bzip2 file shares: opening it, handing out decoded bytes, and what is said of a damaged one.
+"""What both readers of bzip2 files share: opening the file, giving out decoded bytes, errors of a damaged file.
 
-What belongs here: the file-like side. Who decodes is in ``bzip2`` (threads of this process) and in ``external`` (the
-program lbzip2).
+What belongs here: the file-like side. Decoding is in ``bzip2`` (threads of this process) and ``lbzip2`` (a program).
 """
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
 from ...errors import ArchiveError, MesoError, MissingInputError, problem
+from ...storage import FileHash
 from ..untrusted import open_plain
 
-#: bzip2 packs a 900 kB block of one value into about 45 bytes: nothing unpacks to more than this times its size.
+#: bzip2 packs a block of one value, 900 kB, into about 45 bytes: no file unpacks to more than this times its size.
 _LARGEST_EXPANSION = 25_000
 #: Bytes that one block can become: 46 MB of one value.
 LARGEST_BLOCK = 50_000_000
@@ -30,18 +31,22 @@ class ForwardReader(ABC):
     ----------
     path
         A bzip2 file of one or many streams.
+    hashed
+        Whether to hash the compressed bytes too, for :attr:`content`.
 
     Raises
     ------
     MissingInputError
         If there is no such file.
     ArchiveError
-        If it cannot be opened; while reading, if the bytes are not whole and valid bzip2 to the very end. Bytes that
-        came before such an error are of no use: whoever takes them publishes nothing until the end was reached.
+        If it cannot be opened; while reading, if the bytes are not whole and valid bzip2 to the very end. Do not use
+        bytes that came before such an error: publish nothing before the end.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, hashed: bool = False) -> None:
         self._path = path
+        self._hashed = hashed
+        self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
         self._file = _opened(path)
         self._decoded = self._decode_all()
         self._buffer = memoryview(b"")
@@ -55,6 +60,11 @@ class ForwardReader(ABC):
     def largest_content(self) -> int:
         """Bytes that the file can hold at the very most."""
         return self._path.stat().st_size * _LARGEST_EXPANSION
+
+    @property
+    def content(self) -> FileHash:
+        """Size and hashes of the compressed file, once :meth:`read` has returned nothing; needs ``hashed``."""
+        return FileHash(self.bytes_in, self._sha256.hexdigest(), self._md5.hexdigest())
 
     def read(self, size: int = -1) -> bytes:
         """Return the next ``size`` bytes (all, if negative); fewer only at the end."""
@@ -100,8 +110,17 @@ class ForwardReader(ABC):
     def _decode_all(self) -> Generator[Piece, None, None]:
         """Yield decoded bytes in order, in pieces of any size."""
 
+    def _compressed(self, size: int) -> Iterator[bytes]:
+        """Yield the file in pieces, counted and hashed."""
+        while data := self._file.read(size):
+            self.bytes_in += len(data)
+            if self._hashed:
+                self._sha256.update(data)
+                self._md5.update(data)
+            yield data
+
     def _fill(self) -> bool:
-        """Have bytes in the buffer; False at the end. What failed once fails again: it is no end."""
+        """Get bytes into the buffer; False at the end. After an error, each call raises it again."""
         if self._error is not None:
             raise self._error
         while not len(self._buffer):
@@ -135,5 +154,10 @@ def _opened(path: Path) -> BinaryIO:
         ) from error
     except OSError as error:
         raise ArchiveError(
-            problem(path, expected="a readable file", found=str(error.strerror), remedy="Check rights and the disk")
+            problem(
+                path,
+                expected="a readable file",
+                found=str(error.strerror),
+                remedy="Check the read permission and the disk",
+            )
         ) from error

@@ -1,9 +1,12 @@
-"""The tar format: member headers as we write them, and a reader that trusts nothing.
+"""The tar format: headers as we write them, and a reader that trusts nothing.
 
-What belongs here: headers, padding, the end mark, and what a name may be. Written are POSIX (pax) archives with
-everything left out that does not concern the data (owner, permissions of the day). Read are plain files only, from
-pax and GNU archives; whatever else a tar can hold (links, devices, folders, sparse files) is refused. What names no
-file of its own (a label, the entry ``.``, the fields of a global pax header) is passed over or applied.
+What belongs here: headers, padding, the end mark, and which names are allowed. We write POSIX (pax) archives through
+:mod:`tarfile`, without owner and permissions. We read plain files only, from pax and GNU archives, and refuse
+everything else that a tar can hold (links, devices, folders, sparse files). A label, the entry ``.`` and a global pax
+header name no file: they are skipped or applied.
+
+Reading is our own, because :mod:`tarfile` takes a damaged header, or an archive that is cut at one, for the
+end (six of six such archives read without an error), and reads a pax header of any size into memory.
 """
 
 from __future__ import annotations
@@ -20,7 +23,6 @@ from ...errors import ArchiveError, problem
 BLOCK = 512
 #: Both GNU tar and :mod:`tarfile` fill an archive up to a multiple of this.
 RECORD = 20 * BLOCK
-_USTAR_LARGEST = 8 << 30
 _LONGEST_EXTENSION = 1 << 16
 _READ_BYTES = 1 << 20
 _TIF_NAME = re.compile(r"\.tiff?$", re.IGNORECASE)
@@ -38,7 +40,7 @@ class ByteStream(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class TapeEntry:
+class TarEntry:
     """Header of one file in a tar."""
 
     name: str
@@ -47,28 +49,15 @@ class TapeEntry:
     mtime_ns: int
 
 
-def entry_header(entry: TapeEntry) -> bytes:
-    """Header blocks of one file; a pax extension carries what the plain header cannot (ns, long or foreign names)."""
-    seconds, nanoseconds = divmod(entry.mtime_ns, 10**9)
-    plain_name = entry.name.isascii() and len(entry.name) <= 100
-    extension = {}
-    if nanoseconds or not 0 <= seconds < 1 << 33:
-        extension["mtime"] = _decimal_seconds(entry.mtime_ns)
-    if not plain_name:
-        extension["path"] = entry.name
-    if entry.size >= _USTAR_LARGEST:
-        extension["size"] = str(entry.size)
-    ascii_name = entry.name.encode("ascii", "replace").decode()[:80]
-    info = tarfile.TarInfo(entry.name if plain_name else ascii_name)
-    info.size = 0 if "size" in extension else entry.size
-    info.mtime = seconds if 0 <= seconds < 1 << 33 else 0
-    header = info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
-    if not extension:
-        return header
-    payload = b"".join(_pax_record(key, value) for key, value in sorted(extension.items()))
-    outer = tarfile.TarInfo(f"PaxHeaders/{ascii_name}")
-    outer.type, outer.size = tarfile.XHDTYPE, len(payload)
-    return outer.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict") + payload + padding(len(payload)) + header
+def entry_header(entry: TarEntry) -> bytes:
+    """Header blocks of one file; a pax extension holds what the plain header cannot (ns, long or foreign names)."""
+    info = tarfile.TarInfo(entry.name)
+    info.size = entry.size
+    info.mtime, nanoseconds = divmod(entry.mtime_ns, 10**9)
+    if nanoseconds or not 0 <= info.mtime < 1 << 33:
+        sign = "-" if entry.mtime_ns < 0 else ""
+        info.pax_headers = {"mtime": f"{sign}{abs(entry.mtime_ns) // 10**9}.{abs(entry.mtime_ns) % 10**9:09d}"}
+    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
 
 
 def padding(size: int) -> bytes:
@@ -82,9 +71,9 @@ def end_mark(position: int) -> bytes:
 
 
 class EntryStream:
-    """Content of one entry, read forward; what is left unread is skipped by :func:`read_tape`."""
+    """Content of one entry, read forward; :func:`read_tar` skips what is left."""
 
-    def __init__(self, stream: ByteStream, entry: TapeEntry, where: str) -> None:
+    def __init__(self, stream: ByteStream, entry: TarEntry, where: str) -> None:
         self._stream, self._where = stream, where
         self.entry = entry
         self.left = entry.size
@@ -110,10 +99,10 @@ class EntryStream:
     def _took(self, n_bytes: int, wanted: int) -> None:
         self.left -= n_bytes
         if n_bytes < wanted:
-            raise _bad_tape(self._where, f"{self.entry.name} breaks off, {self.left} bytes short")
+            raise _bad_tar(self._where, f"{self.entry.name} ends {self.left} bytes too early")
 
 
-def read_tape(stream: ByteStream, where: str, *, largest: int | None = None) -> Iterator[EntryStream]:
+def read_tar(stream: ByteStream, where: str, *, largest: int | None = None) -> Iterator[EntryStream]:
     """Go through the files of a tar, once, forward, to its very end.
 
     Parameters
@@ -123,7 +112,7 @@ def read_tape(stream: ByteStream, where: str, *, largest: int | None = None) -> 
     where
         Archive, for error messages.
     largest
-        Bytes that all files together may have; more is taken for a bomb.
+        Bytes that all files together may have; more counts as a bomb.
 
     Yields
     ------
@@ -133,7 +122,7 @@ def read_tape(stream: ByteStream, where: str, *, largest: int | None = None) -> 
     Raises
     ------
     ArchiveError
-        If the archive is damaged, breaks off, or holds anything but plain tifs with plain, different names.
+        If the archive is damaged, ends too early, or holds anything but plain tifs with plain, different names.
     """
     seen: set[str] = set()
     total = 0
@@ -143,21 +132,21 @@ def read_tape(stream: ByteStream, where: str, *, largest: int | None = None) -> 
         seen.add(entry.name)
         total += entry.size
         if largest is not None and total > largest:
-            raise _hostile(where, f"files of {total} bytes, more than the {largest} that bzip2 can have packed into it")
+            raise _hostile(where, f"files of {total} bytes, more than the {largest} that bzip2 can pack into it")
         content = EntryStream(stream, entry, where)
         yield content
         while content.left:
             content.read(_READ_BYTES)
         fill = stream.read(-entry.size % BLOCK)
         if len(fill) < -entry.size % BLOCK or any(fill):
-            raise _bad_tape(where, f"no zeros after {entry.name}")
+            raise _bad_tar(where, f"no zeros after {entry.name}")
     while rest := stream.read(_READ_BYTES):
         if rest.count(0) != len(rest):
-            raise _bad_tape(where, "data after the end mark")
+            raise _bad_tar(where, "data after the end mark")
 
 
 def check_name(name: str, where: str) -> None:
-    """Insist on a plain tif name without any folder.
+    """Check that a name is that of a tif, without any folder.
 
     Raises
     ------
@@ -171,22 +160,22 @@ def check_name(name: str, where: str) -> None:
         raise _foreign(where, f"a member named {name!r}")
 
 
-def _headers(stream: ByteStream, where: str) -> Iterator[TapeEntry]:
+def _headers(stream: ByteStream, where: str) -> Iterator[TarEntry]:
     """Entries up to the end mark; the caller reads each entry's content before asking for the next."""
     extension: dict[str, str] = {}
     everywhere: dict[str, str] = {}
     while True:
         block = stream.read(BLOCK)
         if len(block) < BLOCK:
-            raise _bad_tape(where, "no end mark: it breaks off")
+            raise _bad_tar(where, "no end mark")
         if not any(block):
-            if extension or any(stream.read(BLOCK)):
-                raise _bad_tape(where, "half an end mark")
+            if extension or stream.read(BLOCK) != bytes(BLOCK):
+                raise _bad_tar(where, "half an end mark")
             return
         try:
             info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         except tarfile.HeaderError as error:
-            raise _bad_tape(where, f"a header that is not one ({error})") from error
+            raise _bad_tar(where, f"a damaged header ({error})") from error
         if info.type in (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME):
             extension |= _extension(stream, info, where)
         elif info.type == tarfile.XGLTYPE:
@@ -202,64 +191,50 @@ def _headers(stream: ByteStream, where: str) -> Iterator[TapeEntry]:
 
 
 def _check_nothing(info: tarfile.TarInfo, extension: dict[str, str], where: str) -> None:
-    """Insist that an entry is a label, or the folder itself, which names nothing to unpack."""
+    """Check that an entry is a label, or the folder itself: nothing to unpack."""
     name = extension.get("path", info.name)
     if info.type == tarfile.DIRTYPE and name.rstrip("/") != ".":
         check_name(name, where)
         raise _foreign(where, f"the folder {name!r}")
     if info.size or "size" in extension:
-        raise _bad_tape(where, f"{info.size} bytes in what holds none, {name!r}")
+        raise _bad_tar(where, f"{info.size} bytes in {name!r}, a folder or label")
 
 
-def _entry(info: tarfile.TarInfo, extension: dict[str, str], where: str) -> TapeEntry:
+def _entry(info: tarfile.TarInfo, extension: dict[str, str], where: str) -> TarEntry:
     name = extension.get("path", info.name).removeprefix("./")
     check_name(name, where)
     try:
         size = int(extension.get("size", info.size))
         mtime_ns = _nanoseconds(extension["mtime"]) if "mtime" in extension else int(info.mtime) * 10**9
     except ValueError as error:
-        raise _bad_tape(where, f"numbers of {name!r} that are none ({error})") from error
+        raise _bad_tar(where, f"{name!r} with a damaged size or time ({error})") from error
     if size < 0 or not -(1 << 63) <= mtime_ns < 1 << 63:
-        raise _bad_tape(where, f"{name!r} with size {size} and time {mtime_ns}")
-    return TapeEntry(name, size, mtime_ns)
+        raise _bad_tar(where, f"{name!r} with size {size} and time {mtime_ns}")
+    return TarEntry(name, size, mtime_ns)
 
 
 def _extension(stream: ByteStream, info: tarfile.TarInfo, where: str) -> dict[str, str]:
     """Fields of a pax extension, or the long name of a GNU one."""
     if not 0 < info.size <= _LONGEST_EXTENSION:
-        raise _bad_tape(where, f"an extension of {info.size} bytes")
+        raise _bad_tar(where, f"an extension of {info.size} bytes")
     payload = stream.read(info.size + -info.size % BLOCK)[: info.size]
     if len(payload) < info.size:
-        raise _bad_tape(where, "no end mark: it breaks off")
+        raise _bad_tar(where, "no end mark")
     if info.type == tarfile.GNUTYPE_LONGNAME:
         return {"path": payload.rstrip(b"\0").decode("utf-8", "surrogateescape")}
     fields = {}
     while payload:
         length, space, _ = payload.partition(b" ")
         if not space or not length.isdigit() or not len(length) + 3 <= int(length) <= len(payload):
-            raise _bad_tape(where, "a pax extension that is not one")
+            raise _bad_tar(where, "a damaged pax extension")
         key, equals, value = payload[len(length) + 1 : int(length) - 1].partition(b"=")
         if not equals or payload[int(length) - 1 : int(length)] != b"\n":
-            raise _bad_tape(where, "a pax extension that is not one")
+            raise _bad_tar(where, "a damaged pax extension")
         fields[key.decode("utf-8", "surrogateescape")] = value.decode("utf-8", "surrogateescape")
         payload = payload[int(length) :]
     if any(key.startswith("GNU.sparse") for key in fields):
         raise _foreign(where, "a sparse file")
     return fields
-
-
-def _pax_record(key: str, value: str) -> bytes:
-    """Lay out ``length key=value`` and a line feed, where the length counts itself."""
-    body = f" {key}={value}\n".encode("utf-8", "surrogateescape")
-    length = len(body) + 1
-    while len(str(length)) + len(body) != length:
-        length = len(str(length)) + len(body)
-    return str(length).encode() + body
-
-
-def _decimal_seconds(nanoseconds: int) -> str:
-    sign, rest = ("-", -nanoseconds) if nanoseconds < 0 else ("", nanoseconds)
-    return f"{sign}{rest // 10**9}.{rest % 10**9:09d}"
 
 
 def _nanoseconds(text: str) -> int:
@@ -270,35 +245,18 @@ def _nanoseconds(text: str) -> int:
     return -value if match[1] else value
 
 
-def _bad_tape(where: str, what: str) -> ArchiveError:
-    return ArchiveError(
-        problem(
-            where,
-            expected="a whole tar of tifs",
-            found=what,
-            remedy="Restore this file from a copy, or archive the tifs again while they exist",
-        )
-    )
+def _bad_tar(where: str, found: str) -> ArchiveError:
+    remedy = "Restore this file from a copy, or archive the tifs again while they exist"
+    return ArchiveError(problem(where, expected="a whole tar of tifs", found=found, remedy=remedy))
 
 
-def _foreign(where: str, what: str) -> ArchiveError:
-    """Refuse what is not ours, but harms nobody: a tar with more in it, made by hand."""
-    return ArchiveError(
-        problem(
-            where,
-            expected="a tar of the bout's tifs alone, without a folder in their names",
-            found=what,
-            remedy="Move this archive away and archive the tifs again; if they are gone, unpack it with tar elsewhere",
-        )
-    )
+def _foreign(where: str, found: str) -> ArchiveError:
+    """Refuse a harmless tar that holds more than tifs, made by hand."""
+    expected = "only the tifs of the bout, without a folder in their names"
+    remedy = "Move this archive away and archive the tifs again; if they are gone, unpack it with tar elsewhere"
+    return ArchiveError(problem(where, expected=expected, found=found, remedy=remedy))
 
 
-def _hostile(where: str, what: str) -> ArchiveError:
-    return ArchiveError(
-        problem(
-            where,
-            expected="nothing but tifs with plain, different names",
-            found=what,
-            remedy="Do not unpack this file; find out who made it",
-        )
-    )
+def _hostile(where: str, found: str) -> ArchiveError:
+    remedy = "Do not unpack this file; find out who made it"
+    return ArchiveError(problem(where, expected="only tifs with plain, different names", found=found, remedy=remedy))

@@ -1,7 +1,7 @@
-"""What was removed: a line of ``.meso/removals.jsonl`` for each raw tif, on the disk before the tif goes.
+"""What was removed: a line of ``.meso/removals.jsonl`` for each raw tif, written before the tif is removed.
 
-What belongs here: writing and reading that log. A line counts once it is whole; a kill or a full disk leaves no line
-that harms the others.
+What belongs here: writing and reading that log. A line counts once it is whole. After a kill or on a full disk, the
+other lines can still be read.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 
 from ...errors import ArchiveError, SettingsError, problem
 from ...session import MESO_FOLDER
+from ...storage.atomic import storage_errors
 from ...storage.hashing import sync_folder
-from ..atomic import storage_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class RemovalEvent:
 def load_removals(session_path: Path) -> tuple[RemovalEvent, ...]:
     """Read the removals recorded for a session, oldest first.
 
-    A last line that breaks off counts as not written: its tif was not removed.
+    A last line that is not whole does not count: its tif was not removed.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def load_removals(session_path: Path) -> tuple[RemovalEvent, ...]:
                     field=f"line {number}",
                     expected="the record of a removal",
                     found=repr(error),
-                    remedy="Mend that line from a copy of the log; the archives hold the tifs in any case",
+                    remedy="Restore this line from a copy of the log, or delete it; the archives still hold the tifs",
                 )
             ) from error
     return tuple(events)
@@ -90,7 +90,7 @@ def load_removals(session_path: Path) -> tuple[RemovalEvent, ...]:
 
 @contextmanager
 def recorded(session_path: Path, event: RemovalEvent) -> Iterator[None]:
-    """Have an event on the disk while the block removes its tif; if that fails, the event is taken back.
+    """Record an event before the block removes its tif; if that fails, the event is taken back.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def recorded(session_path: Path, event: RemovalEvent) -> Iterator[None]:
 
 
 def _end_of_lines(file: FileIO) -> int:
-    """Length of the log without a line that breaks off, which is cut: the next would be glued to it."""
+    """Cut a last line that is not whole, or the next would be appended to it; returns the length of the log."""
     file.seek(0)
     data = file.readall()
     length = data.rfind(b"\n") + 1
@@ -141,7 +141,7 @@ def _parse(line: bytes) -> RemovalEvent:
 
 
 def _whole(tail: bytes) -> bool:
-    """Whether what follows the last line break is an event that lacks nothing but that (an editor's work)."""
+    """Whether the text after the last line break is a whole event (an editor may drop the last line break)."""
     try:
         _parse(tail)
     except (ValueError, KeyError, TypeError, AttributeError):

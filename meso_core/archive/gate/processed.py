@@ -1,45 +1,46 @@
 """Whether a session was processed and passed, as its manifest and its stored verdicts say.
 
-What belongs here: the part of the gate that a person may override. Whether the archive is safe is decided in
-``removal``.
+What belongs here: the part of the gate that a person may override. ``removal`` decides whether the archive is safe.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ...errors import MesoError
 from ...qc import QCResult, Verdict, qc_path, stored_results
 from ...scanimage import ImagingLayout
-from ...scanimage.metadata.bouts import find_meta, read_meta
+from ...scanimage.frames.sources import fits_promise
+from ...scanimage.metadata.bouts import find_meta, read_imaging_metadata
 from ...session import imaging_bouts, plane_name
 from ...storage import Manifest, hash_file, load_manifest
 from ..report import load_report
 
 MOTION_REGISTERED = "imaging.frames_motionRegistered.bin"
-FRAMES_ASSET = "motion_registered_frames"
 
 
-def processing_doubts(session_path: Path, qc: Sequence[QCResult] | None) -> list[tuple[str, str]]:
-    """Say where, and what, stands against the removal of tifs as far as processing and quality are concerned.
+def processing_doubts(session_path: Path, frames_asset: str, qc: Sequence[QCResult]) -> list[tuple[str, str]]:
+    """Say where, and why, processing and quality control do not allow the removal of tifs.
 
     Parameters
     ----------
     session_path
-        Session folder; its stored verdicts (``reports/qc``) are read anew.
+        Session folder; its stored verdicts (``reports/qc``) are read again.
+    frames_asset
+        Name under which the motion-registered frames and their verdicts were published.
     qc
         Further verdicts.
     """
     doubts, stored = [], {}
     try:
-        doubts += [(f"asset {FRAMES_ASSET}", message) for message in _frames_doubts(session_path)]
+        doubts += [(f"asset {frames_asset}", message) for message in _frames_doubts(session_path, frames_asset)]
         stored = stored_results(session_path)
     except MesoError as error:
         doubts.append(("processing", str(error)))
-    if not stored.get(FRAMES_ASSET):
-        doubts.append(("quality control", f"there are no verdicts on {FRAMES_ASSET}"))
-    results = dict.fromkeys([*(qc or ()), *(result for results in stored.values() for result in results)])
+    if not stored.get(frames_asset):
+        doubts.append(("quality control", f"there are no verdicts on {frames_asset}"))
+    results = dict.fromkeys([*qc, *(result for results in stored.values() for result in results)])
     doubts += [
         (f"check {r.check}" + (f" of {r.fov}" if r.fov else ""), r.message)
         for r in results
@@ -48,14 +49,14 @@ def processing_doubts(session_path: Path, qc: Sequence[QCResult] | None) -> list
     return doubts
 
 
-def _frames_doubts(session_path: Path) -> list[str]:
-    """Compare the movies that were published, and are there, with what the metadata promise."""
-    manifest = load_manifest(session_path, FRAMES_ASSET)
+def _frames_doubts(session_path: Path, asset: str) -> list[str]:
+    """Compare the movies that are there with their manifest and with what the metadata promise."""
+    manifest = load_manifest(session_path, asset)
     if manifest is None:
         return [f"there are no motion-registered frames ({MOTION_REGISTERED})"]
     published = {file.path: file for file in manifest.files}
     sizes = _movie_sizes(session_path)
-    doubts = [] if sizes else ["no imaging metadata tell how large its movies are"]
+    doubts = [] if sizes else ["no imaging metadata say how large its movies are"]
     for path, size in sizes.items():
         file, record = session_path / path, published.get(path)
         if record is None:
@@ -68,24 +69,25 @@ def _frames_doubts(session_path: Path) -> list[str]:
 
 
 def _verdict_doubts(session_path: Path, manifest: Manifest) -> list[str]:
-    """Insist that the verdicts on the movies are those that were published with them."""
-    record = next((f for f in manifest.files if f.path == qc_path(FRAMES_ASSET)), None)
-    file = session_path / qc_path(FRAMES_ASSET)
+    """Check that the verdicts on the movies are those that were published with them."""
+    path = qc_path(manifest.asset)
+    record = next((f for f in manifest.files if f.path == path), None)
+    file = session_path / path
     if record is not None and file.is_file() and hash_file(file).sha256 == record.sha256:
         return []
-    return [f"{qc_path(FRAMES_ASSET)} was not published with it, is missing, or was changed"]
+    return [f"{path} was not published with it, is missing, or was changed"]
 
 
 def _movie_sizes(session_path: Path) -> dict[str, int]:
-    """Bytes that each registered movie has: int16, all frames of all bouts; empty where no metadata tell."""
+    """Bytes of each registered movie: int16, all frames of all bouts; empty where there are no metadata."""
     layout, n_pages = None, []
     for bout in imaging_bouts(session_path):
         path, report = find_meta(bout), load_report(session_path, bout.name)
-        meta = None if path is None else read_meta(path)
+        meta = None if path is None else read_imaging_metadata(path)
         if meta is not None and layout is None:
             layout = ImagingLayout.from_meta(meta, str(path))
-        counted = 0 if report is None else report.n_frames
-        n_pages.append(counted or (0 if meta is None else int(meta["nFrames"])))
+        counted = 0 if report is None else report.n_pages
+        n_pages.append(counted or (0 if meta is None else meta.n_pages))
     if layout is None:
         return {}
     frames = [sum(layout.n_frames(fov.index, n) for n in n_pages) for fov in layout.fovs]
@@ -95,19 +97,15 @@ def _movie_sizes(session_path: Path) -> dict[str, int]:
     }
 
 
-def page_mismatch(bout_folder: Path, n_pages: int) -> str:
-    """Say how the pages of a bout's tifs differ from what its metadata promise; empty if they agree or do not tell.
-
-    The rig counts the pages of all channels; a count of frames is understood too.
-    """
+def page_mismatch(bout_folder: Path, n_pages: int, find_metadata: Callable[[Path], Path | None] = find_meta) -> str:
+    """Say how the pages of a bout differ from what its metadata promise; empty if they agree or there are none."""
     try:
-        path = find_meta(bout_folder)
+        path = find_metadata(bout_folder)
         if path is None:
             return ""
-        meta = read_meta(path)
-        promised, n_channels = int(meta["nFrames"]), ImagingLayout.from_meta(meta, str(path)).n_channels
+        meta = read_imaging_metadata(path)
     except MesoError as error:
-        return f"nobody knows whether all its pages are there ({error})"
-    if n_pages in (promised, promised * n_channels):
+        return f"it is not known whether all its pages are there ({error})"
+    if fits_promise(n_pages, meta.n_pages, meta.n_channels):
         return ""
-    return f"{n_pages} pages are there, while {path.name} promises {promised}: tifs are missing, or it was cut"
+    return f"{n_pages} pages are there, but {path.name} promises {meta.n_pages}: tifs are missing, or it was cut"

@@ -17,10 +17,10 @@ from ...errors import ArchiveError, GateError, problem
 from ...progress import Progress, silent
 from ...qc import QCResult
 from ...session import imaging_bouts, raw_tifs
+from ...storage.atomic import storage_errors
 from ...storage.hashing import sync_folder
-from ..atomic import storage_errors
-from ..rawtif import hash_file_content
-from ..report import ArchiveReport, load_report
+from ..rawtif import hash_file_content, identity
+from ..report import ArchiveReport, hash_of_listing, load_report
 from ..selection import archives_in
 from ..untrusted import plain_bytes
 from .log import Override, RemovalEvent, recorded
@@ -57,6 +57,8 @@ class RemovalPlan:
     """What would be removed from a session (the dry run), or why nothing may be."""
 
     session_path: Path
+    #: Name under which the motion-registered frames were published.
+    frames_asset: str
     removals: tuple[PlannedRemoval, ...]
     obstacles: tuple[Obstacle, ...]
     override: Override | None = None
@@ -76,7 +78,7 @@ class RemovalPlan:
 
 
 def removal_plan(
-    session_path: Path, qc: Sequence[QCResult] | None = None, *, override: Override | None = None
+    session_path: Path, frames_asset: str, qc: Sequence[QCResult] | None = None, *, override: Override | None = None
 ) -> RemovalPlan:
     """Decide which raw tifs of a session may be removed. Nothing is changed.
 
@@ -84,6 +86,8 @@ def removal_plan(
     ----------
     session_path
         Session folder; the verdicts stored in it (``reports/qc``) count.
+    frames_asset
+        Name under which the motion-registered frames were published: they prove that the session was processed.
     qc
         Further quality control results.
     override
@@ -102,7 +106,7 @@ def removal_plan(
     session_path, qc = Path(session_path), tuple(qc or ())
     removals: list[PlannedRemoval] = []
     with storage_errors(session_path):
-        obstacles = _processing_obstacles(session_path, qc)
+        obstacles = _processing_obstacles(session_path, frames_asset, qc)
         for bout in imaging_bouts(session_path):
             tifs = raw_tifs(bout)
             if tifs:
@@ -111,14 +115,14 @@ def removal_plan(
                 obstacles += found
     if not removals and not obstacles:
         obstacles.append(Obstacle(str(session_path), "there are no raw tifs", can_be_overridden=False))
-    return RemovalPlan(session_path, tuple(removals), tuple(obstacles), override, qc)
+    return RemovalPlan(session_path, frames_asset, tuple(removals), tuple(obstacles), override, qc)
 
 
 def remove_raw_tifs(plan: RemovalPlan, *, progress: Progress = silent) -> tuple[RemovalEvent, ...]:
-    """Remove the tifs of a plan, after everything that it rests on was read and hashed again.
+    """Remove the tifs of a plan, after all archives and tifs were hashed again.
 
-    All archives and all tifs are hashed before the first tif goes, and what the gate asks for is asked again after
-    that. Each removal is recorded, and the record is on the disk, before it happens.
+    After the hashing, and before the first tif is removed, the gate is asked again. Each removal is recorded, and the
+    record is on the disk, before it happens.
 
     Parameters
     ----------
@@ -134,11 +138,11 @@ def remove_raw_tifs(plan: RemovalPlan, *, progress: Progress = silent) -> tuple[
     Raises
     ------
     GateError
-        If the gate is closed, anything has changed since the plan was made, or there is no right to remove. Then no
+        If the gate is closed, anything has changed since the plan was made, or files may not be removed there. Then no
         tif was removed.
     StorageError
-        If a removal cannot be recorded, or fails: the tif is there and no event tells otherwise. Those before it are
-        gone, and recorded.
+        If a removal cannot be recorded, or fails: this tif is there and has no event. Those before it are gone, and
+        recorded.
     """
     if not plan.allowed:
         raise _closed(plan.session_path, [f"{o.where}: {o.message}" for o in plan.obstacles] or ["nothing to remove"])
@@ -154,11 +158,11 @@ def remove_raw_tifs(plan: RemovalPlan, *, progress: Progress = silent) -> tuple[
 
 
 def _remove(
-    plan: RemovalPlan, planned: PlannedRemoval, identity: tuple[int, int, int], *, overridden: bool
+    plan: RemovalPlan, planned: PlannedRemoval, before: tuple[int, int, int], *, overridden: bool
 ) -> RemovalEvent:
     tif = plan.session_path / planned.path
-    if _identity(tif) != identity:
-        raise _closed(plan.session_path, [f"{planned.path}: it changed at the last moment and was kept"])
+    if identity(tif) != before:
+        raise _closed(plan.session_path, [f"{planned.path}: it has just changed and was kept"])
     now = datetime.now(UTC).isoformat(timespec="seconds")
     event = RemovalEvent(**asdict(planned), at=now, override=plan.override if overridden else None)
     with recorded(plan.session_path, event):
@@ -167,8 +171,9 @@ def _remove(
     return event
 
 
-def _processing_obstacles(session_path: Path, qc: Sequence[QCResult]) -> list[Obstacle]:
-    return [Obstacle(where, message, can_be_overridden=True) for where, message in processing_doubts(session_path, qc)]
+def _processing_obstacles(session_path: Path, frames_asset: str, qc: Sequence[QCResult]) -> list[Obstacle]:
+    doubts = processing_doubts(session_path, frames_asset, qc)
+    return [Obstacle(where, message, can_be_overridden=True) for where, message in doubts]
 
 
 def _plan_bout(session_path: Path, bout: Path, tifs: Sequence[Path]) -> tuple[list[PlannedRemoval], list[Obstacle]]:
@@ -191,13 +196,13 @@ def _plan_bout(session_path: Path, bout: Path, tifs: Sequence[Path]) -> tuple[li
             hashes = (member.sha256, member.md5, archive, report.sha256)
             planned.append(PlannedRemoval(path, member.size, member.mtime_ns, *hashes))
     obstacles = [Obstacle(bout.name, message, can_be_overridden=False) for message in problems]
-    if mismatch := page_mismatch(bout, report.n_frames):
+    if mismatch := page_mismatch(bout, report.n_pages):
         obstacles.append(Obstacle(bout.name, mismatch, can_be_overridden=True))
     return planned, obstacles
 
 
 def _doubts(bout: Path, report: ArchiveReport | None) -> list[str]:
-    """Tell what makes the archive of a bout unfit to be the only copy."""
+    """Say why the archive of a bout cannot be the only copy."""
     if report is None:
         return ["no verification of an archive is recorded for this bout"]
     if not report.compared_with_tifs:
@@ -217,11 +222,8 @@ def _doubts(bout: Path, report: ArchiveReport | None) -> list[str]:
 
 
 def _check_plan(plan: RemovalPlan) -> bool:
-    """Make the plan's facts again from the disk: whoever made it, only what stands there now counts.
-
-    Returns whether the override was needed.
-    """
-    obstacles = _processing_obstacles(plan.session_path, plan.qc)
+    """Check the plan against the disk again; returns whether the override was needed."""
+    obstacles = _processing_obstacles(plan.session_path, plan.frames_asset, plan.qc)
     facts, doubts = [], []
     bouts = dict.fromkeys(Path(r.path).parent.name for r in plan.removals)
     for name in bouts:
@@ -230,7 +232,7 @@ def _check_plan(plan: RemovalPlan) -> bool:
         facts += planned
         obstacles += found
         if not os.access(bout, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
-            doubts.append(f"{name}: no right to remove files from this folder")
+            doubts.append(f"{name}: files may not be removed from this folder")
     doubts += [f"{o.where}: {o.message}" for o in obstacles if not (plan.override and o.can_be_overridden)]
     doubts += [f"{r.path}: not as it was when the plan was made" for r in plan.removals if r not in facts]
     if doubts:
@@ -240,13 +242,17 @@ def _check_plan(plan: RemovalPlan) -> bool:
 
 def _check_content(plan: RemovalPlan, progress: Progress) -> dict[str, tuple[int, int, int]]:
     """Hash all archives and all tifs of a plan; returns what identifies each tif."""
-    from ..zarr.write import folder_hash
+    from ..zarr.write import folder_content
 
     doubts = []
     for path, sha256 in {r.archive: r.archive_sha256 for r in plan.removals}.items():
         archive = plan.session_path / path
         try:
-            found = folder_hash(archive)[1] if archive.is_dir() else hash_file_content(archive)
+            if archive.is_dir():
+                inside = folder_content(archive)
+                found, _ = hash_of_listing({name: content.sha256 for name, content in inside.items()})
+            else:
+                found = hash_file_content(archive)
         except ArchiveError as error:
             doubts.append(str(error))
             continue
@@ -255,19 +261,14 @@ def _check_content(plan: RemovalPlan, progress: Progress) -> dict[str, tuple[int
     identities, done = {}, 0
     for planned in plan.removals:
         tif = plan.session_path / planned.path
-        identities[planned.path] = _identity(tif)
-        if hash_file_content(tif) != planned.sha256 or _identity(tif) != identities[planned.path]:
+        identities[planned.path] = identity(tif)
+        if hash_file_content(tif) != planned.sha256 or identity(tif) != identities[planned.path]:
             doubts.append(f"{planned.path}: other content than was archived")
         done += planned.size
         progress(done, plan.freed_bytes, "bytes hashed again")
     if doubts:
         raise _closed(plan.session_path, doubts)
     return identities
-
-
-def _identity(tif: Path) -> tuple[int, int, int]:
-    status = tif.lstat()
-    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
 def _closed(session_path: Path, reasons: Sequence[str]) -> GateError:

@@ -21,26 +21,29 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ...errors import ArchiveError
+from ...machine import cores_at_hand
 from ...scanimage import ScanImageTif
-from ..codec.bzip2 import default_workers
 from ..codec.tar import check_name
 from ..rawtif import other_content
 from ..report import ArchiveMember
 from ..untrusted import plain_bytes
 from .shards import Frames, ShardGrid, Unpacking, damaged
 
+if TYPE_CHECKING:
+    import zarr
+
 #: pcodec level: 6 packs a third faster than the default 8 and is 1 % larger on photon noise.
 LEVEL = 6
 LAYOUT_VERSION = 1
 #: Bytes of the other bytes that are packed, and read, in one go.
 OTHER_CHUNK = 1 << 22
-#: Unpacking more than this from an archive's own claim is refused: pixels of a shard, ...
+#: An archive that claims more than this is refused: pixels of a shard, ...
 _LARGEST_SHARD = 1 << 30
 #: ... patches of a shard, ...
 _MOST_PATCHES = 1 << 20
@@ -67,7 +70,7 @@ class FramesFolder:
 
     def first_page(self, index: int) -> int:
         """Page of ``frames`` at which a tif begins."""
-        return sum(m.n_frames for m in self.members[:index])
+        return sum(m.n_pages for m in self.members[:index])
 
     def blocks(self, start: int, stop: int, *, workers: int | None = None) -> Iterator[Frames]:
         """Yield pages ``start`` to ``stop`` shard by shard, unpacked on several cores, one shard ahead.
@@ -82,7 +85,7 @@ class FramesFolder:
             If a shard is missing or damaged.
         """
         ahead: deque[Unpacking] = deque()
-        with ThreadPoolExecutor(workers or default_workers(), thread_name_prefix="pcodec") as pool:
+        with ThreadPoolExecutor(workers or cores_at_hand(), thread_name_prefix="pcodec") as pool:
             for number in range(start // self.grid.n_pages, -(-stop // self.grid.n_pages)):
                 ahead.append(Unpacking(self.path, self.grid, number, pool))
                 if len(ahead) > 1:
@@ -91,7 +94,7 @@ class FramesFolder:
                 yield ahead.popleft().pages(start, stop)
 
     def read(self, start: int, stop: int, *, workers: int | None = None) -> Frames:
-        """Read pages ``start`` to ``stop``; three times as fast as through zarr.
+        """Read pages ``start`` to ``stop``; nearly three times as fast as through zarr 3.1 (figures in ``shards``).
 
         Returns
         -------
@@ -109,12 +112,12 @@ class FramesFolder:
         """Yield the bytes of a tif as the rig wrote them, piece by piece."""
         rebuilt = RebuiltTif(self, index)
         first = self.first_page(index)
-        for block in self.blocks(first, first + self.members[index].n_frames, workers=workers):
+        for block in self.blocks(first, first + self.members[index].n_pages, workers=workers):
             yield from rebuilt.pages(block)
         yield from rebuilt.rest()
 
-    def small_array(self, index: int, name: str, dtype: str, size: int) -> Any:
-        """Open an array beside the frames, insisting that it is what was written for this tif.
+    def small_array(self, index: int, name: str, dtype: str, size: int) -> zarr.Array[Any]:
+        """Open an array beside the frames, and check that it fits this tif.
 
         Returns
         -------
@@ -137,16 +140,16 @@ class FramesFolder:
 
 
 class RebuiltTif:
-    """A tif put together again from its pages and the bytes around them, from front to back."""
+    """A tif rebuilt from its pages and the bytes around them, from front to back."""
 
     def __init__(self, folder: FramesFolder, index: int) -> None:
         member = folder.members[index]
         self._folder, self._name = folder, member.name
         self._page_bytes = 2 * folder.shape[1] * folder.shape[2]
-        offsets = folder.small_array(index, "data_offsets", "<i8", member.n_frames)
-        self._n_other = member.size - member.n_frames * self._page_bytes
+        offsets = folder.small_array(index, "data_offsets", "<i8", member.n_pages)
+        self._n_other = member.size - member.n_pages * self._page_bytes
         self._array = folder.small_array(index, "other_bytes", "u1", self._n_other)
-        self._offsets = self._read(offsets, 0, member.n_frames)
+        self._offsets = self._read(offsets, 0, member.n_pages)
         self._window, self._window_start = memoryview(b""), 0
         self._page = self._position = self._used = 0
 
@@ -176,7 +179,7 @@ class RebuiltTif:
             yield piece
             self._used, n_bytes = self._used + len(piece), n_bytes - len(piece)
 
-    def _read(self, array: Any, start: int, stop: int) -> npt.NDArray[Any]:
+    def _read(self, array: zarr.Array[Any], start: int, stop: int) -> npt.NDArray[Any]:
         try:
             return np.ascontiguousarray(array[start:stop])
         except _ZARR_ERRORS as error:
@@ -212,8 +215,8 @@ class ZarrTif:
     def blocks(self, max_bytes: int = 1 << 25) -> Iterator[Frames]:
         """Yield pages in file order, shape (n_pages, page_height, page_width), at most about ``max_bytes``.
 
-        The tif is put together and hashed on the way, in a thread: checksums show damage, only the hash shows pixels
-        that somebody wrote.
+        The tif is rebuilt and hashed on the way, in a thread: checksums show damage, but only the hash shows that
+        somebody changed a pixel.
 
         Raises
         ------
@@ -222,7 +225,7 @@ class ZarrTif:
         """
         rebuilt, sha256 = RebuiltTif(self._folder, self._index), hashlib.sha256()
         first = self._folder.first_page(self._index)
-        stop = first + self._folder.members[self._index].n_frames
+        stop = first + self._folder.members[self._index].n_pages
         pages = max(1, max_bytes // (2 * self._folder.shape[1] * self._folder.shape[2]))
         with ThreadPoolExecutor(1, thread_name_prefix="sha256") as thread:
             for block in self._folder.blocks(first, stop, workers=self._workers):
@@ -294,9 +297,9 @@ def open_frames(path: str | Path) -> FramesFolder:
 
 
 def _check_members(folder: FramesFolder, packed_bytes: int) -> None:
-    """Insist on plain, different names, and on as many pages and bytes as there are."""
+    """Check for plain, different names, and for as many pages and bytes as there are."""
     n_pages, height, width = folder.shape
-    if sum(member.n_frames for member in folder.members) != n_pages:
+    if sum(member.n_pages for member in folder.members) != n_pages:
         raise damaged(folder.path, f"{n_pages} pages, not the sum of those of its {len(folder.members)} tifs")
     if len({member.name for member in folder.members}) < len(folder.members):
         raise damaged(folder.path, "the name of a tif twice")
@@ -304,5 +307,5 @@ def _check_members(folder: FramesFolder, packed_bytes: int) -> None:
         raise damaged(folder.path, f"{packed_bytes} bytes, which cannot hold its {len(folder.members)} tifs")
     for member in folder.members:
         check_name(member.name, str(folder.path))
-        if member.size < 2 * height * width * member.n_frames:
-            raise damaged(folder.path, f"{member.size} bytes of {member.name} for {member.n_frames} pages")
+        if member.size < 2 * height * width * member.n_pages:
+            raise damaged(folder.path, f"{member.size} bytes of {member.name} for {member.n_pages} pages")

@@ -1,7 +1,10 @@
 """Making and verifying `imaging.frames.zarr`.
 
-What belongs here: one pass over the tifs into the folder's chunks, and the comparison of what was written with what
-was read. The layout is told, and read, in ``zarr_frames``.
+What belongs here: one pass over the tifs into the folder, and the comparison of the folder with the tifs. ``frames``
+describes the layout, and reads it.
+
+Shards are packed here and not by zarr: on 368 MB of simulated pages and 2 cores, at 230 MB/s; zarr 3.1.6 packed at 80,
+zarr 3.4.2 (which needs Python 3.12) with ``FusedCodecPipeline`` at 135, zarrs 0.2.3 at 110 MB/s.
 """
 
 from __future__ import annotations
@@ -13,22 +16,26 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...errors import ArchiveError, problem
+from ...machine import cores_at_hand
 from ...progress import Progress, silent
 from ...scanimage import ScanImageTif, open_bout
-from ...storage.hashing import sync_file
-from ..atomic import check_room, folder_beside
-from ..codec.bzip2 import default_workers
-from ..rawtif import HashedTif, disagreements, hash_tifs, tifs_of
+from ...storage import FileHash
+from ...storage.hashing import hash_stream, sync_file
+from ..atomic import check_room, new_folder
+from ..rawtif import HashedTif, disagreement, disagreements, hash_tifs, tifs_of
 from ..report import ZARR_NAME, ArchiveMember, ArchiveReport, hash_of_listing
 from ..selection import is_archive
 from ..untrusted import open_plain, plain_files
 from .frames import LAYOUT_VERSION, LEVEL, OTHER_CHUNK, open_frames, why_not_zarr
 from .shards import Frames, ShardGrid, crc32c_of, shard_file
+
+if TYPE_CHECKING:
+    import zarr
 
 
 def compress_to_zarr(
@@ -57,8 +64,8 @@ def compress_to_zarr(
             problem(bout_folder, expected="one page layout", found=reason, remedy="Archive this bout as tar.bz2")
         )
     check_room(out, _estimate_size(tifs))
-    with folder_beside(out) as part:
-        members = _write_folder(tifs, part, workers or default_workers(), progress)
+    with new_folder(out) as part:
+        members = _write_folder(tifs, part, workers or cores_at_hand(), progress)
         report = verify_zarr(part, members, workers=workers, progress=progress)
     return replace(report, bout=bout_folder.name, name=out.name, seconds=time.monotonic() - started)
 
@@ -72,59 +79,57 @@ def verify_zarr(
 ) -> ArchiveReport:
     """Rebuild each tif from the folder in memory and compare its sha-256 with what is expected.
 
-    See :func:`~meso_core.archive.verify_archive` for parameters and errors; without ``members``, the hashes that the
-    folder itself records are expected.
+    See :func:`~meso_core.archive.verify_archive` for parameters and errors. Without ``members``, the tifs must have the
+    hashes that the folder itself records.
     """
     started, archive = time.monotonic(), Path(archive)
     folder = open_frames(archive)
     expected = folder.members if members is None else members
     total, done, found = sum(m.size for m in folder.members), 0, []
     for index, member in enumerate(folder.members):
-        sha256, size = hashlib.sha256(), 0
+        tif_hash, size = hashlib.sha256(), 0
         for piece in folder.tif_bytes(index, workers=workers):
-            sha256.update(piece)
+            tif_hash.update(piece)
             size += len(piece)
             progress(done + size, max(total, done + size), "bytes verified")
         done += size
-        found.append(replace(member, size=size, sha256=sha256.hexdigest()))
+        found.append(replace(member, size=size, sha256=tif_hash.hexdigest()))
     findings = disagreements(expected, found)
     if findings:
-        raise ArchiveError(
-            problem(
-                archive,
-                expected="the content of the tifs, member by member",
-                found="; ".join(findings),
-                remedy="Move this archive away and archive the bout again; keep the tifs",
-            )
-        )
-    size, sha, md5 = folder_hash(archive)
+        raise disagreement(archive, findings)
+    inside = folder_content(archive, workers=workers)
+    sha256, md5 = hash_of_listing({path: content.sha256 for path, content in inside.items()})
     return ArchiveReport(
         bout=archive.parent.name,
         archive_format="zarr",
         name=archive.name,
         members=tuple(expected),
-        size=size,
-        sha256=sha,
+        size=sum(content.size for content in inside.values()),
+        sha256=sha256,
         md5=md5,
         seconds=time.monotonic() - started,
         compared_with_tifs=members is not None,
+        inside=inside,
     )
 
 
-def folder_hash(folder: Path) -> tuple[int, str, str]:
-    """Bytes of all files of a folder, and the sha-256 and md5 of the list of their names and hashes.
+def folder_content(folder: Path, *, workers: int | None = None) -> dict[str, FileHash]:
+    """Hash every file of a folder, by its path below it.
 
     Raises
     ------
     ArchiveError
         If the folder holds a link, a device or anything else that is no plain file.
     """
-    total, files = 0, {}
-    for path in plain_files(folder):
-        with open_plain(path) as file:
-            files[path.relative_to(folder).as_posix()] = hashlib.file_digest(file, "sha256").hexdigest()
-            total += file.tell()
-    return total, *hash_of_listing(files)
+    paths = sorted(plain_files(folder))
+    with ThreadPoolExecutor(workers or cores_at_hand(), thread_name_prefix="hash") as pool:
+        hashes = pool.map(_hash_plain, paths)
+        return {path.relative_to(folder).as_posix(): content for path, content in zip(paths, hashes, strict=True)}
+
+
+def _hash_plain(path: Path) -> FileHash:
+    with open_plain(path) as file:
+        return hash_stream(file)
 
 
 def _write_folder(
@@ -140,7 +145,7 @@ def _write_folder(
     total, done, members = sum(t.n_bytes for t in tifs), 0, []
     with _ShardWriter(part, grid, workers) as frames:
         for index, tif in enumerate(tifs):
-            reading, small = HashedTif(tif.path, tif.n_pages), group.create_group(f"tifs/{index:05d}")
+            reading, small = HashedTif(tif), group.create_group(f"tifs/{index:05d}")
             small.create_array("data_offsets", data=tif.data_offsets.astype("<i8"))
             other = _OtherWriter(small, tif.n_bytes - tif.n_pages * tif.page.data_bytes)
             for piece in _gaps_and_pages(reading, tif, frames):
@@ -157,7 +162,7 @@ def _write_folder(
     return tuple(members)
 
 
-def _declare_frames(group: Any, shape: tuple[int, int, int], grid: ShardGrid) -> None:
+def _declare_frames(group: zarr.Group, shape: tuple[int, int, int], grid: ShardGrid) -> None:
     """Write the metadata of the array of frames, as zarr itself does."""
     from zarr.codecs import Crc32cCodec
     from zarr.codecs.numcodecs import PCodec
@@ -186,9 +191,9 @@ def _gaps_and_pages(reading: HashedTif, tif: ScanImageTif, frames: _ShardWriter)
 
 
 class _OtherWriter:
-    """Packs the bytes that are not pixels, chunk by chunk: many small pages have more of them than fit into memory."""
+    """Packs the bytes that are not pixels, chunk by chunk: of many small pages they may not fit into memory."""
 
-    def __init__(self, group: Any, n_bytes: int) -> None:
+    def __init__(self, group: zarr.Group, n_bytes: int) -> None:
         self._array = group.create_array("other_bytes", shape=(n_bytes,), chunks=(OTHER_CHUNK,), dtype="uint8")
         self._waiting = bytearray()
         self._written = 0
@@ -271,7 +276,7 @@ def _pack(pages: Frames) -> bytes:
     config = ChunkConfig(
         compression_level=LEVEL,
         mode_spec=ModeSpec.classic(),
-        delta_spec=DeltaSpec.no_op(),  # neighbouring pixels differ by photon noise: differences only cost
+        delta_spec=DeltaSpec.no_op(),  # neighbouring pixels differ by photon noise: differences are no smaller
         paging_spec=PagingSpec.equal_pages_up_to(1 << 18),
     )
     packed: bytes = standalone.simple_compress(np.ascontiguousarray(pages).reshape(-1), config)

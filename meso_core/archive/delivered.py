@@ -1,0 +1,139 @@
+"""What the rig delivered, whatever archiving, removing and restoring made of it since.
+
+What belongs here: telling the rig's files from those that assets put beside them, and counting tifs that only their
+archive holds by now. Kinds of raw files are in ``session.raw_inputs``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ..errors import MesoError
+from ..session import RAW_PREFIXES, ZARR_NAME, ListedFile, RawFiles, RawKind, files_of_kind, is_frame_archive, is_tif
+from ..storage import Manifest, Session, is_unchanged
+from .gate.log import RemovalEvent, load_removals
+from .report import ArchiveReport
+from .selection import readable_records
+
+#: Ending of the rig's metadata file where an earlier version of meso added locations to it.
+_RIG_COPY = ".rig"
+#: A zarr archive is a folder of many files: it is shown as one.
+_IN_ZARR = f"{ZARR_NAME}/"
+
+
+def delivered_files(session: Session, made: Mapping[str, Manifest]) -> tuple[ListedFile, ...]:
+    """List what the rig delivered to a session, sorted by path.
+
+    Files that an asset put beside it do not count; tifs that are gone because their archive holds them do, as they
+    were, so that archiving, removing and restoring make nothing stale.
+
+    Parameters
+    ----------
+    session
+        The session.
+    made
+        What assets have published in it.
+    """
+    files = [file for manifest in made.values() for file in manifest.files if file.path.startswith(RAW_PREFIXES)]
+    # a file of the rig may have come to a place where an asset had put one of its own
+    published = {file.path for file in files if is_unchanged(session.path, file)}
+    return as_delivered(session.raw_listing(), published, load_removals(session.path), readable_records(session.path))
+
+
+def raw_by_kind(session_path: Path, files: Iterable[ListedFile]) -> dict[RawKind, RawFiles]:
+    """Sort what the rig delivered by kind."""
+    files = tuple(files)
+    return {kind: RawFiles(kind, session_path, files_of_kind(kind, files)) for kind in RawKind}
+
+
+@contextmanager
+def delivered_view(raw: RawFiles, *more: RawFiles) -> Iterator[Path]:
+    """Show raw files of some kinds as a session folder of links, without what assets put beside them.
+
+    Yields
+    ------
+    Path
+        Folder with the session's short path; it is gone when the block ends. Errors and warnings of the block name the
+        session's own files.
+    """
+    with TemporaryDirectory(prefix="meso-delivered-") as folder:
+        view = Path(folder).joinpath(*raw.session_path.parts[-3:])
+        view.mkdir(parents=True)
+        paths = {file.path for kind in (raw, *more) for file in kind.files}
+        for path in sorted({f"{p.partition(_IN_ZARR)[0]}{ZARR_NAME}" if _IN_ZARR in p else p for p in paths}):
+            if (raw.session_path / path).exists():  # a tif may be in its archive only
+                (view / path).parent.mkdir(parents=True, exist_ok=True)
+                (view / path).symlink_to(raw.session_path / path)
+        with _named_as(view, raw.session_path):
+            yield view
+
+
+@contextmanager
+def _named_as(view: Path, true: Path) -> Iterator[None]:
+    """Let errors and warnings name the true folder: the one that was read is a view of it."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield
+        except MesoError as error:
+            error.args = tuple(str(text).replace(str(view), str(true)) for text in error.args)
+            raise
+    for warning in caught:
+        text = str(warning.message).replace(str(view), str(true))
+        warnings.warn_explicit(text, warning.category, warning.filename, warning.lineno)
+
+
+def as_delivered(
+    files: Iterable[ListedFile],
+    published: set[str],
+    removals: Iterable[RemovalEvent],
+    archives: Iterable[ArchiveReport],
+) -> tuple[ListedFile, ...]:
+    """Tell which files the rig delivered.
+
+    Parameters
+    ----------
+    files
+        What lies in the raw folders now.
+    published
+        Paths of files that assets put there.
+    removals
+        Recorded removals of raw tifs.
+    archives
+        Recorded verifications of archives.
+    """
+    listed = {file.path: file for file in files}
+    there = {path: file for path, file in listed.items() if path not in published}
+    there = {**{e.path: ListedFile(e.path, e.size, e.mtime_ns) for e in removals}, **there}
+    for path in [path for path in there if path.endswith(_RIG_COPY)]:
+        rig, original = there.pop(path), path.removesuffix(_RIG_COPY)
+        there[original] = ListedFile(original, rig.size, rig.mtime_ns)
+    for report in archives:
+        _account_for(report, listed, there)
+    with_tifs = {path.split("/")[0] for path in there if is_tif(path)}
+    return tuple(
+        file
+        for path, file in sorted(there.items())
+        if path.split("/")[0] not in with_tifs or not is_frame_archive(path)
+    )
+
+
+def _account_for(report: ArchiveReport, listed: Mapping[str, ListedFile], there: dict[str, ListedFile]) -> None:
+    """Count a bout as it came: by its tifs, also absent ones, or by its archive, also where tifs were restored."""
+    place = f"{report.bout}/{report.name}"
+    archive = {path: file for path, file in listed.items() if path == place or path.startswith(f"{place}/")}
+    if not archive:
+        return
+    members = {
+        f"{report.bout}/{m.name}": ListedFile(f"{report.bout}/{m.name}", m.size, m.mtime_ns) for m in report.members
+    }
+    if report.compared_with_tifs:
+        there.update({path: file for path, file in members.items() if path not in listed})
+    else:
+        for path in [path for path, file in members.items() if there.get(path) == file]:
+            del there[path]
+        there.update(archive)
