@@ -1,8 +1,8 @@
-"""From raw frames of a FOV to ROIs: motion registration, detection, scheduling over FOVs, export to ALF, figures.
+"""From the pages of a session to ROIs: motion registration, detection, scheduling over FOVs, export to ALF, figures.
 
 What belongs here: everything that suite2p does for meso, one FOV per folder in suite2p's layout (``suite2p/planeN``).
-What does not: how the frames came into the binaries (``scanimage``), when they were taken (``timing``), and where in
-the brain they lie (``location``).
+What does not: how pages are cut into movies (``scanimage``), when they were taken (``timing``), and where in the brain
+they lie (``location``).
 """
 
 from __future__ import annotations
@@ -10,18 +10,26 @@ from __future__ import annotations
 from .detection.fov import DetectionResult, load_detection, roi_detection
 from .export import export_rois, zip_plane
 from .figures import registration_figure, rois_figure
-from .fovs.plane import FovJob, fov_jobs
+from .fovs.job import FovJob, fov_jobs
 from .fovs.schedule import FovResult, choose_workers, process_fovs
-from .options.from_metadata import Suite2pOptions, get_default_tau, suite2p_options
+from .options import Suite2pOptions, Suite2pOverrides, get_default_tau, stage_options, suite2p_options
 from .quality import detection_qc, registration_qc
 from .registration.fov import RegistrationResult, image_motion_registration, load_registration, registration_is_whole
+from .session import SessionImaging
+from .staging import DetectedFov, RegisteredFov, StagedRegistration, StagedRois
 
 __all__ = [
+    "DetectedFov",
     "DetectionResult",
     "FovJob",
     "FovResult",
+    "RegisteredFov",
     "RegistrationResult",
+    "SessionImaging",
+    "StagedRegistration",
+    "StagedRois",
     "Suite2pOptions",
+    "Suite2pOverrides",
     "choose_workers",
     "detection_qc",
     "export_rois",
@@ -36,6 +44,7 @@ __all__ = [
     "registration_qc",
     "roi_detection",
     "rois_figure",
+    "stage_options",
     "suite2p_options",
     "zip_plane",
 ]

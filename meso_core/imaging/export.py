@@ -8,17 +8,21 @@ that do not come from suite2p.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import pickle
 import uuid
 import zipfile
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
 from ..errors import InputFileError, MissingInputError, problem
+from ..storage.atomic import replacing
+from ..storage.hashing import FileHash
+from .detection.fov import SETTINGS
 from .fovs import plane
 
 if TYPE_CHECKING:
@@ -32,6 +36,8 @@ _TRACES = {
     "mpci.ROINeuropilActivityF": "Fneu.npy",
     "mpci.ROIActivityDeconvolved": "spks.npy",
 }
+#: Joined to the ``ops.npy`` that older tools read; the later win.
+_JOINED = ("db.npy", SETTINGS, "reg_outputs.npy", "detect_outputs.npy")
 #: The date of every member of the zip, so that equal content gives equal bytes.
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -154,32 +160,55 @@ def roi_uuids(stat: np.ndarray, identity: str) -> np.ndarray:
     return np.array(uuids, dtype=str)
 
 
-def zip_plane(folder: str | os.PathLike[str], target: str | os.PathLike[str]) -> Path:
+def zip_plane(folder: str | os.PathLike[str], target: str | os.PathLike[str]) -> FileHash:
     """Pack suite2p's own files of a FOV (all but movies and logs) as ``_suite2p_ROIData.raw.zip``.
 
-    Unzipped anywhere, the folder opens in suite2p's GUI. Equal content gives equal bytes.
+    Unzipped anywhere, the folder opens in suite2p's GUI: ``settings.npy`` is that of detection, and ``ops.npy`` joins
+    the settings and all that was found. Equal content gives equal bytes.
 
     Parameters
     ----------
     folder
-        ``suite2p/planeN``.
+        ``suite2p/planeN`` of a FOV whose ROIs were detected.
     target
         File to write.
+
+    Returns
+    -------
+    FileHash
+        What was written.
+
+    Raises
+    ------
+    MissingInputError
+        If ROIs were not detected.
     """
     folder, target = Path(folder), Path(target)
-    names = sorted(p.name for p in folder.iterdir() if p.suffix == ".npy" and not p.name.startswith("."))
+    names = {p.name for p in folder.iterdir() if p.suffix == ".npy" and not p.name.startswith(".")}
     if "stat.npy" not in names:
         raise MissingInputError(
             problem(folder, expected="suite2p's results", found="no stat.npy", remedy="Detect ROIs first")
         )
-    beside = target.with_name(f".{target.name}.part")
-    with zipfile.ZipFile(beside, "w") as packed:
-        for name in names:
+    joined = SETTINGS in names
+    if joined:
+        names = names - {SETTINGS} | {"ops.npy", "settings.npy"}
+    with replacing(target) as file, zipfile.ZipFile(cast("BinaryIO", file), "w") as packed:
+        for name in sorted(names):
             info = zipfile.ZipInfo(name, _ZIP_DATE)
             info.compress_type = zipfile.ZIP_DEFLATED
             info.external_attr = 0o644 << 16
-            packed.writestr(info, (folder / name).read_bytes())
-    return beside.replace(target)
+            packed.writestr(info, _content(folder, name, joined=joined))
+    return file.content
+
+
+def _content(folder: Path, name: str, *, joined: bool) -> bytes:
+    """Read a file for the zip; what registration wrote is replaced by what detection adds to it."""
+    if joined and name == "ops.npy":
+        parts = [plane.load_dict(folder / part) for part in _JOINED]
+        buffer = io.BytesIO()
+        plane.dump_objects(buffer, {key: value for part in parts for key, value in part.items()})
+        return buffer.getvalue()
+    return (folder / (SETTINGS if joined and name == "settings.npy" else name)).read_bytes()
 
 
 def _load(path: Path) -> np.ndarray:

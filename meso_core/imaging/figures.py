@@ -1,29 +1,38 @@
 """Pictures of what registration and detection did to one FOV.
 
-What belongs here: drawing, and keeping pictures small enough to travel in a run's metadata. What does not: verdicts
-(``quality``).
+What belongs here: drawing. What does not: verdicts (``quality``).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..pictures import inline_png
+from ..pictures import full_png, inline_png, new_figure, scale_bar
 from ..session import fov_name
 from .fovs import plane
 from .registration.fov import load_registration
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_FULL_DPI = 150
 _CELL, _OTHER = (0.1, 0.85, 0.35), (0.95, 0.45, 0.1)
 
 
-def registration_figure(folder: Path, *, rate_hz: float, path: Path | None = None) -> bytes:
+@dataclass(frozen=True)
+class FovPicture:
+    """A figure as PNG, in two sizes. Equal data give equal bytes."""
+
+    #: At most 40 kB in metadata.
+    small: bytes
+    full: bytes
+
+
+def registration_figure(folder: Path, *, rate_hz: float) -> FovPicture:
     """Draw the shifts of one FOV over time, bad frames shaded.
 
     How to read this: slow drifts and single jumps are taken out by registration; a trace that stays at its largest
@@ -35,18 +44,11 @@ def registration_figure(folder: Path, *, rate_hz: float, path: Path | None = Non
         ``suite2p/planeN`` of a registered FOV.
     rate_hz
         Frames of this FOV per second.
-    path
-        Where the full figure goes, as PNG.
-
-    Returns
-    -------
-    bytes
-        A small PNG, at most 40 kB in metadata. Equal data give equal bytes.
     """
     result = load_registration(folder)
     reg = plane.load_dict(folder / "reg_outputs.npy")
     seconds = np.arange(result.n_frames) / rate_hz
-    figure = _new_figure(8, 4)
+    figure = new_figure(8, 4)
     rigid, fit = figure.subplots(2, 1, sharex=True)
     for offset, name, color in ((result.yoff, "y", "C0"), (result.xoff, "x", "C1")):
         rigid.plot(seconds, offset, lw=0.7, color=color, label=name)
@@ -62,12 +64,10 @@ def registration_figure(folder: Path, *, rate_hz: float, path: Path | None = Non
     rigid.set_title(f"{_fov(folder)}: motion, {result.bad_frames.sum()} bad of {result.n_frames} frames", fontsize=9)
     fit.set_ylabel("correlation\nwith reference")
     fit.set_xlabel("time (s)")
-    return _finish(figure, path)
+    return _rendered(figure)
 
 
-def rois_figure(
-    folder: Path, *, um_per_px: float | None = None, depth_um: float | None = None, path: Path | None = None
-) -> bytes:
+def rois_figure(folder: Path, *, um_per_px: float | None = None) -> FovPicture:
     """Draw the mean image of one FOV with the outlines of its ROIs.
 
     How to read this: green ROIs are called cells, orange ones not. Cells without outline, or outlines around nothing,
@@ -79,43 +79,24 @@ def rois_figure(
         ``suite2p/planeN`` of a FOV whose ROIs were detected.
     um_per_px
         Size of a pixel, for the scale bar.
-    depth_um
-        Depth, for the title.
-    path
-        Where the full figure goes, as PNG.
-
-    Returns
-    -------
-    bytes
-        A small PNG, at most 40 kB in metadata. Equal data give equal bytes.
     """
-    mean = load_registration(folder).mean_image
+    mean = np.asarray(plane.load_dict(folder / "reg_outputs.npy")["meanImg"])
     stat = np.load(folder / "stat.npy", allow_pickle=True)
     is_cell = np.load(folder / "iscell.npy")[:, 0] > 0
     ny, nx = mean.shape
-    figure = _new_figure(6, 6 * ny / nx + 0.4)
+    figure = new_figure(6, 6 * ny / nx + 0.4)
     axes = figure.subplots()
     low, high = np.percentile(mean, [1, 99.5])
     axes.imshow(mean, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), interpolation="nearest")
     axes.imshow(_outlines(stat, is_cell, mean.shape), interpolation="nearest")
     if um_per_px:
-        _scale_bar(axes, um_per_px, mean.shape)
+        scale_bar(axes, um_per_px, mean.shape)
     axes.set_axis_off()
-    depth = f", {depth_um:g} µm" if depth_um is not None else ""
-    axes.set_title(f"{_fov(folder)}{depth}: {is_cell.sum()} cells of {len(stat)} ROIs", fontsize=9)
-    return _finish(figure, path)
+    axes.set_title(f"{_fov(folder)}: {is_cell.sum()} cells of {len(stat)} ROIs", fontsize=9)
+    return _rendered(figure)
 
 
-def _new_figure(width: float, height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _shade(axes: Any, bad: np.ndarray, rate_hz: float) -> None:
+def _shade(axes: Axes, bad: np.ndarray, rate_hz: float) -> None:
     edges = np.flatnonzero(np.diff(np.concatenate([[0], bad.astype(np.int8), [0]])))
     for first, last in edges.reshape(-1, 2):
         axes.axvspan(first / rate_hz, last / rate_hz, color="C3", alpha=0.25, lw=0)
@@ -132,26 +113,10 @@ def _outlines(stat: np.ndarray, is_cell: np.ndarray, shape: tuple[int, ...]) -> 
     return image
 
 
-def _scale_bar(axes: Any, um_per_px: float, shape: tuple[int, ...]) -> None:
-    """Draw a bar of a round length, about a fifth of the width."""
-    fifth = shape[1] * um_per_px / 5
-    length = max((s * 10**e for e in range(5) for s in (1, 2, 5) if s * 10**e <= fifth), default=1)
-    y, x = shape[0] * 0.95, shape[1] * 0.04
-    axes.plot([x, x + length / um_per_px], [y, y], color="white", lw=2.5, solid_capstyle="butt")
-    axes.text(x, y * 0.99, f"{length} µm", color="white", fontsize=8, va="bottom")
-
-
-def _finish(figure: Figure, path: Path | None) -> bytes:
-    """Return a small picture, and write the full one.
-
-    The small one comes first: laying out at one resolution moves what is laid out at the next.
-    """
+def _rendered(figure: Figure) -> FovPicture:
+    """Render both sizes, the small one first: laying out at one resolution moves what is laid out at the next."""
     small = inline_png(figure)
-    if path is not None:
-        beside = path.with_name(f".{path.name}.part")
-        figure.savefig(beside, format="png", dpi=_FULL_DPI, metadata={"Software": None})
-        beside.replace(path)
-    return small
+    return FovPicture(small, full_png(figure))
 
 
 def _fov(folder: Path) -> str:

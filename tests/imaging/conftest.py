@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.whole_metadata import scan_image_params, whole_metadata
+
 
 @pytest.fixture(scope="session")
 def suite2p() -> Any:
@@ -89,14 +91,11 @@ def make_meta(ny: int, nx: int, n_fovs: int, rate: float = 6.0) -> dict[str, Any
     fovs = []
     for i in range(n_fovs):
         left = 1.5 * i
-        corners = {"topLeft": [left, 0.0], "topRight": [left + 1, 0.0], "bottomLeft": [left, 1.0]}
-        fovs.append({"slice_id": 0, "nXnYnZ": [nx, ny, 1], "Deg": corners})
-    return {
-        "FOV": fovs,
-        "channelSaved": 2,
-        "channelID": {"green": [1, 2], "red": [3, 4]},
-        "scanImageParams": {"hRoiManager": {"scanVolumeRate": rate}},
-    }
+        right = left + 1
+        corners = {"topLeft": [left, 0.0], "topRight": [right, 0.0], "bottomLeft": [left, 1], "bottomRight": [right, 1]}
+        fovs.append({"nXnYnZ": [nx, ny, 1], "Deg": corners})
+    colours = {"green": [1, 2], "red": [3, 4]}
+    return whole_metadata(fovs, channelID=colours, scanImageParams=scan_image_params(scanVolumeRate=rate))
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ from meso_core.imaging import (
 )
 from meso_core.imaging.export import roi_uuids
 from meso_core.qc import Verdict
+from meso_core.storage import hash_file
 
 IDENTITY = "SP035/2023-03-03/001/FOV_00"
 
@@ -117,7 +118,9 @@ def gui_loader() -> Any:
 
 
 def test_unzipped_planes_open_in_suite2ps_gui_loader(plane: Path, tmp_path: Path) -> None:
-    packed = zip_plane(plane, tmp_path / "_suite2p_ROIData.raw.zip")
+    packed = tmp_path / "_suite2p_ROIData.raw.zip"
+    content = zip_plane(plane, packed)
+    assert content == hash_file(packed)
     with zipfile.ZipFile(packed) as archive:
         assert not [n for n in archive.namelist() if n.endswith((".bin", ".log")) or n.startswith(".")]
         archive.extractall(tmp_path / "open")
@@ -127,18 +130,17 @@ def test_unzipped_planes_open_in_suite2ps_gui_loader(plane: Path, tmp_path: Path
     assert len(stat) == len(traces) == len(iscell) == len(probability)
     assert (ops["Ly"], ops["Lx"], ops["nframes"], has_red) == (160, 160, 600, False)
     assert ops["meanImg"].shape == ops["meanImgE"].shape == (160, 160)
-    again = zip_plane(plane, tmp_path / "again.zip")
-    assert again.read_bytes() == packed.read_bytes()
+    assert zip_plane(plane, tmp_path / "again.zip") == content
 
 
-def test_pictures_are_small_whole_and_the_same_again(plane: Path, tmp_path: Path) -> None:
+def test_pictures_are_small_whole_and_the_same_again(plane: Path) -> None:
     from PIL import Image
 
     for draw, options in ((registration_figure, {"rate_hz": 6.0}), (rois_figure, {"um_per_px": 1.37})):
-        small = draw(plane, **options, path=tmp_path / "full.png")  # type: ignore[operator]
-        assert len(small) * 4 / 3 <= 40_000
-        assert draw(plane, **options) == small  # type: ignore[operator]
-        with Image.open(io.BytesIO(small)) as picture, Image.open(tmp_path / "full.png") as full:
+        drawn = draw(plane, **options)  # type: ignore[operator]
+        assert len(drawn.small) * 4 / 3 <= 40_000
+        assert draw(plane, **options) == drawn  # type: ignore[operator]
+        with Image.open(io.BytesIO(drawn.small)) as picture, Image.open(io.BytesIO(drawn.full)) as full:
             assert min(picture.size) >= 100
             assert full.size[0] >= 900
             assert len(np.unique(np.asarray(full.convert("L")))) > 20

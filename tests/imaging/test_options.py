@@ -13,9 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meso_core.errors import MetadataError, SettingsError
-from meso_core.imaging import get_default_tau, suite2p_options
-from meso_core.imaging.fovs.plane import FovJob
-from meso_core.imaging.options.settings_table import SUITE2P_SETTINGS
+from meso_core.imaging import FovJob, Suite2pOverrides, get_default_tau, stage_options, suite2p_options
+from meso_core.imaging.fovs.job import fov_jobs
+from meso_core.imaging.options.settings_table import NOT_OFFERED, SUITE2P_SETTINGS, is_owned
+from meso_core.scanimage import parse_imaging_metadata
+from meso_core.storage.basis import Basis
+from tests.whole_metadata import scan_image_params
 
 from .conftest import make_meta
 
@@ -98,11 +101,13 @@ def test_functional_channel_is_the_green_one_among_those_saved(saved: Any, chann
 )
 def test_overrides_that_cannot_be_are_refused_with_a_hint(name: str, value: Any, hint: str) -> None:
     with pytest.raises(SettingsError, match=hint):
-        suite2p_options(make_meta(64, 64, 1), 0, overrides={name: value})
+        suite2p_options(make_meta(64, 64, 1), 0, overrides=Suite2pOverrides.parse({name: value}))
 
 
 def test_overrides_reach_their_place() -> None:
-    overrides = {"threshold_scaling": 2, "registration.block_size": [32, 16], "spatial_scale": 1}
+    overrides = Suite2pOverrides.parse(
+        {"threshold_scaling": 2, "registration.block_size": [32, 16], "spatial_scale": 1}
+    )
     settings = suite2p_options(make_meta(64, 64, 1), 0, overrides=overrides).settings
     assert settings["detection"]["threshold_scaling"] == 2.0
     assert settings["registration"]["block_size"] == [32, 16]
@@ -113,10 +118,10 @@ def test_overrides_reach_their_place() -> None:
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        ({"scanImageParams": {}}, "scanVolumeRate"),
-        ({"scanImageParams": {"hRoiManager": {"scanVolumeRate": 0}}}, "scanVolumeRate"),
+        ({"scanImageParams": {"objectiveResolution": 150, "hRoiManager": {"linePeriod": 4e-5}}}, "scanVolumeRate"),
+        ({"scanImageParams": scan_image_params(scanVolumeRate=0)}, "scanVolumeRate"),
         ({"FOV": []}, "FOV"),
-        ({"FOV": [{"nXnYnZ": [64, 64, 1]}]}, "FOV"),
+        ({"FOV": [{"nXnYnZ": [64, 64, 1]}]}, r"FOV\[0\]"),
         ({"channelSaved": [1, 2, 3]}, "channelSaved"),
     ],
 )
@@ -125,12 +130,90 @@ def test_impossible_metadata_name_the_field(change: dict[str, Any], field: str) 
         suite2p_options(make_meta(64, 64, 1) | change, 0)
 
 
+def test_an_option_given_under_two_names_must_have_one_value() -> None:
+    both = {"threshold_scaling": 2, "detection.threshold_scaling": 2.0}
+    assert Suite2pOverrides.parse(both).values == {"detection.threshold_scaling": 2.0}
+    with pytest.raises(SettingsError, match=r"one value, found 2\.0 and 3\.0"):
+        Suite2pOverrides.parse(both | {"detection.threshold_scaling": 3})
+
+
+def test_an_explicit_default_is_equal_to_none_and_wins_over_what_it_is_joined_to() -> None:
+    stated, other = Suite2pOverrides.parse({"threshold_scaling": 1}), Suite2pOverrides.parse({"threshold_scaling": 2})
+    assert stated == Suite2pOverrides() != other
+    assert other | stated == Suite2pOverrides()
+    assert stated | other == other
+    assert Suite2pOverrides.parse({"tau": 1.5}) != Suite2pOverrides(), "each session sets its own"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "stage", "told"),
+    [
+        ("maxregshift", 0.1, "registration", "setting registration.maxregshift: 0.05 → 0.1"),
+        ("do_regmetrics", False, "registration", "setting run.do_regmetrics: True → False"),
+        ("registration.block_size", [64, 64], "registration", "setting registration.block_size: by session → [64, 64]"),
+        ("threshold_scaling", 2, "detection", "setting detection.threshold_scaling: 1.0 → 2.0"),
+        ("tau", 0.7, "detection", "setting tau: by session → 0.7"),
+        ("win_baseline", 30, "detection", "setting dcnv_preprocess.win_baseline: 60.0 → 30.0"),
+        ("torch_device", "cpu", None, ""),
+    ],
+)
+def test_an_option_is_part_of_the_basis_of_the_one_stage_that_depends_on_it(
+    option: str, value: Any, stage: str | None, told: str
+) -> None:
+    chosen = Suite2pOverrides.parse({option: value})
+    for asked in ("registration", "detection"):
+        before, now = (Basis("1", settings=stage_options(o, asked)) for o in (Suite2pOverrides(), chosen))
+        assert before.differences(now) == ((told,) if asked == stage else ())
+
+
+#: Settings that a user may state with the value that they have anyway.
+STATABLE = [
+    name
+    for name, value in Suite2pOverrides().in_force.items()
+    if value != "by session" and not is_owned(name) and not name.startswith(NOT_OFFERED)
+]
+
+
+@pytest.mark.parametrize("name", STATABLE)
+def test_stating_a_default_changes_no_basis(name: str) -> None:
+    unset = Suite2pOverrides()
+    stated = Suite2pOverrides.parse({name: unset.in_force[name]})
+    assert stated == unset
+    assert hash(stated) == hash(unset)
+    for stage in ("registration", "detection"):
+        before, now = (Basis("", settings=stage_options(chosen, stage)) for chosen in (unset, stated))
+        assert before.digest == now.digest
+    meta = make_meta(64, 64, 1)
+    assert suite2p_options(meta, 0, overrides=stated).settings == suite2p_options(meta, 0).settings
+
+
+def test_every_setting_of_suite2p_decides_one_stage_or_is_the_pipelines_own() -> None:
+    stages = [set(stage_options(Suite2pOverrides(), stage)) for stage in ("registration", "detection")]
+    assert not stages[0] & stages[1]
+    left = {row.name for row in SUITE2P_SETTINGS} - stages[0] - stages[1]
+    assert {name.partition(".")[0] for name in left} == {"torch_device", "io", "run"}
+
+
+def test_typed_metadata_give_the_same_work_orders(tmp_path: Path) -> None:
+    meta = make_meta(96, 80, 3)
+    typed = fov_jobs(tmp_path, parse_imaging_metadata(meta), genotype=["Thy1-G6f"])
+    assert [job.to_json() for job in typed] == [
+        job.to_json() for job in fov_jobs(tmp_path, meta, genotype=["Thy1-G6f"])
+    ]
+
+
+def test_corners_that_span_nothing_are_refused() -> None:
+    meta = make_meta(64, 64, 2)
+    meta["FOV"][1]["Deg"] = {name: [1.5, 0.0] for name in meta["FOV"][1]["Deg"]}
+    with pytest.raises(MetadataError, match=r"FOV\[1\]\.Deg.*span an area"):
+        suite2p_options(meta, 1)
+
+
 @given(st.sets(st.integers(0, 500), max_size=20), st.booleans(), st.text("abc/", max_size=8))
 def test_work_orders_survive_the_way_to_a_worker(bad: set[int], keep: bool, version: str) -> None:
     options = suite2p_options(make_meta(96, 80, 2), 1)
-    job = FovJob(Path("/a/plane1"), options, tuple(sorted(bad)), version, Path("/log"), keep)
+    basis = Basis("3", {"raw_frames": version}, {"registration.maxregshift": 0.05}, {"suite2p": "1.1.0"})
+    job = FovJob(Path("/a/plane1"), options, tuple(sorted(bad)), basis, Path("/log"), keep)
     back = FovJob.from_json(job.to_json())
-    assert (back.folder, back.bad_frames, back.input_version, back.log_folder, back.keep_raw) == (
-        job.folder, job.bad_frames, job.input_version, job.log_folder, job.keep_raw,
-    )  # fmt: skip
-    assert json.loads(back.to_json()) == json.loads(job.to_json())
+    assert back == job
+    assert back.basis.digest == basis.digest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import resource
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 import warnings
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,19 @@ import numpy as np
 import pytest
 
 from meso_core.errors import InputFileError, MissingInputError, ProcessingError, StorageError
-from meso_core.imaging import FovJob, fov_jobs, image_motion_registration, process_fovs, roi_detection, zip_plane
-from meso_core.imaging.fovs.marker import marker_path, read_marker
-from meso_core.imaging.registration.fov import registration_is_whole
+from meso_core.imaging import (
+    FovJob,
+    Suite2pOverrides,
+    fov_jobs,
+    image_motion_registration,
+    process_fovs,
+    roi_detection,
+    zip_plane,
+)
+from meso_core.imaging.fovs.job import detection_basis, registration_basis
+from meso_core.imaging.fovs.marker import changed_outputs, marker_path, read_marker, why_not_whole
+from meso_core.imaging.registration.fov import registration_is_whole, why_not_registered
+from meso_core.storage.basis import Basis
 
 from .conftest import Movies, make_meta
 
@@ -59,8 +71,9 @@ def test_every_fov_leaves_what_suite2p_would(processed: tuple[Path, Any], movies
         }  # fmt: skip
         assert result.registration.n_frames == 600
         assert result.detection.n_rois == len(np.load(plane / "F.npy")) >= result.detection.n_cells > 0
-        assert movies.bad_frames[result.registration.bad_frames].all() or result.registration.bad_frames.sum() > 0
-        assert (result.registration.bad_frames | ~movies.bad_frames).all()
+        left_out = result.registration.bad_frames
+        assert left_out[movies.bad_frames].all(), "what the experimenter excluded"
+        assert left_out[~movies.bad_frames].mean() < 0.1, "and few others"
         log = (plane / "run.log").read_text()
         assert "Extracting fluorescence" in log
         assert "Traceback" not in log
@@ -100,12 +113,12 @@ def test_registering_the_same_again_leaves_the_same_bytes_of_rois(
     through: str, processed: tuple[Path, Any], movies: Movies, suite2p: Any, tmp_path: Path
 ) -> None:
     job = copy_processed(processed, movies, tmp_path / "suite2p")[0]
-    before = zip_plane(job.folder, tmp_path / "before.zip").read_bytes()
+    before = zip_plane(job.folder, tmp_path / "before.zip")
     other = fov_jobs(
         tmp_path / "suite2p",
         movies.meta,
         bad_frames=movies.bad_frames,
-        overrides={"threshold_scaling": 2.0},
+        overrides=Suite2pOverrides.parse({"threshold_scaling": 2.0}),
         keep_raw=True,
     )[0]
     (job.folder / ".registration-whole").unlink()
@@ -114,19 +127,61 @@ def test_registering_the_same_again_leaves_the_same_bytes_of_rois(
         roi_detection(job) if through == "roi_detection" else process_fovs([job], stages=("detection",))[0].detection
     )
     assert result.resumed, "the movie is the same, so are the settings of detection"
-    assert zip_plane(job.folder, tmp_path / "after.zip").read_bytes() == before
+    assert zip_plane(job.folder, tmp_path / "after.zip") == before
 
 
 def test_the_settings_beside_rois_are_those_that_made_them(
     processed: tuple[Path, Any], movies: Movies, suite2p: Any, tmp_path: Path
 ) -> None:
     copy_processed(processed, movies, tmp_path / "suite2p")
-    overrides = {"threshold_scaling": 2.0}
+    overrides = Suite2pOverrides.parse({"threshold_scaling": 2.0})
     job = fov_jobs(tmp_path / "suite2p", movies.meta, bad_frames=movies.bad_frames, overrides=overrides)[0]
     roi_detection(job)
-    for name in ("settings.npy", "ops.npy"):
-        kept = np.load(job.folder / name, allow_pickle=True).item()
-        assert kept["detection"]["threshold_scaling"] == 2.0, name
+    zip_plane(job.folder, tmp_path / "rois.zip")
+    with zipfile.ZipFile(tmp_path / "rois.zip") as packed:
+        packed.extractall(tmp_path / "unpacked")
+    settings_file = job.folder / "detect_settings.npy"
+    for path in (settings_file, tmp_path / "unpacked" / "settings.npy", tmp_path / "unpacked" / "ops.npy"):
+        assert np.load(path, allow_pickle=True).item()["detection"]["threshold_scaling"] == 2.0, path
+
+
+def test_detection_leaves_what_registration_wrote(processed: tuple[Path, Any]) -> None:
+    for plane in sorted(processed[0].glob("plane*")):
+        registered = read_marker(plane, "registration")
+        assert registered is not None
+        assert {"ops.npy", "settings.npy"} <= set(registered.outputs)
+        assert changed_outputs(plane, registered) == []
+
+
+def test_whole_stages_are_told_without_reading_their_files(
+    processed: tuple[Path, Any], movies: Movies, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from meso_core.imaging.fovs import marker
+
+    def reads(path: Path) -> None:
+        raise AssertionError(f"{path} was read")
+
+    job = copy_processed(processed, movies, tmp_path / "suite2p")[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(marker, "hash_file", reads)
+        assert why_not_whole(job.folder, "registration", registration_basis(job)) is None
+    written = job.folder / "reg_outputs.npy"
+    written.write_bytes(written.read_bytes())
+    assert why_not_whole(job.folder, "registration", registration_basis(job)) is None, "the same content, written later"
+    written.write_bytes(bytes(reversed(written.read_bytes())))
+    told = why_not_whole(job.folder, "registration", registration_basis(job))
+    assert told == "reg_outputs.npy missing or changed since"
+
+
+def test_markers_hold_the_true_hashes_of_all_that_a_stage_left(processed: tuple[Path, Any]) -> None:
+    for plane in sorted(processed[0].glob("plane*")):
+        markers = [read_marker(plane, stage) for stage in ("registration", "detection")]
+        outputs = {name: content for marker in markers if marker for name, content in marker.outputs.items()}
+        assert set(outputs) == {p.name for p in plane.iterdir() if p.suffix in (".npy", ".bin")} - {"data_raw.bin"}
+        for name, content in outputs.items():
+            written = (plane / name).read_bytes()
+            expected = (len(written), hashlib.sha256(written).hexdigest(), hashlib.md5(written).hexdigest())
+            assert (content.size, content.sha256, content.md5) == expected, name
 
 
 def test_a_changed_setting_repeats_only_what_depends_on_it(
@@ -135,15 +190,91 @@ def test_a_changed_setting_repeats_only_what_depends_on_it(
     copy_processed(processed, movies, tmp_path / "suite2p")
     movie = tmp_path / "suite2p" / "plane0" / "imaging.frames_motionRegistered.bin"
     written = movie.stat().st_mtime_ns
-    overrides = {"threshold_scaling": 2.0}
+    overrides = Suite2pOverrides.parse({"threshold_scaling": 2.0})
     job = fov_jobs(tmp_path / "suite2p", movies.meta, bad_frames=movies.bad_frames, overrides=overrides)[0]
     assert registration_is_whole(job)
     result = roi_detection(job)
     assert not result.resumed
     assert result.n_rois < processed[1][0].detection.n_rois
     assert movie.stat().st_mtime_ns == written
-    other = fov_jobs(tmp_path / "suite2p", movies.meta, bad_frames=movies.bad_frames, overrides={"maxregshift": 0.1})[0]
+    other = fov_jobs(
+        tmp_path / "suite2p",
+        movies.meta,
+        bad_frames=movies.bad_frames,
+        overrides=Suite2pOverrides.parse({"maxregshift": 0.1}),
+    )[0]
     assert not registration_is_whole(other)
+
+
+def test_a_raised_code_version_registers_and_detects_again(movies: Movies, suite2p: Any, tmp_path: Path) -> None:
+    folder = copy_planes(movies, tmp_path / "suite2p", 300)
+    inputs = {"raw_frames": "as they were"}
+
+    def run(code_version: str) -> tuple[bool, bool, list[int]]:
+        job = fov_jobs(folder, movies.meta, fovs=[0], basis=Basis(code_version, inputs), keep_raw=True)[0]
+        registered, detected = image_motion_registration(job), roi_detection(job)
+        files = [job.folder / "imaging.frames_motionRegistered.bin", job.folder / "stat.npy"]
+        return registered.resumed, detected.resumed, [file.stat().st_ino for file in files]
+
+    first = run("1")
+    assert run("1") == (True, True, first[2])
+    raised = run("2")
+    assert raised[:2] == (False, False)
+    assert not set(raised[2]) & set(first[2]), "both files were written anew"
+    job = fov_jobs(folder, movies.meta, fovs=[0], basis=Basis("3", inputs))[0]
+    assert why_not_registered(job) == "code version 2 → 3"
+
+
+@pytest.mark.parametrize("stage", ["registration", "detection"])
+def test_another_class_of_device_makes_a_stage_stale(
+    stage: str, processed: tuple[Path, Any], movies: Movies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from meso_core.imaging import device
+
+    job = fov_jobs(processed[0], movies.meta, bad_frames=movies.bad_frames, keep_raw=True)[0]
+    registered = read_marker(job.folder, "registration")
+    assert registered is not None
+
+    def why() -> str | None:
+        basis = registration_basis(job) if stage == "registration" else detection_basis(job, registered.outputs)
+        return why_not_whole(job.folder, stage, basis)
+
+    assert why() is None
+    monkeypatch.setattr(device, "_has_cuda", lambda: True)
+    assert why() == "setting fov.device: cpu → cuda"
+
+
+def test_other_bad_frames_make_both_stages_stale(
+    processed: tuple[Path, Any], movies: Movies, suite2p: Any, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(processed[0], tmp_path / "suite2p"))
+    job = fov_jobs(folder, movies.meta, fovs=[0], bad_frames=np.arange(600) < 90, keep_raw=True)[0]
+    assert not registration_is_whole(job)
+    image_motion_registration(job)
+    assert not roi_detection(job).resumed, "the movie is the same, the frames that detection leaves out are others"
+
+
+def test_a_marker_of_the_old_form_counts_as_none(processed: tuple[Path, Any], movies: Movies, tmp_path: Path) -> None:
+    job = copy_processed(processed, movies, tmp_path / "suite2p")[0]
+    path = marker_path(job.folder, "registration")
+    now = json.loads(path.read_text())
+    outputs = {name: [content["size"], content["sha256"]] for name, content in now["outputs"].items()}
+    basis = {"input": {"version": ""}, "settings": {}, "db": {}, "bad_frames": "", "code": "1", "extra": {}}
+    path.write_text(json.dumps({"stage": "registration", "basis": basis, "outputs": outputs, "notes": now["notes"]}))
+    assert why_not_registered(job) == "no completion marker of this version"
+
+
+def test_a_curation_that_no_record_tells_of_is_not_overwritten(
+    processed: tuple[Path, Any], movies: Movies, tmp_path: Path
+) -> None:
+    job = copy_processed(processed, movies, tmp_path / "suite2p")[0]
+    marker_path(job.folder, "detection").unlink()
+    iscell = np.load(job.folder / "iscell.npy")
+    iscell[0, 0] = 1 - iscell[0, 0]
+    np.save(job.folder / "iscell.npy", iscell)
+    with pytest.raises(ProcessingError, match=r"edited by hand.*discard_curation"):
+        roi_detection(job)
+    np.testing.assert_array_equal(np.load(job.folder / "iscell.npy"), iscell)
 
 
 def test_other_raw_frames_are_registered_anew(processed: tuple[Path, Any], movies: Movies, tmp_path: Path) -> None:
@@ -167,7 +298,7 @@ def test_curated_cells_are_never_overwritten(
     assert result.curated
     assert result.resumed
     np.testing.assert_array_equal(np.load(path), iscell)
-    changed = {"threshold_scaling": 2.0}
+    changed = Suite2pOverrides.parse({"threshold_scaling": 2.0})
     bad = movies.bad_frames
     job = fov_jobs(tmp_path / "suite2p", movies.meta, bad_frames=bad, overrides=changed)[0]
     with pytest.raises(ProcessingError, match="edited by hand"):
@@ -188,7 +319,7 @@ def test_a_killed_run_resumes_at_the_fov_that_was_not_whole(movies: Movies, tmp_
     )
     run = subprocess.Popen([sys.executable, "-c", script, str(folder), str(tmp_path / "meta.json")])
     first, second = (marker_path(folder / f"plane{i}", "registration") for i in range(2))
-    _wait(lambda: (folder / "plane1" / ".imaging.frames_motionRegistered.bin.part").exists(), run)
+    _wait(lambda: list((folder / "plane1").glob(".imaging.frames_motionRegistered.bin.*.part")), run)
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
     assert first.exists()
@@ -285,7 +416,7 @@ def test_a_full_disk_is_a_named_error_and_leaves_nothing_half(suite2p: Any, tmp_
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 64 * 2 * 60, hard))
     try:
-        with pytest.raises(StorageError, match="room for the registered movie"):
+        with pytest.raises(StorageError, match="room on the disk"):
             image_motion_registration(job)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -303,7 +434,7 @@ def test_a_second_channel_moves_with_the_one_that_is_aligned(
     raw = np.fromfile(folder / "plane0" / "data_raw.bin", np.int16)
     (raw // 2).tofile(folder / "plane0" / "data_chan2_raw.bin")
     meta = movies.meta | {"channelSaved": [2, 3]}
-    job = fov_jobs(folder, meta, fovs=[0], overrides={"align_by_chan2": by_second})[0]
+    job = fov_jobs(folder, meta, fovs=[0], overrides=Suite2pOverrides.parse({"align_by_chan2": by_second}))[0]
     result = image_motion_registration(job)
     first = np.fromfile(job.folder / "imaging.frames_motionRegistered.bin", np.int16).astype(float)
     second = np.fromfile(job.folder / "imaging.frames_motionRegistered_chan2.bin", np.int16).astype(float)
@@ -317,7 +448,11 @@ def test_a_second_channel_moves_with_the_one_that_is_aligned(
 
 
 def test_a_fov_without_any_roi_is_a_named_error_and_stays_registered(suite2p: Any, tmp_path: Path) -> None:
-    job = fov_jobs(plane_of(noise(120), tmp_path), make_meta(64, 64, 1), overrides={"threshold_scaling": 1e3})[0]
+    job = fov_jobs(
+        plane_of(noise(120), tmp_path),
+        make_meta(64, 64, 1),
+        overrides=Suite2pOverrides.parse({"threshold_scaling": 1e3}),
+    )[0]
     image_motion_registration(job)
     with pytest.raises(ProcessingError, match="at least one ROI, found none"):
         roi_detection(job)

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from meso_core.imaging import fov_jobs, image_motion_registration
-from meso_core.imaging.options.from_metadata import suite2p_options
+from meso_core.imaging import Suite2pOverrides, fov_jobs, image_motion_registration, suite2p_options
 from meso_core.imaging.registration.frame_loop import batches
 from meso_core.imaging.registration.phasecorr import ShiftFinder, peak_to_rest
 from meso_core.imaging.registration.reference_image import make_reference, reference_frames
@@ -25,7 +24,7 @@ THUNDER = "thunder_mouse_64x64_500frames.tif"
 
 def registration_settings(frames: np.ndarray, **overrides: Any) -> dict[str, Any]:
     meta = make_meta(*frames.shape[1:], 1)
-    return suite2p_options(meta, 0, overrides=overrides).settings_dict()["registration"]
+    return suite2p_options(meta, 0, overrides=Suite2pOverrides.parse(overrides)).settings_dict()["registration"]
 
 
 def masks_of(suite2p: Any, reference: np.ndarray, reg: dict[str, Any]) -> tuple[Any, ...]:
@@ -186,7 +185,12 @@ def test_bad_frames_may_be_in_the_reference_as_they_may_be_in_suite2ps(
         folder = tmp_path / name / "plane0"
         folder.mkdir(parents=True)
         frames.tofile(folder / "data_raw.bin")
-        (job,) = fov_jobs(folder.parent, meta, bad_frames=rating, overrides={"do_regmetrics": False, "nimg_init": 40})
+        (job,) = fov_jobs(
+            folder.parent,
+            meta,
+            bad_frames=rating,
+            overrides=Suite2pOverrides.parse({"do_regmetrics": False, "nimg_init": 40}),
+        )
         reg = job.options.settings_dict()["registration"]
         image_motion_registration(job)
         outputs = np.load(folder / "reg_outputs.npy", allow_pickle=True).item()

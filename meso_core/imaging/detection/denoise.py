@@ -31,7 +31,7 @@ def denoise_blocks(movie: np.ndarray, block_size: Sequence[int], share: float = 
     numpy.ndarray
         (n_bins, ny, nx) f4.
     """
-    from sklearn.decomposition import PCA  # type: ignore[import-untyped]
+    from sklearn.decomposition import PCA
     from suite2p.registration.nonrigid import make_blocks, spatial_taper
 
     n_bins, ny, nx = movie.shape

@@ -1,6 +1,6 @@
 """Running the stages of many FOVs side by side, within the cores and memory that there are.
 
-What belongs here: how many workers, with what environment, and the conversation with them. What does not: the work.
+What belongs here: how many workers, their environment, and the messages between them and us. What does not: the work.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from pathlib import Path
 from ...errors import MesoError, ProcessingError, problem
 from ...machine import cores_at_hand, memory_at_hand, side_by_side
 from ...progress import Progress, silent
-from ..detection.fov import CODE_VERSION as DETECTION_CODE
-from ..detection.fov import DetectionResult, detection_state, load_detection, save_ops
+from ..detection.fov import DetectionResult, detection_state, load_detection
 from ..registration.fov import RegistrationResult, load_registration, registration_is_whole
 from . import plane
+from .job import FovJob, detection_basis
 from .marker import read_marker
-from .plane import DETECTION, REGISTRATION, STAGES, FovJob
+from .plane import DETECTION, REGISTRATION, STAGES
 from .worker import error_class
 
 #: Environment of a worker. Much of suite2p's time on CPUs is page faults: its large arrays are freed after every batch
@@ -82,37 +82,30 @@ def process_fovs(
         second call resumes at those that are not.
     """
     stages = [s for s in STAGES if s in stages]
-    todo = [(job, stage) for job in jobs for stage in stages if not _is_whole(job, stage)]
-    failures: dict[int, MesoError] = {}
-    if todo:
-        pending: dict[int, list[str]] = {}
-        for job, stage in todo:
-            pending.setdefault(jobs.index(job), []).append(stage)
+    pending = {i: open_stages for i, job in enumerate(jobs) if (open_stages := _open_stages(job, stages))}
+    if pending:
         n_workers = min(workers or choose_workers(jobs), len(pending))
-        crew = _Crew([(i, jobs[i], pending[i]) for i in pending], n_workers, progress)
-        failures = crew.run()
-    if failures:
-        first = min(failures)
-        if len(failures) > 1:
-            failures[first].add_note(f"{len(failures)} of {len(jobs)} FOVs failed; the others are whole.")
-        raise failures[first]
-    done_now = {(jobs.index(job), stage) for job, stage in todo}
-    if DETECTION in stages:
-        for job in (job for i, job in enumerate(jobs) if (i, DETECTION) not in done_now):
-            save_ops(job)
-    return tuple(_result(job, stages, {s for s in stages if (i, s) in done_now}) for i, job in enumerate(jobs))
+        failures = _Crew([(i, jobs[i], pending[i]) for i in pending], n_workers, progress).run()
+        if failures:
+            first = min(failures)
+            if len(failures) > 1:
+                failures[first].add_note(f"{len(failures)} of {len(jobs)} FOVs failed; the others are whole.")
+            raise failures[first]
+    return tuple(_result(job, stages, pending.get(i, ())) for i, job in enumerate(jobs))
 
 
-def _is_whole(job: FovJob, stage: str) -> bool:
-    if stage == REGISTRATION:
-        return registration_is_whole(job)
+def _open_stages(job: FovJob, stages: Sequence[str]) -> list[str]:
+    """Stages that a worker has to run. After a registration the worker itself looks whether detection is whole."""
+    if REGISTRATION in stages and not registration_is_whole(job):
+        return list(stages)
+    return [DETECTION] if DETECTION in stages and not _is_detected(job) else []
+
+
+def _is_detected(job: FovJob) -> bool:
     marker = read_marker(job.folder, REGISTRATION)
-    if marker is None or not registration_is_whole(job):
+    if marker is None:
         return False
-    return detection_state(job.folder, plane.detection_basis(job, DETECTION_CODE, marker.outputs)) in (
-        "whole",
-        "curated",
-    )
+    return detection_state(job.folder, detection_basis(job, marker.outputs)) in ("whole", "curated")
 
 
 def _result(job: FovJob, stages: Sequence[str], done_now: Collection[str]) -> FovResult:
@@ -125,7 +118,7 @@ def _result(job: FovJob, stages: Sequence[str], done_now: Collection[str]) -> Fo
 
 
 def choose_workers(jobs: Sequence[FovJob]) -> int:
-    """Choose the number of workers for these FOVs here: one per core, fewer where memory would not do.
+    """Choose the number of workers for these FOVs: one per core, fewer if memory is short.
 
     One process of one thread per core registers more frames per second than one process of all cores: FFTs of single
     frames are too small to share.
@@ -166,7 +159,7 @@ class _Crew:
         self._processes: set[subprocess.Popen[str]] = set()
 
     def run(self) -> dict[int, MesoError]:
-        """Work the queue off; index of the task → error of those that failed."""
+        """Run all tasks; return the index and the error of those that failed."""
         threads = [threading.Thread(target=self._work, daemon=True) for _ in range(self._n_workers)]
         try:
             for thread in threads:
@@ -220,9 +213,9 @@ class _Crew:
         try:
             process.stdin.write("stop\n")
             process.stdin.flush()
-        except OSError:  # it is dead already, and whoever waited for it said so
+        except OSError:  # it has died, which was reported where its answer was awaited
             process.kill()
-        with contextlib.suppress(OSError):  # closing tries again to hand over what a dead worker did not take
+        with contextlib.suppress(OSError):  # closing writes again what a dead worker did not read
             process.stdin.close()
         process.wait()
         if process.stdout is not None:
@@ -253,13 +246,13 @@ class _Crew:
 
 def _died(process: subprocess.Popen[str], job: FovJob, stage: str) -> ProcessingError:
     code = process.wait()
-    how = f"ended with exit status {code}" if code >= 0 else f"was killed by signal {-code}"
+    how = f"exit code {code}" if code >= 0 else f"a worker that was killed by signal {-code}"
     hint = " (out of memory, most often)" if code == -9 else ""
     return ProcessingError(
         problem(
             job.folder,
             expected=f"the worker to finish {stage}",
-            found=f"that it {how}{hint}. Its log ends: {job.log_tail()}",
-            remedy="Free memory or use fewer workers, and run again; whole FOVs are not repeated",
+            found=f"{how}{hint}. Its log ends: {job.log_tail()}",
+            remedy="Free memory or use fewer workers, and run again; finished FOVs are not repeated",
         )
     )

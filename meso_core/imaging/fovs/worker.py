@@ -2,8 +2,8 @@
 
 Started by :mod:`meso_core.imaging.fovs.schedule` as ``python -m meso_core.imaging.fovs.worker``. It reads one order
 per line from standard input (JSON), and writes one event per line to standard output: ``progress``, ``done``,
-``failed``. What suite2p prints goes to the FOV's log. What belongs here: this conversation. What does not: which FOV
-runs when.
+``failed``. What suite2p prints goes to the FOV's log. What belongs here: these messages. What does not: which FOV runs
+when.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from ... import errors
 from ...errors import MesoError, ProcessingError, problem
 from ..detection.fov import roi_detection
 from ..registration.fov import image_motion_registration
-from .plane import DETECTION, REGISTRATION, FovJob
+from .job import FovJob
+from .plane import DETECTION, REGISTRATION
 
 _RUN = {REGISTRATION: image_motion_registration, DETECTION: roi_detection}
 _PROGRESS_EVERY_S = 0.5
@@ -41,9 +42,9 @@ def main() -> None:
 
 
 def _listen(orders: queue.Queue[str]) -> None:
-    """Pass orders on. If standard input ends without a goodbye, whoever started us is dead: so are we.
+    """Pass orders on. If standard input ends without ``stop``, the parent process has died: end at once.
 
-    A worker that outlived a killed run would write into folders that the next run is using.
+    A worker that goes on after a killed run would write into folders that the next run is using.
     """
     for line in sys.stdin:
         if line.strip() == "stop":
@@ -81,7 +82,7 @@ def _serve(order: dict[str, Any], events: TextIO) -> None:
         _say(events, event="done")
 
 
-def _say(events: TextIO, **event: Any) -> None:
+def _say(events: TextIO, **event: str | int) -> None:
     events.write(json.dumps(event) + "\n")
 
 

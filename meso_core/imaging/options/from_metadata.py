@@ -1,51 +1,35 @@
 """What suite2p is asked to do with one FOV: from imaging metadata to suite2p's ``db`` and ``settings``.
 
 What belongs here: the mapping from a session's metadata and genotype to suite2p's options, each with its source. What
-does not: names and bounds of suite2p's settings (``settings_table``), and running it (``registration``,
-``detection``).
+does not: names and bounds of suite2p's settings (``settings_table``), what somebody chose (``overrides``), and running
+suite2p (``registration``, ``detection``).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import MetadataError, SettingsError, brief, problem
-from ...matlab import as_list
-from ...scanimage.metadata.fields import check_fields
+from ...errors import MetadataError, SettingsError, problem
+from ...scanimage import as_imaging_metadata
 from ...session import plane_name
-from .settings_table import SUITE2P_SETTINGS, check_value, default_settings, find_setting, set_value
-
-#: GCaMP variant → decay time of its fluorescence in s, as suite2p's documentation of ``tau`` recommends.
-TAU_S: Mapping[str, float] = {"G6s": 1.5, "G6m": 1.0, "G6f": 0.7}
-_DEFAULT_TAU_S = 1.5
+from ...session.imaging import ImagingMetadata
+from .genotype import Genotype, get_default_tau
+from .overrides import MESOSCOPE, NO_OVERRIDES, Suite2pOverrides
+from .settings_table import default_settings, set_value
 
 #: Side of a block of non-rigid registration, px.
 _BLOCK_PX = 128
-
-#: What a mesoscope session sets otherwise than suite2p's defaults; see the table in :func:`suite2p_options`.
-_MESOSCOPE = {
-    "registration.nonrigid": True,
-    "registration.maxregshift": 0.05,
-    "registration.nimg_init": 400,
-    "registration.batch_size": 500,
-    "detection.denoise": True,
-    "classification.use_builtin_classifier": True,
-    "run.do_regmetrics": True,
-    "io.combined": False,
-}
-#: What follows from a session's metadata, or its subject, where nobody says otherwise.
-_BY_SESSION = ("fs", "tau", "registration.block_size")
 
 
 @dataclass(frozen=True)
 class Suite2pOptions:
     """suite2p's two dictionaries for one FOV; ``db`` says what the data are, ``settings`` what is done with them."""
 
-    #: Index of the FOV in ``meta['FOV']``.
+    #: Number of the FOV, from 0, in the order of the metadata.
     fov: int
     db: Mapping[str, Any]
     settings: Mapping[str, Any]
@@ -59,55 +43,13 @@ class Suite2pOptions:
         return deepcopy(dict(self.settings))
 
 
-def get_default_tau(genotype: Iterable[str | Mapping[str, Any]] | str) -> float:
-    """Decay time of the indicator that a subject's genotype tells.
-
-    Parameters
-    ----------
-    genotype
-        Names of the subject's alleles, as in ``"Ai94(TITL-G6s)-ICL-G6s"``; the first that ends in a GCaMP6 variant
-        (``-G6s``, ``-G6m``, ``-G6f``) counts. Records of Alyx' ``genotype`` with the name under ``allele`` will do, and
-        so will one text with ``;``, commas or spaces between the names.
-
-    Returns
-    -------
-    float
-        1.5, 1.0 or 0.7 s; 1.5 s where no allele tells.
-
-    Raises
-    ------
-    SettingsError
-        If the genotype is something else.
-
-    Examples
-    --------
-    >>> get_default_tau(["Camk2a-tTA", "tetO-G6f"])
-    0.7
-    """
-    matches = (re.search(r".-(G6[smf])$", allele) for allele in _allele_names(genotype))
-    variant = next((m[1] for m in matches if m), None)
-    return TAU_S.get(variant, _DEFAULT_TAU_S) if variant else _DEFAULT_TAU_S
-
-
-def _allele_names(genotype: Any) -> list[str]:
-    if isinstance(genotype, str):
-        return re.split(r"[;,\s]+", genotype)
-    entries = list(genotype) if isinstance(genotype, Iterable) and not isinstance(genotype, Mapping) else [genotype]
-    names = [entry.get("allele") if isinstance(entry, Mapping) else entry for entry in entries]
-    wrong = next((entry for entry, name in zip(entries, names, strict=True) if not isinstance(name, str)), None)
-    if wrong is not None or None in names:
-        remedy = "Give a list of names, a text with ';' between them, or the subject's 'genotype' as Alyx holds it"
-        raise SettingsError(problem("genotype", expected="names of alleles", found=brief(wrong), remedy=remedy))
-    return [str(name) for name in names]
-
-
 def suite2p_options(
-    meta: Mapping[str, Any],
+    meta: Mapping[str, Any] | ImagingMetadata,
     fov: int,
     *,
     tau: float | None = None,
-    genotype: Iterable[str | Mapping[str, Any]] | str = (),
-    overrides: Mapping[str, Any] | None = None,
+    genotype: Genotype = (),
+    overrides: Suite2pOverrides = NO_OVERRIDES,
 ) -> Suite2pOptions:
     """Make suite2p's options for one FOV from the imaging metadata.
 
@@ -145,105 +87,39 @@ def suite2p_options(
     Parameters
     ----------
     meta
-        Consolidated ``_ibl_rawImagingData.meta.json``.
+        Imaging metadata of the session, or the content of its file.
     fov
-        Index in ``meta['FOV']``.
+        Number of the FOV, from 0.
     tau
         Decay time of the indicator, s. Default: from ``genotype``.
     genotype
         The subject's alleles, as for :func:`get_default_tau`.
     overrides
-        Setting name → value, by full name (``"detection.threshold_scaling"``) or by its last part where that is
-        unambiguous (``"threshold_scaling"``).
+        Options that somebody chose; they win.
 
     Raises
     ------
     MetadataError
         If a field is missing or impossible.
     SettingsError
-        If an override is unknown, ambiguous, out of bounds, or not a user's to set.
+        If blocks of registration do not fit the FOV.
     """
-    check_fields(meta, "imaging metadata", ("FOV", "FOV[].nXnYnZ"))
-    fovs = meta["FOV"]
-    if not 0 <= fov < len(fovs):
-        raise MetadataError(
-            problem(
-                "imaging metadata",
-                field="FOV",
-                expected=f"an entry for FOV {fov}",
-                found=f"{len(fovs)} entries",
-                remedy="Check which metadata file belongs to this session",
-            )
-        )
+    meta = as_imaging_metadata(meta)
+    if not 0 <= fov < len(meta.fovs):
+        raise _impossible("FOV", f"an entry for FOV {fov}", f"{len(meta.fovs)} entries")
+    if meta.n_channels > 2:
+        raise _impossible("channelSaved", "one or two channels, as suite2p takes them", str(meta.channels_saved))
     settings = default_settings()
-    for name, value in _MESOSCOPE.items():
+    for name, value in MESOSCOPE.items():
         set_value(settings, name, value)
-    settings["fs"] = _volume_rate(meta)
+    settings["fs"] = meta.volume_rate_hz
     settings["tau"] = get_default_tau(genotype) if tau is None else tau
     db = _db(meta, fov)
     settings["registration"]["block_size"] = [_block_side(db[side]) for side in ("Ly", "Lx")]
-    for name, value in check_options(overrides or {}).items():
+    for name, value in overrides.values.items():
         set_value(settings, name, value)
     _check_blocks(settings["registration"], db)
     return Suite2pOptions(fov, db, settings)
-
-
-def check_options(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Check overrides by name and value, without a session.
-
-    Parameters
-    ----------
-    overrides
-        As for :func:`suite2p_options`.
-
-    Returns
-    -------
-    dict
-        Full name → value in suite2p's type.
-
-    Raises
-    ------
-    SettingsError
-        As :func:`suite2p_options`.
-    """
-    rows = {name: find_setting(name) for name in overrides}
-    return {row.name: check_value(row, overrides[name]) for name, row in rows.items()}
-
-
-def differing_options(old: Mapping[str, Any], new: Mapping[str, Any], stage: str) -> dict[str, tuple[Any, Any]]:
-    """Compare two sets of overrides as they bear on one stage; to state the default is to state nothing.
-
-    Parameters
-    ----------
-    old, new
-        As for :func:`suite2p_options`.
-    stage
-        ``registration`` or ``detection`` (with extraction, deconvolution and classification).
-
-    Returns
-    -------
-    dict
-        Full name → value before and now. What each session sets for itself is shown as such.
-    """
-    defaults = {row.name: row.default for row in SUITE2P_SETTINGS}
-    defaults |= {**_MESOSCOPE, **dict.fromkeys(_BY_SESSION, "by session")}
-    before, now = ({**defaults, **check_options(given)} for given in (old, new))
-    return {
-        name: (before[name], now[name])
-        for name in sorted(defaults)
-        if _stage_of(name) == stage and _plain(before[name]) != _plain(now[name])
-    }
-
-
-def _stage_of(name: str) -> str | None:
-    """Stage that a setting bears on; None for the device, on which no result shall depend."""
-    if name.startswith("registration.") or name == "run.do_regmetrics":
-        return "registration"
-    return None if name == "torch_device" else "detection"
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _block_side(side: int) -> int:
@@ -265,83 +141,35 @@ def _check_blocks(registration: Mapping[str, Any], db: Mapping[str, Any]) -> Non
         )
 
 
-def _db(meta: Mapping[str, Any], fov: int) -> dict[str, Any]:
-    dx, dy = _offsets(meta)
-    nx, ny = (int(n) for n in meta["FOV"][fov]["nXnYnZ"][:2])
-    n_channels, functional = _channels(meta)
+def _db(meta: ImagingMetadata, fov: int) -> dict[str, Any]:
+    dx, dy = _offset(meta, fov)
     return {
         "save_folder": "suite2p",
-        "nplanes": len({f.get("slice_id", 0) for f in meta["FOV"]}),
-        "nrois": len(meta["FOV"]),
-        "nchannels": n_channels,
-        "functional_chan": functional,
+        "nplanes": len({f.slice_index for f in meta.fovs}),
+        "nrois": len(meta.fovs),
+        "nchannels": meta.n_channels,
+        "functional_chan": meta.functional_channel + 1,
         "iplane": fov,
         "iroi": fov,
-        "dx": dx[fov],
-        "dy": dy[fov],
-        "Ly": ny,
-        "Lx": nx,
+        "dx": dx,
+        "dy": dy,
+        "Ly": meta.fovs[fov].ny,
+        "Lx": meta.fovs[fov].nx,
         "folder": plane_name(fov),
     }
 
 
-def _volume_rate(meta: Mapping[str, Any]) -> float:
-    manager = (meta.get("scanImageParams") or {}).get("hRoiManager") or {}
-    rate = manager.get("scanVolumeRate")
-    if not isinstance(rate, int | float) or not rate > 0:
-        raise MetadataError(
-            problem(
-                "imaging metadata",
-                field="scanImageParams.hRoiManager.scanVolumeRate",
-                expected="volumes per second",
-                found=repr(rate),
-                remedy="Extract the metadata again from the tifs",
-            )
-        )
-    return float(rate)
+def _offset(meta: ImagingMetadata, fov: int) -> tuple[int, int]:
+    """Place of a FOV's top-left corner in its own pixels, relative to the corner of all FOVs."""
+    left, top = (min(f.deg.top_left[axis] for f in meta.fovs) for axis in (0, 1))
+    own = meta.fovs[fov]
+    x, y = own.deg.top_left
+    width, height = math.dist((x, y), own.deg.top_right), math.dist((x, y), own.deg.bottom_left)
+    if not width or not height:
+        raise _impossible(f"FOV[{fov}].Deg", "four corners that span an area", f"{width:g} by {height:g} degrees")
+    return round((x - left) * own.nx / width), round((y - top) * own.ny / height)
 
 
-def _offsets(meta: Mapping[str, Any]) -> tuple[list[int], list[int]]:
-    """Place of each FOV's top-left corner in its own pixels, relative to the corner of all FOVs."""
-    try:
-        corners = [f["Deg"] for f in meta["FOV"]]
-        left = min(c["topLeft"][0] for c in corners)
-        top = min(c["topLeft"][1] for c in corners)
-        dx, dy = [], []
-        for field, c in zip(meta["FOV"], corners, strict=True):
-            nx, ny = field["nXnYnZ"][:2]
-            dx.append(round((c["topLeft"][0] - left) * nx / _distance(c["topLeft"], c["topRight"])))
-            dy.append(round((c["topLeft"][1] - top) * ny / _distance(c["topLeft"], c["bottomLeft"])))
-    except (KeyError, IndexError, TypeError, ZeroDivisionError) as error:
-        raise MetadataError(
-            problem(
-                "imaging metadata",
-                field="FOV",
-                expected="Deg corners (topLeft, topRight, bottomLeft) and nXnYnZ of each FOV",
-                found=f"{type(error).__name__} {error}",
-                remedy="Bring the metadata up to date with patch_imaging_meta",
-            )
-        ) from error
-    return dx, dy
-
-
-def _distance(a: Sequence[float], b: Sequence[float]) -> float:
-    return float(((a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2) ** 0.5)
-
-
-def _channels(meta: Mapping[str, Any]) -> tuple[int, int]:
-    """Count the saved channels, and find the functional one's place among them, from 1."""
-    saved = as_list(meta.get("channelSaved", 1))
-    if not 1 <= len(saved) <= 2:
-        raise MetadataError(
-            problem(
-                "imaging metadata",
-                field="channelSaved",
-                expected="one or two channels",
-                found=repr(saved),
-                remedy="Split the recording by pairs of channels",
-            )
-        )
-    green = as_list((meta.get("channelID") or {}).get("green", []))
-    places = [i for i, channel in enumerate(saved, start=1) if channel in green]
-    return len(saved), places[0] if places else 1
+def _impossible(field: str, expected: str, found: str) -> MetadataError:
+    remedy = "Check which metadata file belongs to this session"
+    return MetadataError(problem("imaging metadata", field=field, expected=expected, found=found, remedy=remedy))

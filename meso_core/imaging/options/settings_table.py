@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from ...errors import SettingsError, problem
+
+#: What a setting of suite2p may be.
+OptionValue: TypeAlias = "bool | int | float | str | list[Any] | dict[str, Any] | None"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +126,11 @@ _OLD_NAMES = {
     "spikedetect": "run.do_deconvolution",
 }
 
-#: What the pipeline decides itself: stages, files and devices' order of work are not a user's settings.
+#: What the pipeline decides itself: stages, files and the rate are not a user's settings.
 _OWNED = ("run.do_registration", "run.do_detection", "run.multiplane_parallel", "io.", "fs")
 
 #: What needs several passes, or neighbouring frames in one batch, or writes other files; not offered.
-_NOT_OFFERED = (
+NOT_OFFERED = (
     "registration.two_step_registration",
     "registration.smooth_sigma_time",
     "registration.upsample_meanImg",
@@ -151,7 +153,7 @@ def find_setting(name: str) -> Setting:
             row = ends[0]
         else:
             raise SettingsError(_unknown(name, [r.name for r in ends]))
-    if row.name.startswith(_OWNED):
+    if is_owned(row.name):
         raise SettingsError(
             problem(
                 "suite2p settings",
@@ -161,17 +163,22 @@ def find_setting(name: str) -> Setting:
                 remedy="Leave it out; stages, files and the rate follow from the session",
             )
         )
-    if row.name.startswith(_NOT_OFFERED):
+    if row.name.startswith(NOT_OFFERED):
         raise SettingsError(
             problem(
                 "suite2p settings",
                 field=name,
-                expected="a setting that registration in one pass can follow",
-                found="one that it cannot",
+                expected="a setting that works in one pass over the frames",
+                found="one that needs several passes or writes other files",
                 remedy="Leave it out, or run suite2p itself on the raw binary (keep_raw)",
             )
         )
     return row
+
+
+def is_owned(name: str) -> bool:
+    """Whether the pipeline sets this itself."""
+    return name.startswith(_OWNED)
 
 
 def _unknown(name: str, candidates: list[str]) -> str:
@@ -193,7 +200,7 @@ def _unknown(name: str, candidates: list[str]) -> str:
     )
 
 
-def check_value(row: Setting, value: Any) -> Any:
+def check_value(row: Setting, value: object) -> OptionValue:
     """Check a value against its row and return it in suite2p's type (pairs as lists).
 
     Raises
@@ -206,7 +213,7 @@ def check_value(row: Setting, value: Any) -> Any:
     kinds: dict[type, tuple[type, ...]] = {float: (int, float), list: (list, tuple), tuple: (list, tuple)}
     wanted = kinds.get(row.kind, (row.kind,))
     fits = isinstance(value, wanted) and (row.kind is bool or not isinstance(value, bool))
-    if fits and row.kind in (int, float):
+    if fits and isinstance(value, int | float) and row.kind in (int, float):
         fits = row.low <= value <= row.high
     if not fits:
         bounds = f" from {row.low:g} to {row.high:g}" if row.kind in (int, float) else ""
@@ -219,32 +226,21 @@ def check_value(row: Setting, value: Any) -> Any:
                 remedy="Correct the value",
             )
         )
-    return list(value) if row.kind in (list, tuple) else row.kind(value)
+    checked: OptionValue = list(value) if isinstance(value, list | tuple) else row.kind(value)
+    return checked
 
 
 def default_settings() -> dict[str, Any]:
-    """Give suite2p's defaults as the nested dictionary that it takes; pairs are lists, so that JSON keeps them."""
+    """Give suite2p's defaults as the nested dictionary that it takes, in the types that an override would have."""
     nested: dict[str, Any] = {}
     for row in SUITE2P_SETTINGS:
-        set_value(nested, row.name, list(row.default) if isinstance(row.default, list | tuple) else row.default)
+        set_value(nested, row.name, check_value(row, row.default))
     return nested
 
 
-def set_value(nested: dict[str, Any], name: str, value: Any) -> None:
+def set_value(nested: dict[str, Any], name: str, value: object) -> None:
     """Put a value at its dotted place in suite2p's nested settings."""
     *groups, last = name.split(".")
     for group in groups:
         nested = nested.setdefault(group, {})
     nested[last] = value
-
-
-def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted name → value of a nested settings dictionary (dictionaries that are values stay whole)."""
-    flat: dict[str, Any] = {}
-    for key, value in nested.items():
-        name = prefix + key
-        if isinstance(value, Mapping) and name not in _BY_NAME:
-            flat.update(flatten(value, name + "."))
-        else:
-            flat[name] = value
-    return flat

@@ -7,27 +7,28 @@ metrics afterwards (``metrics``), and which process does this (``schedule``, ``w
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import ProcessingError, StorageError, problem
+from ...errors import ProcessingError, problem
 from ...progress import Progress, silent
-from ...storage.hashing import hash_file
+from ...storage.atomic import storage_errors
+from ...storage.hashing import FileHash, hash_file
+from ..device import pick_device
 from ..fovs import plane
-from ..fovs.marker import read_marker, remove_marker, why_not_whole, write_marker
-from ..fovs.plane import FovJob
+from ..fovs.job import FovJob, registration_basis
+from ..fovs.marker import Marker, read_marker, remove_marker, why_not_whole, write_marker
 from ..fovs.threads import one_thread
 from .frame_loop import Movement, register_frames
 from .metrics import MIN_FRAMES_FOR_METRICS, registration_metrics
 from .phasecorr import largest_shift
 from .reference_image import make_reference, reference_frames
 
-#: Changes when the same input and settings would give other results.
-CODE_VERSION = "1"
+if TYPE_CHECKING:
+    import torch
 
 #: Fewer usable frames than this give no reference to register to.
 MIN_FRAMES = 50
@@ -94,23 +95,13 @@ def image_motion_registration(job: FovJob, *, progress: Progress = silent) -> Re
     started = time.monotonic()
     raw = plane.open_frames(job.folder / plane.RAW, job.shape)
     bad = _bad_frames(job, len(raw))
-    remove_marker(job.folder, plane.REGISTRATION)
-    try:
+    with storage_errors(job.folder):
+        remove_marker(job.folder, plane.REGISTRATION)
+        plane.remove_leftovers(job.folder)
         outputs, moved = _register(job, raw, bad, progress)
-        _save(job, len(raw), outputs)
-    except OSError as error:
-        raise StorageError(
-            problem(
-                job.folder,
-                expected="room for the registered movie",
-                found=str(error),
-                remedy="Free space on this disk and run again; FOVs that are whole will not be repeated",
-            )
-        ) from error
-    names = ("reg_outputs.npy", "db.npy", plane.BAD_FRAMES)
+        written = {**moved.written, **_save(job, len(raw), outputs)}
     notes = {"seconds": round(time.monotonic() - started, 3), "n_frames": len(raw), "raw_sha256": list(moved.read)}
-    basis = plane.registration_basis(job, CODE_VERSION)
-    write_marker(job.folder, plane.REGISTRATION, basis, names, notes, moved.written)
+    write_marker(job.folder, Marker(plane.REGISTRATION, registration_basis(job), written, notes))
     if not job.keep_raw:
         for name in (plane.RAW, plane.RAW_CHAN2):
             (job.folder / name).unlink(missing_ok=True)
@@ -118,17 +109,24 @@ def image_motion_registration(job: FovJob, *, progress: Progress = silent) -> Re
 
 
 def registration_is_whole(job: FovJob) -> bool:
-    """Whether a former run left this FOV registered, from the same input with the same settings.
+    """Whether a former run left this FOV registered, on the same basis."""
+    return why_not_registered(job) is None
 
-    Raw binaries that lie there are compared by their content where no ``input_version`` tells that they are the same.
+
+def why_not_registered(job: FovJob) -> str | None:
+    """Tell why this FOV has to be registered, or None where a former run left it whole.
+
+    Raw binaries that lie there are compared by their content where the job's basis names no version of its inputs.
     """
-    if why_not_whole(job.folder, plane.REGISTRATION, plane.registration_basis(job, CODE_VERSION)) is not None:
-        return False
+    if reason := why_not_whole(job.folder, plane.REGISTRATION, registration_basis(job)):
+        return reason
     marker = read_marker(job.folder, plane.REGISTRATION)
-    if job.input_version or marker is None:
-        return marker is not None
-    raws = [p for name in (plane.RAW, plane.RAW_CHAN2) if (p := job.folder / name).is_file()]
-    return all(hash_file(p).sha256 in marker.notes.get("raw_sha256", []) for p in raws)
+    if job.basis.inputs or marker is None:
+        return None
+    raws = [path for name in (plane.RAW, plane.RAW_CHAN2) if (path := job.folder / name).is_file()]
+    known = marker.notes.get("raw_sha256", [])
+    other = [path.name for path in raws if hash_file(path).sha256 not in known]
+    return f"{', '.join(other)}: other frames than those that were registered" if other else None
 
 
 def load_registration(folder: Path, *, resumed: bool = True) -> RegistrationResult:
@@ -169,41 +167,51 @@ def _bad_frames(job: FovJob, n_frames: int) -> np.ndarray:
                 job.folder,
                 expected=f"at least {MIN_FRAMES} usable frames",
                 found=f"{n_good} of {n_frames} that are not marked bad",
-                remedy="Check badframes.mat, or leave this recording out",
+                remedy="Check badframes.mat, or do not process this recording",
             )
         )
     return bad
-
-
-def pick_device(settings: Mapping[str, Any]) -> Any:
-    """Take the GPU where there is one and the settings do not forbid it."""
-    import torch
-
-    wanted = str(settings["torch_device"])
-    return torch.device(wanted if wanted != "cuda" or torch.cuda.is_available() else "cpu")
 
 
 @one_thread()
 def _register(job: FovJob, raw: np.ndarray, bad: np.ndarray, progress: Progress) -> tuple[dict[str, Any], Movement]:
     """Register both channels; return suite2p's ``reg_outputs``. The movies then lie in the folder, complete."""
     import torch
-    from suite2p.registration import bidiphase
-    from suite2p.registration.register import compute_crop, registration_outputs_to_dict
-    from suite2p.registration.utils import highpass_mean_image
 
     settings = job.options.settings_dict()
     reg = settings["registration"]
     device = pick_device(settings)
     chan2 = plane.open_frames(job.folder / plane.RAW_CHAN2, job.shape) if job.two_channels else None
-    sample = reference_frames(raw if chan2 is None or not reg["align_by_chan2"] else chan2, reg["nimg_init"])
+    with torch.inference_mode():
+        reference = _reference(raw if chan2 is None or not reg["align_by_chan2"] else chan2, reg, device)
+        moved = register_frames(job, raw, chan2, reference, reg, device, progress)
+    outputs = _outputs(job, moved, reference, bad, reg)
+    if settings["run"]["do_regmetrics"] and len(raw) >= MIN_FRAMES_FOR_METRICS:
+        registered = plane.open_frames(job.folder / plane.REGISTERED, job.shape)
+        metrics = registration_metrics(registered, outputs["yrange"], outputs["xrange"], reg)
+        outputs["tPC"], outputs["regPC"], outputs["regDX"] = metrics
+    return outputs, moved
+
+
+def _reference(frames: np.ndarray, reg: dict[str, Any], device: torch.device) -> np.ndarray:
+    """Make the reference image; the shift between lines, where suite2p is to find it, is put into ``reg``."""
+    from suite2p.registration import bidiphase
+
+    sample = reference_frames(frames, reg["nimg_init"])
     if reg["do_bidiphase"] and reg["bidiphase"] == 0:
         reg["bidiphase"] = int(bidiphase.compute(sample))
     if reg["bidiphase"]:
         sample = bidiphase.shift(sample, int(reg["bidiphase"]))
-    with torch.inference_mode():
-        reference = make_reference(sample, reg, device)
-        del sample
-        moved = register_frames(job, raw, chan2, reference, reg, device, progress)
+    return make_reference(sample, reg, device)
+
+
+def _outputs(
+    job: FovJob, moved: Movement, reference: np.ndarray, bad: np.ndarray, reg: dict[str, Any]
+) -> dict[str, Any]:
+    """Lay out what was found as suite2p's ``reg_outputs``."""
+    from suite2p.registration.register import compute_crop, registration_outputs_to_dict
+    from suite2p.registration.utils import highpass_mean_image
+
     mean, mean_chan2 = moved.means
     badframes, yrange, xrange = compute_crop(
         moved.xoff, moved.yoff, moved.corr, reg["th_badframes"], bad.copy(), reg["maxregshift"], *job.shape
@@ -224,14 +232,14 @@ def _register(job: FovJob, raw: np.ndarray, bad: np.ndarray, progress: Progress)
         reg["bidiphase"],
     )
     outputs["meanImgE"] = highpass_mean_image(mean.astype(np.float32))
-    if settings["run"]["do_regmetrics"] and len(raw) >= MIN_FRAMES_FOR_METRICS:
-        registered = plane.open_frames(job.folder / plane.REGISTERED, job.shape)
-        outputs["tPC"], outputs["regPC"], outputs["regDX"] = registration_metrics(registered, yrange, xrange, reg)
-    return outputs, moved
+    return outputs
 
 
-def _save(job: FovJob, n_frames: int, outputs: dict[str, Any]) -> None:
-    """Write suite2p's dictionaries as its GUI reads them, with paths relative to the folder and without the clock."""
+def _save(job: FovJob, n_frames: int, outputs: dict[str, Any]) -> dict[str, FileHash]:
+    """Write suite2p's dictionaries as its GUI reads them, with paths relative to the folder and without the clock.
+
+    The settings are all that were in force, those of detection too: the GUI wants them when a person merges ROIs.
+    """
     from suite2p import default_db
 
     db = default_db() | job.options.db_dict()
@@ -239,7 +247,7 @@ def _save(job: FovJob, n_frames: int, outputs: dict[str, Any]) -> None:
     if job.two_channels:
         db["reg_file_chan2"] = plane.REGISTERED_CHAN2
     settings = job.options.settings_dict()
-    np.save(job.folder / plane.BAD_FRAMES, np.asarray(job.bad_frames, int))
-    for name, content in (("reg_outputs", outputs), ("db", db), ("settings", settings)):
-        plane.save_objects(job.folder / f"{name}.npy", content)
-    plane.save_objects(job.folder / "ops.npy", {**db, **settings, **outputs})
+    parts = {"reg_outputs": outputs, "db": db, "settings": settings, "ops": {**db, **settings, **outputs}}
+    written = {f"{name}.npy": plane.save_objects(job.folder / f"{name}.npy", part) for name, part in parts.items()}
+    bad_frames = plane.save_array(job.folder / plane.BAD_FRAMES, np.asarray(job.bad_frames, int))
+    return {**written, plane.BAD_FRAMES: bad_frames}

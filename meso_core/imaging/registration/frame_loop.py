@@ -9,19 +9,22 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from ...progress import Progress
+from ...storage.atomic import HashedFile, replacing
+from ...storage.hashing import FileHash
 from ..fovs import plane
-from ..fovs.plane import FovJob
+from ..fovs.job import FovJob
 from .phasecorr import ShiftFinder, roll_frames
 from .warp import Warper
+
+if TYPE_CHECKING:
+    import torch
 
 #: Frames at a time on a CPU. Results do not depend on it: every frame is registered on its own, to a reference made
 #: beforehand. A 512 × 512 frame takes 5 MB of spectra in the non-rigid step; four of them stay in the processor's
@@ -46,10 +49,10 @@ class Movement:
     corr1: np.ndarray | None
     #: Functional and second channel.
     means: tuple[np.ndarray, np.ndarray | None]
-    #: sha-256 of the raw frames of each channel.
+    #: sha-256 of the raw frames of each channel; empty where the job's basis tells their version.
     read: tuple[str, ...]
-    #: File name → (bytes, sha-256) of what was written.
-    written: Mapping[str, tuple[int, str]]
+    #: File name → content of what was written.
+    written: Mapping[str, FileHash]
 
 
 def register_frames(
@@ -58,7 +61,7 @@ def register_frames(
     chan2: np.ndarray | None,
     reference: np.ndarray,
     reg: Mapping[str, Any],
-    device: Any,
+    device: torch.device,
     progress: Progress,
 ) -> Movement:
     """Shift every frame of both channels to the reference, in one pass, and write the registered binaries.
@@ -78,10 +81,35 @@ def register_frames(
     progress
         Told the frames.
     """
-    from suite2p.registration import bidiphase
+    masks = _masks(reference, reg, device)
+    lead = 1 if chan2 is not None and reg["align_by_chan2"] else 0
+    on_cpu = device.type == "cpu"
+    register = _on_cpu(masks, reg, job.shape, lead) if on_cpu else _on_gpu(masks, reg, device, lead)
+    channels = [raw] if chan2 is None else [raw, chan2]
+    names = (plane.REGISTERED, plane.REGISTERED_CHAN2)[: len(channels)]
+    digests = None if job.basis.inputs else [hashlib.sha256() for _ in channels]
+    offsets: list[list[Any]] = []
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(replacing(job.folder / name)) for name in names]
+        movies = [_Movie(file, len(raw), job.shape) for file in files]
+        for start, stop in batches(len(raw), _FRAMES_AT_A_TIME if on_cpu else reg["batch_size"]):
+            found, shifted = register(_read(channels, start, stop, reg["bidiphase"], digests))
+            offsets.append(found)
+            for movie, frames in zip(movies, shifted, strict=True):
+                movie.add(frames)
+            progress(stop, len(raw), f"{job.folder.name}: frames registered")
+    joined: list[Any] = [None if parts[0] is None else np.concatenate(parts) for parts in zip(*offsets, strict=True)]
+    means = (movies[0].mean, movies[1].mean if chan2 is not None else None)
+    written = {name: file.content for name, file in zip(names, files, strict=True)}
+    read = tuple(digest.hexdigest() for digest in digests or ())
+    y, x, fit, y1, x1, fit1 = joined
+    return Movement(masks[-2], masks[-1], y, x, fit, y1, x1, fit1, means, read, written)
+
+
+def _masks(reference: np.ndarray, reg: Mapping[str, Any], device: torch.device) -> tuple[Any, ...]:
     from suite2p.registration.register import compute_filters_and_norm
 
-    masks = compute_filters_and_norm(
+    masks: tuple[Any, ...] = compute_filters_and_norm(
         reference,
         norm_frames=reg["norm_frames"],
         spatial_smooth=reg["smooth_sigma"],
@@ -90,32 +118,19 @@ def register_frames(
         subpixel=reg["subpixel"],
         device=device,
     )
-    lead = 1 if chan2 is not None and reg["align_by_chan2"] else 0
-    on_cpu = device.type == "cpu"
-    register = _on_cpu(masks, reg, job.shape, lead) if on_cpu else _on_gpu(masks, reg, device, lead)
-    channels = [raw] if chan2 is None else [raw, chan2]
-    names = (plane.REGISTERED, plane.REGISTERED_CHAN2)[: len(channels)]
-    offsets: list[list[Any]] = []
-    read = [hashlib.sha256() for _ in channels]
-    with contextlib.ExitStack() as stack:
-        writers = [stack.enter_context(_Writer(job.folder / name, len(raw), job.shape)) for name in names]
-        for start, stop in batches(len(raw), _FRAMES_AT_A_TIME if on_cpu else reg["batch_size"]):
-            frames = [np.array(channel[start:stop]) for channel in channels]
-            for digest, frame in zip(read, frames, strict=True):
-                digest.update(frame.data)
-            if reg["bidiphase"]:
-                frames = [bidiphase.shift(f, int(reg["bidiphase"])) for f in frames]
-            found, shifted = register(frames)
-            offsets.append(found)
-            for writer, channel in zip(writers, shifted, strict=True):
-                writer.add(channel)
-            progress(stop, len(raw), f"{job.folder.name}: frames registered")
-    joined: list[Any] = [None if parts[0] is None else np.concatenate(parts) for parts in zip(*offsets, strict=True)]
-    means = (writers[0].mean, writers[1].mean if chan2 is not None else None)
-    y, x, fit, y1, x1, fit1 = joined
-    written = {name: writer.content for name, writer in zip(names, writers, strict=True)}
-    digests = tuple(digest.hexdigest() for digest in read)
-    return Movement(masks[-2], masks[-1], y, x, fit, y1, x1, fit1, means, digests, written)
+    return masks
+
+
+def _read(
+    channels: list[np.ndarray], start: int, stop: int, bidiphase: float, digests: list[hashlib._Hash] | None
+) -> list[np.ndarray]:
+    """Copy a batch of each channel into memory, hash it where asked, and shift its lines where they are to be."""
+    from suite2p.registration import bidiphase as lines
+
+    batch = [np.array(channel[start:stop]) for channel in channels]
+    for digest, frames in zip(digests or (), batch, strict=False):
+        digest.update(frames.data)
+    return [lines.shift(frames, int(bidiphase)) for frames in batch] if bidiphase else batch
 
 
 def _on_cpu(
@@ -134,7 +149,7 @@ def _on_cpu(
 
 
 def _on_gpu(
-    masks: tuple[Any, ...], reg: Mapping[str, Any], device: Any, lead: int
+    masks: tuple[Any, ...], reg: Mapping[str, Any], device: torch.device, lead: int
 ) -> Callable[[list[np.ndarray]], _Registered]:
     """suite2p's own functions: a GPU has the memory bandwidth that they ask for."""
     import torch
@@ -171,38 +186,14 @@ def batches(n_frames: int, size: int) -> list[tuple[int, int]]:
     return [(int(a), int(b)) for a, b in itertools.pairwise(edges)]
 
 
-class _Writer:
-    """Writes a binary beside its place and renames it when it is complete; keeps the mean frame."""
+class _Movie:
+    """A registered binary that is being written, and its mean frame."""
 
-    def __init__(self, path: Path, n_frames: int, shape: tuple[int, int]) -> None:
-        self._path = path
-        self._beside = path.with_name(f".{path.name}.part")
+    def __init__(self, file: HashedFile, n_frames: int, shape: tuple[int, int]) -> None:
+        self._file = file
         self._n_frames = n_frames
-        self._sha256, self._bytes = hashlib.sha256(), 0
         self.mean = np.zeros(shape, np.float32)
-
-    @property
-    def content(self) -> tuple[int, str]:
-        """Bytes and sha-256 of what was written."""
-        return self._bytes, self._sha256.hexdigest()
-
-    def __enter__(self) -> _Writer:
-        self._file = self._beside.open("wb")
-        return self
 
     def add(self, frames: np.ndarray) -> None:
         self.mean += frames.sum(axis=0) / self._n_frames
-        content = np.ascontiguousarray(frames, np.int16).data
-        self._sha256.update(content)
-        self._bytes += content.nbytes
-        self._file.write(content)
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        self._file.close()
-        if kind is None:
-            self._beside.replace(self._path)
-        else:
-            self._beside.unlink(missing_ok=True)
+        self._file.write(np.ascontiguousarray(frames, np.int16).data)

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 #: Added to magnitudes before they divide; suite2p's value.
 _EPSILON = np.float32(1e-5)
 
 
-@njit(
-    "void(int16[:,:,::1], float32, float32, int64[::1], int64[::1],"
-    " float32[:,:,::1], float32[:,:,::1], float32[:,:,:,::1])",
-    cache=True,
-    nogil=True,
-)
-def cut_and_taper(frames, low, high, rows, columns, taper, offset, out):  # type: ignore[no-untyped-def]
+def _cut_and_taper(
+    frames: NDArray[np.int16],
+    low: np.float32,
+    high: np.float32,
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    taper: NDArray[np.float32],
+    offset: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
     """Cut blocks from frames, clip them, and taper them towards a constant.
 
     Parameters
@@ -45,8 +49,7 @@ def cut_and_taper(frames, low, high, rows, columns, taper, offset, out):  # type
                     out[t, b, i, j] = value * taper[b, i, j] + offset[b, i, j]
 
 
-@njit("void(float32[:,:,::1], float32[:,::1])", cache=True, nogil=True, error_model="numpy")
-def whiten_and_multiply(spectra, reference):  # type: ignore[no-untyped-def]
+def _whiten_and_multiply(spectra: NDArray[np.float32], reference: NDArray[np.float32]) -> None:
     """Divide spectra by their magnitude and multiply them with the reference's, in place.
 
     Parameters
@@ -64,3 +67,14 @@ def whiten_and_multiply(spectra, reference):  # type: ignore[no-untyped-def]
             ref_re, ref_im = reference[k, 0], reference[k, 1]
             spectra[t, k, 0] = (re * ref_re - im * ref_im) * scale
             spectra[t, k, 1] = (re * ref_im + im * ref_re) * scale
+
+
+cut_and_taper = njit(
+    "void(int16[:,:,::1], float32, float32, int64[::1], int64[::1],"
+    " float32[:,:,::1], float32[:,:,::1], float32[:,:,:,::1])",
+    cache=True,
+    nogil=True,
+)(_cut_and_taper)
+whiten_and_multiply = njit("void(float32[:,:,::1], float32[:,::1])", cache=True, nogil=True, error_model="numpy")(
+    _whiten_and_multiply
+)

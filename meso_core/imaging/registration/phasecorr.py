@@ -18,9 +18,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
 
 #: Margin of the correlation maps around the allowed shifts, px; suite2p's value.
 _PAD = 3
@@ -89,12 +92,12 @@ class ShiftFinder:
             return y, x, peak, None, None, None, rolled
         return y, x, peak, *self._peaks(self._parts(rolled)), rolled
 
-    def _peaks(self, maps: Any) -> tuple[Any, Any, Any]:
+    def _peaks(self, correlated: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Find the interpolated peaks of the blocks' maps, (n, n_blocks, side, side)."""
         import torch
 
         _, _, _, _, smoothing, upsampling, n_up = self._blocks
-        maps = np.ascontiguousarray(maps.permute(1, 0, 2, 3).numpy())
+        maps = np.ascontiguousarray(correlated.permute(1, 0, 2, 3).numpy())
         maps = _smooth_poor_maps(maps, smoothing, self._threshold)
         n_blocks, n, side, _ = maps.shape
         inner = maps[..., _PAD:-_PAD, _PAD:-_PAD].reshape(n_blocks, n, -1)
@@ -114,7 +117,13 @@ class _Correlator:
     """Whitened correlation of blocks of frames with one reference each, for shifts up to a reach."""
 
     def __init__(
-        self, taper: Any, offset: Any, reference: Any, corners: tuple[list[int], list[int]], bounds: Any, reach: int
+        self,
+        taper: torch.Tensor,
+        offset: torch.Tensor,
+        reference: torch.Tensor,
+        corners: tuple[list[int], list[int]],
+        bounds: tuple[float, float],
+        reach: int,
     ) -> None:
         import torch
 
@@ -140,7 +149,7 @@ class _Correlator:
         parts = torch.stack((weight * torch.cos(turn_x), -weight * torch.sin(turn_x)), dim=1)
         self._inverse_x = parts.reshape(2 * n_half, -1).to(torch.float32)
 
-    def __call__(self, frames: np.ndarray) -> Any:
+    def __call__(self, frames: np.ndarray) -> torch.Tensor:
         """Correlate frames (n, ny, nx) int16; returns torch (n, n_blocks, 2 reach + 1, 2 reach + 1) float32."""
         import torch
 

@@ -7,11 +7,14 @@ registration of the movie.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .phasecorr import ShiftFinder, roll_frames
+
+if TYPE_CHECKING:
+    import torch
 
 _ITERATIONS = 8
 #: Frames of the first guess; suite2p's value.
@@ -36,7 +39,7 @@ def reference_frames(frames: np.ndarray, nimg_init: int) -> np.ndarray:
     return np.array(frames[picked])
 
 
-def make_reference(sample: np.ndarray, reg: Mapping[str, Any], device: Any) -> np.ndarray:
+def make_reference(sample: np.ndarray, reg: Mapping[str, Any], device: torch.device) -> np.ndarray:
     """Make the reference image: eight times, align the frames to it, and average those that fit best.
 
     What suite2p's ``compute_reference`` gives if its batch holds all frames. suite2p 1.1.0 is right only then: its loop

@@ -7,9 +7,12 @@ which spares a copy that takes half of suite2p's time. What does not: finding th
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Warper:
@@ -36,7 +39,7 @@ class Warper:
         self._places = torch.stack((x, y))
         self._last = torch.tensor([nx - 1.0, ny - 1.0])[:, None, None]
 
-    def __call__(self, frames: np.ndarray, y1: Any, x1: Any) -> np.ndarray:
+    def __call__(self, frames: np.ndarray, y1: torch.Tensor, x1: torch.Tensor) -> np.ndarray:
         """Shift a batch.
 
         Parameters

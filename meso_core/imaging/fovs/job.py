@@ -1,0 +1,189 @@
+"""The work order of one FOV, and what the results of its stages depend on.
+
+What belongs here: the frozen order that travels to a worker, and the basis of each stage. What does not: the work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...errors import SettingsError, problem
+from ...scanimage import as_imaging_metadata
+from ...session import plane_name
+from ...session.imaging import ImagingMetadata
+from ...storage.basis import Basis
+from ...storage.hashing import FileHash
+from ..device import device_class
+from ..options import NO_OVERRIDES, Genotype, Suite2pOptions, Suite2pOverrides, suite2p_options
+from .plane import LOG
+
+#: Of a job without a declared basis: its own settings are compared, and raw binaries by their content.
+NO_BASIS = Basis("")
+_LOG_TAIL_LINES = 12
+
+
+@dataclass(frozen=True)
+class FovJob:
+    """One FOV's work order."""
+
+    #: ``…/suite2p/planeN`` with the raw binary (``data_raw.bin``), or with the registered one.
+    folder: Path
+    options: Suite2pOptions
+    #: Indices of frames that the experimenter excluded, ascending.
+    bad_frames: tuple[int, ...] = ()
+    #: What the caller declares that the results depend on: versions of inputs, code and packages. The FOV's own
+    #: settings are added to it.
+    basis: Basis = NO_BASIS
+    #: Where suite2p's log goes; default is ``planeN/run.log``.
+    log_folder: Path | None = None
+    #: Whether the raw binary stays when registration is whole.
+    keep_raw: bool = False
+    #: Whether a hand-edited ``iscell.npy`` may be replaced when ROIs are detected anew.
+    discard_curation: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder))
+        object.__setattr__(self, "log_folder", Path(self.log_folder) if self.log_folder else None)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of a frame."""
+        return int(self.options.db["Ly"]), int(self.options.db["Lx"])
+
+    @property
+    def two_channels(self) -> bool:
+        """Whether a second channel was saved."""
+        return int(self.options.db["nchannels"]) > 1
+
+    @property
+    def log_path(self) -> Path:
+        """File of suite2p's log."""
+        return (self.log_folder or self.folder) / LOG
+
+    def log_tail(self) -> str:
+        """Last lines of suite2p's log, for an error message."""
+        try:
+            return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:])
+        except FileNotFoundError:
+            return "(no log)"
+
+    def to_json(self) -> str:
+        """Write the order on one line."""
+        options = {"fov": self.options.fov, "db": self.options.db_dict(), "settings": self.options.settings_dict()}
+        return json.dumps(asdict(self) | {"options": options}, default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> FovJob:
+        """Read what :meth:`to_json` wrote."""
+        raw = json.loads(text)
+        raw["bad_frames"] = tuple(raw["bad_frames"])
+        raw["options"] = Suite2pOptions(**raw["options"])
+        raw["basis"] = Basis.from_record(raw["basis"])
+        return cls(**raw)
+
+
+def registration_basis(job: FovJob) -> Basis:
+    """Add to the job's basis what registration of this FOV depends on."""
+    settings = job.options.settings
+    return job.basis.with_settings(
+        fov={
+            "registration": settings["registration"],
+            "do_regmetrics": settings["run"]["do_regmetrics"],
+            "shape": list(job.shape),
+            "channels": job.options.db["nchannels"],
+            "bad_frames": hashlib.sha256(json.dumps(job.bad_frames).encode()).hexdigest(),
+            "device": device_class(settings),
+        }
+    )
+
+
+def detection_basis(job: FovJob, registered: Mapping[str, FileHash]) -> Basis:
+    """Add to the job's basis what detection in this FOV depends on: its settings, and what registration left."""
+    settings = job.options.settings_dict()
+    for group in ("registration", "io", "torch_device"):
+        settings.pop(group)
+    own = {
+        **settings,
+        "run": {"do_deconvolution": settings["run"]["do_deconvolution"]},
+        "shape": list(job.shape),
+        "channels": job.options.db["nchannels"],
+        "device": device_class(job.options.settings),
+    }
+    left = {name: registered[name].sha256 for name in registered if name.endswith(".bin") or name == "reg_outputs.npy"}
+    return replace(job.basis, inputs={**job.basis.inputs, **left}).with_settings(fov=own)
+
+
+def fov_jobs(
+    suite2p_folder: str | Path,
+    meta: Mapping[str, Any] | ImagingMetadata,
+    *,
+    fovs: Sequence[int] | None = None,
+    genotype: Genotype = (),
+    tau: float | None = None,
+    overrides: Suite2pOverrides = NO_OVERRIDES,
+    bad_frames: npt.NDArray[np.bool_] | None = None,
+    basis: Basis = NO_BASIS,
+    log_folder: str | Path | None = None,
+    keep_raw: bool = False,
+    discard_curation: bool = False,
+) -> tuple[FovJob, ...]:
+    """Make the work orders of a session's FOVs.
+
+    Parameters
+    ----------
+    suite2p_folder
+        Folder with ``plane0``, ``plane1`` …
+    meta
+        Imaging metadata of the session, or the content of its file.
+    fovs
+        Numbers of FOVs, from 0; default all.
+    genotype, tau, overrides
+        As in :func:`suite2p_options`.
+    bad_frames
+        (n_frames,) bool, True for a frame that cropping and detection leave out.
+    basis
+        What the results depend on besides the FOV's own settings, for resume.
+    log_folder
+        Folder for suite2p's logs, one sub-folder ``planeN`` per FOV; default beside the data, ``planeN/run.log``.
+    keep_raw, discard_curation
+        See :class:`FovJob`.
+
+    Raises
+    ------
+    SettingsError
+        If ``bad_frames`` is not boolean.
+    """
+    bad: tuple[int, ...] = ()
+    if bad_frames is not None:
+        if np.asarray(bad_frames).dtype != bool:
+            raise SettingsError(
+                problem(
+                    "bad_frames",
+                    expected="a boolean per frame",
+                    found=f"dtype {np.asarray(bad_frames).dtype}",
+                    remedy="Pass FrameQC.bad_frames",
+                )
+            )
+        bad = tuple(int(i) for i in np.flatnonzero(bad_frames))
+    meta = as_imaging_metadata(meta)
+    indices = range(len(meta.fovs)) if fovs is None else fovs
+    return tuple(
+        FovJob(
+            Path(suite2p_folder) / plane_name(i),
+            suite2p_options(meta, i, tau=tau, genotype=genotype, overrides=overrides),
+            bad,
+            basis,
+            Path(log_folder) / plane_name(i) if log_folder else None,
+            keep_raw,
+            discard_curation,
+        )
+        for i in indices
+    )

@@ -1,0 +1,151 @@
+"""Files of a FOV on their way between its work folder and what is published, and what the steps hand on.
+
+What belongs here: links, copies and records of files with their hashes, and the results of a session's steps. What
+does not: the steps (``session``).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InputFileError, problem
+from ..qc import QCResult
+from ..session import fov_name
+from ..storage.atomic import replacing, storage_errors, write_file
+from ..storage.hashing import FileHash
+from ..storage.manifest import FileRecord
+from .detection.fov import DetectionResult
+from .figures import FovPicture
+from .fovs.job import FovJob
+from .fovs.marker import read_marker
+from .registration.fov import RegistrationResult
+
+_CHUNK = 1 << 22
+_FIGURES = "reports/figures"
+
+
+@dataclass(frozen=True)
+class RegisteredFov:
+    """One registered FOV, as short as a step hands it on."""
+
+    fov: int
+    n_frames: int
+    #: Why it was registered now; empty where an earlier run had left it whole.
+    reason: str
+
+
+@dataclass(frozen=True)
+class StagedRegistration:
+    """What registration hands over to be published."""
+
+    #: Staged files, by path below the session, hashed while they were written.
+    files: tuple[FileRecord, ...]
+    fovs: tuple[RegistrationResult, ...]
+    qc: tuple[QCResult, ...]
+    #: Small PNG of the first FOV's shifts.
+    picture: bytes
+
+
+@dataclass(frozen=True)
+class DetectedFov:
+    """ROIs of one FOV, and the files that were staged."""
+
+    fov: int
+    result: DetectionResult
+    files: tuple[FileRecord, ...]
+
+
+@dataclass(frozen=True)
+class StagedRois:
+    """What detection hands over to be published."""
+
+    files: tuple[FileRecord, ...]
+    fovs: tuple[DetectionResult, ...]
+    qc: tuple[QCResult, ...]
+    #: Small PNG of the first FOV's mean image with the outlines of its ROIs.
+    picture: bytes
+
+
+def copy_file(source: Path, target: Path) -> FileHash:
+    """Copy a file whole or not at all, and return the hashes of what was copied."""
+    with source.open("rb") as file, replacing(target) as copy:
+        while chunk := file.read(_CHUNK):
+            copy.write(chunk)
+    return copy.content
+
+
+def link_file(source: Path, target: Path, known: FileHash) -> FileHash:
+    """Give a file of known content a second name; copy it where the file system cannot, and compare.
+
+    Raises
+    ------
+    InputFileError
+        If the file is not what it was when it was hashed.
+    """
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise _changed(source, known, "no such file") from None
+    except OSError:  # another disk, or a file system without hard links
+        return copy_checked(source, target, known)
+    if (size := target.stat().st_size) != known.size:
+        target.unlink()
+        raise _changed(source, known, f"{size} bytes")
+    return known
+
+
+def copy_checked(source: Path, target: Path, known: FileHash) -> FileHash:
+    """Copy a file of known content.
+
+    Raises
+    ------
+    InputFileError
+        If the file is not what it was when it was hashed.
+    """
+    if not source.is_file():
+        raise _changed(source, known, "no such file")
+    found = copy_file(source, target)
+    if found.sha256 != known.sha256:
+        target.unlink()
+        raise _changed(source, known, f"{found.size} bytes, sha-256 {found.sha256[:12]}…")
+    return found
+
+
+def record(path: str, content: FileHash) -> FileRecord:
+    """Describe a staged file, by its path below the session."""
+    return FileRecord(path, content.size, content.sha256, content.md5)
+
+
+def stage_outputs(job: FovJob, staged: Path, stage: str) -> list[FileRecord]:
+    """Stage what a stage left, as its marker lists it: movies as links of known content, small files as copies."""
+    marker = read_marker(job.folder, stage)
+    assert marker is not None, "the stage was found whole"
+    files = []
+    for name, known in sorted(marker.outputs.items()):
+        path = f"suite2p/{job.folder.name}/{name}"
+        source, target = job.folder / name, staged / path
+        content = link_file(source, target, known) if name.endswith(".bin") else copy_file(source, target)
+        files.append(record(path, content))
+    return files
+
+
+def stage_picture(job: FovJob, staged: Path, kind: str, picture: FovPicture) -> FileRecord:
+    """Stage the full size of a FOV's figure."""
+    path = f"{_FIGURES}/{fov_name(job.options.fov)}_{kind}.png"
+    return record(path, write_file(staged / path, picture.full))
+
+
+def _changed(path: Path, known: FileHash, found: str) -> InputFileError:
+    return InputFileError(
+        problem(
+            path,
+            expected=f"{known.size} bytes, sha-256 {known.sha256[:12]}…, as they were written",
+            found=found,
+            remedy="Register the frames of this session again",
+        )
+    )
