@@ -1,4 +1,4 @@
-"""What of this machine there is to use: cores, memory, and how many processes fit into them.
+"""Cores and memory that this process may use, and how many processes fit into them.
 
 What belongs here: asking the kernel, control groups included. What does not: what a process needs.
 """
@@ -20,7 +20,7 @@ _MEMORY = tuple(
 
 
 def cores_at_hand() -> int:
-    """Cores that this process may use: those it is bound to, within the quota of its control group."""
+    """Count the cores that this process may use: those it is bound to, within the quota of its control group."""
     n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = _CPU_QUOTA.read_text().split()
@@ -30,9 +30,9 @@ def cores_at_hand() -> int:
 
 
 def memory_in_all() -> int:
-    """Bytes that there are: those of the machine, or the limit of the control group.
+    """Return all memory, in bytes: that of the machine, or the limit of the control group.
 
-    For who shares them out among everything that runs. What runs already counts as taken by :func:`memory_at_hand`.
+    Use this to divide all memory between processes. :func:`memory_at_hand` subtracts what running processes use.
     """
     import psutil
 
@@ -46,9 +46,9 @@ def memory_in_all() -> int:
 
 
 def memory_at_hand() -> int:
-    """Bytes that can be taken now: what the kernel calls available, or what is left of the control group's limit.
+    """Return the free memory, in bytes: what the kernel calls available, within what is left to the control group.
 
-    Pages of files that the control group read count as its use until the kernel wants them back; here they are free.
+    Cached pages of files count as used by a control group, but the kernel frees them on demand; here they are free.
     """
     import psutil
 
@@ -63,12 +63,12 @@ def memory_at_hand() -> int:
 
 
 def side_by_side(memory_each: float, *, cores: int, memory: float) -> int:
-    """Count the processes that fit: one per core, fewer where memory would not do, at least one."""
+    """Count the processes that fit: one per core, fewer if memory is short, at least one; memory in one unit."""
     return max(1, min(cores, int(memory // memory_each)))
 
 
 def _cached_files(statistics: Path) -> int:
-    """Bytes of file pages that were not used lately; 0 where nothing tells."""
+    """Bytes of cached file pages that were not used lately; 0 if that is not known."""
     if not statistics.is_file():
         return 0
     rows = dict(line.split() for line in statistics.read_text().splitlines())

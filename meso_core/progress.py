@@ -1,6 +1,7 @@
-"""How long work tells how far it is.
+"""Progress of long work.
 
-What belongs here: the one call that computations make and the ready-made listeners. A computation never prints.
+What belongs here: the call that computations make, and listeners for it. What does not: printing; the caller decides
+where lines go.
 """
 
 from __future__ import annotations
@@ -11,30 +12,30 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called by long work with what is done so far."""
+    """A listener that long work calls again and again."""
 
     def __call__(self, done: int, total: int, what: str) -> None:
-        """Take note that ``done`` of ``total`` units are finished.
+        """Record that ``done`` of ``total`` units are finished.
 
         Parameters
         ----------
         done, total
-            Units of work (bytes, pages, frames); ``total`` is 0 where it is not known.
+            Units of work (bytes, pages, frames); ``total`` is 0 if it is not known.
         what
-            What the units are and what happens to them, as in ``"pages split"``. What changes from call to call
-            stands in brackets at the end, as in ``"bytes compressed (to 61.2% of their size)"``.
+            The units and what is done to them, as in ``"pages split"``. A part that changes from call to call goes in
+            brackets at the end, as in ``"bytes compressed (to 61.2% of their size)"``.
         """
 
 
 def silent(done: int, total: int, what: str) -> None:
-    """Listen to nothing; the default of every function that takes a progress."""
+    """Ignore all calls; the default of every function that takes a progress."""
 
 
 def throttled(say: Callable[[str], None], *, every_s: float = 5.0) -> Progress:
     """Make a listener that writes a line to ``say`` at most every ``every_s`` seconds, and at the end.
 
-    The line holds the share done, the rate, and the time left. Bytes are shown as megabytes. A remark in parentheses at
-    the end of ``what`` may change from call to call.
+    The line has the share done, the rate, and the time left. Bytes are shown as megabytes. The part of ``what`` in
+    brackets may change from call to call.
     """
     first: dict[str, tuple[float, int]] = {}
     last: dict[str, float] = {}
@@ -57,7 +58,7 @@ def throttled(say: Callable[[str], None], *, every_s: float = 5.0) -> Progress:
 
 
 def _line(done: int, total: int, what: str, rate: float, finished: bool) -> str:
-    """Lay out one line of progress; ``rate`` in units per second, 0 where it is not known yet."""
+    """Format one line of progress; ``rate`` in units per second, 0 if it is not known yet."""
     scale, unit = (1e6, " MB") if what.startswith("bytes ") else (1.0, "")
     line = f"{what.removeprefix('bytes ')}: {done / scale:,.0f}"
     if total > 0:

@@ -1,4 +1,4 @@
-"""Questions asked of every location, with thresholds.
+"""Checks of locations, with their thresholds.
 
 What belongs here: QC of locations. What does not: how results are shown, and gates.
 """
@@ -8,35 +8,38 @@ from __future__ import annotations
 import numpy as np
 
 from ..qc import QCResult, Verdict
+from .atlas.grid import ROOT_ID
 from .records import FovLocation, SessionLocations
 
 _ORIGIN = "meso_core.location"
-#: Share of pixels outside the brain that is tolerated, and that fails.
+#: Share of pixels outside the brain: more gives a warning, a failure.
 OUTSIDE = (0.02, 0.25)
-#: Length in the brain over length on the coverslip: a surface that tilts against it stretches, nothing shrinks.
+#: Length in the brain over length on the coverslip. A tilted surface makes it larger; nothing makes it smaller.
 STRETCH = (0.9, 1.5)
-#: Distance of a FOV's centre from the window's, µm: a 5 mm window ends at 2500.
+#: Distance of a FOV's centre from the window's, µm: more gives a warning, a failure. A 5 mm window ends at 2500.
 DISTANCE_UM = (2500.0, 4000.0)
 #: Root mean square of the residuals of fitted points, µm.
 RESIDUAL_UM = 100.0
-#: A 0.7 mm FOV spans a few areas (times layers where it tilts); many more mean a wrong scale.
+#: A 0.7 mm FOV holds a few areas (times layers, if it is tilted); many more are a sign of a wrong scale.
 AREAS = 25
 
 
 def check_locations(locations: SessionLocations) -> tuple[QCResult, ...]:
-    """Check where FOVs lie: inside the brain, of the right size, near the window, in a sensible number of areas.
+    """Check that FOVs lie inside the brain, near the window, have the right size and a plausible number of areas.
 
     Returns
     -------
     tuple of QCResult
-        Per FOV four checks; per session whether the atlas is a real one, and the fit of points if there is one.
+        Four checks per FOV; per session one of the atlas, and one of the fit if points were fitted.
     """
     results = [_atlas(locations)]
     if locations.fit is not None:
         residuals = np.array(locations.fit.residuals_um)
         rms = float(np.sqrt(np.nanmean(residuals**2)))
         worst = locations.fit.names[int(np.nanargmax(residuals))]
-        message = f"Named points miss the fit by {rms:.0f} µm (root mean square), most of all {worst!r}."
+        message = (
+            f"Named points are {rms:.0f} µm from the fit (root mean square). Check {worst!r} first: it is furthest."
+        )
         results.append(_result("points_fit", rms <= RESIDUAL_UM, rms, RESIDUAL_UM, message))
     for fov in locations.fovs:
         results += [_outside(fov), _size(fov), _areas(fov), _distance(fov, locations)]
@@ -53,7 +56,7 @@ def _result(
 
 def _atlas(locations: SessionLocations) -> QCResult:
     message = (
-        "Made with the procedural phantom: no anatomy, never sent to Alyx. Set atlas to mri_toronto or allen."
+        "Located in the made-up phantom brain, so this is no anatomy. Set atlas to mri_toronto or allen."
         if locations.phantom
         else f"Located in {locations.atlas.caption}, frame {locations.frame.value}."
     )
@@ -63,7 +66,7 @@ def _atlas(locations: SessionLocations) -> QCResult:
 def _outside(fov: FovLocation) -> QCResult:
     share = fov.fraction_outside
     verdict = Verdict.FAIL if share > OUTSIDE[1] else Verdict.WARNING
-    message = f"{share:.1%} of the pixels miss the brain; check centerMM and the FOV's corners if many do."
+    message = f"{share:.1%} of the pixels miss the brain. If there are many, check centerMM and the FOV's corners."
     return _result("fov_inside_brain", share <= OUTSIDE[0], share, OUTSIDE[0], message, fov, verdict)
 
 
@@ -72,18 +75,22 @@ def _size(fov: FovLocation) -> QCResult:
     height = np.array([np.linalg.norm(bl - tl), np.linalg.norm(br - tr)])
     width = np.array([np.linalg.norm(tr - tl), np.linalg.norm(br - bl)])
     if not (np.isfinite(height).any() and np.isfinite(width).any()):
-        return _result("fov_size", False, "corners outside the brain", STRETCH[1], "Size cannot be told.", fov)
+        message = "The corners miss the brain, so the size is not known. Check centerMM and the FOV's corners."
+        return _result("fov_size", False, "corners outside the brain", STRETCH[1], message, fov)
     stretch = (float(np.nanmean(height)) / fov.size_mm[0] / 1e3, float(np.nanmean(width)) / fov.size_mm[1] / 1e3)
     value = max(stretch) if max(stretch) > STRETCH[1] else min(stretch)
-    message = f"Lengths in the brain are {stretch[0]:.2f} (rows) and {stretch[1]:.2f} (columns) times the FOV's mm."
+    message = (
+        f"Lengths in the brain are {stretch[0]:.2f} (rows) and {stretch[1]:.2f} (columns) times those on the "
+        "coverslip. If they differ much, check the objective's µm per degree."
+    )
     return _result(
         "fov_size", STRETCH[0] <= min(stretch) and max(stretch) <= STRETCH[1], value, STRETCH[1], message, fov
     )
 
 
 def _areas(fov: FovLocation) -> QCResult:
-    number = len([i for i in fov.brain_location_ids if i not in (0, 997)])
-    message = f"{number} brain regions in this FOV."
+    number = len(set(fov.brain_location_ids) - {0, ROOT_ID})
+    message = f"{number} brain regions in this FOV. If there are far too many, check the FOV's size."
     return _result("fov_number_of_areas", 1 <= number <= AREAS, number, AREAS, message, fov)
 
 
@@ -91,7 +98,9 @@ def _distance(fov: FovLocation, locations: SessionLocations) -> QCResult:
     center = fov.center_um if np.isfinite(fov.center_um).all() else _finite(fov.corners_um).mean(axis=0)
     away = float(np.linalg.norm((center - locations.window.center_um)[:2]))
     verdict = Verdict.FAIL if not away <= DISTANCE_UM[1] else Verdict.WARNING
-    message = f"Centre {away / 1e3:.2f} mm from the window's centre; a 5 mm window ends at 2.5 mm."
+    message = (
+        f"The centre is {away / 1e3:.2f} mm from the window's. A 5 mm window ends at 2.5 mm: if it is far, check both."
+    )
     return _result("fov_near_window", away <= DISTANCE_UM[0], away, DISTANCE_UM[0], message, fov, verdict)
 
 

@@ -1,6 +1,6 @@
 """How a brain location was found, and how that shows in the name of a dataset.
 
-What belongs here: the four provenances, their suffixes and Alyx codes, and the one rule that ranks them.
+What belongs here: the four provenances, their suffixes and Alyx codes, and the rule that ranks them.
 What does not: how a location is computed.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from enum import Enum
-from pathlib import Path, PurePath
+from pathlib import PurePath
 
 
 class Provenance(Enum):
@@ -49,7 +49,7 @@ class Provenance(Enum):
 
 
 def get_provenance(filename: str | os.PathLike[str]) -> Provenance:
-    """Read the provenance off the name of an ``mpciMeanImage`` or ``mpciROIs`` dataset.
+    """Tell the provenance from the name of an ``mpciMeanImage`` or ``mpciROIs`` dataset.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def get_provenance(filename: str | os.PathLike[str]) -> Provenance:
     Returns
     -------
     Provenance
-        HISTOLOGY where the attribute carries no provenance suffix.
+        HISTOLOGY if the attribute has no provenance suffix.
     """
     parts = PurePath(filename).name.split(".")
     attribute = parts[1] if len(parts) > 1 else parts[0]
@@ -69,11 +69,5 @@ def get_provenance(filename: str | os.PathLike[str]) -> Provenance:
 
 
 def best_provenance(available: Iterable[Provenance]) -> Provenance | None:
-    """Choose what to trust: HISTOLOGY > LANDMARK > FUNCTIONAL > ESTIMATE; None of nothing."""
+    """Choose the most trusted: HISTOLOGY > LANDMARK > FUNCTIONAL > ESTIMATE; None if there is none."""
     return max(available, key=lambda p: p.value, default=None)
-
-
-def available_provenances(fov_folder: Path) -> tuple[Provenance, ...]:
-    """Provenances for which an ALF FOV folder holds ``mpciMeanImage.mlapdv*``, best first."""
-    found = {get_provenance(p) for p in fov_folder.glob("mpciMeanImage.mlapdv*.npy")}
-    return tuple(sorted(found, key=lambda p: -p.value))

@@ -5,15 +5,14 @@ What belongs here: what a lab can choose, with the allowed values. What does not
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
 from ..errors import SettingsError, problem
 
-#: Environment variable that names the folder where atlas volumes and meshes are kept, once per machine.
-CACHE_VARIABLE = "MESO_CACHE"
+#: Folder for atlas volumes and meshes, if no other is chosen.
+DEFAULT_CACHE = Path("~/.cache/meso")
 
 _ATLASES = ("mri_toronto", "allen", "phantom", "file")
 _RESOLUTIONS_UM = (10, 25, 50)
@@ -34,9 +33,9 @@ class Frame(Enum):
 
 
 class NormalRule(Enum):
-    """How the tilt of the coverslip is read off the surface mesh."""
+    """How the tilt of the coverslip follows from the surface mesh."""
 
-    #: Plane fitted to the surface around the window's centre.
+    #: Mean of the surface around the window's centre.
     REGION = "region"
     #: Plane of the one mesh triangle under the centre, as ibllib does; for reproducing old results.
     FACET = "facet"
@@ -63,10 +62,8 @@ class LocationSettings:
     mesh_path: Path | None = None
     normal_rule: NormalRule = NormalRule.REGION
     frame: Frame = Frame.CCF
-    #: Also put MLAPDV of corners and centre into a copy of the rig's metadata file (by copy and rename).
-    also_write_meta: bool = False
-    #: Folder for volumes and meshes; None means ``$MESO_CACHE``, else ``~/.cache/meso``.
-    cache_folder: Path | None = None
+    #: Folder for atlas volumes and meshes, one per machine.
+    cache_folder: Path = DEFAULT_CACHE
 
     def __post_init__(self) -> None:
         _allowed("atlas", self.atlas, _ATLASES)
@@ -77,7 +74,7 @@ class LocationSettings:
             object.__setattr__(self, field, kind(getattr(value, "value", value)))
         for field in ("atlas_path", "mesh_path", "cache_folder"):
             value = getattr(self, field)
-            object.__setattr__(self, field, None if value is None else Path(value))
+            object.__setattr__(self, field, None if value is None else Path(value).expanduser())
         if (self.atlas == "file") != (self.atlas_path is not None):
             raise SettingsError(
                 problem(
@@ -85,31 +82,20 @@ class LocationSettings:
                     field="atlas_path",
                     expected="a path if, and only if, atlas is 'file'",
                     found=f"atlas={self.atlas!r}, atlas_path={self.atlas_path}",
-                    remedy="Set atlas to 'file', or leave atlas_path out",
+                    remedy="Set both, or neither",
                 )
             )
 
     def as_record(self) -> dict[str, str | int | None]:
-        """Return what results depend on, as JSON values."""
+        """Return the settings that results depend on, as JSON values."""
         return {
             "atlas": self.atlas,
             "atlas_resolution_um": self.resolution_um,
             "atlas_path": None if self.atlas_path is None else str(self.atlas_path),
             "mesh_path": None if self.mesh_path is None else str(self.mesh_path),
-            "normal_rule": NormalRule(self.normal_rule).value,
-            "frame": Frame(self.frame).value,
+            "normal_rule": self.normal_rule.value,
+            "frame": self.frame.value,
         }
-
-    @property
-    def cache(self) -> Path:
-        """Folder where volumes and meshes are kept."""
-        return self.cache_folder or default_cache()
-
-
-def default_cache() -> Path:
-    """``$MESO_CACHE`` if set, else ``~/.cache/meso``."""
-    named = os.environ.get(CACHE_VARIABLE)
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "meso"
 
 
 def _allowed(field: str, value: object, allowed: tuple[object, ...]) -> None:
@@ -120,6 +106,6 @@ def _allowed(field: str, value: object, allowed: tuple[object, ...]) -> None:
                 field=field,
                 expected=f"one of {', '.join(map(str, allowed))}",
                 found=repr(value),
-                remedy="Correct the setting",
+                remedy="Choose one of these",
             )
         )

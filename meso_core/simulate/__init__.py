@@ -1,11 +1,11 @@
-"""Mesoscope sessions made up from settings, with ground truth: what the rig would leave on disk, and what is true.
+"""Simulated mesoscope sessions: the files that a rig leaves, and the ground truth behind them.
 
-What belongs here: everything that makes data. What does not: anything that reads them; no other room is used, so that
-a reader's mistake cannot hide in the writer.
+What belongs here: everything that makes data. What does not: anything that reads them. Nothing is imported from the
+rooms that read, so a mistake in a reader cannot be repeated in the writer.
 
 >>> from meso_core.simulate import preset, simulate_session, load_truth
->>> made = simulate_session("/data/Subjects", preset("tiny"))      # doctest: +SKIP
->>> truth = load_truth(made.truth_path)                            # doctest: +SKIP
+>>> made = simulate_session(folder, preset("tiny"))
+>>> truth = load_truth(made.truth_path)
 """
 
 from .config import PRESETS, RoiConfig, SimulationConfig, config_from_meta, preset

@@ -1,7 +1,7 @@
-"""What a simulated session is made of.
+"""Settings of a simulated session.
 
-What belongs here: the settings, their checks, the presets, and how a real metadata file becomes settings. What does
-not: how any of it is drawn or written.
+What belongs here: the settings, their checks, the presets, and settings from a real metadata file. What does not:
+drawing and writing.
 """
 
 from __future__ import annotations
@@ -29,27 +29,32 @@ class RoiConfig:
     size_deg: tuple[float, float]
     #: Lines and pixels per line (ny, nx).
     shape: tuple[int, int]
-    #: Depths at which the ROI is scanned; empty: at every slice of the stack.
+    #: Depths at which the ROI is scanned; empty means every slice of the stack.
     zs: tuple[float, ...] = ()
     name: str = ""
-    #: Sixteen hexadecimal digits; derived from the seed where empty.
+    #: Sixteen hexadecimal digits; if empty, they follow from the seed.
     uuid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class SimulationConfig:
-    """A whole session, free to change with :func:`dataclasses.replace`; checked when it is made.
+    """Settings of a whole session; change them with :func:`dataclasses.replace`.
 
-    The noise, motion and density defaults were chosen from real movies; :mod:`meso_core.simulate.tissue.optics` and
-    :mod:`meso_core.simulate.tissue.motion` say how.
+    The defaults of noise, motion and density come from real movies; :mod:`meso_core.simulate.tissue.optics` and
+    :mod:`meso_core.simulate.tissue.motion` describe how.
+
+    Raises
+    ------
+    SettingsError
+        If a microscope could not record such a session.
     """
 
     rois: tuple[RoiConfig, ...]
     #: Depths of the stack in the order of scanning, as ScanImage's ``hStackManager.zs`` (µm).
     zs: tuple[float, ...] = (245.0,)
-    #: Pages at the end of each volume that are recorded while the focus flies back.
+    #: Pages at the end of each volume, recorded while the focus flies back.
     flyback_frames: int = 0
-    #: ScanImage frames of each bout (one page per saved channel); a bout may stop in mid-volume.
+    #: ScanImage frames of each bout (one page per saved channel); a bout may stop within a volume.
     frames_per_bout: tuple[int, ...] = (600,)
     #: ScanImage frames in one tif.
     frames_per_file: int = 1000
@@ -60,7 +65,7 @@ class SimulationConfig:
     date: str = "2023-03-03"
     number: str = "001"
     lab: str | None = None
-    #: Allele of the subject's indicator line, as Alyx names it; its ending tells the indicator.
+    #: Allele of the subject's indicator line, as Alyx names it; it ends with the indicator.
     genotype: str = "Ai162-G6s"
     #: ``6s``, ``6m`` or ``6f``.
     indicator: str = "6s"
@@ -68,7 +73,7 @@ class SimulationConfig:
 
     #: Resonant mirror, Hz; a line takes half a period.
     scanner_frequency_hz: float = 12018.5
-    #: Where given, the mirror is slowed or sped so that frames come at this rate.
+    #: If given, the mirror's frequency is changed so that frames come at this rate.
     frame_rate_hz: float | None = None
     #: Galvo time from one field to the next, and back at the end of a page, s.
     flyto_s: float = 0.003
@@ -94,25 +99,25 @@ class SimulationConfig:
     axial_drift_um: float = 4.0
     #: Share of brightness lost per hour of light.
     bleaching_per_hour: float = 0.15
-    #: Share of frames spoilt by the rig (laser shutter, galvo fault).
+    #: Share of frames that the rig spoils (laser shutter, galvo fault).
     bad_frame_share: float = 0.02
 
     daq_rate_hz: float = 1000.0
-    #: Analogue inputs that nobody uses, beside the usual eight channels.
+    #: Unused analogue inputs, in addition to the usual eight channels.
     daq_extra_channels: int = 0
     #: Pause between bouts, and before the first and after the last, s.
     bout_gap_s: float = 8.0
 
-    #: Pages; without them a long DAQ recording is made in seconds.
+    #: Whether to write tifs; without them a long session takes seconds.
     write_movie: bool = True
     #: Whether the rig delivers ``_ibl_rawImagingData.meta.json`` and ``rawImagingData.times_scanImage.npy``.
     write_metadata: bool = True
 
-    #: ScanImage header of a real session, from which every value that these settings do not decide is taken.
+    #: ScanImage header of a real session; values that these settings do not decide come from it.
     header_template: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        """Refuse what no microscope could do."""
+        """Refuse settings that no microscope could have."""
         _check(self)
 
     @property
@@ -144,7 +149,7 @@ def _check(c: SimulationConfig) -> None:
             str(c.channels),
         ),
         (c.indicator in ("6s", "6m", "6f"), "indicator", "6s, 6m or 6f", c.indicator),
-        (c.bout_gap_s > 1, "bout_gap_s", "more than 1 s, else bouts run together", str(c.bout_gap_s)),
+        (c.bout_gap_s > 1, "bout_gap_s", "more than 1 s, or bouts cannot be told apart", str(c.bout_gap_s)),
         (c.seed >= 0, "seed", "0 or more", str(c.seed)),
         (c.flyback_frames >= 0, "flyback_frames", "0 or more", str(c.flyback_frames)),
     )
@@ -157,7 +162,7 @@ def _check(c: SimulationConfig) -> None:
 
 
 def _row_of_rois(shapes: tuple[tuple[int, int], ...], um_per_px: float, resolution: float) -> tuple[RoiConfig, ...]:
-    """Put fields side by side in two columns around the window centre, without overlap."""
+    """Place fields side by side in two columns around the window's centre, without overlap."""
     rois = []
     pitch = (max(max(s) for s in shapes) + 8) * um_per_px / resolution
     for i, (ny, nx) in enumerate(shapes):
@@ -170,13 +175,13 @@ def _row_of_rois(shapes: tuple[tuple[int, int], ...], um_per_px: float, resoluti
 
 
 def preset(name: str) -> SimulationConfig:
-    """Give the settings of a ready-made session.
+    """Return the settings of a ready-made session.
 
     ======  =========================================================================================
     tiny    2 bouts (80 + 40 frames), 3 fields of 96 × 96, 64 × 96 and 80 × 96; made in seconds
     demo    1 bout of 600 frames, 3 fields of 160 × 160
     bench   1 bout of 1200 frames, 4 fields of 512 × 512
-    real    2 bouts of 4000 frames, 8 fields of 512 × 512, the geometry of a real session's size
+    real    2 bouts of 4000 frames, 8 fields of 512 × 512, the size of a real session
     ======  =========================================================================================
 
     Raises
@@ -205,20 +210,20 @@ def preset(name: str) -> SimulationConfig:
     raise SettingsError(problem("preset", expected=" | ".join(PRESETS), found=repr(name), remedy="Choose one of them"))
 
 
-def config_from_meta(meta_json_path: str | Path, **changes: Any) -> SimulationConfig:
-    """Give the settings of a session with the geometry, the rates and the header of a real one.
+def config_from_meta(meta_json_path: str | Path, **changes: Any) -> SimulationConfig:  # noqa: ANN401  of any field
+    """Return settings with the geometry, the rates and the header of a real session.
 
     Parameters
     ----------
     meta_json_path
         A ``_ibl_rawImagingData.meta.json`` that holds the raw ScanImage header.
     **changes
-        Fields of :class:`SimulationConfig` to set otherwise, as ``frames_per_bout=(100,)``.
+        Other values for fields of :class:`SimulationConfig`, as ``frames_per_bout=(100,)``.
 
     Raises
     ------
     MissingInputError, InputFileError, SettingsError
-        If the file is not there, is no such metadata, or a change has an unknown name.
+        If the file is missing, holds no such metadata, or a change has an unknown name.
     """
     path = Path(meta_json_path)
     if not path.is_file():

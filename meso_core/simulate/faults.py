@@ -1,6 +1,6 @@
-"""What can be wrong with a session, on demand.
+"""Faults that a simulated session can have, on demand.
 
-What belongs here: one small change for each fault, of files or of pulses. What does not: noticing it.
+What belongs here: one small change of files or pulses for each fault. What does not: detecting faults.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from .plan import SessionPlan
 #: Faults that can be asked for, and what each does.
 FAULTS = {
     "truncated_tif": "the last tif ends in the middle of a page",
-    "foreign_tif": "a tif that is no acquisition lies in the first bout's folder",
+    "foreign_tif": "the first bout's folder holds a tif that is no acquisition",
     "missing_metadata": "the last bout has neither metadata nor times",
-    "metadata_mismatch": "the metadata of the last bout tell of a moved field",
+    "metadata_mismatch": "in the metadata of the last bout a field has moved",
     "dropped_pulses": "the DAQ missed three frame pulses in the middle of the last bout",
-    "surplus_pulses": "the DAQ saw two more frames at the end of each bout than were saved",
-    "counter_wrap": "the DAQ's counters pass their largest value in the first bout",
+    "surplus_pulses": "the DAQ recorded two frames at the end of each bout that were not saved",
+    "counter_wrap": "the DAQ's counters overflow in the first bout",
     "missing_bout": "the DAQ recorded nothing of the last bout",
-    "missing_folder": "the first bout's folder was removed; the DAQ knows of it",
+    "missing_folder": "the first bout is in the DAQ recording, but its folder was removed",
     "wrong_length_qc": "the frame QC of the last bout is three frames short",
 }
 _NEED_TWO_BOUTS = ("metadata_mismatch", "missing_folder")
@@ -37,12 +37,12 @@ _QC_SHORT_BY = 3
 
 
 def check_faults(faults: Sequence[str], config: SimulationConfig) -> frozenset[str]:
-    """Refuse what is unknown or impossible.
+    """Refuse faults that are unknown or impossible.
 
     Raises
     ------
     SettingsError
-        With the names that there are.
+        If there are any.
     """
     unknown = sorted(set(faults) - set(FAULTS))
     if unknown:
@@ -63,19 +63,19 @@ def check_faults(faults: Sequence[str], config: SimulationConfig) -> frozenset[s
                 field="faults",
                 expected=f"two bouts or more for {', '.join(lonely)}",
                 found="one",
-                remedy="Give frames_per_bout two numbers",
+                remedy="Set frames_per_bout to two numbers",
             )
         )
     return frozenset(faults)
 
 
 def qc_short_by(faults: frozenset[str], bout: int, n_bouts: int) -> int:
-    """Frames that the QC file of a bout lacks."""
+    """Count the frames that are missing in the QC file of a bout."""
     return _QC_SHORT_BY if "wrong_length_qc" in faults and bout == n_bouts - 1 else 0
 
 
 def pulses(plan: SessionPlan, faults: frozenset[str]) -> Edges:
-    """Pulses that the DAQ saw."""
+    """Make the pulses that the DAQ records."""
     g = plan.geometry
     frames, volumes = [], []
     for bout in plan.bouts:

@@ -1,6 +1,6 @@
-"""What will happen in a session, before a single pixel is drawn.
+"""What happens in a session, before any pixel is drawn.
 
-What belongs here: the frames, their times and their faults. What does not: files.
+What belongs here: the frames, their times, and which of them are bad. What does not: files.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .config import SimulationConfig
 from .files.clock import Bout, fov_times, frame_clock
 from .tissue.geometry import SessionGeometry, session_geometry
 
-#: Kinds of bad frames: the light is gone (and only the amplifier is heard), or the galvos lose their way.
+#: Kinds of frames: good, without light (only the amplifier's noise), with a fault of the galvos.
 FINE, PMT_OFF, GALVOS_FAULT = 0, 1, 2
 
 
@@ -34,7 +34,7 @@ class SessionPlan:
         return np.concatenate([b.daq for b in self.bouts])
 
     def fov_series(self, fov: int) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-        """Give times (DAQ clock, s) and faults of a FOV's frames over all bouts."""
+        """Return times (DAQ clock, s) and kinds of a FOV's frames over all bouts, f8 and u1 (n_frames,)."""
         g = self.geometry
         own = slice(g.fovs[fov].slice_id, None, g.frames_per_volume)
         times = [fov_times(g, fov, b.daq) for b in self.bouts]
@@ -49,7 +49,7 @@ def make_plan(config: SimulationConfig) -> SessionPlan:
 
 
 def _bad_frames(config: SimulationConfig, bout: int, n: int) -> NDArray[np.uint8]:
-    """Half of the bad frames come in one run, the other half here and there."""
+    """Choose bad frames: half of them in one run, the other half at random."""
     rng = np.random.default_rng([config.seed, 701, bout])
     kind = np.zeros(n, np.uint8)
     wanted = round(config.bad_frame_share * n)

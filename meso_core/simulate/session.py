@@ -1,6 +1,6 @@
 """A whole session, from settings to files.
 
-What belongs here: the order in which things are made and where they go. What does not: how any of them is made.
+What belongs here: the order in which files are made, and where they go. What does not: how each of them is made.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class SimulatedSession:
     key: SessionKey
     session_path: Path
     truth_path: Path
-    #: True where the same session was there already, and was left as it is.
+    #: True if the same session was there before; it was not changed.
     kept: bool = field(default=False, compare=False)
 
 
@@ -46,9 +46,9 @@ def simulate_session(
     faults: Sequence[str] = (),
     progress: Progress = silent,
 ) -> SimulatedSession:
-    """Write a session as the rig leaves it, and beside the root what is true of it.
+    """Write a session as a rig leaves it, and its ground truth beside the root.
 
-    The session appears under its name only when it is whole; the same settings give the same bytes.
+    The session gets its name only when it is complete. The same settings give the same bytes.
 
     Parameters
     ----------
@@ -57,21 +57,21 @@ def simulate_session(
     config
         What to simulate: a :func:`preset`, :func:`config_from_meta`, or any other settings.
     faults
-        Names from ``FAULTS`` of what shall be wrong.
+        Faults that the session gets; names from ``FAULTS``.
     progress
-        Told of frames written.
+        Called while frames are written.
 
     Returns
     -------
     SimulatedSession
-        If the same session is there already, made from the same settings, it is left as it is.
+        If the same session is there already, made from the same settings, it is not changed.
 
     Raises
     ------
     SettingsError
-        If a fault is unknown, or not possible with these settings.
+        If a fault is unknown, or impossible with these settings.
     StorageError
-        If another session is in the place.
+        If another session is there.
     """
     wrong = check_faults(faults, config)
     root = Path(root)
@@ -87,19 +87,19 @@ def simulate_session(
         movies = _movies(plan, truth)
         _write_session(session, plan, movies, wrong, progress)
         write_truth(truth, plan, movies, wrong)
-        # the truth first: a session that is there has its truth
+        # the truth comes first, so that every session has its truth
         for draft, place in ((truth, made.truth_path), (session, made.session_path)):
             if place.exists():
                 shutil.rmtree(place)
             draft.rename(place)
-    finally:  # of a simulation that failed or was stopped; one that was killed leaves them to the next
+    finally:  # a killed run leaves its drafts; the next run removes them
         for draft in drafts:
             shutil.rmtree(draft, ignore_errors=True)
     return made
 
 
 def _kept(made: SimulatedSession, config: SimulationConfig, faults: frozenset[str]) -> SimulatedSession:
-    """Accept a session that is there already if it is the one that was asked for."""
+    """Accept an existing session if it has the same settings and faults."""
     head = made.truth_path / "truth.json"
     if head.is_file():
         known = json.loads(head.read_text(encoding="utf-8"))
@@ -116,14 +116,14 @@ def _kept(made: SimulatedSession, config: SimulationConfig, faults: frozenset[st
 
 
 def _fresh(draft: Path) -> None:
-    """Make an empty folder to write into; what a killed run left in it goes."""
+    """Make an empty folder to write into, without what a killed run left there."""
     if draft.exists():
         shutil.rmtree(draft)
     draft.mkdir(parents=True)
 
 
 def _movies(plan: SessionPlan, truth: Path) -> list[FovMovie]:
-    """Prepare the movies; none if the settings want none."""
+    """Prepare the movies; none if the settings turn them off."""
     folders = [truth / fov_name(i) for i in range(len(plan.geometry.fovs))]
     for folder in folders:
         folder.mkdir()
@@ -136,7 +136,7 @@ def _movies(plan: SessionPlan, truth: Path) -> list[FovMovie]:
 def _write_session(
     session: Path, plan: SessionPlan, movies: list[FovMovie], faults: frozenset[str], progress: Progress
 ) -> None:
-    """Write all files of a session; the flag that says it is whole comes last."""
+    """Write all files of a session; ``raw_session.flag`` comes last."""
     c, g = plan.config, plan.geometry
     for bout in plan.bouts:
         folder = session / f"raw_imaging_data_{bout.index:02d}"

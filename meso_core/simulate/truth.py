@@ -1,6 +1,6 @@
-"""What is true of a simulated session, on disk beside it.
+"""The ground truth of a simulated session, on disk beside it.
 
-What belongs here: the layout of the truth folder, writing and reading. What does not: making it up.
+What belongs here: the layout of the truth folder, writing and reading it. What does not: simulating.
 
 Layout, ``<root>.truth/<subject>/<date>/<number>/``::
 
@@ -20,7 +20,7 @@ Layout, ``<root>.truth/<subject>/<date>/<number>/``::
     FOV_NN/frame_times.npy  f8 (n_frames,)           start of the FOV's first line, DAQ clock, s
     FOV_NN/bad_frames.npy   ? (n_frames,)
 
-Displacements say where the tissue has gone, positive down and right: suite2p's ``yoff`` and ``xoff``.
+Displacements tell where the tissue moved to, positive down and right: suite2p's ``yoff`` and ``xoff``.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from .tissue.scene import MARGIN
 
 @dataclass(frozen=True, slots=True)
 class FovTruth:
-    """What is true of one FOV; arrays are memory-mapped, shapes as in the module's docstring."""
+    """Ground truth of one FOV; arrays are memory-mapped, with the shapes in the module's docstring."""
 
     name: str
     #: Rows of the page, 0-based, the last excluded; position of the slice in the volume; depth in µm.
@@ -86,19 +86,19 @@ class FovTruth:
         return len(self.centres)
 
     def mask(self, cell: int) -> tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.float32]]:
-        """Pixels y, x and weights of a cell's footprint at rest."""
+        """Return pixels y, x and weights of a cell's footprint at rest."""
         own = np.flatnonzero(self.mask_cell == cell)
         return self.mask_y[own], self.mask_x[own], self.mask_weight[own]
 
     def displacement(self, frame: int) -> NDArray[np.float32]:
-        """Displacement [y, x] of every pixel in a frame, f4 (2, ny, nx), px."""
+        """Compute the displacement [y, x] of every pixel in a frame, f4 (2, ny, nx), px."""
         field = np.tensordot(self.weights[frame], self.modes, axes=1)
         return np.asarray(field + self.shifts[frame][:, None, None])
 
 
 @dataclass(frozen=True, slots=True)
 class SessionTruth:
-    """What is true of a session."""
+    """Ground truth of a session."""
 
     key: SessionKey
     config: SimulationConfig
@@ -112,9 +112,9 @@ class SessionTruth:
 
 
 def write_truth(folder: Path, plan: SessionPlan, movies: Sequence[FovMovie], faults: frozenset[str]) -> None:
-    """Write the truth of a session; ``truth.json`` comes last.
+    """Write the ground truth of a session; ``truth.json`` comes last.
 
-    Spikes and traces of the movies are there already: the movies are rendered from them.
+    Spikes and traces were written before, since the movies are rendered from them.
     """
     for i in range(len(plan.geometry.fovs)):
         fov = folder / fov_name(i)
@@ -197,22 +197,23 @@ def _nothing_seen(n: int, place: FovPlace) -> dict[str, NDArray[Any]]:
 
 
 def config_to_json(config: SimulationConfig) -> dict[str, Any]:
-    """Write settings as JSON values."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))  # type: ignore[no-any-return]
+    """Convert settings to JSON values."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain
 
 
-def _tuples(value: Any) -> Any:
+def _tuples(value: object) -> Any:  # noqa: ANN401  JSON
     return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
 
 
 def config_from_json(values: dict[str, Any]) -> SimulationConfig:
-    """Read settings from JSON values."""
+    """Convert JSON values to settings."""
     rois = tuple(RoiConfig(**{k: _tuples(v) for k, v in roi.items()}) for roi in values["rois"])
     return SimulationConfig(**{**{k: _tuples(v) for k, v in values.items()}, "rois": rois})
 
 
 def load_truth(truth_path: str | Path) -> SessionTruth:
-    """Read what is true of a simulated session.
+    """Read the ground truth of a simulated session.
 
     Parameters
     ----------
@@ -222,7 +223,7 @@ def load_truth(truth_path: str | Path) -> SessionTruth:
     Raises
     ------
     MissingInputError
-        If there is no truth.
+        If it is not there.
     """
     folder = Path(truth_path)
     if not (folder / "truth.json").is_file():

@@ -3,40 +3,38 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from meso_core.location import LocationSettings, load_atlas, load_triangulation
+from tests.whole_metadata import whole_metadata
 
 HEADER = "headers/SP061_2025-01-28_001_raw_imaging_data_00__ibl_rawImagingData.meta.json"
 
 
-@pytest.fixture(scope="session", autouse=True)
-def volume_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("atlas_cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MESO_CACHE", str(folder))
-        yield folder
+@pytest.fixture(scope="session")
+def volume_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("atlas_cache")
 
 
 @pytest.fixture(scope="session")
 def phantom(volume_cache: Path) -> Any:
-    return load_atlas(LocationSettings(atlas="phantom", resolution_um=50))
+    return load_atlas(LocationSettings(atlas="phantom", resolution_um=50, cache_folder=volume_cache))
 
 
 @pytest.fixture(scope="session")
-def phantom_mesh(phantom: Any) -> Any:
-    return load_triangulation(phantom)
+def phantom_mesh(phantom: Any, volume_cache: Path) -> Any:
+    return load_triangulation(phantom, cache=volume_cache)
 
 
 @pytest.fixture(scope="session")
 def allen_25(real_data: Path, volume_cache: Path) -> Any:
     """Return the real Allen CCF at 25 µm."""
     path = real_data / "ccf" / "annotation_25.nrrd"
-    return load_atlas(LocationSettings(atlas="file", atlas_path=path, resolution_um=25))
+    return load_atlas(LocationSettings(atlas="file", atlas_path=path, resolution_um=25, cache_folder=volume_cache))
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +68,7 @@ def make_meta(
             "bottomRight": [ml - high / 2, ap - wide / 2],
         }
         made.append({"MM": corner, "nXnYnZ": [pixels[1], pixels[0], 1], "roiUUID": f"{len(made):04X}", "Zs": 100})
-    return {"centerMM": {"ML": center[0], "AP": center[1]}, "FOV": made}
+    return whole_metadata(made, centerMM={"ML": center[0], "AP": center[1]})
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 
 import numpy as np
 import pytest
@@ -13,15 +12,16 @@ from hypothesis import strategies as st
 from meso_core.errors import InputFileError, LocationError, MetadataError, MissingInputError
 from meso_core.location import (
     Provenance,
-    add_to_meta,
-    available_provenances,
-    best_provenance,
     get_provenance,
     locate_fovs,
+    locate_session,
+    locations_to_json,
     project_mlapdv,
     read_locations,
     roi_mlapdv,
 )
+from meso_core.location.provenance import best_provenance
+from meso_core.scanimage import parse_imaging_metadata
 
 
 def change(path, value):
@@ -47,17 +47,17 @@ def scale(factor):
 
 FOV = ("FOV", 0, "MM")
 BAD = {
-    "no_centre": (change(("centerMM",), None), r"field 'centerMM'.*keys ML and AP.*Add the window's centre"),
-    "centre_without_ap": (change(("centerMM",), {"ML": 2.6}), "keys ML and AP"),
-    "centre_nan": (change(("centerMM", "ML"), float("nan")), "two numbers"),
-    "centre_text": (change(("centerMM", "ML"), "left"), "two numbers"),
+    "no_centre": (change(("centerMM",), None), r"field 'centerMM'.*keys ML and AP.*Enter ML and AP"),
+    "centre_without_ap": (change(("centerMM",), {"ML": 2.6}), r"'centerMM\.AP': expected mm from bregma"),
+    "centre_nan": (change(("centerMM", "ML"), float("nan")), r"'centerMM\.ML': expected mm from bregma"),
+    "centre_text": (change(("centerMM", "ML"), "left"), r"'centerMM\.ML': .* found 'left'"),
     "centre_metres": (change(("centerMM",), {"ML": 0.0026, "AP": -0.002}), "metres"),
     "centre_micrometres": (change(("centerMM",), {"ML": 2600, "AP": -2000}), "µm"),
     "centre_degrees": (change(("centerMM",), {"ML": -12.9, "AP": 1.7}), "degrees"),
     "centre_swapped": (change(("centerMM",), {"ML": -8.0, "AP": 2.0}), "AP and ML exchanged"),
     "no_fovs": (change(("FOV",), []), "field 'FOV'"),
-    "no_corners": (change(("FOV", 0, "MM"), None), r"FOV_00, field 'FOV\[0\].MM'"),
-    "corner_missing": (change((*FOV, "topLeft"), None), "corners topLeft"),
+    "no_corners": (change(("FOV", 0, "MM"), None), r"field 'FOV\[0\].MM': expected its four corners"),
+    "corner_missing": (change((*FOV, "topLeft"), None), r"'FOV\[0\].MM.topLeft'"),
     "corner_nan": (change((*FOV, "topLeft"), [float("nan"), 1.0]), "finite numbers"),
     "corner_3d": (change((*FOV, "topLeft"), [1.0, 2.0, 3.0]), "finite numbers"),
     "metres": (scale(1e-3), "metres"),
@@ -94,6 +94,14 @@ def test_corners_in_degrees_are_recognised_by_the_degrees_beside_them(meta_of, p
         project_mlapdv(meta, phantom, phantom_mesh)
 
 
+def test_typed_metadata_are_located_as_their_file_is(meta_of, phantom, phantom_mesh):
+    meta = meta_of(fovs=((2.5, -2.0), (1.8, -2.9)))
+    typed, plain = (locate_session(m, phantom, mesh=phantom_mesh) for m in (parse_imaging_metadata(meta), meta))
+    assert locations_to_json(typed.locations) == locations_to_json(plain.locations)
+    for fov in (0, 1):
+        assert typed.mlapdv[fov].tobytes() == plain.mlapdv[fov].tobytes()
+
+
 def test_metadata_are_not_changed(meta_of, phantom, phantom_mesh):
     meta = meta_of()
     before = copy.deepcopy(meta)
@@ -103,14 +111,14 @@ def test_metadata_are_not_changed(meta_of, phantom, phantom_mesh):
 
 def test_the_same_input_gives_the_same_bytes(meta_of, phantom, phantom_mesh):
     first, second = (locate_fovs(meta_of(), phantom, phantom_mesh) for _ in range(2))
-    assert first.locations.to_json() == second.locations.to_json()
+    assert locations_to_json(first.locations) == locations_to_json(second.locations)
     assert first.mlapdv[0].tobytes() == second.mlapdv[0].tobytes()
 
 
 def test_locations_file_says_how_and_with_what_it_was_made(meta_of, phantom, phantom_mesh, tmp_path):
     result = locate_fovs(meta_of(fovs=((2.5, -2.0), (5.9, -2.0)), size=(1.2, 0.6)), phantom, phantom_mesh)
-    path = result.locations.write(tmp_path / "alf")
-    assert path.name == "fovs.locations.json"
+    path = tmp_path / "fovs.locations.json"
+    path.write_text(locations_to_json(result.locations))
     back = read_locations(path)
     assert back.phantom
     assert back.atlas == result.locations.atlas
@@ -120,38 +128,6 @@ def test_locations_file_says_how_and_with_what_it_was_made(meta_of, phantom, pha
         np.testing.assert_array_equal(ours.corners_um, read.corners_um)
         np.testing.assert_array_equal(ours.center_um, result.mlapdv[ours.fov][19, 19])
         assert ours.corner_ids == read.corner_ids
-    assert [p.name for p in path.parent.iterdir()] == ["fovs.locations.json"]
-
-
-def test_the_rigs_file_gets_corners_only_when_asked_and_its_original_is_kept(
-    real_data, allen_25, published_mesh, tmp_path
-):
-    path = tmp_path / "_ibl_rawImagingData.meta.json"
-    original = next((real_data / "headers").glob("SP061*")).read_bytes()
-    path.write_bytes(original)
-    meta = json.loads(original)
-    locations = locate_fovs(meta, allen_25, published_mesh).locations
-    assert path.read_bytes() == original
-    kept = add_to_meta(path, locations)
-    add_to_meta(path, locations)  # once more changes nothing
-    assert kept.read_bytes() == original
-    now = json.loads(path.read_bytes())
-    for fov, location in zip(now["FOV"], locations.fovs, strict=True):
-        np.testing.assert_array_equal(fov["MLAPDV"]["topRight"], location.corners_um[1])
-        np.testing.assert_array_equal(fov["MLAPDV"]["center"], location.center_um)
-        assert fov["brainLocationIds"]["bottomLeft"] == location.corner_ids[2]
-        del fov["MLAPDV"], fov["brainLocationIds"]
-    assert now == meta
-
-
-def test_the_rigs_file_never_gets_locations_in_the_phantom(meta_of, phantom, phantom_mesh, tmp_path):
-    path = tmp_path / "_ibl_rawImagingData.meta.json"
-    path.write_text(json.dumps(meta_of()))
-    before = path.read_bytes()
-    with pytest.raises(LocationError, match="phantom"):
-        add_to_meta(path, locate_fovs(meta_of(), phantom, phantom_mesh).locations)
-    assert path.read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
 def test_a_locations_file_that_is_damaged_or_missing_is_named(tmp_path):
@@ -204,11 +180,8 @@ def test_provenance_is_read_off_dataset_names_and_written_into_them(tmp_path):
     }
 
 
-def test_the_best_provenance_wins(tmp_path):
+def test_the_best_provenance_wins():
     assert best_provenance([]) is None
     order = [Provenance.HISTOLOGY, Provenance.LANDMARK, Provenance.FUNCTIONAL, Provenance.ESTIMATE]
     for k in range(4):
         assert best_provenance(order[k:][::-1]) is order[k]
-    for provenance in order:
-        (tmp_path / f"mpciMeanImage.{provenance.attribute('mlapdv')}.npy").touch()
-    assert available_provenances(tmp_path) == tuple(order)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import product
 
 import numpy as np
 import pytest
@@ -12,17 +13,19 @@ from hypothesis import strategies as st
 
 from meso_core.errors import LocationError
 from meso_core.location import (
+    AtlasInfo,
     Frame,
     LocationSettings,
     NormalRule,
+    atlas_grid,
+    brain_atlas,
     find_triangle,
     locate_fovs,
     project_mlapdv,
     surface_normal,
-    window_plane,
 )
-from meso_core.location.atlas.loading import AtlasInfo, atlas_grid, brain_atlas
 from meso_core.location.atlas.phantom import surface_dv_um
+from meso_core.location.surface.window import window_plane
 from tests.location.conftest import make_meta
 
 FACET = LocationSettings(atlas="phantom", normal_rule=NormalRule.FACET)
@@ -30,6 +33,22 @@ FACET = LocationSettings(atlas="phantom", normal_rule=NormalRule.FACET)
 
 def acronym(atlas, brain_id):
     return str(atlas.regions.acronym[np.flatnonzero(atlas.regions.id == brain_id)[0]])
+
+
+def ids_touching(atlas, points):
+    """Allen ids (n, 8) of the 50 µm voxels that hold each point; a point on a face belongs to those on both sides.
+
+    Read from the volume as the atlas keeps it: (AP, ML, DV) from front, left and top, bregma at (5400, 5739, 332) µm.
+    """
+    at = (np.array([5400, 5739, 332]) + points[:, [1, 0, 2]] * [-1, 1, -1]) / 50
+    ends = np.rint(np.stack([at - 1e-6, at + 1e-6])).astype(int)
+    ids = []
+    for sides in product((0, 1), repeat=3):
+        voxel = np.stack([ends[side, :, k] for k, side in enumerate(sides)], axis=1)
+        inside = ((voxel >= 0) & (voxel < atlas.label.shape)).all(axis=1)
+        found = atlas.label[tuple(np.where(inside[:, None], voxel, 0).T)]
+        ids.append(np.where(inside, np.abs(atlas.regions.id[found]), 0))
+    return np.stack(ids, axis=1)
 
 
 def flat_brain(depth_index=20, tilt=0):
@@ -152,7 +171,7 @@ def test_every_pixel_is_the_first_sample_of_its_ray_inside_an_area(center, offse
     fov = (center[0] + offset[0], center[1] + offset[1])
     meta = make_meta(center=center, fovs=(fov,), pixels=(12, 12))
     result = locate_fovs(meta, phantom, phantom_mesh, settings=LocationSettings(atlas="phantom", normal_rule=rule))
-    plane, grid = result.locations.window, atlas_grid(phantom)
+    plane = result.locations.window
     ml, ap = plane.axes
     rows, columns = (c * 1e3 + 300 * np.linspace(1, -1, 12) - m for c, m in zip(fov, plane.center_um[:2], strict=True))
     start = plane.center_um + rows[:, None, None] * ml + columns[None, :, None] * ap
@@ -161,16 +180,12 @@ def test_every_pixel_is_the_first_sample_of_its_ray_inside_an_area(center, offse
     steps = -(down @ plane.normal) / 50
     np.testing.assert_allclose(steps, np.rint(steps), atol=1e-6)
     np.testing.assert_allclose(down, -50 * np.rint(steps)[:, None] * plane.normal, atol=1e-6)
-
-    def id_at(points):
-        voxel = np.ceil((points - grid.origin_um) / grid.voxel_um - 0.5).astype(int)
-        inside = ((voxel >= 0) & (voxel < grid.label.shape)).all(axis=1)
-        return np.where(inside, grid.ids[grid.label[tuple(np.where(inside[:, None], voxel, 0).T)]], 0)
-
-    at = result.mlapdv[0][seen]
-    np.testing.assert_array_equal(id_at(at), result.brain_location_ids[0][seen])
-    for k in (1, 2, 3):
-        assert np.isin(id_at(at + k * 50 * plane.normal), (0, 997)).all()
+    at, ids = result.mlapdv[0][seen], result.brain_location_ids[0][seen]
+    assert not np.isin(ids, (0, 997)).any()
+    assert (ids_touching(phantom, at) == ids[:, None]).any(axis=1).all()
+    for k in range(1, 13):
+        above = ids_touching(phantom, at + k * 50 * plane.normal)
+        assert np.isin(above, (0, 997)).any(axis=1).all(), f"{k} voxels above"
 
 
 def test_pixels_beside_the_brain_are_nan_with_id_zero(meta_of, phantom, phantom_mesh):
@@ -252,8 +267,8 @@ def test_known_columns_of_the_real_atlas_are_met_in_order(allen_25):
         assert met[: len(expected)] == expected
 
 
-def test_layer_one_is_met_first_on_the_real_session(sp061, allen_25):
-    result = locate_fovs(sp061, allen_25)
+def test_layer_one_is_met_first_on_the_real_session(sp061, allen_25, volume_cache):
+    result = locate_fovs(sp061, allen_25, settings=LocationSettings(cache_folder=volume_cache))
     assert len(result.mlapdv) == 8
     for fov, ids in result.brain_location_ids.items():
         names = [acronym(allen_25, i) for i in np.unique(ids)]

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from meso_core.errors import LocationError, MesoWarning, MetadataError
+from meso_core.errors import InputFileError, LocationError, MesoWarning, MetadataError
 from meso_core.location import (
     Provenance,
-    ReferenceImage,
-    available_sources,
-    dorsal_map,
-    fit_points,
+    find_reference,
     locate_fovs,
     locate_session,
+    locations_to_json,
     read_locations,
-    surface_tilt,
 )
-from meso_core.location.atlas.loading import atlas_grid
+from meso_core.location.atlas.phantom import surface_dv_um
+from meso_core.location.registered import locate
+from meso_core.location.registered.depth import surface_tilt
+from meso_core.location.registered.locate import available_sources
+from meso_core.location.registered.points import fit_points
+from meso_core.location.registered.reference_image import ReferenceImage
+from tests.whole_metadata import scan_image_params, whole_metadata
 
 RESOLUTION = 150.0  # µm per degree
 #: objective x runs to posterior, y to medial, as in SP061: MM = centre - 0.15 (y, x)
@@ -46,13 +50,14 @@ def field(x0, x1, y0, y1, pixels, z=0.0):
 def make_reference_meta(zs=()):
     """Three strips of 4 by 12 degrees side by side: a mosaic of 90 columns and 100 rows."""
     strips = [field(x, x + 4, -6, 6, (30, 100)) for x in (-6, -2, 2)]
-    return {"FOV": strips, "scanImageParams": {"objectiveResolution": RESOLUTION, "hStackManager": {"zs": list(zs)}}}
+    stack = {"hStackManager": {"zs": list(zs)}} if zs else {}
+    return whole_metadata(strips, scanImageParams={**scan_image_params(RESOLUTION), **stack})
 
 
 @pytest.fixture
 def meta():
     fovs = [field(-4, 1, -3, 2, (24, 30), z=150.0), field(0.5, 4, -1, 3.5, (20, 20), z=250.0)]
-    return {"centerMM": {"ML": 2.5, "AP": -2.0}, "FOV": fovs, "scanImageParams": {"objectiveResolution": RESOLUTION}}
+    return whole_metadata(fovs, scanImageParams=scan_image_params(RESOLUTION))
 
 
 @pytest.fixture
@@ -75,6 +80,23 @@ def expected_mlap(meta, fov):
     return (1 - v) * top + v * ((1 - u) * mm["bottomLeft"] + u * mm["bottomRight"])
 
 
+def surface_below(atlas, mlap):
+    """DV in µm and Allen id of the first area in the columns nearest to points (…, 2), and whether one is the nearest.
+
+    Read from the volume as the atlas keeps it: (AP, ML, DV) from front, left and top, bregma at (5400, 5739, 332) µm.
+    """
+    at = np.stack([5400 - mlap[..., 1], 5739 + mlap[..., 0]], axis=-1) / atlas.res_um
+    ap, ml = np.moveaxis(np.rint(at).astype(int), -1, 0)
+    ids = np.abs(atlas.regions.id[atlas.label[ap, ml]])
+    first = (~np.isin(ids, (0, 997))).argmax(axis=-1)
+    one_is_nearest = (np.abs(at - np.rint(at)) < 0.499).all(axis=-1)
+    return 332.0 - first * atlas.res_um, np.take_along_axis(ids, first[..., None], axis=-1)[..., 0], one_is_nearest
+
+
+def rms_um(fit):
+    return np.sqrt(np.mean(np.square(fit.record.residuals_um)))
+
+
 def test_reference_pixels_and_objective_coordinates_are_inverse(reference):
     assert reference.shape == (100, 90)
     yx = np.random.default_rng(1).uniform(-10, 110, (50, 2))
@@ -87,14 +109,14 @@ def test_points_give_back_the_transform_they_were_made_with(kind, reference):
     fit = fit_points(marked(reference), kind=kind)
     yx = np.random.default_rng(2).uniform(0, 90, (40, 2))
     np.testing.assert_allclose(fit.transform(yx), to_mlap(reference.to_um(yx)), atol=1e-5)
-    assert fit.rms_um < 1e-5
-    assert fit.names[0] == "vessel 0"
+    assert rms_um(fit) < 1e-5
+    assert fit.record.names[0] == "vessel 0"
 
 
 @pytest.mark.parametrize("kind", ["affine", "thin_plate"])
 def test_residuals_tell_how_wrong_the_points_are(kind, reference):
-    small = fit_points(marked(reference, n=12, noise=5.0), kind=kind).rms_um
-    large = fit_points(marked(reference, n=12, noise=100.0), kind=kind).rms_um
+    small = rms_um(fit_points(marked(reference, n=12, noise=5.0), kind=kind))
+    large = rms_um(fit_points(marked(reference, n=12, noise=100.0), kind=kind))
     assert 1 < small < 25
     assert large > 5 * small
 
@@ -103,7 +125,7 @@ def test_a_thin_plate_follows_a_bend_that_an_affine_cannot(reference):
     points = marked(reference, n=30)
     yx = np.array(points["image"])
     points["mlap"] = (np.array(points["mlap"]) + 0.03 * (yx - 45) ** 2).tolist()
-    assert fit_points(points, kind="thin_plate").rms_um < 0.5 * fit_points(points, kind="affine").rms_um
+    assert rms_um(fit_points(points, kind="thin_plate")) < 0.5 * rms_um(fit_points(points, kind="affine"))
 
 
 @pytest.mark.parametrize("provenance", [Provenance.LANDMARK, Provenance.FUNCTIONAL])
@@ -116,22 +138,25 @@ def test_landmarks_place_pixels_where_the_points_say_on_the_surface(
     result = locate_session(meta, phantom, tmp_path, mesh=phantom_mesh)
     assert result.locations.provenance is provenance
     assert result.locations.fit.residuals_um == pytest.approx([0] * 6, abs=1e-5)
-    above = dorsal_map(atlas_grid(phantom))
     for fov in (0, 1):
-        mlap = expected_mlap(meta, fov)
-        np.testing.assert_allclose(result.mlapdv[fov][..., :2], mlap, atol=1e-5)
-        dv, ids = above.at(result.mlapdv[fov][..., :2])
-        np.testing.assert_array_equal(result.mlapdv[fov][..., 2], dv)
-        np.testing.assert_array_equal(result.brain_location_ids[fov], ids)
-    path = result.locations.write(tmp_path)
-    assert read_locations(path).to_json() == result.locations.to_json()
+        at, mlap = result.mlapdv[fov], expected_mlap(meta, fov)
+        np.testing.assert_allclose(at[..., :2], mlap, atol=1e-5)
+        dv, ids, sure = surface_below(phantom, at[..., :2])
+        assert sure.mean() > 0.9
+        np.testing.assert_allclose(at[..., 2][sure], dv[sure], atol=1e-9)
+        np.testing.assert_array_equal(result.brain_location_ids[fov][sure], ids[sure])
+        # the surface that the phantom was made with: at most a voxel higher, and what it falls in half a voxel
+        assert np.abs(at[..., 2] - surface_dv_um(mlap[..., 0], mlap[..., 1])).max() < 75
+    text = locations_to_json(result.locations)
+    (tmp_path / "fovs.locations.json").write_text(text)
+    assert locations_to_json(read_locations(tmp_path / "fovs.locations.json")) == text
 
 
 def registered_indices(atlas, reference):
     """Atlas indices per pixel of the reference image: the surface voxel under each."""
     yx = np.stack(np.meshgrid(np.arange(100), np.arange(90), indexing="ij"), axis=-1).astype(float)
     mlap = to_mlap(reference.to_um(yx))
-    dv, _ = dorsal_map(atlas_grid(atlas)).at(mlap)
+    dv, _, _ = surface_below(atlas, mlap)
     at = np.concatenate([mlap, dv[..., None]], axis=-1) * [1, -1, -1] + [5739, 5400, 332]
     return np.rint(at / atlas.res_um).astype(np.uint16)
 
@@ -141,11 +166,10 @@ def test_histology_is_interpolated_smoothly_to_the_fovs(meta, reference, allen_2
     (tmp_path / "referenceImage.meta.json").write_text(json.dumps(make_reference_meta()))
     result = locate_session(meta, allen_25, tmp_path, mesh=published_mesh)
     assert result.locations.provenance is Provenance.HISTOLOGY
-    above = dorsal_map(atlas_grid(allen_25))
     for fov in (0, 1):
         at = result.mlapdv[fov]
         assert np.abs(at[..., :2] - expected_mlap(meta, fov)).max() < 25  # a voxel; indices are whole numbers
-        assert np.median(np.abs(at[..., 2] - above.at(at[..., :2])[0])) < 25
+        assert np.median(np.abs(at[..., 2] - surface_below(allen_25, at[..., :2])[0])) < 25
         steps = np.abs(np.diff(at[..., 1], axis=1))
         assert steps.max() < 3 * np.median(steps)  # no jumps of a voxel
         assert (result.brain_location_ids[fov] != 0).all()
@@ -246,6 +270,10 @@ BAD_POINTS = {
     "unpaired": ({"image": [[0, 0], [1, 5], [7, 2]], "mlap": [[100, 0], [200, 50]]}, "3 points, as in image"),
     "twice": ({"image": [[0, 0], [0, 0], [7, 2]], "mlap": [[100, 0], [200, 50], [300, 900]]}, "a point twice"),
     "too_few": ({"image": [[0, 0], [4, 0]], "mlap": [[100, 0], [200, 50]]}, "at least 3 points"),
+    "some_names": (
+        {"image": [[0, 0], [1, 5], [7, 2]], "mlap": [[100, 0], [200, 50], [300, 900]], "names": ["a"]},
+        "3 names, one per point",
+    ),
     "no_field": ({"image": [[0, 0], [4, 0]]}, "field 'mlap'"),
     "not_numbers": ({"image": [["a", 0], [4, 0]], "mlap": []}, "field 'image'"),
     "nan": ({"image": [[0, 0], [1, 5], [7, None]], "mlap": [[100, 0], [200, 50], [300, 900]]}, "field 'image'"),
@@ -271,7 +299,7 @@ def test_points_in_focus_that_span_no_plane_are_refused(where, says, reference):
         surface_tilt(points_on_plane(reference, 50, 0, 0, where), reference)
 
 
-def test_points_in_slices_that_the_stack_has_not_are_refused(reference):
+def test_points_in_slices_beyond_the_stack_are_refused(reference):
     points = points_on_plane(reference, 50, 0, 0)
     points["points"][1]["stack_idx"] = 30
     with pytest.raises(LocationError, match="slices 0 to 29"):
@@ -295,8 +323,6 @@ def test_indices_of_a_finer_atlas_are_refused(meta, reference, phantom, phantom_
 
 
 def test_the_bout_with_the_best_source_gives_the_reference(tmp_path):
-    from meso_core.location import find_reference
-
     bouts = [tmp_path / f"raw_imaging_data_0{i}" for i in range(4)]
     for bout in bouts:
         bout.mkdir()
@@ -308,3 +334,30 @@ def test_the_bout_with_the_best_source_gives_the_reference(tmp_path):
     assert find_reference(bouts) == bouts[2] / "reference"
     (bouts[3] / "reference" / "referenceImage.landmark.json").write_text("{}")
     assert find_reference(bouts) == bouts[3] / "reference"
+
+
+@pytest.mark.parametrize("name", ["referenceImage.meta.json", "referenceImage.landmark.json"])
+def test_a_file_that_holds_no_json_object_is_named(name, meta, reference, phantom, phantom_mesh, tmp_path):
+    (tmp_path / "referenceImage.meta.json").write_text(json.dumps(make_reference_meta()))
+    (tmp_path / "referenceImage.landmark.json").write_text(json.dumps(marked(reference)))
+    (tmp_path / name).write_text("[1, 2]")
+    with pytest.raises(InputFileError, match=rf"{re.escape(name)}: expected a JSON object, found list"):
+        locate_session(meta, phantom, tmp_path, mesh=phantom_mesh)
+
+
+def test_the_window_is_laid_once_per_session(meta, reference, phantom, phantom_mesh, tmp_path, monkeypatch):
+    laid = []
+
+    def count(*given):
+        laid.append(given)
+        return lay(*given)
+
+    lay = locate.windowed_atlas
+    monkeypatch.setattr(locate, "windowed_atlas", count)
+    np.save(tmp_path / "referenceImage.mlapdv.npy", registered_indices(phantom, reference))
+    (tmp_path / "referenceImage.meta.json").write_text(json.dumps(make_reference_meta(zs=range(0, 300, 10))))
+    (tmp_path / "referenceImage.points.json").write_text(json.dumps(points_on_plane(reference, 50.0, 0.0, 0.0)))
+    found = locate_session(meta, phantom, tmp_path, mesh=phantom_mesh)
+    assert found.locations.provenance is Provenance.HISTOLOGY
+    assert found.locations.tilt_deg == pytest.approx(0, abs=1e-6)
+    assert len(laid) == 1

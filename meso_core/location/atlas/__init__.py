@@ -1,1 +1,1 @@
-"""The brain atlas: annotation volumes and where they are kept, the surface mesh, the made-up phantom."""
+"""The brain atlas: annotation files, label volumes on disk, the made-up phantom, rays through the voxels."""

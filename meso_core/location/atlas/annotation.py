@@ -1,19 +1,23 @@
-"""Annotation volumes: the Allen's, downloaded once, or those of a file, as the region indices that iblatlas uses.
+"""Annotation: the Allen's volume, downloaded once, or a file, translated to the region indices that iblatlas uses.
 
-What belongs here: reading, translating and refusing annotation. What does not: the atlas made of it
-(:mod:`meso_core.location.atlas.loading`).
+What belongs here: reading, translating and refusing annotation. What does not: nrrd files (``nrrd``), and the atlas
+that is made from annotation (``loading``).
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
 import numpy as np
 
 from ...errors import AtlasError, MissingInputError, problem
-from .volumes import Volume, verify_nrrd
+from .nrrd import verify_nrrd
+from .volumes import Volume
+
+if TYPE_CHECKING:
+    from iblatlas.regions import BrainRegions
 
 #: Bregma in the Allen CCF: µm along ML, AP and DV from the volume's corner (IBL's convention).
 BREGMA_UM = (5739.0, 5400.0, 332.0)
@@ -22,7 +26,7 @@ BREGMA_UM = (5739.0, 5400.0, 332.0)
 class Indexer:
     """Turns Allen ids into lateralised region indices, as iblatlas' AllenAtlas does."""
 
-    def __init__(self, regions: Any, resolution_um: int, path: Path) -> None:
+    def __init__(self, regions: BrainRegions, resolution_um: int, path: Path) -> None:
         ids = np.asarray(regions.id, dtype=np.int64)
         order = np.argsort(ids)
         self._path = path
@@ -76,7 +80,7 @@ def fill_from_array(path: Path, volume: Volume, to_index: Indexer) -> None:
                 field="shape",
                 expected=f"{volume.shape} (AP, ML, DV)",
                 found=str(array.shape),
-                remedy="Give the volume of the resolution that is set, with axes AP, ML, DV",
+                remedy="Give the volume of the resolution in the settings, with axes AP, ML, DV",
             )
         )
     if "_lut_" in path.name:  # iblatlas' own cache: already lateralised region indices
@@ -97,9 +101,9 @@ def _read_array(path: Path) -> Volume:
         raise AtlasError(
             problem(
                 path,
-                expected="a whole .nrrd, .npz or .npy annotation volume",
+                expected="a complete .nrrd, .npz or .npy annotation volume",
                 found=str(error),
-                remedy="Fetch the file again; a download may have been cut short",
+                remedy="Download the file again; it may have been cut short",
             )
         ) from error
 
@@ -109,8 +113,8 @@ _CORTEX_SITES = ((1500.0, -2000.0), (-1500.0, -2000.0), (2500.0, -3500.0), (-250
 _ISOCORTEX_ID = 315
 
 
-def check_orientation(volume: Volume, resolution_um: int, regions: Any, path: Path) -> None:
-    """Refuse a volume whose brain lies the wrong way up or round.
+def check_orientation(volume: Volume, resolution_um: int, regions: BrainRegions, path: Path) -> None:
+    """Refuse a volume whose brain is upside down or back to front.
 
     From above, the first area over dorsal cortex must be cortex, and the brain must be wider 1 mm from the volume's
     back end (cerebellum) than 1 mm from its front (olfactory bulb).
@@ -132,7 +136,7 @@ def check_orientation(volume: Volume, resolution_um: int, regions: Any, path: Pa
                 field="orientation",
                 expected="axes AP (front first), ML, DV (dorsal first) with dorsal cortex on top",
                 found=f"{', '.join(met)} on top; {width[0]} voxels wide in front and {width[1]} behind",
-                remedy="Turn the volume to Allen's orientation",
+                remedy="Turn the volume to the Allen CCF's orientation",
             )
         )
 
@@ -140,8 +144,15 @@ def check_orientation(volume: Volume, resolution_um: int, regions: Any, path: Pa
 def downloaded_annotation(cache: Path, resolution_um: int) -> Path:
     """Return the path of Allen's annotation volume, downloaded by iblatlas the first time.
 
-    The download goes to a folder of its own and is read through to its end (gzip checksum, number of voxels)
-    before it takes its name; so a file with the name is whole.
+    The download goes to a folder of its own. It is read to its end (gzip checksum, number of voxels) before it takes
+    its name, so a file with that name is complete.
+
+    Raises
+    ------
+    MissingInputError
+        If the download fails.
+    AtlasError
+        If what was downloaded is damaged.
     """
     from filelock import FileLock
     from iblatlas import atlas as ibl
@@ -160,7 +171,7 @@ def downloaded_annotation(cache: Path, resolution_um: int) -> Path:
                         path,
                         expected="the Allen annotation volume from iblatlas' download",
                         found=f"{type(error).__name__}: {error}",
-                        remedy="Connect this machine once, or set atlas='file' with the path of a copy, or 'phantom'",
+                        remedy="Connect this machine to the internet once, or set atlas='file' and the path of a copy",
                     )
                 ) from error
             verify_nrrd(got)

@@ -1,13 +1,13 @@
 """A procedural brain for work without the atlas download.
 
 What belongs here: the shape, areas and layers of the phantom. It has the CCF's axes, extent, bregma and region ids,
-a curved dorsal surface, a midline fissure and layered dorsal cortex; it is no anatomy. What does not belong here:
-the atlas object and its cache (:mod:`meso_core.location.atlas.loading`).
+a curved dorsal surface, a midline fissure and layered dorsal cortex; it is no anatomy. What does not: the atlas object
+(``loading``) and the file on disk (``volumes``).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,14 @@ from numpy.typing import NDArray
 from ...progress import Progress, silent
 from .annotation import BREGMA_UM
 
+if TYPE_CHECKING:
+    from iblatlas.regions import BrainRegions
+
 #: Version of the recipe: part of the cache key, raised whenever a voxel changes.
 RECIPE = 2
 
-#: Seeds of the dorsal areas, µm from bregma (|ML|, AP), near where the CCF has them; an area is what lies closest.
+#: Seeds of the dorsal areas, µm from bregma (|ML|, AP), near their places in the CCF. A column belongs to the area of
+#: the nearest seed.
 _SEEDS = {
     "MOs": (900, 2000),
     "MOp": (1900, 1200),
@@ -63,7 +67,7 @@ def surface_dv_um(ml: NDArray[np.float64], ap: NDArray[np.float64]) -> NDArray[n
     return np.where(r < 1, -50.0 + 5000.0 * (np.sqrt(np.clip(1 - r, 0, None)) - 1), np.nan)
 
 
-def phantom_ids(regions: Any) -> tuple[NDArray[np.intp], list[str]]:
+def phantom_ids(regions: BrainRegions) -> tuple[NDArray[np.intp], list[str]]:
     """Region index of each (area, layer), and the areas' names.
 
     Returns
@@ -84,7 +88,9 @@ def phantom_ids(regions: Any) -> tuple[NDArray[np.intp], list[str]]:
     return np.array(rows, dtype=np.intp), names
 
 
-def fill_phantom(label: NDArray[np.uint16], resolution_um: int, regions: Any, progress: Progress = silent) -> None:
+def fill_phantom(
+    label: NDArray[np.uint16], resolution_um: int, regions: BrainRegions, progress: Progress = silent
+) -> None:
     """Write the phantom into a label volume, one coronal section after the other.
 
     Parameters
@@ -96,7 +102,7 @@ def fill_phantom(label: NDArray[np.uint16], resolution_um: int, regions: Any, pr
     regions
         ``iblatlas.regions.BrainRegions``; the left hemisphere gets its mirrored indices.
     progress
-        Told about coronal sections.
+        Called after every 64 coronal sections.
     """
     n_ap, n_ml, n_dv = label.shape
     ml = np.arange(n_ml, dtype=np.float64) * resolution_um - BREGMA_UM[0]

@@ -1,1 +1,1 @@
-"""Pictures of where FOVs, pixels and cells lie."""
+"""Pictures of where FOVs, pixels and ROIs lie."""

@@ -1,1 +1,1 @@
-"""From the coverslip into the brain: geometry of the window, rays, positions of pixels and ROIs."""
+"""From the imaging metadata into the brain: FOVs on the coverslip, their pixels, their ROIs."""

@@ -1,34 +1,38 @@
 """From the coverslip to the brain: MLAPDV and area of every pixel.
 
-What belongs here: the projection of FOVs along the window's normal. What does not: where the metadata, the atlas
-and the mesh come from, and how results are stored.
+What belongs here: the projection of FOVs along the window's normal (the ESTIMATE), and the pixels of a session as one
+value. What does not: other sources of locations (``registered``), and how results are stored.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...machine import cores_at_hand
 from ...progress import Progress, silent
-from ..atlas.loading import AtlasGrid, atlas_grid, describe_atlas
-from ..atlas.mesh import Mesh, WindowPlane, check_mesh, load_triangulation, window_plane
+from ...scanimage import as_imaging_metadata
+from ...session.imaging import ImagingMetadata
+from ..atlas.rays import cast_rays
 from ..provenance import Provenance
-from ..records import FovLocation, SessionLocations, fov_location
-from ..settings import LocationSettings, NormalRule
+from ..records import PointFitRecord, SessionLocations, fov_location
+from ..settings import LocationSettings
+from ..surface.dorsal import DorsalMap
+from ..surface.mesh import Mesh
+from ..surface.window import WindowedAtlas, windowed_atlas
 from .geometry import FovGeometry, fov_geometries, window_center_mm
-from .rays import cast_rays
+
+if TYPE_CHECKING:
+    from iblatlas.atlas import BrainAtlas
 
 Floats = NDArray[np.float64]
-#: FOVs lie within this distance of the window's centre, µm.
-_REACH_UM = 4000.0
-#: How far tissue may rise above the smoothed hull, µm.
-_MARGIN_UM = 60.0
+#: Positions (nY, nX, 3) and Allen ids (nY, nX) of the pixels of one FOV.
+Pixels = tuple[Floats, NDArray[np.int64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +44,35 @@ class Projection:
     #: By FOV number: (nY, nX) int64 Allen ids, the same on both sides; 0 or root outside the brain.
     brain_location_ids: dict[int, NDArray[np.int64]]
     locations: SessionLocations
+    #: The brain from above, if the source needed it; drawing then need not make it again.
+    dorsal: DorsalMap | None = None
+
+    @property
+    def datasets(self) -> dict[str, dict[str, NDArray[np.generic]]]:
+        """ALF datasets ``mpciMeanImage.*`` by folder name of the FOV."""
+        return self.locations.datasets("mpciMeanImage", self.mlapdv, self.brain_location_ids)
+
+
+def collect(
+    provenance: Provenance,
+    window: WindowedAtlas,
+    fovs: Sequence[FovGeometry],
+    pixels: Sequence[Pixels],
+    *,
+    fit: PointFitRecord | None = None,
+    dorsal: DorsalMap | None = None,
+) -> Projection:
+    """Put the pixels of all FOVs together, with the records of how they were found."""
+    records = tuple(fov_location(fov, *of_fov) for fov, of_fov in zip(fovs, pixels, strict=True))
+    locations = SessionLocations(provenance, window.info, window.frame, window.plane, records, fit)
+    numbers = [fov.fov for fov in fovs]
+    mlapdv = dict(zip(numbers, (of_fov[0] for of_fov in pixels), strict=True))
+    return Projection(mlapdv, dict(zip(numbers, (of_fov[1] for of_fov in pixels), strict=True)), locations, dorsal)
 
 
 def project_mlapdv(
-    meta: Mapping[str, Any],
-    atlas: Any,
+    meta: Mapping[str, Any] | ImagingMetadata,
+    atlas: BrainAtlas,
     mesh: Mesh | None = None,
     *,
     settings: LocationSettings | None = None,
@@ -52,9 +80,9 @@ def project_mlapdv(
 ) -> tuple[dict[int, Floats], dict[int, NDArray[np.int64]]]:
     """Find MLAPDV and brain area of each pixel of the mean images.
 
-    The coverslip touches the smoothed hull of the dorsal surface at the window's centre (``centerMM``). Each pixel
-    is placed on it by bilinear interpolation of the FOV's corners (``MM``), and followed along the inward normal, in
-    steps of one voxel, to the first voxel whose label is neither void nor root.
+    The coverslip touches the smoothed hull of the dorsal surface at the window's centre (``centerMM``). A pixel's place
+    on it is interpolated bilinearly between the FOV's corners (``MM``). From there a ray goes along the inward normal,
+    in steps of one voxel, to the first voxel whose label is neither void nor root.
 
     Parameters
     ----------
@@ -65,92 +93,58 @@ def project_mlapdv(
     mesh
         Points and connectivity in CCF µm; None makes or loads the atlas' own.
     settings
-        Gives the normal rule, the frame and the cache; the atlas is taken as given.
+        Normal rule, frame and cache folder; ``atlas`` itself is the one given above.
     progress
-        Told about FOVs.
+        Called after each FOV.
 
     Returns
     -------
     mlapdv : dict of int to ndarray, float64, (nY, nX, 3)
         By FOV number: ML, AP, DV in µm from bregma; NaN where a pixel misses the brain.
     brain_location_ids : dict of int to ndarray, int64, (nY, nX)
-        Allen ids, positive on both sides (the sign of ML tells the hemisphere); 0 where a ray meets nothing, that of
-        root (997) where it meets only tissue without area.
+        Allen ids, positive on both sides (the sign of ML tells the hemisphere); 0 where a ray meets nothing, 997 (root)
+        where it meets only tissue without area.
 
     Raises
     ------
     MetadataError
-        If the metadata's coordinates are missing or impossible.
+        If coordinates in the metadata are missing or impossible.
     LocationError
         If the window's centre lies outside the mesh.
+    AtlasError
+        If the mesh is unusable.
     """
     result = locate_fovs(meta, atlas, mesh, settings=settings, progress=progress)
     return result.mlapdv, result.brain_location_ids
 
 
 def locate_fovs(
-    meta: Mapping[str, Any],
-    atlas: Any,
+    meta: Mapping[str, Any] | ImagingMetadata,
+    atlas: BrainAtlas,
     mesh: Mesh | None = None,
     *,
     settings: LocationSettings | None = None,
     progress: Progress = silent,
 ) -> Projection:
-    """Project like :func:`project_mlapdv`, and say how: window, normal, atlas, corners and centre of each FOV."""
-    settings = settings or LocationSettings()
-    center_um = window_center_mm(meta) * 1e3
-    fovs = fov_geometries(meta)
-    if mesh is None:
-        mesh = load_triangulation(atlas, path=settings.mesh_path, cache=settings.cache_folder)
-    check_mesh(mesh)
-    scale = np.array(settings.frame.scale)
-    plane = window_plane((mesh[0] * scale, mesh[1]), center_um, settings.normal_rule)
-    start_um = _start(settings.normal_rule, plane, mesh[0] * scale)
-    grid = atlas_grid(atlas, settings.frame.scale)
-
-    def locate(fov: FovGeometry) -> tuple[Floats, NDArray[np.int64], FovLocation]:
-        at, ids = project_fov(fov, grid, plane, start_um)
-        return at, ids, fov_location(fov, at, ids)
-
-    mlapdv, brain_location_ids = {}, {}
-    records: list[FovLocation] = []
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:  # the march lets go of the GIL
-        for fov, (at, ids, record) in zip(fovs, pool.map(locate, fovs), strict=True):
-            mlapdv[fov.fov], brain_location_ids[fov.fov] = at, ids
-            records.append(record)
-            progress(fov.fov + 1, len(fovs), "FOVs located")
-    locations = SessionLocations(Provenance.ESTIMATE, describe_atlas(atlas), settings.frame, plane, tuple(records))
-    return Projection(mlapdv, brain_location_ids, locations)
+    """Project like :func:`project_mlapdv`, and record the window, the atlas, and corners and centre of each FOV."""
+    meta = as_imaging_metadata(meta)
+    center_um, fovs = window_center_mm(meta) * 1e3, fov_geometries(meta)
+    return estimate(fovs, windowed_atlas(atlas, center_um, settings or LocationSettings(), mesh), progress)
 
 
-def project_fov(
-    fov: FovGeometry, grid: AtlasGrid, plane: WindowPlane, start_um: float | None = None
-) -> tuple[Floats, NDArray[np.int64]]:
-    """Project one FOV through a window.
-
-    Parameters
-    ----------
-    fov, grid, plane
-        Outline, atlas and coverslip.
-    start_um
-        Where rays begin, µm along the inward normal from the coverslip; None means one voxel above it.
-
-    Returns
-    -------
-    mlapdv : ndarray, float64, (nY, nX, 3)
-    brain_location_ids : ndarray, int64, (nY, nX)
-    """
-    offset = fov.corners_mm * 1e3 - plane.center_um[:2]
-    along_ml, along_ap = plane.axes
-    corners = np.outer(offset[:, 0], along_ml) + np.outer(offset[:, 1], along_ap) + plane.center_um
-    start_um = -grid.step_um if start_um is None else start_um
-    return cast_rays(grid, corners.reshape(2, 2, 3), plane.normal, (fov.ny, fov.nx), first_um=start_um)
+def estimate(fovs: Sequence[FovGeometry], window: WindowedAtlas, progress: Progress = silent) -> Projection:
+    """Locate FOVs by the coordinates of the window and of the FOVs on it (ESTIMATE)."""
+    pixels: list[Pixels] = []
+    with ThreadPoolExecutor(min(len(fovs), cores_at_hand())) as pool:  # the compiled loop lets go of the GIL
+        for of_fov in pool.map(lambda fov: _project(fov, window), fovs):
+            pixels.append(of_fov)
+            progress(len(pixels), len(fovs), "FOVs located")
+    return collect(Provenance.ESTIMATE, window, fovs, pixels)
 
 
-def _start(rule: NormalRule, plane: WindowPlane, points: Floats) -> float | None:
-    """Where rays begin: above all of the surface, which may rise above a plane that was fitted to a region of it."""
-    if rule is NormalRule.FACET:
-        return None
-    near = points[((points[:, :2] - plane.center_um[:2]) ** 2).sum(axis=1) < _REACH_UM**2]
-    rise = float(((near - plane.center_um) @ plane.normal).max(initial=0.0))
-    return -(rise + _MARGIN_UM)
+def _project(fov: FovGeometry, window: WindowedAtlas) -> Pixels:
+    offset = fov.corners_mm * 1e3 - window.plane.center_um[:2]
+    along_ml, along_ap = window.plane.axes
+    corners = np.outer(offset[:, 0], along_ml) + np.outer(offset[:, 1], along_ap) + window.plane.center_um
+    shape, start_um = (fov.ny, fov.nx), window.start_um
+    return cast_rays(window.grid, corners.reshape(2, 2, 3), window.plane.normal, shape, first_um=start_um)

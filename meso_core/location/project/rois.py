@@ -1,6 +1,6 @@
-"""From pixels to cells: MLAPDV and area of each ROI.
+"""MLAPDV and area of each ROI.
 
-What belongs here: looking ROIs up in a FOV's pixel maps. What does not: making the maps.
+What belongs here: looking up the ROIs of a FOV in its pixel maps. What does not: making the maps (``projection``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def roi_mlapdv(
     brain_location_ids
         ``mpciMeanImage.brainLocationIds_ccf_2017*``: shape (nY, nX).
     fov
-        Name for messages.
+        Name of the FOV, for messages.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def roi_mlapdv(
     Raises
     ------
     LocationError
-        If an ROI lies outside the image, or the maps do not belong together.
+        If an ROI lies outside the image, or the two maps have different sizes.
     """
     shape = mlapdv.shape[:2]
     if mlapdv.ndim != 3 or mlapdv.shape[2] != 3 or brain_location_ids.shape != shape:

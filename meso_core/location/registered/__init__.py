@@ -1,1 +1,1 @@
-"""Locations from what was seen of this brain: the reference image, named points, histology."""
+"""Locations from what was seen of this very brain: named points, histology, points in focus on the surface."""

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputFileError, MetadataError, MissingInputError, problem
-from ..project.geometry import fov_corners_deg
+from ...scanimage import as_imaging_metadata
+from ...session.imaging import ImagingMetadata
 
 Floats = NDArray[np.float64]
 
@@ -35,14 +36,17 @@ class ReferenceImage:
 
     @classmethod
     def from_meta(
-        cls, meta: Mapping[str, Any], shape: tuple[int, int] | None = None, where: str = "referenceImage.meta.json"
+        cls,
+        meta: Mapping[str, Any] | ImagingMetadata,
+        shape: tuple[int, int] | None = None,
+        where: str = "referenceImage.meta.json",
     ) -> ReferenceImage:
         """Read the geometry from ``referenceImage.meta.json``.
 
         Parameters
         ----------
         meta
-            Same form as the imaging metadata: ``FOV`` with ``Deg`` and ``nXnYnZ``, and ``scanImageParams``.
+            Same form as the imaging metadata; the FOVs' scan angles and pixels are used.
         shape
             Rows and columns of the image that is there; None takes them from the metadata.
         where
@@ -53,9 +57,9 @@ class ReferenceImage:
         MetadataError
             If fields are missing, or the image's size disagrees with its metadata.
         """
-        corners = fov_corners_deg(meta) * _objective_resolution(meta, where)
-        pixels = np.array([fov["nXnYnZ"][:2] for fov in meta["FOV"]], dtype=int)
-        expected = (int(pixels[:, 1].max()), int(pixels[:, 0].sum()))
+        meta = as_imaging_metadata(meta, where)
+        corners = np.array([fov.deg.as_array() for fov in meta.fovs]) * meta.objective_um_per_deg
+        expected = (max(fov.ny for fov in meta.fovs), sum(fov.nx for fov in meta.fovs))
         if shape is not None and tuple(shape) != expected:
             raise MetadataError(
                 problem(
@@ -67,9 +71,7 @@ class ReferenceImage:
                 )
             )
         low, high = corners.min(axis=(0, 1)), corners.max(axis=(0, 1))
-        manager = meta.get("scanImageParams", {}).get("hStackManager", {})
-        z = np.ravel(manager.get("zs", [])).astype(float)
-        return cls(expected, (low[0], low[1]), (high[0], high[1]), tuple(z.tolist()))
+        return cls(expected, (low[0], low[1]), (high[0], high[1]), meta.stack_depths_um or ())
 
     def to_um(self, yx: Floats) -> Floats:
         """Objective x, y in µm of pixels (…, 2) given as y, x."""
@@ -85,37 +87,26 @@ class ReferenceImage:
         return at
 
 
-def fov_objective_um(meta: Mapping[str, Any], fov: int) -> Floats:
+def fov_objective_um(meta: ImagingMetadata, fov: int) -> Floats:
     """Objective x, y in µm of each pixel of a FOV, shape (nY, nX, 2), bilinear between its ``Deg`` corners."""
-    tl, tr, bl, br = fov_corners_deg(meta)[fov] * _objective_resolution(meta, "imaging metadata")
-    nx, ny = (int(n) for n in meta["FOV"][fov]["nXnYnZ"][:2])
-    v, u = np.linspace(0, 1, ny)[:, None, None], np.linspace(0, 1, nx)[None, :, None]
+    own = meta.fovs[fov]
+    tl, tr, bl, br = own.deg.as_array() * meta.objective_um_per_deg
+    v, u = np.linspace(0, 1, own.ny)[:, None, None], np.linspace(0, 1, own.nx)[None, :, None]
     at: Floats = (1 - v) * ((1 - u) * tl + u * tr) + v * ((1 - u) * bl + u * br)
     return at
 
 
-def _objective_resolution(meta: Mapping[str, Any], where: str) -> float:
-    value = meta.get("scanImageParams", {}).get("objectiveResolution")
-    if not isinstance(value, (int, float)) or not 1 < value < 1e4:
-        raise MetadataError(
-            problem(
-                where,
-                field="scanImageParams.objectiveResolution",
-                expected="µm per degree of the scanner (about 150)",
-                found=repr(value),
-                remedy="Extract the metadata again from the tif",
-            )
-        )
-    return float(value)
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file that stands beside the reference image."""
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON file of the reference folder; an object is expected."""
     if not path.is_file():
         raise MissingInputError(
-            problem(path, expected="the file", found="no such file", remedy="Put it beside the reference image")
+            problem(path, expected="a file of the reference image", found="no such file", remedy="Copy it there")
         )
     try:
-        return json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
+        if isinstance(content, dict):
+            return content
+        found = type(content).__name__
     except ValueError as error:
-        raise InputFileError(problem(path, expected="JSON", found=str(error), remedy="Save the file again")) from error
+        found = str(error)
+    raise InputFileError(problem(path, expected="a JSON object", found=found, remedy="Save the file again"))

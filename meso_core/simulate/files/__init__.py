@@ -1,1 +1,1 @@
-"""What a rig writes: tifs with their headers, the DAQ's recording, QC files, metadata."""
+"""Files that a rig writes: tifs with their headers, the DAQ recording, QC files, metadata."""

@@ -1,4 +1,4 @@
-"""When things happened: frames on the microscope's clock and on the DAQ's.
+"""Times of frames, on the microscope's clock and on the DAQ's.
 
 What belongs here: the true times of a session. What does not: how the DAQ samples them.
 """
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..config import SimulationConfig
 from ..tissue.geometry import SessionGeometry
 
-#: The microscope's clock runs fast against the DAQ's by this share (crystals agree to some 10 ppm).
+#: How much longer times are on the DAQ's clock than on the microscope's (crystals differ by some 10 ppm).
 _CLOCK_RATIO = 1 + 7e-6
 #: Standard deviation of the mirror's period from frame to frame (real files: some 15 ns of 1.9 ms).
 _PERIOD_JITTER = 5e-6
@@ -33,7 +33,7 @@ class Bout:
 
 
 def frame_clock(config: SimulationConfig, geometry: SessionGeometry) -> tuple[Bout, ...]:
-    """Tell the times of all frames of all bouts."""
+    """Make the times of all frames of all bouts."""
     bouts: list[Bout] = []
     begin = config.bout_gap_s / 2 + 0.00037  # not on a sample of the DAQ
     for i, n in enumerate(config.frames_per_bout):
@@ -47,12 +47,12 @@ def frame_clock(config: SimulationConfig, geometry: SessionGeometry) -> tuple[Bo
 
 
 def fov_times(geometry: SessionGeometry, fov: int, frames_daq: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Time of a FOV's first line in each of its frames, DAQ clock, f8 (n_fov_frames,), s."""
+    """Compute the time of a FOV's first line in each of its frames, DAQ clock, f8 (n_fov_frames,), s."""
     place = geometry.fovs[fov]
     own = frames_daq[place.slice_id :: geometry.frames_per_volume]
     return np.asarray(own + place.row_start * geometry.line_period * _CLOCK_RATIO)
 
 
 def daq_duration(config: SimulationConfig, geometry: SessionGeometry, bouts: tuple[Bout, ...]) -> float:
-    """How long the DAQ recorded, s."""
+    """Compute how long the DAQ recorded, s."""
     return float(bouts[-1].daq[-1]) + geometry.frame_period + config.bout_gap_s / 2

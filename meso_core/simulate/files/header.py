@@ -1,30 +1,34 @@
-"""The words in a ScanImage file: ``SI.x = value`` lines, ROI groups, page descriptions.
+"""The texts in a ScanImage file: ``SI.x = value`` lines, ROI groups, page descriptions.
 
-What belongs here: text as the microscope writes it. What does not: the bytes around it.
+What belongs here: text as ScanImage writes it. What does not: the bytes around it (``tif``).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..config import RoiConfig, SimulationConfig
 from ..tissue.geometry import SessionGeometry
 
+#: What a header line may hold.
+MatlabValue: TypeAlias = "bool | float | str | Sequence[MatlabValue]"
 
-def _matlab(value: Any) -> str:
-    """Write a value as MATLAB would (six significant digits, rows with blanks)."""
+
+def _matlab(value: MatlabValue) -> str:
+    """Format a value as MATLAB does (six significant digits, blanks between the values of a row)."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
         return f"'{value}'"
     if isinstance(value, int | float):
         return f"{value:.6g}".replace("inf", "Inf").replace("nan", "NaN")
-    if value and isinstance(value[0], list | tuple):
-        return "[" + ";".join(" ".join(_matlab(v) for v in row) for row in value) + "]"
+    rows = [row for row in value if isinstance(row, list | tuple)]
+    if rows:
+        return "[" + ";".join(" ".join(_matlab(v) for v in row) for row in rows) + "]"
     if len(value) == 1:
         return _matlab(value[0])
     return "[" + " ".join(_matlab(v) for v in value) + "]"
@@ -64,7 +68,7 @@ def _decided(config: SimulationConfig, geometry: SessionGeometry) -> dict[str, s
     return {f"SI.{name}": _matlab(value) for name, value in values.items()}
 
 
-#: Values of a rig that no setting decides, so that readers find a header of the usual kind.
+#: Values of a rig that no setting decides; with them the header is complete.
 _FIXED = {
     "SI.LINE_FORMAT_VERSION": "1",
     "SI.PREMIUM": "true",
@@ -126,9 +130,9 @@ _FIXED = {
 
 
 def frame_data(config: SimulationConfig, geometry: SessionGeometry) -> str:
-    """Header lines of the Software tag.
+    """Make the header lines of the Software tag.
 
-    With a template (a real header) every line stays as it is, but for values that the settings changed.
+    With a template (a real header), only the values that the settings change are replaced.
     """
     decided = _decided(config, geometry)
     if config.header_template is None:
@@ -148,7 +152,7 @@ def _scanimage_order(name: str) -> tuple[str, ...]:
 
 
 def _same(a: str, b: str) -> bool:
-    """Whether two values mean the same although written differently (``1`` and ``true``, ``0.19703``)."""
+    """Tell whether two texts are the same value (as ``1`` and ``true``), to the digits that are written."""
     words = {"true": "1", "false": "0"}
     left, right = ([words.get(w, w) for w in s.strip("[]").replace(";", " ").split()] for s in (a, b))
     if len(left) != len(right):
@@ -160,7 +164,7 @@ def _same(a: str, b: str) -> bool:
 
 
 def uuid_of(*parts: object) -> str:
-    """Sixteen hexadecimal digits, as ScanImage gives its ROIs, from whatever identifies the thing."""
+    """Make an identifier like ScanImage's, sixteen hexadecimal digits, from values that identify an object."""
     return hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()[:16].upper()
 
 
@@ -215,7 +219,7 @@ def _roi(config: SimulationConfig, index: int) -> dict[str, Any]:
 
 
 def roi_groups(config: SimulationConfig) -> dict[str, Any]:
-    """ROI groups as they stand in the Artist tag."""
+    """Make the ROI groups of the Artist tag."""
     rois = [_roi(config, i) for i in range(len(config.rois))]
     group = {"ver": 1, "classname": "scanimage.mroi.RoiGroup", "UserData": None}
     empty = {"_ArrayType_": "double", "_ArraySize_": [1, 0], "_ArrayData_": None}
@@ -244,7 +248,7 @@ def roi_groups_text(config: SimulationConfig) -> str:
 
 
 def start_of_bout(config: SimulationConfig, offset_s: float) -> datetime:
-    """Wall clock when a bout began: 10:49:53.448 on the session's day, and what passed since."""
+    """Wall clock at the start of a bout; the first one starts at 10:49:53.448 on the session's day."""
     day = datetime.fromisoformat(config.date)
     return day.replace(hour=10, minute=49, second=53, microsecond=448000) + timedelta(seconds=offset_s)
 
@@ -256,7 +260,7 @@ def epoch(when: datetime) -> list[float]:
 
 
 def descriptions(first: int, times: Iterable[float], start: datetime, n_channels: int, is_end: bool) -> list[str]:
-    """ImageDescription of pages, one per frame and channel.
+    """Make the ImageDescription of pages, one per frame and channel.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """The tifs of a bout.
 
-What belongs here: cutting a movie into pages and pages into files. What does not: pixels, or the bytes of a tif.
+What belongs here: putting FOVs on pages, and pages into files. What does not: pixels, or the bytes of a tif.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from .tif import ScanImageTifWriter
 
 #: Bytes of pages in memory at a time.
 _BLOCK_BYTES = 1 << 24
-#: Fields of at least this many pixels are drawn by two threads; with smaller ones they would stand in each other's way.
+#: Fields of at least this many pixels are drawn by two threads; for smaller ones two threads are slower than one.
 _LARGE_FIELD, _THREADS = 1 << 16, 2
 
 
 def tif_name(plan: SessionPlan, bout: int, number: int, kind: str = "2P") -> str:
-    """Name of a tif as the rig gives it: date, experiment, subject, kind, acquisition, file."""
+    """Name a tif like the rig does: date, experiment, subject, kind, acquisition, file."""
     c = plan.config
     return f"{c.date}_{bout + 1}_{c.subject}_{kind}_00001_{number + 1:05d}.tif"
 
 
 def write_tifs(plan: SessionPlan, movies: Sequence[FovMovie], bout: Bout, folder: Path, progress: Progress) -> None:
-    """Write all tifs of a bout; memory does not grow with its length."""
+    """Write all tifs of a bout; a longer bout takes no more memory."""
     c, g = plan.config, plan.geometry
     text, groups, resolution = frame_data(c, g), roi_groups_text(c), pixels_per_cm(c)
     shape = (g.page_height, g.page_width)
@@ -56,7 +56,7 @@ def write_tifs(plan: SessionPlan, movies: Sequence[FovMovie], bout: Bout, folder
 def _pages(
     plan: SessionPlan, movies: Sequence[FovMovie], bout: Bout, a: int, b: int, pool: ThreadPoolExecutor
 ) -> NDArray[np.int16]:
-    """Pages of frames ``a`` to ``b`` of a bout, channels interleaved; filler lines and fly-back frames are zero."""
+    """Draw frames ``a`` to ``b`` of a bout, channels interleaved; filler lines and fly-back frames are zero."""
     g, n_channels = plan.geometry, len(plan.config.channels)
     pages = np.zeros((b - a, n_channels, g.page_height, g.page_width), np.int16)
 

@@ -1,6 +1,6 @@
 """The reference stack that an experimenter takes of the whole window before a bout.
 
-What belongs here: its settings and its picture. What does not: how a ScanImage file is laid out.
+What belongs here: its settings and its pixels. What does not: the layout of a ScanImage file (``tif``).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _DEPTHS_UM = (-40.0, 0.0, 40.0)
 
 
 def reference_config(config: SimulationConfig) -> SimulationConfig:
-    """Lay out the reference stack: strips side by side over the window, each at a few depths."""
+    """Return the settings of the reference stack: strips side by side over the window, at a few depths."""
     (ny, nx), degree = _STRIP_SHAPE, config.objective_resolution
     size = (nx * _PIXEL_UM / degree, ny * _PIXEL_UM / degree)
     rois = tuple(
@@ -63,7 +63,7 @@ def write_reference(bout_folder: Path, plan: SessionPlan, bout: Bout) -> None:
 
 
 def _window(config: SimulationConfig) -> list[NDArray[np.int16]]:
-    """Draw the window at each depth (ny, strips × nx): vessels under a round glass, sharper near the top."""
+    """Draw the window at each depth (ny, strips × nx): vessels under round glass, sharper near the top."""
     rng = np.random.default_rng([config.seed, 801])
     shape = (_STRIP_SHAPE[0], _STRIPS * _STRIP_SHAPE[1])
     um = (_PIXEL_UM, _PIXEL_UM)

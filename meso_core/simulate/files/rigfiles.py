@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from ..config import SimulationConfig
 from ..plan import FINE, GALVOS_FAULT, PMT_OFF
 
-#: Words of the rig's own tool for bad frames.
+#: Labels that the rig's own tool uses.
 _LABELS = {FINE: "ok", PMT_OFF: "PMT off", GALVOS_FAULT: "galvos fault"}
 
 
 def write_frame_qc(folder: Path, fault: NDArray[np.uint8], bout: int, short_by: int = 0) -> None:
     """Write ``exptQC.mat`` and ``badframes.mat`` of one bout, one value per ScanImage frame.
 
-    The order of the labels differs between bouts, as they come up during recording.
+    The order of the labels differs between bouts: on a rig it is the order in which faults occur.
     """
     order = (FINE, PMT_OFF, GALVOS_FAULT) if bout % 2 == 0 else (FINE, GALVOS_FAULT, PMT_OFF)
     frames = np.array(np.argsort(order), np.uint8)[fault][None, : fault.size - short_by]
@@ -35,7 +35,7 @@ def write_frame_qc(folder: Path, fault: NDArray[np.uint8], bout: int, short_by: 
 
 
 def _savemat(path: Path, content: dict[str, NDArray[Any]]) -> None:
-    """Save a version 5 MAT-file whose header holds no date."""
+    """Save a version 5 MAT-file without the date in its header."""
     from scipy.io import savemat
 
     buffer = io.BytesIO()

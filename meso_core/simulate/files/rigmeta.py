@@ -1,17 +1,19 @@
-"""The metadata that the rig's own extractor leaves beside the tifs.
+"""The metadata that the rig's own extractor writes beside the tifs.
 
 What belongs here: ``_ibl_rawImagingData.meta.json`` (structure of version 0.2.1) and
-``rawImagingData.times_scanImage.npy``, written from what is true. What does not: reading tifs; the extractor of
-:mod:`meso_core.scanimage` works the same values out of the headers, independently.
+``rawImagingData.times_scanImage.npy``, written from the ground truth. What does not: reading tifs. The extractor of
+:mod:`meso_core.scanimage` gets the same values from the headers, independently.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...session import IMAGING_META_FILE, IMAGING_TIMES_FILE
 from ..config import SimulationConfig
@@ -19,19 +21,21 @@ from ..tissue.geometry import POSITIVE_AP, POSITIVE_ML, SessionGeometry, coords_
 from .clock import Bout
 from .header import descriptions, epoch, frame_data, roi_groups, roi_uuid, start_of_bout
 
+T = TypeVar("T")
 
-def _scalar(values: tuple[float, ...] | list[Any]) -> Any:
-    """MATLAB's JSON writes a list of one as a scalar."""
+
+def _scalar(values: Sequence[T]) -> T | list[T]:
+    """Write a list of one as a scalar, as MATLAB's JSON does."""
     return values[0] if len(values) == 1 else list(values)
 
 
 def _number(value: float) -> float:
-    """Round a value to the six digits that it has in the header."""
+    """Round a value to six digits, as in the header."""
     return float(f"{value:.6g}")
 
 
-def _null_to_list(value: Any) -> Any:
-    """MATLAB reads JSON's null as an empty array and writes it as such; array keys get an ``x`` in front."""
+def _null_to_list(value: object) -> object:
+    """Change values as MATLAB does when it reads and writes JSON: null → ``[]``, and ``x`` before a leading ``_``."""
     if value is None:
         return []
     if isinstance(value, dict):
@@ -42,7 +46,7 @@ def _null_to_list(value: Any) -> Any:
 
 
 def imaging_meta(config: SimulationConfig, geometry: SessionGeometry, bout: Bout) -> dict[str, Any]:
-    """Content of ``_ibl_rawImagingData.meta.json`` of one bout."""
+    """Make the content of ``_ibl_rawImagingData.meta.json`` of one bout."""
     start = start_of_bout(config, bout.start_s)
     tf = coords_transform(config)
     ml, ap = config.center_mm
@@ -86,13 +90,13 @@ def _raw(config: SimulationConfig, geometry: SessionGeometry, bout: Bout) -> dic
 
 
 def pixels_per_cm(config: SimulationConfig) -> float:
-    """Resolution of the first field as the tif's rational number holds it."""
+    """Compute the resolution of the first field, as precise as the tif's rational number."""
     roi = config.rois[0]
     um = roi.size_deg[0] * config.objective_resolution / roi.shape[1]
     return 2**30 / max(round(2**30 / (1e4 / um)), 1)
 
 
-def _fovs(config: SimulationConfig, geometry: SessionGeometry, tf: Any) -> list[dict[str, Any]]:
+def _fovs(config: SimulationConfig, geometry: SessionGeometry, tf: NDArray[np.float64]) -> list[dict[str, Any]]:
     return [
         {
             "slice_id": place.slice_id,
@@ -124,13 +128,13 @@ def _params(config: SimulationConfig, geometry: SessionGeometry) -> dict[str, An
             "scanVolumeRate": _number(1 / (g.frame_period * g.frames_per_volume)),
             "linePeriod": _number(g.line_period),
         },
-        # the rig's extractor puts the depths into numSlices too
+        # the rig's extractor writes the depths to numSlices too
         "hStackManager": {"numSlices": zs, "zs": zs, "zsRelative": pairs, "zsAllActuators": pairs},
     }
 
 
 def write_rig_metadata(folder: Path, config: SimulationConfig, geometry: SessionGeometry, bout: Bout) -> None:
-    """Write both files of one bout; times have one value per page, as the rig's extractor counts."""
+    """Write both files of one bout; times have one value per page, as the rig's extractor writes them."""
     meta = json.dumps(imaging_meta(config, geometry, bout))
     (folder / IMAGING_META_FILE).write_text(meta, encoding="utf-8")
     np.save(folder / IMAGING_TIMES_FILE, np.repeat(bout.scanimage, len(config.channels)))

@@ -1,9 +1,9 @@
 """ScanImage BigTIFF files, written page by page.
 
 What belongs here: the bytes of the container as ScanImage (since 2016, format version 4) lays them out. What does
-not: the words of the header, or pixels.
+not: the texts of the header (``header``), or pixels.
 
-Layout, read off real files: BigTIFF header (16 bytes); ScanImage's static block (magic number, version, two lengths,
+Layout, as found in real files: BigTIFF header (16 bytes); ScanImage's static block (magic number, version, two lengths,
 frame data, ROI groups, both NUL-terminated); then for each page an IFD of 18 tags, its ImageDescription padded to a
 constant length, and one strip of pixels. So the distance between pages is constant.
 """
@@ -32,12 +32,12 @@ _AT_NEXT = 8 + 20 * _TAGS
 
 
 class ScanImageTifWriter:
-    """Write one tif of an acquisition; pages are given in blocks, and nothing is kept in memory.
+    """Write one tif of an acquisition; pages are given in blocks and written at once.
 
     Parameters
     ----------
     path
-        File to make.
+        File to write.
     frame_data
         Header lines ``SI.x = value``.
     roi_groups
@@ -45,7 +45,7 @@ class ScanImageTifWriter:
     shape
         Page height and width.
     n_pages
-        How many pages will come; the last page's IFD says that none follows.
+        Number of pages; the IFD of the last page has no successor.
     pixels_per_cm
         Resolution of the first field.
     """

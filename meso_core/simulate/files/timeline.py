@@ -1,7 +1,7 @@
-"""What the DAQ recorded: Timeline's files, streamed.
+"""The DAQ recording: Timeline's files.
 
 What belongs here: ``raw_sync_data``, as cortexlab's Timeline saves it to ALF. What does not: the true times
-(:mod:`.clock`), or reading.
+(``clock``), or reading.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..config import SimulationConfig
 from .clock import Bout
 from .rows import start_npy
 
-#: Samples that share one stream of random numbers, and that are in memory at a time.
+#: Samples that are in memory at a time and share one stream of random numbers.
 _CHUNK = 1 << 18
 #: Counters of the DAQ board have 32 bits.
 _COUNTER = 2**32
@@ -28,7 +28,7 @@ _START_S = 0.000613
 
 @dataclass(frozen=True, slots=True)
 class Edges:
-    """True pulses of the two clock lines, DAQ time, s."""
+    """True pulses of the two clock lines, s on the DAQ's clock."""
 
     frames: NDArray[np.float64]
     volumes: NDArray[np.float64]
@@ -40,7 +40,7 @@ _Signal = Callable[[NDArray[np.float64], np.random.Generator], NDArray[np.float6
 
 
 def _counter(edges: NDArray[np.float64], start: int) -> _Signal:
-    def signal(t: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    def signal(t: NDArray[np.float64], _rng: np.random.Generator) -> NDArray[np.float64]:
         count = start + np.searchsorted(edges, t, side="right")
         return np.asarray(count % _COUNTER, dtype=np.float64)
 
@@ -56,18 +56,18 @@ def _square(period: float, high: float, duty: float = 0.5, noise: float = 0.004)
 
 
 def _noise(t: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Sample an input with nothing plugged in: mains hum and noise."""
+    """Simulate an unconnected input: mains hum and noise."""
     return np.asarray(0.35 * np.sin(2 * np.pi * 50 * t) + 0.15 * rng.standard_normal(t.size))
 
 
-def _wheel(t: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Quadrature counts of a wheel that is turned to and fro; below zero the counter wraps."""
+def _wheel(t: NDArray[np.float64], _rng: np.random.Generator) -> NDArray[np.float64]:
+    """Simulate the quadrature counts of a wheel that turns both ways; below zero the counter overflows."""
     turns = 300 * np.sin(t / 7.3) + 120 * np.sin(t / 1.9)
     return np.asarray(np.rint(turns) % _COUNTER, dtype=np.float64)
 
 
 def _channels(config: SimulationConfig, edges: Edges, duration_s: float) -> list[tuple[str, str, str, _Signal]]:
-    """Name, terminal, measurement and signal of every input, in the order of the columns."""
+    """List name, terminal, measurement and signal of every input, in the order of the columns."""
     channels: list[tuple[str, str, str, _Signal]] = [
         ("chrono", "ai0", "Voltage", _square(2.0, 5.0)),
         ("neural_frames", "ctr0", "EdgeCount", _counter(edges.frames, edges.counter_start)),
@@ -85,8 +85,8 @@ def _channels(config: SimulationConfig, edges: Edges, duration_s: float) -> list
 def write_timeline(folder: Path, config: SimulationConfig, edges: Edges, duration_s: float) -> None:
     """Write the three ``_timeline_DAQdata`` files.
 
-    The samples are saved in Fortran order, as MATLAB's writer does, so a channel lies in one piece; timestamps are
-    the first and last sample, ``[[0, t0], [n - 1, t1]]``.
+    The samples are in Fortran order, as MATLAB saves them, so the samples of a channel are contiguous. The timestamps
+    are those of the first and the last sample, ``[[0, t0], [n - 1, t1]]``.
     """
     rate = config.daq_rate_hz
     n = int(duration_s * rate)
@@ -131,7 +131,7 @@ def _meta(config: SimulationConfig, channels: list[tuple[str, str, str, _Signal]
 
 
 def write_software_events(folder: Path, config: SimulationConfig, bouts: tuple[Bout, ...], frame_period: float) -> None:
-    """Write the messages that started and stopped the recordings."""
+    """Write the messages that start and stop the recordings."""
     what = f"{config.subject} {config.date.replace('-', '')} {int(config.number)}"
     rows = []
     for bout in bouts:

@@ -1,1 +1,1 @@
-"""What a microscope sees: cells, their activity, optics, motion, noise."""
+"""The tissue and the microscope: cells, their activity, motion, optics, noise."""

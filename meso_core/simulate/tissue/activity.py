@@ -1,6 +1,6 @@
-"""What the cells do: spikes, and the fluorescence they cause.
+"""Activity of the cells: spikes, and the fluorescence that follows.
 
-What belongs here: time. What does not: space.
+What belongs here: arrays over frames and cells, block by block. What does not: images.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _RESTING_NM = 50.0
 
 
 def relative_fluorescence(kinetics: Kinetics, spikes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """ΔF/F while calcium stands as high as after ``spikes`` simultaneous spikes."""
+    """Compute ΔF/F at the calcium of ``spikes`` simultaneous spikes."""
 
     def brightness(calcium: NDArray[np.float64]) -> NDArray[np.float64]:
         bound = 1 / (1 + (kinetics.dissociation_nm / calcium) ** kinetics.hill)
@@ -54,10 +54,10 @@ def relative_fluorescence(kinetics: Kinetics, spikes: NDArray[np.float64]) -> ND
     return np.asarray(brightness(_RESTING_NM + per_spike * spikes) / rest - 1)
 
 
-#: Standard deviation of the logarithm of a cell's rate over time, its own part and the population's.
+#: Standard deviation of the logarithm of a cell's rate over time: its own part, and the part shared by all cells.
 _OWN_DRIVE, _COMMON_DRIVE = 1.6, 0.4
 _MAX_RATE_HZ = 60.0
-#: Frames that are made at a time, and share one stream of random numbers.
+#: Frames that are made at a time and share one stream of random numbers.
 _BLOCK = 256
 
 
@@ -73,7 +73,7 @@ class ActivityBlock:
 
 
 class _Decay:
-    """First-order filter over time that goes on from block to block."""
+    """First-order filter over time that keeps its state between blocks."""
 
     def __init__(self, dt: float, tau: float, width: int) -> None:
         self.keep = float(np.exp(-dt / tau))
@@ -103,11 +103,11 @@ class _Wander:
 
 
 def activity(config: SimulationConfig, fov: int, n_frames: int, n_cells: int, dt: float) -> Iterator[ActivityBlock]:
-    """Make up spikes and the indicator's response, some frames at a time.
+    """Simulate spikes and the indicator's response, some frames at a time.
 
-    Mean rates are log-normal over cells (median 0.12 Hz, as in layer 2/3 of awake mice), and each cell's rate wanders
-    within a second, so spikes come in bursts; the population shares a part of that. The response is exact at the ends
-    of the frames: the spikes of a frame fall together at a random moment of it.
+    Mean rates are log-normal over cells (median 0.12 Hz, as in layer 2/3 of awake mice). Each cell's rate varies within
+    a second, so spikes come in bursts; part of this variation is shared by all cells. All spikes of a frame occur at
+    one random moment in it; the response is exact at the ends of the frames.
     """
     kinetics = KINETICS[config.indicator]
     rise, decay = (_Decay(dt, tau, n_cells) for tau in (kinetics.rise_s, kinetics.decay_s))

@@ -3,11 +3,11 @@
 What belongs here: displacement over time, its smooth deformation over a FOV, and slow axial drift. What does not:
 applying it to images.
 
-Sign: a displacement is where the tissue has gone, in pixels [y, x] relative to its rest position, positive down and
-right. That is what suite2p stores as ``yoff`` and ``xoff`` (it rolls a frame by the negative to undo it).
+Sign: a displacement tells where the tissue moved to, in pixels [y, x] relative to its rest position, positive down and
+right. suite2p stores this as ``yoff`` and ``xoff`` (it rolls a frame by the negative to undo it).
 
-How the numbers were chosen: frames of a real movie before registration lie 0.7 px from their mean along the livelier
-axis; 1.4 µm (both axes) gives that with pixels of 1.4 µm. The brain of a running mouse moves by a few µm within the
+Source of the numbers: in a real movie before registration, frames are 0.7 px from their mean along the axis with more
+motion; 1.4 µm (both axes) gives the same with pixels of 1.4 µm. The brain of a running mouse moves by a few µm in the
 plane, mostly as a whole; deformation and slow axial drift are smaller.
 """
 
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ..config import SimulationConfig
 
 _F4 = NDArray[np.float32]
-#: Correlation times (s) and shares of variance of displacement: body movements, posture, slow sag.
+#: Correlation times (s) and shares of variance of displacement: body movements, posture, slow drift.
 _TIMES_S = (0.25, 2.0, 120.0)
 _SHARES = (0.45, 0.35, 0.20)
 #: Largest displacement as a multiple of the standard deviation; the skull is fixed.
@@ -56,9 +56,9 @@ def _wander(rng: np.random.Generator, dt: NDArray[np.float64], tau: float, width
 
 
 def brain_motion(config: SimulationConfig, times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Displacement of the whole brain at given times, f8 (n, 3): y, x, µm, and axial drift, µm.
+    """Simulate the displacement of the whole brain at given times, f8 (n, 3): y, x and axial drift, µm.
 
-    Movements come in bouts (running, licking), so the fast part is scaled by a slow, skewed envelope.
+    Animals move in episodes (running, licking), so the fast part is scaled by a slow, skewed envelope.
     """
     rng = np.random.default_rng([config.seed, 201])
     dt = np.diff(times, prepend=times[0])
@@ -77,12 +77,12 @@ def brain_motion(config: SimulationConfig, times: NDArray[np.float64]) -> NDArra
 
 
 def fov_motion(config: SimulationConfig, fov: int, brain: NDArray[np.float64], um: tuple[float, float]) -> FovMotion:
-    """Displacement of one FOV: the brain's, and a deformation of its own.
+    """Compute the displacement of one FOV: that of the brain, and a deformation of its own.
 
     Parameters
     ----------
     brain
-        What :func:`brain_motion` gives at the FOV's frame times.
+        :func:`brain_motion` at the FOV's frame times.
     um
         Size of a pixel (y, x), µm.
     """
@@ -99,10 +99,10 @@ def fov_motion(config: SimulationConfig, fov: int, brain: NDArray[np.float64], u
 
 
 def deformation_modes(ny: int, nx: int, margin: int) -> _F4:
-    """Smooth fields over a FOV and the margin beside it, f4 (N_MODES, ny, nx + 2 margin).
+    """Make smooth fields over a FOV and the margin beside it, f4 (N_MODES, ny, nx + 2 margin).
 
-    The lowest cosines along the two axes: stretch along the slow axis (movement while a frame is scanned), along the
-    fast axis, shear, and bending. In the FOV each has zero mean and unit variance.
+    They are the lowest cosines along the two axes: stretch along the slow axis (movement while a frame is scanned), and
+    along the fast axis, shear, and bending. In the FOV each has zero mean and unit variance.
     """
     y = (np.arange(ny) + 0.5) / ny
     x = (np.arange(-margin, nx + margin) + 0.5) / nx

@@ -1,7 +1,6 @@
 """The movie of one FOV, rendered frame by frame.
 
-What belongs here: putting scene, activity, motion and detection together for given frames. What does not: pages,
-files.
+What belongs here: combining scene, activity, motion and detection to frames. What does not: pages, files.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _NEUROPIL_S = 0.8
 
 @dataclass(frozen=True, slots=True)
 class FovMovie:
-    """All that is needed to render any frame of a FOV, and what is true of it."""
+    """All that is needed to render any frame of a FOV, and its ground truth."""
 
     config: SimulationConfig
     index: int
@@ -38,9 +37,9 @@ class FovMovie:
     modes: NDArray[np.float32]
     #: Brightness of each cell relative to rest, f4 (n_frames, n_cells): response, focus and bleaching.
     traces: RowFile
-    #: Median brightness of each cell relative to rest, f4 (n_cells,): below 1 for one out of focus.
+    #: Median brightness of each cell relative to rest, f4 (n_cells,); below 1 for a cell out of focus.
     rest: NDArray[np.float32]
-    #: Largest rise of each cell above it, f4 (n_cells,).
+    #: Largest rise of each cell above that median, f4 (n_cells,).
     rise: NDArray[np.float32]
     #: Neuropil fields over time, f4 (n_frames, N_NEUROPIL).
     neuropil: NDArray[np.float32]
@@ -62,7 +61,7 @@ class FovMovie:
         return len(self.light)
 
     def render(self, start: int, stop: int) -> list[NDArray[np.int16]]:
-        """Frames ``start`` to ``stop`` of each saved channel, i2 (n, ny, nx)."""
+        """Render frames ``start`` to ``stop`` of each saved channel, i2 (n, ny, nx)."""
         c = self.config
         out = [np.empty((stop - start, *self.shape), np.int16) for _ in c.channels]
         cells = self.traces.rows(start, stop)
@@ -73,11 +72,11 @@ class FovMovie:
         return out
 
     def _photons(self, frame: int, cells: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Noiseless images of the channels."""
+        """Render the images of the channels without noise."""
         if self.fault[frame] == PMT_OFF:
             return [np.zeros(self.shape, np.float32)] * len(self.config.channels)
         lines = None
-        if self.fault[frame] == GALVOS_FAULT:  # the slow galvo loses its way
+        if self.fault[frame] == GALVOS_FAULT:  # the slow galvo leaves its path
             lines = np.float32(9) * np.sin(np.linspace(0, 9, self.shape[0], dtype="f4"))
         images = []
         for channel in self.config.channels:
@@ -94,7 +93,7 @@ class FovMovie:
         return np.asarray(image)
 
     def _red(self, frame: int) -> NDArray[np.float32]:
-        """Image a structural label: every third cell, constant but for focus."""
+        """Image a structural label in every third cell; only focus changes its brightness."""
         s = self.scene
         labelled = focus(s.depth, self.motion.axial[frame : frame + 1])[0]
         labelled[np.arange(len(labelled)) % 3 > 0] = 0
@@ -113,7 +112,7 @@ def make_movie(plan: SessionPlan, index: int, brain: NDArray[np.float64], folder
     brain
         Motion of the brain at all ScanImage frames, from :func:`~.motion.brain_motion`.
     folder
-        Where the cells' ``spikes.npy`` and ``traces.npy`` are written; frames are rendered from the latter.
+        Gets the cells' ``spikes.npy`` and ``traces.npy``; frames are rendered from ``traces.npy``.
     """
     from scipy.sparse import csr_matrix
 

@@ -1,13 +1,13 @@
 """From the scene to counts: displacement, photons, amplifier.
 
-What belongs here: what happens to one frame. What does not: what is in it.
+What belongs here: the way from the light of one frame to counts. What does not: the content of the frame.
 
-How the numbers were chosen: in two real two-photon movies of mouse cortex the variance of a pixel from frame to frame
-is a straight line over its mean (r > 0.99): photons. By that line half of the pixels have more than 3 photons a frame
-in the one (128 × 128, raw) and more than 42 in the other (64 × 64, each pixel a mean of several); the default of
-``SimulationConfig.photons`` gives 8 to 9 by the same measure, a little below their geometric mean. Gain, offset and
-read noise are of the usual size for int16 counts. A test holds these and the contrast, grain, activity and motion of
-the movies against the real ones.
+Source of the numbers: in two real two-photon movies of mouse cortex the variance of a pixel over frames is a linear
+function of its mean (r > 0.99), as photon noise is. From its slope, half of the pixels have more than 3 photons per
+frame in one movie (128 × 128, raw), and more than 42 in the other (64 × 64, each pixel a mean of several). The default
+of ``SimulationConfig.photons`` gives 8 to 9 by the same measure, a little below their geometric mean. Gain, offset and
+read noise are typical for int16 counts. A test compares these, and contrast, grain, activity and motion, with the real
+movies.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def displace(scene: _F4, shift: _F4, weights: _F4, modes: _F4, lines: _F4 | None
     ny, nx = modes.shape[1], modes.shape[2] - 2 * MARGIN
     limit = MARGIN - 3
     out = np.empty((ny, nx), np.float32)
-    # the first pass happens at the columns where the second will look for them
+    # the first pass is done at the columns that the second pass reads
     ahead = int(np.clip(np.rint(shift[1]), -limit // 2, limit // 2))
     for first in range(0, ny, _BAND):
         rows = slice(first, min(first + _BAND, ny))
@@ -104,9 +104,9 @@ def _four_taps(flat: _F4, index: NDArray[np.intp], step: int, fraction: _F4) -> 
 def detect(rng: np.random.Generator, photons: _F4, gain: float, offset: float, read_noise: float) -> NDArray[np.int16]:
     """Turn light into the counts of a photomultiplier and its amplifier.
 
-    The square of a Gaussian around the root of the intensity has the photons' mean and variance exactly, and the
-    skew of a multiplier whose pulses differ in height; it is drawn six times faster than Poisson numbers. The
-    amplifier's noise is folded into it, so that variance = gain × (mean - offset) + read_noise².
+    The square of a Gaussian around the root of the intensity has exactly the mean and the variance of photons, and the
+    skew of a photomultiplier whose pulses differ in height. It is six times faster than Poisson numbers. It includes
+    the noise of the amplifier, so that variance = gain × (mean - offset) + read_noise².
     """
     spare = max((read_noise / gain) ** 2 - 0.125, 0.0)
     counts = rng.standard_normal(photons.shape, dtype=np.float32)

@@ -1,9 +1,9 @@
-"""What the true footprint of each cell reads in the movie: the cell, the light around it, the noise.
+"""What the true footprint of each cell measures in the movie: the cell, the light around it, the noise.
 
-What belongs here: the best that any mask could do, as a measure for those that are found. What does not: the movie.
+What belongs here: the best result that any mask can have, to compare found masks with. What does not: the movie.
 
-A footprint reads the mean of its pixels, weighted by its own brightness, as suite2p's masks do. All is told in units of
-the cell's light at rest in that mean, so that the fluorescence of a footprint is ``traces + background``.
+A footprint measures the mean of its pixels, weighted by its own brightness, as suite2p's masks do. Units are the cell's
+light at rest in that mean, so the fluorescence of a footprint is ``traces + background``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BLOCK = 512
 
 
 def fov_masks(movie: FovMovie) -> tuple[NDArray[np.int32], NDArray[np.int16], NDArray[np.int16], NDArray[np.float32]]:
-    """Footprints inside the FOV at rest: cell, y, x, weight (photons at rest)."""
+    """List the footprints inside the FOV at rest: cell, y, x, weight (photons at rest)."""
     ny, nx = movie.shape
     y, x = np.divmod(movie.scene.pixel, movie.scene.base.shape[1])
     y, x = y - MARGIN, x - MARGIN
@@ -31,7 +31,7 @@ def fov_masks(movie: FovMovie) -> tuple[NDArray[np.int32], NDArray[np.int16], ND
 
 
 def write_background(movie: FovMovie, path: Path) -> NDArray[np.float32]:
-    """Write the light in each footprint that is not its cell's: neuropil and other cells, without noise or motion.
+    """Write the light in each footprint that comes from neuropil and other cells, without noise or motion.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def write_background(movie: FovMovie, path: Path) -> NDArray[np.float32]:
     Returns
     -------
     ndarray of float32, shape (n_cells,)
-        Variance of the background over the frames; 0 for a cell that the FOV does not show.
+        Variance of the background over the frames; 0 for a cell outside the FOV.
     """
     from scipy.sparse import csr_matrix, diags_array
 
@@ -65,16 +65,16 @@ def write_background(movie: FovMovie, path: Path) -> NDArray[np.float32]:
             light = (rest + movie.neuropil[rows] @ fields.T) * movie.light[rows, None]
             light += (others @ movie.traces.rows(rows.start, rows.stop).T).T
             file.write(light.astype("<f4").tobytes())
-            away = light - rest  # small numbers, so that their squares lose nothing
+            away = light - rest  # small numbers, so that their squares keep their precision
             total, square = total + away.sum(axis=0), square + (away**2).sum(axis=0)
     return np.asarray(square / movie.n_frames - (total / movie.n_frames) ** 2, dtype=np.float32)
 
 
 def peak_snr(movie: FovMovie, background: NDArray[np.float32] | float = 0.0) -> NDArray[np.float32]:
-    """Peak signal-to-noise of what each footprint reads, f4 (n_cells,).
+    """Compute the peak signal-to-noise ratio of each footprint, f4 (n_cells,).
 
-    The cell's largest rise above its median, by the standard deviation of all else in the same reading, frame by
-    frame: photons, amplifier, and the background.
+    It is the cell's largest rise above its median, divided by the standard deviation over frames of everything else:
+    photons, amplifier, and the background.
 
     Parameters
     ----------
@@ -94,6 +94,6 @@ def peak_snr(movie: FovMovie, background: NDArray[np.float32] | float = 0.0) -> 
 
 
 def _own_light(cell: NDArray[np.int32], photons: NDArray[np.float32], n: int) -> NDArray[np.float64]:
-    """Sum of the squared footprint of each cell, photons²; 1 where the FOV does not show it."""
+    """Sum the squared footprint of each cell, photons²; 1 for a cell outside the FOV."""
     own = np.bincount(cell, photons.astype(float) ** 2, n)
     return np.where(own > 0, own, 1.0)

@@ -1,6 +1,6 @@
-"""What there is to see in a FOV: cells, neuropil, vessels.
+"""The tissue in a FOV: cells, neuropil, vessels.
 
-What belongs here: space. What does not: time, motion, noise.
+What belongs here: images and footprints at rest. What does not: time, motion, noise.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Scene:
 
 
 def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], sigma: tuple[float, float]) -> _F4:
-    """Gaussian noise of unit variance, smoothed by a Gaussian of ``sigma`` pixels (periodic)."""
+    """Make Gaussian noise of unit variance, smoothed by a Gaussian of ``sigma`` pixels (periodic)."""
     spectrum = np.fft.rfft2(rng.standard_normal(shape))
     fy = np.fft.fftfreq(shape[0])[:, None]
     fx = np.fft.rfftfreq(shape[1])[None, :]
@@ -73,7 +73,7 @@ def make_scene(config: SimulationConfig, fov: int, place: FovPlace) -> Scene:
 
 
 def vessel_shadow(rng: np.random.Generator, shape: tuple[int, int], um: tuple[float, float]) -> _F4:
-    """Transmission of surface vessels: dark, winding stripes."""
+    """Draw the transmission of surface vessels: dark, winding stripes, 0 to 1."""
     yy, xx = (np.arange(n) * u for n, u in zip(shape, um, strict=True))
     light = np.ones(shape, np.float32)
     area_mm2 = shape[0] * um[0] * shape[1] * um[1] * 1e-6
@@ -125,7 +125,7 @@ def _cells(
 def _places(
     rng: np.random.Generator, config: SimulationConfig, shape: tuple[int, int], um: tuple[float, float]
 ) -> NDArray[np.float64]:
-    """Centres at random, no two somata in the same place."""
+    """Choose centres at random; somata do not overlap."""
     area = shape[0] * um[0] * shape[1] * um[1] * 1e-6
     wanted = rng.poisson(config.cells_per_mm2 * area)
     found = np.zeros((0, 2))
@@ -139,7 +139,7 @@ def _places(
 
 
 def _soma(rng: np.random.Generator, y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Brightness of a soma at offsets in µm: an ellipse with soft rim, dark nucleus or none."""
+    """Draw a soma at offsets in µm: an ellipse with a soft rim, and a nucleus that is dark or nearly as bright."""
     angle, stretch = rng.uniform(0, np.pi), rng.uniform(1.0, 1.35)
     radius = _SOMA_UM * rng.uniform(0.85, 1.15)
     a = (np.cos(angle) * x + np.sin(angle) * y) / np.sqrt(stretch)
@@ -152,5 +152,5 @@ def _soma(rng: np.random.Generator, y: NDArray[np.float64], x: NDArray[np.float6
 
 
 def focus(depth: _F4, axial: _F4) -> _F4:
-    """Share of each cell's light that reaches the focal plane, f4 (n_frames, n_cells)."""
+    """Compute the share of each cell's light that the focal plane gets, f4 (n_frames, n_cells)."""
     return np.asarray(np.exp(-0.5 * ((depth[None, :] - axial[:, None]) / _AXIAL_UM) ** 2), dtype=np.float32)

@@ -1,21 +1,24 @@
 """Rays through an atlas.
 
-What belongs here: casting rays from patches and from points, to the first voxel that belongs to an area. What does
-not: which patches (``projection``), the compiled loop (``ray_march``).
+What belongs here: casting rays from patches, from points and down columns, to the first voxel that belongs to an area.
+What does not: which patches (``project``), and the loops themselves (``compiled``).
 """
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ..atlas.loading import AtlasGrid
+from ...machine import cores_at_hand
+from .grid import ROOT_ID, AtlasGrid
 
 Floats = NDArray[np.float64]
-#: Allen id of root: tissue that belongs to no area.
-ROOT_ID = 997
-#: How deep below the coverslip a ray looks for the brain, µm.
+#: How far below the coverslip a ray looks for the brain, µm.
 _DEPTH_UM = 3000.0
+#: How far a ray from a point inside the brain looks for an area (atlases have void in vessels and cracks), µm.
+LOOK_ON_UM = 300.0
 
 
 def region_kinds(grid: AtlasGrid) -> NDArray[np.uint8]:
@@ -97,7 +100,7 @@ def cast_rays(
     ids : ndarray, int64, (rows, columns)
         Allen ids; 0 or root where a ray meets no area.
     """
-    from .ray_march import march
+    from .compiled import march
 
     step = grid.step_um
     position = np.empty((*shape, 3))
@@ -108,3 +111,36 @@ def cast_rays(
         np.asarray(normal, dtype=float), step, first, last, position, region,
     )  # fmt: skip
     return position, grid.ids[region]
+
+
+def top_voxels(grid: AtlasGrid, *, area: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Find the uppermost voxel of each column that belongs to an area, or to any tissue.
+
+    Parameters
+    ----------
+    grid
+        Atlas.
+    area
+        True passes root tissue, as rays do; False stops at any tissue.
+
+    Returns
+    -------
+    index : ndarray, int64, (n_ml, n_ap)
+        DV index of the voxel; -1 where a column has none.
+    ids : ndarray, int64, (n_ml, n_ap)
+        Allen id of the voxel; 0 or root where a column has none.
+    """
+    from .compiled import first_from_above
+
+    n_ml, n_ap, _ = grid.label.shape
+    top, region = (np.empty((n_ap, n_ml), dtype=np.int64) for _ in range(2))
+    kind, least, label = region_kinds(grid), 2 if area else 1, np.asarray(grid.label)
+    strips = np.array_split(np.arange(n_ap), min(n_ap, cores_at_hand()))
+
+    def fill(strip: NDArray[np.intp]) -> None:
+        part = slice(strip[0], strip[-1] + 1)
+        first_from_above(label[:, part], kind, least, top[part], region[part])
+
+    with ThreadPoolExecutor(len(strips)) as pool:  # the compiled loop lets go of the GIL
+        list(pool.map(fill, strips))
+    return top.T, grid.ids[region.T]

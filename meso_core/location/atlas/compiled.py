@@ -1,29 +1,32 @@
-"""The ray march: one compiled loop.
+"""The loops over voxels, compiled by numba.
 
-What belongs here: following parallel rays through a label volume. Imports numba, so it is imported by the functions
-that need it and by nothing at start-up.
+What belongs here: following rays and columns through a label volume. Imports numba, so only functions import it,
+nothing at start-up.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numba
 import numpy as np
+from numpy.typing import NDArray
+
+from .volumes import Volume
+
+Floats = NDArray[np.float64]
 
 
 def _march(
-    label: Any,
-    kind: Any,
-    origin: Any,
-    per_um: Any,
-    corners: Any,
-    normal: Any,
+    label: Volume,
+    kind: NDArray[np.uint8],
+    origin: Floats,
+    per_um: Floats,
+    corners: Floats,
+    normal: Floats,
     step: float,
     first: int,
     last: int,
-    position: Any,
-    region: Any,
+    position: Floats,
+    region: NDArray[np.int64],
 ) -> None:
     """Follow a ray from each pixel of an image along the inward normal to the first voxel with an area.
 
@@ -83,5 +86,37 @@ def _march(
                 position[i, j, 0] = position[i, j, 1] = position[i, j, 2] = np.nan
 
 
-#: The compiled loop; the machine code is kept on disk, so that only a machine's first run compiles.
+def _first_from_above(
+    label: Volume, kind: NDArray[np.uint8], least: int, top: NDArray[np.int64], region: NDArray[np.int64]
+) -> None:
+    """Find in each column the uppermost voxel of at least a kind.
+
+    Parameters
+    ----------
+    label
+        Region indices (ML, AP, DV), axes increasing.
+    kind
+        As for the march.
+    least
+        Kind to look for: 1 any tissue, 2 an area.
+    top
+        Out, (n_ap, n_ml): DV index of the voxel, -1 where a column has none.
+    region
+        Out, (n_ap, n_ml): region index of the voxel; that of root or void where a column has none.
+    """
+    n_ml, n_ap, n_dv = label.shape
+    for j in range(n_ap):  # the order in which atlases lie in memory: AP, ML, DV
+        for i in range(n_ml):
+            top[j, i], region[j, i] = -1, 0
+            for k in range(n_dv - 1, -1, -1):
+                found = label[i, j, k]
+                if found != 0 and kind[found] > 0:
+                    region[j, i] = found
+                    if kind[found] >= least:
+                        top[j, i] = k
+                        break
+
+
+# the machine code is kept on disk, so that only a machine's first run compiles
 march = numba.njit(nogil=True, cache=True)(_march)
+first_from_above = numba.njit(nogil=True, cache=True)(_first_from_above)

@@ -1,11 +1,11 @@
-"""Triangles: normals, and which triangle of a mesh lies over a point.
+"""Triangles: their normals, and which triangle of a mesh holds a point.
 
-What belongs here: plane geometry on bare arrays. What does not: where a mesh comes from, and what it means.
+What belongs here: plane geometry on bare arrays. What does not: the surface that a mesh describes (``mesh``).
 """
 
 from __future__ import annotations
 
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,7 +20,7 @@ _EDGE_TOLERANCE = 1e-9
 
 
 def facet_normals(triangles: Floats) -> Floats:
-    """Return normals (n, 3) of triangles (n, 3, 3), twice the area long; zero where points are on one line."""
+    """Return normals (n, 3) of triangles (n, 3, 3); each is as long as twice the area, zero for points on one line."""
     return np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
 
 
@@ -40,7 +40,7 @@ def surface_normal(triangle: ArrayLike) -> Floats:
     Raises
     ------
     LocationError
-        If the shape is another one, or three vertices lie on one line: then there is no normal.
+        If the shape is a different one, or three vertices lie on one line.
     """
     given = np.asarray(triangle, dtype=float)
     triangles = given[np.newaxis] if given.ndim == 2 else given
@@ -51,7 +51,7 @@ def surface_normal(triangle: ArrayLike) -> Floats:
                 field="triangle",
                 expected="an array of shape (3, 3) or (n, 3, 3)",
                 found=f"shape {given.shape}",
-                remedy="Give three vertices with x, y and z each",
+                remedy="Give x, y and z of three vertices",
             )
         )
     normals = facet_normals(triangles)
@@ -90,21 +90,26 @@ def _inside(a: Floats, b: Floats, c: Floats, p: Floats) -> NDArray[np.bool_]:
 @overload
 def in_triangle(triangle: ArrayLike, point: tuple[float, float]) -> bool: ...
 @overload
-def in_triangle(triangle: ArrayLike, point: ArrayLike) -> Any: ...
-def in_triangle(triangle: ArrayLike, point: ArrayLike) -> Any:
-    """Tell whether a point lies within a triangle; on an edge or a vertex counts as inside.
+def in_triangle(triangle: ArrayLike, point: ArrayLike) -> bool | NDArray[np.bool_]: ...
+def in_triangle(triangle: ArrayLike, point: ArrayLike) -> bool | NDArray[np.bool_]:
+    """Tell whether a point lies in a triangle. Edges and vertices belong to it.
 
     Parameters
     ----------
     triangle
-        x-y coordinates of the vertices, shape (3, 2); a third column is not looked at.
+        x and y of the vertices, shape (3, 2); a third column is ignored.
     point
         Point (2,), or points (n, 2).
 
     Returns
     -------
     bool or ndarray of bool, shape (n,)
-        A point is inside when the three areas it spans with the edges add up to the triangle's, to 1e-9.
+        True where the three areas that the point spans with the edges add up to that of the triangle, to 1e-9.
+
+    Raises
+    ------
+    LocationError
+        If the shapes are different ones.
     """
     corners = np.asarray(triangle, dtype=float)
     points = np.asarray(point, dtype=float)
@@ -136,18 +141,17 @@ def _pairs_by_cell(lower: Ints, upper: Ints, n_columns: int) -> tuple[Ints, Ints
     return cell[order], triangle[order]
 
 
-def find_triangle(point: ArrayLike, vertices: ArrayLike, connectivity_list: ArrayLike) -> Any:
+def find_triangle(point: ArrayLike, vertices: ArrayLike, connectivity_list: ArrayLike) -> int | Ints:
     """Find the triangle of a mesh that holds a point, seen along the third axis.
 
-    Triangles are sorted into a grid of square cells first, so that a point is compared with a few neighbours
-    instead of with the whole mesh.
+    Triangles are sorted into a grid of square cells first, so that a point is compared with the few triangles near it.
 
     Parameters
     ----------
     point
-        x-y coordinates (2,), or (n, 2) for many points at once.
+        x and y, shape (2,), or (n, 2) for many points.
     vertices
-        Mesh vertices (n_vertices, 2 or 3); only x and y are looked at.
+        Mesh vertices (n_vertices, 2 or 3); a third column is ignored.
     connectivity_list
         Vertex indices of the triangles, shape (n_triangles, 3), 0-based.
 

@@ -1,26 +1,29 @@
 """The smoothed convex hull of the dorsal brain surface: what the coverslip lies on.
 
-What belongs here: making the mesh from an atlas, keeping it, reading one from a file, and the plane that touches it
-at a window. What does not: what is seen through the window (:mod:`meso_core.location.project.projection`).
+What belongs here: making the mesh from an atlas, keeping it, reading one from a file. What does not: the coverslip
+(``window``).
 """
 
 from __future__ import annotations
 
 import io
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import AtlasError, LocationError, MesoWarning, MissingInputError, problem
-from ...storage.hashing import write_atomically
-from ..project.triangles import Floats, Ints, facet_normals, find_triangle
-from ..settings import NormalRule, default_cache
-from .loading import AtlasGrid, atlas_grid, describe_atlas
+from ...errors import AtlasError, MesoWarning, MissingInputError, problem
+from ...storage.atomic import write_file
+from ..atlas.grid import AtlasGrid, atlas_grid, describe_atlas
+from ..atlas.rays import top_voxels
+from ..settings import DEFAULT_CACHE
+from .triangles import Floats, Ints
+
+if TYPE_CHECKING:
+    from iblatlas.atlas import BrainAtlas
 
 Mesh = tuple[Floats, Ints]
 
@@ -31,22 +34,23 @@ _NODE_UM = 100.0
 #: Standard deviation of the Gaussian that smooths the hull's height, µm. Small against a window (2.5 mm and more),
 #: and large against a facet of the hull; see docs/brain-location.md for what it does to heights and normals.
 _SMOOTHING_UM = 150.0
-#: Radius of the surface that the regional normal looks at, µm: the usual window's.
-WINDOW_RADIUS_UM = 1500.0
 
 
-def load_triangulation(atlas: Any = None, *, path: str | Path | None = None, cache: str | Path | None = None) -> Mesh:
+def load_triangulation(
+    atlas: BrainAtlas | None = None, *, path: str | Path | None = None, cache: str | Path = DEFAULT_CACHE
+) -> Mesh:
     """Load the triangle mesh of the smoothed convex hull of the dorsal surface.
 
     Parameters
     ----------
     atlas
-        ``iblatlas.atlas.BrainAtlas`` from which the mesh is made, once: it is kept by the atlas' content.
+        ``iblatlas.atlas.BrainAtlas`` to make the mesh from. This is done once; the file is named after the atlas'
+        content.
     path
         ``.npz`` with ``points`` (µm from bregma: ML, AP, DV) and ``connectivity_list`` (0-based), as ibllib's
         ``surface_triangulation.npz``; given instead of an atlas.
     cache
-        Folder where meshes are kept; None means the default.
+        Folder where meshes are kept.
 
     Returns
     -------
@@ -58,13 +62,13 @@ def load_triangulation(atlas: Any = None, *, path: str | Path | None = None, cac
     Raises
     ------
     AtlasError, MissingInputError
-        If the mesh file is no mesh, or the atlas has no tissue.
+        If the mesh file is missing or holds no mesh, or the atlas has no tissue.
 
     Notes
     -----
-    The first tissue voxel of each (ML, AP) column is found, the upper convex hull of these points taken (scipy's
-    qhull), its height sampled every 100 µm, smoothed by a Gaussian (σ 150 µm, within the brain's outline), and each
-    square of the grid cut in two triangles.
+    The uppermost tissue voxels of all (ML, AP) columns have an upper convex hull (scipy's qhull). Its height is sampled
+    every 100 µm and smoothed by a Gaussian (σ 150 µm, within the brain's outline); each square of the grid is cut into
+    two triangles.
     """
     if path is not None:
         return _read_mesh(Path(path))
@@ -77,17 +81,20 @@ def load_triangulation(atlas: Any = None, *, path: str | Path | None = None, cac
                 remedy="Give the atlas (load_atlas) or path=",
             )
         )
-    kept = Path(cache or default_cache()) / f"surface_{describe_atlas(atlas).sha256[:16]}_{RECIPE}.npz"
-    if kept.is_file():
+    kept = Path(cache).expanduser() / f"surface_{describe_atlas(atlas).sha256[:16]}_{RECIPE}.npz"
+    try:
         return _read_mesh(kept)
-    points, connectivity = _make_mesh(atlas_grid(atlas), describe_atlas(atlas).name)
+    except (MissingInputError, AtlasError):  # not there yet, or damaged: it can be made again
+        points, connectivity = _make_mesh(atlas_grid(atlas), describe_atlas(atlas).name)
     buffer = io.BytesIO()
     np.savez(buffer, points=points, connectivity_list=connectivity)
     try:
-        write_atomically(kept, buffer.getvalue())
+        write_file(kept, buffer.getvalue())
     except OSError as error:  # the mesh is made in seconds: work goes on without keeping it
         warnings.warn(
-            f"{kept}: the surface mesh could not be kept ({error}); set MESO_CACHE", MesoWarning, stacklevel=2
+            f"The surface mesh was made but could not be stored, so the next run makes it again ({error})",
+            MesoWarning,
+            stacklevel=2,
         )
     return points, connectivity
 
@@ -113,13 +120,13 @@ def _no_mesh(where: str | Path, found: str) -> AtlasError:
             where,
             expected="points (n, 3) in µm from bregma and connectivity_list (m, 3), 0-based, within the points",
             found=found,
-            remedy="Give a mesh as load_triangulation returns it",
+            remedy="Give a mesh of the form that load_triangulation returns",
         )
     )
 
 
 def check_mesh(mesh: Mesh, where: str | Path = "mesh") -> None:
-    """Refuse what is no mesh in µm."""
+    """Refuse arrays that are no mesh in µm."""
     points, connectivity = np.asarray(mesh[0]), np.asarray(mesh[1])
     if points.ndim != 2 or points.shape[1] != 3 or connectivity.ndim != 2 or connectivity.shape[1] != 3:
         raise _no_mesh(where, f"shapes {points.shape} and {connectivity.shape}")
@@ -132,30 +139,21 @@ def check_mesh(mesh: Mesh, where: str | Path = "mesh") -> None:
         raise _no_mesh(where, f"points that span {span:g} (µm expected: a brain is about 10000 wide)")
 
 
-def top_surface(grid: AtlasGrid) -> Floats:
-    """DV in µm of the first tissue voxel of each (ML, AP) column; NaN where there is none."""
-    n_ml, n_ap, n_dv = grid.label.shape
-    top = np.full((n_ml, n_ap), np.nan)
-    for ap in range(n_ap):  # a section at a time: the volume may be larger than memory
-        tissue = grid.label[:, ap, ::-1] != 0
-        first = tissue.argmax(axis=1)
-        some = tissue[np.arange(n_ml), first]
-        top[some, ap] = grid.origin_um[2] + grid.voxel_um[2] * (n_dv - 1 - first[some])
-    return top
-
-
 def _make_mesh(grid: AtlasGrid, name: str) -> Mesh:
     from scipy.ndimage import gaussian_filter
     from scipy.spatial import ConvexHull
 
-    top = top_surface(grid)
-    at = np.argwhere(np.isfinite(top))
+    top, _ = top_voxels(grid, area=False)
+    at = np.argwhere(top >= 0)
     if len(at) < 16:
         raise AtlasError(
-            problem(name, expected="tissue in the volume", found=f"{len(at)} columns with any", remedy="Check the file")
+            problem(
+                name, expected="tissue in the volume", found=f"{len(at)} columns with tissue", remedy="Check the file"
+            )
         )
     ground = grid.origin_um[:2] + at * grid.voxel_um[:2]
-    planes = _upper_planes(ConvexHull(np.c_[ground, top[at[:, 0], at[:, 1]]]).equations)
+    height_um = grid.origin_um[2] + grid.voxel_um[2] * top[at[:, 0], at[:, 1]]
+    planes = _upper_planes(ConvexHull(np.c_[ground, height_um]).equations)
     nodes = [np.arange(np.ceil(lo / _NODE_UM), np.floor(hi / _NODE_UM) + 1) * _NODE_UM for lo, hi in _span(ground)]
     ml, ap = np.meshgrid(*nodes, indexing="ij")
     height = np.full(ml.shape, np.inf)
@@ -189,72 +187,3 @@ def _triangulate(ml: Floats, ap: Floats, dv: Floats, inside: NDArray[np.bool_]) 
     whole = (a >= 0) & (b >= 0) & (c >= 0) & (d >= 0)
     a, b, c, d = a[whole], b[whole], c[whole], d[whole]
     return points, np.concatenate([np.c_[a, b, c], np.c_[a, c, d]])
-
-
-@dataclass(frozen=True, slots=True)
-class WindowPlane:
-    """The coverslip: a plane that touches the brain's surface at the window's centre."""
-
-    #: Centre: ML, AP, DV in µm from bregma.
-    center_um: Floats
-    #: Unit normal, outwards (the craniotomy normal).
-    normal: Floats
-    rule: NormalRule
-
-    @property
-    def axes(self) -> tuple[Floats, Floats]:
-        """Unit vectors of the plane along image ML and AP.
-
-        AP first, without an ML part: windows tilt less along AP (pitch), which keeps the ML axis nearly true.
-        """
-        n = self.normal
-        ap = np.array([0.0, n[2], -n[1]])
-        ml = np.cross(ap, n)
-        ml = ml / np.sqrt(ml @ ml) * np.sign(ml[0])
-        ap = ap / np.sqrt(ap @ ap) * np.sign(ap[1])
-        return ml, ap
-
-
-def window_plane(mesh: Mesh, center_um: Floats, rule: NormalRule = NormalRule.REGION) -> WindowPlane:
-    """Lay the coverslip on the surface.
-
-    Parameters
-    ----------
-    mesh
-        Points and connectivity, as :func:`load_triangulation` returns them.
-    center_um
-        ML and AP of the window's centre, µm from bregma.
-    rule
-        FACET: the normal of the triangle under the centre. REGION: the mean of the normals of the triangles within
-        1.5 mm, weighted by area and by (1 - (d / 1.5 mm)²)².
-
-    Raises
-    ------
-    LocationError
-        If no upward triangle lies under the centre.
-    """
-    points, connectivity = mesh
-    normals = facet_normals(points[connectivity])
-    dorsal = normals[:, 2] > 0
-    connectivity, normals = connectivity[dorsal], normals[dorsal]
-    face = find_triangle(center_um, points, connectivity)
-    if face == -1:
-        low, high = points[connectivity].min(axis=(0, 1)), points[connectivity].max(axis=(0, 1))
-        raise LocationError(
-            problem(
-                "imaging window",
-                field="centerMM",
-                expected="a centre on the dorsal surface: the mesh spans "
-                f"ML {low[0] / 1e3:.2f} to {high[0] / 1e3:.2f} mm, AP {low[1] / 1e3:.2f} to {high[1] / 1e3:.2f} mm",
-                found=f"ML {center_um[0] / 1e3:g}, AP {center_um[1] / 1e3:g} mm",
-                remedy="Correct the window's centre (mm from bregma, ML positive to the right, AP to the front)",
-            )
-        )
-    corner, facet = points[connectivity[face, 0]], normals[face]
-    dv = corner[2] - ((center_um - corner[:2]) @ facet[:2]) / facet[2]
-    if rule is NormalRule.REGION:
-        middle = points[connectivity].mean(axis=1)[:, :2]
-        distance = ((middle - center_um) ** 2).sum(axis=1) / WINDOW_RADIUS_UM**2
-        weight = np.clip(1 - distance, 0, None) ** 2
-        facet = weight @ normals if weight.any() else facet
-    return WindowPlane(np.array([center_um[0], center_um[1], dv]), facet / np.linalg.norm(facet), rule)

@@ -1,0 +1,1 @@
+"""The brain's dorsal surface: its triangle mesh, the coverslip that touches it, the map seen from above."""
