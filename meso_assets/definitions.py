@@ -10,33 +10,21 @@ from typing import Any
 
 import dagster as dg
 
-from .assets import alyx, archive, location, raw, suite2p, timing
-from .assets.session_asset import PLATFORM
+from . import assets
+from .defs.catalogue import CATALOGUE, RAW
+from .defs.declare import raw_asset
 from .defs.jobs import session_jobs
+from .defs.partitions import session_partitions
 from .defs.removal import remove_raw_tifs
 from .defs.sensors import sessions_arrive
 from .defs.session_checks import session_checks
-from .io.managers import AlfIOManager, SessionFilesIOManager
+from .io.managers import AlfIOManager, RawIOManager, SessionFilesIOManager
 from .io.resources import Platform
 from .runs.console import readable_logger
 from .runs.settings import MesoSettings, current_settings
 
-_ASSETS = (
-    raw.raw_session,
-    raw.imaging_metadata,
-    archive.imaging_frames_archive,
-    archive.reference_images,
-    timing.frame_qc,
-    timing.frame_times,
-    suite2p.motion_registered_frames,
-    suite2p.rois,
-    location.mean_image_mlapdv,
-    location.roi_brain_locations,
-    alyx.alyx_fov_records,
-)
 
-
-def build_defs(settings: MesoSettings | None = None, **overrides: Any) -> dg.Definitions:
+def build_defs(settings: MesoSettings | None = None, **overrides: Any) -> dg.Definitions:  # noqa: ANN401  of Definitions
     """Assemble the code location.
 
     Parameters
@@ -48,7 +36,7 @@ def build_defs(settings: MesoSettings | None = None, **overrides: Any) -> dg.Def
     """
     settings = settings or current_settings()
     parts: dict[str, Any] = {
-        "assets": list(_ASSETS),
+        "assets": [*raw_specs(), *declared_assets(settings)],
         "asset_checks": list(session_checks),
         "jobs": [*session_jobs, remove_raw_tifs],
         "sensors": [sessions_arrive(settings)],
@@ -59,13 +47,35 @@ def build_defs(settings: MesoSettings | None = None, **overrides: Any) -> dg.Def
     return dg.Definitions(**{**parts, **overrides})
 
 
+def raw_specs() -> list[dg.AssetSpec]:
+    """Make an external asset per kind of raw files; the sensor and the runs tell Dagster their versions."""
+    return [
+        dg.AssetSpec(
+            raw_asset(kind), group_name="raw", description=description, partitions_def=session_partitions
+        ).with_io_manager_key("raw")
+        for kind, description in RAW.items()
+    ]
+
+
+def declared_assets(settings: MesoSettings) -> list[dg.AssetsDefinition]:
+    """Collect all assets of the package, each with the version that follows from its declaration and settings."""
+
+    def versioned(spec: dg.AssetSpec) -> dg.AssetSpec:
+        return spec.replace_attributes(code_version=CATALOGUE[spec.key.path[-1]].version(settings))
+
+    found = dg.load_assets_from_package_module(assets)
+    return [asset.map_asset_specs(versioned) for asset in found if isinstance(asset, dg.AssetsDefinition)]
+
+
 def resources(settings: MesoSettings) -> Mapping[str, Any]:
     """Platform and IO managers on the settings' root."""
     platform = Platform.open(settings)
+    readers = {name: declared.read for name, declared in CATALOGUE.items() if declared.read is not None}
     return {
-        PLATFORM: platform,
-        "alf": AlfIOManager(platform),
-        "session_files": SessionFilesIOManager(platform),
+        "platform": platform,
+        "raw": RawIOManager(platform, {raw_asset(kind): kind for kind in RAW}),
+        "alf": AlfIOManager(platform, readers),
+        "session_files": SessionFilesIOManager(platform, readers),
         "between_steps": dg.FilesystemIOManager(base_dir=str(settings.dagster_home / "storage")),
     }
 

@@ -1,36 +1,43 @@
 """Group alyx: records for the database, built and shown; nothing is sent from here."""
 
-from __future__ import annotations
-
-from typing import Any
-
 import dagster as dg
 
-from ..io.managers import FovDatasets, Product, SessionFiles
-from ..io.resources import OpenSession
-from .session_asset import session_asset
+from meso_core.session import SessionMetadata
+
+from ..defs.catalogue import CATALOGUE
+from ..io.published import LocatedFovs
+from ..io.resources import Platform
+from .session_asset import AssetRun, Product, Result, materialized, session_asset
 
 RECORDS = "alyx/fov_records.json"
+_RECORDS = CATALOGUE["alyx_fov_records"]
 
 
-@session_asset("alyx_fov_records", io_manager="session_files", inputs=("imaging_metadata", "mean_image_mlapdv"))
+@session_asset(_RECORDS)
 def alyx_fov_records(
-    session: OpenSession, context: Any, imaging_metadata: SessionFiles, mean_image_mlapdv: FovDatasets
-) -> Product:
+    context: dg.AssetExecutionContext,
+    platform: Platform,
+    imaging_metadata: SessionMetadata,
+    mean_image_mlapdv: LocatedFovs,
+) -> Result:
     """Build the records of all fields of view, as they would be sent."""
     from meso_core.alyx import register_fov
-    from meso_core.location import read_locations
 
-    locations = read_locations(session.path / "alf" / "fovs.locations.json")
-    records = register_fov(session.metadata(), locations, session=session.key)
-    return Product(
-        session.stage("alyx_fov_records"),
-        texts={RECORDS: records.to_json()},
-        metadata={
-            "imaging_stacks": len(records.stacks),
-            "fields_of_view": len(records.fields_of_view),
-            "locations": len(records.locations),
-            "phantom": records.is_phantom,
-            "records": dg.MetadataValue.md(f"```json\n{records.to_json()[:6000]}\n```"),
-        },
-    )
+    def compute(run: AssetRun) -> Product:
+        records, staging = (
+            register_fov(imaging_metadata.imaging, mean_image_mlapdv.locations, session=run.session.key),
+            run.stage(),
+        )
+        staging.write(RECORDS, records.to_json().encode())
+        return Product(
+            staging,
+            metadata={
+                "imaging_stacks": len(records.stacks),
+                "fields_of_view": len(records.fields_of_view),
+                "locations": len(records.locations),
+                "phantom": records.is_phantom,
+                "records": dg.MetadataValue.md(f"```json\n{records.to_json()[:6000]}\n```"),
+            },
+        )
+
+    return materialized(context, platform, _RECORDS, compute)

@@ -1,77 +1,90 @@
 """Group archive: raw frames compressed and verified, reference images under their names."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from meso_core.session import imaging_bouts
+import dagster as dg
 
-from ..defs.made_with import settings_of
-from ..io.managers import Product
+from meso_core.archive.delivered import delivered_view
+from meso_core.session import RawFiles, SessionMetadata, natural_key
+
+from ..defs.catalogue import CATALOGUE
 from ..io.metadata import archive_metadata, reference_metadata
-from ..io.resources import OpenSession
-from .session_asset import platform_of, progress_of, session_asset, still_holds
+from ..io.resources import Platform
+from .session_asset import AssetRun, Product, Result, materialized, session_asset
 
 if TYPE_CHECKING:
-    from meso_core.archive import ReferenceImages
+    from meso_core.scanimage.reference_images import ReferenceImages
 
 REFERENCE_RECORD = "reports/reference_images.json"
+_ARCHIVE, _REFERENCE = CATALOGUE["imaging_frames_archive"], CATALOGUE["reference_images"]
 
 
-@session_asset("imaging_frames_archive", io_manager="session_files", after=("raw_session",))
-def imaging_frames_archive(session: OpenSession, context: Any) -> Product:
+@session_asset(_ARCHIVE)
+def imaging_frames_archive(
+    context: dg.AssetExecutionContext, platform: Platform, raw_frames: RawFiles, raw_metadata: RawFiles
+) -> Result:
     """Compress the tifs of each bout, read the archive back, compare."""
-    from meso_core.archive import archive_bout, recorded_archives, save_report
+    from meso_core.archive import archive_bout, save_report
 
-    bouts, settings = imaging_bouts(session.path), platform_of(context).settings
-    made_with = settings_of("imaging_frames_archive", settings)
-    kept = still_holds(session, context, made_with)
-    if kept and kept.contents:  # an early manifest did not list the tifs
-        recorded = recorded_archives(session.path, {file.path: file.sha256 for file in kept.files})
-        if recorded is not None:  # else a kill came between the archives and their records: verify again
-            return Product(kept, metadata={"unchanged": True, **archive_metadata(list(recorded))})
-    staged = session.stage("imaging_frames_archive")
-    reports = [
-        archive_bout(
-            bout,
-            staged / bout.name,
-            archive_format=settings.archive_format,
-            workers=settings.cores,
-            progress=progress_of(context),
-        )
-        for bout in bouts
-    ]
+    def compute(run: AssetRun) -> Product:
+        # a bout that has metadata only is missing its frames: archiving it says so
+        bouts = sorted({*raw_frames.bouts, *raw_metadata.bouts}, key=lambda bout: natural_key(bout.name))
+        staging = run.stage()
+        metadata = {f.path.split("/")[0]: f.path for f in raw_metadata.files if f.path.endswith(".meta.json")}
 
-    def keep_records() -> None:
+        def of_the_rig(bout: Path) -> Path | None:
+            return raw_metadata.session_path / metadata[bout.name] if bout.name in metadata else None
+
+        reports = [
+            archive_bout(
+                bout,
+                staging.folder / bout.name,
+                archive_format=run.settings.archive_format,
+                workers=run.settings.cores,
+                find_metadata=of_the_rig,
+                progress=run.progress,
+            )
+            for bout in bouts
+        ]
         for report in reports:
-            save_report(session.path, report)
+            staging.know(report.known_hashes)
 
-    return Product(
-        staged,
-        settings=made_with,
-        contents={f"{report.bout}/{report.name}": report.contents for report in reports},
-        metadata=archive_metadata(reports),
-        then=keep_records,
-    )
+        def keep_records() -> None:
+            for report in reports:
+                save_report(run.session.path, report)
+
+        contents = {f"{report.bout}/{report.name}": report.contents for report in reports}
+        return Product(staging, contents=contents, metadata=archive_metadata(reports), then=keep_records)
+
+    return materialized(context, platform, _ARCHIVE, compute)
 
 
-@session_asset("reference_images", io_manager="session_files", after=("raw_session", "imaging_metadata"))
-def reference_images(session: OpenSession, context: Any) -> Product:
+@session_asset(_REFERENCE)
+def reference_images(
+    context: dg.AssetExecutionContext, platform: Platform, raw_reference: RawFiles, imaging_metadata: SessionMetadata
+) -> Result:
     """Bring the reference image of each bout under its ALF names; what the rig delivered so already stays as it is."""
-    from meso_core.archive import reference_images as make
+    from meso_core.scanimage.reference_images import reference_images as make
 
-    staged, center = session.stage("reference_images"), session.metadata()["centerMM"]
-    delivered = {file.path for file in session.raw_files()}
-    with session.as_delivered() as rig:
-        images = make(rig, staged, center_ml=center["ML"], center_ap=center["AP"])
-    for path in delivered:
-        (staged / path).unlink(missing_ok=True)
-    return Product(staged, texts={REFERENCE_RECORD: reference_record(images)}, metadata=reference_metadata(images))
+    def compute(run: AssetRun) -> Product:
+        staging, window = run.stage(), imaging_metadata.imaging.window
+        bouts = [bout.name for bout in imaging_metadata.bouts]
+        with delivered_view(raw_reference) as rig:
+            for bout in bouts:
+                (rig / bout).mkdir(exist_ok=True)
+            images = make(rig, staging.folder, center_ml=window.ml_mm, center_ap=window.ap_mm)
+        for file in raw_reference.files:
+            (staging.folder / file.path).unlink(missing_ok=True)
+        staging.write(REFERENCE_RECORD, reference_record(images).encode())
+        return Product(staging, metadata=reference_metadata(images))
+
+    return materialized(context, platform, _REFERENCE, compute)
 
 
-def reference_record(images: Sequence[ReferenceImages]) -> str:
+def reference_record(images: "Sequence[ReferenceImages]") -> str:
     """Say in JSON which reference images the session has, and which of them were made here."""
     records = [
         {"bout": i.bout, "files": i.files, "source": i.source, "sha256": i.sha256, "made": i.made} for i in images

@@ -1,97 +1,80 @@
 """Group location: where each pixel and each cell lies in the brain."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+import dagster as dg
 
-from meso_core.session import IMAGING_META_FILE, fov_name, imaging_bouts
+from meso_core.archive.delivered import delivered_view
+from meso_core.session import RawFiles, SessionMetadata
 
-from ..defs.made_with import settings_of
-from ..io.managers import FovDatasets, Product, SessionFiles
+from ..defs.catalogue import CATALOGUE
 from ..io.metadata import figures_metadata, located_metadata, picture, roi_locations_metadata
-from ..io.resources import OpenSession
-from .session_asset import platform_of, session_asset
+from ..io.published import LOCATIONS_FILE, FovDatasets, LocatedFovs
+from ..io.resources import Platform
+from .session_asset import AssetRun, Product, Result, materialized, session_asset
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from meso_core.location import LocationPictures
 
-    from meso_core.location import Picture, Projection, SessionLocations
-
-_LOCATIONS = "alf/fovs.locations.json"
+_PIXELS, _ROIS = CATALOGUE["mean_image_mlapdv"], CATALOGUE["roi_brain_locations"]
 
 
-@session_asset("mean_image_mlapdv", io_manager="alf", after=("raw_session",), inputs=("imaging_metadata",))
-def mean_image_mlapdv(session: OpenSession, context: Any, imaging_metadata: SessionFiles) -> Product:
+@session_asset(_PIXELS)
+def mean_image_mlapdv(
+    context: dg.AssetExecutionContext, platform: Platform, raw_reference: RawFiles, imaging_metadata: SessionMetadata
+) -> Result:
     """Place every pixel of every field of view in the brain, by the best source that the session holds."""
-    from meso_core.location import check_locations, draw_inline, find_reference, load_atlas, locate_session
-
-    chosen = platform_of(context).settings
-    settings = chosen.location()
-    atlas = load_atlas(settings)
-    bouts = imaging_bouts(session.path)
-    found = locate_session(session.metadata(), atlas, find_reference(bouts), settings=settings)
-    inline, pictures = draw_inline(found.locations, atlas), _pictures(found, atlas)
-    return Product(
-        _datasets("mpciMeanImage", found.locations, found.mlapdv, found.brain_location_ids),
-        settings=settings_of("mean_image_mlapdv", chosen),
-        qc=check_locations(found.locations),
-        texts={_LOCATIONS: found.locations.to_json()},
-        figures={picture.name: picture.png for picture in pictures},
-        metadata={
-            **located_metadata(found.locations),
-            **picture(inline.png, inline.caption),
-            **figures_metadata({picture.name: picture.caption for picture in pictures}),
-        },
-        then=(lambda: _write_meta(bouts, found.locations)) if settings.also_write_meta else None,
+    from meso_core.location import (
+        check_locations,
+        draw_locations,
+        find_reference,
+        load_atlas,
+        locate_session,
+        locations_to_json,
     )
 
+    def compute(run: AssetRun) -> Product:
+        settings, staging = run.settings.location(), run.stage()
+        atlas = load_atlas(settings, progress=run.progress)
+        with delivered_view(raw_reference) as rig:
+            reference = find_reference([rig / bout.name for bout in imaging_metadata.bouts])
+            found = locate_session(imaging_metadata.imaging, atlas, reference, settings=settings)
+        pictures = draw_locations(found, atlas)
+        for fov, datasets in found.datasets.items():
+            staging.write_fov(fov, datasets, where=f"{run.session.key} {fov}")
+        staging.write(LOCATIONS_FILE, locations_to_json(found.locations).encode())
+        return Product(
+            staging,
+            qc=check_locations(found.locations),
+            figures={picture.name: picture.png for picture in pictures.full},
+            metadata={**located_metadata(found.locations), **_shown(pictures)},
+        )
 
-@session_asset("roi_brain_locations", io_manager="alf", inputs=("rois", "mean_image_mlapdv"))
+    return materialized(context, platform, _PIXELS, compute)
+
+
+@session_asset(_ROIS)
 def roi_brain_locations(
-    session: OpenSession, context: Any, rois: FovDatasets, mean_image_mlapdv: FovDatasets
-) -> Product:
+    context: dg.AssetExecutionContext, platform: Platform, rois: FovDatasets, mean_image_mlapdv: LocatedFovs
+) -> Result:
     """Look up where each cell lies."""
-    from meso_core.location import draw_fov, load_atlas, read_locations, roi_mlapdv
+    from meso_core.location import load_atlas, locate_rois
 
-    locations = read_locations(session.path / _LOCATIONS)
-    atlas = load_atlas(platform_of(context).settings.location())
-    mlapdv, ids = (locations.provenance.attribute(name) for name in ("mlapdv", "brainLocationIds_ccf_2017"))
-    places, regions, pictures = {}, {}, []
-    for record in locations.fovs:
-        cells, image = rois[record.name], mean_image_mlapdv[record.name]
-        pixels, pixel_ids = (np.asarray(image[f"mpciMeanImage.{name}"]) for name in (mlapdv, ids))
-        at = np.asarray(cells["mpciROIs.stackPos"])
-        places[record.fov], regions[record.fov] = roi_mlapdv(at, pixels, pixel_ids, record.name)
-        mean = np.asarray(cells["mpciMeanImage.images"])
-        pictures.append(draw_fov(record, mean, pixel_ids, atlas, stack_pos=at, roi_ids=regions[record.fov]))
-    datasets = _datasets("mpciROIs", locations, places, regions)
-    metadata = {
-        **roi_locations_metadata(datasets),
-        **picture(pictures[0].png, pictures[0].caption),
-        **figures_metadata({picture.name: picture.caption for picture in pictures}),
-    }
-    return Product(datasets, figures={picture.name: picture.png for picture in pictures}, metadata=metadata)
+    def compute(run: AssetRun) -> Product:
+        atlas, staging = load_atlas(run.settings.location(), progress=run.progress), run.stage()
+        found = locate_rois(mean_image_mlapdv.locations, rois, mean_image_mlapdv.datasets, atlas)
+        for fov, datasets in found.datasets.items():
+            staging.write_fov(fov, datasets, where=f"{run.session.key} {fov}")
+        return Product(
+            staging,
+            figures={picture.name: picture.png for picture in found.pictures.full},
+            metadata={**roi_locations_metadata(found.datasets), **_shown(found.pictures)},
+        )
+
+    return materialized(context, platform, _ROIS, compute)
 
 
-def _datasets(alf_object: str, locations: SessionLocations, mlapdv: Any, ids: Any) -> FovDatasets:
-    """Name positions and regions of all FOVs after their provenance."""
-    names = [f"{alf_object}.{locations.provenance.attribute(n)}" for n in ("mlapdv", "brainLocationIds_ccf_2017")]
-    return {fov_name(fov): dict(zip(names, (mlapdv[fov], ids[fov]), strict=True)) for fov in mlapdv}
-
-
-def _pictures(found: Projection, atlas: Any) -> list[Picture]:
-    from meso_core.location import draw_dorsal, draw_slices
-
-    slices = [draw_slices(found, atlas, fov.fov) for fov in found.locations.fovs]
-    return [draw_dorsal(found.locations, atlas), *slices]
-
-
-def _write_meta(bouts: tuple[Path, ...], locations: SessionLocations) -> None:
-    """Put the corners where older tools look for them; the rig's own files are kept beside."""
-    from meso_core.location import add_to_meta
-
-    for bout in bouts:
-        if (bout / IMAGING_META_FILE).is_file():
-            add_to_meta(bout / IMAGING_META_FILE, locations)
+def _shown(pictures: "LocationPictures") -> dict[str, Any]:
+    """Show the small picture, and list the full ones."""
+    captions = {full.name: full.caption for full in pictures.full}
+    return {**picture(pictures.inline.png, pictures.inline.caption), **figures_metadata(captions)}

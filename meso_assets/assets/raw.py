@@ -1,53 +1,33 @@
-"""Group raw: what the rig left, and its imaging metadata."""
-
-import json
-from typing import Any
+"""Group raw: the imaging metadata of a session, from what the rig left."""
 
 import dagster as dg
 
-from meso_core.session import IMAGING_META_FILE
+from meso_core.archive.delivered import delivered_view
+from meso_core.session import RawFiles
 
 from ..defs.catalogue import CATALOGUE
-from ..defs.dagster_internals import observable_source
-from ..defs.made_with import settings_of
-from ..defs.partitions import known_sessions, session_partitions
-from ..io.managers import Product
 from ..io.metadata import imaging_metadata_metadata
-from ..io.resources import CONSOLIDATED_METADATA, OpenSession
-from .session_asset import PLATFORM, platform_of, session_asset
+from ..io.published import BOUTS_FILE, SESSION_METADATA_FILE
+from ..io.resources import Platform
+from .session_asset import AssetRun, Product, Result, materialized, session_asset
 
-_RAW = CATALOGUE["raw_session"].options()
-
-
-@observable_source(
-    name=_RAW["name"],
-    group_name=_RAW["group_name"],
-    description=_RAW["description"],
-    partitions_def=session_partitions,
-    required_resource_keys={PLATFORM},
-)
-def raw_session(context: dg.OpExecutionContext) -> dg.DataVersionsByPartition:
-    """Observe the listing of every known session that is still there."""
-    platform = platform_of(context)
-    present = {str(key) for key in platform.store.sessions()} & known_sessions(context.instance)
-    return dg.DataVersionsByPartition({key: platform.session(key).raw_version() for key in sorted(present)})
+_METADATA = CATALOGUE["imaging_metadata"]
 
 
-@session_asset("imaging_metadata", io_manager="session_files", after=("raw_session",))
-def imaging_metadata(session: OpenSession, context: Any) -> Product:
+@session_asset(_METADATA)
+def imaging_metadata(
+    context: dg.AssetExecutionContext, platform: Platform, raw_frames: RawFiles, raw_metadata: RawFiles
+) -> Result:
     """Use the rig's metadata, make what it did not deliver, and publish what holds for the session."""
-    from meso_core.scanimage import load_meta_files, write_missing_meta
+    from meso_core.scanimage import load_session_metadata, write_missing_meta
 
-    settings = platform_of(context).settings
-    ml, ap = settings.window_center_ml, settings.window_center_ap
-    staged = session.stage("imaging_metadata")
-    with session.as_delivered() as delivered:
-        made = write_missing_meta(delivered, staged, center_ml=ml, center_ap=ap)
-        meta, per_bout = load_meta_files(delivered, center_ml=ml, center_ap=ap)
-    return Product(
-        staged,
-        texts={CONSOLIDATED_METADATA: json.dumps(meta, indent=1) + "\n"},
-        # where the rig tells the window's centre, nothing depends on the settings
-        settings=settings_of("imaging_metadata", settings) if any(p.name == IMAGING_META_FILE for p in made) else {},
-        metadata=imaging_metadata_metadata(per_bout),
-    )
+    def compute(run: AssetRun) -> Product:
+        staging, center = run.stage(), (run.settings.window_center_ml, run.settings.window_center_ap)
+        with delivered_view(raw_metadata, raw_frames) as delivered:
+            write_missing_meta(delivered, staging.folder, center_ml=center[0], center_ap=center[1])
+            metadata = load_session_metadata(delivered, center_ml=center[0], center_ap=center[1])
+        staging.write(SESSION_METADATA_FILE, metadata.imaging.to_json().encode())
+        staging.write(BOUTS_FILE, metadata.to_json().encode())
+        return Product(staging, metadata=imaging_metadata_metadata(metadata))
+
+    return materialized(context, platform, _METADATA, compute)

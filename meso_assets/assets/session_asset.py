@@ -1,137 +1,213 @@
-"""What all assets of a session share: opening it, telling warnings and errors, reporting checks.
+"""What all assets of a session share: what they find when they start, and what they leave.
 
-What belongs here: the frame around an asset function, so that the function itself is one call of ``meso_core``.
+What belongs here: the frame around an asset function, so that the function itself is one call of ``meso_core``. It asks
+whether an earlier result is current, tells warnings and errors, seals the files and reports checks.
 """
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dagster as dg
 
-from meso_core.errors import MesoError, MesoWarning
 from meso_core.progress import Progress, throttled
-from meso_core.storage import Manifest, verify_manifest
+from meso_core.qc import QCResult, qc_path, read_results, results_to_json
+from meso_core.storage import MadeBy, PackedFile, Session, Staging, Standing, package_versions
 
-from ..defs.catalogue import CATALOGUE
 from ..defs.checks import check_results, check_specs
+from ..defs.dagster_internals import observe, versioned_output
+from ..defs.declare import Declaration, raw_asset
+from ..defs.guard import Context, guarded, tolerated_metadata
 from ..defs.partitions import session_partitions
-from ..io.managers import Product, input_versions
-from ..io.resources import OpenSession, Platform
+from ..defs.standings import look_at
+from ..io.managers import PUBLICATION, Publication
+from ..io.resources import Platform
+from ..runs.settings import MesoSettings
 
-#: Key of the platform resource in the definitions.
-PLATFORM = "platform"
+#: Folder of pictures, below the session.
+FIGURES = "reports/figures"
+#: Shown in the UI as the people to ask; a lab puts its own team here.
+OWNERS = ["team:mesoscope"]
+
+#: What an asset function returns; Dagster knows it by the bare class.
+if TYPE_CHECKING:
+    Result: TypeAlias = dg.MaterializeResult[Publication]
+else:
+    Result = dg.MaterializeResult
+
+AssetFunction: TypeAlias = Callable[..., Result]
 
 
-def session_asset(
-    name: str, *, io_manager: str, after: tuple[str, ...] = (), inputs: tuple[str, ...] = (), **options: Any
-) -> Callable[[Callable[..., Product]], dg.AssetsDefinition]:
-    """Make an asset of the catalogue from a function ``(session, context, **inputs) -> Product``.
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What an asset has made, before it is sealed.
 
-    Parameters
+    Attributes
     ----------
-    name
-        Name in the catalogue.
-    io_manager
-        ``alf`` or ``session_files``.
-    after
-        Upstream assets whose files the function finds in the session by itself.
-    inputs
-        Upstream assets that the IO manager loads and hands to the function by name.
-    options
-        Further arguments of :func:`dagster.asset`.
+    staging
+        The folder with its files.
+    qc
+        Verdicts on the content; published with it as ``reports/qc/<asset>.json``.
+    figures
+        Pictures (PNG) by name; published as ``reports/figures/<name>.png``.
+    contents
+        What lies inside those of the files that are archives, by path below the session.
+    metadata
+        What a person reads about it in the UI.
+    then
+        Called once the files are published.
     """
-    info = CATALOGUE[name]
 
-    def decorate(function: Callable[..., Product]) -> dg.AssetsDefinition:
-        @dg.asset(  # type: ignore[untyped-decorator]  # because of **options
-            **info.options(),
+    staging: Staging
+    qc: tuple[QCResult, ...] = ()
+    figures: Mapping[str, bytes] = field(default_factory=dict)
+    contents: Mapping[str, tuple[PackedFile, ...]] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    then: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True)
+class AssetRun:
+    """One run of an asset for a session: what it finds when it starts."""
+
+    context: Context
+    declaration: Declaration
+    settings: MesoSettings
+    session: Session
+    standing: Standing
+    #: Options of this run alone, as JSON values.
+    options: Mapping[str, Any]
+
+    @property
+    def is_current(self) -> bool:
+        """Whether nothing is to be done: an earlier result is current, and this run asks for nothing else."""
+        made = self.standing.manifest
+        return self.standing.is_current and made is not None and dict(made.made_by.options) == dict(self.options)
+
+    @property
+    def progress(self) -> Progress:
+        """Way for long work to tell in the run's log how far it is."""
+        return throttled(self.context.log.info, every_s=10.0)
+
+    def stage(self, *, keep: bool = False) -> Staging:
+        """Make the folder in which the files are prepared."""
+        return self.session.stage(self.declaration.name, keep=keep)
+
+    def publication(self, product: Product) -> tuple[Publication, str]:
+        """Seal what was made; returns it with its content version."""
+        staging = product.staging
+        if product.qc:
+            staging.write(qc_path(self.declaration.name), results_to_json(product.qc).encode())
+        for name, png in product.figures.items():
+            staging.write(f"{FIGURES}/{name}.png", png)
+        sealed = staging.seal(product.contents)
+        made_by = MadeBy(self.context.run.run_id, package_versions(), dict(self.options))
+        places = self.declaration.places or None
+        return Publication(sealed, self.standing.basis, made_by, product.then, places), sealed.data_version
+
+    def kept(self) -> tuple[Publication, str]:
+        """Hand on the earlier result."""
+        manifest = self.standing.manifest
+        assert manifest is not None
+        return Publication(None, manifest.basis, manifest.made_by), manifest.data_version
+
+    def kept_metadata(self) -> dict[str, Any]:
+        """Repeat what was told of the earlier result, so that it stays in sight."""
+        manifest = self.standing.manifest
+        assert manifest is not None
+        earlier = self.context.instance.fetch_materializations(
+            dg.AssetRecordsFilter(dg.AssetKey(self.declaration.name), asset_partitions=[self.context.partition_key]),
+            limit=1,
+        ).records
+        told = earlier[0].asset_materialization.metadata if earlier and earlier[0].asset_materialization else {}
+        return {**told, "unchanged_since": manifest.published_at}
+
+
+def session_asset(declaration: Declaration) -> Callable[[AssetFunction], dg.AssetsDefinition]:
+    """Turn a function into the asset of a declaration; its parameters are the declared inputs.
+
+    Raises
+    ------
+    TypeError
+        If the function takes other inputs than are declared: what is not used is not declared.
+    """
+
+    def decorate(function: AssetFunction) -> dg.AssetsDefinition:
+        takes = set(inspect.signature(function).parameters) - {"context", "platform"}
+        if takes != set(declaration.inputs):
+            raise TypeError(f"{declaration.name}: declared inputs {declaration.inputs}, parameters {sorted(takes)}")
+        return dg.asset(
+            name=declaration.name,
+            group_name=declaration.group,
+            description=declaration.description,
+            owners=OWNERS,
+            kinds=set(declaration.kinds),
+            code_version=declaration.code_version,
             partitions_def=session_partitions,
-            io_manager_key=io_manager,
-            deps=list(after),
-            ins={upstream: dg.AssetIn() for upstream in inputs},
-            check_specs=check_specs(info),
-            required_resource_keys={PLATFORM},
-            **options,
-        )
-        def compute(context: dg.AssetExecutionContext, **loaded: Any) -> Iterator[dg.MaterializeResult[Any]]:
-            with guarded(context) as tolerated:
-                product = function(open_session(context), context, **loaded)
-            metadata = {**product.metadata, **tolerated_metadata(tolerated)}
-            yield dg.MaterializeResult(value=product, metadata=metadata, check_results=check_results(info, product.qc))
-
-        made: dg.AssetsDefinition = compute
-        return made
+            io_manager_key=declaration.io_manager,
+            check_specs=check_specs(declaration),
+            dagster_type=PUBLICATION,
+        )(function)
 
     return decorate
 
 
-def still_holds(session: OpenSession, context: Any, settings: Mapping[str, Any]) -> Manifest | None:
-    """Find what an earlier run published, if code, inputs and settings are the same and the files are there."""
-    (key,) = context.assets_def.keys
-    manifest = session.manifest(key.path[-1])
-    if manifest is None or manifest.provenance.code_version != context.assets_def.code_versions_by_key[key]:
-        return None
-    upstream = tuple(sorted(dep.asset_key.to_user_string() for dep in context.assets_def.get_asset_spec(key).deps))
-    made_from = (manifest.provenance.inputs, manifest.provenance.settings)
-    if made_from != (input_versions(session, manifest.asset, upstream), settings):
-        return None
-    return None if verify_manifest(session.path, manifest, content=False) else manifest
-
-
-def platform_of(context: Any) -> Platform:
-    """Return the platform resource of an execution context."""
-    platform: Platform = getattr(context.resources, PLATFORM)
-    return platform
-
-
-def open_session(context: Any) -> OpenSession:
-    """Open the session that a context's partition names."""
-    return platform_of(context).session(context.partition_key)
-
-
-def progress_of(context: Any) -> Progress:
-    """Let long work tell in the run's log how far it is."""
-    return throttled(context.log.info, every_s=10.0)
-
-
-def tolerated_metadata(tolerated: list[str]) -> Mapping[str, Any]:
-    """Metadata entry for what was tolerated; empty where nothing was."""
-    return {"tolerated": dg.MetadataValue.md("\n".join(f"- {text}" for text in tolerated))} if tolerated else {}
-
-
-@contextmanager
-def guarded(context: Any) -> Iterator[list[str]]:
-    """Log what ``meso_core`` tolerates, and turn its errors into failures that name them.
-
-    Any other exception is a fault of the code, not of the session: the log says of which session and asset, and it goes
-    on as it is, with its traceback.
-
-    Yields
-    ------
-    list of str
-        Messages of the warnings, filled when the block ends.
-    """
-    tolerated: list[str] = []
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", MesoWarning)
-            yield tolerated
-    except MesoError as error:
-        name = type(error).__name__
-        raise dg.Failure(f"{name}: {error}", metadata={"error": name}, allow_retries=False) from error
-    except Exception as error:
-        steps = getattr(context, "op_execution_context", context)  # an asset's context holds that of its step
-        where, kind = f"{context.partition_key}, {steps.op_handle}", type(error).__name__
-        context.log.exception(
-            f"{where}: unexpected {kind}. This is a fault of meso rather than of the session's files: report it with "
-            "its traceback; other sessions and assets go on"
-        )
-        raise
-    for warning in caught:
-        if issubclass(warning.category, MesoWarning):
-            context.log.warning(str(warning.message))
-            tolerated.append(str(warning.message))
+def materialized(
+    context: Context, platform: Platform, declaration: Declaration, compute: Callable[[AssetRun], Product]
+) -> Result:
+    """Run an asset: nothing is computed where an earlier result is current."""
+    with guarded(context) as tolerated:
+        run = open_run(context, platform, declaration)
+        if run.is_current:
+            publication, version = run.kept()
+            qc, metadata = read_results(run.session.path, declaration.name), run.kept_metadata()
         else:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+            tell_why(run)
+            product = compute(run)
+            publication, version = run.publication(product)
+            qc, metadata = product.qc, dict(product.metadata)
+    return dg.MaterializeResult(
+        value=publication,
+        data_version=dg.DataVersion(version),
+        metadata={**metadata, **tolerated_metadata(tolerated)},
+        check_results=check_results(declaration, qc),
+    )
+
+
+def gathered(
+    context: dg.OpExecutionContext, opened: Callable[[], AssetRun], compute: Callable[[AssetRun], Product]
+) -> dg.Output[Publication]:
+    """Finish a graph-backed asset as :func:`materialized` finishes an asset."""
+    with guarded(context) as tolerated:
+        run = opened()
+        if run.is_current:
+            (publication, version), metadata = run.kept(), run.kept_metadata()
+        else:
+            product = compute(run)
+            (publication, version), metadata = run.publication(product), dict(product.metadata)
+    return versioned_output(publication, version, {**metadata, **tolerated_metadata(tolerated)})
+
+
+def open_run(
+    context: Context, platform: Platform, declaration: Declaration, options: Mapping[str, Any] | None = None
+) -> AssetRun:
+    """Look at the session: which raw files there are, and whether an earlier result is current.
+
+    Raw files that Dagster has not seen as they are now are reported to it first, and the step starts once more: else
+    the result would count as made from the files that were seen before.
+    """
+    session, settings = platform.session(context.partition_key), platform.settings
+    seen = look_at(session)
+    versions = {raw_asset(kind): seen.raw[kind].version for kind in declaration.raw}
+    if observe(context.instance, context.partition_key, versions) and context.retry_number == 0:
+        context.log.info("the raw files are not those that were seen last; starting again with those that are there")
+        raise dg.RetryRequested(max_retries=1)
+    plain = json.loads(json.dumps(dict(options or {})))
+    return AssetRun(context, declaration, settings, session, seen.standing(declaration, settings), plain)
+
+
+def tell_why(run: AssetRun) -> None:
+    """Log why something is made."""
+    run.context.log.info(f"{run.declaration.name}: {'; '.join(run.standing.reasons) or 'other options for this run'}")

@@ -2,22 +2,37 @@
 
 Both assets are graphs: one step prepares, then one step per FOV, then a gather that publishes. So FOVs run side by
 side, fail alone, and a run that was killed resumes at the FOV that was not whole (``meso_core.imaging`` keeps a
-completion marker per FOV in the work folder).
+completion marker per FOV in the work folder). Where an earlier result is current, no FOV is started.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dagster as dg
+import numpy as np
 
-from meso_core.session import fov_name
+from meso_core.session import MESO_FOLDER, RawFiles, SessionMetadata, fov_name
+from meso_core.storage import Basis, Session
 
 from ..defs.catalogue import CATALOGUE
+from ..defs.declare import Declaration
+from ..defs.guard import guarded
 from ..defs.partitions import session_partitions
-from ..io.managers import Product, SessionFiles
+from ..io.managers import PUBLICATION, Publication
+from ..io.metadata import picture, registration_metadata, rois_metadata
+from ..io.published import FovDatasets, SessionFiles
+from ..io.resources import Platform
 from ..runs.instance import SUITE2P_POOL
-from ..suite2p_work import Suite2pWork
-from .session_asset import guarded, open_session, platform_of, progress_of, tolerated_metadata
+from ..runs.settings import MesoSettings
+from .session_asset import OWNERS, AssetRun, Product, gathered, open_run, tell_why
+
+if TYPE_CHECKING:
+    from meso_core.imaging import SessionImaging
+
+    #: What a gather returns; Dagster knows it by the bare class and the type of its ``Out``.
+    Published: TypeAlias = dg.Output[Publication]
+else:
+    Published = dg.Output
 
 _FRAMES, _ROIS = CATALOGUE["motion_registered_frames"], CATALOGUE["rois"]
 _BETWEEN = "between_steps"
@@ -32,142 +47,237 @@ class Suite2pConfig(dg.Config):
     discard_curation: bool = False
 
 
-def _work(context: Any, config: Suite2pConfig) -> Suite2pWork:
-    settings = platform_of(context).settings
-    return Suite2pWork(open_session(context), settings, config.suite2p, config.discard_curation)
+def _open(
+    context: dg.OpExecutionContext, platform: Platform, declaration: Declaration, config: Suite2pConfig
+) -> AssetRun:
+    return open_run(context, platform, declaration, {"suite2p": config.suite2p} if config.suite2p else {})
 
 
-def _per_fov(config: Suite2pConfig, *steps: str) -> Mapping[str, Any]:
+def session_imaging(
+    session: Session,
+    settings: MesoSettings,
+    declaration: Declaration,
+    basis: Basis,
+    config: Suite2pConfig,
+    metadata: SessionMetadata,
+    frame_qc: FovDatasets | None = None,
+) -> "SessionImaging":
+    """Hand everything that suite2p works with in a session to ``meso_core``."""
+    from meso_core.imaging import SessionImaging, Suite2pOverrides
+
+    chosen = settings.overrides | Suite2pOverrides.parse(config.suite2p)
+    excluded = () if frame_qc is None else [frame_qc[fov.name]["mpci.excludedFrames"] for fov in metadata.imaging.fovs]
+    return SessionImaging(
+        session.path / MESO_FOLDER / "work" / "suite2p",
+        metadata.imaging,
+        str(session.key),
+        overrides=chosen,
+        genotype=settings.genotype,
+        bad_frames=[np.asarray(frames) for frames in excluded],
+        registration_basis=declaration.with_options(basis, chosen),
+        detection_basis=declaration.with_options(basis, chosen),
+        discard_curation=config.discard_curation,
+    )
+
+
+def _imaging(
+    run: AssetRun, config: Suite2pConfig, metadata: SessionMetadata, frame_qc: FovDatasets | None = None
+) -> "SessionImaging":
+    return session_imaging(run.session, run.settings, run.declaration, run.standing.basis, config, metadata, frame_qc)
+
+
+@dg.op(
+    out=dg.DynamicOut(int, io_manager_key=_BETWEEN),
+    description="Cut the pages into one movie per field of view; not repeated where that was done.",
+)
+def split_pages(
+    context: dg.OpExecutionContext,
+    platform: Platform,
+    config: Suite2pConfig,
+    raw_frames: RawFiles,
+    imaging_metadata: SessionMetadata,
+    frame_qc: FovDatasets,
+) -> Iterator[dg.DynamicOutput[int]]:
+    """Split the raw pages and start one step per FOV."""
+    from meso_core.archive import bout_source
+
+    with guarded(context):
+        run = _open(context, platform, _FRAMES, config)
+        if run.is_current:
+            return
+        tell_why(run)
+        cores = run.settings.cores
+        pages = {bout.name: bout.imaging.n_pages for bout in imaging_metadata.bouts}
+        n_fovs = _imaging(run, config, imaging_metadata, frame_qc).split(
+            lambda: [bout_source(b, workers=cores, n_pages=pages.get(b.name)) for b in raw_frames.bouts], run.progress
+        )
+    for fov in range(n_fovs):
+        yield dg.DynamicOutput(fov, mapping_key=fov_name(fov))
+
+
+@dg.op(
+    out=dg.Out(int, io_manager_key=_BETWEEN),
+    pool=SUITE2P_POOL,
+    description="Remove the brain's motion from one field of view.",
+)
+def register_fov(
+    context: dg.OpExecutionContext,
+    platform: Platform,
+    config: Suite2pConfig,
+    fov: int,
+    imaging_metadata: SessionMetadata,
+    frame_qc: FovDatasets,
+) -> int:
+    """Register one FOV."""
+    with guarded(context):
+        run = _open(context, platform, _FRAMES, config)
+        found = _imaging(run, config, imaging_metadata, frame_qc).register(fov, run.progress)
+    told = f"registered ({found.reason})" if found.reason else "kept from an earlier run"
+    context.log.info(f"{found.n_frames} frames, {told}")
+    return fov
+
+
+@dg.op(
+    out=dg.Out(PUBLICATION, io_manager_key=_FRAMES.io_manager),
+    description="Publish the movies of all fields of view.",
+)
+def publish_frames(
+    context: dg.OpExecutionContext,
+    platform: Platform,
+    config: Suite2pConfig,
+    fovs: list[int],
+    imaging_metadata: SessionMetadata,
+    frame_qc: FovDatasets,
+) -> Published:
+    """Gather the registered FOVs."""
+
+    def compute(run: AssetRun) -> Product:
+        staging = run.stage()
+        found = _imaging(run, config, imaging_metadata, frame_qc).stage_registered(staging.folder, sorted(fovs))
+        staging.know({file.path: file.content for file in found.files})
+        shown = {**registration_metadata(list(found.fovs)), **picture(found.picture, "shifts over time of FOV_00")}
+        return Product(staging, qc=found.qc, metadata=shown)
+
+    return gathered(context, lambda: _open(context, platform, _FRAMES, config), compute)
+
+
+@dg.op(
+    out=dg.DynamicOut(int, io_manager_key=_BETWEEN),
+    description="Start one step per registered field of view.",
+)
+def each_fov(
+    context: dg.OpExecutionContext,
+    platform: Platform,
+    config: Suite2pConfig,
+    imaging_metadata: SessionMetadata,
+    motion_registered_frames: SessionFiles,
+) -> Iterator[dg.DynamicOutput[int]]:
+    """Start one step per FOV."""
+    with guarded(context):
+        run = _open(context, platform, _ROIS, config)
+        if run.is_current:
+            return
+        tell_why(run)
+        made = run.standing.manifest
+        published = {file.path: file.sha256 for file in made.files} if made else {}
+        run.stage()
+        n_fovs = _imaging(run, config, imaging_metadata).begin_rois(
+            run.session.path, motion_registered_frames.manifest.files, published
+        )
+    for fov in range(n_fovs):
+        yield dg.DynamicOutput(fov, mapping_key=fov_name(fov))
+
+
+@dg.op(
+    out=dg.Out(io_manager_key=_BETWEEN),
+    pool=SUITE2P_POOL,
+    description="Find the cells of one field of view, extract and deconvolve their activity.",
+)
+def find_rois(
+    context: dg.OpExecutionContext,
+    platform: Platform,
+    config: Suite2pConfig,
+    fov: int,
+    imaging_metadata: SessionMetadata,
+) -> Any:  # noqa: ANN401  a DetectedFov, whose import would load all of imaging here
+    """Detect the ROIs of one FOV."""
+    with guarded(context):
+        run = _open(context, platform, _ROIS, config)
+        found = _imaging(run, config, imaging_metadata).detect(fov, run.stage(keep=True).folder, run.progress)
+    result = found.result
+    context.log.info(f"{result.n_rois} ROIs, {result.n_cells} of them cells{' (curated)' if result.curated else ''}")
+    return found
+
+
+@dg.op(
+    out=dg.Out(PUBLICATION, io_manager_key=_ROIS.io_manager),
+    description="Publish the cells of all fields of view.",
+)
+def publish_rois(
+    context: dg.OpExecutionContext,
+    platform: Platform,
+    config: Suite2pConfig,
+    detected: list[Any],
+    imaging_metadata: SessionMetadata,
+) -> Published:
+    """Gather the ROIs of all FOVs."""
+
+    def compute(run: AssetRun) -> Product:
+        staging = run.stage(keep=True)
+        in_order = sorted(detected, key=lambda one: one.fov)
+        found = _imaging(run, config, imaging_metadata).stage_rois(staging.folder, in_order)
+        staging.know({file.path: file.content for file in found.files})
+        shown = {**rois_metadata(list(found.fovs)), **picture(found.picture, "mean image of FOV_00 with ROI outlines")}
+        return Product(staging, qc=found.qc, metadata=shown)
+
+    return gathered(context, lambda: _open(context, platform, _ROIS, config), compute)
+
+
+def _per_step(config: Suite2pConfig, *steps: str) -> Mapping[str, Any]:
     """Hand the configuration of the asset to its steps."""
     chosen = {"suite2p": config.suite2p, "discard_curation": config.discard_curation}
     return {step: {"config": chosen} for step in steps}
 
 
-@dg.op(
-    ins={"raw_session": dg.In(dg.Nothing)},
-    out=dg.DynamicOut(int, io_manager_key=_BETWEEN),
-    code_version=_FRAMES.code_version,
-    required_resource_keys={"platform"},
-    description="Cut the pages into one movie per field of view; not repeated where that was done.",
-)
-def split_pages(
-    context: dg.OpExecutionContext, config: Suite2pConfig, imaging_metadata: SessionFiles, frame_qc: Any
-) -> Iterator[dg.DynamicOutput[int]]:
-    """Split the raw pages and start one step per FOV."""
-    with guarded(context):
-        n_fovs = _work(context, config).split(progress_of(context))
-    for fov in range(n_fovs):
-        yield dg.DynamicOutput(fov, mapping_key=fov_name(fov))
-
-
-@dg.op(
-    out=dg.Out(int, io_manager_key=_BETWEEN),
-    code_version=_FRAMES.code_version,
-    pool=SUITE2P_POOL,
-    required_resource_keys={"platform"},
-    description="Remove the brain's motion from one field of view.",
-)
-def register_fov(context: dg.OpExecutionContext, config: Suite2pConfig, fov: int) -> int:
-    """Register one FOV."""
-    with guarded(context):
-        found = _work(context, config).register(fov, progress_of(context))
-    context.log.info(f"{found.n_frames} frames, {'kept from an earlier run' if found.resumed else 'registered'}")
-    return fov
-
-
-@dg.op(
-    out=dg.Out(Product, io_manager_key="session_files"),
-    code_version=_FRAMES.code_version,
-    required_resource_keys={"platform"},
-    description="Publish the movies of all fields of view.",
-)
-def publish_frames(context: dg.OpExecutionContext, config: Suite2pConfig, fovs: list[int]) -> Product:
-    """Gather the registered FOVs."""
-    with guarded(context) as tolerated:
-        product = _work(context, config).registered_product(sorted(fovs))
-    context.add_output_metadata({**product.metadata, **tolerated_metadata(tolerated)})
-    return product
-
-
-@dg.op(
-    out=dg.DynamicOut(int, io_manager_key=_BETWEEN),
-    code_version=_ROIS.code_version,
-    required_resource_keys={"platform"},
-    description="Start one step per registered field of view.",
-)
-def each_fov(
-    context: dg.OpExecutionContext, config: Suite2pConfig, motion_registered_frames: SessionFiles
-) -> Iterator[dg.DynamicOutput[int]]:
-    """Start one step per FOV."""
-    with guarded(context):
-        n_fovs = _work(context, config).begin_rois(motion_registered_frames)
-    for fov in range(n_fovs):
-        yield dg.DynamicOutput(fov, mapping_key=fov_name(fov))
-
-
-@dg.op(
-    out=dg.Out(int, io_manager_key=_BETWEEN),
-    code_version=_ROIS.code_version,
-    pool=SUITE2P_POOL,
-    required_resource_keys={"platform"},
-    description="Find the cells of one field of view, extract and deconvolve their activity.",
-)
-def find_rois(context: dg.OpExecutionContext, config: Suite2pConfig, fov: int) -> int:
-    """Detect the ROIs of one FOV."""
-    with guarded(context):
-        found = _work(context, config).detect(fov, progress_of(context))
-    context.log.info(f"{found.n_rois} ROIs, {found.n_cells} of them cells{' (curated)' if found.curated else ''}")
-    return fov
-
-
-@dg.op(
-    out=dg.Out(Product, io_manager_key="alf"),
-    code_version=_ROIS.code_version,
-    required_resource_keys={"platform"},
-    description="Publish the cells of all fields of view.",
-)
-def publish_rois(context: dg.OpExecutionContext, config: Suite2pConfig, fovs: list[int]) -> Product:
-    """Gather the ROIs of all FOVs."""
-    with guarded(context) as tolerated:
-        product = _work(context, config).rois_product(sorted(fovs))
-    context.add_output_metadata({**product.metadata, **tolerated_metadata(tolerated)})
-    return product
-
-
 @dg.config_mapping
 def _frames_config(config: Suite2pConfig) -> Mapping[str, Any]:
-    return _per_fov(config, "split_pages", "register_fov", "publish_frames")
+    return _per_step(config, "split_pages", "register_fov", "publish_frames")
 
 
 @dg.config_mapping
 def _rois_config(config: Suite2pConfig) -> Mapping[str, Any]:
-    return _per_fov(config, "each_fov", "find_rois", "publish_rois")
+    return _per_step(config, "each_fov", "find_rois", "publish_rois")
 
 
 @dg.graph_asset(
-    **_FRAMES.options(),
+    name=_FRAMES.name,
+    group_name=_FRAMES.group,
+    description=_FRAMES.description,
+    owners=OWNERS,
+    kinds=set(_FRAMES.kinds),
+    code_version=_FRAMES.code_version,
     partitions_def=session_partitions,
     config=_frames_config,
-    ins={
-        "raw_session": dg.AssetIn(dagster_type=dg.Nothing),
-        "imaging_metadata": dg.AssetIn(),
-        "frame_qc": dg.AssetIn(),
-    },
 )
-def motion_registered_frames(raw_session: None, imaging_metadata: SessionFiles, frame_qc: Any) -> Product:
+def motion_registered_frames(raw_frames: RawFiles, imaging_metadata: SessionMetadata, frame_qc: FovDatasets) -> object:
     """Register all FOVs."""
-    split = split_pages(imaging_metadata=imaging_metadata, frame_qc=frame_qc, raw_session=raw_session)
-    product: Product = publish_frames(split.map(register_fov).collect())
-    return product
+    fovs = split_pages(raw_frames=raw_frames, imaging_metadata=imaging_metadata, frame_qc=frame_qc)
+    registered = fovs.map(lambda fov: register_fov(fov, imaging_metadata, frame_qc))
+    return publish_frames(registered.collect(), imaging_metadata, frame_qc)
 
 
 @dg.graph_asset(
-    **_ROIS.options(),
+    name=_ROIS.name,
+    group_name=_ROIS.group,
+    description=_ROIS.description,
+    owners=OWNERS,
+    kinds=set(_ROIS.kinds),
+    code_version=_ROIS.code_version,
     partitions_def=session_partitions,
     config=_rois_config,
-    ins={"motion_registered_frames": dg.AssetIn()},
 )
-def rois(motion_registered_frames: SessionFiles) -> Product:
+def rois(imaging_metadata: SessionMetadata, motion_registered_frames: SessionFiles) -> object:
     """Find the ROIs of all FOVs."""
-    product: Product = publish_rois(each_fov(motion_registered_frames).map(find_rois).collect())
-    return product
+    fovs = each_fov(imaging_metadata=imaging_metadata, motion_registered_frames=motion_registered_frames)
+    detected = fovs.map(lambda fov: find_rois(fov, imaging_metadata))
+    return publish_rois(detected.collect(), imaging_metadata)

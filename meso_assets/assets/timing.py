@@ -1,52 +1,55 @@
 """Group timing: when each frame was taken, and what the experimenter noted about it."""
 
-from __future__ import annotations
+import dagster as dg
 
-from typing import Any
+from meso_core.pictures import full_png
+from meso_core.session import SYNC_FOLDER, RawFiles, SessionMetadata
 
-from meso_core.session import fov_name, imaging_bouts
+from ..defs.catalogue import CATALOGUE
+from ..io.metadata import frame_qc_metadata, frame_times_metadata, picture
+from ..io.resources import Platform
+from .session_asset import AssetRun, Product, Result, materialized, session_asset
 
-from ..io.managers import Product, SessionFiles
-from ..io.metadata import frame_qc_metadata, frame_times_metadata, full_size, picture
-from ..io.resources import OpenSession
-from .session_asset import session_asset
+_FRAME_QC, _FRAME_TIMES = CATALOGUE["frame_qc"], CATALOGUE["frame_times"]
 
 
-@session_asset("frame_qc", io_manager="alf", after=("raw_session",), inputs=("imaging_metadata",))
-def frame_qc(session: OpenSession, context: Any, imaging_metadata: SessionFiles) -> Product:
+@session_asset(_FRAME_QC)
+def frame_qc(
+    context: dg.AssetExecutionContext,
+    platform: Platform,
+    raw_frame_ratings: RawFiles,
+    imaging_metadata: SessionMetadata,
+) -> Result:
     """Join the experimenter's ratings of all bouts."""
-    quality, per_fov = session_frame_qc(session)
-    datasets = {
-        fov_name(i): {"mpci.mpciFrameQC": values, "mpciFrameQC.names": quality.names}
-        for i, (values, _) in enumerate(per_fov)
-    }
-    return Product(datasets, qc=quality.results, metadata=frame_qc_metadata(quality))
+    from meso_core.timing import session_frame_qc
+
+    def compute(run: AssetRun) -> Product:
+        bouts = [raw_frame_ratings.session_path / bout.name for bout in imaging_metadata.bouts]
+        quality, staging = session_frame_qc(bouts, imaging_metadata), run.stage()
+        for fov, datasets in quality.datasets().items():
+            staging.write_fov(fov, datasets, where=f"{run.session.key} {fov}")
+        return Product(staging, qc=quality.joined.results, metadata=frame_qc_metadata(quality.joined))
+
+    return materialized(context, platform, _FRAME_QC, compute)
 
 
-@session_asset("frame_times", io_manager="alf", after=("raw_session",), inputs=("imaging_metadata",))
-def frame_times(session: OpenSession, context: Any, imaging_metadata: SessionFiles) -> Product:
+@session_asset(_FRAME_TIMES)
+def frame_times(
+    context: dg.AssetExecutionContext, platform: Platform, raw_daq: RawFiles, imaging_metadata: SessionMetadata
+) -> Result:
     """Find when each frame of each field of view was taken."""
-    from meso_core.timing import extract_frame_times
-    from meso_core.timing.figure import frame_interval_figure
+    from meso_core.timing import find_frame_times, frame_interval_figure
 
-    times = extract_frame_times(session.path)
-    figure = frame_interval_figure(times, str(session.key))
-    return Product(
-        times.datasets(),
-        qc=times.results,
-        figures={"frame_times": full_size(figure)},
-        metadata={**frame_times_metadata(times), **picture(figure, "pulses over time, intervals between pulses")},
-    )
+    def compute(run: AssetRun) -> Product:
+        times = find_frame_times(raw_daq.session_path / SYNC_FOLDER, imaging_metadata, session=run.session.key)
+        figure, staging = frame_interval_figure(times, str(run.session.key)), run.stage()
+        for fov, datasets in times.datasets().items():
+            staging.write_fov(fov, datasets, where=f"{run.session.key} {fov}")
+        return Product(
+            staging,
+            qc=times.results,
+            figures={"frame_times": full_png(figure)},
+            metadata={**frame_times_metadata(times), **picture(figure, "pulses over time, intervals between pulses")},
+        )
 
-
-def session_frame_qc(session: OpenSession) -> Any:
-    """Join the ratings of a session, and give each FOV those of its depth."""
-    from meso_core.timing import consolidate_frame_qc, get_timeshifts, load_imaging_bouts
-
-    bouts = load_imaging_bouts(session.path)
-    n_channels = len(bouts[0].meta["channelSaved"]) if isinstance(bouts[0].meta["channelSaved"], list) else 1
-    quality = consolidate_frame_qc(
-        imaging_bouts(session.path), [bout.n_frames for bout in bouts], n_channels=n_channels
-    )
-    shifts = get_timeshifts(bouts[0].meta)
-    return quality, [quality.of_slice(index, shifts.frames_per_volume) for index in shifts.slices]
+    return materialized(context, platform, _FRAME_TIMES, compute)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from meso_core.session import SessionKey
 
 _COMMANDS = {
     "simulate": "simulate",
@@ -23,10 +26,10 @@ _COMMANDS = {
 class _LazyGroup(click.Group):
     """Imports a command when it is asked for, so that ``meso --help`` answers at once."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  as above
         if cmd_name not in _COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"{__name__}.{_COMMANDS[cmd_name]}").command
@@ -42,16 +45,25 @@ def group() -> None:
     """
 
 
+def session_key(text: str) -> SessionKey:
+    """Read a session's name as a person types it: a slash at either end does not matter."""
+    from meso_core.session import SessionKey
+
+    return SessionKey.parse(text.strip("/"))
+
+
 def main() -> None:
     """Run the command line; an error or a warning of meso is one line, not a traceback."""
     from meso_core.errors import MesoError, MesoWarning
 
     as_python_does = warnings.formatwarning
 
-    def one_line(message: Warning | str, category: type[Warning], *place: Any, **line: Any) -> str:
+    def one_line(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
         if issubclass(category, MesoWarning):
             return f"warning: {message}\n"
-        return as_python_does(message, category, *place, **line)
+        return as_python_does(message, category, filename, lineno, line)
 
     warnings.formatwarning = one_line
     try:

@@ -7,6 +7,7 @@ import sys
 import click
 
 from ..runs.settings import load_settings
+from . import session_key
 
 
 @click.command("remove-raw")
@@ -18,12 +19,11 @@ def command(session: str, yes: bool, who: str, why: str) -> None:
     """Remove the raw tifs of SESSION, if their archive holds just these files and quality control allows it."""
     from meso_core.archive import remove_raw_tifs
     from meso_core.progress import throttled
-    from meso_core.session import SessionKey
 
     from ..defs.removal import plan_removal
     from ..io.resources import Platform
 
-    opened = Platform.open(load_settings()).session(str(SessionKey.parse(session.strip("/"))))
+    opened = Platform.open(load_settings()).session(str(session_key(session)))
     plan = plan_removal(opened, who, why)
     for obstacle in plan.obstacles:
         click.echo(f"{'overridden' if plan.allowed else 'obstacle':<10}{obstacle.where}: {obstacle.message}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ..runs.settings import load_settings
+from . import session_key
 
 
 @click.command("restore")
@@ -13,10 +14,11 @@ def command(session: str) -> None:
     """Restore the raw tifs of SESSION, bit-identical, with their names and times."""
     from meso_core.archive import restore
     from meso_core.progress import throttled
-    from meso_core.session import SessionKey
+
+    from ..io.resources import Platform
 
     settings = load_settings()
-    path = SessionKey.parse(session.strip("/")).folder(settings.root)
+    path = Platform.open(settings).session(str(session_key(session))).path
     for tif in restore(path, workers=settings.cores, progress=throttled(click.echo)):
         done = "restored" if tif.written else "was there, unchanged"
         compared = "" if tif.compared else ", not compared with a record: there is none of this archive"

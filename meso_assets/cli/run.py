@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ..runs.settings import load_settings
+from . import session_key
 from .tables import made_table
 
 
@@ -19,12 +20,10 @@ from .tables import made_table
 @click.option("--genotype", default="", help="Alleles of this subject, `;` between them; suite2p's tau follows.")
 def command(session: str, assets: str, options: tuple[str, ...], genotype: str) -> None:
     """Process SESSION (subject/date/number), or some of its assets."""
-    from meso_core.session import SessionKey
-
     from ..io.resources import Platform
     from ..runs.run import run_session
 
-    key, settings = SessionKey.parse(session.strip("/")), load_settings()
+    key, settings = session_key(session), load_settings()
     chosen = tuple(name.strip() for name in assets.split(",") if name.strip())
     suite2p = {**_tau_of(genotype), **dict(parse_option(text) for text in options)}
     summary = run_session(settings, key, assets=chosen, suite2p=suite2p)
@@ -41,7 +40,7 @@ def _tau_of(genotype: str) -> dict[str, float]:
         return {}
     from meso_core.imaging import get_default_tau
 
-    return {"tau": get_default_tau([allele.strip() for allele in genotype.split(";")])}
+    return {"tau": get_default_tau(genotype)}
 
 
 def parse_option(text: str) -> tuple[str, Any]:

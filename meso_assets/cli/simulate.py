@@ -16,7 +16,7 @@ from ..runs.settings import load_settings
 class _Simulate(click.Command):
     """Lists the faults below the options; they are looked up only when help is asked for."""
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  click's signature
         from meso_core.simulate import FAULTS
 
         with formatter.section("Faults"):
@@ -39,14 +39,17 @@ class _Simulate(click.Command):
 @click.option("--date", help="YYYY-MM-DD.")
 @click.option("--number", help="Three digits.")
 @click.option("--lab", help="Put the session below lab/Subjects.")
-def command(root: Path | None, preset: str, from_meta: Path | None, faults: tuple[str, ...], **changes: Any) -> None:
+def command(
+    root: Path | None, preset: str, from_meta: Path | None, faults: tuple[str, ...], **changes: str | int | None
+) -> None:
     """Simulate a session with ground truth."""
     from meso_core.progress import throttled
     from meso_core.simulate import config_from_meta, simulate_session
     from meso_core.simulate import preset as preset_named
 
     config = config_from_meta(from_meta) if from_meta else preset_named(preset)
-    config = replace(config, **{name: value for name, value in changes.items() if value is not None})
+    given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+    config = replace(config, **given)
     root = root or load_settings().root
     made = simulate_session(root, config, faults=faults, progress=throttled(click.echo))
     there = "  (was there already, left as it is)" if made.kept else ""

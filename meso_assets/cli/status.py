@@ -7,6 +7,7 @@ import json
 import click
 
 from ..runs.settings import load_settings
+from . import session_key
 from .tables import text_table
 
 
@@ -18,24 +19,20 @@ def command(sessions: tuple[str, ...], as_json: bool) -> None:
 
     SESSIONS are all sessions below MESO_ROOT, unless some are named.
     """
-    from meso_core.session import SessionKey
-
-    from ..definitions import build_defs
-    from ..defs.dagster_internals import facts_of_definitions
+    from ..defs.catalogue import CATALOGUE
     from ..io.resources import Platform
     from ..runs.instance import open_instance
     from ..runs.status import session_status
 
     settings = load_settings()
     platform = Platform.open(settings)
-    keys = [SessionKey.parse(text.strip("/")) for text in sessions] or list(platform.store.sessions())
-    facts = facts_of_definitions(build_defs(settings))
+    keys = [session_key(text) for text in sessions] or list(platform.store.sessions())
     with open_instance(settings) as instance:
-        found = {str(key): session_status(platform, instance, facts, key) for key in keys}
+        found = {str(key): session_status(platform, instance, key) for key in keys}
     if as_json:
         click.echo(json.dumps([cell.as_record() for cells in found.values() for cell in cells], indent=1))
         return
-    assets = [name for name in facts if name != "raw_session"]
+    assets = list(CATALOGUE)
     rows = [(key, *(cell.state.value for cell in cells)) for key, cells in found.items()]
     numbers = [str(i) for i in range(1, len(assets) + 1)]
     click.echo(text_table(("session", *numbers), rows))

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ..defs.catalogue import CATALOGUE
-from ..io.resources import OpenSession
 
 if TYPE_CHECKING:
-    from meso_core.storage import Manifest
+    from meso_core.storage import Manifest, Session
 
     from ..runs.run import RunSummary
 
@@ -27,7 +26,7 @@ def text_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: fro
     return "\n".join([laid[0].rstrip(), "-" * len(laid[0]), *(line.rstrip() for line in laid[1:])])
 
 
-def made_table(session: OpenSession, summary: RunSummary) -> str:
+def made_table(session: Session, summary: RunSummary) -> str:
     """Table of what a session holds after a run: asset, what the run did with it, its seconds, files, size, place."""
     rows = []
     for asset in CATALOGUE:
@@ -44,7 +43,7 @@ def made_table(session: OpenSession, summary: RunSummary) -> str:
 
 def outcome(asset: str, manifest: Manifest | None, summary: RunSummary) -> str:
     """Tell what a run did with an asset; files of an earlier run stay where it made none."""
-    if manifest is not None and manifest.provenance.run_id == summary.run_id:
+    if manifest is not None and manifest.made_by.run_id == summary.run_id:
         return "made"
     if asset in summary.failed:
         did = ["failed"]

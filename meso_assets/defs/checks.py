@@ -13,16 +13,16 @@ import dagster as dg
 from meso_core.errors import MesoError, problem
 from meso_core.qc import QCResult, Verdict, worst
 
-from .catalogue import AssetInfo
 from .dagster_internals import partitioned_check_spec
+from .declare import Declaration
 
 
-def check_specs(info: AssetInfo) -> list[dg.AssetCheckSpec]:
+def check_specs(declaration: Declaration) -> list[dg.AssetCheckSpec]:
     """Declare the checks of an asset."""
-    return [partitioned_check_spec(name, info.name, question) for name, question in info.checks.items()]
+    return [partitioned_check_spec(name, declaration.name, question) for name, question in declaration.checks.items()]
 
 
-def check_results(info: AssetInfo, results: Iterable[QCResult]) -> list[dg.AssetCheckResult]:
+def check_results(declaration: Declaration, results: Iterable[QCResult]) -> list[dg.AssetCheckResult]:
     """Answer every declared check of an asset.
 
     Raises
@@ -31,17 +31,19 @@ def check_results(info: AssetInfo, results: Iterable[QCResult]) -> list[dg.Asset
         If a verdict belongs to no declared check: nobody would see it.
     """
     results = tuple(results)
-    unknown = sorted({result.check for result in results} - set(info.checks))
+    unknown = sorted({result.check for result in results} - set(declaration.checks))
     if unknown:
         raise MesoError(
             problem(
-                f"checks of {info.name}",
-                expected=f"verdicts on {', '.join(info.checks) or 'nothing'}",
+                f"checks of {declaration.name}",
+                expected=f"verdicts on {', '.join(declaration.checks) or 'nothing'}",
                 found=", ".join(unknown),
-                remedy="Declare the check in meso_assets/catalogue.py",
+                remedy="Declare the check in meso_assets/defs/catalogue.py",
             )
         )
-    return [as_check_result(info.name, name, [r for r in results if r.check == name]) for name in info.checks]
+    return [
+        as_check_result(declaration.name, name, [r for r in results if r.check == name]) for name in declaration.checks
+    ]
 
 
 def as_check_result(asset: str, name: str, results: list[QCResult]) -> dg.AssetCheckResult:

@@ -1,22 +1,22 @@
 """The few places where meso leans on Dagster beyond its stable API, each behind one function.
 
-What belongs here: calls of preview or internal API, with what they are needed for. pyproject.toml pins Dagster's minor
-version for their sake; when Dagster moves, this is the page to read.
+What belongs here: calls of API in preview or beta, and of internal API, with what they are needed for. pyproject.toml
+pins Dagster's minor version for their sake; when Dagster moves, this is the page to read. ``tests/defs`` has a test for
+each.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
-from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
-from dagster._core.definitions.reconstruct import ReconstructableRepository
-from dagster._core.loader import LoadingContextForTest
 
 from .partitions import session_partitions
+
+T = TypeVar("T")
 
 
 def partitioned_check_spec(
@@ -33,92 +33,85 @@ def partitioned_check_spec(
         )
 
 
-def observable_source(**options: Any) -> Callable[[Callable[..., dg.DataVersionsByPartition]], Any]:
-    """Declare an observable source asset (in beta)."""
-
-    def decorate(function: Callable[..., dg.DataVersionsByPartition]) -> Any:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", dg.BetaWarning)
-            return dg.observable_source_asset(**options)(function)
-
-    return decorate
+def versioned_output(value: T, version: str, metadata: Mapping[str, Any]) -> dg.Output[T]:
+    """Return a step's value with the content version of the asset (this parameter is in beta)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return dg.Output(value, data_version=dg.DataVersion(version), metadata=dict(metadata))
 
 
-def record_data_version(context: dg.OutputContext, version: str) -> None:
-    """Give Dagster the content version of what an IO manager has just stored.
-
-    The public way, ``Output(data_version=…)``, wants the version before the IO manager has seen the value.
-    """
-    context.step_context.set_data_version(context.asset_key, dg.DataVersion(version))
-
-
-@dataclass(frozen=True, slots=True)
-class AssetFacts:
-    """What the asset graph says about an asset."""
-
-    code_version: str
-    upstream: tuple[str, ...]
+def observation(
+    asset: str, session: str, version: str, *, description: str | None = None, metadata: Mapping[str, Any] | None = None
+) -> dg.AssetObservation:
+    """Make the event that raw files were seen in a version (the tag's name is Dagster's own)."""
+    return dg.AssetObservation(asset, description, metadata, partition=session, tags={"dagster/data_version": version})
 
 
-def facts_of_output(context: dg.OutputContext) -> AssetFacts:
-    """Look up code version and upstream assets of the asset that an output belongs to."""
-    node = context.step_context.job_def.asset_layer.get(context.asset_key)
-    return _facts(node)
-
-
-def facts_of_definitions(defs: dg.Definitions) -> dict[str, AssetFacts]:
-    """Asset → facts, for all assets of the code location, in topological order."""
-    graph = defs.resolve_asset_graph()
-    return {key.to_user_string(): _facts(graph.get(key)) for key in graph.toposorted_asset_keys}
-
-
-def _facts(node: Any) -> AssetFacts:
-    upstream = tuple(sorted(key.to_user_string() for key in node.parent_keys))
-    return AssetFacts(node.code_version or "", upstream)
-
-
-def report_observation(instance: dg.DagsterInstance, asset: str, session: str, version: str) -> None:
-    """Record that a source asset was seen in a version, without a run."""
-    instance.report_runless_asset_event(observation(asset, session, version))
-
-
-def observation(asset: str, session: str, version: str) -> dg.AssetObservation:
-    """Make the event that a source asset was seen in a version."""
-    return dg.AssetObservation(asset, partition=session, tags={"dagster/data_version": version})
-
-
-def last_observed_version(instance: dg.DagsterInstance, asset: str, session: str) -> str | None:
-    """Version in which a source asset was last seen, or None."""
-    record = instance.get_latest_data_version_record(dg.AssetKey(asset), is_source=True, partition_key=session)
-    event = None if record is None else record.asset_observation
+def last_seen(instance: dg.DagsterInstance, asset: str, session: str) -> str | None:
+    """Version in which raw files were last seen, or None."""
+    found = instance.fetch_observations(
+        dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[session]), limit=1
+    ).records
+    event = found[0].asset_observation if found else None
     return None if event is None else (event.tags or {}).get("dagster/data_version")
 
 
-def stale_reasons(
-    instance: dg.DagsterInstance, defs: dg.Definitions, assets: Sequence[str], session: str
-) -> Mapping[str, tuple[str, ...]]:
-    """Ask Dagster which assets of a session are stale, and why.
+def unseen(instance: dg.DagsterInstance, session: str, versions: Mapping[str, str]) -> list[dg.AssetObservation]:
+    """Make the events that are due: raw files in versions that Dagster has not seen last."""
+    return [
+        observation(asset, session, version)
+        for asset, version in versions.items()
+        if last_seen(instance, asset, session) != version
+    ]
 
-    Returns
-    -------
-    mapping
-        Stale asset → reasons; assets that are fresh or were never materialised are not in it.
-    """
-    resolver = CachingStaleStatusResolver(
-        instance, defs.resolve_asset_graph(), loading_context=LoadingContextForTest(instance)
+
+def observe(instance: dg.DagsterInstance, session: str, versions: Mapping[str, str]) -> bool:
+    """Report raw files in versions that Dagster has not seen last; returns whether there were any."""
+    due = unseen(instance, session, versions)
+    for event in due:
+        instance.report_runless_asset_event(event)
+    return bool(due)
+
+
+def end_of_steps(instance: dg.DagsterInstance, run_id: str) -> Iterable[dg.DagsterEvent]:
+    """Events of a run that say that a step failed or succeeded, in order."""
+    wanted = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.STEP_SUCCESS}
+    for record in instance.get_records_for_run(run_id, of_type=wanted).records:
+        if record.event_log_entry.dagster_event is not None:
+            yield record.event_log_entry.dagster_event
+
+
+def set_pool_size(instance: dg.DagsterInstance, pool: str, size: int) -> None:
+    """Say how many steps of a pool run at a time."""
+    instance.event_log_storage.set_concurrency_slots(pool, size)
+
+
+def failure_message(event: dg.DagsterEvent) -> str:
+    """Message of a step failure: what ``meso_core`` said, without Dagster's frame around it."""
+    data = event.step_failure_data
+    if data.user_failure_data is not None and data.user_failure_data.description:
+        return str(data.user_failure_data.description)
+    error = data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return str(error.message).strip() if error is not None else "no reason recorded"
+
+
+@dataclass(frozen=True, slots=True)
+class StepTimes:
+    """When a step of a run started and ended, and whether it failed."""
+
+    step: str
+    #: s since 1970; None for a step that did not get so far.
+    start: float | None
+    end: float | None
+    failed: bool
+
+
+def times_of_steps(instance: dg.DagsterInstance, run_id: str) -> tuple[StepTimes, ...]:
+    """Sum up the steps of a run."""
+    stats = instance.get_run_step_stats(run_id)
+    return tuple(
+        StepTimes(s.step_key, s.start_time, s.end_time, s.status is not None and s.status.value == "FAILURE")
+        for s in stats
     )
-    found = {}
-    for asset in assets:
-        key = dg.AssetKey(asset)
-        if resolver.get_status(key, session) == StaleStatus.STALE:
-            causes = resolver.get_stale_causes(key, session)
-            found[asset] = tuple(
-                f"{cause.dependency.asset_key.to_user_string() if cause.dependency else asset}: {cause.reason}"
-                for cause in causes
-            )
-    return found
-
-
-def reconstructable_job(name: str) -> Any:
-    """Name a job of the code location in a way that child processes can load."""
-    return ReconstructableRepository.for_module("meso_assets.definitions", "defs").get_reconstructable_job(name)

@@ -11,21 +11,16 @@ PROCESS_SESSION = "process_session"
 #: What is quick: metadata, ratings, times, places; no suite2p, no archive.
 TIME_AND_PLACE_SESSION = "time_and_place_session"
 
-_EVERYTHING = dg.AssetSelection.assets(*(name for name in CATALOGUE if name != "raw_session"))
-_QUICK = dg.AssetSelection.assets(
-    "imaging_metadata", "frame_qc", "frame_times", "mean_image_mlapdv", "alyx_fov_records"
-)
-
 session_jobs = (
     dg.define_asset_job(
         PROCESS_SESSION,
-        selection=_EVERYTHING,
+        selection=dg.AssetSelection.assets(*CATALOGUE),
         description="Process a whole session: metadata, archive, motion registration, cells, times, places, records.",
         tags={"dagster/max_runtime": str(24 * 3600)},
     ),
     dg.define_asset_job(
         TIME_AND_PLACE_SESSION,
-        selection=_QUICK,
+        selection=dg.AssetSelection.assets(*(name for name, declared in CATALOGUE.items() if declared.is_quick)),
         description="The quick part of a session: metadata, frame ratings, frame times, places in the brain.",
         tags={"dagster/max_runtime": str(3600)},
     ),

@@ -4,14 +4,20 @@ What belongs here: asking the gate of ``meso_core.archive`` with the stored verd
 what was removed. The decision, and the only code that deletes raw data, are in ``meso_core.archive.gate.removal``.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from ..assets.session_asset import PLATFORM, guarded, open_session, progress_of
-from ..io.managers import all_qc
-from ..io.resources import OpenSession
+from meso_core.progress import throttled
+from meso_core.session import RawKind
+from meso_core.storage import Session
+
+from ..io.resources import Platform
+from .dagster_internals import observation
+from .declare import raw_asset
+from .guard import guarded
 from .partitions import session_partitions
+from .standings import look_at
 
 if TYPE_CHECKING:
     from meso_core.archive import RemovalEvent, RemovalPlan
@@ -27,24 +33,23 @@ class RemovalConfig(dg.Config):
     why: str = ""
 
 
-def plan_removal(session: OpenSession, who: str = "", why: str = "") -> "RemovalPlan":
+def plan_removal(session: Session, who: str = "", why: str = "") -> "RemovalPlan":
     """Ask the gate which raw tifs of a session may be removed; nothing is changed."""
     from meso_core.archive import Override, removal_plan
 
     override = Override(who, why) if who or why else None
-    return removal_plan(session.path, all_qc(session), override=override)
+    return removal_plan(session.path, "motion_registered_frames", override=override)
 
 
 @dg.op(
     name="raw_tifs_removed",
     out=dg.Out(dg.Nothing),
-    required_resource_keys={PLATFORM},
     description="Remove the raw tifs of a session whose archive holds just these files, if quality control allows it.",
 )
-def _raw_tifs_removed(context: dg.OpExecutionContext, config: RemovalConfig) -> None:
+def _raw_tifs_removed(context: dg.OpExecutionContext, platform: Platform, config: RemovalConfig) -> None:
     from meso_core.archive import remove_raw_tifs as remove
 
-    session = open_session(context)
+    session = platform.session(context.partition_key)
     with guarded(context):
         plan = plan_removal(session, config.who, config.why)
         for obstacle in plan.obstacles:
@@ -54,21 +59,22 @@ def _raw_tifs_removed(context: dg.OpExecutionContext, config: RemovalConfig) -> 
             size = plan.freed_bytes / 1e9
             context.log.info(f"dry run: {len(plan.removals)} tifs ({size:.2f} GB) {verb} removed")
             return
-        events = remove(plan, progress=progress_of(context))
-    context.log_event(_observation(context, session, events))
+        events = remove(plan, progress=throttled(context.log.info, every_s=10.0))
+    context.log_event(_observation(session, events))
 
 
-def _observation(context: Any, session: OpenSession, events: "tuple[RemovalEvent, ...]") -> dg.AssetObservation:
-    """Record the removal with the raw session, whose version it does not change."""
+def _observation(session: Session, events: "tuple[RemovalEvent, ...]") -> dg.AssetObservation:
+    """Record the removal with the raw frames, whose version it does not change."""
     rows = [f"| {e.path} | {e.size} | `{e.sha256}` | {e.archive} |" for e in events]
     table = "\n".join(["| tif | bytes | sha-256 | kept in |", "| --- | ---: | --- | --- |", *rows])
     overrides = {f"{e.override.who}: {e.override.why}" for e in events if e.override}
-    return dg.AssetObservation(
-        asset_key="raw_session",
-        partition=context.partition_key,
+    seen = look_at(session).raw[RawKind.FRAMES]
+    return observation(
+        raw_asset(RawKind.FRAMES),
+        str(session.key),
+        seen.version,
         description=f"{len(events)} raw tifs removed; `meso restore` brings them back",
         metadata={"removed": dg.MetadataValue.md(table), "override": "; ".join(sorted(overrides)) or "none"},
-        tags={"dagster/data_version": session.raw_version()},
     )
 
 

@@ -1,28 +1,28 @@
-"""Sensors: new sessions become partitions, ready ones are run.
+"""Sensors: new sessions become partitions, and what is due in those that are ready is run.
 
-What belongs here: looking at the root and asking for runs. When a session counts as ready is decided in ``arrival``.
+What belongs here: looking at the root and asking for runs. When a session counts as ready is decided in
+``meso_core.session.arrival``; what is due, by the declarations.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import dagster as dg
-import yaml
 
-from meso_core.errors import MesoError, MissingInputError
-from meso_core.session.arrival import DESCRIPTION, arrival
-from meso_core.storage import listing_version
+from meso_core.errors import MesoError
+from meso_core.session import judge_arrival, read_description
+from meso_core.storage import Cause, Session, Standing
 
-from ..io.raw_inputs import read_by
-from ..io.resources import OpenSession, Platform
+from ..io.resources import Platform
 from ..runs.settings import MesoSettings
-from .dagster_internals import observation
+from .dagster_internals import unseen
 from .jobs import PROCESS_SESSION
 from .partitions import known_sessions, session_partitions
+from .standings import look_at, with_downstream
 
 #: A tick may take a minute; listing goes on in the next one after this time, s.
 _SECONDS_OF_A_LOOK = 30.0
@@ -33,48 +33,56 @@ class SessionState:
     """What one look found out about a session."""
 
     key: str
-    version: str
     ready: bool
+    #: Why it is ready, or not.
     reason: str
+    #: Raw asset → version of its files.
+    raw_versions: Mapping[str, str]
+    #: Asset → why it is due; assets that are current are not in it.
+    due: Mapping[str, Standing]
 
     @property
     def run_key(self) -> str:
         """Key of the run that this state asks for: a key once used never runs again, so it carries the state."""
-        return f"{self.key}:{self.version[:16]}"
+        state = "\n".join(f"{name} {standing.basis.digest}" for name, standing in sorted(self.due.items()))
+        return f"{self.key}:{hashlib.sha256(state.encode()).hexdigest()[:16]}"
+
+    @property
+    def runs_by_itself(self) -> bool:
+        """Whether something of the session asks for a run: something is not made yet, or its files have changed.
+
+        Results of older code, settings or packages wait until somebody asks for them.
+        """
+        return any(standing.causes - {Cause.MAKING} for standing in self.due.values())
+
+    @property
+    def why(self) -> str:
+        """What is due, in a sentence."""
+        return "; ".join(f"{name}: {', '.join(standing.reasons)}" for name, standing in self.due.items())
 
 
-def look_at(session: OpenSession, *, now_ns: int, quiet_ns: int) -> SessionState:
-    """List a session and judge whether it is ready."""
-    files = session.raw_files()
-    version = listing_version(read_by(None, files))
-    if not files:
-        return SessionState(str(session.key), version, False, "nothing of the rig there yet")
-    judged = arrival(files, now_ns=now_ns, quiet_ns=quiet_ns, description=read_description(session))
-    return SessionState(str(session.key), version, judged.ready, judged.reason)
-
-
-def read_description(session: OpenSession) -> Mapping[str, Any] | None:
-    """Read ``_ibl_experiment.description.yaml``; None where there is none.
-
-    Raises
-    ------
-    MissingInputError
-        If it is there but not readable: then what it promises is not known.
-    """
-    file = session.path / DESCRIPTION
-    if not file.is_file():
-        return None
-    try:
-        content = yaml.safe_load(file.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise MissingInputError(f"{file}: expected YAML, found {error}. Copy the file again from the rig.") from error
-    return content if isinstance(content, dict) else None
+def state_of(session: Session, settings: MesoSettings, *, now_ns: int) -> SessionState:
+    """List a session, and judge whether it is ready and what is due in it."""
+    seen, key = look_at(session), str(session.key)
+    if not seen.delivered:
+        return SessionState(key, False, "nothing of the rig there yet", {}, {})
+    judged = judge_arrival(
+        seen.delivered,
+        now_ns=now_ns,
+        quiet_ns=int(settings.quiet_minutes * 60e9),
+        description=read_description(session.path),
+    )
+    due = {name: found for name, found in seen.standings(settings).items() if not found.is_current}
+    return SessionState(key, judged.ready, judged.reason, seen.raw_versions(), due)
 
 
 def requests(
-    states: Sequence[SessionState], known: Collection[str], asked: Collection[str], max_runs: int
+    states: Sequence[SessionState],
+    known: Collection[str],
+    asked: Collection[str],
+    settings: MesoSettings,
 ) -> dg.SensorResult:
-    """Turn states into partitions to add, observations to record, runs to ask for.
+    """Turn states into partitions to add and runs to ask for.
 
     Parameters
     ----------
@@ -83,19 +91,25 @@ def requests(
     known
         Partition keys that exist.
     asked
-        Run keys that were used, or whose state is processed already.
-    max_runs
-        Most runs to ask for; the rest waits for the next look.
+        Run keys that were used.
+    settings
+        How many runs a look may start, and whether results of older code, settings or packages are made again.
     """
     new = [state.key for state in states if state.key not in known]
-    due = [state for state in states if state.ready and state.run_key not in asked][:max_runs]
+    wanted = [s for s in states if s.ready and s.due and (s.runs_by_itself or settings.rerun_stale)]
+    due = [state for state in wanted if state.run_key not in asked]
     runs = [
-        dg.RunRequest(run_key=state.run_key, partition_key=state.key, tags={"meso/why": state.reason}) for state in due
+        dg.RunRequest(
+            run_key=state.run_key,
+            partition_key=state.key,
+            asset_selection=[dg.AssetKey(name) for name in with_downstream(state.due)],
+            tags={"meso/why": state.why[:500]},
+        )
+        for state in due[: settings.scan_max_runs]
     ]
     return dg.SensorResult(
         run_requests=runs,
         dynamic_partitions_requests=[session_partitions.build_add_request(new)] if new else [],
-        asset_events=[observation("raw_session", state.key, state.version) for state in due],
     )
 
 
@@ -107,12 +121,13 @@ def sessions_arrive(settings: MesoSettings) -> dg.SensorDefinition:
         job_name=PROCESS_SESSION,
         minimum_interval_seconds=settings.scan_every_s,
         description=(
-            "Looks for session folders below `MESO_ROOT`. New ones become partitions; those that are ready "
-            "(flag, or whole and quiet) are processed, and processed again when their raw files change."
+            "Looks for session folders below `MESO_ROOT`. New ones become partitions; in those that are ready (flag, "
+            "or whole and quiet) what is not made yet, or was made from files that have changed since, is run. What "
+            "older code or other settings made is only told, unless `MESO_RERUN_STALE` is set."
         ),
     )
-    def look(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        return scan(context, Platform.open(settings))
+    def look(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
+        return scan(context, platform)
 
     return look
 
@@ -135,10 +150,16 @@ def scan(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorRe
         last = key
         if (state := _look_or_tell(context, platform, key)) is not None:
             states.append(state)
-    ready = [state for state in states if state.ready]
-    asked = {state.run_key for state in ready if _was_asked(context.instance, platform, state)}
-    result = requests(states, known_sessions(context.instance), asked, platform.settings.scan_max_runs)
-    return result._replace(cursor=last)
+    asked = {state.run_key for state in states if state.ready and state.due and _was_asked(context.instance, state)}
+    result = requests(states, known_sessions(context.instance), asked, platform.settings)
+    starting = {run.partition_key for run in result.run_requests or ()}
+    seen: list[dg.AssetObservation | dg.AssetMaterialization | dg.AssetCheckEvaluation] = [
+        event
+        for state in states
+        if state.key in starting
+        for event in unseen(context.instance, state.key, state.raw_versions)
+    ]
+    return result._replace(cursor=last, asset_events=seen)
 
 
 def in_turn(keys: Sequence[str], last: str | None) -> list[str]:
@@ -147,32 +168,20 @@ def in_turn(keys: Sequence[str], last: str | None) -> list[str]:
     return [*behind, *(key for key in keys if last is None or key <= last)]
 
 
-def _was_asked(instance: dg.DagsterInstance, platform: Platform, state: SessionState) -> bool:
-    """Whether a run was asked for in this state of the session, or somebody processed it by hand."""
-    if is_processed(platform.session(state.key)):
-        return True
+def _was_asked(instance: dg.DagsterInstance, state: SessionState) -> bool:
+    """Whether a run was asked for in this state of the session."""
     return instance.get_runs_count(dg.RunsFilter(tags={"dagster/run_key": state.run_key})) > 0
-
-
-def is_processed(session: OpenSession) -> bool:
-    """Whether every asset that finds raw files to read was made from them as they are now."""
-    versions = session.raw_versions()
-    made = {asset: manifest for asset in versions if (manifest := session.manifest(asset)) is not None}
-    return bool(versions) and all(
-        asset in made and made[asset].provenance.inputs.get("raw_session") == version
-        for asset, version in versions.items()
-    )
 
 
 def _look_or_tell(context: dg.SensorEvaluationContext, platform: Platform, key: str) -> SessionState | None:
     """Look at one session; one that cannot be read is told and left for the next look, the others go on."""
     try:
-        state = look_at(
-            platform.session(key), now_ns=time.time_ns(), quiet_ns=int(platform.settings.quiet_minutes * 60e9)
-        )
+        state = state_of(platform.session(key), platform.settings, now_ns=time.time_ns())
     except (MesoError, OSError) as error:
         context.log.warning(f"{key}: {error}")
         return None
     if not state.ready:
         context.log.info(f"{key}: {state.reason}")
+    elif state.due and not state.runs_by_itself and not platform.settings.rerun_stale:
+        context.log.info(f"{key}: stale, and run only when asked for: {state.why}")
     return state

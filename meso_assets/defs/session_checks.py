@@ -3,18 +3,18 @@
 What belongs here: reading what was published, and comparing. Verdicts of single steps come from ``meso_core``.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
+from meso_core.datasets import DatasetValue
 from meso_core.errors import DatasetError
-from meso_core.qc import QCResult, Verdict
+from meso_core.qc import QCResult, Verdict, read_results
 from meso_core.session import fov_name
+from meso_core.storage import Session
 
-from ..assets.session_asset import PLATFORM, open_session
-from ..io.managers import FovDatasets, read_fovs, read_qc
-from ..io.resources import OpenSession
+from ..io.published import FovDatasets, read_fovs, read_metadata, required
+from ..io.resources import Platform
 from .catalogue import CATALOGUE
 from .checks import as_check_result, check_results, check_specs
 from .dagster_internals import partitioned_check_spec
@@ -31,7 +31,7 @@ def fovs_present(n_fovs: int, published: FovDatasets) -> QCResult:
     return QCResult("all_fovs_present", verdict, len(published), n_fovs, message, _ORIGIN)
 
 
-def shapes_agree(fov: str, datasets: Any) -> QCResult:
+def shapes_agree(fov: str, datasets: Mapping[str, DatasetValue]) -> QCResult:
     """Ask whether all datasets of a FOV have the same frames, ROIs and pixels."""
     from meso_core.datasets import check_datasets
 
@@ -50,37 +50,35 @@ def frames_match_timestamps(fov: str, n_frames: int, n_times: int) -> QCResult:
     return QCResult("frames_match_timestamps", verdict, n_times, n_frames, message, _ORIGIN, fov=fov)
 
 
-def _roi_results(session: OpenSession) -> list[QCResult]:
-    published = read_fovs(session, "rois")
-    present = fovs_present(len(session.metadata()["FOV"]), published)
-    return [present, *(shapes_agree(fov, datasets) for fov, datasets in published.items())]
+def _roi_results(session: Session) -> list[QCResult]:
+    published = read_fovs(session, required(session, "rois"))
+    n_fovs = len(read_metadata(session, required(session, "imaging_metadata")).imaging.fovs)
+    return [fovs_present(n_fovs, published), *(shapes_agree(fov, datasets) for fov, datasets in published.items())]
 
 
-def _time_results(session: OpenSession) -> list[QCResult]:
-    if session.manifest("rois") is None:  # then the question is not asked yet
+def _time_results(session: Session) -> list[QCResult]:
+    made = session.manifests()
+    if not {"rois", "frame_times"} <= set(made):  # then the question is not asked yet
         return []
-    published, times = read_fovs(session, "rois"), read_fovs(session, "frame_times")
+    rois, times = (read_fovs(session, made[asset]) for asset in ("rois", "frame_times"))
     return [
         frames_match_timestamps(fov, len(datasets["mpci.ROIActivityF"]), len(times[fov]["mpci.times"]))
-        for fov, datasets in published.items()
+        for fov, datasets in rois.items()
     ]
 
 
-@dg.multi_asset_check(
-    name="rois_are_whole",
-    specs=check_specs(_ROIS),
-    required_resource_keys={PLATFORM},
-)
-def rois_are_whole(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+@dg.multi_asset_check(name="rois_are_whole", specs=check_specs(_ROIS))
+def rois_are_whole(context: dg.AssetCheckExecutionContext, platform: Platform) -> Iterator[dg.AssetCheckResult]:
     """Check what ``rois`` published."""
-    session = open_session(context)
-    yield from check_results(_ROIS, [*read_qc(session, "rois"), *_roi_results(session)])
+    session = platform.session(context.partition_key)
+    yield from check_results(_ROIS, [*read_results(session.path, "rois"), *_roi_results(session)])
 
 
-@dg.multi_asset_check(name="frames_are_registered", specs=check_specs(_FRAMES), required_resource_keys={PLATFORM})
-def frames_are_registered(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+@dg.multi_asset_check(name="frames_are_registered", specs=check_specs(_FRAMES))
+def frames_are_registered(context: dg.AssetCheckExecutionContext, platform: Platform) -> Iterator[dg.AssetCheckResult]:
     """Show the verdicts that ``motion_registered_frames`` published."""
-    yield from check_results(_FRAMES, read_qc(open_session(context), "motion_registered_frames"))
+    session = platform.session(context.partition_key)
+    yield from check_results(_FRAMES, read_results(session.path, "motion_registered_frames"))
 
 
 @dg.multi_asset_check(
@@ -93,11 +91,11 @@ def frames_are_registered(context: dg.AssetCheckExecutionContext) -> Iterator[dg
             reads=("rois",),
         )
     ],
-    required_resource_keys={PLATFORM},
 )
-def frames_have_times(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+def frames_have_times(context: dg.AssetCheckExecutionContext, platform: Platform) -> Iterator[dg.AssetCheckResult]:
     """Compare ``frame_times`` with ``rois``."""
-    yield as_check_result("frame_times", "frames_match_timestamps", _time_results(open_session(context)))
+    session = platform.session(context.partition_key)
+    yield as_check_result("frame_times", "frames_match_timestamps", _time_results(session))
 
 
 session_checks = (frames_are_registered, rois_are_whole, frames_have_times)

@@ -7,7 +7,6 @@ over sessions. Pictures are drawn by ``meso_core``; here they only become small.
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +18,12 @@ from meso_core.pictures import inline_png
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from meso_core.archive import ArchiveReport, ReferenceImages
+    from meso_core.archive import ArchiveReport
     from meso_core.imaging import DetectionResult, RegistrationResult
     from meso_core.location import SessionLocations
+    from meso_core.scanimage.reference_images import ReferenceImages
+    from meso_core.session import SessionMetadata
     from meso_core.timing import FrameQC, FrameTimes
-
-    from .managers import FovDatasets
 
 
 #: Rows of a table, of about 250 bytes each: Dagster stores metadata several times per event.
@@ -42,7 +41,7 @@ _TIF_COLUMNS = dg.TableSchema(
 
 
 def picture(shown: Figure | bytes, alt: str) -> dict[str, Any]:
-    """Make a metadata entry of a figure or a PNG, in as many pixels as 40 kB bear."""
+    """Make a metadata entry of a figure or a PNG, as large as fits in 40 kB."""
     png = base64.b64encode(inline_png(shown)).decode()
     return {"picture": dg.MetadataValue.md(f"![{alt}](data:image/png;base64,{png})")}
 
@@ -58,35 +57,24 @@ def reference_metadata(images: Sequence[ReferenceImages]) -> dict[str, Any]:
     }
 
 
-def full_size(figure: Figure) -> bytes:
-    """Render a figure for a file."""
-    return _png(figure, 150)
-
-
-def _png(figure: Figure, dpi: int) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi, pil_kwargs={"optimize": True})
-    return buffer.getvalue()
-
-
-def imaging_metadata_metadata(per_bout: list[dict[str, Any]]) -> dict[str, Any]:
+def imaging_metadata_metadata(metadata: SessionMetadata) -> dict[str, Any]:
     """Geometry and rates, from the metadata of all bouts."""
-    meta = per_bout[0]
-    frames = sum(int(bout.get("nFrames", 0)) for bout in per_bout)
-    fovs = meta["FOV"]
-    rate = float(meta["scanImageParams"]["hRoiManager"]["scanVolumeRate"])
+    imaging = metadata.imaging
     rows = [
-        f"| {i} | {fov.get('slice_id', 0)} | {fov['nXnYnZ'][1]} × {fov['nXnYnZ'][0]} | {fov.get('Zs', '–')} |"
-        for i, fov in enumerate(fovs)
+        f"| {fov.name} | {fov.slice_index} | {fov.ny} × {fov.nx} | {_depths(fov.depths_um)} |" for fov in imaging.fovs
     ]
-    table = "\n".join(["| FOV | slice | rows × columns | z (µm) |", "| --- | --- | --- | --- |", *rows])
+    table = "\n".join(["| FOV | slice | rows × columns | depth (µm) |", "| --- | --- | --- | --- |", *rows])
     return {
-        "fovs": len(fovs),
-        "bouts": len(per_bout),
-        "volume_rate_hz": rate,
-        "frames": frames,
+        "fovs": len(imaging.fovs),
+        "bouts": len(metadata.bouts),
+        "volume_rate_hz": imaging.volume_rate_hz,
+        "pages": sum(bout.imaging.n_pages for bout in metadata.bouts),
         "fields_of_view": dg.MetadataValue.md(table),
     }
+
+
+def _depths(depths_um: tuple[float, ...] | None) -> str:
+    return ", ".join(f"{z:g}" for z in depths_um) if depths_um else "–"
 
 
 def frame_qc_metadata(quality: FrameQC) -> dict[str, Any]:
@@ -165,7 +153,7 @@ def archive_metadata(reports: list[ArchiveReport]) -> dict[str, Any]:
     return {
         "bouts": len(reports),
         "tifs": sum(len(report.members) for report in reports),
-        "pages": sum(report.n_frames for report in reports),
+        "pages": sum(report.n_pages for report in reports),
         "raw_mb": round(raw / 1e6, 3),
         "share_of_raw": round(sum(report.size for report in reports) / raw, 4) if raw else 0.0,
         "by_bout": dg.MetadataValue.md("\n".join([*head, *rows])),
@@ -182,7 +170,7 @@ def _by_tif(reports: list[ArchiveReport]) -> dict[str, Any]:
                 "bout": bout,
                 "tif": tif.name.encode("utf-8", "backslashreplace").decode(),  # a name need not be UTF-8
                 "bytes": tif.size,
-                "pages": tif.n_frames,
+                "pages": tif.n_pages,
                 "sha256": tif.sha256,
                 "md5": tif.md5,
             }
@@ -220,7 +208,7 @@ def located_metadata(locations: SessionLocations) -> dict[str, Any]:
     }
 
 
-def roi_locations_metadata(fovs: FovDatasets) -> dict[str, Any]:
+def roi_locations_metadata(fovs: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
     """How many cells lie in which region."""
     from collections import Counter
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import dagster as dg
 
+from ..defs.dagster_internals import failure_message
+
 #: Run configuration that chooses this logger and nothing else.
 READABLE_LOG: dict[str, Any] = {"loggers": {"readable": {"config": {}}}}
 
@@ -30,7 +32,7 @@ class _Lines(logging.Handler):
         if text:
             print(f"  {time.strftime('%H:%M:%S')}  {step:<42} {text}", file=sys.stdout, flush=True)  # noqa: T201
 
-    def _event_text(self, step: str, event: Any) -> str:
+    def _event_text(self, step: str, event: dg.DagsterEvent) -> str:
         kind = event.event_type_value
         if kind == "STEP_START":
             self._started[step] = time.monotonic()
@@ -45,17 +47,6 @@ class _Lines(logging.Handler):
             return ""
         prefix = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
         return prefix + str(meta.get("orig_message") or record.getMessage())
-
-
-def failure_message(event: Any) -> str:
-    """Message of a step failure: what ``meso_core`` said, without Dagster's frame around it."""
-    data = event.event_specific_data
-    if data.user_failure_data is not None and data.user_failure_data.description:
-        return str(data.user_failure_data.description)
-    error = data.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    return str(error.message).strip() if error is not None else "no reason recorded"
 
 
 @dg.logger({}, description="One readable line per step.")

@@ -6,7 +6,7 @@ What belongs here: registering the session, running the job, and summing up what
 
 from __future__ import annotations
 
-import os
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +17,11 @@ from meso_core.errors import SettingsError, problem
 from meso_core.session import SessionKey
 
 from ..defs.catalogue import CATALOGUE
-from ..defs.dagster_internals import last_observed_version, reconstructable_job, report_observation
+from ..defs.dagster_internals import observe, times_of_steps
 from ..defs.jobs import PROCESS_SESSION
-from ..defs.made_with import STAGES
 from ..defs.partitions import add_sessions
-from ..io.resources import OpenSession, Platform
+from ..defs.standings import look_at
+from ..io.resources import Platform
 from .console import READABLE_LOG
 from .instance import open_instance
 from .settings import MesoSettings
@@ -53,16 +53,21 @@ def register_sessions(instance: dg.DagsterInstance, platform: Platform, keys: It
     sessions = [platform.session(str(key)) for key in keys]
     new = add_sessions(instance, keys)
     for session in sessions:
-        observe_raw(instance, session)
+        observe(instance, str(session.key), look_at(session).raw_versions())
     return new
 
 
-def observe_raw(instance: dg.DagsterInstance, session: OpenSession) -> str:
-    """Record the version of a session's raw files, if it is not the one that was recorded last."""
-    version = session.raw_version()
-    if last_observed_version(instance, "raw_session", str(session.key)) != version:
-        report_observation(instance, "raw_session", str(session.key), version)
-    return version
+def process_job(settings: str) -> dg.JobDefinition:
+    """Make the job that processes a session, in this process or one of a step.
+
+    Parameters
+    ----------
+    settings
+        Settings of the platform, as JSON.
+    """
+    from ..definitions import build_defs
+
+    return build_defs(MesoSettings(**json.loads(settings))).resolve_job_def(PROCESS_SESSION)
 
 
 def run_session(
@@ -92,19 +97,24 @@ def run_session(
     MissingInputError
         If the session is not there.
     """
-    chosen = assets or tuple(name for name in CATALOGUE if name != "raw_session")
-    unknown = sorted(set(chosen) - set(CATALOGUE) | ({"raw_session"} & set(chosen)))
-    if unknown:
-        known = ", ".join(name for name in CATALOGUE if name != "raw_session")
-        found = ", ".join(unknown)
-        raise SettingsError(problem("assets", expected=f"some of {known}", found=found, remedy="Correct the names"))
-    _check_options(settings, chosen, suite2p or {})
-    os.environ.update(settings.as_environment())  # for the processes of the steps
+    chosen = assets or tuple(CATALOGUE)
+    if unknown := sorted(set(chosen) - set(CATALOGUE)):
+        raise SettingsError(
+            problem(
+                "assets",
+                expected=f"some of {', '.join(CATALOGUE)}",
+                found=", ".join(unknown),
+                remedy="Correct the names",
+            )
+        )
+    _check_options(chosen, suite2p or {})
     with open_instance(settings) as instance:
         register_sessions(instance, Platform.open(settings), [key])
         config = {**READABLE_LOG, **_suite2p_config(chosen, suite2p or {})}
         with dg.execute_job(
-            reconstructable_job(PROCESS_SESSION),
+            dg.build_reconstructable_job(
+                "meso_assets.runs.run", "process_job", reconstructable_args=(settings.model_dump_json(),)
+            ),
             instance,
             run_config=config,
             tags={"dagster/partition": str(key)},
@@ -114,16 +124,17 @@ def run_session(
             return RunSummary(result.run_id, result.success, seconds, chosen, failed)
 
 
-def _check_options(settings: MesoSettings, assets: tuple[str, ...], suite2p: Mapping[str, Any]) -> None:
-    if set(assets) & set(STAGES):
-        from meso_core.imaging.options.from_metadata import check_options
+def _check_options(assets: tuple[str, ...], suite2p: Mapping[str, Any]) -> None:
+    made_by_suite2p = [name for name, declared in CATALOGUE.items() if declared.stage is not None]
+    if set(assets) & set(made_by_suite2p):
+        from meso_core.imaging.options.overrides import Suite2pOverrides
 
-        check_options({**settings.suite2p, **suite2p})
+        Suite2pOverrides.parse(suite2p)
     elif suite2p:
         raise SettingsError(
             problem(
                 "suite2p options",
-                expected=f"{' or '.join(STAGES)} among the assets of the run",
+                expected=f"{' or '.join(made_by_suite2p)} among the assets of the run",
                 found=", ".join(assets),
                 remedy="Name one of them, or leave the options out",
             )
@@ -133,24 +144,23 @@ def _check_options(settings: MesoSettings, assets: tuple[str, ...], suite2p: Map
 def _suite2p_config(assets: tuple[str, ...], suite2p: Mapping[str, Any]) -> dict[str, Any]:
     if not suite2p:
         return {}
-    return {"ops": {name: {"config": {"suite2p": dict(suite2p)}} for name in STAGES if name in assets}}
+    return {"ops": {name: {"config": {"suite2p": dict(suite2p)}} for name in assets if CATALOGUE[name].stage}}
 
 
 def seconds_by_asset(instance: dg.DagsterInstance, run_id: str) -> dict[str, float]:
     """Wall time from the first start to the last end of each asset's steps, s."""
     spans: dict[str, tuple[float, float]] = {}
-    for stats in instance.get_run_step_stats(run_id):
-        asset = asset_of_step(stats.step_key)
-        if asset in CATALOGUE and stats.start_time is not None and stats.end_time is not None:
-            start, end = spans.get(asset, (stats.start_time, stats.end_time))
-            spans[asset] = (min(start, stats.start_time), max(end, stats.end_time))
+    for times in times_of_steps(instance, run_id):
+        asset = asset_of_step(times.step)
+        if asset in CATALOGUE and times.start is not None and times.end is not None:
+            start, end = spans.get(asset, (times.start, times.end))
+            spans[asset] = (min(start, times.start), max(end, times.end))
     return {asset: end - start for asset, (start, end) in spans.items()}
 
 
 def failed_assets(instance: dg.DagsterInstance, run_id: str) -> frozenset[str]:
     """Assets of which a step of a run failed."""
-    steps = instance.get_run_step_stats(run_id)
-    return frozenset(asset_of_step(step.step_key) for step in steps if step.status and step.status.value == "FAILURE")
+    return frozenset(asset_of_step(times.step) for times in times_of_steps(instance, run_id) if times.failed)
 
 
 def asset_of_step(step_key: str) -> str:

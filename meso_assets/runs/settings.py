@@ -23,6 +23,7 @@ from meso_core.errors import MesoWarning, SettingsError, problem
 from meso_core.machine import cores_at_hand, memory_in_all, side_by_side
 
 if TYPE_CHECKING:
+    from meso_core.imaging.options.overrides import Suite2pOverrides
     from meso_core.location import LocationSettings
 
 #: Names the file of settings; without it, ``meso.toml`` of the working directory counts.
@@ -86,10 +87,6 @@ class MesoSettings(BaseSettings):
     frame: Literal["ccf", "mri_toronto"] = Field(
         "ccf", description="Coordinates: plain CCF µm as published by the IBL, or scaled to the MRI atlas."
     )
-    also_write_meta: bool = Field(
-        False,
-        description="Also put FOV corners into the rig's metadata file, which changes; kept beside as `….rig`.",
-    )
     cache: Path = Field(Path("~/.cache/meso"), description="Folder for atlas volumes and surface meshes.")
     archive_format: Literal["tar.bz2", "zarr"] = Field("tar.bz2", description="Format of the archive of raw tifs.")
     quiet_minutes: float = Field(
@@ -97,17 +94,22 @@ class MesoSettings(BaseSettings):
     )
     scan_every_s: int = Field(60, ge=30, description="Seconds between two looks at the root for new sessions.")
     scan_max_runs: int = Field(5, ge=1, description="Most sessions that one look starts.")
+    rerun_stale: bool = Field(
+        False,
+        description="Whether the sensor also runs again what older code, other settings or other packages made; else "
+        "that waits until somebody asks.",
+    )
 
     @field_validator("root", mode="before")
     @classmethod
-    def _local(cls, value: Any) -> Any:
+    def _local(cls, value: object) -> object:
         if "://" in str(value):
             raise ValueError("remote roots are not built yet: mount the storage and give its path")
         return value
 
     @field_validator("root", "home", "atlas_path", "mesh_path", "cache", mode="before")
     @classmethod
-    def _named(cls, value: Any) -> Any:
+    def _named(cls, value: object) -> object:
         if isinstance(value, str) and not value.strip():
             raise ValueError("empty, which would mean the working directory: give a path, or leave the setting out")
         return value
@@ -116,10 +118,9 @@ class MesoSettings(BaseSettings):
     @classmethod
     def _known_to_suite2p(cls, value: dict[str, Any]) -> dict[str, Any]:
         if value:  # only then, for what it imports
-            from meso_core.imaging.options.settings_table import check_value, find_setting
+            from meso_core.imaging.options.overrides import Suite2pOverrides
 
-            for name, chosen in value.items():
-                check_value(find_setting(name), chosen)
+            Suite2pOverrides.parse(value)
         return value
 
     @field_validator("root", "home", "atlas_path", "mesh_path", "cache")
@@ -133,13 +134,20 @@ class MesoSettings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  pydantic's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Order the sources: arguments, environment, file."""
         file = settings_file()
         sources = (init_settings, env_settings)
         return sources if file is None else (*sources, TomlConfigSettingsSource(settings_cls, toml_file=file))
+
+    @property
+    def overrides(self) -> Suite2pOverrides:
+        """suite2p options that differ from meso's defaults, by full name."""
+        from meso_core.imaging.options.overrides import Suite2pOverrides
+
+        return Suite2pOverrides.parse(self.suite2p)
 
     @property
     def parallel_fovs(self) -> int:
@@ -163,7 +171,6 @@ class MesoSettings(BaseSettings):
             mesh_path=self.mesh_path,
             normal_rule=NormalRule(self.normal_rule),
             frame=Frame(self.frame),
-            also_write_meta=self.also_write_meta,
             cache_folder=self.cache,
         )
 

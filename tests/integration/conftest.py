@@ -10,11 +10,13 @@ import dagster as dg
 import pytest
 
 from meso_assets.definitions import build_defs
-from meso_assets.io.resources import OpenSession, Platform
+from meso_assets.io.resources import Platform
 from meso_assets.runs.run import register_sessions
 from meso_assets.runs.settings import MesoSettings, load_settings
 from meso_core.session import SessionKey
-from meso_core.storage import hash_file
+from meso_core.storage import Session, hash_file
+
+pytest.register_assert_rewrite("tests.integration.staleness")
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Finished:
     raw: dict[str, str]
 
     @property
-    def session(self) -> OpenSession:
+    def session(self) -> Session:
         return Platform.open(self.settings).session(str(self.key))
 
     def meso(self, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -3,14 +3,13 @@
 import hashlib
 import json
 import shutil
-from dataclasses import replace
 
 import dagster as dg
 import pytest
 import tifffile
 
+from meso_assets.defs.dagster_internals import failure_message
 from meso_assets.io.resources import Platform
-from meso_assets.runs.console import failure_message
 from meso_core.archive import ARCHIVE_NAME, ZARR_NAME, compress_to_zarr, load_report, removal_plan, restore
 from meso_core.session import imaging_bouts, raw_tifs
 from meso_core.simulate import preset, simulate_session
@@ -75,12 +74,12 @@ def test_each_tif_stands_with_size_hashes_and_pages_in_the_manifest_and_in_the_m
             with tifffile.TiffFile(tif) as file:
                 pages = len(file.pages)
             sha256, md5 = hashlib.sha256(data).hexdigest(), hashlib.md5(data).hexdigest()
-            record = {"name": tif.name, "size": len(data), "sha256": sha256, "md5": md5, "n_frames": pages}
+            record = {"name": tif.name, "size": len(data), "sha256": sha256, "md5": md5, "n_pages": pages}
             expected.setdefault(f"{bout.name}/{name}", []).append(record)
     assert len(expected) == 2
     assert json.loads(manifest_file(session).read_text())["contents"] == expected
     assert all((session.path / path).exists() for path in expected)
-    columns = {"tif": "name", "bytes": "size", "pages": "n_frames", "sha256": "sha256", "md5": "md5"}
+    columns = {"tif": "name", "bytes": "size", "pages": "n_pages", "sha256": "sha256", "md5": "md5"}
     rows = [
         {"bout": path.split("/")[0], **{column: record[field] for column, field in columns.items()}}
         for path, records in expected.items()
@@ -90,24 +89,31 @@ def test_each_tif_stands_with_size_hashes_and_pages_in_the_manifest_and_in_the_m
     assert [dict(row.data) for row in shown.records] == rows
     assert {column.name for column in shown.schema.columns} == set(rows[0])
     again = archive(archive_format)
-    assert metadata_of(again)["unchanged"].value
+    assert metadata_of(again)["unchanged_since"].value == session.manifest(ASSET[0]).published_at
     assert [dict(row.data) for row in metadata_of(again)["by_tif"].records] == rows
 
 
-def test_manifest_of_an_early_version_is_read_and_gets_the_list_of_tifs_at_the_same_data_version(session, archive):
+def test_record_of_the_first_form_is_read_and_made_anew_at_the_same_data_version(session, archive):
     """The archive is verified again; nothing downstream becomes stale."""
-    first = archive()
+    archive()
     made = session.manifest(ASSET[0])
-    early = json.loads(manifest_file(session).read_text())
-    del early["contents"]
-    manifest_file(session).write_text(json.dumps(early))
-    assert session.manifest(ASSET[0]) == replace(made, contents={})
-    second = archive()
+    now = json.loads(manifest_file(session).read_text())
+    files = [{k: v for k, v in file.items() if k != "mtime_ns"} for file in now["files"]]
+    provenance = {"run_id": "old", "code_version": "1", "packages": {}, "settings": {}, "inputs": {"raw_session": "v"}}
+    first_form = {
+        "manifest_version": 1,
+        "asset": ASSET[0],
+        "data_version": now["data_version"],
+        "published_at": now["published_at"],
+        "files": files,
+        "provenance": provenance,
+    }
+    manifest_file(session).write_text(json.dumps(first_form))
+    early = session.manifest(ASSET[0])
+    assert (early.version, early.contents, early.data_version) == (1, {}, made.data_version)
+    archive()
     listed = session.manifest(ASSET[0])
-    assert listed.contents == made.contents
-    assert listed.data_version == made.data_version
-    versions = [metadata_of(result)["content_version"].value for result in (first, second)]
-    assert versions[0] == versions[1] == made.data_version[:12]
+    assert (listed.version, listed.contents, listed.data_version) == (2, made.contents, made.data_version)
     archive()
     assert session.manifest(ASSET[0]) == listed, "an unchanged archive is not published again"
 
@@ -141,7 +147,7 @@ def test_archive_made_of_an_incomplete_bout_is_refused_before_anything_can_be_re
     (message,) = why(archive())
     assert ARCHIVE_NAME in message
     assert ZARR_NAME in message
-    assert not removal_plan(session.path, []).removals
+    assert not removal_plan(session.path, "motion_registered_frames", []).removals
 
 
 def test_another_format_leaves_nothing_of_the_first(session, archive):
@@ -150,7 +156,7 @@ def test_another_format_leaves_nothing_of_the_first(session, archive):
         assert archive(archive_format).success
         assert archives_of(session) == [name]
         assert {load_report(session.path, bout.name).name for bout in imaging_bouts(session.path)} == {name}
-        assert "unchanged" in metadata_of(archive(archive_format))
+        assert "unchanged_since" in metadata_of(archive(archive_format))
     for tif in before:
         tif.unlink()
     assert archive("tar.bz2").success
@@ -173,8 +179,8 @@ def test_kill_between_archive_and_record_is_made_good_by_the_next_run(session, a
         record.write_bytes(old if harm == "of the version before" else b"")
     again = archive(archive_format)
     assert again.success
-    assert "unchanged" not in metadata_of(again)
+    assert "unchanged_since" not in metadata_of(again)
     report = load_report(session.path, bout.name)
     assert report.compared_with_tifs
-    assert not [o for o in removal_plan(session.path, []).obstacles if o.where == bout.name]
-    assert "unchanged" in metadata_of(archive(archive_format))
+    assert not [o for o in removal_plan(session.path, "motion_registered_frames", []).obstacles if o.where == bout.name]
+    assert "unchanged_since" in metadata_of(archive(archive_format))

@@ -9,11 +9,11 @@ from meso_core.simulate import preset, simulate_session
 @pytest.mark.parametrize(
     ("asset", "step", "function"),
     [
-        ("frame_times", "frame_times", "meso_core.timing.extract_frame_times"),
+        ("frame_times", "frame_times", "meso_core.timing.find_frame_times"),
         (
             "motion_registered_frames",
             "motion_registered_frames.split_pages",
-            "meso_assets.suite2p_work.Suite2pWork.split",
+            "meso_core.imaging.SessionImaging.split",
         ),
     ],
 )

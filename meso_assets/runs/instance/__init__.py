@@ -13,6 +13,7 @@ import dagster as dg
 
 from meso_core.errors import StorageError, problem
 
+from ...defs.dagster_internals import set_pool_size
 from ..settings import MesoSettings
 
 #: Steps that run suite2p share this pool: as many at a time as cores and memory allow.
@@ -54,7 +55,7 @@ def prepare_home(settings: MesoSettings) -> Path:
 
 
 def open_instance(settings: MesoSettings) -> dg.DagsterInstance:
-    """Open the instance of the settings' home, with the suite2p pool as large as this machine bears."""
+    """Open the instance of the settings' home, with the suite2p pool sized to this machine."""
     instance = dg.DagsterInstance.from_config(str(prepare_home(settings)))
-    instance.event_log_storage.set_concurrency_slots(SUITE2P_POOL, settings.parallel_fovs)
+    set_pool_size(instance, SUITE2P_POOL, settings.parallel_fovs)
     return instance

@@ -119,12 +119,14 @@ def test_fovs_run_side_by_side_within_cores_and_memory():
     assert load_settings({"cores": 8, "memory_gb": 2, "fov_memory_gb": 4}).parallel_fovs == 1
 
 
-def test_defaults_are_what_this_machine_has():
-    from meso_core.machine import cores_at_hand, memory_in_all
-
-    settings = load_settings()
-    assert settings.cores == cores_at_hand()
-    assert settings.memory_gb == pytest.approx(memory_in_all() / 1e9, abs=0.06)
+def test_defaults_are_what_this_process_may_use():
+    """In a process that may use one core only, as in a container that was given one."""
+    code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+    code += "from meso_assets.runs.settings import load_settings; print(load_settings().cores)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "1"
+    (total,) = (line.split()[1] for line in Path("/proc/meminfo").read_text().splitlines() if "MemTotal" in line)
+    assert 0 < load_settings().memory_gb <= int(total) * 1024 / 1e9 + 0.06
 
 
 def test_a_home_below_a_file_is_a_named_error(tmp_path):

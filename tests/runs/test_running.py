@@ -9,7 +9,7 @@ from meso_assets.runs.run import RunSummary, register_sessions, run_session
 from meso_assets.runs.settings import load_settings
 from meso_core.errors import MissingInputError, SettingsError
 from meso_core.session import SessionKey
-from meso_core.storage import RunProvenance
+from meso_core.storage import Basis, MadeBy
 
 KEY = SessionKey.parse("SP035/2023-03-03/001")
 
@@ -55,9 +55,9 @@ def test_the_closing_table_tells_what_was_made_what_was_there_and_what_failed(se
     session = Platform.open(settings).session(str(KEY))
     before = ("imaging_metadata", "imaging_frames_archive", "frame_qc", "motion_registered_frames")
     for asset, run in {**dict.fromkeys(before, "earlier"), "imaging_metadata": "this"}.items():
-        staged = session.stage(asset)
-        (staged / f"{asset}.txt").write_text("x")
-        session.store.publish(session.key, asset, staged, RunProvenance(run, "1"))
+        staging = session.stage(asset)
+        staging.write(f"{asset}.txt", b"x")
+        session.publish(staging.seal(), Basis("1"), MadeBy(run))
     asked = ("imaging_metadata", "imaging_frames_archive", "frame_times", "motion_registered_frames", "rois")
     seconds = {
         "imaging_metadata": 1.0,

@@ -1,29 +1,19 @@
 """The code location as a person and as Dagster see it."""
 
+import re
+from dataclasses import replace
+from pathlib import Path
+
 import dagster as dg
 import pytest
 
+from meso_assets.assets.session_asset import session_asset
 from meso_assets.definitions import build_defs
 from meso_assets.defs.catalogue import CATALOGUE
 from meso_assets.defs.checks import check_results
-from meso_assets.defs.dagster_internals import facts_of_definitions
 from meso_assets.runs.settings import load_settings
 from meso_core.errors import MesoError
 from meso_core.qc import QCResult, Verdict
-
-UPSTREAM = {
-    "raw_session": set(),
-    "imaging_metadata": {"raw_session"},
-    "imaging_frames_archive": {"raw_session"},
-    "reference_images": {"raw_session", "imaging_metadata"},
-    "frame_qc": {"raw_session", "imaging_metadata"},
-    "frame_times": {"raw_session", "imaging_metadata"},
-    "motion_registered_frames": {"raw_session", "imaging_metadata", "frame_qc"},
-    "rois": {"motion_registered_frames"},
-    "mean_image_mlapdv": {"raw_session", "imaging_metadata"},
-    "roi_brain_locations": {"rois", "mean_image_mlapdv"},
-    "alyx_fov_records": {"imaging_metadata", "mean_image_mlapdv"},
-}
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +22,39 @@ def defs(tmp_path_factory):
     return build_defs(load_settings({"root": folder, "home": folder / "home"}))
 
 
-def test_the_code_location_is_loadable_and_the_graph_is_the_documented_one(defs):
+def test_the_code_location_is_loadable_and_dagster_sees_the_declared_inputs(defs):
+    """What the declarations say is compared with what assets do in ``tests/integration``."""
     dg.Definitions.validate_loadable(defs)
-    assert {name: set(facts.upstream) for name, facts in facts_of_definitions(defs).items()} == UPSTREAM
+    graph = defs.resolve_asset_graph()
+    for name, declared in CATALOGUE.items():
+        parents = {key.to_user_string() for key in graph.get(dg.AssetKey(name)).parent_keys}
+        assert parents == set(declared.inputs), name
+
+
+def test_each_asset_of_the_readme_is_declared_and_none_is_missing():
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    table = readme[readme.index("| output |") :].split("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == list(CATALOGUE)
+
+
+def test_the_version_that_dagster_sees_changes_with_code_settings_and_packages_of_its_asset_only():
+    settings = load_settings()
+    declared = CATALOGUE["imaging_frames_archive"]
+    other = settings.model_copy(update={"archive_format": "zarr"})
+    assert declared.version(settings) == declared.version(settings.model_copy(update={"atlas": "allen"}))
+    versions = {
+        declared.version(settings),
+        declared.version(other),
+        replace(declared, code_version="2").version(settings),
+    }
+    assert len(versions | {replace(declared, packages=("numpy",)).version(settings)}) == 4
+
+
+def test_a_function_that_takes_other_inputs_than_are_declared_is_refused():
+    def imaging_frames_archive(context, platform, raw_frames): ...
+
+    with pytest.raises(TypeError, match="raw_metadata"):
+        session_asset(CATALOGUE["imaging_frames_archive"])(imaging_frames_archive)
 
 
 def test_every_asset_tells_a_person_what_it_is(defs):
@@ -44,17 +64,9 @@ def test_every_asset_tells_a_person_what_it_is(defs):
         assert node.group_name == info.group
         assert node.description.startswith("**"), f"{name} opens with what it is"
         assert node.partitions_def.name == "session"
-        if name != "raw_session":
-            assert node.code_version
-            assert node.owners
-            assert node.kinds
-
-
-def test_every_step_of_the_fan_out_has_a_code_version(defs):
-    for name in ("motion_registered_frames", "rois"):
-        graph = next(a for a in defs.assets if isinstance(a, dg.AssetsDefinition) and name in a.key.path).node_def
-        for node in graph.nodes:
-            assert node.definition.version == CATALOGUE[name].code_version
+        assert node.code_version == info.version(load_settings())
+        assert node.owners
+        assert node.kinds
 
 
 def test_steps_that_run_suite2p_share_a_pool(defs):

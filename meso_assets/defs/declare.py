@@ -1,0 +1,119 @@
+"""The declaration of an asset: what it reads, and what its content depends on.
+
+What belongs here: the type, and the basis that follows from it. From one declaration follow the asset's spec in
+Dagster, the record in its manifest, the completion markers of its fields of view, `meso status`, and what the sensor
+runs. The declarations themselves are in ``catalogue``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from meso_core.session import RawFiles, RawKind
+from meso_core.storage import Basis, FileRecord, Manifest, Session, package_versions
+
+from ..runs.settings import MesoSettings
+
+if TYPE_CHECKING:
+    from meso_core.imaging import Suite2pOverrides
+
+#: Raw files of a session by kind, as they are now.
+RawByKind: TypeAlias = Mapping[RawKind, RawFiles]
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """One asset: everything that decides whether its result is current, and what a person reads about it."""
+
+    name: str
+    #: Group in the UI.
+    group: str
+    #: Raised by hand when the meaning of the result changes; then results of older code are stale.
+    code_version: str
+    #: Shown in the UI (markdown).
+    description: str
+    io_manager: Literal["alf", "session_files"]
+    #: Kinds of raw files that it reads.
+    raw: tuple[RawKind, ...] = ()
+    #: Assets that it reads.
+    upstream: tuple[str, ...] = ()
+    #: Settings that its content depends on: names of fields of :class:`MesoSettings`.
+    settings: tuple[str, ...] = ()
+    #: Stage of suite2p that makes it, if one does: its options are settings too.
+    stage: Literal["registration", "detection"] | None = None
+    #: Packages whose version decides its bytes.
+    packages: tuple[str, ...] = ()
+    #: Where it publishes: a regular expression of paths below the session.
+    places: str = ""
+    #: What the result means to an asset that reads it; where none is given, the IO manager hands out files or datasets.
+    read: Callable[[Session, Manifest], Any] | None = None
+    #: What, besides its files, must hold for the result to stand: gives a sentence for each thing that does not.
+    doubts: Callable[[Path, Sequence[FileRecord]], Sequence[str]] | None = None
+    #: Tags of kinds in the UI.
+    kinds: tuple[str, ...] = ()
+    #: Check name → the question it asks; verdicts of ``meso_core`` with these names are its answers.
+    checks: Mapping[str, str] = field(default_factory=dict)
+    #: Whether it takes seconds: then it is part of the quick job too.
+    is_quick: bool = False
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the assets that it reads, raw ones first."""
+        return (*(raw_asset(kind) for kind in self.raw), *self.upstream)
+
+    def settings_now(self, settings: MesoSettings) -> dict[str, Any]:
+        """Choose the settings that the content depends on, as JSON values."""
+        chosen = settings.model_dump(mode="json", include=set(self.settings))
+        return {**chosen, **(_stage_settings(self.stage, settings.overrides) if self.stage else {})}
+
+    def version(self, settings: MesoSettings) -> str:
+        """Version as Dagster sees it, of code, settings and packages: so it finds stale what meso finds stale."""
+        parts = json.dumps([self.settings_now(settings), self._packages()], sort_keys=True)
+        return f"{self.code_version}+{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
+
+    def basis(self, raw: RawByKind, made: Mapping[str, Manifest], settings: MesoSettings) -> Basis:
+        """Tell what the result of a session depends on now.
+
+        Parameters
+        ----------
+        raw
+            What the rig delivered.
+        made
+            What assets have published in the session; one that was never made is not among them.
+        settings
+            Settings of the platform.
+        """
+        inputs = {raw_asset(kind): raw[kind].version for kind in self.raw}
+        inputs |= {name: made[name].data_version for name in self.upstream if name in made}
+        return Basis(self.code_version, inputs, self.settings_now(settings), self._packages())
+
+    def with_options(self, basis: Basis, overrides: Suite2pOverrides) -> Basis:
+        """Basis of one run whose suite2p options are others than those of the platform."""
+        return basis.with_settings(**_stage_settings(self.stage, overrides)) if self.stage else basis
+
+    def _packages(self) -> dict[str, str]:
+        return dict(_versions(self.packages))
+
+
+def raw_asset(kind: RawKind) -> str:
+    """Name of the asset that stands for the raw files of a kind."""
+    return f"raw_{kind.value}"
+
+
+@lru_cache
+def _versions(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    return tuple(package_versions(names).items())
+
+
+def _stage_settings(stage: Literal["registration", "detection"], overrides: Suite2pOverrides) -> dict[str, Any]:
+    from meso_core.imaging.device import device_class
+    from meso_core.imaging.options import stage_options, torch_device
+
+    options = {f"suite2p.{name}": value for name, value in stage_options(overrides, stage).items()}
+    return {**options, "device": device_class({"torch_device": torch_device(overrides)})}

@@ -1,0 +1,58 @@
+"""Warnings and errors of ``meso_core``, as Dagster shows them.
+
+What belongs here: the frame around everything that calls ``meso_core`` in a step.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import dagster as dg
+
+from meso_core.errors import MesoError, MesoWarning
+
+Context: TypeAlias = dg.AssetExecutionContext | dg.OpExecutionContext
+
+
+def tolerated_metadata(tolerated: list[str]) -> Mapping[str, Any]:
+    """Metadata entry for what was tolerated; empty where nothing was."""
+    return {"tolerated": dg.MetadataValue.md("\n".join(f"- {text}" for text in tolerated))} if tolerated else {}
+
+
+@contextmanager
+def guarded(context: Context) -> Iterator[list[str]]:
+    """Log what ``meso_core`` tolerates, and turn its errors into failures that name them.
+
+    Any other exception is a fault of the code, not of the session: the log says of which session and asset, and it goes
+    on as it is, with its traceback.
+
+    Yields
+    ------
+    list of str
+        Messages of the warnings, filled when the block ends.
+    """
+    tolerated: list[str] = []
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", MesoWarning)
+            yield tolerated
+    except MesoError as error:
+        name = type(error).__name__
+        raise dg.Failure(f"{name}: {error}", metadata={"error": name}, allow_retries=False) from error
+    except (dg.RetryRequested, dg.Failure):
+        raise
+    except Exception as error:
+        steps = getattr(context, "op_execution_context", context)  # an asset's context holds that of its step
+        where, kind = f"{context.partition_key}, {steps.op_handle}", type(error).__name__
+        context.log.exception(
+            f"{where}: unexpected {kind}. This is a fault of meso rather than of the session's files: report it with "
+            "its traceback; other sessions and assets go on"
+        )
+        raise
+    for warning in caught:
+        if issubclass(warning.category, MesoWarning):
+            context.log.warning(str(warning.message))
+            tolerated.append(str(warning.message))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)

@@ -1,0 +1,63 @@
+"""How all assets of a session stand: the one answer that assets, `meso status` and the sensor share.
+
+What belongs here: one look at a session, judged by the declarations. How a result is compared with what it was made
+from is in ``meso_core.storage.currency``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from meso_core.archive.delivered import delivered_files, raw_by_kind
+from meso_core.session import ListedFile
+from meso_core.storage import Manifest, Session, Standing, standing
+
+from ..runs.settings import MesoSettings
+from .catalogue import CATALOGUE
+from .declare import Declaration, RawByKind, raw_asset
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """What one look at a session finds."""
+
+    session: Session
+    #: What the rig delivered, and the same by kind.
+    delivered: tuple[ListedFile, ...]
+    raw: RawByKind
+    #: What assets have published.
+    made: Mapping[str, Manifest]
+
+    def standing(self, declaration: Declaration, settings: MesoSettings) -> Standing:
+        """How one asset stands."""
+        basis = declaration.basis(self.raw, self.made, settings)
+        manifest = self.made.get(declaration.name)
+        doubts = declaration.doubts(self.session.path, manifest.files) if declaration.doubts and manifest else ()
+        return standing(self.session.path, manifest, basis, doubts)
+
+    def standings(self, settings: MesoSettings) -> dict[str, Standing]:
+        """How all assets stand."""
+        return {name: self.standing(declaration, settings) for name, declaration in CATALOGUE.items()}
+
+    def raw_versions(self) -> dict[str, str]:
+        """Raw asset → version of its files now."""
+        return {raw_asset(kind): files.version for kind, files in self.raw.items()}
+
+
+def look_at(session: Session) -> SessionView:
+    """List a session and read its records, once."""
+    made = session.manifests()
+    files = delivered_files(session, made)
+    return SessionView(session, files, raw_by_kind(session.path, files), made)
+
+
+def with_downstream(assets: Iterable[str]) -> tuple[str, ...]:
+    """Add the assets that read others, directly or not: they may become stale when those are made again.
+
+    In the order of the catalogue.
+    """
+    chosen = set(assets)
+    while more := {name for name, declared in CATALOGUE.items() if chosen & set(declared.upstream)} - chosen:
+        chosen |= more
+    return tuple(name for name in CATALOGUE if name in chosen)

@@ -1,0 +1,145 @@
+"""What an upstream asset published, as values: datasets by FOV, or files.
+
+What belongs here: the types that assets receive, and reading them from a manifest. Publishing is in ``managers``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from meso_core.datasets import DatasetValue
+from meso_core.errors import MissingInputError, problem
+from meso_core.session import SessionMetadata
+from meso_core.storage import Manifest, Session, read_dataset
+
+if TYPE_CHECKING:
+    from meso_core.location import SessionLocations
+
+#: What of the imaging metadata holds for the whole session, brought up to date.
+SESSION_METADATA_FILE = "alf/_meso_rawImagingData.meta.json"
+#: Imaging metadata of all bouts, brought up to date, with the microscope's time of each page.
+BOUTS_FILE = "alf/_meso_imagingBouts.metadata.json"
+#: Where the fields of view lie.
+LOCATIONS_FILE = "alf/fovs.locations.json"
+
+
+class FovFiles(Mapping[str, DatasetValue]):
+    """Datasets of one FOV on disk, read (memory-mapped where they are arrays) when asked for."""
+
+    def __init__(self, files: Mapping[str, Path]) -> None:
+        self._files = dict(files)
+
+    def __getitem__(self, name: str) -> DatasetValue:
+        return read_dataset(self._files[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+class FovDatasets(Mapping[str, Mapping[str, DatasetValue]]):
+    """Published datasets by FOV folder and dataset name, read when asked for."""
+
+    def __init__(self, fovs: Mapping[str, FovFiles]) -> None:
+        self._fovs = dict(sorted(fovs.items()))
+
+    def __getitem__(self, fov: str) -> FovFiles:
+        return self._fovs[fov]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fovs)
+
+    def __len__(self) -> int:
+        return len(self._fovs)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFiles:
+    """Files that an asset published."""
+
+    session_path: Path
+    manifest: Manifest
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Local paths, in the order of the manifest."""
+        return tuple(self.session_path / file.path for file in self.manifest.files)
+
+
+@dataclass(frozen=True, slots=True)
+class LocatedFovs:
+    """Where each pixel of each field of view lies in the brain."""
+
+    locations: SessionLocations
+    datasets: FovDatasets
+
+
+def read_files(session: Session, manifest: Manifest) -> SessionFiles:
+    """Hand out the published files as local paths."""
+    return SessionFiles(session.path, manifest)
+
+
+def read_fovs(session: Session, manifest: Manifest) -> FovDatasets:
+    """Hand out the published datasets, by FOV; they are read when asked for."""
+    fovs: dict[str, dict[str, Path]] = {}
+    for file in manifest.files:
+        parts = file.path.split("/")
+        if len(parts) == 3 and parts[0] == "alf" and not parts[2].startswith("_"):
+            name = ".".join(parts[2].split(".")[:2])
+            fovs.setdefault(parts[1], {})[name] = session.path / file.path
+    return FovDatasets({fov: FovFiles(files) for fov, files in fovs.items()})
+
+
+def read_metadata(session: Session, manifest: Manifest) -> SessionMetadata:
+    """Read the session's imaging metadata."""
+    from meso_core.scanimage import parse_session_metadata
+
+    file = _published(session, manifest, BOUTS_FILE)
+    return parse_session_metadata(file.read_text(encoding="utf-8"), str(file))
+
+
+def read_located(session: Session, manifest: Manifest) -> LocatedFovs:
+    """Read where the fields of view lie, and hand out their pixels' places."""
+    from meso_core.location import read_locations
+
+    locations = read_locations(_published(session, manifest, LOCATIONS_FILE))
+    return LocatedFovs(locations, read_fovs(session, manifest))
+
+
+def required(session: Session, asset: str) -> Manifest:
+    """Return the manifest of an asset that must have been made.
+
+    Raises
+    ------
+    MissingInputError
+        If it was never made.
+    """
+    manifest = session.manifest(asset)
+    if manifest is None:
+        raise MissingInputError(
+            problem(
+                str(session.key),
+                expected=f"files of {asset}",
+                found="none",
+                remedy=f"Run {asset} of this session first",
+            )
+        )
+    return manifest
+
+
+def _published(session: Session, manifest: Manifest, path: str) -> Path:
+    if path not in {file.path for file in manifest.files}:
+        raise MissingInputError(
+            problem(
+                session.path / path,
+                expected=f"a file of {manifest.asset}",
+                found=f"that version {manifest.version} of its record has no such file",
+                remedy=f"Run {manifest.asset} of this session again",
+            )
+        )
+    return session.path / path

@@ -1,0 +1,109 @@
+"""Each place where meso leans on Dagster beyond its stable API still does what it is there for."""
+
+import dagster as dg
+import pytest
+
+from meso_assets.defs import dagster_internals as internals
+from meso_assets.defs.partitions import session_partitions
+
+KEY = "SP035/2023-03-03/001"
+
+
+@pytest.fixture
+def instance():
+    with dg.DagsterInstance.ephemeral() as made:
+        made.add_dynamic_partitions("session", [KEY])
+        yield made
+
+
+@dg.op(out=dg.Out(io_manager_key="mem"))
+def seven():
+    return internals.versioned_output(7, "v7", {"rate": 5.5})
+
+
+@dg.graph_asset(partitions_def=session_partitions)
+def counted():
+    return seven()
+
+
+@dg.asset(partitions_def=session_partitions)
+def broken():
+    try:
+        int("the true reason")
+    except ValueError as error:
+        raise dg.Failure("MesoError: what a person reads") from error
+
+
+@dg.asset(partitions_def=session_partitions)
+def faulty():
+    raise ValueError("a fault of the code")
+
+
+def run(instance, *assets):
+    return dg.materialize(
+        list(assets),
+        partition_key=KEY,
+        instance=instance,
+        resources={"mem": dg.mem_io_manager},
+        raise_on_error=False,
+    )
+
+
+def test_a_steps_output_gives_its_asset_the_content_version(instance):
+    assert run(instance, counted).success
+    made = instance.get_latest_materialization_event(dg.AssetKey("counted")).asset_materialization
+    assert made.tags["dagster/data_version"] == "v7"
+    assert made.metadata["rate"].value == 5.5
+
+
+def test_a_check_is_evaluated_per_session(instance):
+    spec = internals.partitioned_check_spec("is_odd", "numbered", "Is it odd?")
+
+    @dg.asset(partitions_def=session_partitions, check_specs=[spec])
+    def numbered():
+        yield dg.MaterializeResult(check_results=[dg.AssetCheckResult(check_name="is_odd", passed=True)])
+
+    result = run(instance, numbered)
+    (evaluation,) = result.get_asset_check_evaluations()
+    assert evaluation.passed
+    assert evaluation.partition == KEY
+
+
+def test_raw_files_are_reported_once_per_version_and_session(instance):
+    instance.add_dynamic_partitions("session", ["other"])
+    assert internals.last_seen(instance, "raw_daq", KEY) is None
+    assert internals.observe(instance, KEY, {"raw_daq": "v1", "raw_frames": "f1"})
+    assert not internals.observe(instance, KEY, {"raw_daq": "v1", "raw_frames": "f1"})
+    assert internals.last_seen(instance, "raw_daq", KEY) == "v1"
+    assert internals.last_seen(instance, "raw_daq", "other") is None
+    due = internals.unseen(instance, KEY, {"raw_daq": "v2", "raw_frames": "f1"})
+    assert [(event.asset_key.to_user_string(), event.partition) for event in due] == [("raw_daq", KEY)]
+    assert internals.observe(instance, KEY, {"raw_daq": "v2"})
+    assert internals.last_seen(instance, "raw_daq", KEY) == "v2"
+
+
+def test_the_reason_of_a_failure_is_what_was_said_and_not_dagsters_frame(instance):
+    told = {}
+    for asset in (broken, faulty):
+        result = run(instance, asset)
+        (event,) = [e for e in internals.end_of_steps(instance, result.run_id) if e.is_step_failure]
+        told[event.step_key] = internals.failure_message(event)
+    assert told["broken"] == "MesoError: what a person reads"
+    assert "a fault of the code" in told["faulty"]
+
+
+def test_steps_are_summed_up_with_times_and_failures(instance):
+    good, bad = (internals.times_of_steps(instance, run(instance, asset).run_id) for asset in (counted, broken))
+    ((one,), (two,)) = good, bad
+    assert (one.step, one.failed) == ("counted", False) or one.step.endswith("seven")
+    assert one.start <= one.end
+    assert (two.step, two.failed) == ("broken", True)
+
+
+def test_the_size_of_a_pool_is_kept(instance, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    with dg.DagsterInstance.from_config(str(home)) as kept:
+        internals.set_pool_size(kept, "suite2p", 3)
+        assert kept.event_log_storage.get_concurrency_info("suite2p").slot_count == 3

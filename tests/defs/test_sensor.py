@@ -1,0 +1,202 @@
+"""The sensor: new sessions become partitions, what is due in ready ones is run, and nothing is lost on the way."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from hashlib import md5 as md5_of
+from hashlib import sha256 as sha256_of
+
+import dagster as dg
+import pytest
+
+from meso_assets.defs.catalogue import CATALOGUE
+from meso_assets.defs.sensors import SessionState, in_turn, requests, scan, state_of
+from meso_assets.defs.standings import look_at
+from meso_assets.io.resources import Platform
+from meso_assets.runs.instance import open_instance
+from meso_assets.runs.settings import load_settings
+from meso_core.archive import ARCHIVE_NAME, ArchiveReport, save_report
+from meso_core.storage import Basis, Cause, MadeBy, Standing
+
+KEY = "SP035/2023-03-03/001"
+ARCHIVE = f"raw_imaging_data_00/{ARCHIVE_NAME}"
+MISSING = Standing(Basis("1"), None, ("not made yet",), frozenset({Cause.MISSING}))
+OLD_CODE = Standing(Basis("2"), None, ("code version 1 → 2",), frozenset({Cause.MAKING}))
+
+
+def state(key=KEY, ready=True, due=None):
+    return SessionState(key, ready, "because", {}, {"frame_qc": MISSING} if due is None else due)
+
+
+@pytest.fixture
+def root(tmp_path):
+    bout = tmp_path / "Subjects" / KEY / "raw_imaging_data_00"
+    bout.mkdir(parents=True)
+    (bout / "x_00001.tif").write_bytes(b"tif")
+    (bout.parent / "raw_session.flag").touch()
+    return tmp_path / "Subjects"
+
+
+@pytest.fixture
+def settings(root, tmp_path):
+    return load_settings({"root": root, "home": tmp_path / "home"})
+
+
+@pytest.fixture
+def instance():
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+def look(instance, settings, cursor=None):
+    return scan(dg.build_sensor_context(instance=instance, cursor=cursor), Platform.open(settings))
+
+
+def selected(request):
+    return {key.to_user_string() for key in request.asset_selection}
+
+
+def make_everything(settings):
+    """Publish something for each asset, upstream first, with the basis of the moment."""
+    session = Platform.open(settings).session(KEY)
+    for name, declared in CATALOGUE.items():
+        staging = session.stage(name)
+        staging.write(ARCHIVE if name == "imaging_frames_archive" else f"{name}.txt", b"x")
+        session.publish(staging.seal(), look_at(session).standing(declared, settings).basis, MadeBy("by hand"))
+    sha256, md5 = sha256_of(b"x").hexdigest(), md5_of(b"x").hexdigest()
+    bout, _, archive = ARCHIVE.partition("/")
+    save_report(session.path, ArchiveReport(bout, "tar.bz2", archive, (), 1, sha256, md5, 1.0))
+
+
+def test_a_new_ready_session_becomes_a_partition_a_run_of_everything_and_a_record_of_each_kind_of_raw_files(
+    instance, settings
+):
+    result = look(instance, settings)
+    (run,) = result.run_requests
+    assert run.partition_key == KEY
+    assert selected(run) == set(CATALOGUE)
+    assert result.dynamic_partitions_requests[0].partition_keys == [KEY]
+    seen = {event.asset_key.to_user_string(): event.tags["dagster/data_version"] for event in result.asset_events}
+    assert seen == look_at(Platform.open(settings).session(KEY)).raw_versions()
+
+
+def test_a_changed_session_gets_another_run_key_and_an_unchanged_one_the_same(instance, settings, root):
+    first = look(instance, settings).run_requests[0].run_key
+    assert look(instance, settings).run_requests[0].run_key == first
+    (root / KEY / "raw_imaging_data_00" / "x_00002.tif").write_bytes(b"late")
+    assert look(instance, settings).run_requests[0].run_key != first
+
+
+def test_a_state_that_was_run_before_is_not_asked_for_again(instance, settings):
+    (request,) = look(instance, settings).run_requests
+    instance.create_run_for_job(_job(), tags={"dagster/run_key": request.run_key})
+    assert look(instance, settings).run_requests == []
+
+
+def test_a_session_processed_by_hand_is_not_asked_for(instance, settings):
+    make_everything(settings)
+    assert look(instance, settings).run_requests == []
+
+
+def test_a_daq_that_comes_late_asks_for_what_reads_it_and_nothing_else(instance, settings, root):
+    make_everything(settings)
+    daq = root / KEY / "raw_sync_data"
+    daq.mkdir()
+    (daq / "_timeline_DAQdata.raw.npy").write_bytes(b"late")
+    (run,) = look(instance, settings).run_requests
+    assert selected(run) == {"frame_times"}
+    assert "raw_daq" in run.tags["meso/why"]
+
+
+def test_what_is_downstream_of_what_is_due_is_run_with_it(instance, settings, root):
+    make_everything(settings)
+    (root / KEY / "raw_imaging_data_00" / "exptQC.mat").write_bytes(b"late")
+    (run,) = look(instance, settings).run_requests
+    assert selected(run) == {"frame_qc", "motion_registered_frames", "rois", "roi_brain_locations"}
+
+
+@pytest.mark.parametrize("changed", ["setting", "code"])
+def test_changed_settings_and_code_are_seen_and_run_only_where_a_lab_wants_that(
+    instance, settings, changed, monkeypatch
+):
+    make_everything(settings)
+    if changed == "setting":
+        settings = settings.model_copy(update={"archive_format": "zarr"})
+    else:
+        declared = CATALOGUE["imaging_frames_archive"]
+        monkeypatch.setitem(CATALOGUE, declared.name, replace(declared, code_version="2"))
+    session = Platform.open(settings).session(KEY)
+    assert set(state_of(session, settings, now_ns=10**19).due) == {"imaging_frames_archive"}
+    assert look(instance, settings).run_requests == [], "it waits until somebody asks"
+    (run,) = look(instance, settings.model_copy(update={"rerun_stale": True})).run_requests
+    assert selected(run) == {"imaging_frames_archive"}
+
+
+def test_a_flag_that_the_server_takes_away_and_a_late_note_ask_for_no_other_run(instance, settings, root):
+    first = look(instance, settings).run_requests[0].run_key
+    (root / KEY / "raw_session.flag").unlink()
+    (root / KEY / "snapshots").mkdir()
+    (root / KEY / "snapshots" / "late_note.txt").write_text("the window was cleaned")
+    quiet = settings.model_copy(update={"quiet_minutes": 0.0})
+    assert state_of(Platform.open(quiet).session(KEY), quiet, now_ns=10**19).run_key == first
+
+
+def test_a_root_that_cannot_be_listed_skips_the_tick(instance, settings, root):
+    instance.add_dynamic_partitions("session", [KEY])
+    shutil.rmtree(root)
+    result = look(instance, settings)
+    assert isinstance(result, dg.SkipReason)
+    assert "could not be listed" in result.skip_message
+    assert instance.get_dynamic_partitions("session") == [KEY]
+
+
+def test_one_session_with_an_unreadable_description_does_not_stop_the_others(instance, settings, root):
+    bad = root / "SP035" / "2023-03-03" / "002"
+    (bad / "raw_imaging_data_00").mkdir(parents=True)
+    (bad / "raw_imaging_data_00" / "x_00001.tif").write_bytes(b"tif")
+    (bad / "_ibl_experiment.description.yaml").write_text("devices: [unclosed")
+    assert [run.partition_key for run in look(instance, settings).run_requests] == [KEY]
+
+
+def test_one_look_asks_for_no_more_runs_than_allowed_and_adds_all_partitions(settings):
+    states = [state(f"SP035/2023-03-03/{i:03d}") for i in range(20)]
+    result = requests(states, known=set(), asked=set(), settings=settings)
+    assert len(result.run_requests) == 5
+    assert len(result.dynamic_partitions_requests[0].partition_keys) == 20
+    asked = {run.run_key for run in result.run_requests}
+    assert not asked & {run.run_key for run in requests(states, set(), asked, settings).run_requests}
+
+
+@pytest.mark.parametrize("one", [state(ready=False), state(due={}), state(due={"rois": OLD_CODE})])
+def test_a_session_that_is_not_ready_or_has_nothing_due_becomes_a_partition_but_no_run(settings, one):
+    result = requests([one], known=set(), asked=set(), settings=settings)
+    assert result.run_requests == []
+    assert len(result.dynamic_partitions_requests) == 1
+
+
+def test_a_look_goes_on_where_the_last_one_ended_and_comes_round_to_all():
+    keys = ["a", "b", "c", "d"]
+    assert in_turn(keys, None) == keys
+    assert in_turn(keys, "b") == ["c", "d", "a", "b"]
+    assert in_turn(keys, "z") == keys
+
+
+def test_dagsters_own_server_evaluates_the_sensor(settings):
+    with open_instance(settings):
+        environment = {**os.environ, **settings.as_environment()}
+    command = [sys.executable, "-m", "dagster", "sensor", "preview", "sessions_arrive", "-m", "meso_assets.definitions"]
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=200)
+    assert "run requests for 1 run(s)" in told.stdout + told.stderr
+
+
+def _job() -> dg.JobDefinition:
+    @dg.op
+    def nothing() -> None: ...
+
+    @dg.job
+    def empty() -> None:
+        nothing()
+
+    return empty

@@ -1,0 +1,87 @@
+"""Who says what is stale: Dagster, the status, the sensor, and the completion markers of suite2p.
+
+What belongs here: asking each of them on its own way, for tests that compare the answers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import dagster as dg
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
+
+from meso_assets.assets.suite2p import Suite2pConfig, session_imaging
+from meso_assets.definitions import build_defs
+from meso_assets.defs.catalogue import CATALOGUE
+from meso_assets.defs.sensors import state_of
+from meso_assets.defs.standings import look_at
+from meso_assets.io.published import read_fovs, read_metadata
+from meso_assets.io.resources import Platform
+from meso_assets.runs.run import register_sessions
+from meso_assets.runs.settings import MesoSettings
+from meso_assets.runs.status import State, session_status
+from meso_core.session import SessionKey
+
+
+def dagster_says(instance: dg.DagsterInstance, settings: MesoSettings, key: SessionKey) -> set[str]:
+    """Ask Dagster's own resolver, which knows events and the code location only."""
+    defs = build_defs(settings)
+    resolver = CachingStaleStatusResolver(
+        instance, defs.resolve_asset_graph(), loading_context=LoadingContextForTest(instance)
+    )
+    return {a for a in CATALOGUE if resolver.get_status(dg.AssetKey(a), str(key)) == StaleStatus.STALE}
+
+
+def status_says(instance: dg.DagsterInstance, settings: MesoSettings, key: SessionKey) -> dict[str, str]:
+    """Ask what `meso status` prints."""
+    cells = session_status(Platform.open(settings), instance, key)
+    return {cell.asset: cell.why for cell in cells if cell.state is State.STALE}
+
+
+def sensor_says(settings: MesoSettings, key: SessionKey) -> set[str]:
+    """Ask the sensor what is due."""
+    session = Platform.open(settings).session(str(key))
+    return set(state_of(session, settings, now_ns=time.time_ns()).due)
+
+
+def markers_say(settings: MesoSettings, key: SessionKey) -> set[str]:
+    """Ask the completion markers of all FOVs; a stage is stale where a FOV's is not whole for the basis now."""
+    from meso_core.imaging.detection.fov import detection_state
+    from meso_core.imaging.fovs.job import detection_basis
+    from meso_core.imaging.fovs.marker import read_marker
+    from meso_core.imaging.registration.fov import why_not_registered
+
+    session = Platform.open(settings).session(str(key))
+    seen = look_at(session)
+    metadata = read_metadata(session, seen.made["imaging_metadata"])
+    ratings = read_fovs(session, seen.made["frame_qc"])
+    stale = set()
+    for asset in ("motion_registered_frames", "rois"):
+        declared = CATALOGUE[asset]
+        imaging = session_imaging(
+            session, settings, declared, seen.standing(declared, settings).basis, Suite2pConfig(), metadata, ratings
+        )
+        for fov in range(imaging.n_fovs):
+            job = imaging.job(fov, declared.stage)
+            state = (
+                ""
+                if asset != "rois"
+                else detection_state(job.folder, detection_basis(job, read_marker(job.folder, "registration").outputs))
+            )
+            whole = not why_not_registered(job) if asset != "rois" else state in ("whole", "curated")
+            if not whole:
+                stale.add(asset)
+    return stale
+
+
+def all_say(instance: dg.DagsterInstance, settings: MesoSettings, key: SessionKey) -> Mapping[str, str]:
+    """Ask all of them, insist that they agree, and return the reasons by asset."""
+    register_sessions(instance, Platform.open(settings), [key])  # Dagster is told of the raw files as they are
+    told = status_says(instance, settings, key)
+    assert set(told) == sensor_says(settings, key), "the sensor"
+    assert set(told) == dagster_says(instance, settings, key), "Dagster"
+    stages = {name for name, declared in CATALOGUE.items() if declared.stage is not None}
+    assert set(told) & stages == markers_say(settings, key), "the markers"
+    return told

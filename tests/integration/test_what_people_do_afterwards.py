@@ -1,0 +1,68 @@
+"""What a person does to a finished session: tifs removed and brought back, cells curated."""
+
+import dagster as dg
+import numpy as np
+import pytest
+
+from meso_assets.definitions import build_defs
+from meso_assets.runs.instance import open_instance
+from meso_core.storage import hash_file
+from tests.integration.staleness import all_say, dagster_says
+
+
+@pytest.fixture(scope="module")
+def instance(finished):
+    with open_instance(finished.settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+def tifs(finished):
+    """Path → hash, of the raw tifs of the bouts."""
+    return {path: digest for path, digest in finished.raw.items() if path.count("/") == 1 and path.endswith(".tif")}
+
+
+def test_removing_and_restoring_raw_tifs_makes_nothing_stale(finished, instance, tifs):
+    told = finished.meso("remove-raw", str(finished.key))
+    assert "dry run" in told.stdout
+    assert all((finished.session.path / path).is_file() for path in tifs)
+    removed = finished.meso("remove-raw", str(finished.key), "--yes")
+    assert removed.returncode == 0, removed.stderr
+    assert not any((finished.session.path / path).exists() for path in tifs)
+    assert all_say(instance, finished.settings, finished.key) == {}
+    assert finished.meso("restore", str(finished.key)).returncode == 0
+    assert {path: hash_file(finished.session.path / path).sha256 for path in tifs} == tifs
+    assert all_say(instance, finished.settings, finished.key) == {}
+
+
+def test_the_removal_job_is_a_dry_run_by_default_and_records_each_hash(finished, instance, tifs):
+    job = build_defs(finished.settings.model_copy(update={"executor": "in_process"})).resolve_job_def("remove_raw_tifs")
+
+    def run(**config):
+        ops = {"raw_tifs_removed": {"config": config}}
+        return job.execute_in_process(instance=instance, partition_key=str(finished.key), run_config={"ops": ops})
+
+    assert run().success
+    assert all((finished.session.path / path).is_file() for path in tifs)
+    assert run(dry_run=False).success
+    assert not any((finished.session.path / path).exists() for path in tifs)
+    told = instance.fetch_observations(dg.AssetKey("raw_frames"), limit=1).records[0].asset_observation
+    assert all(digest in told.metadata["removed"].md_str for digest in tifs.values())
+    assert finished.meso("restore", str(finished.key)).returncode == 0
+    assert {path: hash_file(finished.session.path / path).sha256 for path in tifs} == tifs
+    assert all_say(instance, finished.settings, finished.key) == {}
+
+
+def test_a_persons_curation_is_told_kept_and_changes_what_follows_from_it(finished, instance):
+    file = finished.session.path / "suite2p" / "plane0" / "iscell.npy"
+    types = finished.session.path / "alf" / "FOV_00" / "mpciROIs.mpciROITypes.npy"
+    before, edited = np.load(types), np.load(file)
+    edited[:, 0] = 1 - edited[:, 0]
+    np.save(file, edited)
+    assert "iscell.npy: content changed" in finished.meso("status", str(finished.key)).stdout
+    ran = finished.meso("run", str(finished.key), "--assets", "rois")
+    assert ran.returncode == 0, ran.stdout[-2000:]
+    np.testing.assert_array_equal(np.load(file), edited)
+    np.testing.assert_array_equal(np.load(types), 1 - before)
+    assert dagster_says(instance, finished.settings, finished.key) == {"roi_brain_locations"}
+    assert set(all_say(instance, finished.settings, finished.key)) == {"roi_brain_locations"}
