@@ -2,16 +2,19 @@
 #   make demo   simulate a session, process it, show what was made
 #   make dev    the user interface on the demo's data, on loopback
 #   make test   everything tests need, then the tests
-#   make lint   style and types
+#   make lint   style, types, spelling, which module may import which
+#   make docs   the documentation as a site, docs/_build/html/index.html
 #   make bench  measure against the peers, print the table of the README
 PYTHON ?= python3
 VENV := .venv
 PEER := .venv-peer
 PEER_READY := $(PEER)/.ready
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bin/python -m pip install -q -c constraints.txt
+# .ci/run adds the measurement of coverage
+PYTEST_OPTIONS ?=
 PEER_PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(PEER)/bin/python -m pip install -q
 
-.PHONY: demo dev test lint bench peer clean
+.PHONY: demo dev test lint docs bench peer clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else "meso needs Python 3.11 or newer; set PYTHON=python3.11")'
@@ -21,7 +24,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.ready
-	$(PIP) -e '.[dev,bench]'
+	$(PIP) -e '.[dev,bench,docs]'
 	touch $@
 
 # the pipeline that meso replaces, in an environment of its own, for parity tests and benchmarks
@@ -39,15 +42,22 @@ dev: $(VENV)/.ready
 	$(VENV)/bin/meso dev --demo
 
 test: $(VENV)/.dev $(PEER_READY)
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest $(PYTEST_OPTIONS)
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/codespell
+
+# what cannot be linked or rendered is an error
+docs: $(VENV)/.dev
+	$(VENV)/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 bench: $(VENV)/.dev $(PEER_READY)
 	$(VENV)/bin/python -m benchmarks
 
 clean:
-	rm -rf demo bench-data
+	rm -rf demo bench-data docs/_build docs/api

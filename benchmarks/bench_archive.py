@@ -28,13 +28,20 @@ _SPLITS = 3
 _OURS = """
 import json, sys, time, warnings
 from pathlib import Path
+import psutil
 from meso_core.archive import archive_source, compress_tifs, compress_to_zarr, open_frames, save_report
 from meso_core.scanimage import bin_per_plane, load_meta_files
 warnings.simplefilter("ignore")
 what, source, target, workers = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
-begin, marks = time.perf_counter(), {}
+begin, marks, theirs = time.perf_counter(), {}, 0
+def peak_mb(process):
+    # ru_maxrss would count the parent that a process was forked from
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6 if "VmHWM:" in status else 0
 def mark(done, total, name):
-    marks.setdefault(name.partition(" (")[0], time.perf_counter() - begin)
+    global theirs
+    if marks.setdefault(name.partition(" (")[0], time.perf_counter() - begin) and done % 64_000_000 < 1_000_000:
+        theirs = max([theirs, *(peak_mb(child.pid) for child in psutil.Process().children())])  # lbzip2
 n = 0
 if what in ("tar.bz2", "zarr"):
     report = (compress_tifs if what == "tar.bz2" else compress_to_zarr)(source, target, workers=workers, progress=mark)
@@ -50,8 +57,7 @@ elif what == "split":
     meta, _ = load_meta_files(target.parent)
     bin_per_plane([archive_source(source, workers=workers)], meta, target / "split")
 seconds = time.perf_counter() - begin
-status = Path("/proc/self/status").read_text()  # ru_maxrss would count the parent that this was forked from
-peak = int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6
+peak = peak_mb("self") + theirs
 print(json.dumps({"seconds": seconds, "packed": marks.get("bytes verified", seconds), "peak_mb": peak, "n": n}))
 """
 

@@ -19,9 +19,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks import Row
+from tests.whole_metadata import whole_metadata
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PEER = os.environ.get("MESO_PEER_PYTHON", str(REPOSITORY / ".venv-peer" / "bin" / "python"))
+#: The platform's folder for atlas volumes, which are made once.
+CACHE = Path(os.environ.get("MESO_CACHE", "~/.cache/meso"))
 PEER_SCRIPT = REPOSITORY / "tests" / "peers" / "location_peer.py"
 N_FOVS, PIXELS, N_ROIS, N_POINTS = 8, 512, 1500, 10_000
 #: Centres (ML, AP) of FOVs of 0.7 mm, tiled over a window like a real session's, mm.
@@ -39,17 +42,16 @@ def metadata() -> dict[str, Any]:
             "bottomRight": [ml - half, ap - half],
         }
         fovs.append({"MM": mm, "nXnYnZ": [PIXELS, PIXELS, 1], "roiUUID": "0"})
-    return {"centerMM": {"ML": 2.6, "AP": -2.0}, "FOV": fovs}
+    return whole_metadata(fovs, centerMM={"ML": 2.6, "AP": -2.0})
 
 
 def measure(what: str) -> dict[str, float]:
     """Measure our side; runs in a process of its own, so that peaks and compiling are its own."""
-    from meso_core.location import LocationSettings, dorsal_map, load_atlas, load_triangulation, locate_fovs
-    from meso_core.location.atlas.loading import atlas_grid
+    from meso_core.location import LocationSettings, atlas_grid, dorsal_map, load_atlas, load_triangulation, locate_fovs
 
     begin = perf_counter()
-    atlas = load_atlas(LocationSettings(atlas="phantom", resolution_um=10))
-    mesh = load_triangulation(atlas)
+    atlas = load_atlas(LocationSettings(atlas="phantom", resolution_um=10, cache_folder=CACHE))
+    mesh = load_triangulation(atlas, cache=CACHE)
     result = {"load_s": perf_counter() - begin}
     settings = LocationSettings(atlas="phantom", normal_rule="facet")  # type: ignore[arg-type]
     if what == "map":
@@ -87,11 +89,10 @@ def _ours(what: str, cache: Path) -> dict[str, float]:
 
 def _inputs(folder: Path) -> dict[str, Any]:
     """Write what both sides read; return the peer's job."""
-    from meso_core.location import LocationSettings, load_atlas, load_triangulation
-    from meso_core.location.project.triangles import facet_normals
+    from meso_core.location import LocationSettings, load_atlas, load_triangulation, surface_normal
 
-    atlas = load_atlas(LocationSettings(atlas="phantom", resolution_um=10))
-    points, connectivity = load_triangulation(atlas)
+    atlas = load_atlas(LocationSettings(atlas="phantom", resolution_um=10, cache_folder=CACHE))
+    points, connectivity = load_triangulation(atlas, cache=CACHE)
     np.savez(folder / "mesh.npz", points=points, connectivity_list=connectivity)
     one_fov = metadata()
     one_fov["FOV"] = one_fov["FOV"][:1]
@@ -100,7 +101,7 @@ def _inputs(folder: Path) -> dict[str, Any]:
     shipped = os.environ.get("MESO_REAL_DATA", str(REPOSITORY.parent / "shared" / "realdata"))
     published = Path(shipped) / "ccf" / "surface_triangulation.npz"
     vertices, triangles = load_triangulation(path=published) if published.exists() else (points, connectivity)
-    dorsal = triangles[facet_normals(vertices[triangles])[:, 2] > 0]
+    dorsal = triangles[surface_normal(vertices[triangles])[:, 2] > 0]
     np.savez(
         folder / "points.npz",
         vertices=np.ascontiguousarray(vertices[:, :2] * 1e-3),

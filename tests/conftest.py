@@ -36,6 +36,13 @@ def _own_dagster_home() -> Iterator[None]:
         os.environ["DAGSTER_HOME"] = before
 
 
+@pytest.fixture(autouse=True)
+def _spare_some_processes_the_measurement(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure no coverage in processes that are killed, for they leave none, nor in those whose loading is timed."""
+    if "kill" in request.node.name or "import_budget" in request.node.nodeid:
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+
+
 @pytest.fixture
 def others_folder() -> Iterator[Path]:
     """Folder that every user may enter, which pytest's own are not."""

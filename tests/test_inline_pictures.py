@@ -1,4 +1,4 @@
-"""Pictures that travel in metadata: 40 kB, whatever they show."""
+"""Pictures: at most 40 kB in metadata whatever they show, full ones for files, scale bars."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from meso_core.pictures import INLINE_BYTES, inline_png
+from meso_core.pictures import INLINE_BYTES, full_png, grey_png, inline_png, new_figure, scale_bar
 
 
 def png_of(pixels):
@@ -54,13 +54,39 @@ def test_what_is_small_enough_is_left_alone():
 
 
 def test_a_figure_is_drawn_to_the_same_bytes_every_time():
-    from matplotlib.figure import Figure
-
     def draw():
-        figure = Figure(figsize=(6, 6), layout="constrained")
+        figure = new_figure(6, 5)
         figure.subplots().imshow(np.random.default_rng(3).normal(size=(512, 512)), cmap="gray", interpolation="nearest")
-        return inline_png(figure)
+        return inline_png(figure), full_png(figure)
 
-    first = draw()
-    assert len(base64.b64encode(first)) <= INLINE_BYTES
-    assert draw() == first
+    small, full = draw()
+    assert len(base64.b64encode(small)) <= INLINE_BYTES < len(full)
+    assert draw() == (small, full)
+    with Image.open(io.BytesIO(full)) as picture:
+        assert picture.size == (900, 750)
+        assert "Software" not in picture.info, "another version of matplotlib draws the same file"
+
+
+def test_a_grey_picture_has_a_pixel_for_a_pixel_and_stands_out_from_outliers():
+    image = np.tile(np.linspace(100, 200, 50), (40, 1))
+    image[0, 0] = 1e6
+    with Image.open(io.BytesIO(grey_png(image))) as picture:
+        shown = np.asarray(picture.convert("L")).astype(int)
+    assert shown.shape == (40, 50)
+    assert shown[5, 0] == 0
+    assert shown[5, -1] > 240
+    assert (np.diff(shown[5]) >= 0).all()
+
+
+@given(um_per_px=st.floats(0.2, 20), columns=st.integers(32, 2048))
+@settings(max_examples=30, deadline=None)
+def test_a_scale_bar_has_the_length_that_it_tells(um_per_px, columns):
+    axes = new_figure(3, 3).subplots()
+    scale_bar(axes, um_per_px, (columns, columns))
+    (bar,), (text,) = axes.lines, axes.texts
+    drawn_um = np.ptp(bar.get_xdata()) * um_per_px
+    number, unit = text.get_text().split()
+    assert unit == "µm"
+    assert drawn_um == pytest.approx(float(number))
+    assert number.rstrip("0") in ("1", "2", "5")
+    assert float(number) == 1 or drawn_um <= columns * um_per_px / 5

@@ -81,10 +81,11 @@ def test_second_bout_that_the_peer_loses_is_kept(session: Path, peer_python: Pat
     assert not (lost / ARCHIVE_NAME).exists()
 
     before = [hash_tif(t) for t in raw_tifs(second)]
+    override = Override("a person", "needs room")
     with pytest.raises(GateError, match=second.name):
-        remove_raw_tifs(removal_plan(session, [], override=Override("a person", "needs room")))
+        remove_raw_tifs(removal_plan(session, "motion_registered_frames", override=override))
     save_report(session, archive_bout(second))
-    remove_raw_tifs(removal_plan(session, [], override=Override("a person", "needs room")))
+    remove_raw_tifs(removal_plan(session, "motion_registered_frames", override=override))
     assert not raw_tifs(second)
     restore(session)
     assert [hash_tif(t) for t in raw_tifs(second)] == before

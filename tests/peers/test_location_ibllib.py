@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 
 from meso_core.location import (
+    AtlasInfo,
     LocationSettings,
     NormalRule,
+    brain_atlas,
     find_triangle,
     in_triangle,
     load_atlas,
@@ -26,7 +28,7 @@ from meso_core.location import (
     roi_mlapdv,
     surface_normal,
 )
-from meso_core.location.atlas.loading import AtlasInfo, brain_atlas
+from tests.whole_metadata import whole_metadata
 
 SCRIPT = Path(__file__).with_name("location_peer.py")
 PLACES = ["topLeft", "topRight", "bottomLeft", "bottomRight", "center"]
@@ -89,9 +91,9 @@ def results(tmp_path_factory, peer_python, real_data):
     np.save(folder / "label.npy", label)
     atlas = brain_atlas(label, 50, whole.regions, AtlasInfo("patched phantom", 50, "patched", "test", phantom=True))
     mesh = load_triangulation(path=real_data / "ccf" / "surface_triangulation.npz")
-    meta = {
-        "centerMM": {"ML": 2.6, "AP": -2.03},
-        "FOV": [
+    meta = whole_metadata(
+        centerMM={"ML": 2.6, "AP": -2.03},
+        fovs=[
             fov(2.6, -2.03, (37, 37)),
             fov(1.3, -3.1, (24, 24), angle=0.4),
             fov(-1.7, -1.0, (24, 24)),  # left hemisphere
@@ -100,7 +102,7 @@ def results(tmp_path_factory, peer_python, real_data):
             fov(-1.6, -2.6, (40, 40)),  # over a patch of root tissue in the left hemisphere
             fov(1.6, -2.6, (40, 40)),  # and in the right
         ],
-    }
+    )
     rng = np.random.default_rng(5)
     points, connectivity = mesh
     dorsal = connectivity[np.atleast_2d(surface_normal(points[connectivity]))[:, 2] > 0]
