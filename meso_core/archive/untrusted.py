@@ -1,7 +1,7 @@
 """Open untrusted files: refuse links, devices and pipes.
 
 What belongs here: opening and listing the files of an archive that somebody else may have put there. A link leads out
-of the session, a device has no end, and opening a pipe waits for ever.
+of the session, a device has no end, and opening a pipe never returns.
 """
 
 from __future__ import annotations
