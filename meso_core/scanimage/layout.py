@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from ..errors import MesoWarning, MetadataError, problem
 from ..session import IMAGING_META_FILE
 from ..session.imaging import Fov, ImagingMetadata
@@ -74,6 +77,22 @@ class ImagingLayout:
     def pages_per_volume(self) -> int:
         """Pages from one volume to the next."""
         return self.frames_per_volume * self.n_channels
+
+    def slices_of(self, frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Tell which slice each frame of a bout shows.
+
+        Parameters
+        ----------
+        frames
+            (n,) i8, places of frames in the bout: ScanImage's ``frameNumbers`` less 1.
+
+        Returns
+        -------
+        ndarray
+            (n,) i8, 0-based slice within the volume; -1 where the objective flies back.
+        """
+        place = frames % self.frames_per_volume
+        return np.where(place < self.n_slices, place, -1)
 
     def n_frames(self, fov: int, n_pages: int) -> int:
         """Count the frames of a FOV in its functional channel that a bout of ``n_pages`` pages holds."""
