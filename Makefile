@@ -2,6 +2,7 @@
 #   make demo   simulate a session, process it, show what was made
 #   make dev    the user interface on the demo's data, on loopback
 #   make test   everything tests need, then the tests
+#   make nightly  the long sweeps, which make test leaves out
 #   make lint   style, types, spelling, which module may import which
 #   make docs   the documentation as a site, docs/_build/html/index.html
 #   make bench  measure against the peers, print the table of the README
@@ -14,7 +15,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bin/python -m pip install -q -c c
 PYTEST_OPTIONS ?=
 PEER_PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(PEER)/bin/python -m pip install -q
 
-.PHONY: demo dev test lint docs bench peer clean
+.PHONY: demo dev test nightly lint docs bench peer clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else "meso needs Python 3.11 or newer; set PYTHON=python3.11")'
@@ -43,6 +44,9 @@ dev: $(VENV)/.ready
 
 test: $(VENV)/.dev $(PEER_READY)
 	$(VENV)/bin/python -m pytest $(PYTEST_OPTIONS)
+
+nightly: $(VENV)/.dev $(PEER_READY)
+	$(VENV)/bin/python -m pytest -m nightly --timeout=7200 $(PYTEST_OPTIONS)
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
