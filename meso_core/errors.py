@@ -1,17 +1,25 @@
 """The error family of meso.
 
 What belongs here: the few classes a caller may want to tell apart. What does not: messages. Whoever raises
-writes what was expected, what was found, where, and what a person does next; :func:`problem` lays that out
-in one form.
+gives what was expected, what was found, where, and what a person does next to :meth:`MesoError.at`, which lays
+that out in one form.
 """
 
 from __future__ import annotations
 
 import os
+from typing import Self
 
 
 class MesoError(Exception):
     """Base of every error that meso raises on purpose."""
+
+    @classmethod
+    def at(
+        cls, where: str | os.PathLike[str], *, expected: str, found: str, remedy: str, field: str | None = None
+    ) -> Self:
+        """Make the error with the message that :func:`problem` lays out."""
+        return cls(problem(where, expected=expected, found=found, remedy=remedy, field=field))
 
 
 class InputFileError(MesoError, ValueError):

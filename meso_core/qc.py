@@ -13,7 +13,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from .errors import InputFileError, problem
+from .errors import InputFileError
 
 
 class Verdict(IntEnum):
@@ -74,8 +74,8 @@ def read_results(session_path: Path, asset: str) -> tuple[QCResult, ...]:
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputFileError(
-            problem(file, expected="verdicts as JSON", found=repr(error), remedy=f"Materialise {asset} again")
+        raise InputFileError.at(
+            file, expected="verdicts as JSON", found=repr(error), remedy=f"Materialise {asset} again"
         ) from error
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from meso_core.errors import MesoError, problem
+from meso_core.errors import MesoError
 from meso_core.qc import QCResult, Verdict, worst
 
 from .dagster_internals import partitioned_check_spec
@@ -33,13 +33,11 @@ def check_results(declaration: Declaration, results: Iterable[QCResult]) -> list
     results = tuple(results)
     unknown = sorted({result.check for result in results} - set(declaration.checks))
     if unknown:
-        raise MesoError(
-            problem(
-                f"checks of {declaration.name}",
-                expected=f"verdicts on {', '.join(declaration.checks) or 'nothing'}",
-                found=", ".join(unknown),
-                remedy="Declare the check in meso_assets/defs/catalogue.py",
-            )
+        raise MesoError.at(
+            f"checks of {declaration.name}",
+            expected=f"verdicts on {', '.join(declaration.checks) or 'nothing'}",
+            found=", ".join(unknown),
+            remedy="Declare the check in meso_assets/defs/catalogue.py",
         )
     return [
         as_check_result(declaration.name, name, [r for r in results if r.check == name]) for name in declaration.checks

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meso_core.datasets import DatasetValue
-from meso_core.errors import MissingInputError, problem
+from meso_core.errors import MissingInputError
 from meso_core.session import SessionMetadata
 from meso_core.storage import Manifest, Session, read_dataset
 
@@ -121,25 +121,21 @@ def required(session: Session, asset: str) -> Manifest:
     """
     manifest = session.manifest(asset)
     if manifest is None:
-        raise MissingInputError(
-            problem(
-                str(session.key),
-                expected=f"files of {asset}",
-                found="none",
-                remedy=f"Run {asset} of this session first",
-            )
+        raise MissingInputError.at(
+            str(session.key),
+            expected=f"files of {asset}",
+            found="none",
+            remedy=f"Run {asset} of this session first",
         )
     return manifest
 
 
 def _published(session: Session, manifest: Manifest, path: str) -> Path:
     if path not in {file.path for file in manifest.files}:
-        raise MissingInputError(
-            problem(
-                session.path / path,
-                expected=f"a file of {manifest.asset}",
-                found=f"that version {manifest.version} of its record has no such file",
-                remedy=f"Run {manifest.asset} of this session again",
-            )
+        raise MissingInputError.at(
+            session.path / path,
+            expected=f"a file of {manifest.asset}",
+            found=f"that version {manifest.version} of its record has no such file",
+            remedy=f"Run {manifest.asset} of this session again",
         )
     return session.path / path

@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from meso_core.errors import MissingInputError, problem
+from meso_core.errors import MissingInputError
 from meso_core.session import SessionKey
 from meso_core.storage import Session, SessionStore, open_store
 
@@ -65,11 +65,9 @@ def _no_such_session(key: SessionKey, store: SessionStore) -> MissingInputError:
     there = [str(other) for other in store.sessions()]
     near = difflib.get_close_matches(str(key), there, n=3, cutoff=0.5)
     nearest = f"the nearest of the {len(there)} that are there: {', '.join(near)}" if near else ""
-    return MissingInputError(
-        problem(
-            str(key),
-            expected=f"a session below {store.root}",
-            found="no such session" + (f"; {nearest}" if near else f" ({len(there)} others are there)"),
-            remedy="Correct the name ([lab/Subjects/]subject/date/number), or MESO_ROOT",
-        )
+    return MissingInputError.at(
+        str(key),
+        expected=f"a session below {store.root}",
+        found="no such session" + (f"; {nearest}" if near else f" ({len(there)} others are there)"),
+        remedy="Correct the name ([lab/Subjects/]subject/date/number), or MESO_ROOT",
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 from uuid import UUID
 
-from ..errors import AlyxError, problem
+from ..errors import AlyxError
 from ..session import SessionKey
 
 
@@ -65,5 +65,5 @@ def find_session(client: AlyxClient, session: SessionKey | str) -> str:
     if len(rows) != 1:
         remedy = "Register the session first" if not rows else "Delete all but one of them in Alyx"
         found = f"{len(rows)} sessions" + (f": {', '.join(str(row['id']) for row in rows)}" if rows else "")
-        raise AlyxError(problem(str(session), expected="one session in Alyx", found=found, remedy=remedy))
+        raise AlyxError.at(str(session), expected="one session in Alyx", found=found, remedy=remedy)
     return str(rows[0]["id"])

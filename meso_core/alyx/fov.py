@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import GateError, LocationError, MesoWarning, MetadataError, problem
+from ..errors import GateError, LocationError, MesoWarning, MetadataError
 from ..location import Provenance
 from ..scanimage import as_imaging_metadata
 from ..session import SessionKey
@@ -103,37 +103,31 @@ def register_fov(
 
 def _gate(records: FovRegistration) -> None:
     if records.is_phantom:
-        raise GateError(
-            problem(
-                records.session,
-                field="atlas",
-                expected="positions in a real atlas",
-                found=f"positions in the phantom ({records.atlas})",
-                remedy="Set the atlas to mri_toronto or allen and locate the fields of view again",
-            )
+        raise GateError.at(
+            records.session,
+            field="atlas",
+            expected="positions in a real atlas",
+            found=f"positions in the phantom ({records.atlas})",
+            remedy="Set the atlas to mri_toronto or allen and locate the fields of view again",
         )
     if records.frame != SENT_FRAME:
-        raise GateError(
-            problem(
-                records.session,
-                field="frame",
-                expected=f"plain µm of the Allen CCF ('{SENT_FRAME}'), which Alyx calls {COORDINATE_SYSTEM}",
-                found=f"positions in the frame '{records.frame}'",
-                remedy=f"Set the frame to '{SENT_FRAME}' and locate the fields of view again",
-            )
+        raise GateError.at(
+            records.session,
+            field="frame",
+            expected=f"plain µm of the Allen CCF ('{SENT_FRAME}'), which Alyx calls {COORDINATE_SYSTEM}",
+            found=f"positions in the frame '{records.frame}'",
+            remedy=f"Set the frame to '{SENT_FRAME}' and locate the fields of view again",
         )
 
 
 def _build(meta: ImagingMetadata, locations: SessionLocations, session: str) -> FovRegistration:
     shapes = [fov.shape for fov in meta.fovs]
     if shapes != [tuple(fov.shape) for fov in locations.fovs]:
-        raise LocationError(
-            problem(
-                session,
-                expected=f"locations of the fields of view of the metadata, rows and columns {shapes}",
-                found=str([tuple(fov.shape) for fov in locations.fovs]),
-                remedy="Locate the fields of view of this session again",
-            )
+        raise LocationError.at(
+            session,
+            expected=f"locations of the fields of view of the metadata, rows and columns {shapes}",
+            found=str([tuple(fov.shape) for fov in locations.fovs]),
+            remedy="Locate the fields of view of this session again",
         )
     uuids = [_uuid(fov, session) for fov in meta.fovs]
     stacked = [uuid for uuid, count in Counter(uuids).items() if count > 1]
@@ -165,14 +159,12 @@ def _build(meta: ImagingMetadata, locations: SessionLocations, session: str) -> 
 
 def _uuid(fov: Fov, session: str) -> str:
     if fov.roi_uuid is None:
-        raise MetadataError(
-            problem(
-                session,
-                field=f"FOV[{fov.index}].roiUUID",
-                expected="the id of its ROI, needed to find FOVs that form a stack",
-                found="none",
-                remedy="Make the metadata again from the tifs with extract_imaging_meta",
-            )
+        raise MetadataError.at(
+            session,
+            field=f"FOV[{fov.index}].roiUUID",
+            expected="the id of its ROI, needed to find FOVs that form a stack",
+            found="none",
+            remedy="Make the metadata again from the tifs with extract_imaging_meta",
         )
     return fov.roi_uuid
 

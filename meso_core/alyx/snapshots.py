@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import AlyxError, InputFileError, MesoWarning, problem
+from ..errors import AlyxError, InputFileError, MesoWarning
 from ..session import SessionKey, imaging_bouts, natural_key
 from .client import AlyxClient, find_session, listed
 from .records import Status
@@ -96,13 +96,11 @@ def _pictures(folder: Path) -> list[Path]:
 def _note(path: Path, session_path: Path) -> SnapshotNote:
     content = path.read_bytes()
     if not content.startswith(_MAGIC):
-        raise InputFileError(
-            problem(
-                path,
-                expected="a picture (PNG, JPEG, GIF or TIFF)",
-                found="an empty file" if not content else f"a file that begins with {content[:8]!r}",
-                remedy="Move the file out of the snapshots folder, or copy it again from the rig",
-            )
+        raise InputFileError.at(
+            path,
+            expected="a picture (PNG, JPEG, GIF or TIFF)",
+            found="an empty file" if not content else f"a file that begins with {content[:8]!r}",
+            remedy="Move the file out of the snapshots folder, or copy it again from the rig",
         )
     caption = path.with_suffix(".txt")
     text = _caption(caption) if caption.is_file() else ""
@@ -121,8 +119,8 @@ def _caption(path: Path) -> str:
 
 def _send(note: SnapshotNote, session_path: Path, eid: str, client: AlyxClient) -> SnapshotNote:
     if not client.user:
-        raise AlyxError(
-            problem("Alyx", field="user", expected="a user who is logged in", found="nobody", remedy="Log in first")
+        raise AlyxError.at(
+            "Alyx", field="user", expected="a user who is logged in", found="nobody", remedy="Log in first"
         )
     data: dict[str, Any] = {
         "user": client.user,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import GateError, LocationError, MesoWarning, problem
+from ..errors import GateError, LocationError, MesoWarning
 from ..scanimage import as_window_center
 from ..session.imaging import ImagingMetadata
 from .client import AlyxClient, listed, read
@@ -82,14 +82,12 @@ def update_surgery_json(
     """
     normal = np.asarray(normal_vector, dtype=np.float64)
     if normal.shape != (3,) or not np.isclose(np.linalg.norm(normal), 1, atol=1e-6):
-        raise LocationError(
-            problem(
-                subject,
-                field="normal_vector",
-                expected="a unit vector of ML, AP and DV",
-                found=np.array2string(normal, threshold=6),
-                remedy="Give the inward or outward normal divided by its length",
-            )
+        raise LocationError.at(
+            subject,
+            field="normal_vector",
+            expected="a unit vector of ML, AP and DV",
+            found=np.array2string(normal, threshold=6),
+            remedy="Give the inward or outward normal divided by its length",
         )
     window = as_window_center(meta)
     ml, ap, dv = (float(v) for v in normal)
@@ -97,14 +95,12 @@ def update_surgery_json(
     if client is None:
         return update
     if is_phantom:
-        raise GateError(
-            problem(
-                subject,
-                field="atlas",
-                expected="a normal in a real atlas",
-                found="a normal in the phantom",
-                remedy="Set the atlas to mri_toronto or allen and locate the fields of view again",
-            )
+        raise GateError.at(
+            subject,
+            field="atlas",
+            expected="a normal in a real atlas",
+            found="a normal in the phantom",
+            remedy="Set the atlas to mri_toronto or allen and locate the fields of view again",
         )
     return _send(update, client)
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from ..errors import ArchiveError, MesoWarning, SettingsError, problem
+from ..errors import ArchiveError, MesoWarning, SettingsError
 from ..progress import Progress, silent
 from ..scanimage import open_bout
 from ..scanimage.metadata.bouts import find_meta
@@ -83,14 +83,12 @@ def archive_bout(
         As :func:`compress_tifs`.
     """
     if archive_format not in FORMATS:
-        raise SettingsError(
-            problem(
-                "settings",
-                field="archive_format",
-                expected=" or ".join(FORMATS),
-                found=repr(archive_format),
-                remedy="Correct the setting",
-            )
+        raise SettingsError.at(
+            "settings",
+            field="archive_format",
+            expected=" or ".join(FORMATS),
+            found=repr(archive_format),
+            remedy="Correct the setting",
         )
     bout_folder = Path(bout_folder)
     out_folder = bout_folder if out_folder is None else Path(out_folder)
@@ -161,13 +159,11 @@ def _keep(
         left = {t.name for t in tifs}
         findings = disagreements([m for m in members if m.name in left], [hash_tif(t) for t in tifs])
         if findings:
-            raise ArchiveError(
-                problem(
-                    archive,
-                    expected="tifs beside it with the content on record",
-                    found="; ".join(findings),
-                    remedy="Move these tifs away, then run again; nothing was changed",
-                )
+            raise ArchiveError.at(
+                archive,
+                expected="tifs beside it with the content on record",
+                found="; ".join(findings),
+                remedy="Move these tifs away, then run again; nothing was changed",
             )
     report = verify_any(archive, members, workers=workers, progress=progress)
     if recorded is not None:
@@ -202,13 +198,11 @@ def _check_other(
         except ArchiveError as error:
             found = str(error)
     if found:
-        raise ArchiveError(
-            problem(
-                other,
-                expected=f"the same tifs as {archive.name} beside it",
-                found=found,
-                remedy=f"Find out which is right, and move {other.name} away if {archive.name} is; nothing was changed",
-            )
+        raise ArchiveError.at(
+            other,
+            expected=f"the same tifs as {archive.name} beside it",
+            found=found,
+            remedy=f"Find out which is right, and move {other.name} away if {archive.name} is; nothing was changed",
         )
     if not compared:
         warnings.warn(

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from ..errors import ArchiveError, problem
+from ..errors import ArchiveError
 from ..session import MESO_FOLDER
 from ..storage import FileHash, PackedFile
 from ..storage.atomic import write_file
@@ -143,18 +143,16 @@ class ArchiveReport:
             members = tuple(ArchiveMember.from_fields(m) for m in body.pop("members"))
             report = cls(**{**body, "members": members, "inside": {}})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ArchiveError(
-                problem(where, expected="the record of an archive", found=repr(error), remedy=_DAMAGED)
+            raise ArchiveError.at(
+                where, expected="the record of an archive", found=repr(error), remedy=_DAMAGED
             ) from error
         if version != RECORD_VERSION:
-            raise ArchiveError(
-                problem(
-                    where,
-                    field="record_version",
-                    expected=str(RECORD_VERSION),
-                    found=str(version),
-                    remedy="Use the version of meso that wrote it",
-                )
+            raise ArchiveError.at(
+                where,
+                field="record_version",
+                expected=str(RECORD_VERSION),
+                found=str(version),
+                remedy="Use the version of meso that wrote it",
             )
         return report
 
@@ -180,13 +178,11 @@ def save_report(session_path: Path, report: ArchiveReport) -> Path:
     except ArchiveError:  # nothing to keep
         before = None
     if before is not None and before.compared_with_tifs and not report.compared_with_tifs:
-        raise ArchiveError(
-            problem(
-                path,
-                expected="the record of a comparison with the tifs, as the one that is there",
-                found=f"a record of {report.name} without such a comparison",
-                remedy="Verify the archive against the members of the record that is there",
-            )
+        raise ArchiveError.at(
+            path,
+            expected="the record of a comparison with the tifs, as the one that is there",
+            found=f"a record of {report.name} without such a comparison",
+            remedy="Verify the archive against the members of the record that is there",
         )
     write_file(path, report.to_json().encode())
     return path
@@ -206,9 +202,7 @@ def load_report(session_path: Path, bout: str) -> ArchiveReport | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise ArchiveError(
-            problem(path, expected="the record of an archive", found=str(error), remedy=_DAMAGED)
-        ) from error
+        raise ArchiveError.at(path, expected="the record of an archive", found=str(error), remedy=_DAMAGED) from error
     return ArchiveReport.from_json(text, str(path))
 
 

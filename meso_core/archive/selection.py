@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import ArchiveError, MesoWarning, MissingInputError, problem
+from ..errors import ArchiveError, MesoWarning, MissingInputError
 from ..session import imaging_bouts
 from ..storage import FileRecord
 from ..storage.atomic import storage_errors
@@ -45,13 +45,11 @@ def find_archive(bout_folder: Path) -> Path | None:
         if report is not None and report.name == archive.name:
             return archive
     if len(found) > 1:
-        raise ArchiveError(
-            problem(
-                bout_folder,
-                expected="one archive, or a record that names one",
-                found=" and ".join(path.name for path in found),
-                remedy="Find out which holds the bout, with meso_core.archive.verify_any, and move the other one away",
-            )
+        raise ArchiveError.at(
+            bout_folder,
+            expected="one archive, or a record that names one",
+            found=" and ".join(path.name for path in found),
+            remedy="Find out which holds the bout, with meso_core.archive.verify_any, and move the other one away",
         )
     return found[0] if found else None
 
@@ -88,23 +86,19 @@ def archive_in_place_of(bout_folder: Path, tifs: Sequence[Path]) -> tuple[Path |
     if tifs and not gone:
         return None, report
     if tifs and (unknown := sorted(there - known)):
-        raise ArchiveError(
-            problem(
-                bout_folder,
-                expected=f"the tifs on record ({', '.join(sorted(known))})",
-                found=f"{', '.join(unknown)} beside them, while {', '.join(gone)} is gone",
-                remedy=f"Move {', '.join(unknown)} away; `meso restore` brings the others back",
-            )
+        raise ArchiveError.at(
+            bout_folder,
+            expected=f"the tifs on record ({', '.join(sorted(known))})",
+            found=f"{', '.join(unknown)} beside them, while {', '.join(gone)} is gone",
+            remedy=f"Move {', '.join(unknown)} away; `meso restore` brings the others back",
         )
     archive = find_archive(bout_folder)
     if archive is None:
-        raise MissingInputError(
-            problem(
-                bout_folder,
-                expected=f"raw tifs, {ARCHIVE_NAME} or {ZARR_NAME}",
-                found=f"no archive, and {', '.join(gone)} is gone" if gone else "none of them",
-                remedy="Copy the bout from the rig, or its archive from the store",
-            )
+        raise MissingInputError.at(
+            bout_folder,
+            expected=f"raw tifs, {ARCHIVE_NAME} or {ZARR_NAME}",
+            found=f"no archive, and {', '.join(gone)} is gone" if gone else "none of them",
+            remedy="Copy the bout from the rig, or its archive from the store",
         )
     return archive, report
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
-from ..errors import InputFileError, MissingInputError, problem
+from ..errors import InputFileError, MissingInputError
 from ..storage.atomic import replacing
 from ..storage.hashing import FileHash
 from .detection.fov import SETTINGS
@@ -186,8 +186,8 @@ def zip_plane(folder: str | os.PathLike[str], target: str | os.PathLike[str]) ->
     folder, target = Path(folder), Path(target)
     names = {p.name for p in folder.iterdir() if p.suffix == ".npy" and not p.name.startswith(".")}
     if "stat.npy" not in names:
-        raise MissingInputError(
-            problem(folder, expected="suite2p's results", found="no stat.npy", remedy="Detect ROIs first")
+        raise MissingInputError.at(
+            folder, expected="suite2p's results", found="no stat.npy", remedy="Detect ROIs first"
         )
     joined = SETTINGS in names
     if joined:
@@ -215,22 +215,20 @@ def _load(path: Path) -> np.ndarray:
     try:
         return np.asarray(np.load(path, allow_pickle=path.name == "stat.npy"))
     except FileNotFoundError as error:
-        raise MissingInputError(
-            problem(path, expected="suite2p's result", found="no such file", remedy="Detect the ROIs of this FOV")
+        raise MissingInputError.at(
+            path, expected="suite2p's result", found="no such file", remedy="Detect the ROIs of this FOV"
         ) from error
     except (ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise InputFileError(
-            problem(path, expected="suite2p's result", found=f"{error}", remedy="Detect the ROIs of this FOV again")
+        raise InputFileError.at(
+            path, expected="suite2p's result", found=f"{error}", remedy="Detect the ROIs of this FOV again"
         ) from error
 
 
 def _check_shape(path: Path, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
     if found != expected:
-        raise InputFileError(
-            problem(
-                path,
-                expected=f"shape {expected} (ROIs of stat.npy, frames of reg_outputs.npy)",
-                found=str(found),
-                remedy="Restore the files that belong together, or detect the ROIs of this FOV again",
-            )
+        raise InputFileError.at(
+            path,
+            expected=f"shape {expected} (ROIs of stat.npy, frames of reg_outputs.npy)",
+            found=str(found),
+            remedy="Restore the files that belong together, or detect the ROIs of this FOV again",
         )

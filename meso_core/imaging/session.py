@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MesoWarning, MissingInputError, ProcessingError, problem
+from ..errors import MesoWarning, MissingInputError, ProcessingError
 from ..progress import Progress
 from ..scanimage import BoutSource, ImagingLayout, bin_per_plane
 from ..session import ImagingMetadata, fov_name, plane_name
@@ -166,13 +166,11 @@ class SessionImaging:
         jobs = [self.job(fov, REGISTRATION) for fov in fovs]
         changed = {fov_name(job.options.fov): why for job in jobs if (why := why_not_registered(job))}
         if changed:
-            raise ProcessingError(
-                problem(
-                    self.identity,
-                    expected="the inputs that registration began with",
-                    found=f"other inputs now, for {', '.join(changed)} ({'; '.join(sorted(set(changed.values())))})",
-                    remedy="Wait until the session is copied, then register it again",
-                )
+            raise ProcessingError.at(
+                self.identity,
+                expected="the inputs that registration began with",
+                found=f"other inputs now, for {', '.join(changed)} ({'; '.join(sorted(set(changed.values())))})",
+                remedy="Wait until the session is copied, then register it again",
             )
         files, pictures = [], []
         for job in jobs:
@@ -234,13 +232,11 @@ class SessionImaging:
             if file.path.startswith(prefix) and file.path.removeprefix(prefix) not in _NOT_FOR_DETECTION
         }
         if plane.REGISTERED not in wanted:
-            raise MissingInputError(
-                problem(
-                    f"{self.identity}/{prefix}{plane.REGISTERED}",
-                    expected=f"the registered movie of {fov_name(fov)} among what was published",
-                    found="none",
-                    remedy="Register the frames of this session again",
-                )
+            raise MissingInputError.at(
+                f"{self.identity}/{prefix}{plane.REGISTERED}",
+                expected=f"the registered movie of {fov_name(fov)} among what was published",
+                found="none",
+                remedy="Register the frames of this session again",
             )
         marker = read_marker(folder, REGISTRATION)
         if marker is not None and wanted.items() <= marker.outputs.items() and not changed_outputs(folder, marker):

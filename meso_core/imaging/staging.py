@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InputFileError, problem
+from ..errors import InputFileError
 from ..qc import QCResult
 from ..session import fov_name
 from ..storage.atomic import replacing, storage_errors, write_file
@@ -141,11 +141,9 @@ def stage_picture(job: FovJob, staged: Path, kind: str, picture: FovPicture) -> 
 
 
 def _changed(path: Path, known: FileHash, found: str) -> InputFileError:
-    return InputFileError(
-        problem(
-            path,
-            expected=f"{known.size} bytes, sha-256 {known.sha256[:12]}…, as they were written",
-            found=found,
-            remedy="Register the frames of this session again",
-        )
+    return InputFileError.at(
+        path,
+        expected=f"{known.size} bytes, sha-256 {known.sha256[:12]}…, as they were written",
+        found=found,
+        remedy="Register the frames of this session again",
     )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputFileError, MissingInputError, problem
+from ..errors import InputFileError, MissingInputError
 from ..session.imaging import CORNERS
 from .atlas.grid import AtlasInfo
 from .provenance import Provenance
@@ -58,8 +58,8 @@ def read_locations(path: Path) -> SessionLocations:
         If it is not there, or is damaged.
     """
     if not path.is_file():
-        raise MissingInputError(
-            problem(path, expected="locations of the FOVs", found="no such file", remedy="Run mean_image_mlapdv")
+        raise MissingInputError.at(
+            path, expected="locations of the FOVs", found="no such file", remedy="Run mean_image_mlapdv"
         )
     try:
         content = json.loads(path.read_bytes())
@@ -78,13 +78,11 @@ def read_locations(path: Path) -> SessionLocations:
             content["tilt_deg"],
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise InputFileError(
-            problem(
-                path,
-                expected=f"{LOCATIONS_FILE}, version {_VERSION}",
-                found=f"{type(error).__name__}: {error}",
-                remedy="Run mean_image_mlapdv again",
-            )
+        raise InputFileError.at(
+            path,
+            expected=f"{LOCATIONS_FILE}, version {_VERSION}",
+            found=f"{type(error).__name__}: {error}",
+            remedy="Run mean_image_mlapdv again",
         ) from error
 
 

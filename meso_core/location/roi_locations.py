@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..datasets import DatasetValue
-from ..errors import LocationError, problem
+from ..errors import LocationError
 from ..pictures import Picture, inline_png
 from .draw.areas import AreaTable
 from .draw.pictures import LocationPictures, draw_fov
@@ -88,5 +88,5 @@ def _array(fovs: Mapping[str, Mapping[str, DatasetValue]], fov: str, name: str, 
     datasets = fovs.get(fov, {})
     if name not in datasets:
         found = ", ".join(sorted(datasets)) or "no datasets"
-        raise LocationError(problem(fov, expected=name, found=found, remedy=remedy))
+        raise LocationError.at(fov, expected=name, found=found, remedy=remedy)
     return np.asarray(datasets[name])

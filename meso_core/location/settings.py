@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from ..errors import SettingsError, problem
+from ..errors import SettingsError
 
 #: Folder for atlas volumes and meshes, if no other is chosen.
 DEFAULT_CACHE = Path("~/.cache/meso")
@@ -76,14 +76,12 @@ class LocationSettings:
             value = getattr(self, field)
             object.__setattr__(self, field, None if value is None else Path(value).expanduser())
         if (self.atlas == "file") != (self.atlas_path is not None):
-            raise SettingsError(
-                problem(
-                    "location settings",
-                    field="atlas_path",
-                    expected="a path if, and only if, atlas is 'file'",
-                    found=f"atlas={self.atlas!r}, atlas_path={self.atlas_path}",
-                    remedy="Set both, or neither",
-                )
+            raise SettingsError.at(
+                "location settings",
+                field="atlas_path",
+                expected="a path if, and only if, atlas is 'file'",
+                found=f"atlas={self.atlas!r}, atlas_path={self.atlas_path}",
+                remedy="Set both, or neither",
             )
 
     def as_record(self) -> dict[str, str | int | None]:
@@ -100,12 +98,10 @@ class LocationSettings:
 
 def _allowed(field: str, value: object, allowed: tuple[object, ...]) -> None:
     if isinstance(value, bool) or value not in allowed:
-        raise SettingsError(
-            problem(
-                "location settings",
-                field=field,
-                expected=f"one of {', '.join(map(str, allowed))}",
-                found=repr(value),
-                remedy="Choose one of these",
-            )
+        raise SettingsError.at(
+            "location settings",
+            field=field,
+            expected=f"one of {', '.join(map(str, allowed))}",
+            found=repr(value),
+            remedy="Choose one of these",
         )

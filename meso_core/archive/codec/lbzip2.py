@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from ...errors import MesoWarning, ProcessingError, problem
+from ...errors import MesoWarning, ProcessingError
 from ...machine import cores_at_hand
 from .bzip2 import Bzip2Reader
 from .reader import ForwardReader, Piece
@@ -175,11 +175,9 @@ class Lbzip2Reader(ForwardReader):
             raise self._damaged("an empty file")
 
     def _failed(self, what: str) -> ProcessingError:
-        return ProcessingError(
-            problem(
-                self._path,
-                expected="lbzip2 to decompress it",
-                found=what,
-                remedy="Free memory or install lbzip2 again; without lbzip2, meso decompresses by itself",
-            )
+        return ProcessingError.at(
+            self._path,
+            expected="lbzip2 to decompress it",
+            found=what,
+            remedy="Free memory or install lbzip2 again; without lbzip2, meso decompresses by itself",
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from ...errors import ArchiveError, MesoError, MissingInputError, problem
+from ...errors import ArchiveError, MesoError, MissingInputError
 from ...storage import FileHash
 from ..untrusted import open_plain
 
@@ -135,13 +135,11 @@ class ForwardReader(ABC):
         return True
 
     def _damaged(self, what: str) -> ArchiveError:
-        return ArchiveError(
-            problem(
-                self._path,
-                expected="whole and valid bzip2 data",
-                found=f"{what} (in the first {self.bytes_in} bytes)",
-                remedy="Restore this file from a copy, or archive the tifs again while they exist",
-            )
+        return ArchiveError.at(
+            self._path,
+            expected="whole and valid bzip2 data",
+            found=f"{what} (in the first {self.bytes_in} bytes)",
+            remedy="Restore this file from a copy, or archive the tifs again while they exist",
         )
 
 
@@ -149,15 +147,13 @@ def _opened(path: Path) -> BinaryIO:
     try:
         return open_plain(path)
     except FileNotFoundError as error:
-        raise MissingInputError(
-            problem(path, expected="an archive", found="no such file", remedy="Archive the session first")
+        raise MissingInputError.at(
+            path, expected="an archive", found="no such file", remedy="Archive the session first"
         ) from error
     except OSError as error:
-        raise ArchiveError(
-            problem(
-                path,
-                expected="a readable file",
-                found=str(error.strerror),
-                remedy="Check the read permission and the disk",
-            )
+        raise ArchiveError.at(
+            path,
+            expected="a readable file",
+            found=str(error.strerror),
+            remedy="Check the read permission and the disk",
         ) from error

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Protocol
 
-from ...errors import ArchiveError, problem
+from ...errors import ArchiveError
 
 BLOCK = 512
 #: Both GNU tar and :mod:`tarfile` fill an archive up to a multiple of this.
@@ -247,16 +247,16 @@ def _nanoseconds(text: str) -> int:
 
 def _bad_tar(where: str, found: str) -> ArchiveError:
     remedy = "Restore this file from a copy, or archive the tifs again while they exist"
-    return ArchiveError(problem(where, expected="a whole tar of tifs", found=found, remedy=remedy))
+    return ArchiveError.at(where, expected="a whole tar of tifs", found=found, remedy=remedy)
 
 
 def _foreign(where: str, found: str) -> ArchiveError:
     """Refuse a harmless tar that holds more than tifs, made by hand."""
     expected = "only the tifs of the bout, without a folder in their names"
     remedy = "Move this archive away and archive the tifs again; if they are gone, unpack it with tar elsewhere"
-    return ArchiveError(problem(where, expected=expected, found=found, remedy=remedy))
+    return ArchiveError.at(where, expected=expected, found=found, remedy=remedy)
 
 
 def _hostile(where: str, found: str) -> ArchiveError:
     remedy = "Do not unpack this file; find out who made it"
-    return ArchiveError(problem(where, expected="only tifs with plain, different names", found=found, remedy=remedy))
+    return ArchiveError.at(where, expected="only tifs with plain, different names", found=found, remedy=remedy)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import ArchiveError, problem
+from ...errors import ArchiveError
 from ..untrusted import open_plain
 
 #: Raw bytes of a shard: two of them are held in memory.
@@ -169,11 +169,9 @@ def crc32c_of(packed: bytes) -> bytes:
 
 def damaged(path: Path, what: str) -> ArchiveError:
     """Make the error of a damaged folder of frames."""
-    return ArchiveError(
-        problem(
-            path,
-            expected="a whole archive of frames",
-            found=what,
-            remedy="Restore this folder from a copy, or archive the tifs again while they exist",
-        )
+    return ArchiveError.at(
+        path,
+        expected="a whole archive of frames",
+        found=what,
+        remedy="Restore this folder from a copy, or archive the tifs again while they exist",
     )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...errors import ArchiveError, problem
+from ...errors import ArchiveError
 from ...machine import cores_at_hand
 from ...progress import Progress, silent
 from ...scanimage import ScanImageTif, open_bout
@@ -60,8 +60,8 @@ def compress_to_zarr(
         return replace(report, bout=bout_folder.name, seconds=time.monotonic() - started, adopted=True)
     reason = why_not_zarr(tifs)
     if reason:
-        raise ArchiveError(
-            problem(bout_folder, expected="one page layout", found=reason, remedy="Archive this bout as tar.bz2")
+        raise ArchiveError.at(
+            bout_folder, expected="one page layout", found=reason, remedy="Archive this bout as tar.bz2"
         )
     check_room(out, _estimate_size(tifs))
     with new_folder(out) as part:

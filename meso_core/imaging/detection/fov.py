@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ProcessingError, problem
+from ...errors import ProcessingError
 from ...progress import Progress, silent
 from ...storage.atomic import storage_errors
 from ...storage.basis import Basis
@@ -76,13 +76,11 @@ def roi_detection(job: FovJob, *, progress: Progress = silent) -> DetectionResul
     """
     registration = read_marker(job.folder, plane.REGISTRATION)
     if registration is None:
-        raise ProcessingError(
-            problem(
-                job.folder,
-                expected="a registered FOV",
-                found="no completion marker of this version",
-                remedy="Register it first",
-            )
+        raise ProcessingError.at(
+            job.folder,
+            expected="a registered FOV",
+            found="no completion marker of this version",
+            remedy="Register it first",
         )
     basis = detection_basis(job, registration.outputs)
     state = detection_state(job.folder, basis)
@@ -109,13 +107,11 @@ def roi_detection(job: FovJob, *, progress: Progress = silent) -> DetectionResul
 def _would_lose_curation(job: FovJob, basis: Basis) -> ProcessingError:
     marker = read_marker(job.folder, plane.DETECTION)
     differences = marker.basis.differences(basis) if marker is not None else ("no record of what they were made from",)
-    return ProcessingError(
-        problem(
-            job.folder / CLASSIFICATION,
-            expected="the classification that detection left",
-            found=f"one edited by hand, and ROIs that are out of date ({'; '.join(differences)})",
-            remedy="Run with what made the curated ROIs, or set discard_curation to replace them",
-        )
+    return ProcessingError.at(
+        job.folder / CLASSIFICATION,
+        expected="the classification that detection left",
+        found=f"one edited by hand, and ROIs that are out of date ({'; '.join(differences)})",
+        remedy="Run with what made the curated ROIs, or set discard_curation to replace them",
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import ProcessingError, problem
+from ...errors import ProcessingError
 from ..fovs import plane
 from ..fovs.job import FovJob
 from .denoise import denoise_blocks
@@ -87,13 +87,11 @@ def _binned_movie(
     from suite2p.detection.detect import bin_movie
 
     if bad.all():
-        raise ProcessingError(
-            problem(
-                job.folder,
-                expected="frames that registered well",
-                found=f"all {len(bad)} marked bad",
-                remedy="Look at the shifts; raise maxregshift or th_badframes",
-            )
+        raise ProcessingError.at(
+            job.folder,
+            expected="frames that registered well",
+            found=f"all {len(bad)} marked bad",
+            remedy="Look at the shifts; raise maxregshift or th_badframes",
         )
     wanted = settings["detection"]
     bin_size = wanted["bin_size"] or int(max(1, len(bad) // wanted["nbins"], round(settings["tau"] * settings["fs"])))
@@ -102,13 +100,11 @@ def _binned_movie(
 
 
 def _no_rois(job: FovJob) -> ProcessingError:
-    return ProcessingError(
-        problem(
-            job.folder,
-            expected="at least one ROI",
-            found="none",
-            remedy="Look at the registered movie, then lower detection.threshold_scaling",
-        )
+    return ProcessingError.at(
+        job.folder,
+        expected="at least one ROI",
+        found="none",
+        remedy="Look at the registered movie, then lower detection.threshold_scaling",
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import SettingsError, problem
+from ...errors import SettingsError
 from ...scanimage import as_imaging_metadata
 from ...session import plane_name
 from ...session.imaging import ImagingMetadata
@@ -164,13 +164,11 @@ def fov_jobs(
     bad: tuple[int, ...] = ()
     if bad_frames is not None:
         if np.asarray(bad_frames).dtype != bool:
-            raise SettingsError(
-                problem(
-                    "bad_frames",
-                    expected="a boolean per frame",
-                    found=f"dtype {np.asarray(bad_frames).dtype}",
-                    remedy="Pass FrameQC.bad_frames",
-                )
+            raise SettingsError.at(
+                "bad_frames",
+                expected="a boolean per frame",
+                found=f"dtype {np.asarray(bad_frames).dtype}",
+                remedy="Pass FrameQC.bad_frames",
             )
         bad = tuple(int(i) for i in np.flatnonzero(bad_frames))
     meta = as_imaging_metadata(meta)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ...errors import InputFileError, MissingInputError, problem
+from ...errors import InputFileError, MissingInputError
 from ...storage.atomic import replacing
 from ...storage.hashing import FileHash
 
@@ -46,19 +46,17 @@ def count_frames(path: Path, shape: tuple[int, int]) -> int:
         If it is not there, or does not hold whole frames.
     """
     if not path.is_file():
-        raise MissingInputError(
-            problem(path, expected="a binary of this FOV's frames", found="no such file", remedy="Split the tifs again")
+        raise MissingInputError.at(
+            path, expected="a binary of this FOV's frames", found="no such file", remedy="Split the tifs again"
         )
     frame_bytes = 2 * shape[0] * shape[1]
     n_frames, rest = divmod(path.stat().st_size, frame_bytes)
     if rest or n_frames == 0:
-        raise InputFileError(
-            problem(
-                path,
-                expected=f"whole frames of {shape[0]} × {shape[1]} int16",
-                found=f"{path.stat().st_size} bytes ({n_frames} frames and {rest} bytes)",
-                remedy="Split the tifs again; the file was cut short or belongs to another FOV",
-            )
+        raise InputFileError.at(
+            path,
+            expected=f"whole frames of {shape[0]} × {shape[1]} int16",
+            found=f"{path.stat().st_size} bytes ({n_frames} frames and {rest} bytes)",
+            remedy="Split the tifs again; the file was cut short or belongs to another FOV",
         )
     return n_frames
 
@@ -73,12 +71,12 @@ def load_dict(path: Path) -> dict[str, Any]:
     try:
         value = np.load(path, allow_pickle=True).item()
     except FileNotFoundError as error:
-        raise MissingInputError(
-            problem(path, expected="suite2p's output", found="no such file", remedy="Run this FOV again")
+        raise MissingInputError.at(
+            path, expected="suite2p's output", found="no such file", remedy="Run this FOV again"
         ) from error
     except (ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise InputFileError(
-            problem(path, expected="suite2p's output", found=f"{error}", remedy="Run this FOV again")
+        raise InputFileError.at(
+            path, expected="suite2p's output", found=f"{error}", remedy="Run this FOV again"
         ) from error
     return dict(value)
 

@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import MesoError, ProcessingError, problem
+from ...errors import MesoError, ProcessingError
 from ...machine import cores_at_hand, memory_at_hand, side_by_side
 from ...progress import Progress, silent
 from ..detection.fov import DetectionResult, detection_state, load_detection
@@ -248,11 +248,9 @@ def _died(process: subprocess.Popen[str], job: FovJob, stage: str) -> Processing
     code = process.wait()
     how = f"exit code {code}" if code >= 0 else f"a worker that was killed by signal {-code}"
     hint = " (out of memory, most often)" if code == -9 else ""
-    return ProcessingError(
-        problem(
-            job.folder,
-            expected=f"the worker to finish {stage}",
-            found=f"{how}{hint}. Its log ends: {job.log_tail()}",
-            remedy="Free memory or use fewer workers, and run again; finished FOVs are not repeated",
-        )
+    return ProcessingError.at(
+        job.folder,
+        expected=f"the worker to finish {stage}",
+        found=f"{how}{hint}. Its log ends: {job.log_tail()}",
+        remedy="Free memory or use fewer workers, and run again; finished FOVs are not repeated",
     )

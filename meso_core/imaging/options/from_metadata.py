@@ -13,7 +13,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import MetadataError, SettingsError, problem
+from ...errors import MetadataError, SettingsError
 from ...scanimage import as_imaging_metadata
 from ...session import plane_name
 from ...session.imaging import ImagingMetadata
@@ -130,14 +130,12 @@ def _block_side(side: int) -> int:
 def _check_blocks(registration: Mapping[str, Any], db: Mapping[str, Any]) -> None:
     block = tuple(registration["block_size"])
     if registration["nonrigid"] and not (len(block) == 2 and block[0] < db["Ly"] and block[1] < db["Lx"]):
-        raise SettingsError(
-            problem(
-                "suite2p settings",
-                field="registration.block_size",
-                expected=f"two sides below those of the FOV ({db['Ly']} × {db['Lx']} px)",
-                found=repr(block),
-                remedy="Choose smaller blocks, or nonrigid=False",
-            )
+        raise SettingsError.at(
+            "suite2p settings",
+            field="registration.block_size",
+            expected=f"two sides below those of the FOV ({db['Ly']} × {db['Lx']} px)",
+            found=repr(block),
+            remedy="Choose smaller blocks, or nonrigid=False",
         )
 
 
@@ -172,4 +170,4 @@ def _offset(meta: ImagingMetadata, fov: int) -> tuple[int, int]:
 
 def _impossible(field: str, expected: str, found: str) -> MetadataError:
     remedy = "Check which metadata file belongs to this session"
-    return MetadataError(problem("imaging metadata", field=field, expected=expected, found=found, remedy=remedy))
+    return MetadataError.at("imaging metadata", field=field, expected=expected, found=found, remedy=remedy)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
-from ...errors import SettingsError, brief, problem
+from ...errors import SettingsError, brief
 
 #: Names of alleles, records of Alyx, or one text with separators.
 Genotype: TypeAlias = "Iterable[str | Mapping[str, Any]] | str"
@@ -57,5 +57,5 @@ def _allele_names(genotype: object) -> list[str]:
     wrong = next((entry for entry, name in zip(entries, names, strict=True) if not isinstance(name, str)), None)
     if wrong is not None or None in names:
         remedy = "Give a list of names, a text with ';' between them, or the subject's 'genotype' as Alyx holds it"
-        raise SettingsError(problem("genotype", expected="names of alleles", found=brief(wrong), remedy=remedy))
+        raise SettingsError.at("genotype", expected="names of alleles", found=brief(wrong), remedy=remedy)
     return [str(name) for name in names]

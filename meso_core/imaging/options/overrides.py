@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...errors import SettingsError, brief, problem
+from ...errors import SettingsError, brief
 from .settings_table import SUITE2P_SETTINGS, OptionValue, check_value, find_setting, is_owned
 
 #: What a mesoscope session sets otherwise than suite2p's defaults; see the table in :func:`suite2p_options`.
@@ -63,9 +63,7 @@ class Suite2pOverrides:
             if row.name in checked and checked[row.name] != value:
                 found = f"{brief(checked[row.name])} and {brief(value)}"
                 remedy = f"Give {row.name} once"
-                raise SettingsError(
-                    problem("suite2p settings", field=name, expected="one value", found=found, remedy=remedy)
-                )
+                raise SettingsError.at("suite2p settings", field=name, expected="one value", found=found, remedy=remedy)
             checked[row.name] = value
         return cls(dict(sorted(checked.items())))
 

@@ -154,24 +154,20 @@ def find_setting(name: str) -> Setting:
         else:
             raise SettingsError(_unknown(name, [r.name for r in ends]))
     if is_owned(row.name):
-        raise SettingsError(
-            problem(
-                "suite2p settings",
-                field=name,
-                expected="a setting of registration, detection, extraction, deconvolution or classification",
-                found="one that the pipeline sets itself",
-                remedy="Leave it out; stages, files and the rate follow from the session",
-            )
+        raise SettingsError.at(
+            "suite2p settings",
+            field=name,
+            expected="a setting of registration, detection, extraction, deconvolution or classification",
+            found="one that the pipeline sets itself",
+            remedy="Leave it out; stages, files and the rate follow from the session",
         )
     if row.name.startswith(NOT_OFFERED):
-        raise SettingsError(
-            problem(
-                "suite2p settings",
-                field=name,
-                expected="a setting that works in one pass over the frames",
-                found="one that needs several passes or writes other files",
-                remedy="Leave it out, or run suite2p itself on the raw binary (keep_raw)",
-            )
+        raise SettingsError.at(
+            "suite2p settings",
+            field=name,
+            expected="a setting that works in one pass over the frames",
+            found="one that needs several passes or writes other files",
+            remedy="Leave it out, or run suite2p itself on the raw binary (keep_raw)",
         )
     return row
 
@@ -217,14 +213,12 @@ def check_value(row: Setting, value: object) -> OptionValue:
         fits = row.low <= value <= row.high
     if not fits:
         bounds = f" from {row.low:g} to {row.high:g}" if row.kind in (int, float) else ""
-        raise SettingsError(
-            problem(
-                "suite2p settings",
-                field=row.name,
-                expected=row.kind.__name__ + bounds,
-                found=repr(value),
-                remedy="Correct the value",
-            )
+        raise SettingsError.at(
+            "suite2p settings",
+            field=row.name,
+            expected=row.kind.__name__ + bounds,
+            found=repr(value),
+            remedy="Correct the value",
         )
     checked: OptionValue = list(value) if isinstance(value, list | tuple) else row.kind(value)
     return checked

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...errors import ProcessingError, problem
+from ...errors import ProcessingError
 from ...progress import Progress, silent
 from ...storage.atomic import storage_errors
 from ...storage.hashing import FileHash, hash_file
@@ -151,24 +151,20 @@ def load_registration(folder: Path, *, resumed: bool = True) -> RegistrationResu
 def _bad_frames(job: FovJob, n_frames: int) -> np.ndarray:
     bad = np.zeros(n_frames, bool)
     if job.bad_frames and job.bad_frames[-1] >= n_frames:
-        raise ProcessingError(
-            problem(
-                job.folder,
-                field="bad_frames",
-                expected=f"indices below {n_frames}",
-                found=str(job.bad_frames[-1]),
-                remedy="Check that badframes.mat belongs to this session",
-            )
+        raise ProcessingError.at(
+            job.folder,
+            field="bad_frames",
+            expected=f"indices below {n_frames}",
+            found=str(job.bad_frames[-1]),
+            remedy="Check that badframes.mat belongs to this session",
         )
     bad[list(job.bad_frames)] = True
     if (n_good := int((~bad).sum())) < MIN_FRAMES:
-        raise ProcessingError(
-            problem(
-                job.folder,
-                expected=f"at least {MIN_FRAMES} usable frames",
-                found=f"{n_good} of {n_frames} that are not marked bad",
-                remedy="Check badframes.mat, or do not process this recording",
-            )
+        raise ProcessingError.at(
+            job.folder,
+            expected=f"at least {MIN_FRAMES} usable frames",
+            found=f"{n_good} of {n_frames} that are not marked bad",
+            remedy="Check badframes.mat, or do not process this recording",
         )
     return bad
 

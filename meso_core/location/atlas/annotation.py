@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from ...errors import AtlasError, MissingInputError, problem
+from ...errors import AtlasError, MissingInputError
 from .nrrd import verify_nrrd
 from .volumes import Volume
 
@@ -59,13 +59,11 @@ class Indexer:
                 unknown[~small] = self._ids[at] != large
             out[~small] = self._index[at]
         if unknown.any():
-            raise AtlasError(
-                problem(
-                    self._path,
-                    expected="ids of the Allen structure tree",
-                    found=f"id {int(ids[unknown][0])}",
-                    remedy="Give the CCFv3 2017 annotation volume (not a template or another atlas)",
-                )
+            raise AtlasError.at(
+                self._path,
+                expected="ids of the Allen structure tree",
+                found=f"id {int(ids[unknown][0])}",
+                remedy="Give the CCFv3 2017 annotation volume (not a template or another atlas)",
             )
         return out
 
@@ -74,14 +72,12 @@ def fill_from_array(path: Path, volume: Volume, to_index: Indexer) -> None:
     """Fill a volume (AP, ML, DV) from ``.npy`` or ``.npz``: Allen ids, or region indices as iblatlas caches them."""
     array = _read_array(path)
     if array.shape != volume.shape:
-        raise AtlasError(
-            problem(
-                path,
-                field="shape",
-                expected=f"{volume.shape} (AP, ML, DV)",
-                found=str(array.shape),
-                remedy="Give the volume of the resolution in the settings, with axes AP, ML, DV",
-            )
+        raise AtlasError.at(
+            path,
+            field="shape",
+            expected=f"{volume.shape} (AP, ML, DV)",
+            found=str(array.shape),
+            remedy="Give the volume of the resolution in the settings, with axes AP, ML, DV",
         )
     if "_lut_" in path.name:  # iblatlas' own cache: already lateralised region indices
         volume[:] = array
@@ -98,13 +94,11 @@ def _read_array(path: Path) -> Volume:
         with path.open("rb") as raw, np.load(raw) as file:
             return np.asarray(file[file.files[0]])
     except (ValueError, OSError, EOFError, IndexError, BadZipFile) as error:
-        raise AtlasError(
-            problem(
-                path,
-                expected="a complete .nrrd, .npz or .npy annotation volume",
-                found=str(error),
-                remedy="Download the file again; it may have been cut short",
-            )
+        raise AtlasError.at(
+            path,
+            expected="a complete .nrrd, .npz or .npy annotation volume",
+            found=str(error),
+            remedy="Download the file again; it may have been cut short",
         ) from error
 
 
@@ -130,14 +124,12 @@ def check_orientation(volume: Volume, resolution_um: int, regions: BrainRegions,
             break
     width = [np.count_nonzero(volume[int(k / resolution_um)].any(axis=1)) for k in (1000.0, 12000.0)]
     if not cortical or width[0] >= width[1]:
-        raise AtlasError(
-            problem(
-                path,
-                field="orientation",
-                expected="axes AP (front first), ML, DV (dorsal first) with dorsal cortex on top",
-                found=f"{', '.join(met)} on top; {width[0]} voxels wide in front and {width[1]} behind",
-                remedy="Turn the volume to the Allen CCF's orientation",
-            )
+        raise AtlasError.at(
+            path,
+            field="orientation",
+            expected="axes AP (front first), ML, DV (dorsal first) with dorsal cortex on top",
+            found=f"{', '.join(met)} on top; {width[0]} voxels wide in front and {width[1]} behind",
+            remedy="Turn the volume to the Allen CCF's orientation",
         )
 
 
@@ -166,13 +158,11 @@ def downloaded_annotation(cache: Path, resolution_um: int) -> Path:
             try:
                 got = Path(ibl._download_atlas_allen(partial))
             except OSError as error:
-                raise MissingInputError(
-                    problem(
-                        path,
-                        expected="the Allen annotation volume from iblatlas' download",
-                        found=f"{type(error).__name__}: {error}",
-                        remedy="Connect this machine to the internet once, or set atlas='file' and the path of a copy",
-                    )
+                raise MissingInputError.at(
+                    path,
+                    expected="the Allen annotation volume from iblatlas' download",
+                    found=f"{type(error).__name__}: {error}",
+                    remedy="Connect this machine to the internet once, or set atlas='file' and the path of a copy",
                 ) from error
             verify_nrrd(got)
             got.replace(path)

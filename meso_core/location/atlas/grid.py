@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import AtlasError, problem
+from ...errors import AtlasError
 from .annotation import BREGMA_UM
 from .volumes import Volume
 
@@ -89,14 +89,12 @@ def atlas_grid(atlas: BrainAtlas, scale: tuple[float, float, float] = (1.0, 1.0,
     label = atlas.label.transpose(tuple(int(d) for d in atlas.xyz2dims))
     step = np.asarray(atlas.bc.dxyz, dtype=float)
     if label.ndim != 3 or not np.issubdtype(label.dtype, np.integer):
-        raise AtlasError(
-            problem(
-                type(atlas).__name__,
-                field="label",
-                expected="a three-dimensional volume of region indices",
-                found=f"shape {label.shape}, dtype {label.dtype}",
-                remedy="Use an iblatlas BrainAtlas, or load_atlas",
-            )
+        raise AtlasError.at(
+            type(atlas).__name__,
+            field="label",
+            expected="a three-dimensional volume of region indices",
+            found=f"shape {label.shape}, dtype {label.dtype}",
+            remedy="Use an iblatlas BrainAtlas, or load_atlas",
         )
     index_of_bregma = -np.array([atlas.bc.x0, atlas.bc.y0, atlas.bc.z0]) / step
     signed = _voxel_um(atlas) * np.array(scale) * np.sign(step)

@@ -11,7 +11,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...errors import MissingInputError, problem
+from ...errors import MissingInputError
 from ...progress import Progress, silent
 from ..settings import LocationSettings
 from . import phantom
@@ -81,8 +81,8 @@ def _from_file(
     path: Path, settings: LocationSettings, shape: tuple[int, int, int], regions: BrainRegions, progress: Progress
 ) -> tuple[Volume, VolumeRecord]:
     if not path.is_file():
-        raise MissingInputError(
-            problem(path, expected="an annotation volume", found="no such file", remedy="Check the atlas path")
+        raise MissingInputError.at(
+            path, expected="an annotation volume", found="no such file", remedy="Check the atlas path"
         )
     to_index = Indexer(regions, settings.resolution_um, path)
 

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ...errors import AtlasError, problem
+from ...errors import AtlasError
 from ...progress import Progress, silent
 from .volumes import Volume
 
@@ -38,14 +38,12 @@ def fill_from_nrrd(
     n_ap, n_ml, n_dv = volume.shape
     dtype, shape, encoding, start = read_nrrd_header(path)
     if shape != (n_ap, n_dv, n_ml):
-        raise AtlasError(
-            problem(
-                path,
-                field="sizes",
-                expected=f"{n_ap} {n_dv} {n_ml} voxels (AP, DV, ML, as Allen's files have them)",
-                found=" ".join(map(str, shape)),
-                remedy="Give the annotation volume of the resolution in the settings, in Allen's axis order",
-            )
+        raise AtlasError.at(
+            path,
+            field="sizes",
+            expected=f"{n_ap} {n_dv} {n_ml} voxels (AP, DV, ML, as Allen's files have them)",
+            found=" ".join(map(str, shape)),
+            remedy="Give the annotation volume of the resolution in the settings, in Allen's axis order",
         )
     slab = n_dv * n_ap * dtype.itemsize
     with path.open("rb") as file:
@@ -95,13 +93,11 @@ def verify_nrrd(path: Path) -> None:
 
 
 def _damaged(path: Path, found: str) -> AtlasError:
-    return AtlasError(
-        problem(
-            path,
-            expected="a complete three-dimensional volume of whole numbers (nrrd: gzip or raw)",
-            found=found,
-            remedy="Download the annotation volume again; the file may have been cut short",
-        )
+    return AtlasError.at(
+        path,
+        expected="a complete three-dimensional volume of whole numbers (nrrd: gzip or raw)",
+        found=found,
+        remedy="Download the annotation volume again; the file may have been cut short",
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import MesoError, StorageError, problem
+from ...errors import MesoError, StorageError
 from ...storage.atomic import write_file
 
 Volume = NDArray[Any]
@@ -82,13 +82,11 @@ def cached_volume(
     except OSError as error:
         if isinstance(error, MesoError):
             raise
-        raise StorageError(
-            problem(
-                path,
-                expected=f"room for a volume of {2 * math.prod(shape) / 1e9:.1f} GB, and write permission",
-                found=f"{type(error).__name__}: {error}",
-                remedy="Free space, or choose another cache folder (MESO_CACHE)",
-            )
+        raise StorageError.at(
+            path,
+            expected=f"room for a volume of {2 * math.prod(shape) / 1e9:.1f} GB, and write permission",
+            found=f"{type(error).__name__}: {error}",
+            remedy="Free space, or choose another cache folder (MESO_CACHE)",
         ) from error
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import MetadataError, problem
+from ...errors import MetadataError
 from ...session import fov_name
 from ...session.imaging import Fov, ImagingMetadata
 
@@ -122,4 +122,4 @@ def _geometry(fov: Fov) -> FovGeometry:
 def _bad(field: str, expected: str, found: str, remedy: str) -> MetadataError:
     fov = field.split("]")[0].removeprefix("FOV[") if field.startswith("FOV[") else ""
     where = f"{_WHERE} of {fov_name(int(fov))}" if fov else _WHERE
-    return MetadataError(problem(where, field=field, expected=expected, found=found, remedy=remedy))
+    return MetadataError.at(where, field=field, expected=expected, found=found, remedy=remedy)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...errors import LocationError, problem
+from ...errors import LocationError
 
 
 def roi_mlapdv(
@@ -41,13 +41,11 @@ def roi_mlapdv(
     """
     shape = mlapdv.shape[:2]
     if mlapdv.ndim != 3 or mlapdv.shape[2] != 3 or brain_location_ids.shape != shape:
-        raise LocationError(
-            problem(
-                fov,
-                expected="maps (nY, nX, 3) and (nY, nX) of one image",
-                found=f"shapes {mlapdv.shape} and {brain_location_ids.shape}",
-                remedy="Run mean_image_mlapdv again",
-            )
+        raise LocationError.at(
+            fov,
+            expected="maps (nY, nX, 3) and (nY, nX) of one image",
+            found=f"shapes {mlapdv.shape} and {brain_location_ids.shape}",
+            remedy="Run mean_image_mlapdv again",
         )
     positions = np.asarray(stack_pos)
     if positions.size == 0:
@@ -62,27 +60,23 @@ def _pixels(
     positions: NDArray[np.generic], shape: tuple[int, ...], fov: str
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     if positions.ndim != 2 or positions.shape[1] < 2 or positions.dtype.kind not in "iuf":
-        raise LocationError(
-            problem(
-                fov,
-                field="mpciROIs.stackPos",
-                expected="whole pixels y, x, z per ROI",
-                found=f"shape {positions.shape}, dtype {positions.dtype}",
-                remedy="Export the ROIs again",
-            )
+        raise LocationError.at(
+            fov,
+            field="mpciROIs.stackPos",
+            expected="whole pixels y, x, z per ROI",
+            found=f"shape {positions.shape}, dtype {positions.dtype}",
+            remedy="Export the ROIs again",
         )
     yx = positions[:, :2]
     whole = np.where(np.isfinite(yx), yx, -1).astype(np.intp)
     outside = (whole < 0).any(axis=1) | (whole >= shape).any(axis=1) | (whole != yx).any(axis=1)
     if outside.any():
         first = int(np.flatnonzero(outside)[0])
-        raise LocationError(
-            problem(
-                fov,
-                field=f"mpciROIs.stackPos[{first}]",
-                expected=f"a whole pixel within {shape[0]} rows and {shape[1]} columns",
-                found=f"y, x = {yx[first].tolist()} ({int(outside.sum())} ROIs like it)",
-                remedy="Check that the ROIs and the mean image are of the same FOV",
-            )
+        raise LocationError.at(
+            fov,
+            field=f"mpciROIs.stackPos[{first}]",
+            expected=f"a whole pixel within {shape[0]} rows and {shape[1]} columns",
+            found=f"y, x = {yx[first].tolist()} ({int(outside.sum())} ROIs like it)",
+            remedy="Check that the ROIs and the mean image are of the same FOV",
         )
     return whole[:, 0], whole[:, 1]

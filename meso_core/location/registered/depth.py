@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import LocationError, MesoWarning, problem
+from ...errors import LocationError, MesoWarning
 from ...session import fov_name
 from ...session.imaging import ImagingMetadata
 from ..atlas.rays import LOOK_ON_UM, first_area
@@ -117,12 +117,10 @@ def below_surface(found: Projection, meta: ImagingMetadata, window: WindowedAtla
     mlapdv, ids, records = {}, {}, []
     for fov in fov_geometries(meta):
         if fov.z is None:
-            raise LocationError(
-                problem(
+            raise LocationError.at(
                     "imaging metadata", field=f"FOV[{fov.fov}].Zs", expected="the FOV's depth, µm", found="none",
                     remedy=f"Extract the metadata again, or move {FOCUS_FILE} away",
-                )
-            )  # fmt: skip
+                )  # fmt: skip
         depth = tilt.depth_um(fov_objective_um(meta, fov.fov), fov.z)
         if (above := float((depth < 0).mean())) > 0:
             warnings.warn(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import LocationError, problem
+from ...errors import LocationError
 from ...session.imaging import ImagingMetadata
 from ..atlas.grid import AtlasGrid
 from ..atlas.rays import LOOK_ON_UM, first_area
@@ -41,17 +41,15 @@ def load_registered(path: Path, reference_meta: ImagingMetadata) -> NDArray[np.i
     try:
         indices = np.load(path)
     except (OSError, ValueError, EOFError) as error:
-        raise LocationError(
-            problem(path, expected="a .npy array", found=str(error), remedy="Export the registration again")
+        raise LocationError.at(
+            path, expected="a .npy array", found=str(error), remedy="Export the registration again"
         ) from error
     if indices.ndim != 3 or indices.shape[2] != 3 or indices.dtype.kind not in "iu":
-        raise LocationError(
-            problem(
-                path,
-                expected="atlas indices (ML, AP, DV) per pixel: whole numbers, shape (h, w, 3)",
-                found=f"shape {indices.shape}, dtype {indices.dtype}",
-                remedy="Export the registration again",
-            )
+        raise LocationError.at(
+            path,
+            expected="atlas indices (ML, AP, DV) per pixel: whole numbers, shape (h, w, 3)",
+            found=f"shape {indices.shape}, dtype {indices.dtype}",
+            remedy="Export the registration again",
         )
     ReferenceImage.from_meta(reference_meta, indices.shape[:2], where=str(path))
     whole: NDArray[np.int64] = indices.astype(np.int64)
@@ -125,13 +123,11 @@ def _indices_to_um(grid: AtlasGrid, indices: NDArray[np.int64], atlas: BrainAtla
     """µm from bregma of volume indices (…, 3), which run in the volume's own direction along each axis."""
     registered = (indices != 0).any(axis=2)
     if not registered.any() or (indices[registered] >= grid.label.shape).any() or indices.min() < 0:
-        raise LocationError(
-            problem(
-                HISTOLOGY_FILE,
-                expected=f"indices into an atlas of {grid.label.shape} voxels (ML, AP, DV)",
-                found=f"values {indices.min()} to {indices.max()}",
-                remedy="Set the atlas resolution that the registration was made with",
-            )
+        raise LocationError.at(
+            HISTOLOGY_FILE,
+            expected=f"indices into an atlas of {grid.label.shape} voxels (ML, AP, DV)",
+            found=f"values {indices.min()} to {indices.max()}",
+            remedy="Set the atlas resolution that the registration was made with",
         )
     forward = np.sign(np.asarray(atlas.bc.dxyz)) > 0
     um: Floats = np.where(forward, grid.origin_um, grid.end_um) + indices * grid.voxel_um * np.where(forward, 1, -1)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import LocationError, problem
+from ...errors import LocationError
 from ...progress import Progress, silent
 from ...scanimage import as_imaging_metadata
 from ...session.imaging import ImagingMetadata
@@ -129,12 +129,10 @@ def locate_session(
 
 
 def _no_source(provenance: Provenance) -> LocationError:
-    return LocationError(
-        problem(
-            "brain location",
-            field="provenance",
-            expected=f"a reference folder with {SOURCES[provenance]}",
-            found="no reference folder",
-            remedy="Give the folder, or ask for ESTIMATE",
-        )
+    return LocationError.at(
+        "brain location",
+        field="provenance",
+        expected=f"a reference folder with {SOURCES[provenance]}",
+        found="no reference folder",
+        remedy="Give the folder, or ask for ESTIMATE",
     )

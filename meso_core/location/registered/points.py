@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import LocationError, problem
+from ...errors import LocationError
 from ...session.imaging import ImagingMetadata
 from ..project.geometry import fov_geometries
 from ..project.projection import Pixels, Projection, collect
@@ -70,8 +70,8 @@ def fit_points(points: Mapping[str, Any], *, kind: str = "affine", where: str | 
             where, "names", f"{len(image)} names, one per point", f"{len(names)}", "Name all points, or none"
         )
     if kind not in KINDS:
-        raise LocationError(
-            problem(where, field="kind", expected=" or ".join(KINDS), found=repr(kind), remedy="Choose one of them")
+        raise LocationError.at(
+            where, field="kind", expected=" or ".join(KINDS), found=repr(kind), remedy="Choose one of them"
         )
     needed = 3 if kind == "affine" else 4
     if len(image) < needed:
@@ -126,7 +126,7 @@ def flatness(points: Floats) -> float:
 
 def bad_points(where: str | Path, field: str, expected: str, found: str, remedy: str) -> LocationError:
     """Make the error for a file of points."""
-    return LocationError(problem(where, field=field, expected=expected, found=found, remedy=remedy))
+    return LocationError.at(where, field=field, expected=expected, found=found, remedy=remedy)
 
 
 def _checked(points: Mapping[str, Any], where: str | Path) -> tuple[Floats, Floats]:

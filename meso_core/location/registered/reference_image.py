@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InputFileError, MetadataError, MissingInputError, problem
+from ...errors import InputFileError, MetadataError, MissingInputError
 from ...scanimage import as_imaging_metadata
 from ...session.imaging import ImagingMetadata
 
@@ -61,14 +61,12 @@ class ReferenceImage:
         corners = np.array([fov.deg.as_array() for fov in meta.fovs]) * meta.objective_um_per_deg
         expected = (max(fov.ny for fov in meta.fovs), sum(fov.nx for fov in meta.fovs))
         if shape is not None and tuple(shape) != expected:
-            raise MetadataError(
-                problem(
-                    where,
-                    field="nXnYnZ",
-                    expected=f"an image of {expected[0]} rows and {expected[1]} columns, as the metadata say",
-                    found=f"{shape[0]} rows and {shape[1]} columns",
-                    remedy="Put the image and the metadata of the same acquisition together",
-                )
+            raise MetadataError.at(
+                where,
+                field="nXnYnZ",
+                expected=f"an image of {expected[0]} rows and {expected[1]} columns, as the metadata say",
+                found=f"{shape[0]} rows and {shape[1]} columns",
+                remedy="Put the image and the metadata of the same acquisition together",
             )
         low, high = corners.min(axis=(0, 1)), corners.max(axis=(0, 1))
         return cls(expected, (low[0], low[1]), (high[0], high[1]), meta.stack_depths_um or ())
@@ -99,8 +97,8 @@ def fov_objective_um(meta: ImagingMetadata, fov: int) -> Floats:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file of the reference folder; an object is expected."""
     if not path.is_file():
-        raise MissingInputError(
-            problem(path, expected="a file of the reference image", found="no such file", remedy="Copy it there")
+        raise MissingInputError.at(
+            path, expected="a file of the reference image", found="no such file", remedy="Copy it there"
         )
     try:
         content = json.loads(path.read_bytes())
@@ -109,4 +107,4 @@ def read_json(path: Path) -> dict[str, Any]:
         found = type(content).__name__
     except ValueError as error:
         found = str(error)
-    raise InputFileError(problem(path, expected="a JSON object", found=found, remedy="Save the file again"))
+    raise InputFileError.at(path, expected="a JSON object", found=found, remedy="Save the file again")

@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import AtlasError, MesoWarning, MissingInputError, problem
+from ...errors import AtlasError, MesoWarning, MissingInputError
 from ...storage.atomic import write_file
 from ..atlas.grid import AtlasGrid, atlas_grid, describe_atlas
 from ..atlas.rays import top_voxels
@@ -73,13 +73,11 @@ def load_triangulation(
     if path is not None:
         return _read_mesh(Path(path))
     if atlas is None:
-        raise AtlasError(
-            problem(
-                "load_triangulation",
-                expected="an atlas or a mesh file",
-                found="neither",
-                remedy="Give the atlas (load_atlas) or path=",
-            )
+        raise AtlasError.at(
+            "load_triangulation",
+            expected="an atlas or a mesh file",
+            found="neither",
+            remedy="Give the atlas (load_atlas) or path=",
         )
     kept = Path(cache).expanduser() / f"surface_{describe_atlas(atlas).sha256[:16]}_{RECIPE}.npz"
     try:
@@ -101,8 +99,8 @@ def load_triangulation(
 
 def _read_mesh(path: Path) -> Mesh:
     if not path.is_file():
-        raise MissingInputError(
-            problem(path, expected="a surface mesh (.npz)", found="no such file", remedy="Check the mesh path")
+        raise MissingInputError.at(
+            path, expected="a surface mesh (.npz)", found="no such file", remedy="Check the mesh path"
         )
     try:
         with path.open("rb") as raw, np.load(raw) as file:
@@ -115,13 +113,11 @@ def _read_mesh(path: Path) -> Mesh:
 
 
 def _no_mesh(where: str | Path, found: str) -> AtlasError:
-    return AtlasError(
-        problem(
-            where,
-            expected="points (n, 3) in µm from bregma and connectivity_list (m, 3), 0-based, within the points",
-            found=found,
-            remedy="Give a mesh of the form that load_triangulation returns",
-        )
+    return AtlasError.at(
+        where,
+        expected="points (n, 3) in µm from bregma and connectivity_list (m, 3), 0-based, within the points",
+        found=found,
+        remedy="Give a mesh of the form that load_triangulation returns",
     )
 
 
@@ -146,10 +142,8 @@ def _make_mesh(grid: AtlasGrid, name: str) -> Mesh:
     top, _ = top_voxels(grid, area=False)
     at = np.argwhere(top >= 0)
     if len(at) < 16:
-        raise AtlasError(
-            problem(
-                name, expected="tissue in the volume", found=f"{len(at)} columns with tissue", remedy="Check the file"
-            )
+        raise AtlasError.at(
+            name, expected="tissue in the volume", found=f"{len(at)} columns with tissue", remedy="Check the file"
         )
     ground = grid.origin_um[:2] + at * grid.voxel_um[:2]
     height_um = grid.origin_um[2] + grid.voxel_um[2] * top[at[:, 0], at[:, 1]]

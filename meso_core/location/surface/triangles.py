@@ -10,7 +10,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...errors import LocationError, problem
+from ...errors import LocationError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -45,28 +45,24 @@ def surface_normal(triangle: ArrayLike) -> Floats:
     given = np.asarray(triangle, dtype=float)
     triangles = given[np.newaxis] if given.ndim == 2 else given
     if triangles.ndim != 3 or triangles.shape[1:] != (3, 3):
-        raise LocationError(
-            problem(
-                "surface_normal",
-                field="triangle",
-                expected="an array of shape (3, 3) or (n, 3, 3)",
-                found=f"shape {given.shape}",
-                remedy="Give x, y and z of three vertices",
-            )
+        raise LocationError.at(
+            "surface_normal",
+            field="triangle",
+            expected="an array of shape (3, 3) or (n, 3, 3)",
+            found=f"shape {given.shape}",
+            remedy="Give x, y and z of three vertices",
         )
     normals = facet_normals(triangles)
     length = np.linalg.norm(normals, axis=1)
     flat = ~(length > 0)
     if flat.any():
         first = int(np.flatnonzero(flat)[0])
-        raise LocationError(
-            problem(
-                "surface_normal",
-                field=f"triangle[{first}]",
-                expected="three points that are not on one line",
-                found=f"{triangles[first].tolist()}",
-                remedy="Choose points that span a plane",
-            )
+        raise LocationError.at(
+            "surface_normal",
+            field=f"triangle[{first}]",
+            expected="three points that are not on one line",
+            found=f"{triangles[first].tolist()}",
+            remedy="Choose points that span a plane",
         )
     unit: Floats = normals / length[:, np.newaxis]
     return unit.squeeze()
@@ -114,13 +110,11 @@ def in_triangle(triangle: ArrayLike, point: ArrayLike) -> bool | NDArray[np.bool
     corners = np.asarray(triangle, dtype=float)
     points = np.asarray(point, dtype=float)
     if corners.ndim != 2 or corners.shape[0] != 3 or corners.shape[1] < 2 or points.shape[-1:] != (2,):
-        raise LocationError(
-            problem(
-                "in_triangle",
-                expected="a triangle (3, 2) and point(s) (2,) or (n, 2)",
-                found=f"shapes {corners.shape} and {points.shape}",
-                remedy="Give x and y of the three vertices and of the point",
-            )
+        raise LocationError.at(
+            "in_triangle",
+            expected="a triangle (3, 2) and point(s) (2,) or (n, 2)",
+            found=f"shapes {corners.shape} and {points.shape}",
+            remedy="Give x and y of the three vertices and of the point",
         )
     flat = points.reshape(-1, 2)
     a, b, c = (np.broadcast_to(corners[k, :2], flat.shape) for k in range(3))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...errors import LocationError, problem
+from ...errors import LocationError
 from ..atlas.grid import AtlasGrid, AtlasInfo, atlas_grid, describe_atlas
 from ..settings import Frame, LocationSettings, NormalRule
 from .mesh import Mesh, check_mesh, load_triangulation
@@ -77,15 +77,13 @@ def window_plane(mesh: Mesh, center_um: Floats, rule: NormalRule = NormalRule.RE
     face = find_triangle(center_um, points, connectivity)
     if face == -1:
         low, high = points[connectivity].min(axis=(0, 1)), points[connectivity].max(axis=(0, 1))
-        raise LocationError(
-            problem(
-                "imaging window",
-                field="centerMM",
-                expected="a centre on the dorsal surface: the mesh spans "
-                f"ML {low[0] / 1e3:.2f} to {high[0] / 1e3:.2f} mm, AP {low[1] / 1e3:.2f} to {high[1] / 1e3:.2f} mm",
-                found=f"ML {center_um[0] / 1e3:g}, AP {center_um[1] / 1e3:g} mm",
-                remedy="Correct the window's centre (mm from bregma, ML positive to the right, AP to the front)",
-            )
+        raise LocationError.at(
+            "imaging window",
+            field="centerMM",
+            expected="a centre on the dorsal surface: the mesh spans "
+            f"ML {low[0] / 1e3:.2f} to {high[0] / 1e3:.2f} mm, AP {low[1] / 1e3:.2f} to {high[1] / 1e3:.2f} mm",
+            found=f"ML {center_um[0] / 1e3:g}, AP {center_um[1] / 1e3:g} mm",
+            remedy="Correct the window's centre (mm from bregma, ML positive to the right, AP to the front)",
         )
     corner, facet = points[connectivity[face, 0]], normals[face]
     dv = corner[2] - ((center_um - corner[:2]) @ facet[:2]) / facet[2]
