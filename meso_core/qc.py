@@ -13,7 +13,8 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from .errors import InputFileError
+from .errors import InputFileError, MissingInputError
+from .opening import read_json
 
 
 class Verdict(IntEnum):
@@ -69,11 +70,12 @@ def read_results(session_path: Path, asset: str) -> tuple[QCResult, ...]:
     """
     file = session_path / qc_path(asset)
     try:
-        records = json.loads(file.read_text(encoding="utf-8"))
-        return tuple(_result(record) for record in records)
-    except FileNotFoundError:
+        records = read_json(file, f"Materialise {asset} again")
+    except MissingInputError:
         return ()
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    try:
+        return tuple(_result(record) for record in records)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputFileError.at(
             file, expected="verdicts as JSON", found=repr(error), remedy=f"Materialise {asset} again"
         ) from error

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from meso_core.datasets import DatasetValue
 from meso_core.errors import MissingInputError
+from meso_core.opening import RECORD_BYTES, read_plain
 from meso_core.session import SessionMetadata
 from meso_core.storage import Manifest, Session, read_dataset
 
@@ -100,7 +101,7 @@ def read_metadata(session: Session, manifest: Manifest) -> SessionMetadata:
     from meso_core.scanimage import parse_session_metadata
 
     file = _published(session, manifest, BOUTS_FILE)
-    return parse_session_metadata(file.read_text(encoding="utf-8"), str(file))
+    return parse_session_metadata(read_plain(file, RECORD_BYTES).decode(errors="replace"), str(file))
 
 
 def read_located(session: Session, manifest: Manifest) -> LocatedFovs:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AlyxError, InputFileError, MesoWarning
+from ..opening import TABLE_BYTES, is_there, open_plain, read_plain
 from ..session import SessionKey, imaging_bouts, natural_key
 from .client import AlyxClient, find_session, listed
 from .records import Status
@@ -89,12 +90,12 @@ def register_snapshots(
 def _pictures(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    found = [path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in PICTURES]
+    found = [path for path in folder.iterdir() if path.suffix.lower() in PICTURES]
     return sorted(found, key=lambda path: natural_key(path.name))
 
 
 def _note(path: Path, session_path: Path) -> SnapshotNote:
-    content = path.read_bytes()
+    content = read_plain(path, TABLE_BYTES)
     if not content.startswith(_MAGIC):
         raise InputFileError.at(
             path,
@@ -103,13 +104,13 @@ def _note(path: Path, session_path: Path) -> SnapshotNote:
             remedy="Move the file out of the snapshots folder, or copy it again from the rig",
         )
     caption = path.with_suffix(".txt")
-    text = _caption(caption) if caption.is_file() else ""
+    text = _caption(caption) if is_there(caption) else ""
     width = "orig" if path.suffix.lower() == ".gif" else None
     return SnapshotNote(path.relative_to(session_path).as_posix(), text, hashlib.sha256(content).hexdigest(), width)
 
 
 def _caption(path: Path) -> str:
-    content = path.read_bytes()
+    content = read_plain(path)
     try:
         return content.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
@@ -132,7 +133,7 @@ def _send(note: SnapshotNote, session_path: Path, eid: str, client: AlyxClient) 
     }
     if note.width is not None:
         data["width"] = note.width
-    with (session_path / note.path).open("rb") as picture:
+    with open_plain(session_path / note.path, limit=TABLE_BYTES) as picture:
         created = client.rest("notes", "create", data=data, files={"image": picture})
     return replace(note, id=str(created["id"]), status=Status.CREATED)
 

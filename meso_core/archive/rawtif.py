@@ -11,8 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import RawIOBase
 from pathlib import Path
+from typing import cast
 
-from ..errors import ArchiveError, InputFileError, MissingInputError, problem
+from ..errors import ArchiveError, InputFileError, MissingInputError
+from ..opening import open_plain
 from ..progress import Progress, silent
 from ..scanimage import ScanImageTif
 from ..session import raw_tifs
@@ -49,7 +51,7 @@ class HashedTif:
     @contextmanager
     def opened(self) -> Iterator[None]:
         """Hold the file open for :meth:`read` and :meth:`read_into`."""
-        with self._tif.open("rb", buffering=0) as file:
+        with cast("RawIOBase", open_plain(self._tif, buffering=0)) as file:
             self._file = file
             yield
 
@@ -66,10 +68,8 @@ class HashedTif:
             try:
                 n = self._file.readinto(into[done:])
             except OSError as error:
-                raise InputFileError(
-                    problem(
-                        self._tif, expected="a readable file", found=str(error), remedy="Copy it from the rig again"
-                    )
+                raise InputFileError.at(
+                    self._tif, expected="a readable file", found=str(error), remedy="Copy it from the rig again"
                 ) from error
             if not n:
                 raise self._changed()
@@ -98,13 +98,11 @@ class HashedTif:
         )
 
     def _changed(self) -> InputFileError:
-        return InputFileError(
-            problem(
-                self._tif,
-                expected="a file that does not change while it is read",
-                found="its size or time changed",
-                remedy="Wait until the copy from the rig has finished, then try again",
-            )
+        return InputFileError.at(
+            self._tif,
+            expected="a file that does not change while it is read",
+            found="its size or time changed",
+            remedy="Wait until the copy from the rig has finished, then try again",
         )
 
 
@@ -127,7 +125,7 @@ def hash_tifs(tifs: Sequence[ScanImageTif], progress: Progress = silent) -> tupl
 
 def hash_file_content(path: Path) -> str:
     """Return the sha-256 of a file."""
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -141,13 +139,11 @@ def tifs_of(bout_folder: Path) -> tuple[Path, ...]:
     """
     tifs = raw_tifs(bout_folder) if bout_folder.is_dir() else ()
     if not tifs:
-        raise MissingInputError(
-            problem(
-                bout_folder,
-                expected="raw tifs of an imaging bout",
-                found="none" if bout_folder.is_dir() else "no such folder",
-                remedy="Copy the bout from the rig, or use its archive",
-            )
+        raise MissingInputError.at(
+            bout_folder,
+            expected="raw tifs of an imaging bout",
+            found="none" if bout_folder.is_dir() else "no such folder",
+            remedy="Copy the bout from the rig, or use its archive",
         )
     return tifs
 
@@ -171,19 +167,17 @@ def disagreement(archive: Path, findings: Sequence[str]) -> ArchiveError:
     """Make the error of an archive that does not hold the tifs."""
     remedy = "Move this archive away and archive the bout again; keep the tifs"
     expected, found = "the content of the tifs, one by one", "; ".join(findings)
-    return ArchiveError(problem(archive, expected=expected, found=found, remedy=remedy))
+    return ArchiveError.at(archive, expected=expected, found=found, remedy=remedy)
 
 
 def other_content(archive: Path, name: str) -> ArchiveError:
     """Make the error of a tif in an archive that is not the one that was archived."""
-    return ArchiveError(
-        problem(
-            archive,
-            field=name,
-            expected="the content that was recorded when this tif was archived",
-            found="other content",
-            remedy="Restore the archive from a copy, or archive the tifs again while they exist",
-        )
+    return ArchiveError.at(
+        archive,
+        field=name,
+        expected="the content that was recorded when this tif was archived",
+        found="other content",
+        remedy="Restore the archive from a copy, or archive the tifs again while they exist",
     )
 
 
@@ -191,16 +185,14 @@ def _status(tif: Path) -> os.stat_result:
     try:
         status = tif.lstat()
     except FileNotFoundError as error:
-        raise InputFileError(
-            problem(
-                tif,
-                expected="a file that does not change while it is read",
-                found="no such file any more",
-                remedy="Copy it from the rig again",
-            )
+        raise InputFileError.at(
+            tif,
+            expected="a file that does not change while it is read",
+            found="no such file any more",
+            remedy="Copy it from the rig again",
         ) from error
     if tif.is_symlink():
-        raise InputFileError(problem(tif, expected="a plain file", found="a link", remedy="Copy the tif itself here"))
+        raise InputFileError.at(tif, expected="a plain file", found="a link", remedy="Copy the tif itself here")
     return status
 
 

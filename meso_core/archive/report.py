@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from ..errors import ArchiveError
+from ..errors import ArchiveError, MissingInputError
+from ..opening import RECORD_BYTES, read_plain
 from ..session import MESO_FOLDER
 from ..storage import FileHash, PackedFile
 from ..storage.atomic import write_file
@@ -142,7 +143,7 @@ class ArchiveReport:
             version = body.pop("record_version")
             members = tuple(ArchiveMember.from_fields(m) for m in body.pop("members"))
             report = cls(**{**body, "members": members, "inside": {}})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ArchiveError.at(
                 where, expected="the record of an archive", found=repr(error), remedy=_DAMAGED
             ) from error
@@ -198,10 +199,10 @@ def load_report(session_path: Path, bout: str) -> ArchiveReport | None:
     """
     path = record_path(session_path, bout)
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+        text = read_plain(path, RECORD_BYTES).decode()
+    except MissingInputError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ArchiveError.at(path, expected="the record of an archive", found=str(error), remedy=_DAMAGED) from error
     return ArchiveReport.from_json(text, str(path))
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..opening import open_plain
 from ..progress import Progress, silent
 from ..scanimage import ScanImageTif, open_bout
 from ..storage import FileHash
@@ -184,7 +185,7 @@ def estimate_size(tifs: Sequence[ScanImageTif]) -> int:
     """Estimate the archive's bytes from samples: the middle of up to eight of the tifs, compressed."""
     raw = packed = 0
     for tif in tifs[:: max(1, len(tifs) // 8)][:8]:
-        with tif.path.open("rb") as file:
+        with open_plain(tif.path) as file:
             file.seek(max(0, tif.n_bytes // 2 - STREAM_BYTES // 2))
             sample = file.read(STREAM_BYTES)
         raw += len(sample)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import pickle
 import uuid
 import zipfile
 from collections import Counter
@@ -20,9 +19,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import numpy as np
 
 from ..errors import InputFileError, MissingInputError
+from ..opening import RECORD_BYTES, map_array, read_plain
 from ..storage.atomic import replacing
 from ..storage.hashing import FileHash
-from .detection.fov import SETTINGS
+from .detection.results import DETECT_AGAIN, SETTINGS, load_classification, load_stat
 from .fovs import plane
 
 if TYPE_CHECKING:
@@ -83,13 +83,13 @@ def export_rois(folder: str | os.PathLike[str], *, identity: str) -> dict[str, D
 
     folder = Path(folder)
     reg = plane.load_dict(folder / "reg_outputs.npy")
-    stat = _load(folder / "stat.npy")
-    iscell = _load(folder / "iscell.npy")
+    stat = load_stat(folder)
+    iscell = load_classification(folder)
     bad = np.asarray(reg["badframes"], bool)
     mean = np.asarray(reg["meanImg"], np.float64)
     datasets: dict[str, Any] = {}
     for name, file in _TRACES.items():
-        trace = _load(folder / file)
+        trace = map_array(folder / file, DETECT_AGAIN)
         _check_shape(folder / file, trace.shape, (len(stat), len(bad)))
         datasets[name] = np.ascontiguousarray(trace.T, np.float32)
     _check_shape(folder / "iscell.npy", iscell.shape, (len(stat), 2))
@@ -208,20 +208,7 @@ def _content(folder: Path, name: str, *, joined: bool) -> bytes:
         buffer = io.BytesIO()
         plane.dump_objects(buffer, {key: value for part in parts for key, value in part.items()})
         return buffer.getvalue()
-    return (folder / (SETTINGS if joined and name == "settings.npy" else name)).read_bytes()
-
-
-def _load(path: Path) -> np.ndarray:
-    try:
-        return np.asarray(np.load(path, allow_pickle=path.name == "stat.npy"))
-    except FileNotFoundError as error:
-        raise MissingInputError.at(
-            path, expected="suite2p's result", found="no such file", remedy="Detect the ROIs of this FOV"
-        ) from error
-    except (ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise InputFileError.at(
-            path, expected="suite2p's result", found=f"{error}", remedy="Detect the ROIs of this FOV again"
-        ) from error
+    return read_plain(folder / (SETTINGS if joined and name == "settings.npy" else name), RECORD_BYTES)
 
 
 def _check_shape(path: Path, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
@@ -230,5 +217,5 @@ def _check_shape(path: Path, found: tuple[int, ...], expected: tuple[int, ...]) 
             path,
             expected=f"shape {expected} (ROIs of stat.npy, frames of reg_outputs.npy)",
             found=str(found),
-            remedy="Restore the files that belong together, or detect the ROIs of this FOV again",
+            remedy=f"Restore the files that belong together, or: {DETECT_AGAIN}",
         )

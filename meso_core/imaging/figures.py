@@ -13,6 +13,7 @@ import numpy as np
 
 from ..pictures import full_png, inline_png, new_figure, scale_bar
 from ..session import fov_name
+from .detection.results import load_classification, load_stat
 from .fovs import plane
 from .registration.fov import load_registration
 
@@ -81,8 +82,8 @@ def rois_figure(folder: Path, *, um_per_px: float | None = None) -> FovPicture:
         Size of a pixel, for the scale bar.
     """
     mean = np.asarray(plane.load_dict(folder / "reg_outputs.npy")["meanImg"])
-    stat = np.load(folder / "stat.npy", allow_pickle=True)
-    is_cell = np.load(folder / "iscell.npy")[:, 0] > 0
+    stat = load_stat(folder)
+    is_cell = load_classification(folder)[:, 0] > 0
     ny, nx = mean.shape
     figure = new_figure(6, 6 * ny / nx + 0.4)
     axes = figure.subplots()

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import MesoWarning, MissingInputError, ProcessingError
+from ..opening import read_plain
 from ..progress import Progress
 from ..scanimage import BoutSource, ImagingLayout, bin_per_plane
 from ..session import ImagingMetadata, fov_name, plane_name
@@ -27,7 +28,8 @@ from ..storage.atomic import write_file
 from ..storage.basis import Basis
 from ..storage.hashing import FileHash, hash_file
 from ..storage.manifest import FileRecord
-from .detection.fov import CLASSIFICATION, CURATED_FILES
+from .detection.fov import CURATED_FILES
+from .detection.results import CLASSIFICATION
 from .export import export_rois, zip_plane
 from .figures import registration_figure, rois_figure
 from .fovs import plane
@@ -118,7 +120,7 @@ class SessionImaging:
         jobs = [self.job(fov, REGISTRATION) for fov in range(self.n_fovs)]
         raws = [job.folder / plane.RAW for job in jobs if not registration_is_whole(job)]
         marker, version = self.folder / _SPLIT_MARKER, self._split_version()
-        holds = bool(self.registration_basis.inputs) and marker.is_file() and marker.read_text() == version
+        holds = bool(self.registration_basis.inputs) and marker.is_file() and read_plain(marker) == version.encode()
         if raws and not (holds and all(raw.is_file() for raw in raws)):
             marker.unlink(missing_ok=True)
             bin_per_plane(open_sources(), self.meta, self.folder, progress=progress)

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputFileError
+from ..opening import open_plain
 from ..qc import QCResult
 from ..session import fov_name
-from ..storage.atomic import replacing, storage_errors, write_file
+from ..storage.atomic import make_folder, replacing, storage_errors, write_file
 from ..storage.hashing import FileHash
 from ..storage.manifest import FileRecord
 from .detection.fov import DetectionResult
@@ -70,7 +71,7 @@ class StagedRois:
 
 def copy_file(source: Path, target: Path) -> FileHash:
     """Copy a file whole or not at all, and return the hashes of what was copied."""
-    with source.open("rb") as file, replacing(target) as copy:
+    with open_plain(source) as file, replacing(target) as copy:
         while chunk := file.read(_CHUNK):
             copy.write(chunk)
     return copy.content
@@ -85,7 +86,7 @@ def link_file(source: Path, target: Path, known: FileHash) -> FileHash:
         If the file is not what it was when it was hashed.
     """
     with storage_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         target.unlink(missing_ok=True)
     try:
         os.link(source, target)

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputFileError, MissingInputError
+from ..errors import InputFileError
+from ..opening import TABLE_BYTES, read_json
 from ..session.imaging import CORNERS
 from .atlas.grid import AtlasInfo
 from .provenance import Provenance
@@ -57,12 +58,8 @@ def read_locations(path: Path) -> SessionLocations:
     MissingInputError, InputFileError
         If it is not there, or is damaged.
     """
-    if not path.is_file():
-        raise MissingInputError.at(
-            path, expected="locations of the FOVs", found="no such file", remedy="Run mean_image_mlapdv"
-        )
+    content = read_json(path, "Run mean_image_mlapdv again", TABLE_BYTES)
     try:
-        content = json.loads(path.read_bytes())
         window = content["window"]
         return SessionLocations(
             Provenance[content["provenance"]],
@@ -77,7 +74,7 @@ def read_locations(path: Path) -> SessionLocations:
             None if content["fit"] is None else _fit_from_dict(content["fit"]),
             content["tilt_deg"],
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputFileError.at(
             path,
             expected=f"{LOCATIONS_FILE}, version {_VERSION}",

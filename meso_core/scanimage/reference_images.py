@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputFileError, MesoWarning, MetadataError, MissingInputError, problem
+from ..errors import InputFileError, MesoError, MesoWarning, MetadataError, MissingInputError
+from ..opening import is_there, open_plain, read_json
 from ..pictures import grey_png, inline_png
 from ..session import imaging_bouts, raw_tifs
 from ..session.imaging import ImagingMetadata
 from ..storage import FileHash, hash_file
-from ..storage.atomic import replacing, write_file
+from ..storage.atomic import make_folder, making, replacing, write_file
 from . import ImagingLayout, LocalTif, as_imaging_metadata, extract_imaging_meta
 from .metadata.bouts import find_meta, read_imaging_metadata
 
@@ -36,7 +37,15 @@ _PICTURE_SIDE = 240
 #: Depths, rows, columns: int16 where it is made here, any real number where the rig delivered it.
 Stack = npt.NDArray[Any]
 #: What tifffile raises for a damaged file.
-_TIF_ERRORS = (ValueError, OSError, IndexError, KeyError, TypeError, struct.error)
+_TIF_ERRORS = (
+    ValueError, OSError, IndexError, KeyError, TypeError, AttributeError, ArithmeticError, MemoryError, RuntimeError,
+    struct.error,
+)  # fmt: skip
+#: A stack of the whole window has some hundred megabytes, whatever a small file claims.
+_MOST_STACK_BYTES = 1 << 32
+#: Bytes that may lie behind the last page of a raw stack, besides as many as before.
+_MOST_BEHIND_BYTES = 1 << 20
+_MADE_AGAIN = "Move it away; it is made again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +106,11 @@ def reference_images(
     bouts = imaging_bouts(session_path)
     with_reference = [b for b in bouts if (b / REFERENCE_FOLDER).is_dir()]
     if not with_reference:
-        raise MissingInputError(
-            problem(
-                session_path,
-                expected=f"raw_imaging_data_NN/{REFERENCE_FOLDER} with a reference stack",
-                found="none",
-                remedy="Copy the reference folder from the rig, or do not run this asset for this session",
-            )
+        raise MissingInputError.at(
+            session_path,
+            expected=f"raw_imaging_data_NN/{REFERENCE_FOLDER} with a reference stack",
+            found="none",
+            remedy="Copy the reference folder from the rig, or do not run this asset for this session",
         )
     missing = [b.name for b in bouts if b not in with_reference]
     if missing:
@@ -155,17 +162,17 @@ def _reference_of(bout: Path, out: Path, center_ml: float | None, center_ap: flo
     folder, target = bout / REFERENCE_FOLDER, out / REFERENCE_FOLDER
     raw = _raw_stack(folder)
     _check_raw(raw)
-    target.mkdir(parents=True, exist_ok=True)
+    make_folder(target)
     place, made, known = f"{bout.name}/{REFERENCE_FOLDER}", [], {}
-    if (folder / META_NAME).is_file():
-        _read_json(folder / META_NAME)
+    if is_there(folder / META_NAME):
+        read_json(folder / META_NAME, _MADE_AGAIN)
         _link(folder / META_NAME, target / META_NAME)
     else:
         known[f"{place}/{META_NAME}"] = write_file(
             target / META_NAME, json.dumps(_meta_of(raw, bout, center_ml, center_ap)).encode()
         )
         made.append(META_NAME)
-    if (folder / STACK_NAME).is_file():
+    if is_there(folder / STACK_NAME):
         stack = _read_stack(folder / STACK_NAME)
         _link(folder / STACK_NAME, target / STACK_NAME)
     else:
@@ -192,17 +199,15 @@ def _raw_stack(folder: Path) -> Path:
     if len(tifs) > 1 and named and len({t.stat().st_size for t in tifs}) == 1:
         tifs = named if len({hash_file(t).sha256 for t in tifs}) == 1 else tifs
     if not tifs:
-        raise MissingInputError(
-            problem(folder, expected="one raw reference stack (tif)", found="none", remedy="Copy it from the rig")
+        raise MissingInputError.at(
+            folder, expected="one raw reference stack (tif)", found="none", remedy="Copy it from the rig"
         )
     if len(tifs) > 1:
-        raise InputFileError(
-            problem(
-                folder,
-                expected="one raw reference stack",
-                found=", ".join(t.name for t in tifs),
-                remedy="Keep the one that belongs to this bout and move the others away",
-            )
+        raise InputFileError.at(
+            folder,
+            expected="one raw reference stack",
+            found=", ".join(t.name for t in tifs),
+            remedy="Keep the one that belongs to this bout and move the others away",
         )
     return tifs[0]
 
@@ -212,10 +217,13 @@ def _check_raw(raw: Path) -> None:
     import tifffile
 
     try:
-        with tifffile.TiffFile(raw) as file:
+        with open_plain(raw) as opened, tifffile.TiffFile(opened) as file:
             ends = [sum(end) for page in file.pages for end in zip(page.dataoffsets, page.databytecounts, strict=True)]
-        found = f"pages up to byte {max(ends)} of {raw.stat().st_size}" if ends else "no page"
-        whole = bool(ends) and max(ends) <= raw.stat().st_size
+        size = raw.stat().st_size
+        found = f"pages up to byte {max(ends)} of {size}" if ends else "no page"
+        whole = bool(ends) and max(ends) <= size <= 2 * max(ends) + _MOST_BEHIND_BYTES
+    except MesoError:
+        raise
     except _TIF_ERRORS as error:
         raise _no_stack(raw, str(error)) from error
     if not whole:
@@ -223,10 +231,8 @@ def _check_raw(raw: Path) -> None:
 
 
 def _no_stack(raw: Path, found: str) -> InputFileError:
-    return InputFileError(
-        problem(
-            raw, expected="a complete tif, the raw reference stack", found=found, remedy="Copy it from the rig again"
-        )
+    return InputFileError.at(
+        raw, expected="a complete tif, the raw reference stack", found=found, remedy="Copy it from the rig again"
     )
 
 
@@ -235,14 +241,12 @@ def _meta_of(raw: Path, bout: Path, center_ml: float | None, center_ap: float | 
     if center_ml is None or center_ap is None:
         path = find_meta(bout)
         if path is None:
-            raise MetadataError(
-                problem(
-                    bout,
-                    field="centerMM",
-                    expected="the centre of the cranial window (ML, AP)",
-                    found="none in the metadata of the bout",
-                    remedy="Run imaging_metadata first, or set the window's centre",
-                )
+            raise MetadataError.at(
+                bout,
+                field="centerMM",
+                expected="the centre of the cranial window (ML, AP)",
+                found="none in the metadata of the bout",
+                remedy="Run imaging_metadata first, or set the window's centre",
             )
         window = read_imaging_metadata(path).window
         center_ml, center_ap = window.ml_mm, window.ap_mm
@@ -264,13 +268,11 @@ def _mean_pages(tif: Path, layout: ImagingLayout) -> npt.NDArray[np.float64]:
                 count[frame] += 1
             number += 1
     if not count.all():
-        raise InputFileError(
-            problem(
-                tif,
-                expected=f"pages of all {layout.n_slices} depths",
-                found=f"{number} pages",
-                remedy="Copy the reference stack from the rig again",
-            )
+        raise InputFileError.at(
+            tif,
+            expected=f"pages of all {layout.n_slices} depths",
+            found=f"{number} pages",
+            remedy="Copy the reference stack from the rig again",
         )
     return total / count[:, None, None]
 
@@ -279,32 +281,25 @@ def _read_stack(path: Path) -> Stack:
     import tifffile
 
     try:
-        stack = np.asarray(tifffile.imread(path))
+        with open_plain(path, limit=_MOST_STACK_BYTES) as opened, tifffile.TiffFile(opened) as file:
+            if (unpacked := sum(page.nbytes for page in file.pages)) > _MOST_STACK_BYTES:
+                raise ValueError(f"{unpacked} bytes once unpacked")
+            stack = np.asarray(file.asarray())
+    except MesoError:
+        raise
     except _TIF_ERRORS as error:
-        raise InputFileError(
-            problem(path, expected="a stack of images", found=str(error), remedy="Move it away; it is made again")
-        ) from error
+        raise InputFileError.at(path, expected="a stack of images", found=str(error), remedy=_MADE_AGAIN) from error
     if stack.ndim < 2 or stack.size == 0 or stack.dtype.kind not in "iuf":
         found = f"{stack.dtype} of shape {stack.shape}"
-        raise InputFileError(
-            problem(path, expected="a stack of grey images", found=found, remedy="Move it away; it is made again")
-        )
+        raise InputFileError.at(path, expected="a stack of grey images", found=found, remedy=_MADE_AGAIN)
     return stack.reshape(-1, *stack.shape[-2:])
 
 
 def _write_stack(path: Path, stack: Stack) -> None:
     import tifffile
 
-    tifffile.imwrite(path, stack, photometric="minisblack", metadata=None, software=False)
-
-
-def _read_json(path: Path) -> None:
-    try:
-        json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise InputFileError(
-            problem(path, expected="JSON", found=str(error), remedy="Move it away; it is made again")
-        ) from error
+    with making(path) as beside:
+        tifffile.imwrite(beside, stack, photometric="minisblack", metadata=None, software=False)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -312,7 +307,7 @@ def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # another file system, or one without links
-        shutil.copy2(source, target)
+        _copied(source, target)
 
 
 def _raw_copy(source: Path, target: Path) -> FileHash:
@@ -320,20 +315,22 @@ def _raw_copy(source: Path, target: Path) -> FileHash:
     if source.name == target.name:
         _link(source, target)
         return hash_file(source)
-    with source.open("rb") as original:
+    return _copied(source, target)
+
+
+def _copied(source: Path, target: Path) -> FileHash:
+    with open_plain(source) as original:
         before = os.fstat(original.fileno())
         with replacing(target) as copy:
             shutil.copyfileobj(original, copy, 1 << 20)
     after = source.stat()
     if (after.st_size, after.st_mtime_ns) != (copy.content.size, before.st_mtime_ns):
         target.unlink()
-        raise InputFileError(
-            problem(
-                source,
-                expected="a file that does not change while it is copied",
-                found="its size or time changed",
-                remedy="Wait until the copy from the rig has finished, then try again",
-            )
+        raise InputFileError.at(
+            source,
+            expected="a file that does not change while it is copied",
+            found="its size or time changed",
+            remedy="Wait until the copy from the rig has finished, then try again",
         )
     os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
     return copy.content

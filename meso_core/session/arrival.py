@@ -15,12 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import MissingInputError, problem
+from ..errors import InputFileError, MesoError
+from ..opening import is_there, read_plain
 from .listing import ListedFile
 from .raw_inputs import is_frame_archive, is_tif
 
 READY_FLAG = "raw_session.flag"
 DESCRIPTION = "_ibl_experiment.description.yaml"
+#: A description has some 100 lines; YAML is slow to read.
+_MOST_BYTES = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +39,24 @@ def read_description(session_path: Path) -> Mapping[str, Any] | None:
 
     Raises
     ------
-    MissingInputError
+    InputFileError
         If it is there but not readable: then what it promises is not known.
     """
     file = session_path / DESCRIPTION
-    if not file.is_file():
+    if not is_there(file):
         return None
     import yaml
 
     try:
-        content = yaml.safe_load(file.read_text())
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise MissingInputError(
-            problem(file, expected="YAML", found=str(error), remedy="Copy the file again from the rig")
+        content = yaml.safe_load(read_plain(file, _MOST_BYTES).decode())
+    except MesoError:
+        raise
+    except Exception as error:  # whatever yaml makes of a date that is none, a number without end, text without form
+        raise InputFileError.at(
+            file,
+            expected="YAML",
+            found=f"{type(error).__name__}: {error}",
+            remedy="Copy the file again from the rig",
         ) from error
     return content if isinstance(content, dict) else None
 
@@ -102,7 +110,8 @@ def promised_folders(description: Mapping[str, Any]) -> tuple[str, ...]:
     devices = _mapping(_mapping(description.get("devices")).get("mesoscope"))
     sync = _mapping(description.get("sync"))
     sections = [_mapping(section) for section in (*devices.values(), *sync.values())]
-    return tuple(sorted({str(section["collection"]) for section in sections if section.get("collection")}))
+    collections = (section.get("collection") for section in sections)
+    return tuple(sorted({name for name in collections if isinstance(name, str) and name}))
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

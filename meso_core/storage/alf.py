@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,13 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..datasets import DatasetValue, check_datasets, file_name, spec_of
-from ..errors import DatasetError, MissingInputError, problem
+from ..errors import DatasetError, MissingInputError
+from ..opening import RECORD_BYTES, TABLE_BYTES, map_array, open_plain, read_plain
 from .atomic import HashedFile, replacing
 from .hashing import FileHash
 
 if TYPE_CHECKING:
     import pandas as pd
     import sparse
+
+#: The masks of some 10 000 ROIs; a small zip may claim any size.
+_MOST_UNPACKED_BYTES = 1 << 32
 
 
 def write_fov(folder: Path, datasets: Mapping[str, DatasetValue], *, where: str) -> dict[str, FileHash]:
@@ -62,22 +67,18 @@ def read_dataset(path: Path) -> DatasetValue:
     DatasetError
         If it cannot be read.
     """
-    if not path.is_file():
-        raise MissingInputError(
-            problem(path, expected="a dataset file", found="no such file", remedy="Materialise the asset that makes it")
-        )
     reader = _READERS.get(path.suffix)
     if reader is None:
-        raise DatasetError(
-            problem(
-                path, expected=f"one of {sorted(_READERS)}", found=path.suffix, remedy="Name a dataset of the table"
-            )
+        raise DatasetError.at(
+            path, expected=f"one of {sorted(_READERS)}", found=path.suffix, remedy="Name a dataset of the table"
         )
     try:
         return reader(path)
-    except (ValueError, OSError, EOFError, KeyError) as error:
-        raise DatasetError(
-            problem(path, expected="a readable dataset", found=str(error), remedy="Materialise its asset again")
+    except MissingInputError:
+        raise
+    except Exception as error:  # a damaged zip or table fails in many ways
+        raise DatasetError.at(
+            path, expected="a readable dataset", found=str(error), remedy="Materialise its asset again"
         ) from error
 
 
@@ -102,25 +103,29 @@ def _write_column(file: HashedFile, name: str, value: np.ndarray) -> None:
 
 
 def _read_npy(path: Path) -> np.ndarray:
-    array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array
+    return map_array(path)
 
 
 def _read_sparse(path: Path) -> sparse.SparseArray:
     import sparse
 
-    with path.open("rb") as file:
+    with open_plain(path, limit=RECORD_BYTES) as file:
+        with zipfile.ZipFile(file) as packed:
+            unpacked = sum(member.file_size for member in packed.infolist())
+        if unpacked > _MOST_UNPACKED_BYTES:
+            raise ValueError(f"{unpacked} bytes once unpacked, more than masks ever have")
+        file.seek(0)
         return sparse.load_npz(file)
 
 
 def _read_table(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.read_csv(path, sep="\t")
+    return pd.read_csv(io.BytesIO(read_plain(path, TABLE_BYTES)), sep="\t")
 
 
 def _read_column(path: Path) -> np.ndarray:
-    return np.array(path.read_text().splitlines()[1:], dtype=str)
+    return np.array(read_plain(path, TABLE_BYTES).decode().splitlines()[1:], dtype=str)
 
 
 _WRITERS: Mapping[str, Callable[[HashedFile, str, Any], None]] = {

@@ -14,8 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import MesoError, StorageError, problem
-from .hashing import FileHash, sync_folder
+from ..errors import MesoError, StorageError
+from ..session import MESO_FOLDER
+from .hashing import FileHash, sync_file, sync_folder
 
 #: Bytes of a file name, on the usual file systems.
 _LONGEST_NAME = 255
@@ -32,11 +33,17 @@ class HashedFile:
         self._file = file
         self._sha256, self._md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
         self._size = 0
+        #: What the disk said when writing failed: a writer on top of this may hide it behind an error of its own.
+        self.failed: OSError | None = None
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:
         """Write and hash; returns the number of bytes."""
         view = memoryview(data).cast("B")
-        self._file.write(view)
+        try:
+            self._file.write(view)
+        except OSError as error:
+            self.failed = error
+            raise
         self._sha256.update(view)
         self._md5.update(view)
         self._size += view.nbytes
@@ -77,15 +84,33 @@ def replacing(path: Path, *, buffering: int = -1) -> Iterator[HashedFile]:
     StorageError
         If the disk has no room, or does not allow writing.
     """
-    beside = part_path(path)
-    make_folder(path.parent)
-    with storage_errors(path):
+    hashed: HashedFile | None = None
+    with making(path) as beside:
         try:
             with beside.open("wb", buffering=buffering) as file:
                 hashed = HashedFile(file)
                 yield hashed
-                file.flush()
-                os.fsync(file.fileno())
+        except Exception as error:
+            if hashed is None or hashed.failed is None:
+                raise
+            raise hashed.failed from error
+
+
+@contextmanager
+def making(path: Path) -> Iterator[Path]:
+    """Let another program write a file that takes its name only when it is whole, as :func:`replacing`.
+
+    Yields
+    ------
+    Path
+        Name beside the final one, to write to.
+    """
+    beside = part_path(path)
+    make_folder(path.parent)
+    with storage_errors(path):
+        try:
+            yield beside
+            sync_file(beside)
             beside.replace(path)
         except BaseException:
             with suppress(OSError):  # the first error is the one to tell
@@ -100,10 +125,13 @@ def make_folder(folder: Path) -> None:
     Raises
     ------
     StorageError
-        If the disk has no room, or does not allow writing.
+        If the disk has no room, or does not allow writing; or if the folder is one for the platform's own records and
+        the session that they belong to is gone: an empty session is not made in its place.
     """
     with storage_errors(folder):
         made = [new for new in (folder, *folder.parents) if not new.exists()]
+        if gone := next((new for new in made if (MESO_FOLDER in folder.relative_to(new).parts)), None):
+            raise FileNotFoundError(errno.ENOENT, "the session is not there any more", str(gone))
         folder.mkdir(parents=True, exist_ok=True)
         for new in made:
             sync_folder(new.parent)
@@ -139,13 +167,12 @@ def storage_errors(where: Path) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, MesoError):
             raise
-        full = error.errno in _NO_ROOM
+        full, gone = error.errno in _NO_ROOM, error.errno == errno.ENOENT
         first = "Free space on this disk" if full else "Check the permissions and the disk"
-        raise StorageError(
-            problem(
-                error.filename or where,
-                expected="room on the disk" if full else "a place that can be read and written",
-                found=error.strerror or str(error),
-                remedy=f"{first}, then run again",
-            )
+        first = "Bring the folder back, or name the session where it is now" if gone else first
+        raise StorageError.at(
+            error.filename or where,
+            expected="room on the disk" if full else "a place that can be read and written",
+            found=error.strerror or str(error),
+            remedy=f"{first}, then run again",
         ) from error

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from ..opening import open_plain
+
 _CHUNK = 1 << 22
 
 
@@ -34,7 +36,7 @@ def hash_file(path: Path, *, sync: bool = False) -> FileHash:
     sync
         Also flush it to the disk, so that a later rename never names a file that a power cut emptied.
     """
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         if sync:
             os.fsync(file.fileno())
         return hash_stream(file)
@@ -52,7 +54,7 @@ def hash_stream(file: BinaryIO) -> FileHash:
 
 def sync_file(path: Path) -> None:
     """Flush a file's content to the disk."""
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         os.fsync(file.fileno())
 
 

@@ -6,6 +6,7 @@ What belongs here: software events, gaps between pulses, and which folder belong
 from __future__ import annotations
 
 import csv
+import io
 import os
 import re
 import warnings
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputFileError, MesoWarning, SettingsError, TimingError, brief, problem
+from ..errors import InputFileError, MesoWarning, SettingsError, TimingError, brief
+from ..opening import TABLE_BYTES, is_there, read_plain
 from ..session import natural_key
 
 if TYPE_CHECKING:
@@ -63,12 +65,12 @@ def load_software_events(sync_folder: str | os.PathLike[str]) -> tuple[SoftwareE
         If the file is not a table with columns time, name and info.
     """
     path = Path(sync_folder) / EVENTS_FILE
-    if not path.exists():
+    if not is_there(path):
         return ()
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t", strict=True)
-            rows, columns = list(reader), reader.fieldnames or ()
+        text = io.StringIO(read_plain(path, TABLE_BYTES).decode("utf-8-sig"), newline="")
+        reader = csv.DictReader(text, delimiter="\t", strict=True)
+        rows, columns = list(reader), reader.fieldnames or ()
     except (UnicodeDecodeError, csv.Error) as error:
         raise _bad_events(path, None, f"text that does not parse ({error})") from error
     if not {"time", "name", "info"} <= set(columns):
@@ -87,8 +89,8 @@ def load_software_events(sync_folder: str | os.PathLike[str]) -> tuple[SoftwareE
 
 def _bad_events(path: Path, field: str | None, found: str) -> InputFileError:
     remedy = "Copy the file again from the rig; without this file bouts are found from gaps between the pulses"
-    return InputFileError(
-        problem(path, field=field, expected="tab-separated columns time, name, info", found=found, remedy=remedy)
+    return InputFileError.at(
+        path, field=field, expected="tab-separated columns time, name, info", found=found, remedy=remedy
     )
 
 
@@ -121,13 +123,11 @@ class BoutEdges:
             return self.edges
         numbers = [int(match[1]) if (match := re.search(r"_(\d+)$", name)) else 0 for name in folders]
         if len(self.edges) < len(folders) or max(numbers, default=0) >= len(self.edges):
-            raise TimingError(
-                problem(
-                    "imaging bouts",
-                    expected=f"a bout of frame pulses for each of the folders {', '.join(folders)}",
-                    found=f"{len(self.edges)} bouts on the DAQ, by {self.source}",
-                    remedy="Check that the DAQ ran during all bouts, and that no folder of another session lies here",
-                )
+            raise TimingError.at(
+                "imaging bouts",
+                expected=f"a bout of frame pulses for each of the folders {', '.join(folders)}",
+                found=f"{len(self.edges)} bouts on the DAQ, by {self.source}",
+                remedy="Check that the DAQ ran during all bouts, and that no folder of another session lies here",
             )
         return self.edges[numbers]
 
@@ -167,13 +167,11 @@ def find_bouts(
         If there are no pulses at all.
     """
     if frame_times.size == 0:
-        raise TimingError(
-            problem(
-                "frame pulses",
-                expected="pulses of the microscope on the DAQ",
-                found="none",
-                remedy="Check that the microscope's frame clock is wired to the channel neural_frames",
-            )
+        raise TimingError.at(
+            "frame pulses",
+            expected="pulses of the microscope on the DAQ",
+            found="none",
+            remedy="Check that the microscope's frame clock is wired to the channel neural_frames",
         )
     blocks = _event_blocks(events, subject, date)
     if blocks:
@@ -254,7 +252,7 @@ def _software_events(events: object) -> tuple[SoftwareEvent, ...]:
     if wrong is not None:
         expected = "SoftwareEvent entries, or a table with columns time, name and info"
         remedy = "Read them with load_software_events, or leave them out"
-        raise SettingsError(problem("events", expected=expected, found=brief(wrong), remedy=remedy))
+        raise SettingsError.at("events", expected=expected, found=brief(wrong), remedy=remedy)
     return made
 
 

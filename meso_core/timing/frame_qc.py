@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..datasets import DatasetValue
-from ..errors import InputFileError, MesoWarning, MissingInputError, SettingsError, problem
+from ..errors import InputFileError, MesoWarning, MissingInputError, SettingsError
+from ..opening import is_there
 from ..qc import QCResult, Verdict
 from ..scanimage import ImagingLayout
 from ..session.imaging import SessionMetadata
@@ -74,8 +75,8 @@ class FrameQC:
             (n_frames_of_the_depth,) bool.
         """
         if not 0 <= index < n_slices:
-            raise SettingsError(
-                problem("slice", expected=f"0 to {n_slices - 1}", found=str(index), remedy="Give one of these")
+            raise SettingsError.at(
+                "slice", expected=f"0 to {n_slices - 1}", found=str(index), remedy="Give one of these"
             )
         position = np.concatenate([np.arange(n) for n in self.frames_per_bout])
         mine = position % n_slices == index
@@ -171,20 +172,18 @@ def consolidate_frame_qc(
     folders = [Path(bouts)] if isinstance(bouts, str | os.PathLike) else [Path(bout) for bout in bouts]
     counts = [n_frames] if isinstance(n_frames, int | np.integer) else list(n_frames)
     if len(folders) != len(counts):
-        raise SettingsError(
-            problem(
-                "frame quality",
-                expected=f"a number of frames for each of {len(folders)} bouts",
-                found=f"{len(counts)} numbers",
-                remedy="Give one number per bout",
-            )
+        raise SettingsError.at(
+            "frame quality",
+            expected=f"a number of frames for each of {len(folders)} bouts",
+            found=f"{len(counts)} numbers",
+            remedy="Give one number per bout",
         )
     labels = [OK]
     values, bad, results = [], [], []
     for folder, n in zip(folders, counts, strict=True):
         if not folder.is_dir():
-            raise MissingInputError(
-                problem(folder, expected="an imaging folder", found="no such folder", remedy="Check the session")
+            raise MissingInputError.at(
+                folder, expected="an imaging folder", found="no such folder", remedy="Check the session"
             )
         bout_values = _read_expt_qc(folder / EXPT_QC_FILE, n, n_channels, labels)
         bout_bad = _read_bad_frames(folder / BAD_FRAMES_FILE, n, n_channels)
@@ -212,21 +211,19 @@ def _label(name: str, labels: list[str]) -> int:
 
 def _read_expt_qc(path: Path, n_frames: int, n_channels: int, labels: list[str]) -> NDArray[np.float64] | None:
     """Return the joined value of each frame, NaN where the value has no name; None where there is no file."""
-    if not path.exists():
+    if not is_there(path):
         return None
     content = load_mat(path, ("frameQC_frames", "frameQC_names"))
     old = read_numbers(path, "frameQC_frames", content["frameQC_frames"])
     if n_channels > 1 and old.size == n_frames * n_channels:
         old = old[::n_channels]
     if old.size != n_frames:
-        raise InputFileError(
-            problem(
-                path,
-                field="frameQC_frames",
-                expected=f"{n_frames} values, one per frame",
-                found=f"{old.size} values",
-                remedy="Rate the frames of this bout again, or move the file away if it belongs to another bout",
-            )
+        raise InputFileError.at(
+            path,
+            field="frameQC_frames",
+            expected=f"{n_frames} values, one per frame",
+            found=f"{old.size} values",
+            remedy="Rate the frames of this bout again, or move the file away if it belongs to another bout",
         )
     values = np.full(n_frames, np.nan)
     for i, name in enumerate(read_names(content["frameQC_names"])):
@@ -236,21 +233,19 @@ def _read_expt_qc(path: Path, n_frames: int, n_channels: int, labels: list[str])
 
 def _read_bad_frames(path: Path, n_frames: int, n_channels: int) -> NDArray[np.bool_]:
     bad = np.zeros(n_frames, dtype=bool)
-    if not path.exists():
+    if not is_there(path):
         return bad
     frames = read_numbers(path, "badframes", load_mat(path, ("badframes",))["badframes"])
     if n_channels > 1 and frames.size and n_frames <= frames.max() < n_frames * n_channels:
         frames = frames // n_channels
     wrong = frames[(frames < 0) | (frames >= n_frames)]
     if wrong.size:
-        raise InputFileError(
-            problem(
-                path,
-                field="badframes",
-                expected=f"frame numbers from 0 to {n_frames - 1}",
-                found=str(int(wrong[0])),
-                remedy="Rate the frames of this bout again, or move the file away if it belongs to another bout",
-            )
+        raise InputFileError.at(
+            path,
+            field="badframes",
+            expected=f"frame numbers from 0 to {n_frames - 1}",
+            found=str(int(wrong[0])),
+            remedy="Rate the frames of this bout again, or move the file away if it belongs to another bout",
         )
     bad[frames.astype(np.int64)] = True
     return bad

@@ -6,13 +6,19 @@ What belongs here: MAT-files and the shapes that MATLAB gives numbers and names.
 
 from __future__ import annotations
 
+import io
+import zlib
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InputFileError, problem
+from ..errors import InputFileError
+from ..opening import RECORD_BYTES, TABLE_BYTES, read_plain
+
+#: Type of a packed variable in a version 5 MAT-file.
+_PACKED = 15
 
 
 def load_mat(path: Path, fields: tuple[str, ...]) -> dict[str, Any]:
@@ -28,12 +34,15 @@ def load_mat(path: Path, fields: tuple[str, ...]) -> dict[str, Any]:
     def bad(found: str, field: str | None = None) -> InputFileError:
         expected = f"a MATLAB file (version 7 or older) with {' and '.join(fields)}"
         remedy = "Copy the file again from the rig, or write it again with save(..., '-v7')"
-        return InputFileError(problem(path, field=field, expected=expected, found=found, remedy=remedy))
+        return InputFileError.at(path, field=field, expected=expected, found=found, remedy=remedy)
 
-    if (missing := _missing_bytes(path)) > 0:
+    packed = read_plain(path, TABLE_BYTES)
+    if (missing := _missing_bytes(packed)) > 0:
         raise bad(f"a file cut short by {missing} bytes or more")
+    if _unpacked_bytes(packed) > RECORD_BYTES:
+        raise bad(f"variables of more than {RECORD_BYTES} bytes once unpacked")
     try:
-        content: dict[str, Any] = loadmat(path, squeeze_me=True, simplify_cells=True)
+        content: dict[str, Any] = loadmat(io.BytesIO(packed), squeeze_me=True, simplify_cells=True)
     except Exception as error:  # scipy's reader fails in many ways on a damaged file
         raise bad(f"a file that does not load ({type(error).__name__}: {error})") from error
     for field in fields:
@@ -42,22 +51,36 @@ def load_mat(path: Path, fields: tuple[str, ...]) -> dict[str, Any]:
     return content
 
 
-def _missing_bytes(path: Path) -> int:
+def _variables(content: bytes) -> list[tuple[int, int, int]]:
+    """Return type, start and end of each variable of a version 5 MAT-file; of other versions, none."""
+    if content[124:128] not in (b"\0\1IM", b"\1\0MI"):
+        return []  # its reader must judge
+    order: Literal["little", "big"] = "little" if content[126:128] == b"IM" else "big"
+    found, end = [], 128
+    while end < len(content):
+        kind, size = (int.from_bytes(content[at : at + 4], order) for at in (end, end + 4))
+        start, end = end + 8, end + 8 + size
+        found.append((kind, start, end))
+    return found
+
+
+def _missing_bytes(content: bytes) -> int:
     """Return how many bytes the last variable of a version 5 MAT-file lacks; scipy's reader does not notice a few."""
-    with path.open("rb") as file:
-        size = path.stat().st_size
-        header = file.read(128)
-        if header[124:128] not in (b"\0\1IM", b"\1\0MI"):
-            return 0  # of another version, which its reader must judge
-        order: Literal["little", "big"] = "little" if header.endswith(b"IM") else "big"
-        end = 128
-        while end < size:
-            file.seek(end)
-            tag = file.read(8)
-            if len(tag) < 8:
-                return 8 - len(tag)
-            end += 8 + int.from_bytes(tag[4:], order)
-    return end - size
+    return max((end - len(content) for _, _, end in _variables(content)), default=0)
+
+
+def _unpacked_bytes(content: bytes) -> int:
+    """Count the bytes of packed variables, as far as is allowed, without keeping them."""
+    total = 0
+    for kind, start, end in _variables(content):
+        unpacker, left = zlib.decompressobj(), content[start:end] if kind == _PACKED else b""
+        try:
+            while left and total <= RECORD_BYTES:
+                total += len(unpacker.decompress(left, 1 << 20))
+                left = unpacker.unconsumed_tail
+        except zlib.error:
+            continue  # its reader says what is wrong
+    return total
 
 
 def read_numbers(path: Path, field: str, value: ArrayLike) -> NDArray[np.float64]:
@@ -74,10 +97,10 @@ def read_numbers(path: Path, field: str, value: ArrayLike) -> NDArray[np.float64
     except (TypeError, ValueError) as error:
         found = f"{type(value).__name__}"
         remedy = "Copy the file again from the rig"
-        raise InputFileError(problem(path, field=field, expected="numbers", found=found, remedy=remedy)) from error
+        raise InputFileError.at(path, field=field, expected="numbers", found=found, remedy=remedy) from error
     if not whole:
-        raise InputFileError(
-            problem(path, field=field, expected="whole numbers", found="fractions", remedy="Write the file again")
+        raise InputFileError.at(
+            path, field=field, expected="whole numbers", found="fractions", remedy="Write the file again"
         )
     return numbers
 

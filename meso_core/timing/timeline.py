@@ -6,7 +6,6 @@ gigabyte; only the channels asked for are looked at, through small memory-mapped
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputFileError, MissingInputError, TimingError, brief, problem
+from ..errors import InputFileError, MissingInputError, TimingError, brief
+from ..opening import is_there, map_array, read_json
 from .counters import CounterEdges, EdgeFinder
 
 RAW_FILE = "_timeline_DAQdata.raw.npy"
@@ -59,14 +59,12 @@ class Timeline:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         for name in (RAW_FILE, TIMESTAMPS_FILE, META_FILE):
-            if not (self.folder / name).is_file():
-                raise MissingInputError(
-                    problem(
-                        self.folder / name,
-                        expected="a file of the Timeline DAQ",
-                        found="no such file",
-                        remedy="Copy the DAQ's files from the rig",
-                    )
+            if not is_there(self.folder / name):
+                raise MissingInputError.at(
+                    self.folder / name,
+                    expected="a file of the Timeline DAQ",
+                    found="no such file",
+                    remedy="Copy the DAQ's files from the rig",
                 )
         raw = _mapped(self.folder / RAW_FILE)
         if raw.ndim != 2:
@@ -87,14 +85,12 @@ class Timeline:
         for channel in self.channels:
             if channel.name.lower() == name.lower():
                 return channel
-        raise TimingError(
-            problem(
-                self.folder / META_FILE,
-                field="inputs",
-                expected=f"a channel '{name}'",
-                found=", ".join(c.name for c in self.channels) or "none",
-                remedy=f"Name the DAQ input that is wired to it '{name}', or correct the metadata file",
-            )
+        raise TimingError.at(
+            self.folder / META_FILE,
+            field="inputs",
+            expected=f"a channel '{name}'",
+            found=", ".join(c.name for c in self.channels) or "none",
+            remedy=f"Name the DAQ input that is wired to it '{name}', or correct the metadata file",
         )
 
     def has_counter(self, name: str) -> bool:
@@ -130,13 +126,11 @@ class Timeline:
         if not bad.size:
             bad = np.flatnonzero((np.diff(times) <= 0) & (np.diff(samples) > 0)) + 1
         if bad.size:
-            raise InputFileError(
-                problem(
-                    path,
-                    expected="finite times that ascend",
-                    found=f"{times[bad[0]]} s at sample {samples[bad[0]]}",
-                    remedy="Copy the file again from the rig; if it is the same there, the DAQ recording is damaged",
-                )
+            raise InputFileError.at(
+                path,
+                expected="finite times that ascend",
+                found=f"{times[bad[0]]} s at sample {samples[bad[0]]}",
+                remedy="Copy the file again from the rig; if it is the same there, the DAQ recording is damaged",
             )
         return times
 
@@ -163,14 +157,12 @@ class Timeline:
         channels = [self.channel(name) for name in names]
         for channel in channels:
             if channel.measurement != "EdgeCount":
-                raise TimingError(
-                    problem(
-                        self.folder / META_FILE,
-                        field=f"inputs.{channel.name}.measurement",
-                        expected="EdgeCount",
-                        found=channel.measurement,
-                        remedy="Wire the pulses to a counter input of the DAQ",
-                    )
+                raise TimingError.at(
+                    self.folder / META_FILE,
+                    field=f"inputs.{channel.name}.measurement",
+                    expected="EdgeCount",
+                    found=channel.measurement,
+                    remedy="Wire the pulses to a counter input of the DAQ",
                 )
         finders = [EdgeFinder(self.folder / RAW_FILE, channel.name) for channel in channels]
         for first, values in _column_blocks(self.folder / RAW_FILE, [c.column for c in channels]):
@@ -191,29 +183,20 @@ class Timeline:
             found = f"shape {stamps.shape}"
         else:
             return
-        raise InputFileError(
-            problem(
-                path,
-                expected=f"{self.n_samples} timestamps, one per sample of {RAW_FILE}, or rows of (sample, time)",
-                found=found,
-                remedy="Copy both files again from the rig",
-            )
+        raise InputFileError.at(
+            path,
+            expected=f"{self.n_samples} timestamps, one per sample of {RAW_FILE}, or rows of (sample, time)",
+            found=found,
+            remedy="Copy both files again from the rig",
         )
 
 
 def _mapped(path: Path) -> NDArray[Any]:
     """Memory-map a ``.npy`` file of real numbers, read-only."""
-    try:
-        array = np.load(path, mmap_mode="r")
-    except (ValueError, SyntaxError, EOFError, TypeError) as error:
-        raise _damaged(path, "a .npy array", f"a damaged file ({error})") from error
+    array = map_array(path, "Copy the file again from the rig")
     if array.dtype.kind not in "iuf":
         raise _damaged(path, "real numbers", f"dtype {array.dtype}")
-    expected, found = array.offset + array.nbytes, path.stat().st_size
-    if found != expected:
-        raise _damaged(path, f"{expected} bytes, as its header says for shape {array.shape}", f"{found} bytes")
-    mapped: NDArray[Any] = array
-    return mapped
+    return array
 
 
 def _is_vector(array: NDArray[Any]) -> bool:
@@ -243,18 +226,15 @@ def _column_blocks(path: Path, columns: Sequence[int]) -> Iterator[tuple[int, tu
 
 
 def _damaged(path: Path, expected: str, found: str) -> InputFileError:
-    return InputFileError(problem(path, expected=expected, found=found, remedy="Copy the file again from the rig"))
+    return InputFileError.at(path, expected=expected, found=found, remedy="Copy the file again from the rig")
 
 
 def _read_channels(path: Path, n_columns: int) -> tuple[Channel, ...]:
     def bad(expected: str, found: str, field: str | None = None) -> InputFileError:
         remedy = "Copy the file again from the rig"
-        return InputFileError(problem(path, field=field, expected=expected, found=found, remedy=remedy))
+        return InputFileError.at(path, field=field, expected=expected, found=found, remedy=remedy)
 
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise bad("JSON", f"text that does not parse ({error})") from error
+    meta = read_json(path, "Copy the file again from the rig")
     inputs = meta.get("inputs") if isinstance(meta, dict) else None
     if isinstance(inputs, dict):  # MATLAB's jsonencode writes a single input without a list
         inputs = [inputs]

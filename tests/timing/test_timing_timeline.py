@@ -177,5 +177,5 @@ def test_timestamps_that_cannot_be_are_refused(tmp_path, stamps, match):
 def test_pickled_objects_are_never_loaded(tmp_path):
     folder = write_timeline(tmp_path, {"neural_frames": counter([3], 9)})
     np.save(folder / RAW_FILE, np.array([[{}]], dtype=object), allow_pickle=True)
-    with pytest.raises(MesoError, match="Python objects in dtype"):
+    with pytest.raises(MesoError, match="array of Python objects"):
         Timeline(folder)

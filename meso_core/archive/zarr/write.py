@@ -287,7 +287,7 @@ def _estimate_size(tifs: Sequence[ScanImageTif]) -> int:
     """Estimate the folder's bytes from samples: a page from the middle of up to eight of the tifs, packed."""
     raw = packed = 0
     for tif in tifs[:: max(1, len(tifs) // 8)][:8]:
-        with tif.path.open("rb") as file:
+        with open_plain(tif.path) as file:
             file.seek(int(tif.data_offsets[tif.n_pages // 2]))
             page = np.frombuffer(file.read(tif.page.data_bytes), np.int16)
         raw += page.nbytes

@@ -24,12 +24,9 @@ from ..fovs import plane
 from ..fovs.job import FovJob, detection_basis
 from ..fovs.marker import Marker, changed_outputs, read_marker, remove_marker, write_marker
 from ..fovs.threads import one_thread
+from .results import CLASSIFICATION, SETTINGS, load_classification
 from .steps import classifier_file, deconvolve, extract_traces, find_rois
 
-#: Settings in force when ROIs were detected; ``settings.npy`` beside it is of registration.
-SETTINGS = "detect_settings.npy"
-#: Whether each ROI is a cell; a person edits it in suite2p's GUI.
-CLASSIFICATION = "iscell.npy"
 #: Probability above which suite2p's classifier calls an ROI a cell.
 _CELL_ABOVE = 0.5
 #: Files that suite2p's GUI rewrites when a person curates ROIs.
@@ -138,13 +135,13 @@ def _edited_by_hand(path: Path) -> bool:
     """
     if not path.is_file():
         return False
-    is_cell, probability = np.load(path).T[:2]
+    is_cell, probability = load_classification(path.parent).T
     return bool(((is_cell > 0) != (probability > _CELL_ABOVE)).any())
 
 
 def load_detection(folder: Path, *, resumed: bool = True) -> DetectionResult:
     """Read what detection left in ``planeN``."""
-    iscell = np.load(folder / CLASSIFICATION)
+    iscell = load_classification(folder)
     return DetectionResult(folder, len(iscell), int(iscell[:, 0].sum()), is_curated(folder), resumed)
 
 

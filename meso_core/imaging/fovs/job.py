@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import SettingsError
+from ...errors import MesoError, SettingsError
+from ...opening import open_plain
 from ...scanimage import as_imaging_metadata
 from ...session import plane_name
 from ...session.imaging import ImagingMetadata
@@ -27,7 +29,7 @@ from .plane import LOG
 
 #: Of a job without a declared basis: its own settings are compared, and raw binaries by their content.
 NO_BASIS = Basis("")
-_LOG_TAIL_LINES = 12
+_LOG_TAIL_LINES, _LOG_TAIL_BYTES = 12, 1 << 14
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,10 @@ class FovJob:
     def log_tail(self) -> str:
         """Last lines of suite2p's log, for an error message."""
         try:
-            return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-_LOG_TAIL_LINES:])
-        except FileNotFoundError:
+            with open_plain(self.log_path) as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
+                return "\n".join(file.read().decode(errors="replace").splitlines()[-_LOG_TAIL_LINES:])
+        except MesoError:
             return "(no log)"
 
     def to_json(self) -> str:

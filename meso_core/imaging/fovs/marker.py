@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...opening import read_json
 from ...storage.atomic import write_file
 from ...storage.basis import Basis
 from ...storage.hashing import FileHash, hash_file
@@ -57,7 +58,7 @@ def write_marker(folder: Path, marker: Marker) -> None:
 def read_marker(folder: Path, stage: str) -> Marker | None:
     """Read a marker; None where there is none, or one of an older form, or a damaged one: the stage is not whole."""
     try:
-        raw = json.loads(marker_path(folder, stage).read_bytes())
+        raw = read_json(marker_path(folder, stage), "Run this FOV again")
         outputs = {str(name): FileHash(**content) for name, content in raw["outputs"].items()}
         marker = Marker(raw["stage"], Basis.from_record(raw["basis"]), outputs, raw["notes"], raw["modified"])
         return marker if raw["basis_digest"] == marker.basis.digest else None

@@ -16,6 +16,7 @@ import numpy as np
 from ...errors import InputFileError, MissingInputError
 from ...storage.atomic import replacing
 from ...storage.hashing import FileHash
+from .objects import read_objects
 
 RAW = "data_raw.bin"
 RAW_CHAN2 = "data_chan2_raw.bin"
@@ -28,6 +29,8 @@ REGISTRATION = "registration"
 DETECTION = "detection"
 #: In their order.
 STAGES = (REGISTRATION, DETECTION)
+#: What a person does where a file of suite2p is damaged: its marker does not hold then, and it is made again.
+_AGAIN = "Move this file away and run motion_registered_frames and rois of this session again"
 
 
 class SupportsWrite(Protocol):
@@ -67,18 +70,12 @@ def open_frames(path: Path, shape: tuple[int, int]) -> np.ndarray:
 
 
 def load_dict(path: Path) -> dict[str, Any]:
-    """Read one of suite2p's pickled dictionaries (``db.npy``, ``reg_outputs.npy`` …) that our own worker wrote."""
-    try:
-        value = np.load(path, allow_pickle=True).item()
-    except FileNotFoundError as error:
-        raise MissingInputError.at(
-            path, expected="suite2p's output", found="no such file", remedy="Run this FOV again"
-        ) from error
-    except (ValueError, EOFError, OSError, pickle.UnpicklingError) as error:
-        raise InputFileError.at(
-            path, expected="suite2p's output", found=f"{error}", remedy="Run this FOV again"
-        ) from error
-    return dict(value)
+    """Read one of suite2p's dictionaries (``db.npy``, ``reg_outputs.npy`` …); errors as :func:`read_objects`."""
+    content = read_objects(path, _AGAIN)
+    value = content.item() if content.size == 1 else None
+    if not isinstance(value, dict):
+        raise InputFileError.at(path, expected="a dictionary", found=f"shape {content.shape}", remedy=_AGAIN)
+    return value
 
 
 def save_objects(path: Path, content: Mapping[str, Any] | np.ndarray) -> FileHash:

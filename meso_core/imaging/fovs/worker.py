@@ -22,6 +22,7 @@ from typing import Any, TextIO
 
 from ... import errors
 from ...errors import MesoError, ProcessingError, problem
+from ...storage.atomic import make_folder
 from ..detection.fov import roi_detection
 from ..registration.fov import image_motion_registration
 from .job import FovJob
@@ -89,7 +90,7 @@ def _say(events: TextIO, **event: str | int) -> None:
 @contextlib.contextmanager
 def _logged(job: FovJob) -> Iterator[None]:
     """Send suite2p's log and everything printed to the FOV's log file."""
-    job.log_path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(job.log_path.parent)
     with job.log_path.open("a", buffering=1) as log:
         console = os.dup(2)
         handler = logging.StreamHandler(log)

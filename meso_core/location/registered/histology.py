@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import LocationError
+from ...opening import map_array
 from ...session.imaging import ImagingMetadata
 from ..atlas.grid import AtlasGrid
 from ..atlas.rays import LOOK_ON_UM, first_area
@@ -35,15 +36,10 @@ def load_registered(path: Path, reference_meta: ImagingMetadata) -> NDArray[np.i
 
     Raises
     ------
-    LocationError, MetadataError
+    InputFileError, LocationError, MetadataError
         If it is no such array, or its size is not that in the metadata.
     """
-    try:
-        indices = np.load(path)
-    except (OSError, ValueError, EOFError) as error:
-        raise LocationError.at(
-            path, expected="a .npy array", found=str(error), remedy="Export the registration again"
-        ) from error
+    indices = map_array(path, "Export the registration again")
     if indices.ndim != 3 or indices.shape[2] != 3 or indices.dtype.kind not in "iu":
         raise LocationError.at(
             path,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import LocationError
+from ...opening import is_there
 from ...progress import Progress, silent
 from ...scanimage import as_imaging_metadata
 from ...session.imaging import ImagingMetadata
@@ -23,7 +24,7 @@ from ..surface.window import windowed_atlas
 from .depth import FOCUS_FILE, below_surface, surface_tilt
 from .histology import HISTOLOGY_FILE, load_registered, locate_from_histology
 from .points import load_points, locate_from_points
-from .reference_image import ReferenceImage, read_json
+from .reference_image import ReferenceImage, read_object
 
 if TYPE_CHECKING:
     from iblatlas.atlas import BrainAtlas
@@ -41,7 +42,7 @@ def available_sources(reference_folder: Path | None) -> tuple[Provenance, ...]:
     """Provenances that the files beside a reference image allow; ESTIMATE always."""
     if reference_folder is None:
         return (Provenance.ESTIMATE,)
-    return (Provenance.ESTIMATE, *(p for p, name in SOURCES.items() if (reference_folder / name).is_file()))
+    return (Provenance.ESTIMATE, *(p for p, name in SOURCES.items() if is_there(reference_folder / name)))
 
 
 def find_reference(bouts: Iterable[Path]) -> Path | None:
@@ -110,10 +111,10 @@ def locate_session(
         raise _no_source(chosen)
     center_um, fovs = window_center_mm(meta) * 1e3, fov_geometries(meta)
     window = windowed_atlas(atlas, center_um, settings or LocationSettings(), mesh)
-    if reference_folder is None or (chosen is Provenance.ESTIMATE and not (reference_folder / FOCUS_FILE).is_file()):
+    if reference_folder is None or (chosen is Provenance.ESTIMATE and not is_there(reference_folder / FOCUS_FILE)):
         return estimate(fovs, window, progress)
     focus, meta_file = reference_folder / FOCUS_FILE, reference_folder / _META
-    reference_meta = as_imaging_metadata(read_json(meta_file), str(meta_file))
+    reference_meta = as_imaging_metadata(read_object(meta_file), str(meta_file))
     reference = ReferenceImage.from_meta(reference_meta, where=str(meta_file))
     if chosen is Provenance.ESTIMATE:
         found = estimate(fovs, window, progress)
@@ -123,9 +124,9 @@ def locate_session(
     else:
         fit = load_points(reference_folder / SOURCES[chosen], kind=kind)
         found = locate_from_points(meta, window, reference, fit, chosen)
-    if not focus.is_file():
+    if not is_there(focus):
         return found
-    return below_surface(found, meta, window, surface_tilt(read_json(focus), reference, focus))
+    return below_surface(found, meta, window, surface_tilt(read_object(focus), reference, focus))
 
 
 def _no_source(provenance: Provenance) -> LocationError:

@@ -22,7 +22,7 @@ from ..provenance import Provenance
 from ..records import PointFitRecord
 from ..surface.dorsal import dorsal_map
 from ..surface.window import WindowedAtlas
-from .reference_image import ReferenceImage, fov_objective_um, read_json
+from .reference_image import ReferenceImage, fov_objective_um, read_object
 
 Floats = NDArray[np.float64]
 #: Kinds of transform.
@@ -89,7 +89,7 @@ def fit_points(points: Mapping[str, Any], *, kind: str = "affine", where: str | 
 
 def load_points(path: Path, *, kind: str = "affine") -> PointFit:
     """Fit the points of a JSON file, as :func:`fit_points` describes them."""
-    return fit_points(read_json(path), kind=kind, where=path)
+    return fit_points(read_object(path), kind=kind, where=path)
 
 
 def _left_out(

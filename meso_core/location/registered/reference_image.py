@@ -6,7 +6,6 @@ not: fitting (:mod:`meso_core.location.registered.points`) and locating (:mod:`m
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InputFileError, MetadataError, MissingInputError
+from ...errors import InputFileError, MetadataError
+from ...opening import read_json
 from ...scanimage import as_imaging_metadata
 from ...session.imaging import ImagingMetadata
 
@@ -94,17 +94,10 @@ def fov_objective_um(meta: ImagingMetadata, fov: int) -> Floats:
     return at
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
     """Read a JSON file of the reference folder; an object is expected."""
-    if not path.is_file():
-        raise MissingInputError.at(
-            path, expected="a file of the reference image", found="no such file", remedy="Copy it there"
-        )
-    try:
-        content = json.loads(path.read_bytes())
-        if isinstance(content, dict):
-            return content
-        found = type(content).__name__
-    except ValueError as error:
-        found = str(error)
-    raise InputFileError.at(path, expected="a JSON object", found=found, remedy="Save the file again")
+    remedy = "Save the file again"
+    content = read_json(path, remedy)
+    if isinstance(content, dict):
+        return content
+    raise InputFileError.at(path, expected="a JSON object", found=type(content).__name__, remedy=remedy)

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from io import FileIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import InputFileError, MesoWarning, problem
+from ...errors import InputFileError, MesoWarning
+from ...opening import open_plain
 from ..tiff.ifd import Page, check_scanimage, decode_text, first_directory, parse_frame, read_page
 from ..tiff.pages import ScanImageTif
 
@@ -154,7 +155,7 @@ class LocalTif:
         tif, page = self.tif, self.tif.page
         offsets, buffer = tif.data_offsets, _PageBuffers()
         n_block = max(1, max_bytes // page.data_bytes)
-        with self.path.open("rb", buffering=0) as file:
+        with cast("FileIO", open_plain(self.path, buffering=0)) as file:
             for start in range(0, tif.n_pages, n_block):
                 part = offsets[start : start + n_block]
                 stride = int(part[1] - part[0]) if part.size > 1 else page.data_bytes
@@ -236,14 +237,12 @@ class _Forward:
         return bytes(self.window[start : start + n_bytes])
 
     def _backwards(self, offset: int) -> InputFileError:
-        return InputFileError(
-            problem(
-                self.name,
-                field=f"page {self.index}",
-                expected="a file laid out from front to back, as ScanImage writes it",
-                found=f"a part at byte {offset} after what is at byte {self.position}",
-                remedy="Bring the tifs back (`meso restore`) and process them from disk",
-            )
+        return InputFileError.at(
+            self.name,
+            field=f"page {self.index}",
+            expected="a file laid out from front to back, as ScanImage writes it",
+            found=f"a part at byte {offset} after what is at byte {self.position}",
+            remedy="Bring the tifs back (`meso restore`) and process them from disk",
         )
 
     def _take(self, n_bytes: int) -> bytearray:
@@ -303,17 +302,15 @@ class _Forward:
             found, expected = ("{} x {} px, {}".format(*p.layout) for p in (following, page))
             field = f"page {self.index}"
             remedy = "Move tifs of other recordings out of the bout's folder"
-            raise InputFileError(problem(self.name, field=field, expected=expected, found=found, remedy=remedy))
+            raise InputFileError.at(self.name, field=field, expected=expected, found=found, remedy=remedy)
         return following
 
 
 def _cut(name: str | os.PathLike[str], index: int, expected: int, found: int) -> InputFileError:
-    return InputFileError(
-        problem(
-            name,
-            field=f"page {index}",
-            expected=f"at least {expected} bytes",
-            found=f"an end after {found} bytes",
-            remedy="Copy the file from the rig again",
-        )
+    return InputFileError.at(
+        name,
+        field=f"page {index}",
+        expected=f"at least {expected} bytes",
+        found=f"an end after {found} bytes",
+        remedy="Copy the file from the rig again",
     )

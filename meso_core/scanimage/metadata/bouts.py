@@ -6,7 +6,6 @@ What belongs here: which files count, and what is made in their place. What does
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,13 +15,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import InputFileError, MetadataError, MissingInputError, problem
+from ...errors import InputFileError, MetadataError, MissingInputError
+from ...opening import is_there, read_array, read_json
 from ...session import IMAGING_META_FILE, IMAGING_TIMES_FILE, imaging_bouts, raw_tifs
 from ...session.imaging import BoutMetadata, ImagingMetadata, SessionMetadata
+from ...storage.atomic import replacing, write_file
 from ..frames.sources import BoutSource, LocalTif
 from .compare import check_same_imaging
 from .extract import Rig, extract_imaging_meta, page_times
 from .parse import parse_imaging_metadata
+
+_MADE_AGAIN = "Move the file away; it is made again from the tifs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +147,11 @@ def write_missing_meta(
     for bout in _bouts(Path(session_path), center_ml, center_ap, rig):
         target = Path(out_folder) / bout.folder.name
         if not bout.delivered:
-            target.mkdir(parents=True, exist_ok=True)
-            (target / IMAGING_META_FILE).write_text(bout.imaging.source_json, encoding="utf-8")
+            write_file(target / IMAGING_META_FILE, bout.imaging.source_json.encode())
             made.append(target / IMAGING_META_FILE)
-        if not (bout.folder / IMAGING_TIMES_FILE).is_file():
-            target.mkdir(parents=True, exist_ok=True)
-            np.save(target / IMAGING_TIMES_FILE, _times_of(bout))
+        if not is_there(bout.folder / IMAGING_TIMES_FILE):
+            with replacing(target / IMAGING_TIMES_FILE) as file:
+                np.save(file, _times_of(bout), allow_pickle=False)
             made.append(target / IMAGING_TIMES_FILE)
     return tuple(made)
 
@@ -167,7 +169,7 @@ def local_bouts(session_path: str | os.PathLike[str]) -> tuple[BoutSource, ...]:
         tifs = raw_tifs(folder)
         if not tifs:
             remedy = "Copy the bout from the rig, or use its archive"
-            raise MissingInputError(problem(folder, expected="raw tifs", found="none", remedy=remedy))
+            raise MissingInputError.at(folder, expected="raw tifs", found="none", remedy=remedy)
         path = find_meta(folder)
         n_pages = None if path is None else read_imaging_metadata(path).n_pages
         bouts.append(BoutSource(folder.name, tuple(LocalTif(p) for p in tifs), n_pages))
@@ -185,8 +187,8 @@ def find_meta(folder: str | os.PathLike[str]) -> Path | None:
     found = sorted(Path(folder).glob("*rawImagingData.meta.json"))
     if len(found) > 1:
         names = ", ".join(p.name for p in found)
-        raise InputFileError(
-            problem(folder, expected="one metadata file", found=names, remedy="Move the wrong one out of the folder")
+        raise InputFileError.at(
+            folder, expected="one metadata file", found=names, remedy="Move the wrong one out of the folder"
         )
     return found[0] if found else None
 
@@ -205,13 +207,9 @@ def read_imaging_metadata(path: str | os.PathLike[str]) -> ImagingMetadata:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    remedy = "Move the file away; it is made again from the tifs"
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as e:
-        raise InputFileError(problem(path, expected="JSON", found=str(e), remedy=remedy)) from e
+    meta = read_json(path, _MADE_AGAIN)
     if not isinstance(meta, dict):
-        raise InputFileError(problem(path, expected="a JSON object", found=type(meta).__name__, remedy=remedy))
+        raise InputFileError.at(path, expected="a JSON object", found=type(meta).__name__, remedy=_MADE_AGAIN)
     return meta
 
 
@@ -237,7 +235,7 @@ def _bout_folders(session_path: Path) -> tuple[Path, ...]:
     folders = imaging_bouts(session_path)
     if not folders:
         expected, remedy = "folders raw_imaging_data_NN", "Copy the raw data of the session"
-        raise MissingInputError(problem(session_path, expected=expected, found="none", remedy=remedy))
+        raise MissingInputError.at(session_path, expected=expected, found="none", remedy=remedy)
     return folders
 
 
@@ -251,7 +249,7 @@ def _compare(bouts: tuple[_Bout, ...]) -> None:
 def _times_of(bout: _Bout) -> npt.NDArray[np.float64]:
     """Page times of a bout: those on file, or else those of its tifs."""
     path = bout.folder / IMAGING_TIMES_FILE
-    if not path.is_file():
+    if not is_there(path):
         return page_times(_tifs(bout.folder)) if bout.times is None else bout.times
     times, n_pages, n_channels = _read_times(path), bout.imaging.n_pages, bout.imaging.n_channels
     # some rigs count frames in one file and the pages of all channels in the other
@@ -261,10 +259,7 @@ def _times_of(bout: _Bout) -> npt.NDArray[np.float64]:
 
 
 def _read_times(path: Path) -> npt.NDArray[np.float64]:
-    try:
-        times = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError, SyntaxError, TypeError) as error:
-        raise _bad_times(path, "a .npy array", str(error)) from error
+    times = read_array(path, _MADE_AGAIN)
     if times.dtype.kind not in "iuf" or times.size != max(times.shape, default=0):
         raise _bad_times(path, "one time per page", f"shape {times.shape}, dtype {times.dtype}")
     times = times.reshape(-1).astype(np.float64)
@@ -274,8 +269,7 @@ def _read_times(path: Path) -> npt.NDArray[np.float64]:
 
 
 def _bad_times(path: Path, expected: str, found: str) -> InputFileError:
-    remedy = "Move the file away; it is made again from the tifs"
-    return InputFileError(problem(path, expected=expected, found=found, remedy=remedy))
+    return InputFileError.at(path, expected=expected, found=found, remedy=_MADE_AGAIN)
 
 
 def _tifs(folder: Path) -> tuple[Path, ...]:
@@ -283,7 +277,7 @@ def _tifs(folder: Path) -> tuple[Path, ...]:
     if not tifs:
         expected = f"{IMAGING_META_FILE} and {IMAGING_TIMES_FILE}, or the tifs to make them from"
         remedy = "Copy the bout from the rig, or restore its tifs from the archive"
-        raise MissingInputError(problem(folder, expected=expected, found="neither", remedy=remedy))
+        raise MissingInputError.at(folder, expected=expected, found="neither", remedy=remedy)
     return tifs
 
 
@@ -294,14 +288,12 @@ def _window_center(
         return ml, ap
     for meta in known:
         return meta.window.ml_mm, meta.window.ap_mm
-    raise MetadataError(
-        problem(
-            folder / IMAGING_META_FILE,
-            field="centerMM",
-            expected="the centre of the cranial window (ML, AP in mm from bregma)",
-            found="no metadata in any bout, and none given",
-            remedy="Give center_ml and center_ap from the surgery record; no tif holds them",
-        )
+    raise MetadataError.at(
+        folder / IMAGING_META_FILE,
+        field="centerMM",
+        expected="the centre of the cranial window (ML, AP in mm from bregma)",
+        found="no metadata in any bout, and none given",
+        remedy="Give center_ml and center_ap from the surgery record; no tif holds them",
     )
 
 

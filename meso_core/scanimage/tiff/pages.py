@@ -13,13 +13,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import cached_property
+from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from ...errors import InputFileError, MissingInputError, problem
+from ...opening import open_plain
 from .ifd import (
     DESCRIPTION,
     ENTRY,
@@ -69,12 +71,11 @@ class ScanImageTif:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         try:
-            with self.path.open("rb", buffering=0) as self._file:
+            with cast("FileIO", open_plain(self.path, buffering=0)) as self._file:
                 self.n_bytes = self._file.seek(0, os.SEEK_END)
                 self._walk()
-        except FileNotFoundError as e:
-            message = problem(self.path, expected="a tif", found="no such file", remedy="Check the path")
-            raise MissingInputError(message) from e
+        except MissingInputError:
+            raise
         except OSError as e:
             remedy = "Check the read permission and the disk"
             message = problem(self.path, expected="a readable file", found=str(e), remedy=remedy)
@@ -88,14 +89,12 @@ class ScanImageTif:
         return self._file.read(n_bytes)
 
     def _truncated(self, needed: int) -> InputFileError:
-        return InputFileError(
-            problem(
-                self.path,
-                field=f"page {len(self._frames)}",
-                expected=f"at least {needed} bytes",
-                found=f"a file cut off at {self.n_bytes} bytes",
-                remedy=RECOPY,
-            )
+        return InputFileError.at(
+            self.path,
+            field=f"page {len(self._frames)}",
+            expected=f"at least {needed} bytes",
+            found=f"a file cut off at {self.n_bytes} bytes",
+            remedy=RECOPY,
         )
 
     def _walk(self) -> None:
