@@ -29,7 +29,9 @@ def command(port: int, demo: bool, folder: Path | None) -> None:
     os.environ.update(settings.as_environment())
     with open_instance(settings) as instance:
         platform = Platform.open(settings)
-        register_sessions(instance, platform, platform.store.sessions())
+        register_sessions(
+            instance, platform, platform.store.sessions(), pass_over=lambda why: click.echo(why, err=True)
+        )
     click.echo(f"sessions  {settings.root}\nrecords   {settings.dagster_home}\nopen      http://127.0.0.1:{port}")
     arguments = ["dev", "-m", "meso_assets.definitions", "-h", "127.0.0.1", "-p", str(port)]
     sys.stdout.flush()

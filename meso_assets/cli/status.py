@@ -22,7 +22,7 @@ def command(sessions: tuple[str, ...], as_json: bool) -> None:
     from ..defs.catalogue import CATALOGUE
     from ..io.resources import Platform
     from ..runs.instance import open_instance
-    from ..runs.status import session_status
+    from ..runs.status import State, session_status
 
     settings = load_settings()
     platform = Platform.open(settings)
@@ -37,6 +37,12 @@ def command(sessions: tuple[str, ...], as_json: bool) -> None:
     numbers = [str(i) for i in range(1, len(assets) + 1)]
     click.echo(text_table(("session", *numbers), rows))
     click.echo("\n" + "\n".join(f"{number:>3}  {asset}" for number, asset in zip(numbers, assets, strict=True)))
-    reasons = [f"{c.session}  {c.asset} {c.state.value}: {c.why}" for cells in found.values() for c in cells if c.why]
+    shown = [c for cells in found.values() for c in cells if c.why]
+    reasons = list(
+        dict.fromkeys(  # what makes a whole session unreadable is told once
+            f"{c.session}  {'' if c.state is State.UNREADABLE else f'{c.asset} '}{c.state.value}: {c.why}"
+            for c in shown
+        )
+    )
     if reasons:
         click.echo("\n" + "\n".join(reasons))

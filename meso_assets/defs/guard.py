@@ -15,6 +15,11 @@ from meso_core.errors import MesoError, MesoWarning
 Context: TypeAlias = dg.AssetExecutionContext | dg.OpExecutionContext
 
 
+def told(error: Exception) -> str:
+    """Tell an error on one line: ours by their message, others with their type too."""
+    return str(error) if isinstance(error, MesoError) else f"unexpected {type(error).__name__}: {error}"
+
+
 def tolerated_metadata(tolerated: list[str]) -> Mapping[str, Any]:
     """Metadata entry for what was tolerated; empty where nothing was."""
     return {"tolerated": dg.MetadataValue.md("\n".join(f"- {text}" for text in tolerated))} if tolerated else {}

@@ -20,6 +20,7 @@ from meso_core.storage import Cause, Session, Standing
 from ..io.resources import Platform
 from ..runs.settings import MesoSettings
 from .dagster_internals import unseen
+from .guard import told
 from .jobs import PROCESS_SESSION
 from .partitions import known_sessions, session_partitions
 from .standings import look_at, with_downstream
@@ -177,8 +178,8 @@ def _look_or_tell(context: dg.SensorEvaluationContext, platform: Platform, key: 
     """Look at one session; one that cannot be read is told and left for the next look, the others go on."""
     try:
         state = state_of(platform.session(key), platform.settings, now_ns=time.time_ns())
-    except (MesoError, OSError) as error:
-        context.log.warning(f"{key}: {error}")
+    except Exception as error:  # noqa: BLE001  whatever one session holds, the others go on
+        context.log.warning(f"{key}: {told(error)}")
         return None
     if not state.ready:
         context.log.info(f"{key}: {state.reason}")

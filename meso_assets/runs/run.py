@@ -7,7 +7,7 @@ What belongs here: registering the session, running the job, and summing up what
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from meso_core.session import SessionKey
 
 from ..defs.catalogue import CATALOGUE
 from ..defs.dagster_internals import observe, times_of_steps
+from ..defs.guard import told
 from ..defs.jobs import PROCESS_SESSION
 from ..defs.partitions import add_sessions
 from ..defs.standings import look_at
@@ -41,19 +42,42 @@ class RunSummary:
     failed: frozenset[str] = frozenset()
 
 
-def register_sessions(instance: dg.DagsterInstance, platform: Platform, keys: Iterable[SessionKey]) -> list[str]:
+def register_sessions(
+    instance: dg.DagsterInstance,
+    platform: Platform,
+    keys: Iterable[SessionKey],
+    *,
+    pass_over: Callable[[str], None] | None = None,
+) -> list[str]:
     """Make sessions known to Dagster: as partitions, and with the version of their raw files.
+
+    Parameters
+    ----------
+    instance, platform
+        Where records and where results are.
+    keys
+        Sessions.
+    pass_over
+        Told of each session that cannot be read, which is then passed over; by default that is an error.
 
     Raises
     ------
     MissingInputError
         If one is not there. Then none becomes a partition, for a partition is never deleted.
     """
-    keys = tuple(keys)
-    sessions = [platform.session(str(key)) for key in keys]
-    new = add_sessions(instance, keys)
-    for session in sessions:
-        observe(instance, str(session.key), look_at(session).raw_versions())
+    there, versions = [], {}
+    for key in keys:
+        try:
+            session = platform.session(str(key))
+            there.append(key)
+            versions[str(key)] = look_at(session).raw_versions()
+        except Exception as error:
+            if pass_over is None:
+                raise
+            pass_over(f"{key}: {told(error)}")
+    new = add_sessions(instance, there)
+    for name, seen in versions.items():
+        observe(instance, name, seen)
     return new
 
 

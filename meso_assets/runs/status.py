@@ -17,7 +17,9 @@ from meso_core.errors import MesoWarning
 from meso_core.session import SessionKey
 from meso_core.storage import Manifest, Standing
 
+from ..defs.catalogue import CATALOGUE
 from ..defs.dagster_internals import end_of_steps, failure_message
+from ..defs.guard import told
 from ..defs.standings import look_at
 from ..io.resources import Platform
 from .run import asset_of_step
@@ -33,6 +35,8 @@ class State(Enum):
     STALE = "stale"
     FAILED = "failed"
     MISSING = "missing"
+    #: The session cannot be looked at.
+    UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,10 @@ def session_status(platform: Platform, instance: dg.DagsterInstance, key: Sessio
     failures = recent_failures(instance, str(key))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", MesoWarning)
-        standings = look_at(session).standings(platform.settings)
+        try:
+            standings = look_at(session).standings(platform.settings)
+        except Exception as error:  # noqa: BLE001  whatever one session holds, the others are shown
+            return [AssetStatus(str(key), asset, State.UNREADABLE, told(error)) for asset in CATALOGUE]
     damaged = [str(warning.message) for warning in caught if issubclass(warning.category, MesoWarning)]
     return [_judged(str(key), asset, found, failures.get(asset), damaged) for asset, found in standings.items()]
 

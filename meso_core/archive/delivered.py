@@ -6,6 +6,7 @@ archive holds by now. Kinds of raw files are in ``session.raw_inputs``.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +14,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ..errors import MesoError
-from ..session import RAW_PREFIXES, ZARR_NAME, ListedFile, RawFiles, RawKind, files_of_kind, is_frame_archive, is_tif
+from ..opening import is_there
+from ..session import (
+    RAW_PREFIXES,
+    ZARR_NAME,
+    ListedFile,
+    RawFiles,
+    RawKind,
+    files_of_kind,
+    imaging_bouts,
+    is_frame_archive,
+    is_tif,
+)
 from ..storage import Manifest, Session, is_unchanged
 from .gate.log import RemovalEvent, load_removals
 from .report import ArchiveReport
@@ -63,13 +75,22 @@ def delivered_view(raw: RawFiles, *more: RawFiles) -> Iterator[Path]:
     with TemporaryDirectory(prefix="meso-delivered-") as folder:
         view = Path(folder).joinpath(*raw.session_path.parts[-3:])
         view.mkdir(parents=True)
-        paths = {file.path for kind in (raw, *more) for file in kind.files}
+        paths = {file.path for kind in (raw, *more) for file in (*kind.files, *_no_files(kind))}
         for path in sorted({f"{p.partition(_IN_ZARR)[0]}{ZARR_NAME}" if _IN_ZARR in p else p for p in paths}):
-            if (raw.session_path / path).exists():  # a tif may be in its archive only
+            if is_there(raw.session_path / path):  # a tif may be in its archive only
                 (view / path).parent.mkdir(parents=True, exist_ok=True)
                 (view / path).symlink_to(raw.session_path / path)
         with _named_as(view, raw.session_path):
             yield view
+
+
+def _no_files(raw: RawFiles) -> tuple[ListedFile, ...]:
+    """Find what has the name of a raw file and is none (a pipe, a folder, a link to nothing): its reader refuses it."""
+    folders = [folder for bout in imaging_bouts(raw.session_path) for folder in (bout, bout / "reference")]
+    entries = [entry for folder in folders if folder.is_dir() for entry in folder.iterdir()]
+    odd = (entry for entry in entries if not os.path.isfile(entry))  # noqa: PTH113  this one answers for link loops too
+    paths = (entry.relative_to(raw.session_path).as_posix() for entry in odd if entry.name != ZARR_NAME)
+    return files_of_kind(raw.kind, [ListedFile(path, 0, 0) for path in paths])
 
 
 @contextmanager

@@ -12,11 +12,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-from ..errors import StorageError, problem
+from ..errors import StorageError, brief
 from .basis import Basis
 from .hashing import FileHash
 
 MANIFEST_VERSION = 2
+#: What a person does with a damaged record; running sets it aside, and keeps it.
+RUN_AGAIN = "Run the asset again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +40,15 @@ class FileRecord:
         return FileHash(self.size, self.sha256, self.md5)
 
     def __post_init__(self) -> None:
+        _check_types(self, path=str, size=int, sha256=str, md5=str, mtime_ns=int)
         pure = PurePosixPath(self.path)
-        if pure.is_absolute() or ".." in pure.parts:
-            raise StorageError(
-                problem(
-                    "manifest",
-                    field="path",
-                    expected="a path below the session",
-                    found=repr(self.path),
-                    remedy="Do not use this manifest; run the asset again",
-                )
+        if not pure.parts or pure.is_absolute() or ".." in pure.parts or "\0" in self.path:
+            raise StorageError.at(
+                "manifest",
+                field="path",
+                expected="a path below the session",
+                found=repr(self.path),
+                remedy="Do not use this manifest; run the asset again",
             )
 
 
@@ -64,6 +65,9 @@ class PackedFile:
     #: Pages of a tif; 0 where they were not counted.
     n_pages: int
 
+    def __post_init__(self) -> None:
+        _check_types(self, name=str, size=int, sha256=str, md5=str, n_pages=int)
+
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> PackedFile:
         """Take what JSON says of a file. Early manifests call the pages frames."""
@@ -79,6 +83,9 @@ class MadeBy:
     packages: Mapping[str, str] = field(default_factory=dict)
     #: Options that were given for this run alone, as JSON values.
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_types(self, run_id=str, packages=Mapping, options=Mapping)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,14 +143,12 @@ class Manifest:
             body = json.loads(text)
             version = body["manifest_version"]
             if version not in _READERS:
-                raise StorageError(
-                    problem(
-                        where,
-                        field="manifest_version",
-                        expected=f"at most {MANIFEST_VERSION}",
-                        found=str(version),
-                        remedy="Read this session with the version of meso that wrote it",
-                    )
+                raise StorageError.at(
+                    where,
+                    field="manifest_version",
+                    expected=f"at most {MANIFEST_VERSION}",
+                    found=str(version),
+                    remedy="Read this session with the version of meso that wrote it",
                 )
             basis, made_by = _READERS[version](body)
             manifest = cls(
@@ -159,22 +164,33 @@ class Manifest:
                 version=version,
             )
             recorded = {"data_version": body["data_version"], "basis_digest": body.get("basis_digest", basis.digest)}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StorageError(
-                problem(where, expected="a manifest", found=f"{error!r}", remedy="Run the asset again")
-            ) from error
+            _check_types(manifest, asset=str, published_at=str)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise StorageError.at(where, expected="a manifest", found=f"{error!r}", remedy=RUN_AGAIN) from error
         for field_name, found in {"data_version": manifest.data_version, "basis_digest": basis.digest}.items():
             if recorded[field_name] != found:
-                raise StorageError(
-                    problem(
-                        where,
-                        field=field_name,
-                        expected=found,
-                        found=str(recorded[field_name]),
-                        remedy="The file was edited or damaged: run the asset again",
-                    )
+                raise StorageError.at(
+                    where,
+                    field=field_name,
+                    expected=found,
+                    found=str(recorded[field_name]),
+                    remedy="The file was edited or damaged: run the asset again",
                 )
         return manifest
+
+
+def _check_types(record: object, **types: type) -> None:
+    """Insist on the types of a record's fields, which JSON does not keep.
+
+    Raises
+    ------
+    TypeError
+        With the field that is something else.
+    """
+    for name, kind in types.items():
+        value = getattr(record, name)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise TypeError(f"{name}: {brief(value)}")
 
 
 def content_version(files: Iterable[FileRecord]) -> str:

@@ -18,14 +18,16 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
-from ..errors import MesoWarning, StorageError, problem
+from ..errors import InputFileError, MesoWarning, MissingInputError, StorageError
+from ..opening import TABLE_BYTES, is_there, read_plain
 from ..session import MESO_FOLDER
-from .atomic import make_folder, write_file
+from .atomic import make_folder, storage_errors, write_file
 from .basis import Basis
 from .hashing import sync_folder
-from .manifest import MadeBy, Manifest
+from .manifest import RUN_AGAIN, MadeBy, Manifest
 from .ownership import check_ours, check_places, is_unchanged, verify_file
 from .staging import Sealed, staging_path
 
@@ -64,7 +66,7 @@ def publish(
     now = datetime.now(UTC).isoformat(timespec="seconds")
     manifest = Manifest(sealed.asset, sealed.files, basis, made_by, now, sealed.contents)
     with _locked(session_path, sealed.asset):
-        old = _superseded(session_path, sealed.asset)
+        old = _undamaged(_manifest_path(session_path, sealed.asset))
         check_places(session_path, old, manifest, places)
         check_ours(session_path, old, manifest, sealed.folder)
         write_file(_pending_path(session_path, sealed.asset), manifest.to_json().encode())
@@ -78,10 +80,15 @@ def load_manifest(session_path: Path, asset: str) -> Manifest | None:
 
     A publication that was killed after its files were whole is finished first.
     """
-    if _pending_path(session_path, asset).exists():
+    finish_publication(session_path, asset)
+    return _read(_manifest_path(session_path, asset))
+
+
+def finish_publication(session_path: Path, asset: str) -> None:
+    """Finish a publication that was killed after its files were whole, where there is one."""
+    if is_there(_pending_path(session_path, asset)):
         with _locked(session_path, asset):
             _roll_forward(session_path, asset)
-    return _read(_manifest_path(session_path, asset))
 
 
 def verify_manifest(session_path: Path, manifest: Manifest, *, content: bool = True) -> tuple[str, ...]:
@@ -105,7 +112,7 @@ def verify_manifest(session_path: Path, manifest: Manifest, *, content: bool = T
 def _roll_forward(session_path: Path, asset: str) -> None:
     """Finish the publication that the pending manifest describes; may be called again at any point of it."""
     pending_path = _pending_path(session_path, asset)
-    pending = _read(pending_path)
+    pending = _undamaged(pending_path)
     if pending is None:  # another process finished it while this one waited for the lock
         return
     staged = staging_path(session_path, asset)
@@ -117,16 +124,14 @@ def _roll_forward(session_path: Path, asset: str) -> None:
             source.replace(target)
         elif wrong := verify_file(target, record, content=True):
             pending_path.unlink()
-            raise StorageError(
-                problem(
-                    target,
-                    expected=f"what run {pending.made_by.run_id} staged: {record.size} bytes",
-                    found=f"no staged file, and at its place {wrong}",
-                    remedy=f"Run the asset {asset} again",
-                )
+            raise StorageError.at(
+                target,
+                expected=f"what run {pending.made_by.run_id} staged: {record.size} bytes",
+                found=f"no staged file, and at its place {wrong}",
+                remedy=f"Run the asset {asset} again",
             )
         folders.add(target.parent)
-    _remove_superseded(session_path, _read(_manifest_path(session_path, asset)), pending)
+    _remove_superseded(session_path, _undamaged(_manifest_path(session_path, asset)), pending)
     for folder in sorted(folders):
         sync_folder(folder)
     pending_path.replace(_manifest_path(session_path, asset))
@@ -139,14 +144,15 @@ def published_assets(session_path: Path) -> tuple[str, ...]:
     return tuple(sorted(p.stem for p in folder.glob("[!.]*.json"))) if folder.is_dir() else ()
 
 
-def _superseded(session_path: Path, asset: str) -> Manifest | None:
-    """Read the record that is about to be replaced; a damaged one is kept beside, and its files stay."""
-    path = _manifest_path(session_path, asset)
+def _undamaged(path: Path) -> Manifest | None:
+    """Read a record that is about to be replaced; a damaged one is kept beside, and its files stay."""
     try:
         return _read(path)
     except StorageError as error:
-        kept = path.with_name(f".{path.name}.damaged")
-        path.replace(kept)
+        names = (path.with_name(f".{path.name.lstrip('.')}.damaged{n or ''}") for n in count())
+        kept = next(name for name in names if not is_there(name))
+        with storage_errors(path):
+            path.rename(kept)
         warnings.warn(f"{error} The damaged record is kept as {kept}.", MesoWarning, stacklevel=2)
         return None
 
@@ -184,10 +190,16 @@ def _pending_path(session_path: Path, asset: str) -> Path:
 
 def _read(path: Path) -> Manifest | None:
     try:
-        text = path.read_text()
-    except FileNotFoundError:
+        text = read_plain(path, TABLE_BYTES).decode()
+    except MissingInputError:
         return None
-    return Manifest.from_json(text, str(path))
+    except (InputFileError, UnicodeDecodeError) as error:
+        raise StorageError.at(path, expected="a manifest", found=str(error), remedy=RUN_AGAIN) from error
+    manifest = Manifest.from_json(text, str(path))
+    if path.name not in (f"{manifest.asset}.json", f".{manifest.asset}.pending.json"):
+        found = f"one of {manifest.asset!r}"
+        raise StorageError.at(path, expected="the manifest of its asset", found=found, remedy=RUN_AGAIN)
+    return manifest
 
 
 @contextmanager
@@ -195,6 +207,12 @@ def _locked(session_path: Path, asset: str) -> Iterator[None]:
     """Hold the publication lock of one asset; the lock dies with the process."""
     folder = session_path / MESO_FOLDER / "locks"
     make_folder(folder)
-    with (folder / f"{asset}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    path = folder / f"{asset}.lock"
+    with storage_errors(path):
+        # a pipe in its place is not waited for
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(descriptor)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import MissingInputError, SettingsError, problem
+from ..errors import MissingInputError, SettingsError
 from ..session import MESO_FOLDER, ListedFile, SessionKey, find_sessions
 from .basis import Basis
 from .manifest import MadeBy, Manifest
-from .publishing import load_manifest, publish, published_assets
+from .publishing import finish_publication, load_manifest, publish, published_assets
 from .staging import Sealed, Staging
 
 
@@ -81,20 +81,18 @@ class LocalStore:
         base = key.folder(self.folder)
         missing = [p for p in ("", *paths) if not (base / p).exists()]
         if missing:
-            raise MissingInputError(
-                problem(
-                    base / missing[0],
-                    expected="a file or folder of the session",
-                    found="nothing there",
-                    remedy="Materialise the asset that makes it, or check MESO_ROOT",
-                )
+            raise MissingInputError.at(
+                base / missing[0],
+                expected="a file or folder of the session",
+                found="nothing there",
+                remedy="Materialise the asset that makes it, or check MESO_ROOT",
             )
         return base
 
     def stage(self, key: SessionKey, asset: str, *, keep: bool = False) -> Staging:
         """See :class:`SessionStore`."""
         folder = self.local(key)
-        load_manifest(folder, asset)  # finishes a publication that a kill interrupted, before its files are touched
+        finish_publication(folder, asset)  # that a kill interrupted, before its files are touched
         return Staging(folder, asset, keep=keep)
 
     def publish(
@@ -126,11 +124,9 @@ def open_store(root: str | Path) -> SessionStore:
         return LocalStore(Path(text).expanduser().absolute())
     if scheme == "file":
         return LocalStore(Path(rest).absolute())
-    raise SettingsError(
-        problem(
-            "MESO_ROOT",
-            expected="a local folder (remote roots are not built yet)",
-            found=text,
-            remedy="Mount the storage and give its path",
-        )
+    raise SettingsError.at(
+        "MESO_ROOT",
+        expected="a local folder (remote roots are not built yet)",
+        found=text,
+        remedy="Mount the storage and give its path",
     )

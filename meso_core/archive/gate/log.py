@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from io import FileIO
 from pathlib import Path
 
-from ...errors import ArchiveError, SettingsError, problem
+from ...errors import ArchiveError, MissingInputError, SettingsError, problem
+from ...opening import RECORD_BYTES, read_plain
 from ...session import MESO_FOLDER
 from ...storage.atomic import storage_errors
 from ...storage.hashing import sync_folder
@@ -61,21 +62,21 @@ def load_removals(session_path: Path) -> tuple[RemovalEvent, ...]:
     ------
     ArchiveError
         If the log is damaged elsewhere.
-    StorageError
+    InputFileError
         If it cannot be read.
     """
     path = _log_path(Path(session_path))
-    with storage_errors(path):
-        if not path.exists():
-            return ()
-        *lines, tail = path.read_bytes().split(b"\n")
+    try:
+        *lines, tail = read_plain(path, RECORD_BYTES).split(b"\n")
+    except MissingInputError:
+        return ()
     if _whole(tail):
         lines.append(tail)
     events = []
     for number, line in enumerate(lines, 1):
         try:
             events.append(_parse(line))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ArchiveError(
                 problem(
                     path,
@@ -137,14 +138,18 @@ def _append(file: FileIO, data: bytes) -> None:
 def _parse(line: bytes) -> RemovalEvent:
     body = json.loads(line)
     override = body.pop("override")
-    return RemovalEvent(**body, override=Override(**override) if override else None)
+    event = RemovalEvent(**body, override=Override(**override) if override else None)
+    for name, kind in (("path", str), ("size", int), ("mtime_ns", int), ("sha256", str), ("archive", str)):
+        if type(getattr(event, name)) is not kind:
+            raise TypeError(f"{name}: {getattr(event, name)!r}")
+    return event
 
 
 def _whole(tail: bytes) -> bool:
     """Whether the text after the last line break is a whole event (an editor may drop the last line break)."""
     try:
         _parse(tail)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
     return True
 
