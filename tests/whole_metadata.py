@@ -25,7 +25,7 @@ def whole_metadata(fovs: list[dict[str, Any]], **fields: Any) -> dict[str, Any]:
         "channelSaved": 2,
         "centerMM": {"ML": 2.5, "AP": -2.0},
         "rawScanImageMeta": {
-            "Software": "SI.hStackManager.enable = false",
+            "Software": "SI.acqState = 'grab'",
             "Height": first - 1,
             "Width": max(fov["nXnYnZ"][0] for fov in fovs),
         },

@@ -177,7 +177,7 @@ class SessionImaging:
         files, pictures = [], []
         for job in jobs:
             files += stage_outputs(job, staged, REGISTRATION)
-            picture = registration_figure(job.folder, rate_hz=self.meta.volume_rate_hz)
+            picture = registration_figure(job.folder, rate_hz=self.meta.fov_rate_hz)
             files.append(stage_picture(job, staged, "motion", picture))
             pictures.append(picture.small)
         found = tuple(load_registration(job.folder) for job in jobs)

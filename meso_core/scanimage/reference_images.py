@@ -146,7 +146,7 @@ def stitch_stack(tif: Path, meta: Mapping[str, Any] | ImagingMetadata) -> Stack:
     )
     stack = np.zeros((layout.n_slices, *shape), np.int16)
     for fov, (x, y) in zip(layout.fovs, starts, strict=True):
-        field = means[fov.slice_index, fov.row_start : fov.row_stop]
+        field = means[fov.slice_index, fov.row_start : fov.row_stop, : fov.nx]
         stack[fov.slice_index, y : y + fov.ny, x : x + fov.nx] = np.rint(field)
     return stack
 
@@ -258,23 +258,38 @@ def _mean_pages(tif: Path, layout: ImagingLayout) -> npt.NDArray[np.float64]:
     source = LocalTif(tif)
     page = source.tif.page
     total = np.zeros((layout.n_slices, page.height, page.width))
-    count = np.zeros(layout.n_slices)
+    count = np.zeros(layout.n_slices, int)
     number = 0
     for block in source.blocks(1 << 25):
-        for pixels in block:
-            frame, channel = divmod(number % layout.pages_per_volume, layout.n_channels)
-            if frame < layout.n_slices and channel == layout.functional_channel:
-                total[frame] += pixels
-                count[frame] += 1
-            number += 1
+        slices = layout.slices_of(layout.frames_of_pages(number, len(block)))
+        channels = np.arange(number, number + len(block)) % layout.n_channels
+        for i in np.flatnonzero((slices >= 0) & (channels == layout.functional_channel)):
+            total[slices[i]] += block[i]
+            count[slices[i]] += 1
+        number += len(block)
+    _check_depths_are_there(tif, layout, count, number)
+    return total / count[:, None, None]
+
+
+def _check_depths_are_there(tif: Path, layout: ImagingLayout, count: npt.NDArray[np.int_], n_pages: int) -> None:
+    """Refuse a stack without a depth; tell of one that lacks pages of its last depths."""
+    expected = f"{layout.pages_per_volume} pages: {layout.n_slices} depths"
+    if layout.stack.frames_per_slice > 1:
+        expected += f" of {layout.stack.frames_per_slice} frames, averaged by {layout.stack.frames_averaged},"
+    expected += f" in {layout.n_channels} channel(s)"
     if not count.all():
         raise InputFileError.at(
             tif,
-            expected=f"pages of all {layout.n_slices} depths",
-            found=f"{number} pages",
-            remedy="Copy the reference stack from the rig again",
+            expected=expected,
+            found=f"{n_pages} pages, none of depth {int(np.argmin(count)) + 1}",
+            remedy="Copy the reference stack from the rig again, or give one that was not stopped early",
         )
-    return total / count[:, None, None]
+    if count.min() < count.max():
+        warnings.warn(
+            f"{tif}: expected {expected}, found {n_pages} pages: the last depths are averages of fewer frames",
+            MesoWarning,
+            stacklevel=4,
+        )
 
 
 def _read_stack(path: Path) -> Stack:

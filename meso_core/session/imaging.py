@@ -60,6 +60,8 @@ class Fov:
     mm: Corners
     #: ScanImage's id of the ROI; FOVs of one ROI at several depths form a stack.
     roi_uuid: str | None
+    #: Number of the channel that shows it, where channels are depths; else None, and all channels show it.
+    channel: int | None = None
 
     @property
     def name(self) -> str:
@@ -98,6 +100,47 @@ class Orientation:
 
 
 @dataclass(frozen=True, slots=True)
+class StackLayout:
+    """How the frames of a bout divide into depths.
+
+    Frames come volume by volume. A volume has all frames of its first slice, then all of the next …, then the frames
+    that are recorded while the focus flies back. Frames are those that the scanner takes and that the DAQ gets a pulse
+    of; with averaging, a page stands for several.
+    """
+
+    #: Depth of each slice in the order of scanning, µm; None where no stack was scanned.
+    depths_um: tuple[float, ...] | None = None
+    n_slices: int = 1
+    #: Frames that follow each other at a slice of a volume (``framesPerSlice``).
+    frames_per_slice: int = 1
+    #: Frames per volume that are recorded while the focus flies back.
+    n_flyback: int = 0
+    #: Frames that ScanImage averaged into each page (``logAverageFactor``).
+    frames_averaged: int = 1
+
+    @property
+    def frames_per_volume(self) -> int:
+        """Frames from one volume to the next."""
+        return self.n_slices * self.frames_per_slice + self.n_flyback
+
+    def slices_of(self, frames: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Tell which slice each frame of a bout shows.
+
+        Parameters
+        ----------
+        frames
+            (n,) i8, places of frames in the bout: ScanImage's ``frameNumbers`` less 1; for an average, its first.
+
+        Returns
+        -------
+        ndarray
+            (n,) i8, 0-based slice within the volume; -1 where the focus flies back.
+        """
+        place = frames % self.frames_per_volume // self.frames_per_slice
+        return np.where(frames % self.frames_per_volume < self.n_slices * self.frames_per_slice, place, -1)
+
+
+@dataclass(frozen=True, slots=True)
 class ImagingMetadata:
     """Imaging metadata of one bout, checked and up to date.
 
@@ -122,18 +165,15 @@ class ImagingMetadata:
     line_period_s: float
     #: Frames (single slices) per second, Hz.
     frame_rate_hz: float | None
-    #: Volumes per second, Hz: how often each FOV is imaged.
+    #: Volumes per second, Hz.
     volume_rate_hz: float
     #: Time that the galvos take from one scanfield to the next, s.
     fly_to_s: float | None
     #: µm in the sample per degree of scan angle.
     objective_um_per_deg: float
-    #: Slices per volume, and frames per volume that are recorded while the objective flies back.
-    n_slices: int
-    n_flyback: int
-    #: Depths of a stack in the order of scanning, µm, by the raw header; None where no stack was scanned.
-    scanned_depths_um: tuple[float, ...] | None
-    #: Depths that the file lists (``hStackManager.zs``), µm.
+    #: How frames divide into depths, by the raw header.
+    stack: StackLayout
+    #: Depths of the slices, µm: those of the stack, or else those that the file lists (``hStackManager.zs``).
     stack_depths_um: tuple[float, ...] | None
     window: WindowCenter
     orientation: Orientation | None
@@ -152,10 +192,38 @@ class ImagingMetadata:
         return len(self.channels_saved)
 
     @property
+    def fov_rate_hz(self) -> float:
+        """How often a FOV is imaged, Hz, on average: with several frames per slice they come in bursts."""
+        return self.volume_rate_hz * self.stack.frames_per_slice / self.stack.frames_averaged
+
+    @property
     def functional_channel(self) -> int:
         """Index into ``channels_saved`` of the one that shows activity: the first green one, else the first."""
         green = self.green_channels or ()
         return next((i for i, channel in enumerate(self.channels_saved) if channel in green), 0)
+
+    @property
+    def channels_are_depths(self) -> bool:
+        """Whether each FOV is in one channel only, as with light beads."""
+        return any(fov.channel is not None for fov in self.fovs)
+
+    @property
+    def channels_used(self) -> tuple[int, ...]:
+        """Numbers of the channels that become movies of each FOV: the one that shows activity, and one other.
+
+        The other is the first that is not green, or else the first. Where channels are depths, all are used.
+        """
+        if self.channels_are_depths:
+            return self.channels_saved
+        first = self.channels_saved[self.functional_channel]
+        others = [channel for channel in self.channels_saved if channel != first]
+        second = [channel for channel in others if channel not in (self.green_channels or ())] or others
+        return (first, *second[:1])
+
+    @property
+    def channels_unused(self) -> tuple[int, ...]:
+        """Numbers of the channels that were saved and become no movie."""
+        return tuple(channel for channel in self.channels_saved if channel not in self.channels_used)
 
     def to_json(self) -> str:
         """Return the metadata file, brought up to date, with all that it holds."""

@@ -147,6 +147,7 @@ def test_a_lone_depth_or_line_needs_no_brackets(real):
     """MATLAB's JSON drops them."""
     meta = copy.deepcopy(real)
     meta["FOV"] = [{**meta["FOV"][0], "nXnYnZ": [512, 1, 1], "lineIdx": 1}]
+    del meta["rawScanImageMeta"]["Artist"]
     assert patch_imaging_meta(meta)["FOV"][0]["lineIdx"] == 1
     assert get_timeshifts(meta).lines[0].tolist() == [0]
 

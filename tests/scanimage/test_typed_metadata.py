@@ -106,8 +106,9 @@ def test_the_real_session_started_when_its_header_says(samples):
 
 def test_a_typed_stack_has_the_slices_that_were_scanned(samples):
     parsed = parse_imaging_metadata(samples["three depths"])
-    assert (parsed.n_slices, parsed.n_flyback, parsed.scanned_depths_um) == (3, 2, (100.0, 130.0, 160.0))
-    assert parse_imaging_metadata(samples["the rig's"]).scanned_depths_um is None
+    assert (parsed.stack.n_slices, parsed.stack.n_flyback) == (3, 2)
+    assert parsed.stack.depths_um == (100.0, 130.0, 160.0)
+    assert parse_imaging_metadata(samples["the rig's"]).stack.depths_um is None
 
 
 @settings(max_examples=60, deadline=None)

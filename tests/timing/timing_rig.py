@@ -27,7 +27,7 @@ def imaging_meta(slices=(0, 0), n_lines=32, gap=5, frame_rate=10.0, line_starts=
         "channelSaved": [2],
         "nFrames": 0,
         "centerMM": {"x": 0, "y": 0, "ML": 2.6, "AP": -2},
-        "rawScanImageMeta": {"Software": "SI.hStackManager.enable = false", "Height": height, "Width": 16},
+        "rawScanImageMeta": {"Software": "SI.acqState = 'grab'", "Height": height, "Width": 16},
         "scanImageParams": {"objectiveResolution": 150, "hRoiManager": rates},
         "FOV": fovs,
     }

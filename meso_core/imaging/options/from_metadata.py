@@ -56,14 +56,16 @@ def suite2p_options(
     =========================== ==================================== ==============================================
     field's flat ops            suite2p 1.1                          value and source
     =========================== ==================================== ==============================================
-    fs                          settings fs                          scan volume rate, Hz:
-                                                                     ``scanImageParams.hRoiManager.scanVolumeRate``
+    fs                          settings fs                          frames of the FOV per second, Hz:
+                                                                     ``scanImageParams.hRoiManager.scanVolumeRate`` x
+                                                                     ``framesPerSlice`` / ``logAverageFactor``
     tau                         settings tau                         ``tau``, or :func:`get_default_tau` of the genotype
     dx, dy                      db dx, dy                            offset of the FOV in its own pixels from the
                                                                      leftmost and topmost corner of all FOVs (``Deg``)
-    nchannels                   db nchannels                         length of ``channelSaved``
+    nchannels                   db nchannels                         channels used: those of ``channelSaved``, two at
+                                                                     most; 1 where channels are depths
     functional_chan             db functional_chan                   place of the first green channel (``channelID``)
-                                                                     in ``channelSaved``, from 1
+                                                                     among them, from 1
     align_by_chan               settings registration.align_by_chan2 False: the functional channel
     nonrigid                    settings registration.nonrigid       True
     block_size                  settings registration.block_size     128 × 128 px; half a side of 128 px or less
@@ -107,12 +109,10 @@ def suite2p_options(
     meta = as_imaging_metadata(meta)
     if not 0 <= fov < len(meta.fovs):
         raise _impossible("FOV", f"an entry for FOV {fov}", f"{len(meta.fovs)} entries")
-    if meta.n_channels > 2:
-        raise _impossible("channelSaved", "one or two channels, as suite2p takes them", str(meta.channels_saved))
     settings = default_settings()
     for name, value in MESOSCOPE.items():
         set_value(settings, name, value)
-    settings["fs"] = meta.volume_rate_hz
+    settings["fs"] = meta.fov_rate_hz
     settings["tau"] = get_default_tau(genotype) if tau is None else tau
     db = _db(meta, fov)
     settings["registration"]["block_size"] = [_block_side(db[side]) for side in ("Ly", "Lx")]
@@ -141,12 +141,13 @@ def _check_blocks(registration: Mapping[str, Any], db: Mapping[str, Any]) -> Non
 
 def _db(meta: ImagingMetadata, fov: int) -> dict[str, Any]:
     dx, dy = _offset(meta, fov)
+    used = meta.channels_used if meta.fovs[fov].channel is None else (meta.fovs[fov].channel,)
     return {
         "save_folder": "suite2p",
-        "nplanes": len({f.slice_index for f in meta.fovs}),
+        "nplanes": len({(f.slice_index, f.channel) for f in meta.fovs}),
         "nrois": len(meta.fovs),
-        "nchannels": meta.n_channels,
-        "functional_chan": meta.functional_channel + 1,
+        "nchannels": len(used),
+        "functional_chan": sorted(used, key=meta.channels_saved.index).index(used[0]) + 1,
         "iplane": fov,
         "iroi": fov,
         "dx": dx,

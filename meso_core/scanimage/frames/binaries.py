@@ -28,6 +28,8 @@ from .sources import Block
 _MAX_RECENT = 1 << 15
 #: A movie is flushed to disk in portions of this size; a few may wait.
 _FLUSH_BYTES, _MAX_WAITING = 1 << 25, 8
+#: Movies of a FOV, that of the channel that shows activity first; suite2p takes two.
+_NAMES = ("data_raw.bin", "data_chan2_raw.bin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,6 @@ class FovBinary:
     mean: npt.NDArray[np.float64]
     #: Mean of the second channel.
     mean_chan2: npt.NDArray[np.float64] | None = None
-    #: Movies of channels beyond two (``data_chan3_raw.bin`` …); suite2p has no use for them.
-    paths_more: tuple[Path, ...] = ()
 
 
 @dataclass
@@ -59,8 +59,8 @@ class Movie:
     """One file being written: a FOV in a channel."""
 
     fov: FovLayout
-    #: Index of the first page of the first volume that belongs to it.
-    first_page: int
+    #: Index of its channel among the pages of a frame.
+    channel: int
     path: Path
     part: Path
     file: BinaryIO | None = None
@@ -92,7 +92,7 @@ class Movie:
             self.file = None
 
     def append(self, frame: Block) -> None:
-        """Write a frame (rows of a page lie in one piece and need no copy) and add it to the mean image's sum.
+        """Write a frame (whole rows of a page lie in one piece and need no copy) and add it to the mean image's sum.
 
         Sums of integers are exact. A second thread for them does not pay: the frame is in the processor's cache now.
         """
@@ -147,20 +147,15 @@ class Movies:
 
     def __init__(self, layout: ImagingLayout, out_folder: Path) -> None:
         self.layout, self.out_folder, self.flusher = layout, out_folder, _Flusher()
-        self.by_fov = [[self._movie(fov, c) for c in self._channel_order()] for fov in layout.fovs]
+        self.by_fov = [
+            [self._movie(fov, channel, name) for channel, name in zip(layout.channels_of(fov), _NAMES, strict=False)]
+            for fov in layout.fovs
+        ]
         self.movies = [m for movies in self.by_fov for m in movies]
 
-    def _channel_order(self) -> list[int]:
-        """Channels by index into the pages of a frame, the functional one first."""
-        first = self.layout.functional_channel
-        return [first, *(c for c in range(self.layout.n_channels) if c != first)]
-
-    def _movie(self, fov: FovLayout, channel: int) -> Movie:
-        rank = self._channel_order().index(channel)
-        name = "data_raw.bin" if rank == 0 else f"data_chan{rank + 1}_raw.bin"
+    def _movie(self, fov: FovLayout, channel: int, name: str) -> Movie:
         path = self.out_folder / plane_name(fov.index) / name
-        first_page = fov.slice_index * self.layout.n_channels + channel
-        return Movie(fov, first_page, path, part_path(path))
+        return Movie(fov, channel, path, part_path(path))
 
     def append(self, block: Block, n_before: int) -> None:
         """Write a block of pages, the first of which is page ``n_before`` of the bout."""
@@ -168,19 +163,19 @@ class Movies:
             self._append(block, n_before)
 
     def _append(self, block: Block, n_before: int) -> None:
-        per_volume = self.layout.pages_per_volume
+        slices = self.layout.slices_of(self.layout.frames_of_pages(n_before, len(block)))
+        channels = np.arange(n_before, n_before + len(block)) % self.layout.n_channels
         for movie in self.movies:
-            first = (movie.first_page - n_before) % per_volume
-            for page in block[first::per_volume]:
-                movie.append(page[movie.fov.row_start : movie.fov.row_stop])
+            fov = movie.fov
+            for i in np.flatnonzero((slices == fov.slice_index) & (channels == movie.channel)):
+                movie.append(np.ascontiguousarray(block[i, fov.row_start : fov.row_stop, : fov.nx]))
             if movie.n_unflushed > _FLUSH_BYTES:
                 self.flusher.start(movie.open())
                 movie.n_unflushed = 0
 
     def check_room(self, n_pages: int) -> None:
         """Raise StorageError if the movies of so many pages do not fit the disk; older ones still take room."""
-        pixels = sum(m.fov.ny * m.fov.nx for m in self.movies)
-        needed = 2 * pixels * -(-n_pages // self.layout.pages_per_volume)
+        needed = sum(2 * m.fov.ny * m.fov.nx * self.layout.n_frames(m.fov.index, n_pages) for m in self.movies)
         existing = next(p for p in (self.out_folder, *self.out_folder.absolute().parents) if p.exists())
         free = shutil.disk_usage(existing).free
         if needed > free:
@@ -230,7 +225,6 @@ class Movies:
             frames_per_bout=frames,
             mean=main.mean(),
             mean_chan2=second.mean() if second else None,
-            paths_more=tuple(m.path for m in others[1:]),
         )
 
     def discard(self) -> None:

@@ -15,9 +15,12 @@ from typing import Any
 
 from ...errors import InputFileError, MesoWarning, MetadataError, problem
 from ...progress import Progress, silent
+from ...session import IMAGING_META_FILE
 from ...session.imaging import ImagingMetadata
 from ..layout import ImagingLayout
 from ..metadata.bouts import local_bouts
+from ..metadata.channels import check_channels
+from ..metadata.parse import as_imaging_metadata
 from .acquisition import AcquisitionCheck
 from .binaries import FovBinary, Movies
 from .sources import Block, BoutSource, LocalTif, TifSummary, fits_promise
@@ -69,6 +72,8 @@ def bin_per_plane(
     """
     if not isinstance(bouts, Sequence) or isinstance(bouts, str):
         bouts = local_bouts(Path(bouts))
+    meta = as_imaging_metadata(meta)
+    check_channels(meta, IMAGING_META_FILE)
     layout = ImagingLayout.from_meta(meta)
     known = [_inspect(bout) for bout in bouts]
     total = 0 if None in known else sum(n or 0 for n in known)
@@ -162,12 +167,14 @@ def _check_no_fov_is_empty(movies: Movies, where: str, n_pages: int) -> None:
 
 def _tell_of_cut_volume(bout: BoutSource, layout: ImagingLayout, n_pages: int) -> None:
     """Warn of a recording that stopped in the middle of a volume; missing fly-back frames do not matter."""
+    per_slice = layout.stack.frames_per_slice // layout.stack.frames_averaged or 1
     extra = n_pages % layout.pages_per_volume
-    if 0 < extra < layout.n_slices * layout.n_channels:
-        n_more = -(-extra // layout.n_channels)
+    if 0 < extra < layout.n_slices * per_slice * layout.n_channels:
+        n_more = -(-extra // (layout.n_channels * per_slice))
+        more = "one frame" if per_slice == 1 else f"up to {per_slice} frames"
         warnings.warn(
             f"{bout.name}: the last volume is incomplete ({extra} of {layout.pages_per_volume} pages): "
-            f"the first {n_more} of {layout.n_slices} slices have one frame more than the others",
+            f"the first {n_more} of {layout.n_slices} slices have {more} more than the others",
             MesoWarning,
             stacklevel=3,
         )

@@ -21,6 +21,8 @@ from ...session import IMAGING_META_FILE, IMAGING_TIMES_FILE, imaging_bouts, raw
 from ...session.imaging import BoutMetadata, ImagingMetadata, SessionMetadata
 from ...storage.atomic import replacing, write_file
 from ..frames.sources import BoutSource, LocalTif
+from .agreement import check_imaged
+from .channels import Channels, channels_as_depths, check_channels
 from .compare import check_same_imaging
 from .extract import Rig, extract_imaging_meta, page_times
 from .parse import parse_imaging_metadata
@@ -45,6 +47,7 @@ def load_meta_files(
     center_ml: float | None = None,
     center_ap: float | None = None,
     rig: Rig | None = None,
+    channels: Channels = "colours",
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Load the imaging metadata of a session, brought up to date, and compare its bouts.
 
@@ -59,6 +62,8 @@ def load_meta_files(
         Centre of the cranial window, mm, for bouts without metadata; by default that of the session's other bouts.
     rig
         What no header says about the microscope, for bouts without metadata; by default that of the other bouts.
+    channels
+        What the channels of the recording are; as depths, each gets fields of view of its own.
 
     Returns
     -------
@@ -81,7 +86,7 @@ def load_meta_files(
     MesoWarning
         If bouts disagree in another field; those of the first bout are used.
     """
-    bouts = _bouts(Path(session_path), center_ml, center_ap, rig)
+    bouts = _bouts(Path(session_path), center_ml, center_ap, rig, channels)
     metas = [bout.imaging.to_dict() for bout in bouts]
     _compare(bouts)
     return metas[0], metas
@@ -93,12 +98,13 @@ def load_session_metadata(
     center_ml: float | None = None,
     center_ap: float | None = None,
     rig: Rig | None = None,
+    channels: Channels = "colours",
 ) -> SessionMetadata:
     """Load what the microscope says of a session: metadata and page times of all bouts, typed, checked and compared.
 
     Parameters
     ----------
-    session_path, center_ml, center_ap, rig
+    session_path, center_ml, center_ap, rig, channels
         As for :func:`load_meta_files`.
 
     Raises
@@ -113,7 +119,7 @@ def load_session_metadata(
     MesoWarning
         As for :func:`load_meta_files`.
     """
-    bouts = _bouts(Path(session_path), center_ml, center_ap, rig)
+    bouts = _bouts(Path(session_path), center_ml, center_ap, rig, channels)
     _compare(bouts)
     return SessionMetadata(tuple(BoutMetadata(b.folder.name, b.imaging, _times_of(b)) for b in bouts))
 
@@ -125,6 +131,7 @@ def write_missing_meta(
     center_ml: float | None = None,
     center_ap: float | None = None,
     rig: Rig | None = None,
+    channels: Channels = "colours",
 ) -> tuple[Path, ...]:
     """Make the metadata files that the rig did not deliver.
 
@@ -134,7 +141,7 @@ def write_missing_meta(
         Session folder. Nothing in it is changed.
     out_folder
         Where the files go, each in a folder named after its bout.
-    center_ml, center_ap, rig
+    center_ml, center_ap, rig, channels
         As for :func:`load_meta_files`.
 
     Returns
@@ -144,7 +151,7 @@ def write_missing_meta(
         ``raw_imaging_data_NN/rawImagingData.times_scanImage.npy``; none where all are there.
     """
     made = []
-    for bout in _bouts(Path(session_path), center_ml, center_ap, rig):
+    for bout in _bouts(Path(session_path), center_ml, center_ap, rig, channels):
         target = Path(out_folder) / bout.folder.name
         if not bout.delivered:
             write_file(target / IMAGING_META_FILE, bout.imaging.source_json.encode())
@@ -213,22 +220,31 @@ def _read_json(path: Path) -> dict[str, Any]:
     return meta
 
 
-def _bouts(session_path: Path, center_ml: float | None, center_ap: float | None, rig: Rig | None) -> tuple[_Bout, ...]:
+def _bouts(
+    session_path: Path, center_ml: float | None, center_ap: float | None, rig: Rig | None, channels: Channels
+) -> tuple[_Bout, ...]:
     """Metadata of all bouts; those that the rig did not deliver are made from the tifs."""
     folders = _bout_folders(session_path)
     bouts: dict[Path, _Bout] = {}
     for folder in folders:
         path = find_meta(folder)
         if path is not None:
-            bouts[folder] = _Bout(folder, read_imaging_metadata(path), delivered=True)
+            bouts[folder] = _Bout(folder, _typed(_read_json(path), path, channels), delivered=True)
     for folder in folders:
         if folder not in bouts:
             known = [bout.imaging for bout in bouts.values()]
             center = _window_center(folder, known, center_ml, center_ap)
             meta, times = extract_imaging_meta(_tifs(folder), *center, rig=rig or _rig_of(known))
-            imaging = parse_imaging_metadata(meta, str(folder / IMAGING_META_FILE))
+            imaging = _typed(meta, folder / IMAGING_META_FILE, channels)
             bouts[folder] = _Bout(folder, imaging, delivered=False, times=times)
     return tuple(bouts[folder] for folder in folders)
+
+
+def _typed(meta: dict[str, Any], path: Path, channels: Channels) -> ImagingMetadata:
+    imaging = parse_imaging_metadata(meta, str(path))
+    if channels == "colours":
+        return imaging
+    return parse_imaging_metadata(channels_as_depths(imaging.to_dict()), str(path))
 
 
 def _bout_folders(session_path: Path) -> tuple[Path, ...]:
@@ -244,6 +260,9 @@ def _compare(bouts: tuple[_Bout, ...]) -> None:
     content = first.imaging.to_dict()
     for bout in others:
         check_same_imaging(first.folder.name, content, bout.folder.name, bout.imaging.to_dict())
+    for bout in bouts:
+        check_imaged(bout.imaging, str(bout.folder / IMAGING_META_FILE))
+    check_channels(first.imaging, first.folder.name)
 
 
 def _times_of(bout: _Bout) -> npt.NDArray[np.float64]:

@@ -227,9 +227,13 @@ def _scan_image_params(header: SiHeader) -> dict[str, Any]:
     }
     params: dict[str, Any] = {"objectiveResolution": header["objectiveResolution"]}
     for part, fields in names.items():
-        params[part] = {name: header[f"{part}.{name}"] for name in fields}
+        # not every version of ScanImage has all of them; the reader of a field asks for it
+        params[part] = {name: header[f"{part}.{name}"] for name in fields if header.has(f"{part}.{name}")}
+    for name in ("scanVolumeRate", "linePeriod"):
+        params["hRoiManager"][name] = header[f"hRoiManager.{name}"]
     # the rig's code writes the depths here too, not their number; files must compare equal
-    params["hStackManager"] = {"numSlices": params["hStackManager"]["zs"], **params["hStackManager"]}
+    if "zs" in params["hStackManager"]:
+        params["hStackManager"] = {"numSlices": params["hStackManager"]["zs"], **params["hStackManager"]}
     return params
 
 

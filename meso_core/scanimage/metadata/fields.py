@@ -98,6 +98,7 @@ _FIELDS = (
     _Field("FOV[].nXnYnZ", "numbers of columns, rows and planes", _list_of(_is_size, 2)),
     _Field("FOV[].lineIdx", "its lines of the page, from 1", _one_or_more(_is_size)),
     _Field("FOV[].Zs", "depths in µm", _one_or_more(is_number), required=False),
+    _Field("FOV[].channel", "the channel that shows it, where channels are depths", _is_size, required=False),
     _Field("FOV[].roiUUID", "the id of its ROI", _is_text, required=False),
     *(
         field

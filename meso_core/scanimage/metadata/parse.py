@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,15 +19,27 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import MetadataError, problem
-from ...matlab import as_list
+from ...errors import MesoWarning, MetadataError, problem
 from ...session import IMAGING_META_FILE
-from ...session.imaging import BoutMetadata, Corners, Fov, ImagingMetadata, Orientation, SessionMetadata, WindowCenter
-from ..scanner import stack_frames
+from ...session.imaging import (
+    BoutMetadata,
+    Corners,
+    Fov,
+    ImagingMetadata,
+    Orientation,
+    SessionMetadata,
+    StackLayout,
+    WindowCenter,
+)
+from ..scanner import read_stack
 from ..tiff.header import parse_si_header
 from .fields import check_fields, is_number, wrong
 from .patch import patch_imaging_meta
 
+#: Lines of the header that tell the stack.
+_OF_STACK = re.compile(r"SI\.(hStackManager\.|hFastZ\.|hScan2D\.logAverageFactor|VERSION_)")
+#: Share by which rates may differ that are printed with six digits and measured at different times.
+_RATE_SHARE = 0.01
 _WINDOW = ("centerMM", "centerMM.ML", "centerMM.AP")
 
 
@@ -53,7 +68,7 @@ def parse_imaging_metadata(meta: Mapping[str, Any], where: str = IMAGING_META_FI
     rates, scanner = params["hRoiManager"], params.get("hScan2D", {})
     fovs = tuple(_fov(i, fov) for i, fov in enumerate(patched["FOV"]))
     header = _stack_header(raw["Software"])
-    n_slices, n_flyback = stack_frames(header, 1 + max(f.slice_index for f in fovs))
+    stack = read_stack(header, where, 1 + max(f.slice_index for f in fovs))
     transform = patched.get("coordsTF")
     source, text, digest = _texts(meta, patched, where)
     return ImagingMetadata(
@@ -66,13 +81,11 @@ def parse_imaging_metadata(meta: Mapping[str, Any], where: str = IMAGING_META_FI
         green_channels=_counts(patched.get("channelID", {}).get("green")),
         line_period_s=float(rates["linePeriod"]),
         frame_rate_hz=_number(rates.get("scanFrameRate")),
-        volume_rate_hz=float(rates["scanVolumeRate"]),
+        volume_rate_hz=_volume_rate(rates, stack, where),
         fly_to_s=_number(scanner.get("flytoTimePerScanfield")),
         objective_um_per_deg=float(params["objectiveResolution"]),
-        n_slices=n_slices,
-        n_flyback=n_flyback,
-        scanned_depths_um=_scanned_depths(header, where),
-        stack_depths_um=_numbers(params.get("hStackManager", {}).get("zs")),
+        stack=stack,
+        stack_depths_um=stack.depths_um or _numbers(params.get("hStackManager", {}).get("zs")),
         window=_window(patched),
         orientation=_orientation(patched.get("imageOrientation", {})),
         coords_transform=None if transform is None else tuple(_point(row) for row in transform),
@@ -144,6 +157,7 @@ def _fov(index: int, fov: Mapping[str, Any]) -> Fov:
         deg=_corners(fov["Deg"]),
         mm=_corners(fov["MM"]),
         roi_uuid=fov.get("roiUUID"),
+        channel=None if fov.get("channel") is None else int(fov["channel"]),
     )
 
 
@@ -197,17 +211,22 @@ def _start_time(parts: object) -> datetime | None:
 
 def _stack_header(software: str) -> dict[str, Any]:
     """Parse what a header says about the stack."""
-    return parse_si_header("\n".join(line for line in software.splitlines() if "hStackManager." in line))
+    return parse_si_header("\n".join(line for line in software.splitlines() if _OF_STACK.match(line)))
 
 
-def _scanned_depths(header: Mapping[str, Any], where: str) -> tuple[float, ...] | None:
-    if not header.get("SI.hStackManager.enable", False):
-        return None
-    zs = header.get("SI.hStackManager.zs", [])
-    depths = [z for row in as_list(zs) for z in as_list(row)]  # a column vector is a list of rows
-    if not all(is_number(z) for z in depths):
-        raise wrong("rawScanImageMeta.Software", where, "depths in SI.hStackManager.zs", zs)
-    return tuple(float(z) for z in depths)
+def _volume_rate(rates: Mapping[str, Any], stack: StackLayout, where: str) -> float:
+    """Volumes per second: as the header says, unless its frames come at another rate."""
+    told, frames = float(rates["scanVolumeRate"]), _number(rates.get("scanFrameRate"))
+    if frames is None or stack.frames_per_volume == 1 or math.isclose(told * stack.frames_per_volume, frames, rel_tol=_RATE_SHARE):
+        return told
+    counted = frames / stack.frames_per_volume
+    warnings.warn(
+        f"{where}: scanVolumeRate is {told:g} Hz, but {frames:g} frames per second and {stack.frames_per_volume} frames "
+        f"per volume make {counted:g} Hz, which is used",
+        MesoWarning,
+        stacklevel=3,
+    )
+    return counted
 
 
 def _texts(meta: Mapping[str, Any], patched: Mapping[str, Any], where: str) -> tuple[str, str, str]:

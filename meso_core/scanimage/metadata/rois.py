@@ -6,7 +6,10 @@ does not: the other fields of the metadata.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +18,7 @@ import numpy.typing as npt
 
 from ...errors import MetadataError, brief, problem
 from ...matlab import as_list
-from ..scanner import fly_to_lines, stack_frames
+from ..scanner import fly_to_lines, read_stack
 from .fields import is_number
 
 _CORNERS = {"topLeft": (-1, -1), "topRight": (1, -1), "bottomLeft": (-1, 1), "bottomRight": (1, 1)}
@@ -39,6 +42,10 @@ class SiHeader:
         """Value of ``SI.name``, or the default."""
         return self.values.get("SI." + name, default)
 
+    def has(self, name: str) -> bool:
+        """Whether the header has ``SI.name``."""
+        return "SI." + name in self.values
+
     def number(self, name: str) -> float:
         """Value of ``SI.name``, which must be a finite number."""
         value = self[name]
@@ -54,7 +61,7 @@ class SiHeader:
 
     def wrong(self, name: str, expected: str, found: str) -> MetadataError:
         """Make the error for a field that cannot be."""
-        remedy = "Check that the tif is of a mesoscope recording, and copy it again"
+        remedy = "Check that the tif is of a mesoscope recording, or leave it out"
         return MetadataError(problem(self.where, field=name, expected=expected, found=found, remedy=remedy))
 
 
@@ -66,14 +73,36 @@ def _flat(value: object) -> object:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """A ROI at a slice."""
+class Field:
+    """A ROI's cross-section at a depth."""
+
+    #: Centre and size (x, y) in degrees, and rotation in degrees.
+    center: tuple[float, float]
+    size: tuple[float, float]
+    rotation: float
+    #: Pixels per line, and lines.
+    nx: int
+    ny: int
+
+    def corners(self) -> dict[str, list[float]]:
+        """Corners (x, y) in degrees by name; ScanImage turns a field around its centre."""
+        center, size = np.array(self.center, float), np.array(self.size, float)
+        if not self.rotation:
+            return {name: (center + size * signs / 2).tolist() for name, signs in _CORNERS.items()}
+        angle = math.radians(self.rotation)
+        turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        return {name: (center + turn @ (size * signs / 2)).tolist() for name, signs in _CORNERS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A ROI at a slice: a field of view."""
 
     roi: dict[str, Any]
-    scanfield: dict[str, Any]
+    field: Field
     slice_id: int
-    #: Depth; two where a ROI is imaged at two depths at once.
-    zs: Any
+    #: Depths; two where a ROI is imaged at two depths at once.
+    depths: list[float]
 
 
 def fov_records(
@@ -97,48 +126,52 @@ def fov_records(
     MetadataError
         If the ROIs do not fit the depths, or the lines of the FOVs do not fit the page.
     """
-    places = _places(raw, header)
+    places = imaged_places(raw, header)
     starts = _start_rows(places, header, raw["Height"], raw["Width"])
     fovs = []
     for place, start in zip(places, starts, strict=True):
-        field_ = place.scanfield
-        nx, ny = (int(n) for n in field_["pixelResolutionXY"])
-        deg = {name: _corner(field_, signs) for name, signs in _CORNERS.items()}
+        field = place.field
+        deg = field.corners()
         mm = {name: (np.array([*(np.array(xy) - center_deg), 1.0]) @ transform).tolist() for name, xy in deg.items()}
         fovs.append(
             {
                 "slice_id": place.slice_id,
                 "roiUUID": place.roi["roiUuid"],
-                "Zs": place.zs,
+                "Zs": place.depths[0] if len(place.depths) == 1 else place.depths,
                 "Deg": deg,
                 "MM": mm,
-                "lineIdx": list(range(start + 1, start + ny + 1)),
-                "nXnYnZ": [nx, ny, len(as_list(place.zs))],
+                "lineIdx": list(range(start + 1, start + field.ny + 1)),
+                "nXnYnZ": [field.nx, field.ny, len(place.depths)],
             }
         )
     return fovs
 
 
-def _corner(scanfield: dict[str, Any], signs: tuple[int, int]) -> list[float]:
-    """Corner of a scanfield in degrees; rotated ones by their affine transform."""
-    center = np.array(scanfield["centerXY"], float)
-    if scanfield.get("rotationDegrees", 0):
-        linear = np.array(scanfield["affine"], float)[:2, :2]
-        return list((center + linear @ (np.array(signs) / 2)).tolist())
-    return list((center + np.array(scanfield["sizeXY"], float) * signs / 2).tolist())
+def imaged_places(raw: Mapping[str, Any], header: SiHeader) -> list[Place]:
+    """Tell which ROI is imaged at which slice, and where its field is there.
 
+    Parameters
+    ----------
+    raw
+        ``rawScanImageMeta``.
+    header
+        Its parsed Software.
 
-def _places(raw: dict[str, Any], header: SiHeader) -> list[_Place]:
-    """Which enabled ROI is imaged at which slice."""
+    Raises
+    ------
+    MetadataError
+        If no ROI is imaged, or a ROI has not as many depths as scanfields.
+    """
     rois = [roi for roi in as_list(raw["Artist"]["RoiGroups"]["imagingRoiGroup"]["rois"]) if roi.get("enable", True)]
     slices = _slices(header)
     places = []
     for slice_id, depths in enumerate(slices):
         for roi in rois:
-            at = _depths_of(roi, depths)
+            at = [(z, field) for z in depths if (field := field_at(roi, z, header)) is not None]
+            # a ROI that is not bound to planes is there once, at the depth of the first focus
+            at = at if roi.get("discretePlaneMode") else at[:1] if at and at[0][0] == depths[0] else []
             if at:
-                scanfield = _scanfield(roi, at[0])
-                places.append(_Place(roi, scanfield, slice_id, at[0] if len(at) == 1 else at))
+                places.append(Place(roi, at[0][1], slice_id, [z for z, _ in at]))
     if not places:
         raise header.wrong("RoiGroups", f"ROIs at the depths {slices}", f"none of the {len(rois)} ROIs")
     return places
@@ -146,58 +179,98 @@ def _places(raw: dict[str, Any], header: SiHeader) -> list[_Place]:
 
 def _slices(header: SiHeader) -> list[list[float]]:
     """Depths of each slice in the order of acquisition; two where two planes are imaged at once."""
-    zs = as_list(header["hStackManager.zs"])
-    n_slices, _ = stack_frames(header.values)
-    if not header.get("hStackManager.enable", False):
-        zs = zs[:1]
-    if header.get("hStackManager.enable", False) and n_slices != len(zs):
-        raise header.wrong("SI.hStackManager.zs", f"{n_slices} depths as in numFramesPerVolume", f"{len(zs)}")
-    actuators = header.get("hStackManager.zsAllActuators", zs)
+    stack = read_stack(header.values, header.where)
+    depths = list(stack.depths_um or as_list(header["hStackManager.zs"])[:1])
+    actuators = header.get("hStackManager.zsAllActuators", [])
     rows = actuators if isinstance(actuators, list) and actuators and isinstance(actuators[0], list) else [actuators]
-    if len(rows) != len(zs):
-        return [[z] for z in zs]
-    return [_distinct([z, *as_list(row)]) for z, row in zip(zs, rows, strict=True)]
+    if len(rows) == stack.n_slices * stack.frames_per_slice:
+        rows = rows[:: stack.frames_per_slice]
+    if len(rows) != len(depths):
+        return [[z] for z in depths]
+    return [list(dict.fromkeys([z, *as_list(row)])) for z, row in zip(depths, rows, strict=True)]
 
 
-def _distinct(values: list[float]) -> list[float]:
-    return list(dict.fromkeys(values))
+def field_at(roi: Mapping[str, Any], z: float, header: SiHeader) -> Field | None:
+    """Cross-section of a ROI at a depth; None where it is not imaged.
 
+    A ROI with one scanfield reaches through all depths. One with several is interpolated linearly between them, and is
+    not there above the first and below the last. A ROI in discrete-plane mode is at the depths of its scanfields only.
 
-def _depths_of(roi: dict[str, Any], depths: list[float]) -> list[float]:
-    """Depths of a slice at which a ROI is imaged.
-
-    A ROI that is not bound to discrete planes is imaged in every slice, at the depth of the remote focus.
+    Notes
+    -----
+    ScanImage, "Scanfields, ROIs, ROI Groups". Centre, size and rotation (the shorter way round) are interpolated;
+    pixel counts too, rounded to the nearest even number. The header prints depths with six digits and the ROIs with
+    ten, so two depths are the same if they differ by no more than that rounding.
     """
-    if not roi.get("discretePlaneMode", 0):
-        return depths[:1]
-    own = as_list(roi["zs"])
-    return [z for z in depths if z in own]
+    fields, zs = as_list(roi["scanfields"]), as_list(roi.get("zs", []))
+    is_discrete = bool(roi.get("discretePlaneMode"))
+    if len(zs) != len(fields) and (is_discrete or len(fields) != 1):
+        name = f"ROI {roi.get('name', '')!r}"
+        raise header.wrong(name, f"a depth for each of its {len(fields)} scanfields", f"{len(zs)} depths")
+    own = [field for field, at in zip(fields, zs, strict=False) if same_depth(at, z)]
+    if own or is_discrete:
+        return _field(own[0]) if own else None
+    if len(fields) == 1:
+        return _field(fields[0])
+    ordered = sorted(zip(zs, fields, strict=True), key=lambda pair: pair[0])
+    for (above, first), (below, second) in itertools.pairwise(ordered):
+        if above < z < below:
+            return _between(_field(first), _field(second), (z - above) / (below - above))
+    return None
 
 
-def _scanfield(roi: dict[str, Any], z: float) -> dict[str, Any]:
-    """Scanfield of a ROI at a depth; between given depths the first holds."""
-    fields: list[dict[str, Any]] = as_list(roi["scanfields"])
-    zs = as_list(roi.get("zs", []))
-    return fields[zs.index(z)] if z in zs and len(zs) == len(fields) else fields[0]
+def same_depth(a: float, b: float) -> bool:
+    """Whether two depths are the same but for rounding to six digits."""
+    largest = max(abs(a), abs(b))
+    half_a_digit = 0.5 * 10.0 ** (math.floor(math.log10(largest)) - 5) if largest > 0 else 0.0
+    return abs(a - b) <= half_a_digit * (1 + 1e-6) + 1e-9
 
 
-def _start_rows(places: list[_Place], header: SiHeader, height: int, width: int) -> list[int]:
-    """First row (0-based) of each FOV, from the fly-to time, checked against the height of the page.
+def _field(scanfield: Mapping[str, Any]) -> Field:
+    (x, y), (width, height) = scanfield["centerXY"], scanfield["sizeXY"]
+    nx, ny = (int(n) for n in scanfield["pixelResolutionXY"])
+    return Field((x, y), (width, height), float(scanfield.get("rotationDegrees", 0) or 0), nx, ny)
 
-    The slice with most lines fills the page; a shorter one leaves rows empty at its end.
+
+def _between(a: Field, b: Field, share: float) -> Field:
+    """Field at a share of the way from one to another."""
+
+    def mix(p: float, q: float) -> float:
+        return p + (q - p) * share
+
+    def even(p: int, q: int) -> int:
+        return 2 * math.floor(mix(p, q) / 2 + 0.5)  # half up, as MATLAB rounds
+
+    return Field(
+        (mix(a.center[0], b.center[0]), mix(a.center[1], b.center[1])),
+        (mix(a.size[0], b.size[0]), mix(a.size[1], b.size[1])),
+        a.rotation + ((b.rotation - a.rotation + 180) % 360 - 180) * share,
+        even(a.nx, b.nx),
+        even(a.ny, b.ny),
+    )
+
+
+def _start_rows(places: list[Place], header: SiHeader, height: int, width: int) -> list[int]:
+    """First row (0-based) of each FOV, from the fly-to time, checked against rows and columns of the page.
+
+    The slice with most lines fills the page; a shorter one leaves rows empty at its end. The widest field fills its
+    columns; a narrower one leaves columns empty at the right.
     """
-    gap = fly_to_lines(header.number("hScan2D.flytoTimePerScanfield"), header.number("hRoiManager.linePeriod"))
+    widest = max(place.field.nx for place in places)
+    if widest != width:
+        wide = [f"{p.roi.get('name', '')!r} {p.field.nx} px" for p in places]
+        raise header.wrong("page width", f"{widest} columns, those of the widest ROI ({', '.join(wide)})", f"{width}")
+    in_slice = Counter(place.slice_id for place in places)
+    gap = 0
+    if max(in_slice.values()) > 1:
+        gap = fly_to_lines(header.number("hScan2D.flytoTimePerScanfield"), header.number("hRoiManager.linePeriod"))
     starts: list[int] = []
     used: dict[int, int] = {}
     for place in places:
-        nx, ny = (int(n) for n in place.scanfield["pixelResolutionXY"])
-        if nx != width:
-            raise header.wrong(f"ROI {place.roi.get('name', '')!r}", f"{width} px a line, as the pages", f"{nx} px")
         starts.append(used[place.slice_id] + gap if place.slice_id in used else 0)
-        used[place.slice_id] = starts[-1] + ny
+        used[place.slice_id] = starts[-1] + place.field.ny
     tallest = max(used.values())
     if tallest != height:
-        n = max(sum(p.slice_id == s for p in places) for s in used)
-        expected = f"{tallest} rows ({n} FOVs, {gap} fly-to lines between two)"
+        expected = f"{tallest} rows ({max(in_slice.values())} FOVs, {gap} fly-to lines between two)"
         raise header.wrong("page height", expected, f"{height} rows")
     return starts
