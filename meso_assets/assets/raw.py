@@ -22,10 +22,11 @@ def imaging_metadata(
     from meso_core.scanimage import load_session_metadata, write_missing_meta
 
     def compute(run: AssetRun) -> Product:
-        staging, center = run.stage(), (run.settings.window_center_ml, run.settings.window_center_ap)
+        staging, chosen = run.stage(), run.settings
+        ml, ap = chosen.window_center_ml, chosen.window_center_ap
         with delivered_view(raw_metadata, raw_frames) as delivered:
-            write_missing_meta(delivered, staging.folder, center_ml=center[0], center_ap=center[1])
-            metadata = load_session_metadata(delivered, center_ml=center[0], center_ap=center[1])
+            write_missing_meta(delivered, staging.folder, center_ml=ml, center_ap=ap, channels=chosen.channels)
+            metadata = load_session_metadata(delivered, center_ml=ml, center_ap=ap, channels=chosen.channels)
         staging.write(SESSION_METADATA_FILE, metadata.imaging.to_json().encode())
         staging.write(BOUTS_FILE, metadata.to_json().encode())
         return Product(staging, metadata=imaging_metadata_metadata(metadata))

@@ -38,7 +38,7 @@ _DECLARATIONS = (
     Declaration(
         name="imaging_metadata",
         group="raw",
-        code_version="1",
+        code_version="2",
         description=(
             "**Geometry and rates of the recording**: fields of view, their lines on the page, scale, channels, volume "
             f"rate.\n\nTaken from `_ibl_rawImagingData.meta.json` where the rig delivered it, else read from the tiff "
@@ -47,7 +47,7 @@ _DECLARATIONS = (
         io_manager="session_files",
         places=rf"alf/_meso_[^/]+|{_BOUT}/(_ibl_rawImagingData\.meta\.json|rawImagingData\.times_scanImage\.npy)",
         raw=(RawKind.FRAMES, RawKind.METADATA),
-        settings=("window_center_ml", "window_center_ap"),
+        settings=("window_center_ml", "window_center_ap", "channels"),
         read=read_metadata,
         is_quick=True,
         kinds=("json",),
@@ -70,7 +70,7 @@ _DECLARATIONS = (
     Declaration(
         name="reference_images",
         group="archive",
-        code_version="1",
+        code_version="2",
         description=(
             "**Reference images** of each imaging bout under their ALF names: the raw image, the stack, the metadata."
         ),
@@ -121,7 +121,7 @@ _DECLARATIONS = (
     Declaration(
         name="motion_registered_frames",
         group="suite2p",
-        code_version="1",
+        code_version="2",
         description=(
             f"**Movies with the brain's motion removed**, one per field of view ({_SUITE2P}, rigid and non-rigid). The "
             "pages are split once; then fields run side by side. A killed run resumes at the field that was not "
@@ -143,7 +143,7 @@ _DECLARATIONS = (
     Declaration(
         name="rois",
         group="suite2p",
-        code_version="1",
+        code_version="2",
         description=(
             f"**Cells**: masks, fluorescence, neuropil, deconvolved activity, classifier of each region of interest, "
             f"per field of view ({_SUITE2P}), as {_ALF}. UUIDs follow from the content: equal results keep their "

@@ -60,14 +60,21 @@ def reference_metadata(images: Sequence[ReferenceImages]) -> dict[str, Any]:
 def imaging_metadata_metadata(metadata: SessionMetadata) -> dict[str, Any]:
     """Geometry and rates, from the metadata of all bouts."""
     imaging = metadata.imaging
+    used = imaging.channels_used
     rows = [
-        f"| {fov.name} | {fov.slice_index} | {fov.ny} × {fov.nx} | {_depths(fov.depths_um)} |" for fov in imaging.fovs
+        f"| {fov.name} | {fov.slice_index} | {', '.join(map(str, (fov.channel,) if fov.channel else used))} | "
+        f"{fov.ny} × {fov.nx} | {_depths(fov.depths_um)} |"
+        for fov in imaging.fovs
     ]
-    table = "\n".join(["| FOV | slice | rows × columns | depth (µm) |", "| --- | --- | --- | --- |", *rows])
+    head = ["| FOV | slice | channel | rows × columns | depth (µm) |", "| --- | --- | --- | --- | --- |"]
+    table = "\n".join([*head, *rows])
     return {
         "fovs": len(imaging.fovs),
         "bouts": len(metadata.bouts),
         "volume_rate_hz": imaging.volume_rate_hz,
+        "fov_rate_hz": imaging.fov_rate_hz,
+        "frames_averaged": imaging.stack.frames_averaged,
+        "channels_unused": ", ".join(map(str, imaging.channels_unused)) or "none",
         "pages": sum(bout.imaging.n_pages for bout in metadata.bouts),
         "fields_of_view": dg.MetadataValue.md(table),
     }

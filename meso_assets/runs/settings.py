@@ -71,6 +71,11 @@ class MesoSettings(BaseSettings):
     window_center_ap: float | None = Field(
         None, description="Antero-posterior window centre, mm from bregma; only for sessions without rig metadata."
     )
+    channels: Literal["colours", "depths"] = Field(
+        "colours",
+        description="What saved channels are: colours of each field of view, or depths (light beads), each with fields "
+        "of view of its own.",
+    )
     atlas: Literal["mri_toronto", "allen", "phantom", "file"] = Field(
         "mri_toronto", description="Brain atlas; `phantom` is a made-up brain that needs no download."
     )

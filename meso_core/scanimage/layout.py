@@ -107,7 +107,7 @@ class ImagingLayout:
         return int(np.count_nonzero(self.slices_of(frames) == place.slice_index))
 
     def channels_of(self, fov: FovLayout) -> tuple[int, ...]:
-        """Indices into ``channels`` of those whose pages become movies of a FOV; the one that shows activity first."""
+        """Tell the channels that become movies of a FOV, by index; the one that shows activity first."""
         return self.channels_used if fov.channel is None else (fov.channel,)
 
     @classmethod
@@ -181,9 +181,9 @@ def _tell_of_repeats(meta: ImagingMetadata, where: str) -> None:
         first = seen.setdefault(place, fov)
         if first is not fov:
             warnings.warn(
-                f"{where}: {first.name} and {fov.name} are the same ROI at the same depth ({fov.depths_um[0]:g} µm), in "
-                f"slices {first.slice_index} and {fov.slice_index} of each volume. Both are processed, so the same cells "
-                "are in both: count those of one",
+                f"{where}: {first.name} and {fov.name} are the same ROI at the same depth ({fov.depths_um[0]:g} µm), "
+                f"in slices {first.slice_index} and {fov.slice_index} of each volume. Both are processed, so the same "
+                "cells are in both: count those of one",
                 MesoWarning,
                 stacklevel=4,
             )

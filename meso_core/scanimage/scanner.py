@@ -11,9 +11,10 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from ..errors import MetadataError, brief, problem
+from ..errors import MetadataError, brief
 from ..session.imaging import StackLayout
 
 _UNKNOWN_REMEDY = (
@@ -82,7 +83,7 @@ def read_stack(header: Mapping[str, Any], where: str, n_known: int = 1) -> Stack
             "Leave this recording out: depths that were averaged cannot be told apart again. Record without averaging, "
             "or with a divisor of framesPerSlice",
         )
-    return StackLayout(layout.depths_um, layout.n_slices, layout.frames_per_slice, layout.n_flyback, averaged)
+    return replace(layout, frames_averaged=averaged)
 
 
 class _Header:
@@ -121,7 +122,7 @@ class _Header:
     def error(self, name: str, expected: str, found: str, remedy: str = _UNKNOWN_REMEDY) -> MetadataError:
         """Make the error for a field of the stack."""
         found = f"{found} (header of {self.version})"
-        return MetadataError(problem(self.where, field=f"SI.{name}", expected=expected, found=found, remedy=remedy))
+        return MetadataError.at(self.where, field=f"SI.{name}", expected=expected, found=found, remedy=remedy)
 
 
 def _layout(said: _Header, n_known: int) -> StackLayout:
@@ -151,7 +152,7 @@ def _stack_manager(said: _Header) -> StackLayout:
     n_flyback = (0 if mode == "slow" else _flyback(said) or 0) if told is None else told - in_volume
     if n_flyback < 0:
         raise said.error("hStackManager.numFramesPerVolumeWithFlyback", f"{in_volume} frames or more", str(told))
-    return StackLayout(tuple(depths), len(depths), per_slice, n_flyback)
+    return StackLayout(tuple(depths), len(depths), per_slice, n_flyback, is_slow=mode == "slow")
 
 
 def _per_slice(said: _Header, zs: list[float]) -> tuple[list[float], int]:
@@ -222,8 +223,10 @@ def _slow_by_slices(said: _Header) -> StackLayout:
         raise _endless(said)
     for depths in (_joined(zs, told), zs) if told else ():
         if told and len(depths) == n_slices:
-            return StackLayout(tuple(depths), n_slices, told)
-    expected = f"depths of the {n_slices} slices of a slow stack (numSlices; hFastZ.enable is false), and framesPerSlice"
+            return StackLayout(tuple(depths), n_slices, told, is_slow=True)
+    expected = (
+        f"depths of the {n_slices} slices of a slow stack (numSlices; hFastZ.enable is false), and framesPerSlice"
+    )
     raise said.error("hStackManager.zs", expected, f"{brief(zs)}, framesPerSlice {brief(number)}")
 
 

@@ -117,6 +117,8 @@ class StackLayout:
     n_flyback: int = 0
     #: Frames that ScanImage averaged into each page (``logAverageFactor``).
     frames_averaged: int = 1
+    #: Whether the objective stops at each slice, which is an acquisition of its own; else it scans on.
+    is_slow: bool = False
 
     @property
     def frames_per_volume(self) -> int:

@@ -78,7 +78,7 @@ def test_page_height_that_contradicts_the_fly_to_time_is_an_error(real_data):
     raw = real_raw_header(real_data)["rawScanImageMeta"]
     with pytest.raises(MetadataError, match=r"page height.*4614 rows \(8 FOVs, 74 fly-to lines.*4608 rows"):
         derive({**raw, "Height": 4608})
-    with pytest.raises(MetadataError, match="expected 512 columns, those of the widest ROI.*found 500"):
+    with pytest.raises(MetadataError, match=r"expected 512 columns, those of the widest ROI.*found 500"):
         derive({**raw, "Width": 500})
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ...errors import MesoWarning, MetadataError, problem
+from ...errors import MesoWarning, MetadataError
 from ...session.imaging import CORNERS, Fov, ImagingMetadata
 from ..tiff.header import parse_si_header
 from .rois import Place, SiHeader, imaged_places, same_depth
@@ -46,16 +46,18 @@ def check_imaged(meta: ImagingMetadata, where: str) -> None:
     for fov in sorted(meta.fovs, key=lambda fov: (fov.slice_index, fov.line_indices[0])):
         place = _place_of(fov, places if fov.channel is not None else left)
         if place is None:
-            names = [p.roi.get("name") or p.roi.get("roiUuid") for p in places if p.slice_id == fov.slice_index]
-            expected = f"one of the ROIs imaged at slice {fov.slice_index}: {', '.join(map(str, names)) or 'none'}"
-            found = f"ROI {fov.roi_uuid or 'without id'}"
-            raise _wrong(where, f"FOV[{fov.index}]", f"{expected}, once each", found)
+            here = _names([p for p in places if p.slice_id == fov.slice_index])
+            expected = f"one of the ROIs imaged at slice {fov.slice_index}, once each: {here or 'none'}"
+            raise _wrong(where, f"FOV[{fov.index}]", expected, f"ROI {fov.roi_uuid or 'without id'}")
         if place in left:
             left.remove(place)
         _compare(fov, place, where)
     if left:
-        names = ", ".join(f"{p.roi.get('name') or p.roi.get('roiUuid')} at {p.depths[0]:g} µm" for p in left)
-        warnings.warn(f"{where}: imaged, but not listed as FOV: {names}", MesoWarning, stacklevel=4)
+        warnings.warn(f"{where}: imaged, but not listed as FOV: {_names(left)}", MesoWarning, stacklevel=4)
+
+
+def _names(places: Sequence[Place]) -> str:
+    return ", ".join(f"{p.roi.get('name', '')} {p.roi.get('roiUuid', '')} at {p.depths[0]:g} µm" for p in places)
 
 
 def _place_of(fov: Fov, places: Sequence[Place]) -> Place | None:
@@ -88,4 +90,4 @@ def _rounded(point: Sequence[float]) -> str:
 
 def _wrong(where: str, field: str, expected: str, found: str) -> MetadataError:
     remedy = "Move the metadata file away; it is made again from the tifs"
-    return MetadataError(problem(where, field=field, expected=expected, found=found, remedy=remedy))
+    return MetadataError.at(where, field=field, expected=expected, found=found, remedy=remedy)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ...errors import MesoWarning, MetadataError, problem
+from ...errors import MesoWarning, MetadataError
 from ...session.imaging import ImagingMetadata
 
 #: What the channels of a recording are.
@@ -35,8 +35,8 @@ def channels_as_depths(meta: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        A copy in which each FOV is there once for each channel saved, channel by channel, as ``FOV[].channel``. No header
-        tells the depths of the channels, so these FOVs have no ``Zs``.
+        A copy in which each FOV is there once for each channel saved, channel by channel, as ``FOV[].channel``. No
+        header tells the depths of the channels, so these FOVs have no ``Zs``.
     """
     fovs = [meta["FOV"]] if isinstance(meta["FOV"], Mapping) else meta["FOV"]
     if any("channel" in fov for fov in fovs):
@@ -69,19 +69,17 @@ def check_channels(meta: ImagingMetadata, where: str) -> None:
     if meta.channels_are_depths or not meta.channels_unused:
         return
     if meta.n_channels > _MOST_COLOURS:
-        raise MetadataError(
-            problem(
-                where,
-                field="channelSaved",
-                expected=f"one to {_MOST_COLOURS} channels, as colours of each field of view",
-                found=f"{meta.n_channels}: channels that are depths, as of light beads microscopy",
-                remedy="Set MESO_CHANNELS=depths (channels='depths'), which makes fields of view of each channel",
-            )
+        raise MetadataError.at(
+            where,
+            field="channelSaved",
+            expected=f"one to {_MOST_COLOURS} channels, as colours of each field of view",
+            found=f"{meta.n_channels}: channels that are depths, as of light beads microscopy",
+            remedy="Set MESO_CHANNELS=depths (channels='depths'), which makes fields of view of each channel",
         )
     unused, used = (", ".join(map(str, channels)) for channels in (meta.channels_unused, meta.channels_used))
     warnings.warn(
-        f"{where}: channel {unused} is saved, but only {used} is used: suite2p takes the channel that shows activity and "
-        "one other. The rest stays in the raw tifs. If the channels are depths, set MESO_CHANNELS=depths",
+        f"{where}: channel {unused} is saved, but only {used} is used: suite2p takes the channel that shows activity "
+        "and one other. The rest stays in the raw tifs. If the channels are depths, set MESO_CHANNELS=depths",
         MesoWarning,
         stacklevel=3,
     )

@@ -217,12 +217,13 @@ def _stack_header(software: str) -> dict[str, Any]:
 def _volume_rate(rates: Mapping[str, Any], stack: StackLayout, where: str) -> float:
     """Volumes per second: as the header says, unless its frames come at another rate."""
     told, frames = float(rates["scanVolumeRate"]), _number(rates.get("scanFrameRate"))
-    if frames is None or stack.frames_per_volume == 1 or math.isclose(told * stack.frames_per_volume, frames, rel_tol=_RATE_SHARE):
+    in_volume = stack.frames_per_volume
+    if frames is None or in_volume == 1 or math.isclose(told * in_volume, frames, rel_tol=_RATE_SHARE):
         return told
-    counted = frames / stack.frames_per_volume
+    counted = frames / in_volume
     warnings.warn(
-        f"{where}: scanVolumeRate is {told:g} Hz, but {frames:g} frames per second and {stack.frames_per_volume} frames "
-        f"per volume make {counted:g} Hz, which is used",
+        f"{where}: scanVolumeRate is {told:g} Hz, but {frames:g} frames per second and {in_volume} frames per volume "
+        f"make {counted:g} Hz, which is used",
         MesoWarning,
         stacklevel=3,
     )
