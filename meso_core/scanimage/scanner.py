@@ -165,8 +165,8 @@ def _per_slice(said: _Header, zs: list[float]) -> tuple[list[float], int]:
     told = 1 if number == math.inf else said.count("hStackManager.framesPerSlice")
     # ScanImage divides by infinity there
     n_slices = None if number == math.inf else n_slices
-    if len(set(zs)) == 1 and n_slices in (None, 1):
-        return zs[:1], in_volume or told or 1
+    if len(zs) == 1 and n_slices in (None, 1):
+        return zs, in_volume or told or 1
     likely = [told] if told else [in_volume // n_slices] if in_volume and n_slices else [] if _repeats(zs) else [1]
     for per_slice in likely:
         for depths in (_joined(zs, per_slice), zs):

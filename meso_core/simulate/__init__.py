@@ -8,7 +8,7 @@ rooms that read, so a mistake in a reader cannot be repeated in the writer.
 >>> truth = load_truth(made.truth_path)
 """
 
-from .config import PRESETS, RoiConfig, SimulationConfig, config_from_meta, preset
+from .config import PRESETS, RoiConfig, ScanfieldConfig, SimulationConfig, config_from_meta, preset
 from .faults import FAULTS
 from .session import SimulatedSession, simulate_session
 from .truth import FovTruth, SessionTruth, load_truth
@@ -18,6 +18,7 @@ __all__ = [
     "PRESETS",
     "FovTruth",
     "RoiConfig",
+    "ScanfieldConfig",
     "SessionTruth",
     "SimulatedSession",
     "SimulationConfig",

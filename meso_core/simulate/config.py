@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import InputFileError, MissingInputError, SettingsError, problem
 from ..matlab import as_list
@@ -17,6 +17,17 @@ from ..session import IMAGING_META_FILE, SessionKey
 
 #: Names of :func:`preset`.
 PRESETS = ("tiny", "demo", "bench", "real")
+
+
+@dataclass(frozen=True, slots=True)
+class ScanfieldConfig:
+    """A ROI's cross-section at a depth, in the units of :class:`RoiConfig`."""
+
+    z: float
+    center_deg: tuple[float, float]
+    size_deg: tuple[float, float]
+    shape: tuple[int, int]
+    rotation_deg: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +42,8 @@ class RoiConfig:
     shape: tuple[int, int]
     #: Depths at which the ROI is scanned; empty means every slice of the stack.
     zs: tuple[float, ...] = ()
+    #: Scanfields between which the ROI is interpolated, in place of one centre, size and shape; with them no ``zs``.
+    scanfields: tuple[ScanfieldConfig, ...] = ()
     name: str = ""
     #: Sixteen hexadecimal digits; if empty, they follow from the seed.
     uuid: str = ""
@@ -50,16 +63,26 @@ class SimulationConfig:
     """
 
     rois: tuple[RoiConfig, ...]
-    #: Depths of the stack in the order of scanning, as ScanImage's ``hStackManager.zs`` (µm).
+    #: Depths of the stack in the order of scanning (µm); a depth may come more than once.
     zs: tuple[float, ...] = (245.0,)
     #: Pages at the end of each volume, recorded while the focus flies back.
     flyback_frames: int = 0
+    #: ScanImage frames that follow each other at each depth of a volume.
+    frames_per_slice: int = 1
+    #: ScanImage frames of which a page is the average while logging; each has a pulse of its own.
+    frames_averaged: int = 1
+    #: Whether the focus scans on (fast), or stops at each depth, which is an acquisition of its own (slow).
+    stack_mode: Literal["fast", "slow"] = "fast"
+    #: Version of ScanImage, which decides how the header tells the stack.
+    scanimage: Literal["2016b", "2018b", "2020"] = "2020"
     #: ScanImage frames of each bout (one page per saved channel); a bout may stop within a volume.
     frames_per_bout: tuple[int, ...] = (600,)
     #: ScanImage frames in one tif.
     frames_per_file: int = 1000
     #: Saved channels as ScanImage numbers them: 1 and 2 are green, 3 and 4 red.
     channels: tuple[int, ...] = (2,)
+    #: Whether the channels are depths (light beads): each shows tissue of its own, in the same frame.
+    channels_are_depths: bool = False
 
     subject: str = "SP035"
     date: str = "2023-03-03"
@@ -127,14 +150,31 @@ class SimulationConfig:
 
 
 def _check(c: SimulationConfig) -> None:
-    widths = {roi.shape[1] for roi in c.rois}
     known = set(c.zs)
+    shapes = [f.shape for r in c.rois for f in (r.scanfields or (r,))]
+    averaged = max(c.frames_averaged, 1)
+    averages = c.frames_per_slice % averaged == 0 == c.flyback_frames % averaged
+    numbers = set(range(1, 65)) if c.channels_are_depths else {1, 2, 3, 4}
     rules = (
         (bool(c.rois), "rois", "at least one ROI", "none"),
-        (len(widths) <= 1, "rois", "one number of pixels per line (the mirror has one amplitude)", str(sorted(widths))),
-        (all(min(r.shape) >= 16 for r in c.rois), "rois", "at least 16 x 16 pixels", str([r.shape for r in c.rois])),
+        (all(min(shape) >= 16 for shape in shapes), "rois", "at least 16 x 16 pixels", str(shapes)),
         (all(set(r.zs) <= known for r in c.rois), "rois", f"depths among zs {c.zs}", str([r.zs for r in c.rois])),
-        (len(known) == len(c.zs) > 0, "zs", "different depths, at least one", str(c.zs)),
+        (not any(r.zs and r.scanfields for r in c.rois), "rois", "zs or scanfields", "both"),
+        (len(c.zs) > 0, "zs", "at least one depth", str(c.zs)),
+        (c.frames_per_slice >= 1, "frames_per_slice", "a positive number", str(c.frames_per_slice)),
+        (
+            c.frames_averaged >= 1 and (averages or (len(c.zs) == 1 and not c.flyback_frames)),
+            "frames_averaged",
+            "a divisor of frames_per_slice and flyback_frames: other averages mix depths",
+            str(c.frames_averaged),
+        ),
+        (c.stack_mode == "fast" or not c.flyback_frames, "flyback_frames", "0 in a slow stack", str(c.flyback_frames)),
+        (
+            c.scanimage == "2020" or c.stack_mode == "slow" or c.frames_per_slice == 1,
+            "frames_per_slice",
+            "1 in a fast stack before ScanImage 2020",
+            str(c.frames_per_slice),
+        ),
         (
             bool(c.frames_per_bout) and min(c.frames_per_bout, default=0) >= 1,
             "frames_per_bout",
@@ -143,9 +183,9 @@ def _check(c: SimulationConfig) -> None:
         ),
         (c.frames_per_file >= 1, "frames_per_file", "a positive number", str(c.frames_per_file)),
         (
-            1 <= len(c.channels) <= 2 and set(c.channels) <= {1, 2, 3, 4},
+            0 < len(c.channels) == len(set(c.channels)) and set(c.channels) <= numbers,
             "channels",
-            "one or two of 1 to 4",
+            f"different ones of 1 to {max(numbers)}",
             str(c.channels),
         ),
         (c.indicator in ("6s", "6m", "6f"), "indicator", "6s, 6m or 6f", c.indicator),
@@ -282,9 +322,13 @@ def _from_meta(meta: dict[str, Any]) -> SimulationConfig:
             )
         )
     stack = [as_list(z)[0] for z in as_list(params["hStackManager"]["zs"])]
+    per_slice = _header_value(header, "hStackManager.framesPerSlice", 1)
+    per_slice = int(per_slice) if len(stack) > 1 and per_slice != float("inf") and len(stack) % per_slice == 0 else 1
     return SimulationConfig(
         tuple(rois),
-        zs=tuple(float(z) for z in stack),
+        zs=tuple(float(z) for z in stack[::per_slice]),
+        frames_per_slice=per_slice,
+        frames_averaged=int(_header_value(header, "hScan2D.logAverageFactor", 1)),
         channels=tuple(as_list(meta["channelSaved"])),
         scanner_frequency_hz=params["hScan2D"]["scannerFrequency"],
         flyto_s=params["hScan2D"]["flytoTimePerScanfield"],

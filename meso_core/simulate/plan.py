@@ -36,9 +36,9 @@ class SessionPlan:
     def fov_series(self, fov: int) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
         """Return times (DAQ clock, s) and kinds of a FOV's frames over all bouts, f8 and u1 (n_frames,)."""
         g = self.geometry
-        own = slice(g.fovs[fov].slice_id, None, g.frames_per_volume)
         times = [fov_times(g, fov, b.daq) for b in self.bouts]
-        return np.concatenate(times), np.concatenate([f[own] for f in self.faults])
+        kinds = [f[g.frames_at(g.fovs[fov].slice_id, len(f))] for f in self.faults]
+        return np.concatenate(times), np.concatenate(kinds)
 
 
 def make_plan(config: SimulationConfig) -> SessionPlan:

@@ -147,7 +147,8 @@ def _write_session(
         if c.write_metadata:
             write_rig_metadata(folder, c, g, bout)
         short_by = qc_short_by(faults, bout.index, len(plan.bouts))
-        rigfiles.write_frame_qc(folder, plan.faults[bout.index], bout.index, short_by)
+        kinds = plan.faults[bout.index][g.saved_frames(len(bout.scanimage))]
+        rigfiles.write_frame_qc(folder, kinds, bout.index, short_by)
     sync = session / "raw_sync_data"
     sync.mkdir()
     write_timeline(sync, c, pulses(plan, faults), daq_duration(c, g, plan.bouts))

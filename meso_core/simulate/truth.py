@@ -18,6 +18,7 @@ Layout, ``<root>.truth/<subject>/<date>/<number>/``::
     FOV_NN/snr.npy          f4 (n_cells,)            peak signal-to-noise of what the footprint reads in the movie
     FOV_NN/photon_snr.npy   f4 (n_cells,)            the same without the background: photons and amplifier alone
     FOV_NN/frame_times.npy  f8 (n_frames,)           start of the FOV's first line, DAQ clock, s
+    FOV_NN/frame_index.npy  i8 (n_frames,)           place of the frame in its bout, counted in ScanImage frames
     FOV_NN/bad_frames.npy   ? (n_frames,)
 
 Displacements tell where the tissue moved to, positive down and right: suite2p's ``yoff`` and ``xoff``.
@@ -37,9 +38,9 @@ from numpy.typing import NDArray
 
 from ..errors import MissingInputError, problem
 from ..session import SessionKey, fov_name
-from .config import RoiConfig, SimulationConfig
+from .config import RoiConfig, ScanfieldConfig, SimulationConfig
 from .plan import SessionPlan
-from .tissue.geometry import FovPlace, coords_transform, corners_mm
+from .tissue.geometry import FovPlace, coords_transform, corners_deg, corners_mm
 from .tissue.movie import FovMovie
 from .tissue.readout import fov_masks, peak_snr, write_background
 from .tissue.scene import MARGIN
@@ -57,10 +58,15 @@ class FovTruth:
     z: float
     ny: int
     nx: int
-    #: Corners in mm (ML, AP) by name.
+    #: Number of the channel that shows it, where channels are depths; else None.
+    channel: int | None
+    #: Corners in degrees (x, y) and in mm (ML, AP) by name.
+    corners_deg: dict[str, list[float]]
     corners_mm: dict[str, list[float]]
     frames_per_bout: tuple[int, ...]
     frame_times: NDArray[np.float64]
+    #: Place of each frame in its bout, counted in ScanImage frames; of an average, its first.
+    frame_index: NDArray[np.int64]
     #: Seconds from the FOV's first line to each line, f8 (ny,).
     timeshift: NDArray[np.float64]
     bad_frames: NDArray[np.bool_]
@@ -136,7 +142,9 @@ def _head(plan: SessionPlan, faults: frozenset[str]) -> dict[str, Any]:
             "z": p.z,
             "ny": p.ny,
             "nx": p.nx,
-            "corners_mm": corners_mm(c.rois[p.roi], tf),
+            "channel": p.channel,
+            "corners_deg": corners_deg(p),
+            "corners_mm": corners_mm(p, tf),
             "frames_per_bout": [g.frames_of_fov(i, n) for n in c.frames_per_bout],
         }
         for i, p in enumerate(g.fovs)
@@ -154,7 +162,9 @@ def _head(plan: SessionPlan, faults: frozenset[str]) -> dict[str, Any]:
 def _arrays(plan: SessionPlan, fov: int, movie: FovMovie | None, folder: Path) -> dict[str, NDArray[Any]]:
     times, fault = plan.fov_series(fov)
     arrays = _nothing_seen(len(times), plan.geometry.fovs[fov]) if movie is None else _seen(movie, folder)
-    return {**arrays, "frame_times": times, "bad_frames": fault > 0}
+    g = plan.geometry
+    index = [g.frames_at(g.fovs[fov].slice_id, n) for n in plan.config.frames_per_bout]
+    return {**arrays, "frame_times": times, "frame_index": np.concatenate(index), "bad_frames": fault > 0}
 
 
 def _seen(movie: FovMovie, folder: Path) -> dict[str, NDArray[Any]]:
@@ -208,8 +218,12 @@ def _tuples(value: object) -> Any:  # noqa: ANN401  JSON
 
 def config_from_json(values: dict[str, Any]) -> SimulationConfig:
     """Convert JSON values to settings."""
-    rois = tuple(RoiConfig(**{k: _tuples(v) for k, v in roi.items()}) for roi in values["rois"])
-    return SimulationConfig(**{**{k: _tuples(v) for k, v in values.items()}, "rois": rois})
+    rois = []
+    for roi in values["rois"]:
+        plain = {k: _tuples(v) for k, v in roi.items()}
+        fields = [ScanfieldConfig(**{k: _tuples(v) for k, v in field.items()}) for field in roi.get("scanfields", ())]
+        rois.append(RoiConfig(**{**plain, "scanfields": tuple(fields)}))
+    return SimulationConfig(**{**{k: _tuples(v) for k, v in values.items()}, "rois": tuple(rois)})
 
 
 def load_truth(truth_path: str | Path) -> SessionTruth:

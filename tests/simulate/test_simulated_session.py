@@ -136,12 +136,20 @@ def test_presets_are_as_described() -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [
-    ("rois", ()), ("zs", ()), ("frames_per_bout", ()), ("frames_per_bout", (0,)), ("channels", (1, 2, 3)),
+    ("rois", ()), ("zs", ()), ("frames_per_bout", ()), ("frames_per_bout", (0,)), ("channels", (1, 2, 2)),
     ("channels", (7,)), ("indicator", "7f"), ("bout_gap_s", 0.5), ("flyback_frames", -1),
+    ("frames_per_slice", 0), ("frames_averaged", 0),
+    ("frames_averaged", "mixed"), ("flyback_frames", "slow"), ("frames_per_slice", "2016b"),
 ])  # fmt: skip
 def test_settings_that_no_microscope_has_are_refused_by_name(name: str, value: object) -> None:
+    others = {
+        "mixed": {"zs": (0.0, 30.0), "frames_per_slice": 3, name: 2},
+        "slow": {"zs": (0.0, 30.0), "stack_mode": "slow", name: 1},
+        "2016b": {"zs": (0.0, 30.0), "scanimage": "2016b", name: 2},
+    }
+    changes = others[value] if value in ("mixed", "slow", "2016b") else {name: value}
     with pytest.raises(SettingsError, match=f"field '{name}'"):
-        replace(preset("tiny"), **{name: value})
+        replace(preset("tiny"), **changes)
 
 
 def test_small_files_of_the_rig_are_there_and_the_flag_is_empty(tiny_session) -> None:

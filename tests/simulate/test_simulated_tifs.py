@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import tifffile
 
-from meso_core.errors import SettingsError
 from meso_core.session import raw_tifs
 from meso_core.simulate import SimulationConfig, config_from_meta, load_truth, preset, simulate_session
 from meso_core.simulate.files.tif import ScanImageTifWriter
@@ -161,10 +160,35 @@ def test_slices_channels_and_flyback_pages_come_in_the_microscopes_order(tmp_pat
     assert pages[0::3, 1].mean() < pages[0::3, 0].mean()
 
 
-def test_each_field_needs_the_same_number_of_pixels_per_line() -> None:
+def test_a_page_is_as_wide_as_its_widest_field() -> None:
     rois = preset("tiny").rois
-    with pytest.raises(SettingsError, match="one number of pixels per line"):
-        replace(preset("tiny"), rois=(rois[0], replace(rois[1], shape=(96, 64))))
+    geometry = session_geometry(replace(preset("tiny"), rois=(rois[0], replace(rois[1], shape=(96, 64)))))
+    assert (geometry.page_width, [place.nx for place in geometry.fovs]) == (96, [96, 64])
+
+
+def test_layouts_of_all_kinds_are_read_by_tifffile_and_scanimage_s_own_reader(tmp_path: Path) -> None:
+    """Averages in a slow stack of 2016, light beads: frame numbers go up by the frames averaged, pages by channel."""
+    config = _small(
+        zs=(0.0, 30.0), stack_mode="slow", frames_per_slice=4, frames_averaged=2, scanimage="2016b",
+        channels=(1, 2, 3, 4, 5), channels_are_depths=True, frames_per_bout=(16,), frames_per_file=8,
+    )  # fmt: skip
+    from ScanImageTiffReader import ScanImageTiffReader
+
+    made = simulate_session(tmp_path / "S", config)
+    (tif,) = raw_tifs(made.session_path / "raw_imaging_data_00")
+    ours, truth = _pages((tif,)), load_truth(made.truth_path)
+    assert ours.shape == (8 * 5, truth.fovs[2].row_stop, 32)
+    assert [(fov.channel, fov.z) for fov in truth.fovs[::3]] == [(c, z) for c in range(1, 6) for z in (0, 30)]
+    assert truth.fovs[3].frame_index.tolist() == [4, 6, 12, 14]
+    with ScanImageTiffReader(str(tif)) as reader:
+        np.testing.assert_array_equal(reader.data(), ours)
+        words = [reader.description(page) for page in range(len(ours))]
+        header = reader.metadata()
+    numbers = [[int(text.split(f"{name} = ")[1].split("\n")[0]) for text in words[::5]] for name in (
+        "frameNumbers", "acquisitionNumbers", "frameNumberAcquisition")]  # fmt: skip
+    assert numbers == [[1, 3, 5, 7, 9, 11, 13, 15], [1, 1, 2, 2, 3, 3, 4, 4], [1, 3, 1, 3, 1, 3, 1, 3]]
+    assert "SI.VERSION_MAJOR = '2016b'" in header
+    assert "SI.hStackManager.enable" not in header
 
 
 def test_frame_rate_is_met_by_the_mirror() -> None:

@@ -17,6 +17,8 @@ from ..tissue.geometry import SessionGeometry
 _CLOCK_RATIO = 1 + 7e-6
 #: Standard deviation of the mirror's period from frame to frame (real files: some 15 ns of 1.9 ms).
 _PERIOD_JITTER = 5e-6
+#: Time that a slow stack takes from one depth to the next, s.
+_MOVE_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ def frame_clock(config: SimulationConfig, geometry: SessionGeometry) -> tuple[Bo
     for i, n in enumerate(config.frames_per_bout):
         rng = np.random.default_rng([config.seed, 101, i])
         period = geometry.frame_period * (1 + _PERIOD_JITTER * rng.standard_normal(n))
+        if config.stack_mode == "slow":
+            period[geometry.frames_per_slice - 1 :: geometry.frames_per_slice] += _MOVE_S
         scanimage = np.round(np.concatenate([[0.0], np.cumsum(period)[:-1]]), 9)
         daq = begin + scanimage * _CLOCK_RATIO
         bouts.append(Bout(i, begin - bouts[0].daq[0] if bouts else 0.0, scanimage, daq))
@@ -49,7 +53,7 @@ def frame_clock(config: SimulationConfig, geometry: SessionGeometry) -> tuple[Bo
 def fov_times(geometry: SessionGeometry, fov: int, frames_daq: NDArray[np.float64]) -> NDArray[np.float64]:
     """Compute the time of a FOV's first line in each of its frames, DAQ clock, f8 (n_fov_frames,), s."""
     place = geometry.fovs[fov]
-    own = frames_daq[place.slice_id :: geometry.frames_per_volume]
+    own = frames_daq[geometry.frames_at(place.slice_id, len(frames_daq))]
     return np.asarray(own + place.row_start * geometry.line_period * _CLOCK_RATIO)
 
 

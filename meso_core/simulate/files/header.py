@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
-from ..config import RoiConfig, SimulationConfig
+from ..config import RoiConfig, ScanfieldConfig, SimulationConfig
 from ..tissue.geometry import SessionGeometry
 
 #: What a header line may hold.
@@ -23,7 +25,7 @@ def _matlab(value: MatlabValue) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return f"'{value}'"
+        return value if value == "[]" else f"'{value}'"
     if isinstance(value, int | float):
         return f"{value:.6g}".replace("inf", "Inf").replace("nan", "NaN")
     rows = [row for row in value if isinstance(row, list | tuple)]
@@ -34,24 +36,14 @@ def _matlab(value: MatlabValue) -> str:
     return "[" + " ".join(_matlab(v) for v in value) + "]"
 
 
-def _decided(config: SimulationConfig, geometry: SessionGeometry) -> dict[str, str]:
-    """Header values that follow from the settings."""
+def _decided(config: SimulationConfig, geometry: SessionGeometry) -> dict[str, str | None]:
+    """Header values that follow from the settings; None for fields that the version does not write."""
     g, c = geometry, config
-    deep = g.frames_per_volume > 1
-    stack = {
-        "hStackManager.actualNumSlices": g.n_slices,
-        "hStackManager.numFramesPerVolume": g.n_slices,
-        "hStackManager.numFramesPerVolumeWithFlyback": g.frames_per_volume,
-        "hStackManager.zs": c.zs,
-        "hStackManager.zsAllActuators": [(z, z) for z in c.zs],
-        "hStackManager.zsRelative": [(z, z) for z in c.zs],
-    }
     values: dict[str, Any] = {
+        **_stack(config, geometry),
         "hChannels.channelSave": c.channels if len(c.channels) == 1 else [(ch,) for ch in c.channels],
         "hFastZ.discardFlybackFrames": c.flyback_frames > 0,
         "hFastZ.numDiscardFlybackFrames": c.flyback_frames,
-        "hFastZ.enable": deep,
-        "hFastZ.position": c.zs[0],
         "hRoiManager.linePeriod": g.line_period,
         "hRoiManager.pixelsPerLine": g.page_width,
         "hRoiManager.scanFramePeriod": g.frame_period,
@@ -60,12 +52,59 @@ def _decided(config: SimulationConfig, geometry: SessionGeometry) -> dict[str, s
         "hScan2D.flybackTimePerFrame": c.flyback_s,
         "hScan2D.flytoTimePerScanfield": c.flyto_s,
         "hScan2D.logFramesPerFile": c.frames_per_file,
+        "hScan2D.logAverageFactor": c.frames_averaged,
         "hScan2D.scannerFrequency": g.scanner_frequency_hz,
-        **stack,
-        "hStackManager.enable": deep,
         "objectiveResolution": c.objective_resolution,
     }
-    return {f"SI.{name}": _matlab(value) for name, value in values.items()}
+    return {f"SI.{name}": None if value is None else _matlab(value) for name, value in values.items()}
+
+
+def _stack(config: SimulationConfig, geometry: SessionGeometry) -> dict[str, Any]:
+    """Tell the stack as the version of ScanImage does; None for what it does not write."""
+    c, g = config, geometry
+    deep, fast = g.frames_per_volume > 1, c.stack_mode == "fast"
+    per_slice: dict[str, Any] = {} if fast and c.frames_per_slice == 1 else {"framesPerSlice": c.frames_per_slice}
+    fast_z: dict[str, Any]
+    stack: dict[str, Any]
+    if c.scanimage == "2020":
+        # the depth of each frame
+        zs = [z for z in c.zs for _ in range(c.frames_per_slice)]
+        pairs = [(z, z) for z in zs]
+        fast_z = {"enable": deep and fast, "position": c.zs[0]}
+        stack = {
+            "enable": deep,
+            "actualNumSlices": g.n_slices,
+            "numFramesPerVolume": len(zs),
+            "numFramesPerVolumeWithFlyback": g.frames_per_volume,
+            "zs": zs,
+            "zsAllActuators": pairs,
+            "zsRelative": pairs,
+            "stackMode": c.stack_mode,
+        }
+        version: dict[str, Any] = {}
+    else:
+        gone = ("enable", "actualNumSlices", "numFramesPerVolume", "numFramesPerVolumeWithFlyback", "zsAllActuators")
+        stack = dict.fromkeys((*gone, "zsRelative", "stackMode", "stackDefinition", "numFastZActuators"))
+        stack |= {"numSlices": g.n_slices, "framesPerSlice": c.frames_per_slice, "zs": c.zs}
+        fast_z = {
+            "enable": deep and fast,
+            "position": None,
+            "positionTarget": c.zs[0],
+            "userZs": c.zs,
+            "numFramesPerVolume": g.frames_per_volume if deep and fast else "[]",
+            "numVolumes": 10,
+        }
+        version = {
+            "VERSION_MAJOR": c.scanimage,
+            "VERSION_MINOR": None,
+            "VERSION_UPDATE": None,
+            "TIFF_FORMAT_VERSION": 3,
+        }
+    return {
+        **version,
+        **{f"hFastZ.{name}": value for name, value in fast_z.items()},
+        **{f"hStackManager.{name}": value for name, value in (stack | per_slice).items()},
+    }
 
 
 #: Values of a rig that no setting decides; with them the header is complete.
@@ -136,7 +175,7 @@ def frame_data(config: SimulationConfig, geometry: SessionGeometry) -> str:
     """
     decided = _decided(config, geometry)
     if config.header_template is None:
-        lines = {**_FIXED, **decided}
+        lines = {name: value for name, value in {**_FIXED, **decided}.items() if value is not None}
         return "".join(f"{name} = {lines[name]}\n" for name in sorted(lines, key=_scanimage_order))
     out = []
     for line in config.header_template.splitlines():
@@ -179,27 +218,11 @@ def _identity(uuid: str) -> dict[str, Any]:
 
 def _roi(config: SimulationConfig, index: int) -> dict[str, Any]:
     roi: RoiConfig = config.rois[index]
-    (cx, cy), (sx, sy), (ny, nx) = roi.center_deg, roi.size_deg, roi.shape
     uuid = roi_uuid(config, index)
-    left, top = cx - sx / 2, cy - sy / 2
-    zs = roi.zs or (config.zs[0],)
-    scanfields = [
-        {
-            "ver": 1,
-            "classname": "scanimage.mroi.scanfield.fields.RotatedRectangle",
-            "name": "",
-            "UserData": None,
-            **_identity(uuid_of(uuid, "scanfield", k)),
-            "centerXY": [cx, cy],
-            "sizeXY": [sx, sy],
-            "rotationDegrees": 0,
-            "enable": 1,
-            "pixelResolutionXY": [nx, ny],
-            "pixelToRefTransform": [[sx / nx, 0, left - sx / nx / 2], [0, sy / ny, top - sy / ny / 2], [0, 0, 1]],
-            "affine": [[sx, 0, left], [0, sy, top], [0, 0, 1]],
-        }
-        for k in range(len(zs))
-    ]
+    own = ScanfieldConfig(config.zs[0], roi.center_deg, roi.size_deg, roi.shape)
+    fields = roi.scanfields or tuple(replace(own, z=z) for z in roi.zs or (config.zs[0],))
+    zs = [field.z for field in fields]
+    scanfields = [_scanfield(field, uuid_of(uuid, "scanfield", k)) for k, field in enumerate(fields)]
     return {
         "ver": 1,
         "classname": "scanimage.mroi.Roi",
@@ -215,6 +238,33 @@ def _roi(config: SimulationConfig, index: int) -> dict[str, Any]:
         "interlaceDecimation": None,
         "interlaceOffset": None,
         "enable": 1,
+    }
+
+
+def _scanfield(field: ScanfieldConfig, uuid: str) -> dict[str, Any]:
+    (cx, cy), (sx, sy), (ny, nx) = field.center_deg, field.size_deg, field.shape
+    turn = math.radians(field.rotation_deg)
+    cos, sin = (math.cos(turn), math.sin(turn)) if turn else (1, 0)
+    a, b, c, d = cos * sx, -sin * sy, sin * sx, cos * sy
+    left, top = cx - (a + b) / 2, cy - (c + d) / 2
+    pixel = [
+        [a / nx, b / ny, left - a / nx / 2 - b / ny / 2],
+        [c / nx, d / ny, top - c / nx / 2 - d / ny / 2],
+        [0, 0, 1],
+    ]
+    return {
+        "ver": 1,
+        "classname": "scanimage.mroi.scanfield.fields.RotatedRectangle",
+        "name": "",
+        "UserData": None,
+        **_identity(uuid),
+        "centerXY": [cx, cy],
+        "sizeXY": [sx, sy],
+        "rotationDegrees": field.rotation_deg or 0,
+        "enable": 1,
+        "pixelResolutionXY": [nx, ny],
+        "pixelToRefTransform": pixel,
+        "affine": [[a, b, left], [c, d, top], [0, 0, 1]],
     }
 
 
@@ -259,13 +309,21 @@ def epoch(when: datetime) -> list[float]:
     return [when.year, when.month, when.day, when.hour, when.minute, second]
 
 
-def descriptions(first: int, times: Iterable[float], start: datetime, n_channels: int, is_end: bool) -> list[str]:
+def descriptions(
+    first: int,
+    times: Iterable[float],
+    start: datetime,
+    n_channels: int,
+    is_end: bool,
+    averaged: int = 1,
+    per_acquisition: int | None = None,
+) -> list[str]:
     """Make the ImageDescription of pages, one per frame and channel.
 
     Parameters
     ----------
     first
-        0-based number of the first frame in its bout.
+        0-based number of the first frame in its bout, among those saved.
     times
         ``frameTimestamps_sec`` of each frame.
     start
@@ -274,16 +332,22 @@ def descriptions(first: int, times: Iterable[float], start: datetime, n_channels
         Pages per frame.
     is_end
         Whether the last of these frames ends the acquisition.
+    averaged
+        Frames of which each saved one is the average; their numbers go up by as many.
+    per_acquisition
+        Frames of each acquisition of a bout that has several, as a slow stack has one for each slice.
     """
     y, mo, d, h, mi, s = epoch(start)
     stamp = f"[{y:4d} {mo:2d} {d:2d} {h:2d} {mi:2d} {s:06.3f}]"
     times = list(times)
     out = []
     for i, t in enumerate(times):
-        k = first + i
+        k = (first + i) * averaged
+        acquisition, in_acquisition = divmod(k, per_acquisition) if per_acquisition else (0, k)
         end = int(is_end and i == len(times) - 1)
         text = (
-            f"frameNumbers = {k + 1}\nacquisitionNumbers = 1\nframeNumberAcquisition = {k + 1}\n"
+            f"frameNumbers = {k + 1}\nacquisitionNumbers = {acquisition + 1}\n"
+            f"frameNumberAcquisition = {in_acquisition + 1}\n"
             f"frameTimestamps_sec = {t:.9f}\nacqTriggerTimestamps_sec = {-0.000010335 if k == 0 else -1:.9f}\n"
             f"nextFileMarkerTimestamps_sec = -1.000000000\nendOfAcquisition = {end}\nendOfAcquisitionMode = {end}\n"
             f"dcOverVoltage = 0\nepoch = {stamp}\nauxTrigger0 = []\nauxTrigger1 = []\nauxTrigger2 = []\n"

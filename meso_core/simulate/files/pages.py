@@ -37,7 +37,9 @@ def write_tifs(plan: SessionPlan, movies: Sequence[FovMovie], bout: Bout, folder
     c, g = plan.config, plan.geometry
     text, groups, resolution = frame_data(c, g), roi_groups_text(c), pixels_per_cm(c)
     shape = (g.page_height, g.page_width)
-    n, n_channels, start = len(bout.scanimage), len(c.channels), start_of_bout(c, bout.start_s)
+    saved = g.saved_frames(len(bout.scanimage))
+    n, n_channels, start = len(saved), len(c.channels), start_of_bout(c, bout.start_s)
+    per_acquisition = c.frames_per_slice if c.stack_mode == "slow" else None
     step = max(_BLOCK_BYTES // (2 * shape[0] * shape[1] * n_channels), 1)
     done = sum(c.frames_per_bout[: bout.index])
     large = max(p.ny * p.nx for p in g.fovs) >= _LARGE_FIELD
@@ -48,7 +50,9 @@ def write_tifs(plan: SessionPlan, movies: Sequence[FovMovie], bout: Bout, folder
             with ScanImageTifWriter(path, text, groups, shape, (stop - first) * n_channels, resolution) as tif:
                 for a in range(first, stop, step):
                     b = min(a + step, stop)
-                    words = descriptions(a, bout.scanimage[a:b], start, n_channels, b == n)
+                    words = descriptions(
+                        a, bout.scanimage[saved[a:b]], start, n_channels, b == n, c.frames_averaged, per_acquisition
+                    )
                     tif.write(_pages(plan, movies, bout, a, b, pool), words)
                     progress(done + b, sum(c.frames_per_bout), "frames simulated")
 
@@ -56,20 +60,20 @@ def write_tifs(plan: SessionPlan, movies: Sequence[FovMovie], bout: Bout, folder
 def _pages(
     plan: SessionPlan, movies: Sequence[FovMovie], bout: Bout, a: int, b: int, pool: ThreadPoolExecutor
 ) -> NDArray[np.int16]:
-    """Draw frames ``a`` to ``b`` of a bout, channels interleaved; filler lines and fly-back frames are zero."""
+    """Draw saved frames ``a`` to ``b`` of a bout, channels interleaved; what holds no FOV is zero."""
     g, n_channels = plan.geometry, len(plan.config.channels)
     pages = np.zeros((b - a, n_channels, g.page_height, g.page_width), np.int16)
 
     def paint(i: int) -> None:
         place = g.fovs[i]
-        frames = np.arange(a, b)
-        own = frames[(frames - place.slice_id) % g.frames_per_volume == 0]
-        if not own.size:
+        of_bout = g.frames_at(place.slice_id, len(bout.scanimage)) // g.frames_averaged
+        first, stop = np.searchsorted(of_bout, (a, b))
+        if first == stop:
             return
         before = sum(g.frames_of_fov(i, m) for m in plan.config.frames_per_bout[: bout.index])
-        volume = before + own // g.frames_per_volume
-        for channel, images in enumerate(movies[i].render(int(volume[0]), int(volume[-1]) + 1)):
-            pages[own - a, channel, place.row_start : place.row_stop] = images
+        channels = range(n_channels) if place.channel is None else [plan.config.channels.index(place.channel)]
+        for channel, images in zip(channels, movies[i].render(before + first, before + stop), strict=True):
+            pages[of_bout[first:stop] - a, channel, place.row_start : place.row_stop, : place.nx] = images
 
     list(pool.map(paint, range(len(movies))))
     return pages.reshape(-1, g.page_height, g.page_width)

@@ -37,7 +37,8 @@ def reference_config(config: SimulationConfig) -> SimulationConfig:
     )
     zs = tuple(min(config.zs) + z for z in _DEPTHS_UM)
     return replace(
-        config, rois=rois, zs=zs, flyback_frames=0, channels=config.channels[:1], frames_per_bout=(len(zs),),
+        config, rois=rois, zs=zs, flyback_frames=0, frames_per_slice=1, frames_averaged=1,
+        channels=config.channels[:1], channels_are_depths=False, stack_mode="fast", frames_per_bout=(len(zs),),
         frames_per_file=len(zs), header_template=None,
     )  # fmt: skip
 

@@ -65,7 +65,7 @@ def imaging_meta(config: SimulationConfig, geometry: SessionGeometry, bout: Bout
         "channelSaved": _scalar(config.channels),
         "FOV": _fovs(config, geometry, tf),
         "acquisitionStartTime": epoch(start),
-        "nFrames": len(bout.scanimage) * len(config.channels),
+        "nFrames": len(geometry.saved_frames(len(bout.scanimage))) * len(config.channels),
         "scanImageParams": _params(config, geometry),
         "coordsTF": tf.tolist(),
     }
@@ -102,26 +102,30 @@ def _fovs(config: SimulationConfig, geometry: SessionGeometry, tf: NDArray[np.fl
             "slice_id": place.slice_id,
             "roiUUID": roi_uuid(config, place.roi),
             "Zs": place.z,
-            "Deg": corners_deg(config.rois[place.roi]),
-            "MM": corners_mm(config.rois[place.roi], tf),
+            "Deg": corners_deg(place),
+            "MM": corners_mm(place, tf),
             "lineIdx": list(range(place.row_start + 1, place.row_stop + 1)),
             "nXnYnZ": [place.nx, place.ny, 1],
         }
+        # the rig's code takes channels for colours
         for place in geometry.fovs
+        if place.channel in (None, config.channels[0])
     ]
 
 
 def _params(config: SimulationConfig, geometry: SessionGeometry) -> dict[str, Any]:
     g = geometry
-    zs = _scalar(config.zs)
-    pairs = _scalar([[z, z] for z in config.zs])
+    # ScanImage lists the depth of each frame of a volume
+    per_frame = [z for z in config.zs for _ in range(config.frames_per_slice)]
+    zs, pairs = _scalar(per_frame), _scalar([[z, z] for z in per_frame])
+    is_new = config.scanimage == "2020"
     return {
         "objectiveResolution": config.objective_resolution,
         "hScan2D": {
             "flytoTimePerScanfield": config.flyto_s,
             "scannerFrequency": _number(g.scanner_frequency_hz),
         },
-        "hFastZ": {"enableFieldCurveCorr": 1, "position": config.zs[0]},
+        "hFastZ": {"enableFieldCurveCorr": 1, **({"position": config.zs[0]} if is_new else {})},
         "hRoiManager": {
             "scanFramePeriod": _number(g.frame_period),
             "scanFrameRate": _number(1 / g.frame_period),
@@ -129,7 +133,11 @@ def _params(config: SimulationConfig, geometry: SessionGeometry) -> dict[str, An
             "linePeriod": _number(g.line_period),
         },
         # the rig's extractor writes the depths to numSlices too
-        "hStackManager": {"numSlices": zs, "zs": zs, "zsRelative": pairs, "zsAllActuators": pairs},
+        "hStackManager": {
+            "numSlices": zs if is_new else _scalar(config.zs),
+            "zs": zs if is_new else _scalar(config.zs),
+            **({"zsRelative": pairs, "zsAllActuators": pairs} if is_new else {}),
+        },
     }
 
 
@@ -137,4 +145,5 @@ def write_rig_metadata(folder: Path, config: SimulationConfig, geometry: Session
     """Write both files of one bout; times have one value per page, as the rig's extractor writes them."""
     meta = json.dumps(imaging_meta(config, geometry, bout))
     (folder / IMAGING_META_FILE).write_text(meta, encoding="utf-8")
-    np.save(folder / IMAGING_TIMES_FILE, np.repeat(bout.scanimage, len(config.channels)))
+    times = bout.scanimage[geometry.saved_frames(len(bout.scanimage))]
+    np.save(folder / IMAGING_TIMES_FILE, np.repeat(times, len(config.channels)))

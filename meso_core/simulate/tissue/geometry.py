@@ -6,12 +6,12 @@ What belongs here: rows, lines, periods and corners; they follow from the settin
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import RoiConfig, SimulationConfig
+from ..config import RoiConfig, ScanfieldConfig, SimulationConfig
 
 #: Image axes (x, y) that point to positive ML and positive AP on the rig.
 POSITIVE_ML = (0, -1)
@@ -29,7 +29,7 @@ def fly_lines(seconds: float, line_period: float) -> int:
 
 @dataclass(frozen=True, slots=True)
 class FovPlace:
-    """One FOV: a ROI at a slice, and its rows of the page."""
+    """One FOV: a ROI at a slice (and in a channel, where channels are depths), and its rows of the page."""
 
     #: Index of the ROI in the settings.
     roi: int
@@ -41,6 +41,12 @@ class FovPlace:
     row_stop: int
     ny: int
     nx: int
+    #: Centre and size (x, y) and rotation there, degrees.
+    center_deg: tuple[float, float]
+    size_deg: tuple[float, float]
+    rotation_deg: float
+    #: Number of the channel that shows it, where channels are depths; else None.
+    channel: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +57,11 @@ class SessionGeometry:
     page_height: int
     page_width: int
     n_slices: int
-    #: Slices and fly-back frames of one volume.
+    #: Frames of one volume: those of all slices, and fly-back.
     frames_per_volume: int
+    frames_per_slice: int
+    #: Frames of which a page is the average.
+    frames_averaged: int
     #: Duration of a frame in lines: the page, and the fly-back at its end, which is not recorded.
     lines_per_frame: int
     scanner_frequency_hz: float
@@ -64,12 +73,23 @@ class SessionGeometry:
 
     @property
     def frame_period(self) -> float:
-        """Seconds per page."""
+        """Seconds per frame."""
         return self.lines_per_frame * self.line_period
 
     def frames_of_fov(self, fov: int, n_frames: int) -> int:
-        """Count the frames of a FOV in a bout of ``n_frames`` ScanImage frames."""
-        return len(range(self.fovs[fov].slice_id, n_frames, self.frames_per_volume))
+        """Count the images of a FOV in a bout of ``n_frames`` ScanImage frames."""
+        return len(self.frames_at(self.fovs[fov].slice_id, n_frames))
+
+    def saved_frames(self, n_frames: int) -> NDArray[np.int64]:
+        """List the ScanImage frames of a bout that pages begin with, i8; an average that is not full is not saved."""
+        return np.arange(0, n_frames - self.frames_averaged + 1, self.frames_averaged)
+
+    def frames_at(self, slice_id: int, n_frames: int) -> NDArray[np.int64]:
+        """List those of the saved frames of a bout that show a slice, i8."""
+        saved = self.saved_frames(n_frames)
+        first = slice_id * self.frames_per_slice
+        place = saved % self.frames_per_volume
+        return saved[(place >= first) & (place < first + self.frames_per_slice)]
 
 
 def session_geometry(config: SimulationConfig) -> SessionGeometry:
@@ -94,19 +114,43 @@ def _layout(config: SimulationConfig, frequency: float) -> SessionGeometry:
     for slice_id, z in enumerate(config.zs):
         row = 0
         for i, roi in enumerate(config.rois):
-            if roi.zs and z not in roi.zs:
+            field = cross_section(roi, z)
+            if field is None:
                 continue
             row += gap if row else 0
-            ny, nx = roi.shape
-            fovs.append(FovPlace(i, slice_id, z, row, row + ny, ny, nx))
+            (ny, nx), where = field.shape, (field.center_deg, field.size_deg, field.rotation_deg)
+            fovs.append(FovPlace(i, slice_id, z, row, row + ny, ny, nx, *where, None))
             row += ny
         # every slice of a volume takes as long as the longest one
         height = max(height, row)
-    n_slices = len(config.zs)
-    width = config.rois[0].shape[1]
-    return SessionGeometry(
-        tuple(fovs), height, width, n_slices, n_slices + config.flyback_frames, height + back, frequency
-    )
+    width = max(place.nx for place in fovs)
+    if config.channels_are_depths:
+        fovs = [replace(place, channel=channel) for channel in config.channels for place in fovs]
+    per_volume = len(config.zs) * config.frames_per_slice + config.flyback_frames
+    numbers = (len(config.zs), per_volume, config.frames_per_slice, config.frames_averaged)
+    return SessionGeometry(tuple(fovs), height, width, *numbers, height + back, frequency)
+
+
+def cross_section(roi: RoiConfig, z: float) -> ScanfieldConfig | None:
+    """Cut a ROI at a depth, as ScanImage does; None where it is not imaged.
+
+    Between scanfields all numbers change linearly, rotation the shorter way round, pixels to the nearest even number.
+    """
+    fields = sorted(roi.scanfields, key=lambda field: field.z)
+    if not fields:
+        return None if roi.zs and z not in roi.zs else ScanfieldConfig(z, roi.center_deg, roi.size_deg, roi.shape)
+    zs = [field.z for field in fields]
+    if z in zs:
+        return fields[zs.index(z)]
+    if len(fields) > 1 and not zs[0] < z < zs[-1]:
+        return None
+    turns = np.unwrap([field.rotation_deg for field in fields], period=360)
+    table = np.array([(*f.center_deg, *f.size_deg, *f.shape, turn) for f, turn in zip(fields, turns, strict=True)])
+    x, y, w, h, ny, nx, turn = (float(np.interp(z, zs, column)) for column in table.T)
+    shape = (2 * int(ny / 2 + 0.5), 2 * int(nx / 2 + 0.5))
+    if len(fields) == 1:
+        shape = fields[0].shape
+    return ScanfieldConfig(z, (x, y), (w, h), shape, turn)
 
 
 def coords_transform(config: SimulationConfig) -> NDArray[np.float64]:
@@ -117,19 +161,22 @@ def coords_transform(config: SimulationConfig) -> NDArray[np.float64]:
     return np.asarray(np.round(np.linalg.pinv(image) @ brain, 3) + 0.0)
 
 
-def corners_deg(roi: RoiConfig) -> dict[str, list[float]]:
-    """Compute the corners (x, y) of a ROI in degrees, by name."""
-    (cx, cy), (sx, sy) = roi.center_deg, roi.size_deg
+def corners_deg(place: FovPlace) -> dict[str, list[float]]:
+    """Compute the corners (x, y) of a FOV in degrees, by name."""
+    (cx, cy), (sx, sy) = place.center_deg, place.size_deg
+    turn = math.radians(place.rotation_deg)
+    cos, sin = (math.cos(turn), math.sin(turn)) if turn else (1, 0)
     signs = {"topLeft": (-1, -1), "topRight": (1, -1), "bottomLeft": (-1, 1), "bottomRight": (1, 1)}
-    return {name: [cx + sx * ix / 2, cy + sy * iy / 2] for name, (ix, iy) in signs.items()}
+    halves = {name: (sx * ix / 2, sy * iy / 2) for name, (ix, iy) in signs.items()}
+    return {name: [cx + (cos * x - sin * y), cy + (sin * x + cos * y)] for name, (x, y) in halves.items()}
 
 
-def corners_mm(roi: RoiConfig, transform: NDArray[np.float64]) -> dict[str, list[float]]:
-    """Compute the corners (ML, AP) of a ROI in mm, by name."""
-    return {name: (np.array([*xy, 1.0]) @ transform).tolist() for name, xy in corners_deg(roi).items()}
+def corners_mm(place: FovPlace, transform: NDArray[np.float64]) -> dict[str, list[float]]:
+    """Compute the corners (ML, AP) of a FOV in mm, by name."""
+    return {name: (np.array([*xy, 1.0]) @ transform).tolist() for name, xy in corners_deg(place).items()}
 
 
-def pixel_um(config: SimulationConfig, roi: RoiConfig) -> tuple[float, float]:
+def pixel_um(config: SimulationConfig, place: FovPlace) -> tuple[float, float]:
     """Compute height and width of a pixel in µm (y, x)."""
-    (sx, sy), (ny, nx) = roi.size_deg, roi.shape
-    return sy * config.objective_resolution / ny, sx * config.objective_resolution / nx
+    sx, sy = place.size_deg
+    return sy * config.objective_resolution / place.ny, sx * config.objective_resolution / place.nx

@@ -56,6 +56,11 @@ class FovMovie:
         return self.modes.shape[1], self.modes.shape[2] - 2 * MARGIN
 
     @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels that show the FOV; a bead is green, whatever its number."""
+        return (1,) if self.config.channels_are_depths else self.config.channels
+
+    @property
     def n_frames(self) -> int:
         """Frames over all bouts."""
         return len(self.light)
@@ -63,7 +68,7 @@ class FovMovie:
     def render(self, start: int, stop: int) -> list[NDArray[np.int16]]:
         """Render frames ``start`` to ``stop`` of each saved channel, i2 (n, ny, nx)."""
         c = self.config
-        out = [np.empty((stop - start, *self.shape), np.int16) for _ in c.channels]
+        out = [np.empty((stop - start, *self.shape), np.int16) for _ in self.channels]
         cells = self.traces.rows(start, stop)
         for frame in range(start, stop):
             rng = np.random.default_rng([c.seed, 501, self.index, frame])
@@ -74,12 +79,12 @@ class FovMovie:
     def _photons(self, frame: int, cells: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Render the images of the channels without noise."""
         if self.fault[frame] == PMT_OFF:
-            return [np.zeros(self.shape, np.float32)] * len(self.config.channels)
+            return [np.zeros(self.shape, np.float32)] * len(self.channels)
         lines = None
         if self.fault[frame] == GALVOS_FAULT:  # the slow galvo leaves its path
             lines = np.float32(9) * np.sin(np.linspace(0, 9, self.shape[0], dtype="f4"))
         images = []
-        for channel in self.config.channels:
+        for channel in self.channels:
             scene = self._green(frame, cells) if channel in (1, 2) else self._red(frame)
             shift, weights = self.motion.shifts[frame], self.motion.weights[frame]
             images.append(displace(scene, shift, weights, self.modes, lines))
@@ -119,12 +124,13 @@ def make_movie(plan: SessionPlan, index: int, brain: NDArray[np.float64], folder
     config, geometry = plan.config, plan.geometry
     place = geometry.fovs[index]
     times, fault = plan.fov_series(index)
-    um = pixel_um(config, config.rois[place.roi])
+    um = pixel_um(config, place)
     scene = make_scene(config, index, place)
     brain = np.column_stack([np.interp(times, plan.frame_times, column) for column in brain.T])
     motion = fov_motion(config, index, brain, um)
     light = np.exp(-config.bleaching_per_hour * (times - times[0]) / 3600).astype("f4")
-    dt = geometry.frame_period * geometry.frames_per_volume
+    # on average: with several frames per slice they come in bursts
+    dt = geometry.frame_period * geometry.frames_per_volume * geometry.frames_averaged / geometry.frames_per_slice
     rest, top = _write_activity(config, index, scene, motion, light, dt, folder)
     steps = np.random.default_rng([config.seed, 502, index]).standard_normal((len(times), N_NEUROPIL))
     shape = (scene.base.size, len(scene.centres))

@@ -59,7 +59,7 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], sigma: tuple[
 def make_scene(config: SimulationConfig, fov: int, place: FovPlace) -> Scene:
     """Draw the tissue of one FOV."""
     rng = np.random.default_rng([config.seed, 401, fov])
-    um = pixel_um(config, config.rois[place.roi])
+    um = pixel_um(config, place)
     shape = (place.ny + 2 * MARGIN, place.nx + 2 * MARGIN)
     vessels = vessel_shadow(rng, shape, um)
     fine = smooth_noise(rng, shape, (1.0 / um[0], 1.0 / um[1]))
