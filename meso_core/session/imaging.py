@@ -194,6 +194,16 @@ class ImagingMetadata:
         return len(self.channels_saved)
 
     @property
+    def frames_averaged(self) -> int:
+        """Frames that ScanImage averaged into each page."""
+        return self.stack.frames_averaged
+
+    @property
+    def is_slow_stack(self) -> bool:
+        """Whether each slice of a volume is an acquisition of its own."""
+        return self.stack.is_slow
+
+    @property
     def fov_rate_hz(self) -> float:
         """How often a FOV is imaged, Hz, on average: with several frames per slice they come in bursts."""
         return self.volume_rate_hz * self.stack.frames_per_slice / self.stack.frames_averaged

@@ -16,9 +16,11 @@ from ...errors import MesoWarning, MetadataError, problem
 from ...matlab import as_list
 from ...session import IMAGING_META_FILE
 from ...session.imaging import CORNERS
+from ..scanner import read_stack
 from ..tiff.header import parse_si_header
 from .extract import coords_transform
 from .fields import check_fields, lacks, wrong
+from .rois import same_depth
 
 #: Version that patched metadata have: that of the newest change of the format.
 PATCHED_VERSION = "0.2.2"
@@ -132,15 +134,19 @@ def _number_slices(meta: dict[str, Any], where: str) -> None:
     """Give each FOV its slice, depth and ROI; before there were numbers, FOVs came in the order of the ROIs."""
     if not meta["FOV"] or all("slice_id" in fov for fov in meta["FOV"]):
         return
-    zs = np.ravel(meta["scanImageParams"].get("hStackManager", {}).get("zs", [])).tolist()
+    header = parse_si_header(meta.get("rawScanImageMeta", {}).get("Software", ""))
+    listed = np.ravel(meta["scanImageParams"].get("hStackManager", {}).get("zs", [])).tolist()
+    # with several frames per slice the list has the depth of each frame
+    zs = list(read_stack(header, where, len(listed) or 1).depths_um or listed)
     rois = [roi for roi in _rois(meta, where) if roi.get("enable", True)]
     named = rois if len(rois) == len(meta["FOV"]) else [{}] * len(meta["FOV"])
     for fov, roi in zip(meta["FOV"], named, strict=True):
         depths = as_list(roi["zs"]) if roi.get("discretePlaneMode") else zs
         depth = depths[0] if depths else None
-        if len(zs) > 1 and (depth not in zs or not roi.get("discretePlaneMode")):
+        slices = [i for i, z in enumerate(zs) if depth is not None and same_depth(z, depth)]
+        if len(zs) > 1 and (len(slices) != 1 or not roi.get("discretePlaneMode")):
             raise KeyError("FOV.slice_id")
-        fov.setdefault("slice_id", zs.index(depth) if depth in zs else 0)
+        fov.setdefault("slice_id", slices[0] if slices else 0)
         if depth is not None:
             fov.setdefault("Zs", depth)
         if "roiUuid" in roi and "roiUuid" not in fov:
