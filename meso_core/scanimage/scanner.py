@@ -130,7 +130,7 @@ def _layout(said: _Header, n_known: int) -> StackLayout:
     if on is None and fast is None:
         return _untold(said, n_known)
     if on is None:
-        return _fast_z(said) if fast else _slow_by_slices(said)
+        return _fast(said) if fast else _slow_by_slices(said)
     if on:
         return _stack_manager(said)
     if fast and len(zs := said.depths("hStackManager.zs")) > 1:
@@ -194,10 +194,14 @@ def _flyback(said: _Header) -> int | None:
     return int(value) if value is not None and math.isfinite(value) and value >= 0 else None
 
 
+def _fast(said: _Header) -> StackLayout:
+    """Read a fast stack by the fields that there are, where only ``hFastZ`` says on, or nothing does."""
+    counted = [said.count(f"hStackManager.{name}") for name in ("numFramesPerVolume", "actualNumSlices")]
+    return _stack_manager(said) if any(counted) and not said.count("hFastZ.numFramesPerVolume") else _fast_z(said)
+
+
 def _fast_z(said: _Header) -> StackLayout:
     """Read a fast stack of ScanImage 2016 to 2018; frames per volume count those that fly back."""
-    if said.count("hFastZ.numFramesPerVolume") is None and said.count("hStackManager.numFramesPerVolume"):
-        return _stack_manager(said)
     n_all, n_flyback = said.count("hFastZ.numFramesPerVolume"), _flyback(said)
     told = said.count("hStackManager.framesPerSlice") or 1
     lists = [zs for name in ("hStackManager.zs", "hFastZ.userZs") if (zs := said.depths(name))]
@@ -239,9 +243,11 @@ def _endless(said: _Header) -> MetadataError:
 def _untold(said: _Header, n_known: int) -> StackLayout:
     """Read a header in which nothing says on or off."""
     zs = said.depths("hStackManager.zs") or said.depths("hFastZ.userZs")
-    counts = [said.count(f"{part}.numFramesPerVolume") for part in ("hStackManager", "hFastZ")]
+    # ScanImage gives one slice, and one frame per volume, where the stack is off
+    names = ("hStackManager.numFramesPerVolume", "hStackManager.actualNumSlices", "hFastZ.numFramesPerVolume")
+    counts = [said.count(name) for name in names]
     if any(n is not None and n > 1 for n in counts) and len(zs) > 1:
-        return _fast_z(said)
+        return _fast(said)
     n_slices = said.count("hStackManager.numSlices")
     if len(zs) > 1 or any(n not in (None, 1) for n in (*counts, n_slices)):
         expected = "whether a stack was scanned (hStackManager.enable or hFastZ.enable)"

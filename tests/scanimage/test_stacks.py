@@ -25,6 +25,7 @@ from meso_core.scanimage import (
     load_meta_files,
     load_session_metadata,
     parse_imaging_metadata,
+    write_missing_meta,
 )
 from meso_core.scanimage.metadata.rois import SiHeader, field_at, same_depth
 from meso_core.scanimage.reference_images import stitch_stack
@@ -133,6 +134,9 @@ LAYOUTS = {
     "neither on nor off, as 2016": (
         header(fast_z(userZs=[0, 30, 60], numFramesPerVolume=4, numDiscardFlybackFrames=1)),
         ((0, 30, 60), 1, 1, False),
+    ),
+    "neither on nor off, slices counted": (
+        header(manager(zs=[0, 30], actualNumSlices=2, framesPerSlice=1)), ((0, 30), 1, 0, False),
     ),
     "neither on nor off, one depth": (header(manager(zs=245, numFramesPerVolume=1)), (None, 1, 0, False)),
 }  # fmt: skip
@@ -450,8 +454,10 @@ def test_channels_that_are_depths_become_fields_of_their_own(tmp_path):
         np.testing.assert_array_equal(movie(fov.path, fov), pages[:, i // 2, rows[i % 2]])
     db = suite2p_options(meta, 3).db
     assert (db["nchannels"], db["functional_chan"], db["nplanes"], db["nrois"]) == (1, 1, 5, 10)
+    write_missing_meta(session, tmp_path / "made", center_ml=2.6, center_ap=-2.0, channels="depths")
+    made = json.loads((tmp_path / "made" / "raw_imaging_data_00" / IMAGING_META_FILE).read_text())
     again = load_session_metadata(session, center_ml=2.6, center_ap=-2.0, channels="depths")
-    assert again.imaging == meta
+    assert again.imaging == meta == parse_imaging_metadata(made)
     assert again.bouts[0].n_frames == 3
 
 
