@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,15 +34,13 @@ from meso_core.imaging.fovs.marker import changed_outputs, marker_path, read_mar
 from meso_core.imaging.registration.fov import registration_is_whole, why_not_registered
 from meso_core.storage.basis import Basis
 
-from .conftest import Movies, make_meta
+from .conftest import Movies, make_meta, suite2p_may_warn
 
 
 @pytest.fixture(autouse=True)
 def _quiet_torch() -> Iterator[None]:
-    """Let pass what suite2p says of sparse masks and of pure noise, in the tests that run it in this process."""
-    with warnings.catch_warnings():
-        for message in ("Sparse invariant", "Sparse CSR tensor", "The given NumPy array is not writable", "Spatial"):
-            warnings.filterwarnings("ignore", message)
+    """Let pass what suite2p says, in the tests that run it in this process."""
+    with suite2p_may_warn():
         yield
 
 

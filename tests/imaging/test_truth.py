@@ -81,6 +81,7 @@ def run_plane(raw: Path, plane: Path, settings: dict[str, Any], side: int) -> No
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+@pytest.mark.nightly  # suite2p alone takes two minutes; its own ROIs on real movies are compared in tests/peers
 def test_recall_and_precision_are_in_no_snr_bin_worse_than_plain_suite2ps(
     processed: tuple[Path, Any], plain_suite2p: Path, movies: Movies
 ) -> None:
