@@ -13,6 +13,8 @@ PEER_READY := $(PEER)/.ready
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bin/python -m pip install -q -c constraints.txt
 # .ci/run adds the measurement of coverage
 PYTEST_OPTIONS ?=
+# a worker for each core, each with whole files: tests of a file share what its fixtures make
+PYTEST := $(VENV)/bin/python -m pytest -n $(shell nproc)
 PEER_PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(PEER)/bin/python -m pip install -q
 
 .PHONY: demo dev test nightly lint docs bench peer clean
@@ -43,10 +45,10 @@ dev: $(VENV)/.ready
 	$(VENV)/bin/meso dev --demo
 
 test: $(VENV)/.dev $(PEER_READY)
-	$(VENV)/bin/python -m pytest $(PYTEST_OPTIONS)
+	$(PYTEST) $(PYTEST_OPTIONS)
 
 nightly: $(VENV)/.dev $(PEER_READY)
-	$(VENV)/bin/python -m pytest -m nightly --timeout=7200 $(PYTEST_OPTIONS)
+	$(PYTEST) -m nightly --timeout=7200 $(PYTEST_OPTIONS)
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .

@@ -18,6 +18,29 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
+#: Files whose tests use what was processed once, which takes a minute; all others share nothing beyond their file.
+TOGETHER = {
+    **dict.fromkeys(
+        ("test_one_truth", "test_session_from_folder_to_alf", "test_what_people_do_afterwards"), "finished"
+    ),
+    **dict.fromkeys(("test_export", "test_process"), "processed"),
+}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give whole files to the workers, in the order in which they are collected, and some files to the same worker."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class WholeFiles(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return TOGETHER.get(Path(file).stem, file)
+
+    config.option.loadscopereorder = False
+    return WholeFiles(config, log)
+
+
 def unavailable(what: str, remedy: str) -> NoReturn:
     """Skip a test for want of ``what``, or fail it where everything must be there."""
     message = f"{what} is not there: {remedy}"
