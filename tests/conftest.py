@@ -128,3 +128,13 @@ def fresh_session(tmp_path: Path) -> Callable[..., Any]:
         return simulate_session(tmp_path / "Subjects", preset("tiny"), faults=faults)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def without_workers() -> Iterator[None]:
+    """Let the steps of a session register and detect in this process; see ``in_this_process``."""
+    from tests.in_this_process import process_here
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("meso_core.imaging.session.process_fovs", process_here)
+        yield

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +14,14 @@ import pytest
 from archive_programs import needs
 
 from meso_core.archive.codec import lbzip2 as external
+from meso_core.simulate import simulate_session
+from tests.short_session import short
 
 
 @pytest.fixture(scope="session")
 def tiny_session(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The ``tiny`` session with fields of a quarter of the lines: what is packed and unpacked a hundred times is short.
-
-    Pages still have several rows and columns of patches. Tests must not change it.
-    """
-    from meso_core.simulate import preset, simulate_session
-
-    tiny = preset("tiny")
-    rois = [
-        replace(r, shape=(r.shape[0] // 4, r.shape[1]), size_deg=(r.size_deg[0], r.size_deg[1] / 4)) for r in tiny.rois
-    ]
-    return simulate_session(tmp_path_factory.mktemp("short") / "Subjects", replace(tiny, rois=tuple(rois)))
+    """A shorter one than others have: it is packed and unpacked a hundred times. Tests must not change it."""
+    return simulate_session(tmp_path_factory.mktemp("short") / "Subjects", short())
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,15 +24,6 @@ def suite2p() -> Any:
         import suite2p.registration.metrics
         import suite2p.registration.register
     return suite2p
-
-
-@contextmanager
-def suite2p_may_warn() -> Iterator[None]:
-    """Let pass what suite2p says of sparse masks and of pure noise, where it runs in this process."""
-    with warnings.catch_warnings():
-        for message in ("Sparse invariant", "Sparse CSR tensor", "The given NumPy array is not writable", "Spatial"):
-            warnings.filterwarnings("ignore", message)
-        yield
 
 
 @dataclass(frozen=True)

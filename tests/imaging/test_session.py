@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,7 @@ import numpy as np
 import pytest
 
 from meso_core.errors import InputFileError, MissingInputError, ProcessingError
-from meso_core.imaging import (
-    DetectedFov,
-    FovJob,
-    FovResult,
-    SessionImaging,
-    StagedRegistration,
-    StagedRois,
-    Suite2pOverrides,
-    image_motion_registration,
-    roi_detection,
-)
-from meso_core.imaging import session as session_module
+from meso_core.imaging import DetectedFov, SessionImaging, StagedRegistration, StagedRois, Suite2pOverrides
 from meso_core.imaging.fovs.marker import read_marker
 from meso_core.imaging.registration.fov import why_not_registered
 from meso_core.progress import silent
@@ -32,29 +21,10 @@ from meso_core.simulate import preset, simulate_session
 from meso_core.storage import FileRecord, hash_file
 from meso_core.storage.basis import Basis
 
-from .conftest import suite2p_may_warn
+pytestmark = pytest.mark.usefixtures("without_workers")
 
 FIRST = Basis("1", {"raw_frames": "v1"})
 QUICK = Suite2pOverrides.parse({"nimg_init": 60})
-
-
-def process_here(jobs: Sequence[FovJob], *, stages: Sequence[str], **_: Any) -> tuple[FovResult, ...]:
-    """Do what workers do, in this process; that they do it is shown by ``test_process``."""
-    results = []
-    for job in jobs:
-        with suite2p_may_warn():
-            registered = image_motion_registration(job) if "registration" in stages else None
-            detected = roi_detection(job) if "detection" in stages else None
-        results.append(FovResult(job.options.fov, job.folder, registered, detected))
-    return tuple(results)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _without_workers(suite2p: Any) -> Iterator[None]:
-    """A worker loads suite2p for each FOV and stage, which takes longer than these small movies."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session_module, "process_fovs", process_here)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +88,9 @@ def true_records(folder: Path) -> set[FileRecord]:
 
 
 @pytest.fixture(scope="module")
-def done(raw: tuple[Path, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Any, Any]:
+def done(
+    raw: tuple[Path, dict[str, Any]], without_workers: None, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Run, Any, Any]:
     """Everything made and published once; tests copy it."""
     run = Run(tmp_path_factory.mktemp("done"), raw)
     _, registered = run.register()

@@ -58,7 +58,7 @@ def make_settings():
     return settings_in
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def materialise():
     """Function that makes assets of a session in this process: ``materialise(instance, settings, key, assets)``."""
 

@@ -12,8 +12,9 @@ from meso_assets.defs.dagster_internals import failure_message
 from meso_assets.io.resources import Platform
 from meso_core.archive import ARCHIVE_NAME, ZARR_NAME, compress_to_zarr, load_report, removal_plan, restore
 from meso_core.session import imaging_bouts, raw_tifs
-from meso_core.simulate import preset, simulate_session
+from meso_core.simulate import simulate_session
 from meso_core.storage import hash_file
+from tests.short_session import short
 
 ASSET = ("imaging_frames_archive",)
 KEY = "SP035/2023-03-03/001"
@@ -25,10 +26,18 @@ def instance():
         yield made
 
 
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    """Root with the session, which tests copy."""
+    root = tmp_path_factory.mktemp("simulated") / "sessions"
+    simulate_session(root, short())
+    return root
+
+
 @pytest.fixture
-def archive(tmp_path, make_settings, materialise, instance):
-    """Function that archives a simulated session in a format: ``archive("zarr")`` gives the result of the run."""
-    simulate_session(make_settings(tmp_path).root, preset("tiny"))
+def archive(simulated, tmp_path, make_settings, materialise, instance):
+    """Function that archives the session in a format: ``archive("zarr")`` gives the result of the run."""
+    shutil.copytree(simulated, make_settings(tmp_path).root)
 
     def run(archive_format="tar.bz2"):
         return materialise(instance, make_settings(tmp_path, archive_format=archive_format), KEY, ASSET)

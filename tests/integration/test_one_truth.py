@@ -318,9 +318,11 @@ WORKERS = {
 
 
 @pytest.mark.parametrize("asset", WORKERS)
+@pytest.mark.usefixtures("without_workers")
 def test_a_stale_asset_is_computed_again_a_current_one_is_not_and_nothing_else_changes(
     finished, instance, asset, monkeypatch, materialise
 ):
+    """What workers made is made again in this process: the same bytes."""
     import importlib
 
     module, _, function = WORKERS[asset].rpartition(".")
@@ -375,6 +377,7 @@ def test_nothing_is_hashed_or_computed_when_an_unchanged_session_is_run_again(
     assert dagster_says(instance, finished.settings, finished.key) == set()
 
 
+@pytest.mark.usefixtures("without_workers")
 def test_options_of_one_run_are_recorded_and_make_nothing_stale(finished, instance, materialise):
     config = {"ops": {"rois": {"config": {"suite2p": {"threshold_scaling": 0.8}}}}}
     before = finished.session.manifest("rois")

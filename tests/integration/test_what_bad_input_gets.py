@@ -1,7 +1,6 @@
 """Every fault of a rig, walked through Dagster: a named error, the old result stays, the session beside goes on."""
 
 import shutil
-from dataclasses import replace
 
 import dagster as dg
 import pytest
@@ -9,8 +8,9 @@ import pytest
 from meso_assets.defs.dagster_internals import failure_message
 from meso_assets.defs.standings import look_at
 from meso_assets.io.resources import Platform
-from meso_core.simulate import FAULTS, preset, simulate_session
+from meso_core.simulate import FAULTS, simulate_session
 from meso_core.storage import verify_manifest
+from tests.short_session import short
 
 QUICK = ("imaging_metadata", "frame_qc", "frame_times")
 
@@ -42,21 +42,28 @@ def good(tmp_path_factory):
     """Root with two good sessions, 001 and 002."""
     root = tmp_path_factory.mktemp("good") / "sessions"
     for number in ("001", "002"):
-        simulate_session(root, replace(preset("tiny"), number=number))
+        simulate_session(root, short(number=number))
     return root
 
 
-@pytest.fixture
-def spoil(good, tmp_path, make_settings, materialise, instance):
-    """Process 001 and 002 while both are good; then put the raw files of a faulty recording in place of 001's."""
+@pytest.fixture(scope="module")
+def processed(good, tmp_path_factory, make_settings, materialise, instance):
+    """Root with both sessions after everything was made that is asked for here."""
+    settings = make_settings(tmp_path_factory.mktemp("processed"))
+    shutil.copytree(good, settings.root)
+    for number in ("001", "002"):
+        assert materialise(instance, settings, f"SP035/2023-03-03/{number}", (*QUICK, "imaging_frames_archive")).success
+    return settings.root
 
-    def make(fault, assets):
+
+@pytest.fixture
+def spoil(processed, tmp_path, make_settings):
+    """Take both sessions as they were made; put the raw files of a faulty recording in place of 001's."""
+
+    def make(fault):
         settings = make_settings(tmp_path)
-        shutil.copytree(good, settings.root)
-        for number in ("001", "002"):
-            before = materialise(instance, settings, f"SP035/2023-03-03/{number}", assets)
-            assert before.success
-        bad = simulate_session(tmp_path / "bad", preset("tiny"), faults=[fault]).session_path
+        shutil.copytree(processed, settings.root)
+        bad = simulate_session(tmp_path / "bad", short(), faults=[fault]).session_path
         session = Platform.open(settings).session("SP035/2023-03-03/001")
         for file in look_at(session).delivered:
             (session.path / file.path).unlink()
@@ -85,7 +92,7 @@ def test_every_fault_of_the_simulator_is_walked():
 def test_a_fault_fails_its_asset_by_name_and_spares_what_was_there(fault, expected, spoil, materialise, instance):
     asset, error = expected
     assets = (asset,) if asset == "imaging_frames_archive" else QUICK
-    settings, session = spoil(fault, assets)
+    settings, session = spoil(fault)
     before = session.manifest(asset)
     result = materialise(instance, settings, session.key, assets)
     assert not result.success
@@ -104,7 +111,7 @@ def test_what_is_tolerated_is_a_warning_in_metadata_and_a_check_that_does_not_pa
     fault, expected, spoil, materialise, instance
 ):
     asset, check = expected
-    settings, session = spoil(fault, QUICK)
+    settings, session = spoil(fault)
     result = materialise(instance, settings, session.key, QUICK)
     assert result.success
     (materialisation,) = (m for m in result.asset_materializations_for_node(asset))
@@ -116,7 +123,7 @@ def test_what_is_tolerated_is_a_warning_in_metadata_and_a_check_that_does_not_pa
 
 @pytest.mark.parametrize("fault", HARMLESS)
 def test_what_is_harmless_gives_the_same_result(fault, spoil, materialise, instance):
-    settings, session = spoil(fault, QUICK)
+    settings, session = spoil(fault)
     times = [session.path.joinpath(f"alf/FOV_0{i}/mpci.times.npy").read_bytes() for i in range(3)]
     assert materialise(instance, settings, session.key, QUICK).success
     assert materialise(instance, settings, session.key, QUICK).success, "and again, with our own files beside the rig's"
