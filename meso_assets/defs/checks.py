@@ -13,6 +13,7 @@ import dagster as dg
 from meso_core.errors import MesoError
 from meso_core.qc import QCResult, Verdict, worst
 
+from ..io.metadata import table
 from .dagster_internals import partitioned_check_spec
 from .declare import Declaration
 
@@ -53,18 +54,17 @@ def as_check_result(asset: str, name: str, results: list[QCResult]) -> dg.AssetC
         passed=verdict == Verdict.PASS,
         severity=dg.AssetCheckSeverity.ERROR if verdict == Verdict.FAIL else dg.AssetCheckSeverity.WARN,
         description="\n".join(dict.fromkeys(result.message for result in results)) or "not asked of this session",
-        metadata={"verdicts": dg.MetadataValue.md(verdict_table(results))} if results else {},
+        metadata={"verdicts": verdict_table(results)} if results else {},
     )
 
 
-def verdict_table(results: Iterable[QCResult]) -> str:
+def verdict_table(results: Iterable[QCResult]) -> dg.MarkdownMetadataValue:
     """Markdown table of verdicts."""
-    rows = ["| FOV | verdict | value | threshold | meaning |", "| --- | --- | --- | --- | --- |"]
-    rows += [
+    rows = (
         f"| {r.fov or '–'} | {r.verdict.name} | {_cell(r.value)} | {_cell(r.threshold)} | {r.message} |"
         for r in results
-    ]
-    return "\n".join(rows)
+    )
+    return table("| FOV | verdict | value | threshold | meaning |", rows)
 
 
 def _cell(value: float | int | str | None) -> str:

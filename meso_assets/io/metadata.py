@@ -7,7 +7,7 @@ over sessions. Pictures are drawn by ``meso_core``; here they only become small.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -46,13 +46,17 @@ def picture(shown: Figure | bytes, alt: str) -> dict[str, Any]:
     return {"picture": dg.MetadataValue.md(f"![{alt}](data:image/png;base64,{png})")}
 
 
+def table(head: str, rows: Iterable[str]) -> dg.MarkdownMetadataValue:
+    """Make a metadata entry of a markdown table's head and rows."""
+    return dg.MetadataValue.md("\n".join([head, "|" + " --- |" * (head.count("|") - 1), *rows]))
+
+
 def reference_metadata(images: Sequence[ReferenceImages]) -> dict[str, Any]:
     """Which reference images there are, and the picture of the first."""
     rows = [f"| {i.bout} | {i.source} | {' × '.join(map(str, i.shape))} | {', '.join(i.made) or '–'} |" for i in images]
-    head = ["| bout | from | depths × rows × columns | made here |", "| --- | --- | --- | --- |"]
     return {
         "bouts": len(images),
-        "by_bout": dg.MetadataValue.md("\n".join([*head, *rows])),
+        "by_bout": table("| bout | from | depths × rows × columns | made here |", rows),
         **picture(images[0].picture, "reference image, brightest value over the depths"),
     }
 
@@ -66,8 +70,6 @@ def imaging_metadata_metadata(metadata: SessionMetadata) -> dict[str, Any]:
         f"{fov.ny} × {fov.nx} | {_depths(fov.depths_um)} |"
         for fov in imaging.fovs
     ]
-    head = ["| FOV | slice | channel | rows × columns | depth (µm) |", "| --- | --- | --- | --- | --- |"]
-    table = "\n".join([*head, *rows])
     return {
         "fovs": len(imaging.fovs),
         "bouts": len(metadata.bouts),
@@ -76,7 +78,7 @@ def imaging_metadata_metadata(metadata: SessionMetadata) -> dict[str, Any]:
         "frames_averaged": imaging.stack.frames_averaged,
         "channels_unused": ", ".join(map(str, imaging.channels_unused)) or "none",
         "pages": sum(bout.imaging.n_pages for bout in metadata.bouts),
-        "fields_of_view": dg.MetadataValue.md(table),
+        "fields_of_view": table("| FOV | slice | channel | rows × columns | depth (µm) |", rows),
     }
 
 
@@ -86,13 +88,12 @@ def _depths(depths_um: tuple[float, ...] | None) -> str:
 
 def frame_qc_metadata(quality: FrameQC) -> dict[str, Any]:
     """How many frames carry which label."""
-    counts = [(label, int((quality.values == value).sum())) for value, label in enumerate(quality.labels)]
-    table = "\n".join(["| label | frames |", "| --- | --- |", *(f"| {label} | {n} |" for label, n in counts)])
+    rows = [f"| {label} | {int((quality.values == value).sum())} |" for value, label in enumerate(quality.labels)]
     return {
         "frames": int(quality.values.size),
         "flagged_frames": int((quality.values != 0).sum()),
         "bad_frames": int(quality.bad_frames.sum()),
-        "labels": dg.MetadataValue.md(table),
+        "labels": table("| label | frames |", rows),
     }
 
 
@@ -118,16 +119,15 @@ def registration_metadata(fovs: list[RegistrationResult]) -> dict[str, Any]:
         f"{_left_px(fov.reg_metrics_avg)} | {_left_px(fov.reg_metrics_max)} |"
         for i, (fov, shift) in enumerate(zip(fovs, shifts, strict=True))
     ]
-    head = [
-        "| FOV | frames | median shift (px) | largest shift (px) | bad frames | mean regDX (px) | largest regDX (px) |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    head = (
+        "| FOV | frames | median shift (px) | largest shift (px) | bad frames | mean regDX (px) | largest regDX (px) |"
+    )
     return {
         "fovs": len(fovs),
         "frames_per_fov": fovs[0].n_frames,
         "largest_shift_px": float(max(shift.max() for shift in shifts)),
         "bad_frames": int(sum(int(fov.bad_frames.sum()) for fov in fovs)),
-        "by_fov": dg.MetadataValue.md("\n".join([*head, *rows])),
+        "by_fov": table(head, rows),
     }
 
 
@@ -139,12 +139,11 @@ def _left_px(reg_dx: np.ndarray | None) -> str:
 def rois_metadata(fovs: list[DetectionResult]) -> dict[str, Any]:
     """How many cells were found where."""
     rows = [f"| {i} | {fov.n_rois} | {fov.n_cells} | {'yes' if fov.curated else 'no'} |" for i, fov in enumerate(fovs)]
-    head = ["| FOV | ROIs | cells | curated |", "| --- | --- | --- | --- |"]
     return {
         "fovs": len(fovs),
         "rois": sum(fov.n_rois for fov in fovs),
         "cells": sum(fov.n_cells for fov in fovs),
-        "by_fov": dg.MetadataValue.md("\n".join([*head, *rows])),
+        "by_fov": table("| FOV | ROIs | cells | curated |", rows),
     }
 
 
@@ -156,14 +155,13 @@ def archive_metadata(reports: list[ArchiveReport]) -> dict[str, Any]:
         f"{'adopted, ' if r.adopted else ''}verified{f' ({r.note})' if r.note else ''} |"
         for r in reports
     ]
-    head = ["| bout | archive | tifs | raw (MB) | archive (MB) | content |", "| --- | --- | --- | --- | --- | --- |"]
     return {
         "bouts": len(reports),
         "tifs": sum(len(report.members) for report in reports),
         "pages": sum(report.n_pages for report in reports),
         "raw_mb": round(raw / 1e6, 3),
         "share_of_raw": round(sum(report.size for report in reports) / raw, 4) if raw else 0.0,
-        "by_bout": dg.MetadataValue.md("\n".join([*head, *rows])),
+        "by_bout": table("| bout | archive | tifs | raw (MB) | archive (MB) | content |", rows),
         **_by_tif(reports),
     }
 
@@ -203,15 +201,11 @@ def located_metadata(locations: SessionLocations) -> dict[str, Any]:
         f"{fov.fraction_outside:.1%} |"
         for fov in locations.fovs
     ]
-    head = [
-        "| FOV | ML (µm) | AP (µm) | DV (µm) | region id | outside the brain |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
     return {
         "provenance": locations.provenance.name,
         "atlas": locations.atlas.name + (" (a made-up brain: no anatomy)" if locations.phantom else ""),
         "fovs": len(locations.fovs),
-        "centres": dg.MetadataValue.md("\n".join([*head, *rows])),
+        "centres": table("| FOV | ML (µm) | AP (µm) | DV (µm) | region id | outside the brain |", rows),
     }
 
 
@@ -227,7 +221,7 @@ def roi_locations_metadata(fovs: Mapping[str, Mapping[str, np.ndarray]]) -> dict
     return {
         "rois": sum(regions.values()),
         "rois_off_the_brain": regions.get(0, 0),
-        "regions": dg.MetadataValue.md("\n".join(["| region id | ROIs |", "| --- | --- |", *rows])),
+        "regions": table("| region id | ROIs |", rows),
     }
 
 
