@@ -17,13 +17,13 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-
 #: Files whose tests use what was processed once, which takes a minute; all others share nothing beyond their file.
 TOGETHER = {
-    **dict.fromkeys(
-        ("test_one_truth", "test_session_from_folder_to_alf", "test_what_people_do_afterwards"), "finished"
-    ),
-    **dict.fromkeys(("test_export", "test_process"), "processed"),
+    "test_one_truth": "finished",
+    "test_session_from_folder_to_alf": "finished",
+    "test_what_people_do_afterwards": "finished",
+    "test_export": "processed",
+    "test_process": "processed",
 }
 
 
