@@ -509,6 +509,8 @@ def test_a_simulated_session_of_each_kind_is_read_as_it_truly_is(tmp_path):
         for own, fov, true in zip(meta.fovs, fovs, truth.fovs, strict=True):
             assert (own.depths_um, own.slice_index, own.shape) == ((true.z,), true.slice_id, (true.ny, true.nx))
             np.testing.assert_allclose(own.deg.as_array(), list(true.corners_deg.values()), atol=1e-9)
+            # the rig's transform is rounded to 1 µm per degree, and the window is in the middle
+            np.testing.assert_allclose(own.mm.as_array(), list(true.corners_mm.values()), atol=2e-3)
             assert fov.n_frames == len(true.frame_index) == len(true.frame_times)
             # the slice of each frame by counting, and the pulse of each
             in_volume = 3 * config.frames_per_slice + config.flyback_frames
