@@ -74,7 +74,8 @@ def read_stack(header: Mapping[str, Any], where: str, n_known: int = 1) -> Stack
     said = _Header(header, where)
     layout = _layout(said, n_known)
     averaged = said.count("hScan2D.logAverageFactor") or 1
-    if averaged > 1 and layout.n_slices > 1 and (layout.frames_per_slice % averaged or layout.n_flyback % averaged):
+    in_turns = layout.n_slices > 1 or layout.n_flyback > 0
+    if averaged > 1 and in_turns and (layout.frames_per_slice % averaged or layout.n_flyback % averaged):
         raise said.error(
             "hScan2D.logAverageFactor",
             f"averages over frames of one depth ({layout.frames_per_slice} frames per slice, {layout.n_flyback} "
@@ -133,8 +134,10 @@ def _layout(said: _Header, n_known: int) -> StackLayout:
         return _fast(said) if fast else _slow_by_slices(said)
     if on:
         return _stack_manager(said)
-    if fast and len(zs := said.depths("hStackManager.zs")) > 1:
-        raise said.error("hStackManager.enable", f"a stack, as hFastZ.enable and the {len(zs)} depths say", "false")
+    in_volume = said.count("hStackManager.numFramesPerVolume") or 1
+    if (fast or in_volume > 1) and len(zs := said.depths("hStackManager.zs")) > 1:
+        expected = f"a stack, as {'hFastZ.enable' if fast else 'numFramesPerVolume'} and the {len(zs)} depths say"
+        raise said.error("hStackManager.enable", expected, "false")
     return StackLayout()
 
 
@@ -205,6 +208,8 @@ def _fast_z(said: _Header) -> StackLayout:
     n_all, n_flyback = said.count("hFastZ.numFramesPerVolume"), _flyback(said)
     told = said.count("hStackManager.framesPerSlice") or 1
     lists = [zs for name in ("hStackManager.zs", "hFastZ.userZs") if (zs := said.depths(name))]
+    if n_flyback is None:
+        lists.sort(key=len, reverse=True)  # or frames of depths would pass for fly-back
     for zs in lists:
         per_slice, depths = (told, joined) if (joined := _joined(zs, told)) else (1, zs)
         for frames in dict.fromkeys((per_slice, 1, told)):

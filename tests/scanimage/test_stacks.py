@@ -115,6 +115,9 @@ LAYOUTS = {
         ((0, 30, 60, 90), 1, 0, False),
     ),
     "2016b, fly-back not told": (header(OLD, manager(zs=[0, 30, 60])), ((0, 30, 60), 1, 1, False)),
+    "2016b, fly-back not told, depths in userZs": (
+        header(OLD, manager(zs=0), fast_z(userZs=[0, 30, 60])), ((0, 30, 60), 1, 1, False),
+    ),
     "2018b, frames per slice left over": (
         header(OLD, manager(zs=[0, 30, 60, 90], framesPerSlice=100), fast_z(numDiscardFlybackFrames=0)),
         ((0, 30, 60, 90), 1, 0, False),
@@ -183,6 +186,16 @@ REFUSED = {
     "neither on nor off, slices left over": (header(manager(zs=0, numSlices=25)), "whether a stack was scanned"),
     "off, and fast z on": (
         header(NEW, manager(enable=False, zs=[0, 30]), fast_z(enable=True)), "2 depths say.*found false",
+    ),
+    "off, and a volume of several frames": (
+        header(NEW, manager(enable=False, zs=[0, 30], numFramesPerVolume=2)), "numFramesPerVolume and the 2 depths say",
+    ),
+    "an average over a depth and fly-back": (
+        header(
+            NEW, manager(zs=0, framesPerSlice=1, numFramesPerVolume=1, numFramesPerVolumeWithFlyback=2),
+            {"hScan2D.logAverageFactor": 2},
+        ),
+        "over different slices",
     ),
     "depths that are no numbers": (header(NEW, manager(zs=["a"])), "depths in µm"),
 }  # fmt: skip
