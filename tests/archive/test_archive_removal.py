@@ -278,6 +278,19 @@ def test_movie_of_another_size_than_all_frames_make_closes_the_gate(done: Path, 
     assert str(size) in plan.obstacles[0].message
 
 
+def test_movies_that_the_rig_s_metadata_do_not_list_are_looked_at_too(done: Path) -> None:
+    """Where channels are depths, each has movies of its own."""
+    staging = Staging(done, ASSET)
+    for name in ("suite2p", "reports"):
+        shutil.copytree(done / name, staging.folder / name, dirs_exist_ok=True)
+    further = f"suite2p/plane9/{_movie(done).name}"
+    staging.write(further, b"1234")
+    publish(done, staging.seal(), Basis("1"), MadeBy("run"))
+    assert plan_of(done).allowed
+    (done / further).unlink()
+    assert [o.message for o in plan_of(done).obstacles if further in o.message] != []
+
+
 @pytest.mark.parametrize("spoil", ["movie gone", "verdict fails", "verdicts gone", "verdicts damaged", "manifest gone"])
 @pytest.mark.parametrize("moment", ["before", "while hashing"])
 def test_what_goes_wrong_after_the_plan_keeps_the_tifs(done: Path, spoil: str, moment: str) -> None:

@@ -57,6 +57,8 @@ def _frames_doubts(session_path: Path, asset: str) -> list[str]:
     published = {file.path: file for file in manifest.files}
     sizes = _movie_sizes(session_path)
     doubts = [] if sizes else ["no imaging metadata say how large its movies are"]
+    # where channels are depths, the rig's metadata do not list the fields of each channel
+    sizes |= {path: f.size for path, f in published.items() if path.endswith(MOTION_REGISTERED) and path not in sizes}
     for path, size in sizes.items():
         file, record = session_path / path, published.get(path)
         if record is None:
