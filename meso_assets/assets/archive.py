@@ -67,6 +67,7 @@ def reference_images(
     context: dg.AssetExecutionContext, platform: Platform, raw_reference: RawFiles, imaging_metadata: SessionMetadata
 ) -> Result:
     """Bring the reference image of each bout under its ALF names; what the rig delivered so already stays as it is."""
+    from meso_core.scanimage.reference_checks import check_references
     from meso_core.scanimage.reference_images import reference_images as make
 
     def compute(run: AssetRun) -> Product:
@@ -79,7 +80,8 @@ def reference_images(
         for file in raw_reference.files:
             (staging.folder / file.path).unlink(missing_ok=True)
         staging.write(REFERENCE_RECORD, reference_record(images).encode())
-        return Product(staging, metadata=reference_metadata(images))
+        qc = check_references([(image.bout, image.taken_at) for image in images], imaging_metadata.bouts)
+        return Product(staging, qc=qc, metadata=reference_metadata(images))
 
     return materialized(context, platform, _REFERENCE, compute)
 

@@ -25,6 +25,7 @@ def command(port: int, demo: bool, folder: Path | None) -> None:
     from ..io.resources import Platform
     from ..runs.instance import open_instance
     from ..runs.run import register_sessions
+    from ..web.services import serve
 
     os.environ.update(settings.as_environment())
     with open_instance(settings) as instance:
@@ -33,6 +34,5 @@ def command(port: int, demo: bool, folder: Path | None) -> None:
             instance, platform, platform.store.sessions(), pass_over=lambda why: click.echo(why, err=True)
         )
     click.echo(f"sessions  {settings.root}\nrecords   {settings.dagster_home}\nopen      http://127.0.0.1:{port}")
-    arguments = ["dev", "-m", "meso_assets.definitions", "-h", "127.0.0.1", "-p", str(port)]
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "dagster", *arguments])  # so that signals reach Dagster itself
+    serve("127.0.0.1", port)

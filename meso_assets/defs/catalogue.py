@@ -75,10 +75,11 @@ _DECLARATIONS = (
             "**Reference images** of each imaging bout under their ALF names: the raw image, the stack, the metadata."
         ),
         io_manager="session_files",
-        places=rf"{_BOUT}/reference/referenceImage\.[^/]+|reports/reference_images\.json",
+        places=rf"{_BOUT}/reference/referenceImage\.[^/]+|reports/reference_images\.json|{_REPORTS}",
         raw=(RawKind.REFERENCE,),
         upstream=("imaging_metadata",),
         kinds=("tiff",),
+        checks={"reference_is_of_its_bout": "Was each reference image taken just before its bout?"},
     ),
     Declaration(
         name="frame_qc",
@@ -99,7 +100,7 @@ _DECLARATIONS = (
     Declaration(
         name="frame_times",
         group="timing",
-        code_version="1",
+        code_version="2",
         description=(
             "**When each frame was taken**, on the DAQ's clock, per field of view: `mpci.times` (start of the field's "
             f"first line) and `mpciStack.timeshift` (per line). {_ALF}."
@@ -115,6 +116,7 @@ _DECLARATIONS = (
             "pulse_intervals_match_scanimage": "Do pulses follow each other as the microscope's own clock says?",
             "frame_counter_is_clean": "Did the DAQ's frame counter count without hiccups?",
             "bouts_have_folders": "Has each imaging bout on the DAQ its folder?",
+            "daq_samples_are_regular": "Do the DAQ's samples follow each other at equal intervals?",
             "volumes_match_frames": "Do volume and frame counters agree?",
         },
     ),

@@ -13,6 +13,7 @@ from meso_core.session import RawKind
 from meso_core.storage import Session
 
 from ..io.resources import Platform
+from .confirmation import confirmation, insist_on_confirmation
 from .dagster_internals import observation
 from .declare import raw_asset
 from .guard import guarded
@@ -28,6 +29,8 @@ class RemovalConfig(dg.Config):
 
     #: Only show what would be removed.
     dry_run: bool = True
+    #: The word that a dry run told; only with it something is removed.
+    confirm: str = ""
     #: Who overrides a verdict of quality control, and why; both are kept with every removed file.
     who: str = ""
     why: str = ""
@@ -54,11 +57,14 @@ def _raw_tifs_removed(context: dg.OpExecutionContext, platform: Platform, config
         plan = plan_removal(session, config.who, config.why)
         for obstacle in plan.obstacles:
             context.log.warning(f"{obstacle.where}: {obstacle.message}")
+        asked = [(planned.path, planned.size) for planned in plan.removals]
+        word = confirmation(platform.settings.home, context.partition_key, asked)
         if config.dry_run:
             verb = "would be" if plan.allowed else "may not be"
             size = plan.freed_bytes / 1e9
-            context.log.info(f"dry run: {len(plan.removals)} tifs ({size:.2f} GB) {verb} removed")
+            context.log.info(f"dry run: {len(plan.removals)} tifs ({size:.2f} GB) {verb} removed; confirm: {word}")
             return
+        insist_on_confirmation(config.confirm, word, context.partition_key)
         events = remove(plan, progress=throttled(context.log.info, every_s=10.0))
     context.log_event(_observation(session, events))
 

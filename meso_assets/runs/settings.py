@@ -99,6 +99,9 @@ class MesoSettings(BaseSettings):
     )
     scan_every_s: int = Field(60, ge=30, description="Seconds between two looks at the root for new sessions.")
     scan_max_runs: int = Field(5, ge=1, description="Most sessions that one look starts.")
+    ui_hosts: str = Field(
+        "", description="Names by which others reach the interface through a proxy with a login, `,` between them."
+    )
     rerun_stale: bool = Field(
         False,
         description="Whether the sensor also runs again what older code, other settings or other packages made; else "
@@ -146,6 +149,11 @@ class MesoSettings(BaseSettings):
         file = settings_file()
         sources = (init_settings, env_settings)
         return sources if file is None else (*sources, TomlConfigSettingsSource(settings_cls, toml_file=file))
+
+    @property
+    def ui_host_names(self) -> tuple[str, ...]:
+        """Names by which the interface may be called, besides those of this machine."""
+        return tuple(name.strip() for name in self.ui_hosts.split(",") if name.strip())
 
     @property
     def overrides(self) -> Suite2pOverrides:

@@ -13,6 +13,7 @@ import struct
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from ..storage import FileHash, hash_file
 from ..storage.atomic import make_folder, making, replacing, write_file
 from . import ImagingLayout, LocalTif, as_imaging_metadata, extract_imaging_meta
 from .metadata.bouts import find_meta, read_imaging_metadata
+from .reference_checks import taken_at
+from .tiff.pages import MOST_BEHIND_BYTES
 
 REFERENCE_FOLDER = "reference"
 RAW_NAME, STACK_NAME, META_NAME = "referenceImage.raw.tif", "referenceImage.stack.tif", "referenceImage.meta.json"
@@ -43,8 +46,6 @@ _TIF_ERRORS = (
 )  # fmt: skip
 #: A stack of the whole window has some hundred megabytes, whatever a small file claims.
 _MOST_STACK_BYTES = 1 << 32
-#: Bytes that may lie behind the last page of a raw stack, besides as many as before.
-_MOST_BEHIND_BYTES = 1 << 20
 _MADE_AGAIN = "Move it away; it is made again"
 
 
@@ -64,6 +65,8 @@ class ReferenceImages:
     made: tuple[str, ...]
     #: Brightest value over the depths, PNG, small enough for metadata.
     picture: bytes
+    #: When the raw stack was taken, by the clock of the microscope's computer; None where it does not tell.
+    taken_at: datetime | None
     #: Path below the output folder → size and hashes, of the files that were hashed while they were written.
     known_hashes: Mapping[str, FileHash]
 
@@ -188,6 +191,7 @@ def _reference_of(bout: Path, out: Path, center_ml: float | None, center_ap: flo
         shape=stack.shape,
         made=tuple(made),
         picture=picture_of(stack),
+        taken_at=taken_at(raw),
         known_hashes=known,
     )
 
@@ -221,7 +225,7 @@ def _check_raw(raw: Path) -> None:
             ends = [sum(end) for page in file.pages for end in zip(page.dataoffsets, page.databytecounts, strict=True)]
         size = raw.stat().st_size
         found = f"pages up to byte {max(ends)} of {size}" if ends else "no page"
-        whole = bool(ends) and max(ends) <= size <= 2 * max(ends) + _MOST_BEHIND_BYTES
+        whole = bool(ends) and max(ends) <= size <= 2 * max(ends) + MOST_BEHIND_BYTES
     except MesoError:
         raise
     except _TIF_ERRORS as error:

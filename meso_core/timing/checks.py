@@ -15,7 +15,10 @@ from ..errors import MesoWarning, TimingError, problem
 from ..qc import QCResult, Verdict
 from .bouts import BoutEdges
 from .counters import CounterEdges
+from .timeline import SampleSteps
 
+#: Steps between samples may differ from the usual one by this share of it.
+_MOST_IRREGULAR = 0.25
 ORIGIN = "meso_core.timing.extract_frame_times"
 
 
@@ -45,6 +48,19 @@ def check_counter(edges: CounterEdges) -> QCResult:
         message += f", {edges.n_resets} resets, {edges.n_multiple} samples with several edges; check the frame clock"
         warnings.warn(message, MesoWarning, stacklevel=3)
     return QCResult("frame_counter_is_clean", _verdict(n_odd > 0), n_odd, 0, message, ORIGIN)
+
+
+def check_samples(steps: SampleSteps) -> QCResult:
+    """Ask whether the DAQ's samples follow each other at equal intervals, as its clock makes them."""
+    off = max(steps.longest_s - steps.usual_s, steps.usual_s - steps.shortest_s) / steps.usual_s
+    message = f"samples every {steps.usual_s * 1e3:.4g} ms"
+    if odd := off > _MOST_IRREGULAR:
+        message += (
+            f", but steps from {steps.shortest_s * 1e3:.4g} to {steps.longest_s * 1e3:.4g} ms in the timestamps: were "
+            "they saved in lower precision? Frame times are off by as much"
+        )
+        warnings.warn(message, MesoWarning, stacklevel=3)
+    return QCResult("daq_samples_are_regular", _verdict(odd), round(off, 4), _MOST_IRREGULAR, message, ORIGIN)
 
 
 def check_bouts_have_folders(found: BoutEdges, n_folders: int) -> QCResult:

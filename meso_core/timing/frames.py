@@ -22,7 +22,7 @@ from ..scanimage import ImagingLayout, as_imaging_metadata, load_session_metadat
 from ..session import IMAGING_META_FILE, SessionKey, fov_name
 from ..session.imaging import BoutMetadata, ImagingMetadata, SessionMetadata
 from .bouts import MIN_GAP_S, BoutEdges, find_bouts, load_software_events
-from .checks import BoutTiming, check_bout, check_bouts_have_folders, check_counter, check_volumes
+from .checks import BoutTiming, check_bout, check_bouts_have_folders, check_counter, check_samples, check_volumes
 from .timeline import Timeline
 
 FRAME_CHANNEL = "neural_frames"
@@ -218,7 +218,7 @@ def find_frame_times(
     )
     edges = found.of_folders([bout.name for bout in bouts])
 
-    results = [check_counter(frames), check_bouts_have_folders(found, len(bouts))]
+    results = [check_counter(frames), check_samples(timeline.steps()), check_bouts_have_folders(found, len(bouts))]
     per_fov: list[list[NDArray[np.float64]]] = [[] for _ in shifts[0].slices]
     timings = []
     for bout, stamps, own, (start, end) in zip(bouts, microscope, shifts, edges, strict=True):

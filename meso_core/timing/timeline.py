@@ -25,6 +25,8 @@ META_FILE = "_timeline_DAQdata.meta.json"
 #: Bytes of a window onto a file: a window stays in the CPU's cache. Each one is a new map, because one map of the
 #: whole file would keep all that was read in memory.
 WINDOW_BYTES = 2**21
+#: Share of a sample's length by which rounding may move its time.
+_COARSEST = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,16 @@ class Channel:
     column: int
     #: ``EdgeCount``, ``Position`` or ``Voltage``.
     measurement: str
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSteps:
+    """Time from one sample of the DAQ to the next, s."""
+
+    shortest_s: float
+    longest_s: float
+    #: Mean over the recording.
+    usual_s: float
 
 
 class Timeline:
@@ -133,6 +145,42 @@ class Timeline:
                 remedy="Copy the file again from the rig; if it is the same there, the DAQ recording is damaged",
             )
         return times
+
+    def steps(self) -> SampleSteps:
+        """Measure the time from one sample to the next, over the whole recording.
+
+        Raises
+        ------
+        InputFileError
+            If the timestamps are too coarse to tell samples apart, are not finite, or do not ascend.
+        """
+        path = self.folder / TIMESTAMPS_FILE
+        stamps = _mapped(path)
+        shortest, longest = np.inf, -np.inf
+        if _is_vector(stamps):
+            ends = stamps.reshape(-1)[[0, -1]].astype(np.float64)
+            n_steps = max(stamps.size - 1, 1)
+            previous = np.empty(0)
+            for first in range(0, stamps.size, WINDOW_BYTES // 8):
+                values = np.array(_mapped(path).reshape(-1)[first : first + WINDOW_BYTES // 8], np.float64)
+                found = np.diff(np.concatenate([previous, values]))
+                if found.size:
+                    shortest, longest = min(shortest, found.min()), max(longest, found.max())
+                previous = values[-1:]
+        else:
+            table = np.array(stamps, np.float64)
+            ends, n_steps = table[[0, -1], 1], table[-1, 0] - table[0, 0]
+            with np.errstate(all="ignore"):  # what comes of samples that do not ascend is told below
+                found = np.diff(table[:, 1]) / np.diff(table[:, 0])
+            shortest, longest = found.min(), found.max()
+        usual = float(ends[1] - ends[0]) / n_steps
+        resolution = float(np.spacing(np.abs(ends).max().astype(stamps.dtype))) if stamps.dtype.kind == "f" else 1.0
+        if not (np.isfinite([usual, shortest, longest]).all() and usual > 0):
+            raise _damaged(path, "finite times that ascend", f"{ends[0]} to {ends[1]} s, steps from {shortest} s")
+        if resolution > usual * _COARSEST:
+            expected = f"times that tell samples {usual * 1e3:.4g} ms apart, as float64 does"
+            raise _damaged(path, expected, f"{stamps.dtype}, which tells {resolution * 1e3:.4g} ms")
+        return SampleSteps(float(shortest), float(longest), usual)
 
     def counter_edges(self, *names: str) -> tuple[CounterEdges, ...]:
         """Find when edge counters rose; all asked for are read in one pass.

@@ -37,6 +37,9 @@ from .ifd import (
     read_page,
 )
 
+#: Bytes that may lie behind the last page, besides as many as before: what is more is no recording.
+MOST_BEHIND_BYTES = 1 << 20
+
 
 class ScanImageTif:
     """Index of a ScanImage BigTIFF: its headers and where each page is. No pixel is read.
@@ -120,6 +123,10 @@ class ScanImageTif:
                 starts.append(run)
         self.data_offsets = np.concatenate(starts)
         self.n_pages = self.data_offsets.size
+        end = int(self.data_offsets.max()) + self.page.data_bytes
+        if self.n_bytes > 2 * end + MOST_BEHIND_BYTES:
+            expected, found = f"an end soon after the last page, which ends at byte {end}", f"{self.n_bytes} bytes"
+            raise InputFileError.at(self.path, expected=expected, found=found, remedy=RECOPY)
         numbers, times = zip(*self._frames, strict=True)
         self.frame_numbers = np.array(numbers, np.int64)
         self.frame_timestamps = np.array(times, np.float64)

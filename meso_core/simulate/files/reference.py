@@ -58,7 +58,7 @@ def write_reference(bout_folder: Path, plan: SessionPlan, bout: Bout) -> None:
     path = folder / tif_name(plan, bout.index, 0, "ref")
     times = geometry.frame_period * np.arange(len(pages))
     text, groups = frame_data(config, geometry), roi_groups_text(config)
-    words = descriptions(0, times, start_of_bout(config, bout.start_s - 120), 1, True)
+    words = descriptions(0, times, start_of_bout(config, bout.start_s - min(120.0, config.bout_gap_s / 4)), 1, True)
     with ScanImageTifWriter(path, text, groups, pages.shape[1:], len(pages), pixels_per_cm(config)) as tif:
         tif.write(pages, words)
 
