@@ -83,3 +83,76 @@ def test_a_hook_uses_the_version_that_lint_uses(tool):
     hooks = (REPOSITORY / ".pre-commit-config.yaml").read_text()
     (version,) = re.findall(rf"^{tool}==(.*)$", (REPOSITORY / "constraints.txt").read_text(), re.MULTILINE)
     assert re.findall(rf"/{tool}(?:-pre-commit)?\n +rev: v(.*)\n", hooks) == [version]
+
+
+#: Calls by which a program reads or writes files.
+_OPENS = {
+    "open",
+    "read_text",
+    "read_bytes",
+    "load",
+    "memmap",
+    "fromfile",
+    "loadmat",
+    "read_csv",
+    "imread",
+    "FileIO",
+    "fdopen",
+}
+_WRITES = {"write_text", "write_bytes", "tofile", "savez", "imwrite", "mkdir", "makedirs", "copy2", "copyfile", "touch"}
+#: Who does so besides ``opening`` and ``storage.atomic``, and why.
+_MAY = {
+    "meso_core/archive/atomic.py": "the locked part of an archive, which takes its name when it is whole",
+    "meso_core/archive/delivered.py": "a view of links in a temporary folder",
+    "meso_core/archive/gate/log.py": "a log that only grows, line by line",
+    "meso_core/archive/untrusted.py": "opens archives, whose links are not followed",
+    "meso_core/archive/zarr/write.py": "shards of an archive, in a folder that takes its name when it is whole",
+    "meso_core/imaging/fovs/objects.py": "its own unpickler, on bytes",
+    "meso_core/imaging/fovs/plane.py": "maps movies that it found to be plain files",
+    "meso_core/imaging/fovs/worker.py": "standard output, and the log of suite2p",
+    "meso_core/location/atlas/annotation.py": "the atlas, a file of the lab",
+    "meso_core/location/atlas/nrrd.py": "the atlas, a file of the lab",
+    "meso_core/location/atlas/volumes.py": "the cache of the atlas",
+    "meso_core/location/surface/mesh.py": "a mesh, a file of the lab",
+    "meso_core/machine.py": "what the system says of itself",
+    "meso_core/pictures.py": "pictures in memory",
+    "meso_core/scanimage/frames/binaries.py": "movies that take their names when all are whole",
+    "meso_core/scanimage/reference_images.py": "tifffile, on a file that was opened, or beside its place",
+    "meso_core/storage/alf.py": "tables and masks, on bytes or on a file that was opened",
+    "meso_core/storage/publishing.py": "locks",
+    "meso_core/timing/mat_files.py": "MAT-files, on bytes",
+    "meso_assets/assets/archive.py": "empty folders in the view of links",
+}
+_DOORS = ("meso_core/opening.py", "meso_core/storage/atomic.py", "meso_core/storage/hashing.py")
+
+
+def file_calls(path: Path) -> set[str]:
+    """Names of calls that read or write files, but for those of our own objects (``Platform.open``)."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            function = node.func
+            name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+            on = ast.unparse(function.value) if isinstance(function, ast.Attribute) else ""
+            if name in _OPENS | _WRITES and on not in ("Platform", "staging", "self", "movie"):
+                found.add(name)
+    return found
+
+
+def test_files_of_sessions_are_opened_and_written_in_one_way_but_where_a_reason_is_given():
+    others = ("simulate", "runs", "cli", "web")  # what is true beside a session, and the platform's own home
+    modules = {path.relative_to(REPOSITORY).as_posix(): path for path in ALL if not {*others} & {*path.parts}}
+    assert {name for name, path in modules.items() if file_calls(path)} - {*_DOORS} == {*_MAY}
+
+
+def test_no_pickle_is_read_but_by_the_reader_that_runs_nothing():
+    readers = [
+        path.relative_to(REPOSITORY).as_posix()
+        for path in ALL
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.keyword) and node.arg == "allow_pickle" and ast.unparse(node.value) != "False")
+        or (
+            isinstance(node, ast.Attribute) and ast.unparse(node) in ("pickle.load", "pickle.loads", "pickle.Unpickler")
+        )
+    ]
+    assert readers == ["meso_core/imaging/fovs/objects.py"]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import StorageError, problem
-from ..storage.atomic import HashedFile, part_path, storage_errors
+from ..storage.atomic import HashedFile, make_folder, part_path, storage_errors
 from ..storage.hashing import sync_folder
 from .selection import is_archive
 
@@ -34,7 +34,7 @@ def check_room(out: Path, n_bytes: int) -> None:
     """
     needed = int(n_bytes * (1 + _MARGIN))
     with storage_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(out.parent)
         free = shutil.disk_usage(out.parent).free
     if free < needed:
         raise StorageError(

@@ -18,6 +18,7 @@ from ..progress import Progress, silent
 from ..scanimage import open_bout
 from ..scanimage.metadata.bouts import find_meta
 from ..session import raw_tifs
+from ..storage.atomic import make_folder
 from .gate.processed import page_mismatch
 from .rawtif import disagreements, hash_tif, hash_tifs
 from .report import ARCHIVE_NAME, ZARR_NAME, ArchiveMember, ArchiveReport
@@ -225,9 +226,9 @@ def _with_pages(
 
 def _link(archive: Path, folder: Path) -> None:
     """Give an archive a second name in another folder of the same file system."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     files = [p for p in archive.rglob("*") if p.is_file()] if archive.is_dir() else [archive]
     for file in files:
         target = folder / file.relative_to(archive.parent)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         os.link(file, target)

@@ -75,7 +75,9 @@ def delivered_view(raw: RawFiles, *more: RawFiles) -> Iterator[Path]:
     with TemporaryDirectory(prefix="meso-delivered-") as folder:
         view = Path(folder).joinpath(*raw.session_path.parts[-3:])
         view.mkdir(parents=True)
-        paths = {file.path for kind in (raw, *more) for file in (*kind.files, *_no_files(kind))}
+        odd = {file.path for kind in (raw, *more) for file in _no_files(kind)}
+        listed = {file.path for kind in (raw, *more) for file in kind.files}
+        paths = odd | {path for path in listed if not any(path.startswith(f"{folder}/") for folder in odd)}
         for path in sorted({f"{p.partition(_IN_ZARR)[0]}{ZARR_NAME}" if _IN_ZARR in p else p for p in paths}):
             if is_there(raw.session_path / path):  # a tif may be in its archive only
                 (view / path).parent.mkdir(parents=True, exist_ok=True)

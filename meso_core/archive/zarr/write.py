@@ -25,6 +25,7 @@ from ...machine import cores_at_hand
 from ...progress import Progress, silent
 from ...scanimage import ScanImageTif, open_bout
 from ...storage import FileHash
+from ...storage.atomic import make_folder
 from ...storage.hashing import hash_stream, sync_file
 from ..atomic import check_room, new_folder
 from ..rawtif import HashedTif, disagreement, disagreements, hash_tifs, tifs_of
@@ -256,7 +257,7 @@ class _ShardWriter:
         lengths = np.array([len(patch) for patch in patches], "<u8")
         index = np.stack([np.cumsum(lengths) - lengths, lengths], axis=1).astype("<u8").tobytes()
         file = shard_file(self._folder, self._n_shards)
-        file.parent.mkdir(parents=True)
+        make_folder(file.parent)
         with file.open("wb") as stream:
             stream.writelines(patches)
             stream.write(index + crc32c_of(index))

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from ...errors import StorageError, problem
 from ...session import plane_name
-from ...storage.atomic import part_path, storage_errors
+from ...storage.atomic import make_folder, part_path, storage_errors
 from ..layout import FovLayout, ImagingLayout
 from .sources import Block
 
@@ -79,7 +79,7 @@ class Movie:
     def open(self) -> BinaryIO:
         """File beside the final one; made on first use."""
         if self.file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
             for left in {*self.path.parent.glob(f".{self.path.name}.*.part")} - {self.part}:
                 left.unlink()  # of a run that was killed
             self.file, self.started = self.part.open("wb", buffering=1 << 18), True
