@@ -167,7 +167,9 @@ def storage_errors(where: Path) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, MesoError):
             raise
-        full, gone = error.errno in _NO_ROOM, error.errno == errno.ENOENT
+        # numpy tells of a full disk in words of its own, without a number: "62208 requested and 31145 written"
+        full = error.errno in _NO_ROOM or (error.errno is None and str(error).endswith("written"))
+        gone = error.errno == errno.ENOENT
         first = "Free space on this disk" if full else "Check the permissions and the disk"
         first = "Bring the folder back, or name the session where it is now" if gone else first
         raise StorageError.at(

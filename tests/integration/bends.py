@@ -53,7 +53,8 @@ def _flip(start: float, stop: float, seed: int) -> Callable[[Path], None]:
     def bend(path: Path) -> None:
         content, rng = bytearray(path.read_bytes()), random.Random(seed)
         at = rng.randrange(int(len(content) * start), max(int(len(content) * stop), int(len(content) * start) + 1))
-        content[min(at, len(content) - 1)] ^= 1 << rng.randrange(8)
+        if content:
+            content[min(at, len(content) - 1)] ^= 1 << rng.randrange(8)
         path.write_bytes(content)
 
     return bend

@@ -1,5 +1,7 @@
 """What a person does to a finished session: tifs removed and brought back, cells curated."""
 
+import re
+
 import dagster as dg
 import numpy as np
 import pytest
@@ -40,11 +42,17 @@ def test_the_removal_job_is_a_dry_run_by_default_and_records_each_hash(finished,
 
     def run(**config):
         ops = {"raw_tifs_removed": {"config": config}}
-        return job.execute_in_process(instance=instance, partition_key=str(finished.key), run_config={"ops": ops})
+        return job.execute_in_process(
+            instance=instance, partition_key=str(finished.key), run_config={"ops": ops}, raise_on_error=False
+        )
 
-    assert run().success
+    dry = run()
+    assert dry.success
+    for unconfirmed in ("", "000000000000"):
+        assert not run(dry_run=False, confirm=unconfirmed).success, "as a page of somebody else would ask it"
     assert all((finished.session.path / path).is_file() for path in tifs)
-    assert run(dry_run=False).success
+    told = "\n".join(entry.user_message for entry in instance.all_logs(dry.run_id))
+    assert run(dry_run=False, confirm=re.search(r"confirm: (\w+)", told)[1]).success
     assert not any((finished.session.path / path).exists() for path in tifs)
     told = instance.fetch_observations(dg.AssetKey("raw_frames"), limit=1).records[0].asset_observation
     assert all(digest in told.metadata["removed"].md_str for digest in tifs.values())

@@ -109,12 +109,11 @@ def test_a_session_that_is_moved_away_is_not_made_anew_as_an_empty_one(what, tmp
     staging.write("alf/a", b"1")
     sealed = staging.seal()
     session.rename(tmp_path / "moved")
-    with pytest.raises(StorageError, match="the session is not there any more|No such file") as told:
-        if what == "stage":
-            Staging(session, "rois")
-        elif what == "write":
-            staging.write("alf/b", b"2")
-        else:
-            publish(session, sealed, Basis("1"), MadeBy("run"))
-    assert "Bring the folder back" in str(told.value)
+    act = {
+        "stage": lambda: Staging(session, "rois"),
+        "write": lambda: staging.write("alf/b", b"2"),
+        "publish": lambda: publish(session, sealed, Basis("1"), MadeBy("run")),
+    }[what]
+    with pytest.raises(StorageError, match="Bring the folder back"):
+        act()
     assert not session.exists()

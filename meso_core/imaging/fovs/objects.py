@@ -64,6 +64,10 @@ def _encoded(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes() -> bytes:
+    return b""  # by which old pickles spell the empty ones
+
+
 def _path(*parts: str) -> PurePosixPath:
     return PurePosixPath(*parts)
 
@@ -76,6 +80,7 @@ _NAMES: Mapping[tuple[str, str], Any] = {
     ("numpy", "ndarray"): "named, never called",
     ("numpy", "dtype"): _Kind,
     ("_codecs", "encode"): _encoded,
+    **{(module, "bytes"): _no_bytes for module in ("builtins", "__builtin__")},
     **{(m, f"{p}Path"): _path for m in ("pathlib", "pathlib._local") for p in ("Posix", "Windows", "PurePosix")},
 }
 
