@@ -21,7 +21,7 @@ _LONGEST_BEFORE = timedelta(hours=2)
 
 
 def taken_at(raw: Path) -> datetime | None:
-    """When a raw stack was taken, by the clock of the microscope's computer; None where it does not tell."""
+    """When the acquisition of a tif began, by the clock of the microscope's computer; None where it does not tell."""
     try:
         year, month, day, hour, minute, seconds = (
             float(p) for p in epoch_of(ScanImageTif(raw).description)[1:-1].split()

@@ -23,7 +23,7 @@ from .raw_inputs import is_frame_archive, is_tif
 READY_FLAG = "raw_session.flag"
 DESCRIPTION = "_ibl_experiment.description.yaml"
 #: A description has some 100 lines; YAML is slow to read.
-_MOST_BYTES = 1 << 17
+_MOST_BYTES, _MOST_BRACKETS = 1 << 16, 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,10 @@ def read_description(session_path: Path) -> Mapping[str, Any] | None:
     import yaml
 
     try:
-        content = yaml.safe_load(read_plain(file, _MOST_BYTES).decode())
+        text = read_plain(file, _MOST_BYTES).decode()
+        if text.count("[") + text.count("{") > _MOST_BRACKETS:  # it takes minutes to find out that these are too many
+            raise ValueError(f"more than {_MOST_BRACKETS} brackets")  # noqa: TRY301  told below
+        content = yaml.safe_load(text)
     except MesoError:
         raise
     except Exception as error:  # whatever yaml makes of a date that is none, a number without end, text without form

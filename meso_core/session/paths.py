@@ -58,8 +58,8 @@ class SessionKey:
         MesoError
             If the text is not of that form, or the calendar has no such day.
         """
-        match = _KEY.match(text)
-        if match is None or ".." in text or not _is_date(match["date"]):
+        match = _KEY.fullmatch(text)
+        if match is None or ".." in text or "." in text.split("/") or not _is_date(match["date"]):
             raise MesoError(
                 problem(
                     "session key",
@@ -159,12 +159,12 @@ def find_sessions(root: Path) -> tuple[SessionKey, ...]:
     for pattern in ("*/????-??-??/???", "*/Subjects/*/????-??-??/???"):
         for folder in root.glob(pattern):
             text = folder.relative_to(root).as_posix()
-            if not folder.is_dir() or not (match := _KEY.match(text)):
+            if not os.path.isdir(folder) or not _KEY.fullmatch(text):  # noqa: PTH112  this one answers for link loops too
                 continue
-            if _is_date(match["date"]):
+            try:
                 keys.append(SessionKey.parse(text))
-            else:
-                warnings.warn(f"{folder}: not a session, there is no such date", MesoWarning, stacklevel=2)
+            except MesoError as error:
+                warnings.warn(f"{folder}: not a session ({error})", MesoWarning, stacklevel=2)
     return tuple(sorted(keys, key=str))
 
 

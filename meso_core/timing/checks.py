@@ -19,6 +19,8 @@ from .timeline import SampleSteps
 
 #: Steps between samples may differ from the usual one by this share of it.
 _MOST_IRREGULAR = 0.25
+#: The mean rate of samples may differ from the one that was asked for by this share, as two clocks may.
+_MOST_OFF_THE_RATE = 5e-5
 ORIGIN = "meso_core.timing.extract_frame_times"
 
 
@@ -50,17 +52,18 @@ def check_counter(edges: CounterEdges) -> QCResult:
     return QCResult("frame_counter_is_clean", _verdict(n_odd > 0), n_odd, 0, message, ORIGIN)
 
 
-def check_samples(steps: SampleSteps) -> QCResult:
-    """Ask whether the DAQ's samples follow each other at equal intervals, as its clock makes them."""
+def check_samples(steps: SampleSteps, nominal_hz: float | None = None) -> QCResult:
+    """Ask whether the DAQ's samples follow each other at equal intervals, and as often as it was asked for."""
     off = max(steps.longest_s - steps.usual_s, steps.usual_s - steps.shortest_s) / steps.usual_s
-    message = f"samples every {steps.usual_s * 1e3:.4g} ms"
-    if odd := off > _MOST_IRREGULAR:
-        message += (
-            f", but steps from {steps.shortest_s * 1e3:.4g} to {steps.longest_s * 1e3:.4g} ms in the timestamps: were "
-            "they saved in lower precision? Frame times are off by as much"
-        )
+    message, why = f"samples every {steps.usual_s * 1e3:.6g} ms", ""
+    if off > _MOST_IRREGULAR:
+        why = f", but steps from {steps.shortest_s * 1e3:.4g} to {steps.longest_s * 1e3:.4g} ms in the timestamps"
+    elif nominal_hz is not None and abs(steps.usual_s * nominal_hz - 1) > _MOST_OFF_THE_RATE:
+        why = f" by the timestamps, but {nominal_hz:g} a second were asked for"
+    if why:
+        message += f"{why}: were they saved in lower precision, or are they of another recording? So are frame times"
         warnings.warn(message, MesoWarning, stacklevel=3)
-    return QCResult("daq_samples_are_regular", _verdict(odd), round(off, 4), _MOST_IRREGULAR, message, ORIGIN)
+    return QCResult("daq_samples_are_regular", _verdict(bool(why)), round(off, 4), _MOST_IRREGULAR, message, ORIGIN)
 
 
 def check_bouts_have_folders(found: BoutEdges, n_folders: int) -> QCResult:

@@ -218,7 +218,11 @@ def find_frame_times(
     )
     edges = found.of_folders([bout.name for bout in bouts])
 
-    results = [check_counter(frames), check_samples(timeline.steps()), check_bouts_have_folders(found, len(bouts))]
+    results = [
+        check_counter(frames),
+        check_samples(timeline.steps(), timeline.nominal_rate_hz),
+        check_bouts_have_folders(found, len(bouts)),
+    ]
     per_fov: list[list[NDArray[np.float64]]] = [[] for _ in shifts[0].slices]
     timings = []
     for bout, stamps, own, (start, end) in zip(bouts, microscope, shifts, edges, strict=True):

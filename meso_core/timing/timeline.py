@@ -84,6 +84,8 @@ class Timeline:
         #: Number of samples of each channel.
         self.n_samples: int = raw.shape[0]
         self.channels: tuple[Channel, ...] = _read_channels(self.folder / META_FILE, n_columns=raw.shape[1])
+        #: Samples per second that the DAQ was asked for, Hz; None where the metadata do not tell.
+        self.nominal_rate_hz: float | None = _nominal_rate(self.folder / META_FILE)
         self._check_timestamps()
 
     def channel(self, name: str) -> Channel:
@@ -275,6 +277,13 @@ def _column_blocks(path: Path, columns: Sequence[int]) -> Iterator[tuple[int, tu
 
 def _damaged(path: Path, expected: str, found: str) -> InputFileError:
     return InputFileError.at(path, expected=expected, found=found, remedy="Copy the file again from the rig")
+
+
+def _nominal_rate(path: Path) -> float | None:
+    meta = read_json(path, "Copy the file again from the rig")
+    rate = meta.get("daqSampleRate") if isinstance(meta, dict) else None
+    is_rate = isinstance(rate, int | float) and not isinstance(rate, bool) and 0 < rate < np.inf
+    return float(rate) if is_rate and rate is not None else None
 
 
 def _read_channels(path: Path, n_columns: int) -> tuple[Channel, ...]:

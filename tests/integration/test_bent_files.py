@@ -12,8 +12,7 @@ from dataclasses import replace
 import pytest
 
 from meso_core.simulate import preset, simulate_session
-
-from . import bends
+from tests.integration import bends
 
 SESSION = "SP035/2023-03-03/001"
 #: What may give another result without a word, and why no reader can tell.
@@ -23,6 +22,9 @@ MAY_DIFFER = {
     "times_scanImage.npy: as f2": "the microscope's times are compared with the DAQ's; no result is made of them",
     "times_scanImage.npy: as f4": "as above",
     "times_scanImage.npy: coarse": "as above",
+    "times_scanImage.npy: of": "as above",
+    "timestamps.npy: as f4": "in a short recording rounding moves a time by less than a tenth of a sample",
+    "DAQdata.raw.npy: of another session": "as many pulses, as far apart",
     "meta.json: nothing": "made from the headers, as where a rig delivers none",
     "badframes.mat: nothing": "none are bad",
     "badframes.mat: of": "frame numbers that exist here too",
@@ -92,6 +94,7 @@ def test_a_few_of_all_cases_end_well(session, try_case):
     [
         ("raw_sync_data/_timeline_DAQdata.timestamps.npy", "as f2", "named error", "which tells"),
         ("raw_sync_data/_timeline_DAQdata.timestamps.npy", "coarse in a fine type", "doubt", "daq_samples_are_regular"),
+        ("raw_imaging_data_01/2023-03-03_2_SP035_2P_00001_00001.tif", "of another session", "doubt", "of another bout"),
         ("raw_imaging_data_00/badframes.mat", "link to nothing", "named error", "where there is none"),
         ("raw_imaging_data_01/exptQC.mat", "link to nothing", "named error", "where there is none"),
         ("raw_imaging_data_00/exptQC.mat", "pipe", "named error", "a pipe"),

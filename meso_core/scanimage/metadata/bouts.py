@@ -7,6 +7,7 @@ What belongs here: which files count, and what is made in their place. What does
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +16,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import InputFileError, MetadataError, MissingInputError
+from ...errors import InputFileError, MesoWarning, MetadataError, MissingInputError
 from ...opening import is_there, read_array, read_json
 from ...session import IMAGING_META_FILE, IMAGING_TIMES_FILE, imaging_bouts, raw_tifs
 from ...session.imaging import BoutMetadata, ImagingMetadata, SessionMetadata
 from ...storage.atomic import replacing, write_file
 from ..frames.sources import BoutSource, LocalTif
+from ..reference_checks import taken_at
 from .agreement import check_imaged
 from .channels import Channels, channels_as_depths, check_channels
 from .compare import check_same_imaging
 from .extract import Rig, extract_imaging_meta, page_times
 from .parse import parse_imaging_metadata
 
+#: The start of an acquisition may be told in two ways, rounded, s.
+_SAME_START_S = 1.0
 _MADE_AGAIN = "Move the file away; it is made again from the tifs"
 
 
@@ -230,6 +234,7 @@ def _bouts(
         path = find_meta(folder)
         if path is not None:
             bouts[folder] = _Bout(folder, _typed(_read_json(path), path, channels), delivered=True)
+            _tell_of_another_acquisition(path, bouts[folder].imaging, folder)
     for folder in folders:
         if folder not in bouts:
             known = [bout.imaging for bout in bouts.values()]
@@ -245,6 +250,19 @@ def _typed(meta: dict[str, Any], path: Path, channels: Channels) -> ImagingMetad
     if channels == "colours":
         return imaging
     return parse_imaging_metadata(channels_as_depths(imaging.to_dict()), str(path))
+
+
+def _tell_of_another_acquisition(path: Path, imaging: ImagingMetadata, folder: Path) -> None:
+    """Warn if the first tif of a bout began at another time than its metadata tell; a damaged one others refuse."""
+    tifs, told = raw_tifs(folder), imaging.acquisition_start
+    began = taken_at(tifs[0]) if tifs and told else None
+    if began and told and abs((began - told).total_seconds()) > _SAME_START_S:
+        warnings.warn(
+            f"{tifs[0]}: expected an acquisition that began at {told}, as {path.name} tells, found one of {began}: is it "
+            "of another bout or session?",
+            MesoWarning,
+            stacklevel=4,
+        )
 
 
 def _bout_folders(session_path: Path) -> tuple[Path, ...]:
