@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,6 +103,28 @@ def wait_until(true, seconds, tell):
     while not true():
         assert time.monotonic() < until, tell()
         time.sleep(0.5)
+
+
+def test_other_pages_of_the_browser_can_have_the_server_do_nothing(interface):
+    query = b'{"query": "mutation { setSensorCursor(sensorSelector: {}) { __typename } }"}'
+
+    def status(path="/graphql", data=query, **headers):
+        request = urllib.request.Request(
+            interface + path, data=data, headers={"Content-Type": "application/json", **headers}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=20) as response:
+                return response.status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    assert status() != 403, "a program may ask"
+    assert status(Origin=interface) != 403, "and so may the interface"
+    assert status(data=None, path="/graphql?query=%7Bversion%7D") == 403
+    assert status(Origin="http://page.example") == 403
+    assert status(Host="page.example") == 403
+    assert status(**{"Content-Type": "text/plain"}) == 403
+    assert status(data=None, path="/runs", Host="page.example") == 403
 
 
 @pytest.fixture(scope="module")

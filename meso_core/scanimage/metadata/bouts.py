@@ -258,8 +258,8 @@ def _tell_of_another_acquisition(path: Path, imaging: ImagingMetadata, folder: P
     began = taken_at(tifs[0]) if tifs and told else None
     if began and told and abs((began - told).total_seconds()) > _SAME_START_S:
         warnings.warn(
-            f"{tifs[0]}: expected an acquisition that began at {told}, as {path.name} tells, found one of {began}: is it "
-            "of another bout or session?",
+            f"{tifs[0]}: expected an acquisition that began at {told}, as {path.name} tells, found one of {began}: "
+            "is it of another bout or session?",
             MesoWarning,
             stacklevel=4,
         )
