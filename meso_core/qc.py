@@ -6,7 +6,6 @@ how results are shown. Asset checks, reports, gates and the command line all rea
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import IntEnum
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputFileError, MissingInputError
+from .json_text import json_text
 from .opening import read_json
 
 
@@ -55,9 +55,9 @@ def qc_path(asset: str) -> str:
 
 
 def results_to_json(results: tuple[QCResult, ...]) -> str:
-    """Make the text of the file of verdicts."""
+    """Make the text of the file of verdicts; a value that is no number is null in it."""
     records = [{**asdict(result), "verdict": result.verdict.name} for result in results]
-    return json.dumps(records, indent=1) + "\n"
+    return json_text(records, indent=1, nulls=True) + "\n"
 
 
 def read_results(session_path: Path, asset: str) -> tuple[QCResult, ...]:

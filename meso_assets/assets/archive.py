@@ -1,6 +1,5 @@
 """Group archive: raw frames compressed and verified, reference images under their names."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from meso_core.archive.delivered import delivered_view
+from meso_core.json_text import json_text
 from meso_core.session import RawFiles, SessionMetadata, natural_key
 
 from ..defs.catalogue import CATALOGUE
@@ -91,4 +91,4 @@ def reference_record(images: "Sequence[ReferenceImages]") -> str:
     records = [
         {"bout": i.bout, "files": i.files, "source": i.source, "sha256": i.sha256, "made": i.made} for i in images
     ]
-    return json.dumps(records, indent=1) + "\n"
+    return json_text(records, indent=1) + "\n"

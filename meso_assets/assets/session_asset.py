@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dagster as dg
 
+from meso_core.json_text import json_text
 from meso_core.progress import Progress, throttled
 from meso_core.qc import QCResult, qc_path, read_results, results_to_json
 from meso_core.storage import MadeBy, PackedFile, Session, Staging, Standing, package_versions
@@ -204,7 +205,7 @@ def open_run(
     if observe(context.instance, context.partition_key, versions) and context.retry_number == 0:
         context.log.info("the raw files are not those that were seen last; starting again with those that are there")
         raise dg.RetryRequested(max_retries=1)
-    plain = json.loads(json.dumps(dict(options or {})))
+    plain = json.loads(json_text(dict(options or {})))
     return AssetRun(context, declaration, settings, session, seen.standing(declaration, settings), plain)
 
 

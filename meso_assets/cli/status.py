@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import click
+
+from meso_core.json_text import json_text
 
 from ..runs.settings import load_settings
 from . import session_key
@@ -30,7 +30,7 @@ def command(sessions: tuple[str, ...], as_json: bool) -> None:
     with open_instance(settings) as instance:
         found = {str(key): session_status(platform, instance, key) for key in keys}
     if as_json:
-        click.echo(json.dumps([cell.as_record() for cells in found.values() for cell in cells], indent=1))
+        click.echo(json_text([cell.as_record() for cells in found.values() for cell in cells], indent=1))
         return
     assets = list(CATALOGUE)
     rows = [(key, *(cell.state.value for cell in cells)) for key, cells in found.items()]

@@ -8,13 +8,13 @@ runs. The declarations themselves are in ``catalogue``.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from meso_core.json_text import json_text
 from meso_core.session import RawFiles, RawKind
 from meso_core.storage import Basis, FileRecord, Manifest, Session, package_versions
 
@@ -74,7 +74,7 @@ class Declaration:
 
     def version(self, settings: MesoSettings) -> str:
         """Version as Dagster sees it, of code, settings and packages: so it finds stale what meso finds stale."""
-        parts = json.dumps([self.settings_now(settings), self._packages()], sort_keys=True)
+        parts = json_text([self.settings_now(settings), self._packages()], sort_keys=True)
         return f"{self.code_version}+{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
 
     def basis(self, raw: RawByKind, made: Mapping[str, Manifest], settings: MesoSettings) -> Basis:

@@ -15,6 +15,7 @@ import dagster as dg
 from pydantic import Field
 
 from meso_core.errors import MissingInputError
+from meso_core.json_text import json_text
 from meso_core.session import SessionKey
 from meso_core.storage import Session, SessionStore, open_store
 
@@ -34,7 +35,7 @@ class Platform(dg.ConfigurableResource[None]):
     @property
     def settings(self) -> MesoSettings:
         """The settings, parsed once per process."""
-        return _parsed(json.dumps(self.values, sort_keys=True))
+        return _parsed(json_text(self.values, sort_keys=True))
 
     @property
     def store(self) -> SessionStore:

@@ -7,7 +7,6 @@ What belongs here: what a lab may choose, with its default and meaning. What doe
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import warnings
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from meso_core.errors import MesoWarning, SettingsError, problem
+from meso_core.json_text import json_text
 from meso_core.machine import cores_at_hand, memory_in_all, side_by_side
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def _memory_gb() -> float:
 class MesoSettings(BaseSettings):
     """What a lab may choose; each field is also the environment variable ``MESO_<FIELD>``."""
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", frozen=True, allow_inf_nan=False)
 
     root: Path = Field(
         Path("~/meso/Subjects"), description="Folder of the sessions, `[lab/Subjects/]subject/date/NNN`."
@@ -193,7 +193,7 @@ class MesoSettings(BaseSettings):
         for name in type(self).model_fields:
             value = getattr(self, name)
             if value is not None:
-                variables[_variable(name)] = json.dumps(value) if isinstance(value, dict) else str(value)
+                variables[_variable(name)] = json_text(value) if isinstance(value, dict) else str(value)
         return variables
 
 

@@ -6,7 +6,6 @@ own colour of an asset speaks of all sessions at once; this speaks of each.
 
 from __future__ import annotations
 
-import json
 import warnings
 from dataclasses import asdict, dataclass
 from enum import Enum
@@ -14,6 +13,7 @@ from enum import Enum
 import dagster as dg
 
 from meso_core.errors import MesoWarning
+from meso_core.json_text import json_text
 from meso_core.session import SessionKey
 from meso_core.storage import Manifest, Standing
 
@@ -93,7 +93,7 @@ def _judged(key: str, asset: str, found: Standing, failure: str | None, damaged:
 def _remark(manifest: Manifest | None, failure: str | None) -> str:
     """Say what was special about a result that is current."""
     options = manifest.made_by.options.get("suite2p", {}) if manifest else {}
-    given = ", ".join(f"{name} = {json.dumps(value)}" for name, value in sorted(options.items()))
+    given = ", ".join(f"{name} = {json_text(value)}" for name, value in sorted(options.items()))
     return "; ".join(
         text
         for text in (

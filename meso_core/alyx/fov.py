@@ -5,7 +5,6 @@ What belongs here: from metadata and locations to records, and sending them so t
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections import Counter
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import GateError, LocationError, MesoWarning, MetadataError
+from ..json_text import json_text
 from ..location import Provenance
 from ..scanimage import as_imaging_metadata
 from ..session import SessionKey
@@ -50,7 +50,7 @@ class FovRegistration:
 
     def to_json(self) -> str:
         """Return the records as JSON, the same text for the same records."""
-        return json.dumps(asdict(self), indent=2, allow_nan=False) + "\n"
+        return json_text(asdict(self), indent=2) + "\n"
 
 
 def register_fov(

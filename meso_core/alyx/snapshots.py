@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AlyxError, InputFileError, MesoWarning
+from ..json_text import json_text
 from ..opening import TABLE_BYTES, is_there, open_plain, read_plain
 from ..session import SessionKey, imaging_bouts, natural_key
 from .client import AlyxClient, find_session, listed
@@ -48,7 +49,7 @@ class SnapshotRegistration:
 
     def to_json(self) -> str:
         """Return the notes as JSON."""
-        return json.dumps(asdict(self), indent=2, allow_nan=False) + "\n"
+        return json_text(asdict(self), indent=2) + "\n"
 
 
 def register_snapshots(
@@ -129,7 +130,7 @@ def _send(note: SnapshotNote, session_path: Path, eid: str, client: AlyxClient) 
         "object_id": eid,
         "text": note.text,
         # as text, because a form with a picture takes nothing else; the note is recognised by it
-        "json": json.dumps({"snapshot": note.path, "sha256": note.sha256}),
+        "json": json_text({"snapshot": note.path, "sha256": note.sha256}),
     }
     if note.width is not None:
         data["width"] = note.width

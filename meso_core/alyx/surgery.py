@@ -5,7 +5,6 @@ What belongs here: matching the craniotomy to the imaging metadata, and merging 
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import GateError, LocationError, MesoWarning
+from ..json_text import json_text
 from ..scanimage import as_window_center
 from ..session.imaging import ImagingMetadata
 from .client import AlyxClient, listed, read
@@ -37,7 +37,7 @@ class SurgeryUpdate:
 
     def to_json(self) -> str:
         """Return the update as JSON."""
-        return json.dumps(asdict(self), indent=2, allow_nan=False) + "\n"
+        return json_text(asdict(self), indent=2) + "\n"
 
 
 def update_surgery_json(

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from ..errors import ArchiveError, MissingInputError
+from ..json_text import json_text
 from ..opening import RECORD_BYTES, read_plain
 from ..session import MESO_FOLDER
 from ..storage import FileHash, PackedFile
@@ -127,7 +128,7 @@ class ArchiveReport:
         """Serialise, with sorted keys."""
         body = {"record_version": RECORD_VERSION, **asdict(replace(self, inside={}))}
         del body["inside"]
-        return json.dumps(body, indent=1, sort_keys=True) + "\n"
+        return json_text(body, indent=1, sort_keys=True) + "\n"
 
     @classmethod
     def from_json(cls, text: str, where: str) -> ArchiveReport:

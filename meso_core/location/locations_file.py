@@ -5,7 +5,6 @@ What belongs here: writing and reading locations as JSON. What does not: what th
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputFileError
+from ..json_text import json_text
 from ..opening import TABLE_BYTES, read_json
 from ..session.imaging import CORNERS
 from .atlas.grid import AtlasInfo
@@ -47,7 +47,7 @@ def locations_to_json(locations: SessionLocations) -> str:
         "tilt_deg": locations.tilt_deg,
         "fovs": [_fov_to_dict(f) for f in locations.fovs],
     }
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"
+    return json_text(content, indent=1) + "\n"
 
 
 def read_locations(path: Path) -> SessionLocations:

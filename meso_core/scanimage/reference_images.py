@@ -6,7 +6,6 @@ rig did not make them, and a picture. What does not: aligning sessions by these 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import struct
@@ -21,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputFileError, MesoError, MesoWarning, MetadataError, MissingInputError
+from ..json_text import json_text
 from ..opening import is_there, open_plain, read_json
 from ..pictures import grey_png, inline_png
 from ..session import imaging_bouts, raw_tifs
@@ -172,7 +172,7 @@ def _reference_of(bout: Path, out: Path, center_ml: float | None, center_ap: flo
         _link(folder / META_NAME, target / META_NAME)
     else:
         known[f"{place}/{META_NAME}"] = write_file(
-            target / META_NAME, json.dumps(_meta_of(raw, bout, center_ml, center_ap)).encode()
+            target / META_NAME, json_text(_meta_of(raw, bout, center_ml, center_ap), nulls=True).encode()
         )
         made.append(META_NAME)
     if is_there(folder / STACK_NAME):

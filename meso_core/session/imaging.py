@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..json_text import json_text
 from .paths import fov_name
 
 #: Order of a FOV's corners in every array, named as in the metadata file.
@@ -308,4 +309,4 @@ class SessionMetadata:
             {"name": bout.name, "metadata": bout.imaging.to_dict(), "page_times": bout.page_times.tolist()}
             for bout in self.bouts
         ]
-        return json.dumps({"bouts": bouts}) + "\n"
+        return json_text({"bouts": bouts}) + "\n"

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import SettingsError, problem
+from ..json_text import json_text
 from ..session import IMAGING_META_FILE, IMAGING_TIMES_FILE, imaging_bouts, raw_tifs
 from .config import SimulationConfig
 from .files.timeline import Edges
@@ -128,4 +129,4 @@ def _move_first_field(path: Path) -> None:
         fov["Deg"][corner] = [x + 0.5, y]
         moved = np.array([x + 0.5, y, 1.0]) @ np.array(meta["coordsTF"])
         fov["MM"][corner] = moved.tolist()
-    path.write_text(json.dumps(meta), encoding="utf-8")
+    path.write_text(json_text(meta), encoding="utf-8")

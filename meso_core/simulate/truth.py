@@ -37,6 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MissingInputError, problem
+from ..json_text import json_text
 from ..session import SessionKey, fov_name
 from .config import RoiConfig, ScanfieldConfig, SimulationConfig
 from .plan import SessionPlan
@@ -128,7 +129,7 @@ def write_truth(folder: Path, plan: SessionPlan, movies: Sequence[FovMovie], fau
             np.save(fov / f"{name}.npy", value)
     for bout in plan.bouts:
         np.save(folder / f"bout_{bout.index:02d}.npy", bout.daq)
-    (folder / "truth.json").write_text(json.dumps(_head(plan, faults), indent=1), encoding="utf-8")
+    (folder / "truth.json").write_text(json_text(_head(plan, faults), indent=1), encoding="utf-8")
 
 
 def _head(plan: SessionPlan, faults: frozenset[str]) -> dict[str, Any]:
@@ -208,7 +209,7 @@ def _nothing_seen(n: int, place: FovPlace) -> dict[str, NDArray[Any]]:
 
 def config_to_json(config: SimulationConfig) -> dict[str, Any]:
     """Convert settings to JSON values."""
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    plain: dict[str, Any] = json.loads(json_text(dataclasses.asdict(config)))
     return plain
 
 

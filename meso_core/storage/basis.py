@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ..errors import brief
+from ..json_text import json_text
 
 _ABSENT = object()
 
@@ -46,13 +47,13 @@ class Basis:
 
     def as_record(self) -> dict[str, Any]:
         """Return plain JSON values, with sorted keys."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), sort_keys=True))
+        plain: dict[str, Any] = json.loads(json_text(asdict(self), sort_keys=True))
         return plain
 
     @property
     def digest(self) -> str:
         """SHA-256 of the record."""
-        return hashlib.sha256(json.dumps(self.as_record(), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json_text(self.as_record(), sort_keys=True).encode()).hexdigest()
 
     def with_settings(self, **more: object) -> Basis:
         """Return a copy that depends on further settings, as the part of one field of view."""

@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from ..errors import StorageError, brief
+from ..json_text import json_text
 from .basis import Basis
 from .hashing import FileHash
 
@@ -128,7 +129,7 @@ class Manifest:
             "files": [asdict(file) for file in self.files],
             "contents": {path: [asdict(packed) for packed in content] for path, content in self.contents.items()},
         }
-        return json.dumps(body, indent=1, sort_keys=True) + "\n"
+        return json_text(body, indent=1, sort_keys=True) + "\n"
 
     @classmethod
     def from_json(cls, text: str, where: str) -> Manifest:

@@ -11,11 +11,45 @@ import numpy as np
 import pytest
 
 from meso_core.errors import MetadataError
-from meso_core.scanimage import ImagingLayout, patch_imaging_meta
+from meso_core.scanimage import ImagingLayout, parse_imaging_metadata, patch_imaging_meta
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scanimage"))
 from old_versions import CORNERS, VERSIONS, located, rotated, unversioned
 from scanimage_files import real_raw_header
+
+#: What is in each file that ibllib's unit tests make up, which is hardly more than the field that they look at.
+BARE = {
+    "nFrames": 2000,
+    "centerMM": {"ML": 3, "AP": -5},
+    "centerDeg": {"x": 90, "y": 180},
+    "imageOrientation": {"positiveML": [0, -1], "positiveAP": [-1, 0]},
+    "scanImageParams": {"objectiveResolution": 150},
+    "coordsTF": [[0.15, 0.0], [0.0, -0.15], [2.7, -2.6]],
+}
+PLACES = dict(zip(CORNERS, range(4), strict=True))  # numbers where the rig has pairs
+BARE_FILES = {
+    "another name of the ROI": {
+        **BARE,
+        "version": "0.1.0",
+        "FOV": [{"roiUuid": None, "Deg": PLACES}, {"roiUUID": None, "Deg": PLACES}],
+    },
+    "no version and no channel": {**BARE, "FOV": [{f"{corner}Deg": x for corner, x in PLACES.items()}] * 2},
+    "newer than this code": {
+        **BARE,
+        "version": "1.5.0",
+        "coordsTF": [[0, -20.0], [0, -0.3], [3, 4.6]],
+        "FOV": [{"Deg": PLACES, "MM": PLACES}],
+    },
+}
+
+
+def patched_by_ibllib(python, folder, metas):
+    """What ibllib makes of metadata, in a process of its own."""
+    (folder / "old.json").write_text(json.dumps(metas))
+    command = [str(python), str(Path(__file__).with_name("scanimage_peer.py"))]
+    command += [str(folder / "old.json"), str(folder / "new.json")]
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "MPLBACKEND": "agg"})
+    return json.loads((folder / "new.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -23,12 +57,36 @@ def pairs(real_data, peer_python, tmp_path_factory):
     """Each old version of the real metadata, and what ibllib makes of it."""
     real = real_raw_header(real_data)
     old = {name: make(real) for name, make in VERSIONS.items()} | {"up_to_date": real}
-    folder = tmp_path_factory.mktemp("peer")
-    (folder / "old.json").write_text(json.dumps(list(old.values())))
-    command = [str(peer_python), str(Path(__file__).with_name("scanimage_peer.py"))]
-    command += [str(folder / "old.json"), str(folder / "new.json")]
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "MPLBACKEND": "agg"})
-    return dict(zip(old, zip(old.values(), json.loads((folder / "new.json").read_text()), strict=True), strict=True))
+    new = patched_by_ibllib(peer_python, tmp_path_factory.mktemp("peer"), list(old.values()))
+    return dict(zip(old, zip(old.values(), new, strict=True), strict=True))
+
+
+@pytest.mark.filterwarnings("ignore:.*is newer than:meso_core.errors.MesoWarning")
+def test_what_ibllibs_own_tests_patch_is_patched_as_there(peer_python, tmp_path):
+    """Fields that they leave out stay unknown, and the reader that needs them says so."""
+    theirs = patched_by_ibllib(peer_python, tmp_path, list(BARE_FILES.values()))
+    for (name, old), their in zip(BARE_FILES.items(), theirs, strict=True):
+        ours = patch_imaging_meta(old)
+        assert {k: v for k, v in ours.items() if k not in ("version", "FOV", "coordsTF")} == {
+            k: v for k, v in their.items() if k not in ("version", "FOV", "coordsTF")
+        }, name
+        np.testing.assert_allclose(ours["coordsTF"], their["coordsTF"], rtol=0, atol=1e-9)
+        for fov, their_fov in zip(ours["FOV"], their["FOV"], strict=True):
+            assert {k: fov[k] for k in fov if k != "MM"} == {k: their_fov[k] for k in their_fov if k != "MM"}
+            assert fov["MM"].keys() == their_fov["MM"].keys()
+            for corner in CORNERS:
+                np.testing.assert_allclose(fov["MM"][corner], their_fov["MM"][corner], rtol=0, atol=1e-9)
+
+
+def test_channels_that_no_field_and_no_header_tells_are_asked_for_by_the_reader(real_data):
+    old = unversioned(real_raw_header(real_data))
+    old["rawScanImageMeta"]["Software"] = "SI.VERSION_MAJOR = 2020"
+    for fov in old["FOV"]:
+        del fov["channelIdx"]
+    assert patch_imaging_meta(old, "my.json")["channelSaved"] == []
+    with pytest.raises(MetadataError, match=r"my.json, field 'channelSaved': expected channel.*Correct the field"):
+        parse_imaging_metadata(old, "my.json")
+    assert parse_imaging_metadata({**old, "channelSaved": 2}).channels_saved == (2,), "the remedy leads to a result"
 
 
 @pytest.mark.parametrize("name", [*VERSIONS, "up_to_date"])

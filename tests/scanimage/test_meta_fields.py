@@ -64,9 +64,9 @@ def everything(meta, folder):
 
 
 @pytest.mark.parametrize(("path", "how"), SPOILT_FIELDS)
-def test_a_spoilt_field_is_named_as_the_metadata_are_brought_up_to_date(real, path, how):
+def test_a_spoilt_field_is_named_as_the_metadata_are_read(real, path, how):
     with pytest.raises(MetadataError) as caught:
-        patch_imaging_meta(spoil(real, path, SPOILT[how]), "my.json")
+        parse_imaging_metadata(spoil(real, path, SPOILT[how]), "my.json")
     message = str(caught.value)
     assert message.startswith(f"my.json, field '{path.replace('[]', '[7]')}")
     for word in (": expected ", ", found ", "make the metadata again from the tifs"):

@@ -16,6 +16,7 @@ from io import FileIO
 from pathlib import Path
 
 from ...errors import ArchiveError, MissingInputError, SettingsError, problem
+from ...json_text import json_text
 from ...opening import RECORD_BYTES, read_plain
 from ...session import MESO_FOLDER
 from ...storage.atomic import storage_errors
@@ -100,7 +101,7 @@ def recorded(session_path: Path, event: RemovalEvent) -> Iterator[None]:
     """
     path = _log_path(session_path)
     # ASCII with escapes: a name that is not UTF-8 has no other spelling
-    line = json.dumps(asdict(event), sort_keys=True).encode() + b"\n"
+    line = json_text(asdict(event), sort_keys=True).encode() + b"\n"
     with storage_errors(path):
         path.parent.mkdir(exist_ok=True)
         with FileIO(path, "a+") as file:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import MesoError, SettingsError
+from ...json_text import json_text
 from ...opening import open_plain
 from ...scanimage import as_imaging_metadata
 from ...session import plane_name
@@ -82,7 +83,7 @@ class FovJob:
     def to_json(self) -> str:
         """Write the order on one line."""
         options = {"fov": self.options.fov, "db": self.options.db_dict(), "settings": self.options.settings_dict()}
-        return json.dumps(asdict(self) | {"options": options}, default=str)
+        return json_text(asdict(self) | {"options": options})
 
     @classmethod
     def from_json(cls, text: str) -> FovJob:
@@ -103,7 +104,7 @@ def registration_basis(job: FovJob) -> Basis:
             "do_regmetrics": settings["run"]["do_regmetrics"],
             "shape": list(job.shape),
             "channels": job.options.db["nchannels"],
-            "bad_frames": hashlib.sha256(json.dumps(job.bad_frames).encode()).hexdigest(),
+            "bad_frames": hashlib.sha256(json_text(job.bad_frames).encode()).hexdigest(),
             "device": device_class(settings),
         }
     )

@@ -6,12 +6,12 @@ not: the work itself.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...json_text import json_text
 from ...opening import read_json
 from ...storage.atomic import write_file
 from ...storage.basis import Basis
@@ -52,7 +52,7 @@ def write_marker(folder: Path, marker: Marker) -> None:
         "notes": dict(marker.notes),
         "modified": {name: (folder / name).stat().st_mtime_ns for name in marker.outputs},
     }
-    write_file(marker_path(folder, marker.stage), (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
+    write_file(marker_path(folder, marker.stage), (json_text(record, indent=1, sort_keys=True) + "\n").encode())
 
 
 def read_marker(folder: Path, stage: str) -> Marker | None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import MesoError, ProcessingError
+from ...json_text import json_text
 from ...machine import cores_at_hand, memory_at_hand, side_by_side
 from ...progress import Progress, silent
 from ..detection.fov import DetectionResult, detection_state, load_detection
@@ -228,7 +229,7 @@ class _Crew:
         assert process.stdout is not None
         order = {"job": json.loads(job.to_json()), "stage": stage}
         try:
-            process.stdin.write(json.dumps(order) + "\n")
+            process.stdin.write(json_text(order) + "\n")
             process.stdin.flush()
         except OSError as error:
             raise _died(process, job, stage) from error

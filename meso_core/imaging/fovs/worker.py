@@ -22,6 +22,7 @@ from typing import Any, TextIO
 
 from ... import errors
 from ...errors import MesoError, ProcessingError, problem
+from ...json_text import json_text
 from ...storage.atomic import make_folder
 from ..detection.fov import roi_detection
 from ..registration.fov import image_motion_registration
@@ -56,7 +57,7 @@ def _listen(orders: queue.Queue[str]) -> None:
 
 
 def _serve(order: dict[str, Any], events: TextIO) -> None:
-    job = FovJob.from_json(json.dumps(order["job"]))
+    job = FovJob.from_json(json_text(order["job"]))
     last = 0.0
 
     def tell(done: int, total: int, what: str) -> None:
@@ -84,7 +85,7 @@ def _serve(order: dict[str, Any], events: TextIO) -> None:
 
 
 def _say(events: TextIO, **event: str | int) -> None:
-    events.write(json.dumps(event) + "\n")
+    events.write(json_text(event) + "\n")
 
 
 @contextlib.contextmanager

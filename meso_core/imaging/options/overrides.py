@@ -6,12 +6,12 @@ What belongs here: options by name, without a session. What does not: what follo
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import SettingsError, brief
+from ...json_text import json_text
 from .settings_table import SUITE2P_SETTINGS, OptionValue, check_value, find_setting, is_owned
 
 #: What a mesoscope session sets otherwise than suite2p's defaults; see the table in :func:`suite2p_options`.
@@ -71,7 +71,7 @@ class Suite2pOverrides:
         return isinstance(other, Suite2pOverrides) and self.in_force == other.in_force
 
     def __hash__(self) -> int:
-        return hash(json.dumps(self.in_force, sort_keys=True))
+        return hash(json_text(self.in_force, sort_keys=True))
 
     @property
     def in_force(self) -> dict[str, OptionValue]:

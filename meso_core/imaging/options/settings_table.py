@@ -211,6 +211,8 @@ def check_value(row: Setting, value: object) -> OptionValue:
     fits = isinstance(value, wanted) and (row.kind is bool or not isinstance(value, bool))
     if fits and isinstance(value, int | float) and row.kind in (int, float):
         fits = row.low <= value <= row.high
+    numbers = value if isinstance(value, list | tuple) else [value]
+    fits = fits and all(math.isfinite(n) for n in numbers if isinstance(n, float))  # no record can hold another
     if not fits:
         bounds = f" from {row.low:g} to {row.high:g}" if row.kind in (int, float) else ""
         raise SettingsError.at(

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import MesoError, StorageError
+from ...json_text import json_text
 from ...storage.atomic import write_file
 
 Volume = NDArray[Any]
@@ -77,7 +78,7 @@ def cached_volume(
             if record is None or record.source_sha256 != source_sha256 or not _intact(path, record):
                 note.unlink(missing_ok=True)
                 record = _make(path, shape, fill, source, source_sha256)
-                write_file(note, json.dumps(asdict(record), indent=1, sort_keys=True).encode())
+                write_file(note, json_text(asdict(record), indent=1, sort_keys=True).encode())
         return np.load(path, mmap_mode="r"), record
     except OSError as error:
         if isinstance(error, MesoError):

@@ -24,7 +24,6 @@ _CENTER_REMEDY = (
 )
 #: A line of a mesoscope takes some 40 µs.
 _LONGEST_LINE_S = 1.0
-_MISSING = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +140,10 @@ _FIELDS = (
 REQUIRED = tuple(field.path for field in _FIELDS if field.required)
 
 
-def check_fields(meta: object, where: str, required: tuple[str, ...] = REQUIRED) -> None:
-    """Check what imaging metadata hold, field by field.
+def check_fields(
+    meta: object, where: str, required: tuple[str, ...] = REQUIRED, *, unchecked: tuple[str, ...] = ()
+) -> None:
+    """Check what imaging metadata hold, field by field; null, as MATLAB writes NaN, is no value.
 
     Parameters
     ----------
@@ -152,6 +153,8 @@ def check_fields(meta: object, where: str, required: tuple[str, ...] = REQUIRED)
         File that it is from, for messages.
     required
         Fields that must be there. Those that are there must hold what they should in any case.
+    unchecked
+        Fields that are not looked at.
 
     Raises
     ------
@@ -160,9 +163,9 @@ def check_fields(meta: object, where: str, required: tuple[str, ...] = REQUIRED)
     """
     if not _is_table(meta):
         raise MetadataError(problem(where, expected="a JSON object", found=type(meta).__name__, remedy=_REMEDY))
-    for field in _FIELDS:
+    for field in (field for field in _FIELDS if field.path not in unchecked):
         for path, value in _values(meta, field.path):
-            if value is _MISSING:
+            if value is None:
                 if field.path in required:
                     raise lacks(path, where, field.expected, field.remedy)
             elif not field.holds(value):
@@ -180,14 +183,17 @@ def wrong(path: str, where: str, expected: str, value: object, remedy: str = _RE
 
 
 def _values(meta: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
-    """Yield place and value of a field, one for each entry of a list on the way; nothing where no table holds it."""
+    """Yield place and value of a field, one for each entry of a list on the way; nothing where no table holds it.
+
+    The value is None where there is none.
+    """
     places: list[tuple[str, Any]] = [("", meta)]
     *parents, name = path.split(".")
     for parent in parents:
         key = parent.removesuffix("[]")
-        inner = [(f"{at}{key}", holder[key]) for at, holder in places if key in holder]
+        inner = [(f"{at}{key}", holder[key]) for at, holder in places if holder.get(key) is not None]
         if parent.endswith("[]"):
             inner = [(f"{at}[{i}]", entry) for at, entries in inner for i, entry in enumerate(entries)]
         places = [(f"{at}.", holder) for at, holder in inner]
     for at, holder in places:
-        yield at + name, holder.get(name, _MISSING)
+        yield at + name, holder.get(name)

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import MesoWarning, MetadataError, problem
+from ...json_text import json_text, null_for_nan
 from ...session import IMAGING_META_FILE
 from ...session.imaging import (
     BoutMetadata,
@@ -56,16 +57,19 @@ def parse_imaging_metadata(meta: Mapping[str, Any], where: str = IMAGING_META_FI
     Raises
     ------
     MetadataError
-        If a field is missing or holds what it must not; see :func:`patch_imaging_meta`.
+        If a field is missing or holds what it must not; see also :func:`patch_imaging_meta`. NaN, infinity and null,
+        as MATLAB writes both, are no value.
 
     Warns
     -----
     MesoWarning
         If the version is newer than this code.
     """
+    meta = _finite(meta, where)
     patched = patch_imaging_meta(meta, where)
+    check_fields(patched, where)
     raw, params = patched["rawScanImageMeta"], patched["scanImageParams"]
-    rates, scanner = params["hRoiManager"], params.get("hScan2D", {})
+    rates, scanner = params["hRoiManager"], params.get("hScan2D") or {}
     fovs = tuple(_fov(i, fov) for i, fov in enumerate(patched["FOV"]))
     header = _stack_header(raw["Software"])
     stack = read_stack(header, where, 1 + max(f.slice_index for f in fovs))
@@ -78,16 +82,16 @@ def parse_imaging_metadata(meta: Mapping[str, Any], where: str = IMAGING_META_FI
         page_height=int(raw["Height"]),
         page_width=int(raw["Width"]),
         channels_saved=tuple(int(c) for c in np.atleast_1d(patched["channelSaved"])),
-        green_channels=_counts(patched.get("channelID", {}).get("green")),
+        green_channels=_counts((patched.get("channelID") or {}).get("green")),
         line_period_s=float(rates["linePeriod"]),
         frame_rate_hz=_number(rates.get("scanFrameRate")),
         volume_rate_hz=_volume_rate(rates, stack, where),
         fly_to_s=_number(scanner.get("flytoTimePerScanfield")),
         objective_um_per_deg=float(params["objectiveResolution"]),
         stack=stack,
-        stack_depths_um=stack.depths_um or _numbers(params.get("hStackManager", {}).get("zs")),
+        stack_depths_um=stack.depths_um or _numbers((params.get("hStackManager") or {}).get("zs")),
         window=_window(patched),
-        orientation=_orientation(patched.get("imageOrientation", {})),
+        orientation=_orientation(patched.get("imageOrientation") or {}),
         coords_transform=None if transform is None else tuple(_point(row) for row in transform),
         fovs=fovs,
         digest=digest,
@@ -171,14 +175,13 @@ def _corners(corners: Mapping[str, Any]) -> Corners:
 
 
 def _window(meta: Mapping[str, Any]) -> WindowCenter:
-    mm, deg = meta["centerMM"], meta.get("centerDeg", {})
+    mm, deg = meta["centerMM"], meta.get("centerDeg") or {}
     return WindowCenter(float(mm["ML"]), float(mm["AP"]), _number(deg.get("x")), _number(deg.get("y")))
 
 
 def _orientation(orientation: Mapping[str, Any]) -> Orientation | None:
-    if not {"positiveML", "positiveAP"} <= orientation.keys():
-        return None
-    return Orientation(_point(orientation["positiveML"]), _point(orientation["positiveAP"]))
+    ml, ap = orientation.get("positiveML"), orientation.get("positiveAP")
+    return None if ml is None or ap is None else Orientation(_point(ml), _point(ap))
 
 
 def _point(values: Sequence[float]) -> tuple[float, float]:
@@ -230,18 +233,19 @@ def _volume_rate(rates: Mapping[str, Any], stack: StackLayout, where: str) -> fl
     return counted
 
 
+def _finite(meta: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    try:
+        finite: Mapping[str, Any] = null_for_nan(meta)
+    except RecursionError as error:
+        raise wrong("(all)", where, "what JSON can hold", error) from error
+    return finite
+
+
 def _texts(meta: Mapping[str, Any], patched: Mapping[str, Any], where: str) -> tuple[str, str, str]:
     """Write metadata as read and up to date as JSON, and digest their values."""
     try:
-        source, text = json.dumps(meta, default=_as_json), json.dumps(patched, default=_as_json)
-        values = json.dumps(patched, default=_as_json, sort_keys=True)
+        source, text = json_text(meta), json_text(patched)
+        values = json_text(patched, sort_keys=True)
     except (TypeError, ValueError, RecursionError) as error:
         raise wrong("(all)", where, "what JSON can hold", error) from error
     return source, text, hashlib.sha256(values.encode()).hexdigest()
-
-
-def _as_json(value: object) -> object:
-    """Write numpy's arrays and numbers as lists and numbers."""
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} is no JSON")

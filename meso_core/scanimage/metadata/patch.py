@@ -25,10 +25,11 @@ from .rois import same_depth
 #: Version that patched metadata have: that of the newest change of the format.
 PATCHED_VERSION = "0.2.2"
 _NEWEST = (0, 2, 2)
+#: What those who read the metadata ask for, not those who bring them up to date.
+_FOR_READERS = ("channelSaved", *(f"FOV[].{unit}.{corner}" for unit in ("Deg", "MM") for corner in CORNERS))
 #: What the corners are computed from again.
 _OF_AXES = (
     "FOV[].Deg",
-    *(f"FOV[].Deg.{corner}" for corner in CORNERS),
     "scanImageParams",
     "scanImageParams.objectiveResolution",
     *("centerMM", "centerMM.ML", "centerMM.AP", "centerDeg", "centerDeg.x", "centerDeg.y"),
@@ -38,6 +39,9 @@ _OF_AXES = (
 
 def patch_imaging_meta(meta: Mapping[str, Any], where: str = IMAGING_META_FILE) -> dict[str, Any]:
     """Bring imaging metadata of any version up to date.
+
+    What a file does not tell (which channels were saved, which slices there are) stays unknown: those who read the
+    metadata (:func:`parse_imaging_metadata` and all that call it) name what they need and do not find.
 
     Parameters
     ----------
@@ -54,7 +58,8 @@ def patch_imaging_meta(meta: Mapping[str, Any], where: str = IMAGING_META_FILE) 
     Raises
     ------
     MetadataError
-        If a field that every version has is missing, as ``nFrames`` before May 2023, or holds what it must not.
+        If ``FOV`` is missing, or ``nFrames`` as before May 2023, or what the corners are computed from again; or if a
+        field that is looked at holds what it must not.
 
     Warns
     -----
@@ -76,7 +81,7 @@ def patch_imaging_meta(meta: Mapping[str, Any], where: str = IMAGING_META_FILE) 
     """
     if isinstance(meta, Mapping) and isinstance(meta.get("FOV"), Mapping):
         meta = {**meta, "FOV": [meta["FOV"]]}  # MATLAB writes a list of one without brackets
-    check_fields(meta, where, required=("nFrames", "FOV"))
+    check_fields(meta, where, ("nFrames", "FOV"), unchecked=_FOR_READERS)
     version = _version(meta, where)
     patched = copy.deepcopy(dict(meta))
     try:
@@ -85,15 +90,14 @@ def patch_imaging_meta(meta: Mapping[str, Any], where: str = IMAGING_META_FILE) 
             _number_slices(patched, where)
         if version < (0, 1, 1):
             _name_roi_ids(patched)
-        if version < (0, 1, 5) and "imageOrientation" in patched:
-            check_fields(patched, where, _OF_AXES)
-            _transform_axes(patched)
+        if version < (0, 1, 5) and patched.get("imageOrientation") is not None:
+            check_fields(patched, where, _OF_AXES, unchecked=_FOR_READERS)
+            _transform_axes(patched, where)
     except KeyError as e:
         raise lacks(str(e.args[0]), where) from e
     if version < _NEWEST:
         _nest_provenance(patched)
         patched["version"] = PATCHED_VERSION
-    check_fields(patched, where)
     return patched
 
 
@@ -121,7 +125,7 @@ def _version(meta: Mapping[str, Any], where: str) -> tuple[int, ...]:
 def _name_corners(meta: dict[str, Any]) -> None:
     """May 2023: channelSaved at the top; corners by unit, ``Deg['topLeft']`` instead of ``topLeftDeg``."""
     if "channelSaved" not in meta:
-        header = parse_si_header(meta.get("rawScanImageMeta", {}).get("Software", ""))
+        header = parse_si_header((meta.get("rawScanImageMeta") or {}).get("Software") or "")
         saved = header.get("SI.hChannels.channelSave", [])
         meta["channelSaved"] = next((fov["channelIdx"] for fov in meta["FOV"] if "channelIdx" in fov), saved)
     for fov in meta["FOV"]:
@@ -134,8 +138,9 @@ def _number_slices(meta: dict[str, Any], where: str) -> None:
     """Give each FOV its slice, depth and ROI; before there were numbers, FOVs came in the order of the ROIs."""
     if not meta["FOV"] or all("slice_id" in fov for fov in meta["FOV"]):
         return
-    header = parse_si_header(meta.get("rawScanImageMeta", {}).get("Software", ""))
-    listed = np.ravel(meta["scanImageParams"].get("hStackManager", {}).get("zs", [])).tolist()
+    header = parse_si_header((meta.get("rawScanImageMeta") or {}).get("Software") or "")
+    known = ((meta.get("scanImageParams") or {}).get("hStackManager") or {}).get("zs")
+    listed = [] if known is None else np.ravel(known).tolist()
     # with several frames per slice the list has the depth of each frame
     zs = list(read_stack(header, where, len(listed) or 1).depths_um or listed)
     rois = [roi for roi in _rois(meta, where) if roi.get("enable", True)]
@@ -146,8 +151,8 @@ def _number_slices(meta: dict[str, Any], where: str) -> None:
         slices = [i for i, z in enumerate(zs) if depth is not None and same_depth(z, depth)]
         if len(zs) > 1 and (len(slices) != 1 or not roi.get("discretePlaneMode")):
             raise KeyError("FOV.slice_id")
-        fov.setdefault("slice_id", slices[0] if slices else 0)
         if depth is not None:
+            fov.setdefault("slice_id", slices[0] if slices else 0)
             fov.setdefault("Zs", depth)
         if "roiUuid" in roi and "roiUuid" not in fov:
             fov.setdefault("roiUUID", roi["roiUuid"])
@@ -155,11 +160,11 @@ def _number_slices(meta: dict[str, Any], where: str) -> None:
 
 def _rois(meta: dict[str, Any], where: str) -> list[dict[str, Any]]:
     """Entries of the header's ROI groups; none where it has no groups."""
-    at, value = "rawScanImageMeta", meta.get("rawScanImageMeta", {})
+    at, value = "rawScanImageMeta", meta.get("rawScanImageMeta") or {}
     for name in ("Artist", "RoiGroups", "imagingRoiGroup", "rois"):
         if not isinstance(value, dict):
             raise wrong(at, where, f"a table with {name}", value)
-        at, value = f"{at}.{name}", value.get(name, {})
+        at, value = f"{at}.{name}", value.get(name) or {}
     rois = as_list(value) if value else []
     if not all(isinstance(roi, dict) for roi in rois):
         raise wrong(at, where, "ROIs", value)
@@ -172,7 +177,7 @@ def _name_roi_ids(meta: dict[str, Any]) -> None:
             fov["roiUUID"] = fov.pop("roiUuid")
 
 
-def _transform_axes(meta: dict[str, Any]) -> None:
+def _transform_axes(meta: dict[str, Any], where: str) -> None:
     """September 2024: the unit vectors of the image's axes are transformed to ML and AP, not rotated twice."""
     orientation, center = meta["imageOrientation"], meta["centerMM"]
     transform = coords_transform(
@@ -186,11 +191,14 @@ def _transform_axes(meta: dict[str, Any]) -> None:
         return
     meta["coordsTF"] = np.round(transform, 12).tolist()
     center_deg = np.array([meta["centerDeg"]["x"], meta["centerDeg"]["y"]])
-    for fov in meta["FOV"]:
-        fov["MM"] = {
-            corner: (np.array([*(np.array(xy[:2]) - center_deg), 1.0]) @ transform).tolist()
-            for corner, xy in fov["Deg"].items()
-        }
+    for number, fov in enumerate(meta["FOV"]):
+        try:
+            fov["MM"] = {
+                corner: (np.array([*(np.ravel(xy)[:2] - center_deg), 1.0]) @ transform).tolist()
+                for corner, xy in fov["Deg"].items()
+            }
+        except (TypeError, ValueError) as error:
+            raise wrong(f"FOV[{number}].Deg", where, "its four corners, degrees", fov["Deg"]) from error
 
 
 def _nest_provenance(meta: dict[str, Any]) -> None:

@@ -6,13 +6,13 @@ What belongs here: text as ScanImage writes it. What does not: the bytes around 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
+from ...json_text import json_text
 from ..config import RoiConfig, ScanfieldConfig, SimulationConfig
 from ..tissue.geometry import SessionGeometry
 
@@ -294,7 +294,7 @@ def roi_groups(config: SimulationConfig) -> dict[str, Any]:
 
 def roi_groups_text(config: SimulationConfig) -> str:
     """ROI groups as JSON text."""
-    return json.dumps(roi_groups(config), indent=2) + "\n"
+    return json_text(roi_groups(config), indent=2) + "\n"
 
 
 def start_of_bout(config: SimulationConfig, offset_s: float) -> datetime:

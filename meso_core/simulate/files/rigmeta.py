@@ -7,7 +7,6 @@ What belongs here: ``_ibl_rawImagingData.meta.json`` (structure of version 0.2.1
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ...json_text import json_text
 from ...session import IMAGING_META_FILE, IMAGING_TIMES_FILE
 from ..config import SimulationConfig
 from ..tissue.geometry import POSITIVE_AP, POSITIVE_ML, SessionGeometry, coords_transform, corners_deg, corners_mm
@@ -143,7 +143,7 @@ def _params(config: SimulationConfig, geometry: SessionGeometry) -> dict[str, An
 
 def write_rig_metadata(folder: Path, config: SimulationConfig, geometry: SessionGeometry, bout: Bout) -> None:
     """Write both files of one bout; times have one value per page, as the rig's extractor writes them."""
-    meta = json.dumps(imaging_meta(config, geometry, bout))
+    meta = json_text(imaging_meta(config, geometry, bout))
     (folder / IMAGING_META_FILE).write_text(meta, encoding="utf-8")
     times = bout.scanimage[geometry.saved_frames(len(bout.scanimage))]
     np.save(folder / IMAGING_TIMES_FILE, np.repeat(times, len(config.channels)))

@@ -6,7 +6,6 @@ What belongs here: ``raw_sync_data``, as cortexlab's Timeline saves it to ALF. W
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...json_text import json_text
 from ..config import SimulationConfig
 from .clock import Bout
 from .rows import start_npy
@@ -102,7 +102,7 @@ def write_timeline(folder: Path, config: SimulationConfig, edges: Edges, duratio
                 file.write(signal(t, rng).astype("<f8").tobytes())
     stamps = np.array([[0.0, _START_S], [n - 1, _START_S + (n - 1) / rate]], order="F")
     np.save(folder / "_timeline_DAQdata.timestamps.npy", stamps)
-    meta = json.dumps(_meta(config, channels))
+    meta = json_text(_meta(config, channels))
     (folder / "_timeline_DAQdata.meta.json").write_text(meta, encoding="utf-8")
 
 
