@@ -1,11 +1,15 @@
 """Group raw: the imaging metadata of a session, from what the rig left."""
 
+import warnings
+
 import dagster as dg
 
 from meso_core.archive.delivered import delivered_view
+from meso_core.errors import MesoWarning
 from meso_core.session import RawFiles
 
 from ..defs.catalogue import CATALOGUE
+from ..defs.standings import look_at
 from ..io.metadata import imaging_metadata_metadata
 from ..io.published import BOUTS_FILE, SESSION_METADATA_FILE
 from ..io.resources import Platform
@@ -22,6 +26,8 @@ def imaging_metadata(
     from meso_core.scanimage import load_session_metadata, write_missing_meta
 
     def compute(run: AssetRun) -> Product:
+        for remark in look_at(run.session).remarks():
+            warnings.warn(f"{run.session.key}: {remark}", MesoWarning, stacklevel=2)
         staging, chosen = run.stage(), run.settings
         ml, ap = chosen.window_center_ml, chosen.window_center_ap
         with delivered_view(raw_metadata, raw_frames) as delivered:

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from meso_core.pictures import full_png
-from meso_core.session import SYNC_FOLDER, RawFiles, SessionMetadata
+from meso_core.session import RawFiles, SessionMetadata, daq_folder
 
 from ..defs.catalogue import CATALOGUE
 from ..io.metadata import frame_qc_metadata, frame_times_metadata, picture
@@ -41,7 +41,12 @@ def frame_times(
     from meso_core.timing import find_frame_times, frame_interval_figure
 
     def compute(run: AssetRun) -> Product:
-        times = find_frame_times(raw_daq.session_path / SYNC_FOLDER, imaging_metadata, session=run.session.key)
+        times = find_frame_times(
+            daq_folder(raw_daq),
+            imaging_metadata,
+            session=run.session.key,
+            frame_channel=run.settings.frame_channel,
+        )
         figure, staging = frame_interval_figure(times, str(run.session.key)), run.stage()
         for fov, datasets in times.datasets().items():
             staging.write_fov(fov, datasets, where=f"{run.session.key} {fov}")

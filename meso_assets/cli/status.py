@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from meso_core.json_text import json_text
+from meso_core.session import Survey
 
 from ..runs.settings import load_settings
 from . import session_key
@@ -17,7 +18,8 @@ from .tables import text_table
 def command(sessions: tuple[str, ...], as_json: bool) -> None:
     """Show for each session which assets are done, stale, failed or missing, and why.
 
-    SESSIONS are all sessions below MESO_ROOT, unless some are named.
+    SESSIONS are all sessions below MESO_ROOT, unless some are named. Folders that look like sessions and are none are
+    listed with the reason.
     """
     from ..defs.catalogue import CATALOGUE
     from ..io.resources import Platform
@@ -26,11 +28,17 @@ def command(sessions: tuple[str, ...], as_json: bool) -> None:
 
     settings = load_settings()
     platform = Platform.open(settings)
-    keys = [session_key(text) for text in sessions] or list(platform.store.sessions())
+    survey = Survey(tuple(session_key(text) for text in sessions), ()) if sessions else platform.store.survey()
+    passed_over = survey.passed_over
+    found, remarks = {}, {}
     with open_instance(settings) as instance:
-        found = {str(key): session_status(platform, instance, key) for key in keys}
+        for key in survey.sessions:
+            found[str(key)], remarks[str(key)] = session_status(platform, instance, key)
     if as_json:
-        click.echo(json_text([cell.as_record() for cells in found.values() for cell in cells], indent=1))
+        records = [cell.as_record() for cells in found.values() for cell in cells]
+        records += [_record(passed.path, "passed over", passed.reason) for passed in passed_over]
+        records += [_record(key, "remark", text) for key, texts in remarks.items() for text in texts]
+        click.echo(json_text(records, indent=1))
         return
     assets = list(CATALOGUE)
     rows = [(key, *(cell.state.value for cell in cells)) for key, cells in found.items()]
@@ -44,5 +52,12 @@ def command(sessions: tuple[str, ...], as_json: bool) -> None:
             for c in shown
         )
     )
+    reasons += [f"{key}  {text}" for key, texts in remarks.items() for text in texts]
+    reasons += [f"passed over: {passed}" for passed in passed_over]
     if reasons:
         click.echo("\n" + "\n".join(reasons))
+
+
+def _record(session: str, state: str, why: str) -> dict[str, str]:
+    """Give a remark the form of a record of an asset, which it is not about."""
+    return {"session": session, "asset": "", "state": state, "why": why, "published_at": ""}

@@ -29,7 +29,7 @@ RAW = {
     RawKind.METADATA: "**Imaging metadata of the rig** (`_ibl_rawImagingData.meta.json`) and the microscope's frame "
     "times.",
     RawKind.FRAME_RATINGS: "**The experimenter's ratings** of frames: `exptQC.mat`, `badframes.mat` of each bout.",
-    RawKind.DAQ: "**Recording of the DAQ** (`raw_sync_data`).",
+    RawKind.DAQ: "**Recording of the DAQ** (`raw_sync_data`, or another folder with Timeline's files).",
     RawKind.REFERENCE: "**Reference image** of each bout, with the points that somebody marked in it.",
     RawKind.SNAPSHOTS: "**Snapshots and notes** of the experimenter.",
 }
@@ -84,7 +84,7 @@ _DECLARATIONS = (
     Declaration(
         name="frame_qc",
         group="timing",
-        code_version="1",
+        code_version="2",
         description=(
             "**The experimenter's rating of each frame** (`exptQC.mat`, `badframes.mat`) of all bouts under one set of "
             f"labels; 0 is ok. Bad frames are left out of cropping and of ROI detection. {_ALF}."
@@ -108,6 +108,7 @@ _DECLARATIONS = (
         io_manager="alf",
         places=rf"{_FOV}/mpci(Stack)?\.[^/]+|{_REPORTS}",
         raw=(RawKind.DAQ,),
+        settings=("frame_channel",),
         upstream=("imaging_metadata",),
         is_quick=True,
         kinds=("numpy",),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from meso_core.errors import MesoError
-from meso_core.session import judge_arrival, read_description
+from meso_core.session import Survey
 from meso_core.storage import Cause, Session, Standing
 
 from ..io.resources import Platform
@@ -65,14 +65,9 @@ class SessionState:
 def state_of(session: Session, settings: MesoSettings, *, now_ns: int) -> SessionState:
     """List a session, and judge whether it is ready and what is due in it."""
     seen, key = look_at(session), str(session.key)
+    judged = seen.arrival(settings, now_ns=now_ns)
     if not seen.delivered:
-        return SessionState(key, False, "nothing of the rig there yet", {}, {})
-    judged = judge_arrival(
-        seen.delivered,
-        now_ns=now_ns,
-        quiet_ns=int(settings.quiet_minutes * 60e9),
-        description=read_description(session.path),
-    )
+        return SessionState(key, False, judged.reason, {}, {})
     due = {name: found for name, found in seen.standings(settings).items() if not found.is_current}
     return SessionState(key, judged.ready, judged.reason, seen.raw_versions(), due)
 
@@ -139,10 +134,11 @@ def scan(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorRe
     A root that cannot be listed skips the tick: it does not mean that there are no sessions.
     """
     try:
-        keys = [str(key) for key in platform.store.sessions()]
+        found = platform.store.survey()
     except (MesoError, OSError) as error:
         return dg.SkipReason(f"the root could not be listed: {error}")
-    states: list[SessionState] = []
+    keys, states = [str(key) for key in found.sessions], list[SessionState]()
+    passed_over = _tell_passed_over(context, found)
     until = time.monotonic() + _SECONDS_OF_A_LOOK
     last = context.cursor
     for key in in_turn(keys, last):
@@ -160,7 +156,19 @@ def scan(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorRe
         if state.key in starting
         for event in unseen(context.instance, state.key, state.raw_versions)
     ]
+    if passed_over and not result.run_requests:  # the interface shows it beside the tick
+        result = result._replace(skip_reason=dg.SkipReason(passed_over))
     return result._replace(cursor=last, asset_events=seen)
+
+
+def _tell_passed_over(context: dg.SensorEvaluationContext, found: Survey) -> str:
+    """Log the folders that look like sessions and are none; returns a sentence about them, or nothing."""
+    for passed in found.passed_over:
+        context.log.info(f"passed over: {passed}")
+    if not found.passed_over:
+        return ""
+    first = "; ".join(str(passed) for passed in found.passed_over[:3])
+    return f"{len(found.passed_over)} folders are passed over (`meso status` lists all): {first}"
 
 
 def in_turn(keys: Sequence[str], last: str | None) -> list[str]:

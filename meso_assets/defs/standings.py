@@ -10,8 +10,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from meso_core.archive.delivered import delivered_files, raw_by_kind
-from meso_core.session import ListedFile
-from meso_core.storage import Manifest, Session, Standing, standing
+from meso_core.session import (
+    MESO_FOLDER,
+    Arrival,
+    ListedFile,
+    ignored_among,
+    judge_arrival,
+    odd_bouts,
+    read_description,
+)
+from meso_core.storage import Manifest, Session, Standing, foreign_results, standing
 
 from ..runs.settings import MesoSettings
 from .catalogue import CATALOGUE
@@ -39,6 +47,30 @@ class SessionView:
     def standings(self, settings: MesoSettings) -> dict[str, Standing]:
         """How all assets stand."""
         return {name: self.standing(declaration, settings) for name, declaration in CATALOGUE.items()}
+
+    def arrival(self, settings: MesoSettings, *, now_ns: int) -> Arrival:
+        """Whether the session is whole, and why (not)."""
+        if not self.delivered:
+            return Arrival(False, "nothing of the rig there yet")
+        return judge_arrival(
+            self.delivered,
+            now_ns=now_ns,
+            quiet_ns=int(settings.quiet_minutes * 60e9),
+            description=read_description(self.session.path),
+        )
+
+    def remarks(self) -> tuple[str, ...]:
+        """Name what lies in the session and is no data, or somebody else's, in sentences."""
+        names = (*(file.path for file in self.delivered), *(entry.name for entry in self.session.path.iterdir()))
+        ignored = ignored_among(name for name in names if name.split("/")[0] != MESO_FOLDER)
+        return (
+            *(f"{path} is ignored: {why}" for path, why in ignored.items()),
+            *(
+                f"{name} is passed over: an imaging bout is a folder raw_imaging_data_NN, with two digits"
+                for name in odd_bouts(self.delivered)
+            ),
+            *(f"{name} is not of meso and is left alone" for name in foreign_results(self.session.path, self.made)),
+        )
 
     def raw_versions(self) -> dict[str, str]:
         """Raw asset → version of its files now."""

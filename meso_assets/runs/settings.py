@@ -93,6 +93,9 @@ class MesoSettings(BaseSettings):
         "ccf", description="Coordinates: plain CCF µm as published by the IBL, or scaled to the MRI atlas."
     )
     cache: Path = Field(Path("~/.cache/meso"), description="Folder for atlas volumes and surface meshes.")
+    frame_channel: str = Field(
+        "", description="DAQ input of the microscope's frame clock, if not `neural_frames` or `frames`."
+    )
     archive_format: Literal["tar.bz2", "zarr"] = Field("tar.bz2", description="Format of the archive of raw tifs.")
     quiet_minutes: float = Field(
         15.0, ge=0, description="A session without `raw_session.flag` is ready after this time without change."

@@ -6,6 +6,7 @@ own colour of an asset speaks of all sessions at once; this speaks of each.
 
 from __future__ import annotations
 
+import time
 import warnings
 from dataclasses import asdict, dataclass
 from enum import Enum
@@ -56,8 +57,10 @@ class AssetStatus:
         return {**asdict(self), "state": self.state.value}
 
 
-def session_status(platform: Platform, instance: dg.DagsterInstance, key: SessionKey) -> list[AssetStatus]:
-    """Judge all assets of one session, in the order of the catalogue.
+def session_status(
+    platform: Platform, instance: dg.DagsterInstance, key: SessionKey
+) -> tuple[list[AssetStatus], tuple[str, ...]]:
+    """Judge all assets of one session, in the order of the catalogue, and remark what is not as usual in its folder.
 
     Parameters
     ----------
@@ -71,11 +74,17 @@ def session_status(platform: Platform, instance: dg.DagsterInstance, key: Sessio
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", MesoWarning)
         try:
-            standings = look_at(session).standings(platform.settings)
+            seen = look_at(session)
+            standings, arrival = (
+                seen.standings(platform.settings),
+                seen.arrival(platform.settings, now_ns=time.time_ns()),
+            )
         except Exception as error:  # noqa: BLE001  whatever one session holds, the others are shown
-            return [AssetStatus(str(key), asset, State.UNREADABLE, told(error)) for asset in CATALOGUE]
+            return [AssetStatus(str(key), asset, State.UNREADABLE, told(error)) for asset in CATALOGUE], ()
     damaged = [str(warning.message) for warning in caught if issubclass(warning.category, MesoWarning)]
-    return [_judged(str(key), asset, found, failures.get(asset), damaged) for asset, found in standings.items()]
+    waits = () if arrival.ready else (f"not ready: {arrival.reason}",)
+    cells = [_judged(str(key), asset, found, failures.get(asset), damaged) for asset, found in standings.items()]
+    return cells, (*waits, *seen.remarks())
 
 
 def _judged(key: str, asset: str, found: Standing, failure: str | None, damaged: list[str]) -> AssetStatus:

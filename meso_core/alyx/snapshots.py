@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import AlyxError, InputFileError, MesoWarning
 from ..json_text import json_text
 from ..opening import TABLE_BYTES, is_there, open_plain, read_plain
-from ..session import SessionKey, imaging_bouts, natural_key
+from ..session import SessionKey, imaging_bouts, natural_key, why_ignored
 from .client import AlyxClient, find_session, listed
 from .records import Status
 
@@ -91,7 +91,7 @@ def register_snapshots(
 def _pictures(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    found = [path for path in folder.iterdir() if path.suffix.lower() in PICTURES]
+    found = [path for path in folder.iterdir() if path.suffix.lower() in PICTURES and not why_ignored(path.name)]
     return sorted(found, key=lambda path: natural_key(path.name))
 
 

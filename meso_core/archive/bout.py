@@ -5,7 +5,9 @@ What belongs here: the choice. ``tarball`` and ``zarr`` make and verify each for
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import time
 import warnings
 from collections.abc import Callable
@@ -14,11 +16,12 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import ArchiveError, MesoWarning, SettingsError
+from ..opening import open_plain
 from ..progress import Progress, silent
 from ..scanimage import open_bout
 from ..scanimage.metadata.bouts import find_meta
 from ..session import raw_tifs
-from ..storage.atomic import make_folder
+from ..storage.atomic import make_folder, replacing
 from .gate.processed import page_mismatch
 from .rawtif import disagreements, hash_tif, hash_tifs
 from .report import ARCHIVE_NAME, ZARR_NAME, ArchiveMember, ArchiveReport
@@ -225,10 +228,16 @@ def _with_pages(
 
 
 def _link(archive: Path, folder: Path) -> None:
-    """Give an archive a second name in another folder of the same file system."""
+    """Give an archive a second name in another folder; on another file system, a copy of it."""
     make_folder(folder)
     files = [p for p in archive.rglob("*") if p.is_file()] if archive.is_dir() else [archive]
     for file in files:
         target = folder / file.relative_to(archive.parent)
         make_folder(target.parent)
-        os.link(file, target)
+        try:
+            os.link(file, target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            with open_plain(file) as content, replacing(target) as copy:
+                shutil.copyfileobj(content, copy)

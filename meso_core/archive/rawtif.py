@@ -35,7 +35,7 @@ class HashedTif:
     Raises
     ------
     InputFileError
-        If it is a link, cannot be read, or changes meanwhile.
+        If it cannot be read, or changes meanwhile. Of a link, the file that it leads to counts.
     """
 
     def __init__(self, tif: ScanImageTif) -> None:
@@ -183,7 +183,7 @@ def other_content(archive: Path, name: str) -> ArchiveError:
 
 def _status(tif: Path) -> os.stat_result:
     try:
-        status = tif.lstat()
+        return tif.stat()
     except FileNotFoundError as error:
         raise InputFileError.at(
             tif,
@@ -191,9 +191,6 @@ def _status(tif: Path) -> os.stat_result:
             found="no such file any more",
             remedy="Copy it from the rig again",
         ) from error
-    if tif.is_symlink():
-        raise InputFileError.at(tif, expected="a plain file", found="a link", remedy="Copy the tif itself here")
-    return status
 
 
 def identity(tif: Path) -> tuple[int, int, int]:

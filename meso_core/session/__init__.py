@@ -5,8 +5,10 @@ What does not: reading the content of its files.
 """
 
 from .arrival import DESCRIPTION, READY_FLAG, Arrival, judge_arrival, read_description
+from .finding import PassedOver, Survey, find_sessions, survey_sessions
+from .ignored import ignored_among, unfinished_copies, why_ignored
 from .imaging import BoutMetadata, Fov, ImagingMetadata, SessionMetadata
-from .listing import ListedFile, listing_version
+from .listing import GONE, ListedFile, listing_version
 from .paths import (
     ARCHIVE_NAME,
     IMAGING_META_FILE,
@@ -14,18 +16,28 @@ from .paths import (
     MESO_FOLDER,
     ZARR_NAME,
     SessionKey,
-    find_sessions,
     fov_name,
     imaging_bouts,
     natural_key,
     plane_name,
     raw_tifs,
 )
-from .raw_inputs import RAW_PREFIXES, SYNC_FOLDER, RawFiles, RawKind, files_of_kind, is_frame_archive, is_tif
+from .raw_inputs import (
+    RAW_PREFIXES,
+    SYNC_FOLDER,
+    RawFiles,
+    RawKind,
+    daq_folder,
+    files_of_kind,
+    is_frame_archive,
+    is_tif,
+    odd_bouts,
+)
 
 __all__ = [
     "ARCHIVE_NAME",
     "DESCRIPTION",
+    "GONE",
     "IMAGING_META_FILE",
     "IMAGING_TIMES_FILE",
     "MESO_FOLDER",
@@ -38,20 +50,28 @@ __all__ = [
     "Fov",
     "ImagingMetadata",
     "ListedFile",
+    "PassedOver",
     "RawFiles",
     "RawKind",
     "SessionKey",
     "SessionMetadata",
+    "Survey",
+    "daq_folder",
     "files_of_kind",
     "find_sessions",
     "fov_name",
+    "ignored_among",
     "imaging_bouts",
     "is_frame_archive",
     "is_tif",
     "judge_arrival",
     "listing_version",
     "natural_key",
+    "odd_bouts",
     "plane_name",
     "raw_tifs",
     "read_description",
+    "survey_sessions",
+    "unfinished_copies",
+    "why_ignored",
 ]

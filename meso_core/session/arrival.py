@@ -3,21 +3,23 @@
 What belongs here: the rule, and the description file that it reads. Who lists, and what is done with the answer, is
 the platform's business.
 
-A session is ready when ``raw_session.flag`` is there. Without it: when what its ``_ibl_experiment.description.yaml``
+A session is not ready while a copy goes on (``x.tif.part``) or a link leads to nothing. Else it is ready when
+``raw_session.flag`` is there. Without it: when what its ``_ibl_experiment.description.yaml``
 promises is present (or, without one, an imaging bout with tifs), and nothing of it has changed for a quiet period.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputFileError, MesoError
 from ..opening import is_there, read_plain
-from .listing import ListedFile
+from .ignored import unfinished_copies, why_ignored
+from .listing import GONE, ListedFile
 from .raw_inputs import is_frame_archive, is_tif
 
 READY_FLAG = "raw_session.flag"
@@ -80,7 +82,12 @@ def judge_arrival(
     description
         Parsed ``_ibl_experiment.description.yaml``, where there is one.
     """
-    files = tuple(files)
+    listed = tuple(files)
+    if copying := unfinished_copies(file.path for file in listed):
+        return Arrival(False, f"still being copied: {some(copying)} (if no copy goes on, delete that)")
+    files = tuple(file for file in listed if not why_ignored(file.path))
+    if gone := [file.path for file in files if file.size == GONE]:
+        return Arrival(False, f"a link to nothing: {some(gone)} (mount the disk that it leads to, or bring the file)")
     paths = {file.path for file in files}
     if READY_FLAG in paths:
         return Arrival(True, f"{READY_FLAG} is there")
@@ -115,6 +122,11 @@ def promised_folders(description: Mapping[str, Any]) -> tuple[str, ...]:
     sections = [_mapping(section) for section in (*devices.values(), *sync.values())]
     collections = (section.get("collection") for section in sections)
     return tuple(sorted({name for name in collections if isinstance(name, str) and name}))
+
+
+def some(names: Sequence[str]) -> str:
+    """Name a few, and count the others."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -9,6 +9,9 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+#: Size of what is only a link, to a place where there is nothing: a disk is not mounted, for example.
+GONE = -1
+
 
 @dataclass(frozen=True, slots=True)
 class ListedFile:
@@ -16,7 +19,7 @@ class ListedFile:
 
     #: Path below the session, with forward slashes.
     path: str
-    #: Bytes.
+    #: Bytes; of a link to nothing, :data:`GONE`.
     size: int
     #: Time of the last change, ns since 1970.
     mtime_ns: int

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path, PurePosixPath
 
-from ..errors import InputFileError, MesoError, MesoWarning, MissingInputError, problem
+from ..errors import InputFileError, MesoError, MissingInputError, problem
+from .ignored import why_ignored
 
+#: Folder of the subjects of a lab; where a root holds one lab, it may lie in the root or be left out.
+SUBJECTS = "Subjects"
 _KEY = re.compile(
-    r"^(?:(?P<lab>[\w.-]+)/Subjects/)?(?P<subject>[\w.-]+)/(?P<date>\d{4}-\d{2}-\d{2})/(?P<number>\d{3})$"
+    rf"(?:(?:(?P<lab>[\w.-]+)/)?{SUBJECTS}/)?(?P<subject>[\w.-]+)/(?P<date>\d{{4}}-\d{{2}}-\d{{2}})/(?P<number>[0-9]{{1,3}})"
 )
-_BOUT = re.compile(r"^raw_imaging_data(?:_(\d{2}))?$")
+_BOUT = re.compile(r"raw_imaging_data(?:_(\d{2}))?")
 
 #: Imaging metadata of a bout, and the microscope's time of each page; the rig leaves them, or meso makes them.
 IMAGING_META_FILE = "_ibl_rawImagingData.meta.json"
@@ -40,7 +42,11 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
 
 @dataclass(frozen=True, slots=True)
 class SessionKey:
-    """Identity of a session; as text it is the partition key (the ALF short path)."""
+    """Identity of a session; as text it is the partition key (the ALF short path).
+
+    There is one text for each session, however its folder is written: the number has three digits, and ``Subjects``
+    stands only behind a lab.
+    """
 
     subject: str
     date: str
@@ -51,7 +57,7 @@ class SessionKey:
 
     @classmethod
     def parse(cls, text: str) -> SessionKey:
-        """Read ``[lab/Subjects/]subject/YYYY-MM-DD/NNN``.
+        """Read ``[[lab/]Subjects/]subject/YYYY-MM-DD/NNN``; a number may have one to three digits, as in ALF.
 
         Raises
         ------
@@ -59,16 +65,14 @@ class SessionKey:
             If the text is not of that form, or the calendar has no such day.
         """
         match = _KEY.fullmatch(text)
-        if match is None or ".." in text or "." in text.split("/") or not _is_date(match["date"]):
-            raise MesoError(
-                problem(
-                    "session key",
-                    expected="[lab/Subjects/]subject/YYYY-MM-DD/NNN, the date one of the calendar",
-                    found=repr(text),
-                    remedy="Name the session as in SP035/2023-03-03/001",
-                )
+        if match is None or ".." in text or "." in text.split("/") or not is_date(match["date"]):
+            raise MesoError.at(
+                "session key",
+                expected="[lab/Subjects/]subject/YYYY-MM-DD/NNN, the date one of the calendar",
+                found=repr(text),
+                remedy="Name the session as in SP035/2023-03-03/001",
             )
-        return cls(match["subject"], match["date"], match["number"], match["lab"])
+        return cls(match["subject"], match["date"], match["number"].zfill(3), match["lab"])
 
     @property
     def short_path(self) -> PurePosixPath:
@@ -80,8 +84,27 @@ class SessionKey:
         return str(self.short_path)
 
     def folder(self, root: Path) -> Path:
-        """Folder of the session below a local root."""
-        return Path(root) / self.short_path
+        """Folder of the session below a local root: the one that is there, or else the one of its text.
+
+        Raises
+        ------
+        InputFileError
+            If there are two: nobody but a person knows which is meant.
+        """
+        subjects = (Path(root) / self.lab / SUBJECTS,) if self.lab else (Path(root), Path(root) / SUBJECTS)
+        numbers = dict.fromkeys((self.number, f"{int(self.number):02d}", f"{int(self.number)}"))
+        places = [folder / self.subject / self.date / number for folder in subjects for number in numbers]
+        found = [place for place in places if place.is_dir()]
+        if others := [other for other in found[1:] if not other.samefile(found[0])]:
+            raise InputFileError(
+                problem(
+                    found[0],
+                    expected="one folder of this session",
+                    found=f"also {' and '.join(map(str, others))}",
+                    remedy="Keep the folder that holds the session and move the other away, or give it another number",
+                )
+            )
+        return found[0] if found else places[0]
 
 
 def imaging_bouts(session_path: str | os.PathLike[str]) -> tuple[Path, ...]:
@@ -91,20 +114,18 @@ def imaging_bouts(session_path: str | os.PathLike[str]) -> tuple[Path, ...]:
     """
     session_path = Path(session_path)
     if not session_path.is_dir():
-        raise MissingInputError(
-            problem(
-                session_path,
-                expected="a session folder",
-                found="no such folder",
-                remedy="Check MESO_ROOT and the session's name",
-            )
+        raise MissingInputError.at(
+            session_path,
+            expected="a session folder",
+            found="no such folder",
+            remedy="Check MESO_ROOT and the session's name",
         )
-    found = [p for p in _entries(session_path) if p.is_dir() and _BOUT.match(p.name)]
+    found = [p for p in _entries(session_path) if p.is_dir() and _BOUT.fullmatch(p.name)]
     return tuple(sorted(found, key=lambda p: natural_key(p.name)))
 
 
 def raw_tifs(bout: str | os.PathLike[str]) -> tuple[Path, ...]:
-    """Tifs of one bout in natural order; ``reference/`` and other sub-folders are not data.
+    """Tifs of one bout in natural order; ``reference/`` and other sub-folders are not data, nor what is ignored.
 
     Raises
     ------
@@ -116,19 +137,19 @@ def raw_tifs(bout: str | os.PathLike[str]) -> tuple[Path, ...]:
     for path in found:
         if not path.is_file():
             what = f"a link to {path.readlink()}, where there is none" if path.is_symlink() else "no file"
-            raise InputFileError(
-                problem(path, expected="a tif", found=what, remedy="Bring the tif back, or move this out of the bout")
+            raise InputFileError.at(
+                path, expected="a tif", found=what, remedy="Bring the tif back, or move this out of the bout"
             )
     return tuple(sorted(found, key=lambda p: natural_key(p.name)))
 
 
 def _entries(folder: Path) -> list[Path]:
     try:
-        return list(folder.iterdir())
+        return [entry for entry in folder.iterdir() if not why_ignored(entry.name)]
     except OSError as error:
         remedy = "Give the platform's user the right to read it, or mount its disk"
-        raise InputFileError(
-            problem(folder, expected="a readable folder", found=error.strerror or str(error), remedy=remedy)
+        raise InputFileError.at(
+            folder, expected="a readable folder", found=error.strerror or str(error), remedy=remedy
         ) from error
 
 
@@ -142,33 +163,15 @@ def plane_name(index: int) -> str:
     return f"plane{index}"
 
 
-def find_sessions(root: Path) -> tuple[SessionKey, ...]:
-    """Keys of all session folders below a local root, sorted.
-
-    Raises
-    ------
-    MissingInputError
-        If the root itself cannot be listed: a failed listing is not an empty one.
-    """
-    root = Path(root)
-    if not root.is_dir():
-        raise MissingInputError(
-            problem(root, expected="the root folder of sessions", found="no such folder", remedy="Set MESO_ROOT")
-        )
-    keys = []
-    for pattern in ("*/????-??-??/???", "*/Subjects/*/????-??-??/???"):
-        for folder in root.glob(pattern):
-            text = folder.relative_to(root).as_posix()
-            if not os.path.isdir(folder) or not _KEY.fullmatch(text):  # noqa: PTH112  this one answers for link loops too
-                continue
-            try:
-                keys.append(SessionKey.parse(text))
-            except MesoError as error:
-                warnings.warn(f"{folder}: not a session ({error})", MesoWarning, stacklevel=2)
-    return tuple(sorted(keys, key=str))
+def printable(text: str) -> str:
+    """Text of a name for a message, escaped where it cannot be printed."""
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
-def _is_date(text: str) -> bool:
+def is_date(text: str) -> bool:
+    """Whether this is a day of the calendar, YYYY-MM-DD."""
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", text, re.ASCII):
+        return False
     try:
         date.fromisoformat(text)
     except ValueError:

@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from ..errors import InputFileError
+from .ignored import why_ignored
 from .listing import ListedFile, listing_version
 from .paths import ARCHIVE_NAME, ZARR_NAME, natural_key
 
 #: Below these names lies what the rig delivers; everything else in a session folder is made by somebody.
 RAW_PREFIXES = ("raw_", "snapshots/", "reference/", "_ibl_experiment.description")
 
-#: Folder of the DAQ's recording.
-SYNC_FOLDER = "raw_sync_data"
+#: Usual folder of the DAQ's recording, and how the names of its files begin in whichever folder of the rig.
+SYNC_FOLDER, _DAQ_FILES = "raw_sync_data", "_timeline_"
 
 _BOUT = r"raw_imaging_data(_\d{2})?/"
 _TIF = rf"{_BOUT}[^/]+\.tiff?"
@@ -49,7 +51,7 @@ _PATTERNS: Mapping[RawKind, re.Pattern[str]] = {
         RawKind.FRAMES: f"{_TIF}|{_ARCHIVE}",
         RawKind.METADATA: rf"{_BOUT}[^/]*rawImagingData\.(meta\.json|times_scanImage\.npy)",
         RawKind.FRAME_RATINGS: rf"{_BOUT}[^/]+\.mat",
-        RawKind.DAQ: rf"{SYNC_FOLDER}/.*",
+        RawKind.DAQ: rf"{SYNC_FOLDER}/.*|raw_[^/]+/{_DAQ_FILES}[^/]+",
         RawKind.REFERENCE: rf"{_BOUT}reference/.*",
         RawKind.SNAPSHOTS: rf"({_BOUT})?snapshots/.*",
     }.items()
@@ -79,14 +81,43 @@ class RawFiles:
 
 def files_of_kind(kind: RawKind, files: Iterable[ListedFile]) -> tuple[ListedFile, ...]:
     """Choose the files of one kind from a listing of what the rig delivered."""
-    return tuple(file for file in files if _PATTERNS[kind].fullmatch(file.path))
+    return tuple(file for file in files if _PATTERNS[kind].fullmatch(file.path) and not why_ignored(file.path))
+
+
+def daq_folder(daq: RawFiles) -> Path:
+    """Folder of the DAQ's recording: ``raw_sync_data``, or another of the rig's that holds Timeline's files.
+
+    Raises
+    ------
+    InputFileError
+        If several do.
+    """
+    found = sorted({f.path.split("/")[0] for f in daq.files if f.path.rpartition("/")[2].startswith(_DAQ_FILES)})
+    if len(found) > 1:
+        remedy = "Keep the recording that ran with the microscope, and move the other folder out of the session"
+        raise InputFileError.at(
+            daq.session_path, expected="one recording of the DAQ", found=" and ".join(found), remedy=remedy
+        )
+    return daq.session_path / (found[0] if found else SYNC_FOLDER)
 
 
 def is_tif(path: str) -> bool:
     """Whether a path below a session is a raw tif of a bout."""
-    return re.fullmatch(_TIF, path, re.IGNORECASE) is not None
+    return re.fullmatch(_TIF, path, re.IGNORECASE) is not None and not why_ignored(path)
 
 
 def is_frame_archive(path: str) -> bool:
     """Whether a path below a session is an archive of a bout's frames, or lies in one."""
-    return re.fullmatch(_ARCHIVE, path) is not None
+    return re.fullmatch(_ARCHIVE, path) is not None and not why_ignored(path)
+
+
+def odd_bouts(files: Iterable[ListedFile]) -> tuple[str, ...]:
+    """Name folders that look like imaging bouts and are none by their name, as ``raw_imaging_data_1``."""
+    folders = {file.path.split("/")[0] for file in files if "/" in file.path}
+    return tuple(
+        sorted(
+            name
+            for name in folders
+            if name.startswith("raw_imaging_data") and not re.fullmatch(_BOUT, f"{name}/") and not why_ignored(name)
+        )
+    )

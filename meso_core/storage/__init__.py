@@ -9,7 +9,7 @@ from .basis import Basis
 from .currency import Cause, Standing, standing
 from .hashing import FileHash, hash_file
 from .manifest import FileRecord, MadeBy, Manifest, PackedFile, package_versions
-from .ownership import is_unchanged
+from .ownership import foreign_results, is_unchanged
 from .publishing import load_manifest, publish, published_assets, verify_manifest
 from .session import Session
 from .staging import Sealed, Staging
@@ -30,6 +30,7 @@ __all__ = [
     "SessionStore",
     "Staging",
     "Standing",
+    "foreign_results",
     "hash_file",
     "is_unchanged",
     "load_manifest",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -135,6 +136,22 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for new in made:
             sync_folder(new.parent)
+
+
+def move_file(source: Path, target: Path) -> None:
+    """Rename a file; where a folder of the session is a link to another file system, copy it there first."""
+    try:
+        source.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        beside, status = part_path(target), source.stat()
+        with storage_errors(target):
+            shutil.copyfile(source, beside)
+            os.utime(beside, ns=(status.st_atime_ns, status.st_mtime_ns))
+            sync_file(beside)
+            beside.replace(target)
+            source.unlink()
 
 
 def write_file(path: Path, content: bytes) -> FileHash:

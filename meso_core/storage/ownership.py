@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import StorageError, problem
@@ -86,6 +86,22 @@ def check_ours(session_path: Path, old: Manifest | None, new: Manifest, staged: 
                 remedy="If the rig wrote it, run this asset again: it is used then. Else move it away and run again",
             )
         )
+
+
+def foreign_results(session_path: Path, made: Mapping[str, Manifest]) -> tuple[str, ...]:
+    """Name folders of results that no asset has published, as ``alf/FOV_09`` or ``suite2p/plane9`` of somebody else.
+
+    Parameters
+    ----------
+    session_path
+        Session folder.
+    made
+        What assets have published in it, by asset.
+    """
+    own = {str(Path(record.path).parent) for manifest in made.values() for record in manifest.files}
+    there = (folder for pattern in ("alf/FOV_*", "suite2p/plane*") for folder in session_path.glob(pattern))
+    names = sorted(folder.relative_to(session_path).as_posix() for folder in there if folder.is_dir())
+    return tuple(name for name in names if not any(f"{place}/".startswith(f"{name}/") for place in own))
 
 
 def check_places(session_path: Path, old: Manifest | None, new: Manifest, places: str | None) -> None:

@@ -24,7 +24,7 @@ from pathlib import Path
 from ..errors import InputFileError, MesoWarning, MissingInputError, StorageError
 from ..opening import TABLE_BYTES, is_there, read_plain
 from ..session import MESO_FOLDER
-from .atomic import make_folder, storage_errors, write_file
+from .atomic import make_folder, move_file, storage_errors, write_file
 from .basis import Basis
 from .hashing import sync_folder
 from .manifest import RUN_AGAIN, MadeBy, Manifest
@@ -121,7 +121,7 @@ def _roll_forward(session_path: Path, asset: str) -> None:
         source, target = staged / record.path, session_path / record.path
         if source.is_file():
             make_folder(target.parent)
-            source.replace(target)
+            move_file(source, target)
         elif wrong := verify_file(target, record, content=True):
             pending_path.unlink()
             raise StorageError.at(

@@ -6,13 +6,15 @@ A remote root will answer the same calls by verified downloads into, and uploads
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import MissingInputError, SettingsError
-from ..session import MESO_FOLDER, ListedFile, SessionKey, find_sessions
+from ..errors import InputFileError, MissingInputError, SettingsError
+from ..session import GONE, MESO_FOLDER, ListedFile, SessionKey, Survey, survey_sessions
 from .basis import Basis
 from .manifest import MadeBy, Manifest
 from .publishing import finish_publication, load_manifest, publish, published_assets
@@ -28,6 +30,9 @@ class SessionStore(Protocol):
 
     def sessions(self) -> tuple[SessionKey, ...]:
         """Return the keys of all sessions; raises :class:`MissingInputError` when the root cannot be listed."""
+
+    def survey(self) -> Survey:
+        """Return the keys of all sessions, and the folders that were passed over; raises as :meth:`sessions`."""
 
     def listing(self, key: SessionKey) -> tuple[ListedFile, ...]:
         """Return all files of a session but the platform's own records, sorted by path."""
@@ -63,18 +68,16 @@ class LocalStore:
 
     def sessions(self) -> tuple[SessionKey, ...]:
         """See :class:`SessionStore`."""
-        return find_sessions(self.folder)
+        return self.survey().sessions
+
+    def survey(self) -> Survey:
+        """See :class:`SessionStore`."""
+        return survey_sessions(self.folder)
 
     def listing(self, key: SessionKey) -> tuple[ListedFile, ...]:
         """See :class:`SessionStore`."""
         base = self.local(key)
-        listed = []
-        for file in base.rglob("*"):
-            relative = file.relative_to(base)
-            if relative.parts[0] != MESO_FOLDER and file.is_file():
-                stat = file.stat()
-                listed.append(ListedFile(relative.as_posix(), stat.st_size, stat.st_mtime_ns))
-        return tuple(sorted(listed, key=lambda f: f.path))
+        return tuple(sorted(_files_below(base, "", ()), key=lambda f: f.path))
 
     def local(self, key: SessionKey, paths: Iterable[str] = ()) -> Path:
         """See :class:`SessionStore`; here the files themselves are handed out."""
@@ -108,6 +111,33 @@ class LocalStore:
     def manifest(self, key: SessionKey, asset: str) -> Manifest | None:
         """See :class:`SessionStore`."""
         return load_manifest(key.folder(self.folder), asset)
+
+
+def _files_below(folder: Path, place: str, above: tuple[str, ...]) -> Iterator[ListedFile]:
+    """Yield the files of a session at any depth, but the platform's own; links are followed, not in a circle."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    try:
+        with os.scandir(folder) as scan:
+            entries = [entry for entry in scan if (place, entry.name) != ("", MESO_FOLDER)]
+    except FileNotFoundError:  # it has just gone
+        return
+    except OSError as error:
+        expected, remedy = "a readable folder", "Give the platform's user the right to read it, or mount its disk"
+        found = error.strerror or str(error)
+        raise InputFileError.at(folder, expected=expected, found=found, remedy=remedy) from error
+    for entry in entries:
+        path = f"{place}{entry.name}"
+        if entry.is_dir():
+            yield from _files_below(folder / entry.name, f"{path}/", (*above, real))
+            continue
+        with suppress(FileNotFoundError):  # it has just gone
+            if entry.is_file():
+                stat = entry.stat()
+                yield ListedFile(path, stat.st_size, stat.st_mtime_ns)
+            elif entry.is_symlink():
+                yield ListedFile(path, GONE, entry.stat(follow_symlinks=False).st_mtime_ns)
 
 
 def open_store(root: str | Path) -> SessionStore:

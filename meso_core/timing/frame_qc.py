@@ -3,7 +3,8 @@
 What belongs here: reading and joining those two files. What does not: judging the pictures themselves.
 
 The files are written at the rig, one pair per imaging folder: ``frameQC_frames`` (one value per frame, 0-based index
-into ``frameQC_names``) and ``badframes`` (0-based frame numbers that cropping and ROI detection leave out).
+into ``frameQC_names``) and ``badframes`` (0-based frame numbers that cropping and ROI detection leave out, or one
+logical value per frame).
 """
 
 from __future__ import annotations
@@ -226,7 +227,7 @@ def _read_expt_qc(path: Path, n_frames: int, n_channels: int, labels: list[str])
             remedy="Rate the frames of this bout again, or move the file away if it belongs to another bout",
         )
     values = np.full(n_frames, np.nan)
-    for i, name in enumerate(read_names(content["frameQC_names"])):
+    for i, name in enumerate(read_names(path, "frameQC_names", content["frameQC_names"])):
         values[old == i] = _label(name or UNKNOWN, labels)
     return values
 
@@ -235,20 +236,35 @@ def _read_bad_frames(path: Path, n_frames: int, n_channels: int) -> NDArray[np.b
     bad = np.zeros(n_frames, dtype=bool)
     if not is_there(path):
         return bad
-    frames = read_numbers(path, "badframes", load_mat(path, ("badframes",))["badframes"])
+    value = load_mat(path, ("badframes",))["badframes"]
+    frames = read_numbers(path, "badframes", value)
+    mask = _as_mask(value, frames, (n_frames, n_frames * n_channels))
+    if mask is not None:
+        return mask if mask.size == n_frames else np.asarray(mask.reshape(n_frames, n_channels).any(axis=1))
+    if np.asarray(value).dtype == bool and frames.size:
+        raise _wrong_badframes(path, f"frame numbers, or {n_frames} logical values", f"{frames.size} logical values")
     if n_channels > 1 and frames.size and n_frames <= frames.max() < n_frames * n_channels:
         frames = frames // n_channels
     wrong = frames[(frames < 0) | (frames >= n_frames)]
     if wrong.size:
-        raise InputFileError.at(
-            path,
-            field="badframes",
-            expected=f"frame numbers from 0 to {n_frames - 1}",
-            found=str(int(wrong[0])),
-            remedy="Rate the frames of this bout again, or move the file away if it belongs to another bout",
-        )
+        raise _wrong_badframes(path, f"frame numbers from 0 to {n_frames - 1}", str(int(wrong[0])))
     bad[frames.astype(np.int64)] = True
     return bad
+
+
+def _as_mask(value: object, numbers: NDArray[np.float64], sizes: tuple[int, int]) -> NDArray[np.bool_] | None:
+    """Return one logical value per frame where the file holds that instead of frame numbers.
+
+    MATLAB's ``double`` may have made numbers of them: three values that are all 0 or 1 are no different frames.
+    """
+    is_mask = numbers.size in sizes and bool(np.isin(numbers, (0, 1)).all())
+    logical = np.asarray(value).dtype == bool or numbers.size > 2
+    return numbers.astype(bool) if is_mask and logical and numbers.size else None
+
+
+def _wrong_badframes(path: Path, expected: str, found: str) -> InputFileError:
+    remedy = "Rate the frames of this bout again, or move the file away if it belongs to another bout"
+    return InputFileError.at(path, field="badframes", expected=expected, found=found, remedy=remedy)
 
 
 def _judge(bout: str, values: NDArray[np.float64] | None, bad: NDArray[np.bool_]) -> QCResult:

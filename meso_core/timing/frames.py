@@ -25,7 +25,8 @@ from .bouts import MIN_GAP_S, BoutEdges, find_bouts, load_software_events
 from .checks import BoutTiming, check_bout, check_bouts_have_folders, check_counter, check_samples, check_volumes
 from .timeline import Timeline
 
-FRAME_CHANNEL = "neural_frames"
+#: Names of the DAQ's input for the microscope's frame clock; the first that is there counts.
+FRAME_CHANNELS = ("neural_frames", "frames")
 VOLUME_CHANNEL = "volume_counter"
 #: Line periods of two bouts may differ by this share: 21 µs at the last of 512 lines.
 LINE_PERIOD_SHARE = 1e-3
@@ -125,6 +126,7 @@ def extract_frame_times(
     session: SessionKey | None = None,
     sync_collection: str = "raw_sync_data",
     min_gap: float = MIN_GAP_S,
+    frame_channel: str = "",
 ) -> FrameTimes:
     """Find when each frame of each field of view was taken, from a session folder.
 
@@ -140,6 +142,8 @@ def extract_frame_times(
         Folder of the DAQ's files below the session.
     min_gap
         s, pulses further apart belong to two bouts, where no software event says otherwise.
+    frame_channel
+        The DAQ's input for the microscope's frame clock; by default ``neural_frames``, or else ``frames``.
 
     Returns
     -------
@@ -158,7 +162,9 @@ def extract_frame_times(
     session_path = Path(session_path)
     metadata = load_session_metadata(session_path) if bouts is None else SessionMetadata(tuple(bouts))
     key = session or _session_of(session_path)
-    return find_frame_times(session_path / sync_collection, metadata, session=key, min_gap=min_gap)
+    return find_frame_times(
+        session_path / sync_collection, metadata, session=key, min_gap=min_gap, frame_channel=frame_channel
+    )
 
 
 def find_frame_times(
@@ -167,6 +173,7 @@ def find_frame_times(
     *,
     session: SessionKey,
     min_gap: float = MIN_GAP_S,
+    frame_channel: str = "",
 ) -> FrameTimes:
     """Find when each frame of each field of view was taken.
 
@@ -184,6 +191,8 @@ def find_frame_times(
         Subject and date, to find the software events of this session.
     min_gap
         s, pulses further apart belong to two bouts, where no software event says otherwise.
+    frame_channel
+        The DAQ's input for the microscope's frame clock; by default ``neural_frames``, or else ``frames``.
 
     Returns
     -------
@@ -206,7 +215,8 @@ def find_frame_times(
     bouts = metadata.bouts
     shifts = _shifts_of(bouts)
     timeline = Timeline(Path(sync_folder))
-    names = [FRAME_CHANNEL] + [VOLUME_CHANNEL] * timeline.has_counter(VOLUME_CHANNEL)
+    channel = timeline.channel(*([frame_channel] if frame_channel else FRAME_CHANNELS))
+    names = [channel.name] + [VOLUME_CHANNEL] * timeline.has_counter(VOLUME_CHANNEL)
     frames, *volumes = timeline.counter_edges(*names)
     microscope = [bout.frame_times for bout in bouts]
     found = find_bouts(

@@ -6,6 +6,7 @@ gigabyte; only the channels asked for are looked at, through small memory-mapped
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,28 +89,34 @@ class Timeline:
         self.nominal_rate_hz: float | None = _nominal_rate(self.folder / META_FILE)
         self._check_timestamps()
 
-    def channel(self, name: str) -> Channel:
-        """Return a channel by name, in any case.
+    def channel(self, *names: str) -> Channel:
+        """Return a channel by one of its names, the first that is there; case, ``_`` and blanks do not matter.
 
         Raises
         ------
         TimingError
-            If the DAQ has no such channel.
+            If the DAQ has no such channel, or several.
         """
-        for channel in self.channels:
-            if channel.name.lower() == name.lower():
-                return channel
-        raise TimingError.at(
-            self.folder / META_FILE,
-            field="inputs",
-            expected=f"a channel '{name}'",
-            found=", ".join(c.name for c in self.channels) or "none",
-            remedy=f"Name the DAQ input that is wired to it '{name}', or correct the metadata file",
+        for name in names:
+            found = [c for c in self.channels if c.name == name] or [c for c in self.channels if _is_named(c, name)]
+            if len(found) == 1:
+                return found[0]
+            if found:
+                raise self._wrong_channel(f"one channel '{name}'", ", ".join(c.name for c in found))
+        found_names = ", ".join(c.name for c in self.channels) or "none"
+        raise self._wrong_channel("a channel " + " or ".join(f"'{name}'" for name in names), found_names)
+
+    def _wrong_channel(self, expected: str, found: str) -> TimingError:
+        remedy = (
+            "If one of these is wired to the microscope's frame clock, set MESO_FRAME_CHANNEL to its name; else "
+            "correct the names in this file"
         )
+        path = self.folder / META_FILE
+        return TimingError.at(path, field="inputs", expected=expected, found=found, remedy=remedy)
 
     def has_counter(self, name: str) -> bool:
         """Tell whether an edge counter of this name was recorded."""
-        return any(c.name.lower() == name.lower() and c.measurement == "EdgeCount" for c in self.channels)
+        return any(_is_named(c, name) and c.measurement == "EdgeCount" for c in self.channels)
 
     def times(self, samples: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return when samples were taken.
@@ -239,6 +246,12 @@ class Timeline:
             found=found,
             remedy="Copy both files again from the rig",
         )
+
+
+def _is_named(channel: Channel, name: str) -> bool:
+    """Whether this is a spelling of the channel's name: ``neuralFrames`` is ``neural_frames``."""
+    plain = [re.sub(r"[\W_]", "", text).lower() for text in (channel.name, name)]
+    return plain[0] == plain[1]
 
 
 def _mapped(path: Path) -> NDArray[Any]:

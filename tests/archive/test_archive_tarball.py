@@ -190,11 +190,22 @@ def test_foreign_tif_in_the_folder_is_an_error(bout: Path, real_data: Path) -> N
     assert not (bout / ARCHIVE_NAME).exists()
 
 
-def test_link_in_place_of_a_tif_is_an_error(bout: Path, tmp_path: Path) -> None:
+def test_of_a_link_in_place_of_a_tif_the_archive_holds_what_it_leads_to(bout: Path, tmp_path: Path) -> None:
     tif = raw_tifs(bout)[0]
+    content, status = tif.read_bytes(), tif.stat()
     shutil.move(tif, tmp_path / "elsewhere.tif")
     tif.symlink_to(tmp_path / "elsewhere.tif")
-    with pytest.raises(InputFileError, match="a link"):
+    report = compress_tifs(bout)
+    (member,) = [m for m in report.members if m.name == tif.name]
+    assert (member.size, member.mtime_ns) == (status.st_size, status.st_mtime_ns)
+    assert member.sha256 == hashlib.sha256(content).hexdigest()
+    with tarfile.open(bout / ARCHIVE_NAME) as archive:
+        assert archive.getmember(tif.name).isreg()
+        assert archive.extractfile(tif.name).read() == content
+    tif.unlink()
+    tif.symlink_to("/not/mounted/now.tif")
+    (bout / ARCHIVE_NAME).unlink()
+    with pytest.raises(InputFileError, match=r"a link to /not/mounted/now\.tif, where there is none"):
         compress_tifs(bout)
 
 

@@ -2,15 +2,18 @@
 
 import os
 import re
+import shutil
 import warnings
 from pathlib import Path
 
 import pytest
 
-from meso_core.archive import archive_bout, load_report, restore, save_report
+from meso_core.alyx import register_snapshots
+from meso_core.archive import archive_bout, bout_source, load_report, restore, save_report
 from meso_core.archive.delivered import delivered_files, delivered_view, raw_by_kind
 from meso_core.errors import InputFileError, MesoWarning
-from meso_core.session import RawKind, SessionKey, imaging_bouts, raw_tifs
+from meso_core.scanimage import load_session_metadata
+from meso_core.session import RawKind, SessionKey, daq_folder, imaging_bouts, raw_tifs
 from meso_core.storage import Basis, LocalStore, MadeBy, Session
 
 
@@ -168,3 +171,97 @@ def test_errors_and_warnings_about_the_view_name_the_sessions_own_files(opened):
         look(spoilt)
     with pytest.warns(MesoWarning, match=re.escape(f"{opened.path}/x is odd")):
         look(odd)
+
+
+# links, and what is no data
+
+
+@pytest.fixture
+def moved(opened, tmp_path):
+    """The same session, most of it links: a bout, the DAQ, and single tifs."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    for name in ("raw_imaging_data_01", "raw_sync_data"):
+        (opened.path / name).rename(disk / name)
+        (opened.path / name).symlink_to(disk / name)
+    for tif in raw_tifs(opened.path / "raw_imaging_data_00"):
+        tif.rename(disk / tif.name)
+        tif.symlink_to(disk / tif.name)
+    return opened
+
+
+def test_links_to_data_elsewhere_are_listed_as_the_data(opened, request):
+    before = versions(opened)
+    assert versions(request.getfixturevalue("moved")) == before
+
+
+def test_linked_folders_that_go_in_a_circle_are_listed_once(opened):
+    (opened.path / "snapshots" / "round").symlink_to(opened.path)
+    (opened.path / "raw_sync_data" / "again").symlink_to(opened.path / "raw_sync_data")
+    paths = [file.path for file in opened.raw_listing()]
+    assert len(set(paths)) == len(paths) < 1000
+
+
+def test_a_session_of_links_gives_metadata_pages_and_an_archive(moved, tmp_path):
+    raw = raw_by_kind(moved.path, delivered_files(moved, {}))
+    with delivered_view(raw[RawKind.METADATA], raw[RawKind.FRAMES]) as view:
+        assert len(load_session_metadata(view).bouts) == 2
+    for bout in raw[RawKind.FRAMES].bouts:
+        n_pages = sum(len(block) for tif in bout_source(bout).tifs for block in tif.blocks(1 << 20))
+        report = archive_bout(bout, tmp_path / bout.name)
+        assert report.n_pages == n_pages > 0
+        assert {member.name for member in report.members} == {tif.name for tif in raw_tifs(bout)}
+
+
+def test_a_tif_that_is_a_link_to_nothing_is_never_left_out_in_silence(moved, tmp_path):
+    bout = moved.path / "raw_imaging_data_00"
+    raw_tifs(bout)[-1].readlink().unlink()
+    raw = raw_by_kind(moved.path, delivered_files(moved, {}))
+    with (
+        delivered_view(raw[RawKind.METADATA], raw[RawKind.FRAMES]) as view,
+        pytest.raises(InputFileError, match=r"a link to .*, where there is none\. Bring the tif back"),
+    ):
+        raw_tifs(view / bout.name)
+    with pytest.raises(InputFileError, match="a link to"):
+        bout_source(bout)
+
+
+def test_litter_is_of_no_kind(opened):
+    def litter():
+        for folder in ("", "raw_imaging_data_00", "raw_imaging_data_00/reference", "raw_sync_data", "snapshots"):
+            for name in (
+                "._x.tif",
+                "._x.png",
+                ".DS_Store",
+                "Thumbs.db",
+                "desktop.ini",
+                "x.tif.part",
+                "x.npy.filepart",
+                "x.mat~",
+            ):
+                (opened.path / folder / name).parent.mkdir(exist_ok=True)
+                (opened.path / folder / name).write_bytes(b"no data")
+            (opened.path / folder / "@eaDir").mkdir()
+            (opened.path / folder / "@eaDir" / "x_00001.tif").write_bytes(b"no data")
+        meta = opened.path / "raw_imaging_data_00" / "_ibl_rawImagingData.meta.json"
+        (meta.parent / f"._{meta.name}").write_bytes(bytes(4096))
+
+    pictures = register_snapshots(opened.path, session=opened.key).notes
+    assert changed_by(opened, litter) == set()
+    assert len(load_session_metadata(opened.path).bouts) == 2
+    assert len(raw_tifs(opened.path / "raw_imaging_data_00" / "reference")) == 1
+    assert register_snapshots(opened.path, session=opened.key).notes == pictures != ()
+
+
+def test_the_daqs_recording_is_found_in_whichever_folder_of_the_rig(opened):
+    (opened.path / "raw_sync_data").rename(opened.path / "raw_timeline_data")
+    daq = raw_by_kind(opened.path, delivered_files(opened, {}))[RawKind.DAQ]
+    assert len(daq.files) >= 3
+    assert daq_folder(daq) == opened.path / "raw_timeline_data"
+
+
+def test_two_recordings_of_the_daq_are_no_answer(opened):
+    shutil.copytree(opened.path / "raw_sync_data", opened.path / "raw_timeline_data")
+    daq = raw_by_kind(opened.path, delivered_files(opened, {}))[RawKind.DAQ]
+    with pytest.raises(InputFileError, match=r"found raw_sync_data and raw_timeline_data\. Keep the recording"):
+        daq_folder(daq)

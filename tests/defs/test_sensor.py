@@ -152,6 +152,46 @@ def test_a_root_that_cannot_be_listed_skips_the_tick(instance, settings, root):
     assert instance.get_dynamic_partitions("session") == [KEY]
 
 
+def test_folders_that_are_passed_over_are_told_beside_the_tick(instance, settings, root):
+    (root / "SP035" / "2023-99-99" / "001").mkdir(parents=True)
+    make_everything(settings)
+    told = look(instance, settings)
+    assert told.run_requests == []
+    assert told.skip_reason.skip_message.startswith("1 folders are passed over")
+    assert "SP035/2023-99-99: there is no such date" in told.skip_reason.skip_message
+
+
+@pytest.mark.parametrize("number", ["1", "01"])
+def test_a_session_numbered_without_zeros_has_the_partition_of_its_number(instance, settings, root, number):
+    (root / KEY).rename(root / KEY.replace("001", number))
+    (run,) = look(instance, settings).run_requests
+    assert run.partition_key == KEY
+
+
+def test_two_folders_of_one_session_start_nothing(instance, settings, root):
+    shutil.copytree(root / KEY, root / KEY.replace("001", "1"))
+    told = look(instance, settings)
+    assert told.run_requests == []
+    assert "means the same session as" in told.skip_reason.skip_message
+
+
+def test_litter_in_a_session_makes_nothing_stale_and_a_copy_that_goes_on_waits(instance, settings, root):
+    make_everything(settings)
+    bout = root / KEY / "raw_imaging_data_00"
+    for name in ("._x_00001.tif", ".DS_Store", "Thumbs.db", "._exptQC.mat", "@eaDir/x_00001.tif", "reference/._r.tif"):
+        (bout / name).parent.mkdir(exist_ok=True)
+        (bout / name).write_bytes(b"no data")
+    session = Platform.open(settings).session(KEY)
+    assert state_of(session, settings, now_ns=10**19).due == {}
+    (bout / "x_00002.tif.part").write_bytes(b"tif")
+    (bout / "exptQC.mat").write_bytes(b"late")
+    told = state_of(session, settings, now_ns=10**19)
+    assert (told.ready, told.reason.split(":")[0]) == (False, "still being copied")
+    assert look(instance, settings).run_requests == []
+    (bout / "x_00002.tif.part").rename(bout / "x_00002.tif")
+    assert len(look(instance, settings).run_requests) == 1
+
+
 def test_one_session_with_an_unreadable_description_does_not_stop_the_others(instance, settings, root):
     bad = root / "SP035" / "2023-03-03" / "002"
     (bad / "raw_imaging_data_00").mkdir(parents=True)

@@ -36,7 +36,7 @@ def dagster_says(instance: dg.DagsterInstance, settings: MesoSettings, key: Sess
 
 def status_says(instance: dg.DagsterInstance, settings: MesoSettings, key: SessionKey) -> dict[str, str]:
     """Ask what `meso status` prints."""
-    cells = session_status(Platform.open(settings), instance, key)
+    cells, _ = session_status(Platform.open(settings), instance, key)
     return {cell.asset: cell.why for cell in cells if cell.state is State.STALE}
 
 

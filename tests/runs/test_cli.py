@@ -1,5 +1,6 @@
 """What the command line says: hints that lead on, errors without tracebacks, gates that look closed when they are."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -158,3 +159,59 @@ def test_the_genotype_of_one_run_decides_its_tau(tmp_path, monkeypatch, argument
     monkeypatch.setattr(meso_assets.runs.run, "run_session", run)
     CliRunner().invoke(group, ["run", "SP035/2023-03-03/001", *arguments])
     assert seen == asked
+
+
+@pytest.fixture
+def odd_root(tmp_path):
+    """Root with a session numbered 1 in which there is more than data, and folders that are none."""
+    root = tmp_path / "Subjects"
+    session = root / "SP035" / "2023-03-03" / "1"
+    for name in ("raw_imaging_data_00/x_00001.tif", "raw_imaging_data_00/._x_00001.tif", "raw_imaging_data_1/y.tif",
+                 "alf/FOV_09/mpci.times.npy", "suite2p/plane9/F.npy", ".DS_Store"):  # fmt: skip
+        (session / name).parent.mkdir(parents=True, exist_ok=True)
+        (session / name).write_bytes(b"x")
+    (root / "SP035" / "2023-99-99" / "001").mkdir(parents=True)
+    (root / "SP 36" / "2023-03-03" / "001").mkdir(parents=True)
+    return root
+
+
+ODD = {
+    "not ready: changed 0 min ago, still being copied?",
+    ".DS_Store is ignored: a hidden file",
+    "raw_imaging_data_00/._x_00001.tif is ignored: a hidden file",
+    "raw_imaging_data_1 is passed over: an imaging bout is a folder raw_imaging_data_NN, with two digits",
+    "alf/FOV_09 is not of meso and is left alone",
+    "suite2p/plane9 is not of meso and is left alone",
+}
+
+
+def test_status_lists_what_is_passed_over_ignored_and_of_others_with_its_reason(odd_root):
+    told = CliRunner().invoke(group, ["status"])
+    assert told.exit_code == 0, told.output
+    lines = told.output.splitlines()
+    assert {line.removeprefix("SP035/2023-03-03/001  ") for line in lines if line.startswith("SP035")} >= ODD
+    assert "passed over: SP035/2023-99-99: there is no such date; a date is YYYY-MM-DD" in lines
+    assert "passed over: SP 36/2023-03-03/001: a name with other characters than letters, digits, _ . -" in lines
+    records = json.loads(CliRunner().invoke(group, ["status", "--json"]).output)
+    assert {record["why"] for record in records if record["state"] == "remark"} == ODD
+    assert {record["session"] for record in records if record["state"] == "passed over"} == {
+        "SP035/2023-99-99",
+        "SP 36/2023-03-03/001",
+    }
+
+
+def test_status_of_one_session_takes_its_number_without_zeros(odd_root):
+    told = CliRunner().invoke(group, ["status", "SP035/2023-03-03/1"])
+    assert told.exit_code == 0, told.output
+    assert "SP035/2023-03-03/001  missing" in told.output
+    assert "passed over: SP" not in told.output
+
+
+def test_one_session_that_cannot_be_read_does_not_hide_the_others(odd_root):
+    bad = odd_root / "SP035" / "2023-03-03" / "002"
+    bad.mkdir()
+    (bad / "_ibl_experiment.description.yaml").write_text("devices: [unclosed")
+    told = CliRunner().invoke(group, ["status"])
+    assert told.exit_code == 0, told.output
+    assert "SP035/2023-03-03/002  cannot be read: " in told.output
+    assert "SP035/2023-03-03/001  missing" in told.output

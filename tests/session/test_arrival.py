@@ -5,7 +5,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meso_core.session import ListedFile, judge_arrival
+from meso_core.session import GONE, ListedFile, judge_arrival
 from meso_core.session.arrival import missing_parts, promised_folders
 
 MINUTE = 60 * 10**9
@@ -51,6 +51,31 @@ def test_without_a_description_a_quiet_bout_is_enough():
 
 def test_an_archived_bout_counts_as_imaging():
     assert ready(listing("raw_imaging_data_00/imaging.frames.tar.bz2"))
+
+
+@pytest.mark.parametrize("ending", [".part", ".partial", ".filepart", ".crdownload", ".tmp", "~"])
+@pytest.mark.parametrize("flag", [(), ("raw_session.flag",)])
+def test_a_copy_that_goes_on_keeps_the_session_back_however_old_it_is(ending, flag):
+    files = listing(TIF, DAQ, *flag, f"raw_imaging_data_00/late_00002.tif{ending}", age_min=10**6)
+    told = judge_arrival(files, now_ns=NOW, quiet_ns=QUIET)
+    assert not told.ready
+    assert f"late_00002.tif{ending}" in told.reason
+    assert "delete" in told.reason
+    assert ready(files[:-1]), "the remedy"
+
+
+def test_what_is_ignored_neither_makes_a_session_whole_nor_keeps_it_back():
+    litter = [path for folder in ("raw_imaging_data_00", "raw_sync_data") for path in (f"{folder}/.DS_Store",)]
+    assert not ready([*listing("raw_imaging_data_00/._x.tif", *litter)], PROMISE)
+    assert not ready([*listing(TIF), *listing(*litter)], PROMISE)
+    assert ready([*listing(TIF, DAQ), *listing(*litter, "raw_imaging_data_00/@eaDir/x.tif", age_min=0)], PROMISE)
+
+
+def test_a_link_to_nothing_keeps_the_session_back_and_is_named():
+    files = [*listing("raw_session.flag", TIF), ListedFile("raw_imaging_data_00/x_00002.tif", GONE, 0)]
+    told = judge_arrival(files, now_ns=NOW, quiet_ns=QUIET)
+    assert not told.ready
+    assert "raw_imaging_data_00/x_00002.tif" in told.reason
 
 
 def test_a_file_from_the_future_is_told_and_not_trusted():

@@ -16,7 +16,16 @@ def test_a_key_reads_back_as_it_was_written(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["SP035/2023-03-03", "SP035/2023-03-03/1", "../2023-03-03/001", "a/b/2023-03-03/001", "", "x/2023-3-3/001"]
+    "text",
+    [
+        "SP035/2023-03-03",
+        "SP035/2023-03-03/1234",
+        "SP035/2023-03-03/1\n",
+        "../2023-03-03/001",
+        "a/b/2023-03-03/001",
+        "",
+        "x/2023-3-3/001",
+    ],
 )
 def test_what_is_not_a_session_key_is_refused(text):
     with pytest.raises(MesoError, match="SP035/2023-03-03/001"):
@@ -37,6 +46,12 @@ def test_a_day_that_the_calendar_does_not_have_is_no_session(tmp_path, day):
 def test_natural_order_is_the_order_of_the_numbers(numbers):
     names = sorted((f"2P_00001_{n}.tif" for n in numbers), key=natural_key)
     assert names == [f"2P_00001_{n}.tif" for n in sorted(numbers)]
+
+
+@pytest.mark.parametrize("text", ["SP1/2023-03-03/1", "SP1/2023-03-03/01", "Subjects/SP1/2023-03-03/001"])
+def test_one_session_has_one_text_however_it_is_written(text):
+    """ALF lets the zeros be left out, and a root of one lab may or may not have a folder Subjects."""
+    assert str(SessionKey.parse(text)) == "SP1/2023-03-03/001"
 
 
 def test_sessions_are_found_with_and_without_a_lab_folder(tmp_path):

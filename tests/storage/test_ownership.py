@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from meso_core.errors import StorageError
-from meso_core.storage import Basis, FileRecord, MadeBy, Manifest, Staging, hash_file, load_manifest, publish
+from meso_core.storage import (
+    Basis,
+    FileRecord,
+    MadeBy,
+    Manifest,
+    Staging,
+    foreign_results,
+    hash_file,
+    load_manifest,
+    publish,
+)
 
 PLACES = r"alf/[^/]+|raw_imaging_data_00/_ibl_rawImagingData\.meta\.json"
 
@@ -113,3 +123,11 @@ def test_an_absolute_path_or_one_that_leaves_the_session_is_refused(session: Pat
         record.write_text(json.dumps({**content, "files": [{**content["files"][0], "path": path}]}))
         with pytest.raises(StorageError, match="below the session"):
             load_manifest(session, "metadata")
+
+
+def test_folders_of_results_that_no_asset_published_are_named_and_no_other(session: Path) -> None:
+    manifest = published(session, {"alf/FOV_00/x.npy": b"1", "suite2p/plane0/ops.npy": b"2"}, places=None)
+    for folder in ("alf/FOV_09", "suite2p/plane0/more", "suite2p/plane10", "suite2p/combined", "alf/other"):
+        (session / folder).mkdir(parents=True)
+    assert foreign_results(session, {"rois": manifest}) == ("alf/FOV_09", "suite2p/plane10")
+    assert foreign_results(session, {}) == ("alf/FOV_00", "alf/FOV_09", "suite2p/plane0", "suite2p/plane10")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -283,3 +284,23 @@ def test_each_new_folder_reaches_the_disk_before_the_manifest_counts(session, mo
     new = [folder for folder in session.rglob("*") if folder.is_dir() and "staging" not in folder.parts]
     missing = {folder.parent for folder in new if folder.name != "locks"} - set(synced)
     assert missing == set()
+
+
+def test_a_result_is_published_into_a_folder_that_is_a_link_to_another_file_system(session, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "another_disk"
+    elsewhere.mkdir()
+    (session / "alf").symlink_to(elsewhere)
+    rename = Path.replace
+
+    def as_between_disks(source: Path, target: Path) -> Path:
+        if Path(target).resolve().is_relative_to(elsewhere) != source.resolve().is_relative_to(elsewhere):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "replace", as_between_disks)
+    for content in (b"1", b"22"):
+        manifest = publish(session, {"alf/a.npy": content})
+        assert (elsewhere / "a.npy").read_bytes() == content
+        assert [p.name for p in elsewhere.iterdir()] == ["a.npy"]
+        assert verify_manifest(session, manifest, content=False) == ()
+        assert (elsewhere / "a.npy").stat().st_mtime_ns == manifest.files[0].mtime_ns

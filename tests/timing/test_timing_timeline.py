@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from timing_rig import counter, write_timeline
+from timing_rig import counter, write_session, write_timeline
 
 from meso_core.errors import InputFileError, MesoError, MissingInputError, TimingError
-from meso_core.timing import Timeline, timeline
-from meso_core.timing.timeline import RAW_FILE, TIMESTAMPS_FILE
+from meso_core.timing import Timeline, extract_frame_times, timeline
+from meso_core.timing.timeline import META_FILE, RAW_FILE, TIMESTAMPS_FILE
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
@@ -179,3 +179,39 @@ def test_pickled_objects_are_never_loaded(tmp_path):
     np.save(folder / RAW_FILE, np.array([[{}]], dtype=object), allow_pickle=True)
     with pytest.raises(MesoError, match="array of Python objects"):
         Timeline(folder)
+
+
+# names of the input that counts frames
+
+
+@pytest.mark.parametrize("name", ["neural_frames", "neuralFrames", "NeuralFrames", "neural frames", "frames", "Frames"])
+def test_the_frame_clock_is_found_by_all_usual_names(tmp_path, name):
+    session, pulses = write_session(tmp_path)
+    meta = session / "raw_sync_data" / META_FILE
+    meta.write_text(meta.read_text().replace("neural_frames", name))
+    assert extract_frame_times(session).pulses.tolist() == np.concatenate(pulses).tolist()
+
+
+def test_the_better_name_wins_where_a_camera_has_frames_too(tmp_path):
+    folder = write_timeline(tmp_path, {"frames": counter([1, 2], 9), "neuralFrames": counter([3, 7], 9)})
+    assert Timeline(folder).channel("neural_frames", "frames").name == "neuralFrames"
+
+
+def test_another_name_is_refused_and_taken_where_it_is_set(tmp_path):
+    session, pulses = write_session(tmp_path)
+    meta = session / "raw_sync_data" / META_FILE
+    meta.write_text(meta.read_text().replace("neural_frames", "mesoscope_ttl"))
+    with pytest.raises(
+        TimingError, match=r"'neural_frames' or 'frames', found chrono, mesoscope_ttl, .* MESO_FRAME_CHANNEL"
+    ):
+        extract_frame_times(session)
+    found = extract_frame_times(session, frame_channel="mesoscope_ttl")
+    assert found.pulses.tolist() == np.concatenate(pulses).tolist()
+
+
+def test_two_spellings_of_one_name_are_no_answer_and_one_of_them_can_be_set(tmp_path):
+    folder = write_timeline(tmp_path, {"Neural_Frames": counter([1, 2], 9), "neuralFrames": counter([3, 7], 9)})
+    timeline = Timeline(folder)
+    with pytest.raises(TimingError, match="one channel 'neural_frames', found Neural_Frames, neuralFrames"):
+        timeline.channel("neural_frames", "frames")
+    assert timeline.channel("neuralFrames").column == 1

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ...errors import InputFileError, MesoWarning, MetadataError, MissingInputError
 from ...opening import is_there, read_array, read_json
-from ...session import IMAGING_META_FILE, IMAGING_TIMES_FILE, imaging_bouts, raw_tifs
+from ...session import IMAGING_META_FILE, IMAGING_TIMES_FILE, imaging_bouts, raw_tifs, why_ignored
 from ...session.imaging import BoutMetadata, ImagingMetadata, SessionMetadata
 from ...storage.atomic import replacing, write_file
 from ..frames.sources import BoutSource, LocalTif
@@ -195,7 +195,7 @@ def find_meta(folder: str | os.PathLike[str]) -> Path | None:
     InputFileError
         If there are several.
     """
-    found = sorted(Path(folder).glob("*rawImagingData.meta.json"))
+    found = sorted(p for p in Path(folder).glob("*rawImagingData.meta.json") if not why_ignored(p.name))
     if len(found) > 1:
         names = ", ".join(p.name for p in found)
         raise InputFileError.at(
