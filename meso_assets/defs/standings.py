@@ -18,6 +18,7 @@ from meso_core.session import (
     judge_arrival,
     odd_bouts,
     read_description,
+    some,
 )
 from meso_core.storage import Manifest, Session, Standing, foreign_results, standing
 
@@ -63,8 +64,9 @@ class SessionView:
         """Name what lies in the session and is no data, or somebody else's, in sentences."""
         names = (*(file.path for file in self.delivered), *(entry.name for entry in self.session.path.iterdir()))
         ignored = ignored_among(name for name in names if name.split("/")[0] != MESO_FOLDER)
+        reasons = {why: [path for path, other in ignored.items() if other == why] for why in ignored.values()}
         return (
-            *(f"{path} is ignored: {why}" for path, why in ignored.items()),
+            *(f"ignored, {why}: {some(paths)}" for why, paths in sorted(reasons.items())),
             *(
                 f"{name} is passed over: an imaging bout is a folder raw_imaging_data_NN, with two digits"
                 for name in odd_bouts(self.delivered)

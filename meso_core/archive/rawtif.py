@@ -177,7 +177,7 @@ def other_content(archive: Path, name: str) -> ArchiveError:
         field=name,
         expected="the content that was recorded when this tif was archived",
         found="other content",
-        remedy="Restore the archive from a copy, or archive the tifs again while they exist",
+        remedy="Restore the archive from a copy; while the tifs exist, move it away instead and archive them again",
     )
 
 

@@ -138,7 +138,7 @@ def _check_none_left(recorded: dict[str, str] | None, archive: Path) -> None:
 
 
 def _other_tifs(archive: Path, found: str) -> ArchiveError:
-    remedy = "Restore the archive from a copy, or archive the tifs again while they exist"
+    remedy = "Restore the archive from a copy; while the tifs exist, move it away instead and archive them again"
     return ArchiveError(problem(archive, expected="the tifs of its record", found=found, remedy=remedy))
 
 

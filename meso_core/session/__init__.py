@@ -4,7 +4,7 @@ What belongs here: names and paths, pure rules over a listing, and the types of 
 What does not: reading the content of its files.
 """
 
-from .arrival import DESCRIPTION, READY_FLAG, Arrival, judge_arrival, read_description
+from .arrival import DESCRIPTION, READY_FLAG, Arrival, judge_arrival, read_description, some
 from .finding import PassedOver, Survey, find_sessions, survey_sessions
 from .ignored import ignored_among, unfinished_copies, why_ignored
 from .imaging import BoutMetadata, Fov, ImagingMetadata, SessionMetadata
@@ -71,6 +71,7 @@ __all__ = [
     "plane_name",
     "raw_tifs",
     "read_description",
+    "some",
     "survey_sessions",
     "unfinished_copies",
     "why_ignored",

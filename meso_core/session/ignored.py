@@ -72,6 +72,8 @@ def unfinished_copies(paths: Iterable[str]) -> tuple[str, ...]:
 
 
 def _why(name: str) -> str:
+    if name.startswith("._"):  # macOS keeps there what another file system cannot, of partial copies too
+        return "a hidden file"
     if _PARTIAL.fullmatch(name) or (name.endswith("~") and len(name) > 1):
         return PARTIAL_COPY
     if name.lower() in _LEFT_BEHIND:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import StorageError, problem
+from ..session import some
 from .hashing import hash_file
 from .manifest import FileRecord, Manifest
 
@@ -82,7 +83,7 @@ def check_ours(session_path: Path, old: Manifest | None, new: Manifest, staged: 
             problem(
                 session_path,
                 expected=f"no file at the places of {new.asset} but those that it has published",
-                found=f"{_some(foreign)}, which somebody else has put there or changed",
+                found=f"{some(foreign)}, which somebody else has put there or changed",
                 remedy="If the rig wrote it, run this asset again: it is used then. Else move it away and run again",
             )
         )
@@ -133,7 +134,7 @@ def check_places(session_path: Path, old: Manifest | None, new: Manifest, places
                 problem(
                     session_path / ".meso" / "manifests" / f"{manifest.asset}.json",
                     expected=f"files that {manifest.asset} publishes",
-                    found=_some(strangers),
+                    found=some(strangers),
                     remedy=remedy,
                 )
             )
@@ -144,8 +145,3 @@ def _has_content(file: Path, record: FileRecord, staged: Path) -> bool:
         return False
     # an archive that is kept as it is was staged as a second name of the file
     return file.samefile(staged) or hash_file(file).sha256 == record.sha256
-
-
-def _some(paths: Sequence[str]) -> str:
-    """Name a few paths, and count the others."""
-    return ", ".join(paths[:3]) + (f" and {len(paths) - 3} more" if len(paths) > 3 else "")

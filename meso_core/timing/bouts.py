@@ -88,7 +88,7 @@ def load_software_events(sync_folder: str | os.PathLike[str]) -> tuple[SoftwareE
 
 
 def _bad_events(path: Path, field: str | None, found: str) -> InputFileError:
-    remedy = "Copy the file again from the rig; without this file bouts are found from gaps between the pulses"
+    remedy = "Copy the file again from the rig, or move it away: then bouts are found from gaps between the pulses"
     return InputFileError.at(
         path, field=field, expected="tab-separated columns time, name, info", found=found, remedy=remedy
     )
@@ -127,7 +127,8 @@ class BoutEdges:
                 "imaging bouts",
                 expected=f"a bout of frame pulses for each of the folders {', '.join(folders)}",
                 found=f"{len(self.edges)} bouts on the DAQ, by {self.source}",
-                remedy="Check that the DAQ ran during all bouts, and that no folder of another session lies here",
+                remedy="Move the folder of another session to its own; give a bout during which the DAQ did not run a "
+                "session of its own too, without frame_times, and the others get theirs",
             )
         return self.edges[numbers]
 
@@ -171,7 +172,8 @@ def find_bouts(
             "frame pulses",
             expected="pulses of the microscope on the DAQ",
             found="none",
-            remedy="Check that the microscope's frame clock is wired to the channel neural_frames",
+            remedy="Set MESO_FRAME_CHANNEL to the DAQ's input that the microscope's frame clock is wired to; if it was "
+            "wired to none, this recording gives no times: nothing but frame_times needs them",
         )
     blocks = _event_blocks(events, subject, date)
     if blocks:

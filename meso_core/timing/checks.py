@@ -96,7 +96,8 @@ def check_bout(
                 bout.name,
                 expected=f"a DAQ pulse for each of the {bout.n_frames} frames on file",
                 found=found,
-                remedy="Check whether the DAQ stopped early or the frame clock was unplugged",
+                remedy="If the DAQ stopped early or the frame clock was unplugged, give this bout a session of its "
+                "own, without frame_times; the others get theirs",
             )
         )
     message = f"{bout.name}: {bout.n_pulses} pulses for {bout.n_frames} frames"

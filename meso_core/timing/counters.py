@@ -74,7 +74,8 @@ class EdgeFinder:
                     field=self.channel,
                     expected="finite counts",
                     found=f"{counts[bad][0]} at sample {sample}",
-                    remedy="Copy the file again from the rig; if it is the same there, the DAQ recording is damaged",
+                    remedy="Copy the file again from the rig; if it is the same there, this recording gives no times: "
+                    "nothing but frame_times needs them",
                 )
             )
         return counts

@@ -184,7 +184,7 @@ def consolidate_frame_qc(
     for folder, n in zip(folders, counts, strict=True):
         if not folder.is_dir():
             raise MissingInputError.at(
-                folder, expected="an imaging folder", found="no such folder", remedy="Check the session"
+                folder, expected="an imaging folder", found="no such folder", remedy="Copy the bout from the rig"
             )
         bout_values = _read_expt_qc(folder / EXPT_QC_FILE, n, n_channels, labels)
         bout_bad = _read_bad_frames(folder / BAD_FRAMES_FILE, n, n_channels)

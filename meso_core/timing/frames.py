@@ -268,7 +268,12 @@ def _shifts_of(bouts: Sequence[BoutMetadata]) -> tuple[TimeShifts, ...]:
     """Return the offsets within a frame of each bout, which must be of the same fields of view."""
     if not bouts:
         raise MissingInputError(
-            problem("session", expected="an imaging bout", found="none", remedy="Check the session's folders")
+            problem(
+                "session",
+                expected="an imaging bout",
+                found="none",
+                remedy="Copy the folders raw_imaging_data_NN from the rig",
+            )
         )
     shifts = tuple(get_timeshifts(bout.imaging) for bout in bouts)
     for bout, own in zip(bouts[1:], shifts[1:], strict=True):
@@ -279,7 +284,8 @@ def _shifts_of(bouts: Sequence[BoutMetadata]) -> tuple[TimeShifts, ...]:
                     field="FOV",
                     expected=f"the lines, depths and line period of {bouts[0].name}: {_in_words(bouts[0])}",
                     found=_in_words(bout),
-                    remedy="Split the session where the fields of view were changed",
+                    remedy="Split the session where the fields of view were changed: the later bouts and a copy of "
+                    "the DAQ's folder are a session of their own",
                 )
             )
     return shifts

@@ -38,7 +38,10 @@ def load_mat(path: Path, fields: tuple[str, ...]) -> dict[str, Any]:
 
     def bad(found: str, field: str | None = None) -> InputFileError:
         expected = f"a MATLAB file with {' and '.join(fields)}"
-        remedy = "Copy the file again from the rig, or write it again with save(..., '-v7')"
+        remedy = (
+            "Copy the file again from the rig, write it again with save(..., '-v7'), or move it away: then no frame of "
+            "this bout is rated"
+        )
         return InputFileError.at(path, field=field, expected=expected, found=found, remedy=remedy)
 
     packed = read_plain(path, TABLE_BYTES)

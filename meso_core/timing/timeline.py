@@ -23,6 +23,11 @@ RAW_FILE = "_timeline_DAQdata.raw.npy"
 TIMESTAMPS_FILE = "_timeline_DAQdata.timestamps.npy"
 META_FILE = "_timeline_DAQdata.meta.json"
 
+#: What is left to do where samples are no numbers.
+_LOST = (
+    "Copy the file again from the rig; if it is the same there, this recording gives no times: nothing but frame_times "
+    "needs them"
+)
 #: Bytes of a window onto a file: a window stays in the CPU's cache. Each one is a new map, because one map of the
 #: whole file would keep all that was read in memory.
 WINDOW_BYTES = 2**21
@@ -81,7 +86,7 @@ class Timeline:
                 )
         raw = _mapped(self.folder / RAW_FILE)
         if raw.ndim != 2:
-            raise _damaged(self.folder / RAW_FILE, "2 dimensions", f"shape {raw.shape}")
+            raise _misshapen(self.folder / RAW_FILE, "2 dimensions", f"shape {raw.shape}")
         #: Number of samples of each channel.
         self.n_samples: int = raw.shape[0]
         self.channels: tuple[Channel, ...] = _read_channels(self.folder / META_FILE, n_columns=raw.shape[1])
@@ -151,7 +156,7 @@ class Timeline:
                 path,
                 expected="finite times that ascend",
                 found=f"{times[bad[0]]} s at sample {samples[bad[0]]}",
-                remedy="Copy the file again from the rig; if it is the same there, the DAQ recording is damaged",
+                remedy=_LOST,
             )
         return times
 
@@ -219,7 +224,8 @@ class Timeline:
                     field=f"inputs.{channel.name}.measurement",
                     expected="EdgeCount",
                     found=channel.measurement,
-                    remedy="Wire the pulses to a counter input of the DAQ",
+                    remedy="Set MESO_FRAME_CHANNEL to the edge counter that the frame clock is wired to; pulses on an "
+                    "input of another kind are not counted",
                 )
         finders = [EdgeFinder(self.folder / RAW_FILE, channel.name) for channel in channels]
         for first, values in _column_blocks(self.folder / RAW_FILE, [c.column for c in channels]):
@@ -244,7 +250,7 @@ class Timeline:
             path,
             expected=f"{self.n_samples} timestamps, one per sample of {RAW_FILE}, or rows of (sample, time)",
             found=found,
-            remedy="Copy both files again from the rig",
+            remedy="Put the files of one recording together, with one row per sample and one column per input",
         )
 
 
@@ -258,7 +264,7 @@ def _mapped(path: Path) -> NDArray[Any]:
     """Memory-map a ``.npy`` file of real numbers, read-only."""
     array = map_array(path, "Copy the file again from the rig")
     if array.dtype.kind not in "iuf":
-        raise _damaged(path, "real numbers", f"dtype {array.dtype}")
+        raise _misshapen(path, "real numbers", f"dtype {array.dtype}")
     return array
 
 
@@ -288,8 +294,13 @@ def _column_blocks(path: Path, columns: Sequence[int]) -> Iterator[tuple[int, tu
         yield first, tuple(window[:, column] for column in columns)
 
 
-def _damaged(path: Path, expected: str, found: str) -> InputFileError:
-    return InputFileError.at(path, expected=expected, found=found, remedy="Copy the file again from the rig")
+def _misshapen(path: Path, expected: str, found: str) -> InputFileError:
+    """Make the error for what no copy can spoil."""
+    remedy = (
+        "Convert the recording of Timeline again: one row per sample and one column per input in the raw file, one "
+        "time per sample in the timestamps"
+    )
+    return InputFileError.at(path, expected=expected, found=found, remedy=remedy)
 
 
 def _nominal_rate(path: Path) -> float | None:
@@ -300,8 +311,8 @@ def _nominal_rate(path: Path) -> float | None:
 
 
 def _read_channels(path: Path, n_columns: int) -> tuple[Channel, ...]:
-    def bad(expected: str, found: str, field: str | None = None) -> InputFileError:
-        remedy = "Copy the file again from the rig"
+    def bad(expected: str, found: str, field: str) -> InputFileError:
+        remedy = f"Correct the field, or put the {META_FILE} and {RAW_FILE} of one recording together"
         return InputFileError.at(path, field=field, expected=expected, found=found, remedy=remedy)
 
     meta = read_json(path, "Copy the file again from the rig")

@@ -177,8 +177,7 @@ def odd_root(tmp_path):
 
 ODD = {
     "not ready: changed 0 min ago, still being copied?",
-    ".DS_Store is ignored: a hidden file",
-    "raw_imaging_data_00/._x_00001.tif is ignored: a hidden file",
+    "ignored, a hidden file: .DS_Store, raw_imaging_data_00/._x_00001.tif",
     "raw_imaging_data_1 is passed over: an imaging bout is a folder raw_imaging_data_NN, with two digits",
     "alf/FOV_09 is not of meso and is left alone",
     "suite2p/plane9 is not of meso and is left alone",
@@ -213,5 +212,5 @@ def test_one_session_that_cannot_be_read_does_not_hide_the_others(odd_root):
     (bad / "_ibl_experiment.description.yaml").write_text("devices: [unclosed")
     told = CliRunner().invoke(group, ["status"])
     assert told.exit_code == 0, told.output
-    assert "SP035/2023-03-03/002  cannot be read: " in told.output
+    assert "SP035/2023-03-03/002  unreadable: " in told.output
     assert "SP035/2023-03-03/001  missing" in told.output

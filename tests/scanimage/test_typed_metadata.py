@@ -116,7 +116,11 @@ def test_a_typed_stack_has_the_slices_that_were_scanned(samples):
     extra=st.dictionaries(
         st.text(min_size=1, max_size=6).map(lambda name: f"x{name}"),
         st.recursive(
-            st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+            st.none()
+            | st.booleans()
+            | st.integers()
+            | st.floats(allow_nan=False, allow_infinity=False)
+            | st.text(max_size=5),
             lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
             max_leaves=6,
         ),

@@ -139,7 +139,7 @@ class ForwardReader(ABC):
             self._path,
             expected="whole and valid bzip2 data",
             found=f"{what} (in the first {self.bytes_in} bytes)",
-            remedy="Restore this file from a copy, or archive the tifs again while they exist",
+            remedy="Restore this file from a copy; while the tifs exist, move it away instead and archive them again",
         )
 
 

@@ -246,7 +246,7 @@ def _nanoseconds(text: str) -> int:
 
 
 def _bad_tar(where: str, found: str) -> ArchiveError:
-    remedy = "Restore this file from a copy, or archive the tifs again while they exist"
+    remedy = "Restore this file from a copy; while the tifs exist, move it away instead and archive them again"
     return ArchiveError.at(where, expected="a whole tar of tifs", found=found, remedy=remedy)
 
 

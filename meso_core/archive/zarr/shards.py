@@ -173,5 +173,5 @@ def damaged(path: Path, what: str) -> ArchiveError:
         path,
         expected="a whole archive of frames",
         found=what,
-        remedy="Restore this folder from a copy, or archive the tifs again while they exist",
+        remedy="Restore this folder from a copy; while the tifs exist, move it away instead and archive them again",
     )

@@ -1,0 +1,241 @@
+"""Each error of the room, met as a person meets it: what its remedy says leads to a result."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+from timing_rig import imaging_meta, write_session
+
+from meso_core.errors import MesoError
+from meso_core.timing import bouts as bouts_module
+from meso_core.timing import consolidate_frame_qc, extract_frame_times
+from meso_core.timing.timeline import META_FILE, RAW_FILE, TIMESTAMPS_FILE
+
+pytestmark = pytest.mark.filterwarnings("ignore::meso_core.errors.MesoWarning")
+
+DAQ, EVENTS = "raw_sync_data", bouts_module.EVENTS_FILE
+FIRST, SECOND = "raw_imaging_data_00", "raw_imaging_data_01"
+N = 40
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is wrong with a session of two bouts, what the message says to do, and doing it."""
+
+    spoil: Callable
+    says: str
+    follow: Callable
+    #: Arguments with which it is tried again.
+    again: dict = None
+    #: Frames that each FOV has in the end.
+    n_frames: int = 2 * N
+    read: Callable = lambda session, **again: extract_frame_times(session, **again).times[0].size
+
+
+def copied(name):
+    """The rig still has the file: copy it again."""
+    return lambda session: shutil.copyfile(session.with_name("rig") / DAQ / name, session / DAQ / name)
+
+
+def cut(name):
+    def spoil(session):
+        file = session / DAQ / name
+        file.write_bytes(file.read_bytes()[:-9])
+
+    return spoil
+
+
+def with_array(name, change):
+    def spoil(session):
+        np.save(session / DAQ / name, change(np.load(session / DAQ / name)))
+
+    return spoil
+
+
+def with_meta(change):
+    def spoil(session):
+        file = session / DAQ / META_FILE
+        meta = json.loads(file.read_text())
+        change(meta)
+        file.write_text(json.dumps(meta))
+
+    return spoil
+
+
+def the_input(meta, name="neural_frames"):
+    return next(entry for entry in meta["inputs"] if entry["name"] == name)
+
+
+def nan_in(values):
+    values = values.astype(float)
+    values[1000] = np.nan
+    return values
+
+
+def own_session(*bouts):
+    """Move bouts to a session of their own."""
+
+    def follow(session):
+        other = session.with_name("002")
+        for bout in bouts:
+            shutil.move(session / bout, other / bout)
+
+    return follow
+
+
+def fewer_pulses(session):
+    """The DAQ started while the first bout was going on."""
+    raw = np.load(session / DAQ / RAW_FILE)
+    late = slice(2000, None)
+    np.save(session / DAQ / RAW_FILE, raw[late])
+    np.save(session / DAQ / TIMESTAMPS_FILE, np.load(session / DAQ / TIMESTAMPS_FILE)[late])
+
+
+def daq_off_in_first(session):
+    raw, stamps = np.load(session / DAQ / RAW_FILE), np.load(session / DAQ / TIMESTAMPS_FILE)
+    np.save(session / DAQ / RAW_FILE, raw[6000:])
+    np.save(session / DAQ / TIMESTAMPS_FILE, stamps[6000:])
+
+
+def other_fovs(session):
+    file = session / SECOND / "_ibl_rawImagingData.meta.json"
+    file.write_text(json.dumps({**imaging_meta(n_lines=20), "nFrames": N}))
+
+
+def frame_qc(session, **_):
+    return consolidate_frame_qc([session / FIRST, session / SECOND], [N, N]).values.size
+
+
+def rated(name, content, says, follow):
+    name = name.replace("_", ".")
+    return Case(lambda s: savemat(s / FIRST / name, content), says, lambda s: follow(s / FIRST / name), read=frame_qc)
+
+
+def cut_mat(session):
+    file = session / FIRST / "badframes.mat"
+    savemat(file, {"badframes": np.arange(9.0)})
+    file.write_bytes(file.read_bytes()[:-8])
+
+
+def nothing(_):
+    """The remedy is a setting."""
+
+
+def removed(file):
+    file.unlink()
+
+
+def named(meta):
+    the_input(meta)["name"] = "scope"
+
+
+def analog(meta):
+    the_input(meta)["measurement"] = "Voltage"
+    meta["inputs"].append({**the_input(meta), "name": "scope_counter", "measurement": "EdgeCount"})
+
+
+def pulses_elsewhere(session):
+    raw = np.load(session / DAQ / RAW_FILE)
+    np.save(session / DAQ / RAW_FILE, np.column_stack([raw, raw[:, 1]]))
+    raw = np.load(session / DAQ / RAW_FILE)
+    raw[:, 1] = 0
+    np.save(session / DAQ / RAW_FILE, raw)
+    with_meta(lambda meta: meta["inputs"].append({**the_input(meta), "name": "scope", "arrayColumn": raw.shape[1]}))(
+        session
+    )
+
+
+CASES = {
+    "no file": Case(lambda s: (s / DAQ / RAW_FILE).unlink(), "Copy the DAQ's files from the rig", copied(RAW_FILE)),
+    "raw cut": Case(cut(RAW_FILE), "Copy the file again", copied(RAW_FILE)),
+    "times cut": Case(cut(TIMESTAMPS_FILE), "Copy the file again", copied(TIMESTAMPS_FILE)),
+    "metadata cut": Case(cut(META_FILE), "Copy the file again", copied(META_FILE)),
+    "raw flat": Case(
+        with_array(RAW_FILE, np.ravel),
+        "one row per sample and one column",
+        with_array(RAW_FILE, lambda v: v.reshape(-1, 3)),
+    ),
+    "raw on its side": Case(
+        with_array(RAW_FILE, np.transpose), "one row per sample and one column", with_array(RAW_FILE, np.transpose)
+    ),
+    "raw of words": Case(with_array(RAW_FILE, lambda v: v.astype("U4")), "Convert the recording", copied(RAW_FILE)),
+    "times of another recording": Case(
+        with_array(TIMESTAMPS_FILE, lambda v: v[5:]), "of one recording together", copied(TIMESTAMPS_FILE)
+    ),
+    "no time": Case(with_array(TIMESTAMPS_FILE, lambda v: v * np.nan), "Copy the file again", copied(TIMESTAMPS_FILE)),
+    "no count": Case(with_array(RAW_FILE, nan_in), "Copy the file again", copied(RAW_FILE)),
+    "no inputs": Case(with_meta(lambda meta: meta.pop("inputs")), "Correct the field", copied(META_FILE)),
+    "no column": Case(
+        with_meta(lambda meta: the_input(meta).pop("arrayColumn")),
+        "Correct the field",
+        with_meta(lambda meta: the_input_without_column(meta).update(arrayColumn=2)),
+    ),
+    "column too high": Case(
+        with_meta(lambda meta: the_input(meta).update(arrayColumn=99)),
+        "Correct the field",
+        with_meta(lambda meta: the_input(meta).update(arrayColumn=2)),
+    ),
+    "another name": Case(with_meta(named), "set MESO_FRAME_CHANNEL", nothing, {"frame_channel": "scope"}),
+    "no counter": Case(with_meta(analog), "Set MESO_FRAME_CHANNEL", nothing, {"frame_channel": "scope_counter"}),
+    "no pulses": Case(pulses_elsewhere, "Set MESO_FRAME_CHANNEL", nothing, {"frame_channel": "scope"}),
+    "late start": Case(fewer_pulses, "a session of its own", own_session(FIRST), n_frames=N),
+    "off in a bout": Case(daq_off_in_first, "a session of its own too", own_session(FIRST), n_frames=N),
+    "a folder of another session": Case(
+        lambda s: shutil.copytree(s / FIRST, s / "raw_imaging_data_02"),
+        "Move the folder of another session",
+        own_session("raw_imaging_data_02"),
+    ),
+    "other fields of view": Case(other_fovs, "as separate sessions", own_session(SECOND), n_frames=N),
+    "events cut": Case(
+        lambda s: (s / DAQ / EVENTS).write_text("time\tname\n1\tx\n"),
+        "move it away",
+        lambda s: (s / DAQ / EVENTS).unlink(),
+    ),
+    "no bout": Case(
+        own_session(FIRST, SECOND), "Copy the", lambda s: shutil.move(s.with_name("002") / FIRST, s / FIRST), n_frames=N
+    ),
+    "ratings of other frames": rated(
+        "exptQC_mat", {"frameQC_frames": np.zeros(3), "frameQC_names": "ok"}, "move the file away", removed
+    ),
+    "a frame that is none": rated("badframes_mat", {"badframes": [99.0]}, "move the file away", removed),
+    "a variable that is none": rated(
+        "badframes_mat", {"bad": [1.0]}, "Save it under this name", lambda f: savemat(f, {"badframes": [1.0]})
+    ),
+    "fractions": rated(
+        "badframes_mat", {"badframes": [1.5]}, "vector of whole numbers", lambda f: savemat(f, {"badframes": [1.0]})
+    ),
+    "ratings cut": Case(cut_mat, "move it away", lambda s: (s / FIRST / "badframes.mat").unlink(), read=frame_qc),
+    "no folder": Case(
+        own_session(FIRST), "Copy the bout", lambda s: shutil.move(s.with_name("002") / FIRST, s / FIRST), read=frame_qc
+    ),
+}
+
+
+def the_input_without_column(meta):
+    return next(entry for entry in meta["inputs"] if "arrayColumn" not in entry)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_following_the_remedy_leads_to_a_result(tmp_path, name):
+    case = CASES[name]
+    session, _ = write_session(tmp_path, n_frames=(N, N))
+    shutil.copytree(session, session.with_name("rig"))
+    case.spoil(session)
+    with pytest.raises(MesoError) as caught:
+        case.read(session)
+    assert case.says in str(caught.value)
+    case.follow(session)
+    assert case.read(session, **(case.again or {})) == case.n_frames
+
+
+def test_no_remedy_of_the_room_is_a_check_that_leads_nowhere():
+    texts = " ".join(path.read_text() for path in Path(bouts_module.__file__).parent.glob("*.py"))
+    for dead_end in ("Check whether", "Check that", "Check the"):
+        assert dead_end not in texts
