@@ -78,6 +78,7 @@ def _check_plain(path: Path, mode: int, *, plain: bool) -> None:
                 path,
                 expected="a plain file or folder of an archive",
                 found=_KINDS.get(stat.S_IFMT(mode), "something else"),
-                remedy="Do not use this archive; find out who made it, or replace the link by the file itself",
+                remedy="Replace it by the file itself; or move this archive away and, while the tifs exist, archive "
+                "them again",
             )
         )

@@ -105,6 +105,23 @@ def with_notes_in_it(bout: Path) -> None:
         tar.addfile(tarfile.TarInfo("notes.txt"), io.BytesIO())
 
 
+def with_a_way_out(bout: Path) -> None:
+    with tarfile.open(bout / ARCHIVE_NAME, "w:bz2") as tar:
+        tar.addfile(tarfile.TarInfo("../x.tif"), io.BytesIO())
+
+
+def with_a_link(bout: Path) -> None:
+    file = archived(bout, "zarr", recorded=False) / "zarr.json"
+    file.rename(bout.parent / "zarr.json")
+    file.symlink_to(bout.parent / "zarr.json")
+
+
+def the_file_itself(bout: Path) -> None:
+    file = bout / ZARR_NAME / "zarr.json"
+    file.unlink()
+    (bout.parent / "zarr.json").rename(file)
+
+
 def damaged_record(bout: Path) -> None:
     archived(bout)
     gone(bout)
@@ -169,6 +186,13 @@ CASES = {
     "an archive of other content": Case(other_tifs, "Move this archive away", elsewhere(ARCHIVE_NAME)),
     "a tar with folders": Case(with_a_folder_in_it, "Move this archive away", elsewhere(ARCHIVE_NAME)),
     "a tar of other files": Case(with_notes_in_it, "Move this archive away", elsewhere(ARCHIVE_NAME)),
+    "a tar that writes elsewhere": Case(with_a_way_out, "move it away", elsewhere(ARCHIVE_NAME)),
+    "a zarr with a link in it": Case(
+        with_a_link,
+        "Replace it by the file itself",
+        the_file_itself,
+        lambda bout: archive_bout(bout, archive_format="zarr"),
+    ),
     "a damaged record": Case(
         damaged_record, "move this file away", lambda bout: record_path(bout.parent, bout.name).unlink(), again
     ),

@@ -258,5 +258,5 @@ def _foreign(where: str, found: str) -> ArchiveError:
 
 
 def _hostile(where: str, found: str) -> ArchiveError:
-    remedy = "Do not unpack this file; find out who made it"
+    remedy = "Do not unpack this file: move it away; while the tifs exist, archive them again"
     return ArchiveError.at(where, expected="only tifs with plain, different names", found=found, remedy=remedy)
