@@ -108,8 +108,8 @@ class Timeline:
                 return found[0]
             if found:
                 raise self._wrong_channel(f"one channel '{name}'", ", ".join(c.name for c in found))
-        found_names = ", ".join(c.name for c in self.channels) or "none"
-        raise self._wrong_channel("a channel " + " or ".join(f"'{name}'" for name in names), found_names)
+        whatnames = ", ".join(c.name for c in self.channels) or "none"
+        raise self._wrong_channel("a channel " + " or ".join(f"'{name}'" for name in names), whatnames)
 
     def _wrong_channel(self, expected: str, found: str) -> TimingError:
         remedy = (
@@ -190,10 +190,12 @@ class Timeline:
         usual = float(ends[1] - ends[0]) / n_steps
         resolution = float(np.spacing(np.abs(ends).max().astype(stamps.dtype))) if stamps.dtype.kind == "f" else 1.0
         if not (np.isfinite([usual, shortest, longest]).all() and usual > 0):
-            raise _damaged(path, "finite times that ascend", f"{ends[0]} to {ends[1]} s, steps from {shortest} s")
+            what = f"{ends[0]} to {ends[1]} s, steps from {shortest} s"
+            raise InputFileError.at(path, expected="finite times that ascend", found=what, remedy=_LOST)
         if resolution > usual * _COARSEST:
             expected = f"times that tell samples {usual * 1e3:.4g} ms apart, as float64 does"
-            raise _damaged(path, expected, f"{stamps.dtype}, which tells {resolution * 1e3:.4g} ms")
+            what = f"{stamps.dtype}, which tells {resolution * 1e3:.4g} ms"
+            raise InputFileError.at(path, expected=expected, found=what, remedy=_LOST)
         return SampleSteps(float(shortest), float(longest), usual)
 
     def counter_edges(self, *names: str) -> tuple[CounterEdges, ...]:

@@ -123,7 +123,7 @@ def test_the_edges_of_the_folders_are_had_in_one_call():
 
 
 def test_no_pulses_at_all_is_a_named_error():
-    with pytest.raises(TimingError, match=r"found none.*neural_frames"):
+    with pytest.raises(TimingError, match=r"found none.*MESO_FRAME_CHANNEL"):
         get_bout_edges(np.array([]))
 
 
