@@ -172,8 +172,9 @@ def find_bouts(
             "frame pulses",
             expected="pulses of the microscope on the DAQ",
             found="none",
-            remedy="Set MESO_FRAME_CHANNEL to the DAQ's input that the microscope's frame clock is wired to; if it was "
-            "wired to none, this recording gives no times: nothing but frame_times needs them",
+            remedy="Set MESO_FRAME_CHANNEL to the DAQ's input that the microscope's frame clock is wired to, if that "
+            "is not neural_frames; if it was wired to none, this recording gives no times, and nothing but frame_times "
+            "needs them",
         )
     blocks = _event_blocks(events, subject, date)
     if blocks:
