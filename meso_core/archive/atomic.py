@@ -6,7 +6,6 @@ What belongs here: the locked part file or folder, and the room that it needs. O
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import shutil
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import StorageError, problem
-from ..storage.atomic import HashedFile, make_folder, part_path, storage_errors
+from ..storage.atomic import HashedFile, link_or_rename, make_folder, part_path, storage_errors
 from ..storage.hashing import sync_folder
 from .selection import is_archive
 
@@ -48,8 +47,15 @@ def check_room(out: Path, n_bytes: int) -> None:
 
 
 @contextmanager
-def new_file(out: Path) -> Iterator[tuple[Path, HashedFile]]:
+def new_file(out: Path, part: Path | None = None) -> Iterator[tuple[Path, HashedFile]]:
     """Give a file beside ``out``, locked against a second run; in the end it takes the name ``out``, or is removed.
+
+    Parameters
+    ----------
+    out
+        The file.
+    part
+        Where it is made: on the same file system; beside ``out`` by default.
 
     Raises
     ------
@@ -57,7 +63,7 @@ def new_file(out: Path) -> Iterator[tuple[Path, HashedFile]]:
         If another run makes ``out``, or there is something of this name in the end: it is never overwritten. Also if
         the disk has no room, or does not allow writing.
     """
-    part = part_path(out, shared=True)
+    part = part or part_path(out, shared=True)
     with storage_errors(out), _locked(part) as file:
         yield part, HashedFile(file)
         file.flush()
@@ -127,14 +133,7 @@ def _locked_file(path: Path) -> BinaryIO:
 def _give_name(part: Path, out: Path) -> None:
     """Give a finished file its name, unless there is something of this name: a rename would overwrite it."""
     try:
-        try:
-            os.link(part, out)
-        except OSError as error:
-            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
-                raise
-            if os.path.lexists(out):  # a file system without links
-                raise FileExistsError from error
-            part.rename(out)
+        link_or_rename(part, out)
     except FileExistsError as error:
         raise StorageError(
             problem(

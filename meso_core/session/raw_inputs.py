@@ -15,13 +15,20 @@ from pathlib import Path
 from ..errors import InputFileError
 from .ignored import why_ignored
 from .listing import ListedFile, listing_version
-from .paths import ARCHIVE_NAME, ZARR_NAME, natural_key
+from .paths import ARCHIVE_NAME, IMAGING_META_FILE, IMAGING_TIMES_FILE, MESO_FOLDER, ZARR_NAME, natural_key
 
 #: Below these names lies what the rig delivers; everything else in a session folder is made by somebody.
 RAW_PREFIXES = ("raw_", "snapshots/", "reference/", "_ibl_experiment.description")
 
 #: Usual folder of the DAQ's recording, and how the names of its files begin in whichever folder of the rig.
 SYNC_FOLDER, _DAQ_FILES = "raw_sync_data", "_timeline_"
+
+#: What assets may put into the rig's folders, where the rig did not: metadata, archives, images under their ALF names.
+_BESIDE_RAW = re.compile(
+    r"raw_imaging_data(_\d{2})?/("
+    rf"{re.escape(IMAGING_META_FILE)}|{re.escape(IMAGING_TIMES_FILE)}|{re.escape(ARCHIVE_NAME)}|{re.escape(ZARR_NAME)}/.+"
+    r"|reference/referenceImage\.[^/]+)"
+)
 
 _BOUT = r"raw_imaging_data(_\d{2})?/"
 _TIF = rf"{_BOUT}[^/]+\.tiff?"
@@ -121,3 +128,10 @@ def odd_bouts(files: Iterable[ListedFile]) -> tuple[str, ...]:
             if name.startswith("raw_imaging_data") and not re.fullmatch(_BOUT, f"{name}/") and not why_ignored(name)
         )
     )
+
+
+def is_beyond_assets(path: str) -> bool:
+    """Whether no asset may publish at a path below a session: a file of the rig, or a record of the platform."""
+    if path.startswith(f"{MESO_FOLDER}/"):
+        return True
+    return path.startswith(RAW_PREFIXES) and _BESIDE_RAW.fullmatch(path) is None

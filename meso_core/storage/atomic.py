@@ -167,6 +167,31 @@ def write_file(path: Path, content: bytes) -> FileHash:
     return file.content
 
 
+def link_or_rename(file: Path, out: Path) -> None:
+    """Give a file the name ``out`` too, or instead where the file system knows no links; never overwrite.
+
+    Raises
+    ------
+    FileExistsError
+        If there is something of this name.
+    """
+    try:
+        os.link(file, out, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        if os.path.lexists(out):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(out)) from error
+        file.rename(out)
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Whether both are names of one file; links are not followed."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(one.lstat(), other.lstat())
+    return False
+
+
 def part_path(path: Path, *, shared: bool = False) -> Path:
     """Name under which a file is being made: hidden, in the same folder; of this process, or shared by all."""
     ending = ".part" if shared else f".{os.getpid()}.part"

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import StorageError, problem
-from ..session import some
+from ..session import MESO_FOLDER, is_beyond_assets, some
+from .atomic import same_file
 from .hashing import hash_file
 from .manifest import FileRecord, Manifest
 
 #: Files up to this size are hashed where their time of change differs from the record; an edited label file is small.
 _HASHED_IF_TOUCHED_BYTES = 1 << 26
+#: Folders of the rig, and of the platform's records.
+_NOT_OF_ASSETS = re.compile(rf"raw_\w+_data(_\d+)?|snapshots|{re.escape(MESO_FOLDER)}")
+_MOVE_AWAY = "Move this record away, then run the asset again"
 
 
 def verify_file(file: Path, record: FileRecord, *, content: bool) -> str:
@@ -52,8 +56,20 @@ def is_unchanged(session_path: Path, record: FileRecord) -> bool:
     return not file.is_symlink() and file.is_file() and not verify_file(file, record, content=False)
 
 
-def check_ours(session_path: Path, old: Manifest | None, new: Manifest, staged: Path) -> None:
-    """Insist that no file of somebody else is in the way of a publication.
+def is_ours(session_path: Path, record: FileRecord) -> bool:
+    """Whether a file may be replaced or removed: its content is that of the record, and no link leads to raw data."""
+    file = session_path / record.path
+    plain = not file.is_symlink() and file.is_file() and not _leads_to_raw_data(file.parent, record.path)
+    return plain and not verify_file(file, record, content=True)
+
+
+def _leads_to_raw_data(folder: Path, path: str) -> bool:
+    """Whether a folder is, by a link, one of the rig or of records, although the path in the session says otherwise."""
+    return any(_NOT_OF_ASSETS.fullmatch(part) and f"{part}/" not in path for part in folder.resolve().parts)
+
+
+def replaceable(session_path: Path, old: Manifest | None, new: Manifest, staged: Path) -> tuple[set[str], list[str]]:
+    """Sort out the files that are at the places of a publication.
 
     Parameters
     ----------
@@ -65,28 +81,32 @@ def check_ours(session_path: Path, old: Manifest | None, new: Manifest, staged: 
     staged
         Folder with the new files.
 
-    Raises
-    ------
-    StorageError
-        With the files that are in the way.
+    Returns
+    -------
+    ours : set of str
+        Paths of those that may be replaced.
+    foreign : list of str
+        Paths of those of somebody else.
     """
     own = {record.path: record for record in (old.files if old else ())}
-    foreign = [
-        record.path
-        for record in new.files
-        if os.path.lexists(session_path / record.path)
-        and not (record.path in own and is_unchanged(session_path, own[record.path]))
-        and not _has_content(session_path / record.path, record, staged / record.path)
-    ]
-    if foreign:
-        raise StorageError(
-            problem(
-                session_path,
-                expected=f"no file at the places of {new.asset} but those that it has published",
-                found=f"{some(foreign)}, which somebody else has put there or changed",
-                remedy="If the rig wrote it, run this asset again: it is used then. Else move it away and run again",
-            )
-        )
+    ours, foreign = set[str](), []
+    for record in new.files:
+        path, file = record.path, session_path / record.path
+        if _has_content(file, record, staged / path) or (path in own and is_ours(session_path, own[path])):
+            ours.add(path)
+        elif os.path.lexists(file):
+            foreign.append(path)
+    return ours, foreign
+
+
+def in_the_way(session_path: Path, asset: str, foreign: Sequence[str]) -> StorageError:
+    """Make the error of files of somebody else at the places of an asset."""
+    return StorageError.at(
+        session_path,
+        expected=f"no file at the places of {asset} but those that it has published",
+        found=f"{some(foreign)}, which somebody else has put there or changed",
+        remedy="If the rig wrote it, run this asset again: it is used then. Else move it away and run again",
+    )
 
 
 def foreign_results(session_path: Path, made: Mapping[str, Manifest]) -> tuple[str, ...]:
@@ -115,20 +135,19 @@ def check_places(session_path: Path, old: Manifest | None, new: Manifest, places
     old, new
         What the asset has published before, and what it is about to publish.
     places
-        Regular expression of the paths; None: any.
+        Regular expression of the paths; None: any at which some asset publishes.
 
     Raises
     ------
     StorageError
         If either names other files: raw files in a forged record would be removed as superseded.
     """
-    if places is None:
-        return
     for manifest, remedy in (
-        (new, "Report this as a defect"),
-        (old, "Move this record away, then run the asset again"),
+        (new, "Report this as a defect" if places else _MOVE_AWAY),
+        (old, _MOVE_AWAY),
     ):
-        strangers = [r.path for r in manifest.files if not re.fullmatch(places, r.path)] if manifest else []
+        claimed = [r.path for r in manifest.files] if manifest else []
+        strangers = [p for p in claimed if is_beyond_assets(p) or not re.fullmatch(places or ".*", p, re.DOTALL)]
         if strangers and manifest:
             raise StorageError(
                 problem(
@@ -144,4 +163,4 @@ def _has_content(file: Path, record: FileRecord, staged: Path) -> bool:
     if file.is_symlink() or not file.is_file() or file.stat().st_size != record.size:
         return False
     # an archive that is kept as it is was staged as a second name of the file
-    return file.samefile(staged) or hash_file(file).sha256 == record.sha256
+    return same_file(file, staged) or hash_file(file).sha256 == record.sha256

@@ -11,6 +11,7 @@ The steps, and what a kill between them leaves:
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -24,11 +25,11 @@ from pathlib import Path
 from ..errors import InputFileError, MesoWarning, MissingInputError, StorageError
 from ..opening import TABLE_BYTES, is_there, read_plain
 from ..session import MESO_FOLDER
-from .atomic import make_folder, move_file, storage_errors, write_file
+from .atomic import link_or_rename, make_folder, move_file, storage_errors, write_file
 from .basis import Basis
 from .hashing import sync_folder
 from .manifest import RUN_AGAIN, MadeBy, Manifest
-from .ownership import check_ours, check_places, is_unchanged, verify_file
+from .ownership import check_places, in_the_way, is_ours, replaceable, verify_file
 from .staging import Sealed, staging_path
 
 
@@ -68,9 +69,11 @@ def publish(
     with _locked(session_path, sealed.asset):
         old = _undamaged(_manifest_path(session_path, sealed.asset))
         check_places(session_path, old, manifest, places)
-        check_ours(session_path, old, manifest, sealed.folder)
+        ours, foreign = replaceable(session_path, old, manifest, sealed.folder)
+        if foreign:
+            raise in_the_way(session_path, sealed.asset, foreign)
         write_file(_pending_path(session_path, sealed.asset), manifest.to_json().encode())
-        _roll_forward(session_path, sealed.asset)
+        _roll_forward(session_path, sealed.asset, ours)
     shutil.rmtree(sealed.folder)
     return manifest
 
@@ -109,19 +112,32 @@ def verify_manifest(session_path: Path, manifest: Manifest, *, content: bool = T
     return tuple(sentence for sentence in found if sentence)
 
 
-def _roll_forward(session_path: Path, asset: str) -> None:
-    """Finish the publication that the pending manifest describes; may be called again at any point of it."""
+def _roll_forward(session_path: Path, asset: str, ours: set[str] | None = None) -> None:
+    """Finish the publication that the pending manifest describes; may be called again at any point of it.
+
+    A file of somebody else that has come to one of its places stays there: then the result does not count as current.
+
+    Parameters
+    ----------
+    session_path, asset
+        Where it was published, and by which asset.
+    ours
+        Paths of the files that may be replaced; found out where it is not known, after a kill.
+    """
     pending_path = _pending_path(session_path, asset)
     pending = _undamaged(pending_path)
     if pending is None:  # another process finished it while this one waited for the lock
         return
-    staged = staging_path(session_path, asset)
+    staged, old = staging_path(session_path, asset), _undamaged(_manifest_path(session_path, asset))
+    check_places(session_path, old, pending, None)
+    if ours is None:
+        ours, _ = replaceable(session_path, old, pending, staged)
     folders = set()
     for record in pending.files:
         source, target = staged / record.path, session_path / record.path
         if source.is_file():
             make_folder(target.parent)
-            move_file(source, target)
+            _put(source, target, replace=record.path in ours)
         elif wrong := verify_file(target, record, content=True):
             pending_path.unlink()
             raise StorageError.at(
@@ -131,11 +147,30 @@ def _roll_forward(session_path: Path, asset: str) -> None:
                 remedy=f"Run the asset {asset} again",
             )
         folders.add(target.parent)
-    _remove_superseded(session_path, _undamaged(_manifest_path(session_path, asset)), pending)
+    _remove_superseded(session_path, old, pending)
     for folder in sorted(folders):
         sync_folder(folder)
     pending_path.replace(_manifest_path(session_path, asset))
     sync_folder(pending_path.parent)
+
+
+def _put(source: Path, target: Path, *, replace: bool) -> None:
+    """Give a staged file its place; one of somebody else that is there stays, with a MesoWarning."""
+    if replace:
+        move_file(source, target)
+        return
+    try:
+        try:
+            link_or_rename(source, target)
+        except OSError as error:
+            if error.errno != errno.EXDEV or is_there(target):
+                raise
+            move_file(source, target)
+    except FileExistsError:
+        what = "somebody else has put this file there meanwhile; it was not changed, and the result does not count"
+        warnings.warn(f"{target}: {what}", MesoWarning, stacklevel=4)
+    else:
+        source.unlink(missing_ok=True)
 
 
 def published_assets(session_path: Path) -> tuple[str, ...]:
@@ -168,7 +203,7 @@ def _remove_superseded(session_path: Path, old: Manifest | None, new: Manifest) 
     gone = {f.path: f for f in old.files if f.path not in kept and not (session_path / f.path).is_symlink()}
     # a file that is another one by now is somebody else's
     superseded = sorted(
-        path for path, f in gone.items() if is_unchanged(session_path, f) or not os.path.lexists(session_path / path)
+        path for path, f in gone.items() if is_ours(session_path, f) or not os.path.lexists(session_path / path)
     )
     for path in superseded:
         (session_path / path).unlink(missing_ok=True)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from meso_core.errors import StorageError
+from meso_core.errors import MesoWarning, StorageError
 from meso_core.storage import (
     Basis,
+    FileHash,
     FileRecord,
     MadeBy,
     Manifest,
@@ -19,6 +21,8 @@ from meso_core.storage import (
     hash_file,
     load_manifest,
     publish,
+    verify_manifest,
+    write_file,
 )
 
 PLACES = r"alf/[^/]+|raw_imaging_data_00/_ibl_rawImagingData\.meta\.json"
@@ -131,3 +135,95 @@ def test_folders_of_results_that_no_asset_published_are_named_and_no_other(sessi
         (session / folder).mkdir(parents=True)
     assert foreign_results(session, {"rois": manifest}) == ("alf/FOV_09", "suite2p/plane10")
     assert foreign_results(session, {}) == ("alf/FOV_00", "alf/FOV_09", "suite2p/plane0", "suite2p/plane10")
+
+
+def test_a_file_of_the_same_size_and_time_and_other_content_is_neither_replaced_nor_removed(session: Path) -> None:
+    published(session, {META: b"ours"})
+    before = (session / META).stat()
+    (session / META).write_bytes(b"rig!")
+    os.utime(session / META, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(StorageError, match="somebody else"):
+        published(session, {META: b"ours again"})
+    published(session, {"alf/a": b"1"})
+    assert (session / META).read_bytes() == b"rig!"
+
+
+def test_a_file_of_the_rig_that_arrives_between_a_kill_and_the_next_look_is_not_replaced(session: Path) -> None:
+    staging = Staging(session, "metadata")
+    staging.write(META, b"ours")
+    sealed = staging.seal()
+    pending = Manifest("metadata", sealed.files, Basis("1"), MadeBy("run"), "2026-01-01T00:00:00+00:00")
+    (session / ".meso" / "manifests").mkdir()
+    (session / ".meso" / "manifests" / ".metadata.pending.json").write_text(pending.to_json())
+    (session / META).parent.mkdir()
+    (session / META).write_bytes(b"the rig's")
+    with pytest.warns(MesoWarning, match=r"meta\.json: somebody else has put this file there"):
+        manifest = load_manifest(session, "metadata")
+    assert (session / META).read_bytes() == b"the rig's"
+    assert manifest is not None
+    assert verify_manifest(session, manifest), "what is not there does not count"
+    published(session, {"alf/a": b"1"})  # with the rig's file there is none to make
+    assert (session / META).read_bytes() == b"the rig's"
+
+
+def test_a_file_of_the_rig_that_arrives_while_files_are_put_in_place_is_not_replaced(
+    session: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def arrive(path: Path, content: bytes) -> FileHash:
+        (session / META).parent.mkdir()
+        (session / META).write_bytes(b"the rig's")
+        return write_file(path, content)
+
+    staging = Staging(session, "metadata")
+    staging.write(META, b"ours")
+    sealed = staging.seal()
+    monkeypatch.setattr("meso_core.storage.publishing.write_file", arrive)
+    with pytest.warns(MesoWarning, match="somebody else"):
+        publish(session, sealed, Basis("1"), MadeBy("run"), places=PLACES)
+    assert (session / META).read_bytes() == b"the rig's"
+
+
+@pytest.mark.parametrize("path", ["raw_imaging_data_00/x.tif", "raw_sync_data/daq.npy", ".meso/removed/b/x.tif"])
+@pytest.mark.parametrize("claimed_by", ["record", "pending record"])
+def test_forged_records_claim_no_raw_file_when_a_publication_is_finished_either(
+    session: Path, path: str, claimed_by: str
+) -> None:
+    """Nobody publishes: it is enough that somebody reads the record."""
+    manifest = published(session, {"alf/a": b"1"})
+    for place, content in ((session / path, b"precious"), (session / ".meso/staging/metadata" / path, b"forged!!")):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
+    claim(session, manifest, path)
+    records = session / ".meso" / "manifests"
+    forged = (
+        manifest if claimed_by == "record" else replace(manifest, files=(*manifest.files, record_of(session, path)))
+    )
+    (records / ".metadata.pending.json").write_text(forged.to_json())
+    with pytest.raises(StorageError, match=f"found {path}"):
+        load_manifest(session, "metadata")
+    assert (session / path).read_bytes() == b"precious"
+
+
+def record_of(session: Path, path: str) -> FileRecord:
+    content = hash_file(session / ".meso/staging/metadata" / path)
+    return FileRecord(path, content.size, content.sha256, content.md5)
+
+
+def test_a_forged_record_reaches_no_raw_file_through_a_link(session: Path) -> None:
+    manifest = published(session, {"alf/a": b"1"}, places=r"alf/.*")
+    raw = session / "raw_imaging_data_00"
+    raw.mkdir()
+    (raw / "x.tif").write_bytes(b"precious")
+    (session / "alf" / "FOV_00").symlink_to(raw)
+    claim(session, manifest, "alf/FOV_00/x.tif")
+    with pytest.raises(StorageError, match=r"alf/FOV_00/x\.tif"):
+        published(session, {"alf/a": b"1", "alf/FOV_00/x.tif": b"forged"}, places=r"alf/.*")
+    published(session, {"alf/a": b"1"}, places=r"alf/.*")
+    assert (raw / "x.tif").read_bytes() == b"precious"
+
+
+def test_each_asset_says_where_it_publishes() -> None:
+    """Else a forged record of it could claim anything."""
+    from meso_assets.defs.catalogue import CATALOGUE
+
+    assert [name for name, declared in CATALOGUE.items() if not declared.places] == []
