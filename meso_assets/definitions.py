@@ -15,7 +15,7 @@ from .defs.catalogue import CATALOGUE, RAW
 from .defs.declare import raw_asset
 from .defs.jobs import session_jobs
 from .defs.partitions import session_partitions
-from .defs.removal import remove_raw_tifs
+from .defs.removal import free_removed_tifs, remove_raw_tifs, removed_tifs_daily
 from .defs.sensors import sessions_arrive
 from .defs.session_checks import session_checks
 from .io.managers import AlfIOManager, RawIOManager, SessionFilesIOManager
@@ -38,7 +38,8 @@ def build_defs(settings: MesoSettings | None = None, **overrides: Any) -> dg.Def
     parts: dict[str, Any] = {
         "assets": [*raw_specs(), *declared_assets(settings)],
         "asset_checks": list(session_checks),
-        "jobs": [*session_jobs, remove_raw_tifs],
+        "jobs": [*session_jobs, remove_raw_tifs, free_removed_tifs],
+        "schedules": [removed_tifs_daily],
         "sensors": [sessions_arrive(settings)],
         "loggers": {"readable": readable_logger},
         "executor": executor(settings),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dagster as dg
 
+from meso_core.archive.gate.kept import settle_if_needed
 from meso_core.json_text import json_text
 from meso_core.progress import Progress, throttled
 from meso_core.qc import QCResult, qc_path, read_results, results_to_json
@@ -200,6 +201,7 @@ def open_run(
     the result would count as made from the files that were seen before.
     """
     session, settings = platform.session(context.partition_key), platform.settings
+    settle_if_needed(session.path)  # what a killed removal or restoring of raw tifs left
     seen = look_at(session)
     versions = {raw_asset(kind): seen.raw[kind].version for kind in declaration.raw}
     if observe(context.instance, context.partition_key, versions) and context.retry_number == 0:

@@ -3,41 +3,125 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from ..runs.settings import load_settings
 from . import session_key
 
+if TYPE_CHECKING:
+    from meso_core.archive import KeptTif, RemovalPlan
+    from meso_core.storage import Session
 
-@click.command("remove-raw")
-@click.argument("session")
-@click.option("--yes", is_flag=True, help="Remove. Without it, only what would happen is shown.")
-@click.option("--who", default="", help="Who overrides a verdict of quality control.")
-@click.option("--why", default="", help="Why.")
-def command(session: str, yes: bool, who: str, why: str) -> None:
-    """Remove the raw tifs of SESSION, if their archive holds just these files and quality control allows it."""
-    from meso_core.archive import remove_raw_tifs
-    from meso_core.progress import throttled
-
-    from ..defs.removal import plan_removal
     from ..io.resources import Platform
 
-    opened = Platform.open(load_settings()).session(str(session_key(session)))
-    plan = plan_removal(opened, who, why)
+
+@click.command("remove-raw")
+@click.argument("sessions", nargs=-1)
+@click.option("--yes", is_flag=True, help="Remove. Without it, only what would happen is shown.")
+@click.option("--now", is_flag=True, help="Free the room of SESSIONS at once, not after MESO_REMOVED_KEPT_DAYS.")
+@click.option("--who", default="", help="Who overrides a verdict of quality control.")
+@click.option("--why", default="", help="Why.")
+def command(sessions: tuple[str, ...], yes: bool, now: bool, who: str, why: str) -> None:
+    """Remove the raw tifs of SESSIONS, if their archives hold just these files and quality control allows it.
+
+    They are moved to .meso/removed, and their room is free after MESO_REMOVED_KEPT_DAYS: the schedule of the interface
+    frees it, or this command does. Without SESSIONS, nothing is removed, and the room of all whose time is over is
+    freed.
+    """
+    from ..io.resources import Platform
+
+    platform = Platform.open(load_settings())
+    if not sessions:
+        _sweep(platform, yes=yes)
+        return
+    closed = [
+        not _remove(platform, platform.session(str(session_key(name))), yes=yes, now=now, who=who, why=why)
+        for name in sessions
+    ]
+    sys.exit(1 if any(closed) else 0)
+
+
+def _remove(platform: Platform, session: Session, *, yes: bool, now: bool, who: str, why: str) -> bool:
+    """Remove the tifs of one session, or show what would happen; returns False where the gate is closed."""
+    from meso_core.archive import kept_tifs, remove_raw_tifs, settle_if_needed
+    from meso_core.progress import throttled
+
+    from ..defs.removal import free, plan_removal
+
+    days, progress = 0.0 if now else platform.settings.removed_kept_days, throttled(click.echo)
+    if yes:
+        settle_if_needed(session.path)
+    plan = plan_removal(session, who, why)
+    kept = [tif for tif in kept_tifs(session.path) if tif.event]
+    if not yes:
+        _tell_kept(kept, days)
+        return _show(plan, days, anything_kept=bool(kept))
+    if plan.removals or not kept:
+        _tell_obstacles(plan)
+        events = remove_raw_tifs(plan, progress=progress)
+        for event in events:
+            click.echo(f"{'removed':<10}{event.path}  ({event.size / 1e6:.1f} MB, in {event.archive})")
+        click.echo(f"{len(events)} tifs removed, recorded in .meso/removals.jsonl")
+    _tell_freed(session, free(session, days, progress))
+    _tell_kept(kept_tifs(session.path), days)
+    click.echo(f"`meso restore {session.key}` brings them back")
+    return True
+
+
+def _show(plan: RemovalPlan, days: float, *, anything_kept: bool) -> bool:
+    _tell_obstacles(plan)
+    if not plan.allowed:
+        if not plan.removals and anything_kept:
+            return True
+        click.echo("dry run: the gate is closed, --yes would remove nothing")
+        return False
+    for planned in plan.removals:
+        click.echo(f"{'remove':<10}{planned.path}  ({planned.size / 1e6:.1f} MB, in {planned.archive})")
+    when = f"after {days:g} days (MESO_REMOVED_KEPT_DAYS; at once with --now)" if days else "at once"
+    click.echo(f"dry run: nothing removed; --yes would free {plan.freed_bytes / 1e9:.2f} GB {when}")
+    return True
+
+
+def _tell_obstacles(plan: RemovalPlan) -> None:
     for obstacle in plan.obstacles:
         click.echo(f"{'overridden' if plan.allowed else 'obstacle':<10}{obstacle.where}: {obstacle.message}")
-    if not plan.allowed and not yes:
-        click.echo("dry run: the gate is closed, --yes would remove nothing")
-        sys.exit(1)
+
+
+def _tell_kept(kept: list[KeptTif] | tuple[KeptTif, ...], days: float) -> None:
+    for tif in kept:
+        when = f"{tif.frees_at(days):%Y-%m-%d %H:%M} UTC"
+        click.echo(f"{'kept':<10}{tif.path}  ({tif.size / 1e6:.1f} MB, may be freed from {when})")
+
+
+def _tell_freed(session: Session, freed: tuple[KeptTif, ...]) -> None:
+    if freed:
+        size = sum(tif.size for tif in freed) / 1e9
+        click.echo(
+            f"{'freed':<10}{session.key}: {size:.2f} GB of {len(freed)} tifs, compared with their archives again"
+        )
+
+
+def _sweep(platform: Platform, *, yes: bool) -> None:
+    """Free the room of all sessions whose time is over, or list what is kept."""
+    from meso_core.archive import kept_tifs
+    from meso_core.errors import MesoError
+
+    from ..defs.removal import sweep
+
+    failed = False
     if not yes:
-        for planned in plan.removals:
-            click.echo(f"{'remove':<10}{planned.path}  ({planned.size / 1e6:.1f} MB, in {planned.archive})")
-        click.echo(f"dry run: nothing removed; --yes would free {plan.freed_bytes / 1e9:.2f} GB")
+        for key in platform.store.sessions():
+            if kept := kept_tifs(platform.session(str(key)).path):
+                click.echo(str(key))
+                _tell_kept(kept, platform.settings.removed_kept_days)
+        click.echo("dry run: nothing freed; --yes frees the room of those whose time is over")
         return
-    events = remove_raw_tifs(plan, progress=throttled(click.echo))
-    for event in events:
-        click.echo(f"{'removed':<10}{event.path}  ({event.size / 1e6:.1f} MB, in {event.archive})")
-    click.echo(
-        f"{len(events)} tifs removed, recorded in .meso/removals.jsonl; `meso restore {session}` brings them back"
-    )
+    for session, freed in sweep(platform):
+        if isinstance(freed, MesoError):
+            click.echo(f"{'kept':<10}{session.key}: {freed}", err=True)
+            failed = True
+        else:
+            _tell_freed(session, freed)
+    sys.exit(2 if failed else 0)

@@ -20,6 +20,7 @@ def command(session: str) -> None:
     settings = load_settings()
     path = Platform.open(settings).session(str(session_key(session))).path
     for tif in restore(path, workers=settings.cores, progress=throttled(click.echo)):
-        done = "restored" if tif.written else "was there, unchanged"
-        compared = "" if tif.compared else ", not compared with a record: there is none of this archive"
+        done = "put back" if tif.put_back else "restored" if tif.written else "was there, unchanged"
+        recorded = tif.compared or tif.put_back
+        compared = "" if recorded else ", not compared with a record: there is none of this archive"
         click.echo(f"{tif.path}  {tif.size / 1e6:.1f} MB  {done}{compared}")

@@ -1,14 +1,16 @@
-"""The job that removes raw tifs: never part of another job, a dry run unless told otherwise.
+"""The jobs that remove raw tifs: never part of another job, a dry run unless told otherwise.
 
 What belongs here: asking the gate of ``meso_core.archive`` with the stored verdicts of a session, and telling Dagster
-what was removed. The decision, and the only code that deletes raw data, are in ``meso_core.archive.gate.removal``.
+what was removed. The decision, and the only code that deletes raw data, are in ``meso_core.archive.gate``.
 """
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from meso_core.progress import throttled
+from meso_core.errors import MesoError
+from meso_core.progress import Progress, silent, throttled
 from meso_core.session import RawKind
 from meso_core.storage import Session
 
@@ -21,7 +23,9 @@ from .partitions import session_partitions
 from .standings import look_at
 
 if TYPE_CHECKING:
-    from meso_core.archive import RemovalEvent, RemovalPlan
+    from meso_core.archive import KeptTif, RemovalEvent, RemovalPlan
+
+_FRAMES, _ARCHIVE = "motion_registered_frames", "imaging_frames_archive"
 
 
 class RemovalConfig(dg.Config):
@@ -31,6 +35,8 @@ class RemovalConfig(dg.Config):
     dry_run: bool = True
     #: The word that a dry run told; only with it something is removed.
     confirm: str = ""
+    #: Free the room at once, not after the days of the setting.
+    now: bool = False
     #: Who overrides a verdict of quality control, and why; both are kept with every removed file.
     who: str = ""
     why: str = ""
@@ -41,7 +47,30 @@ def plan_removal(session: Session, who: str = "", why: str = "") -> "RemovalPlan
     from meso_core.archive import Override, removal_plan
 
     override = Override(who, why) if who or why else None
-    return removal_plan(session.path, "motion_registered_frames", override=override)
+    return removal_plan(session.path, _FRAMES, archive_asset=_ARCHIVE, override=override)
+
+
+def free(session: Session, kept_days: float, progress: Progress = silent) -> "tuple[KeptTif, ...]":
+    """Free the room of removed tifs of a session that were kept for these days."""
+    from meso_core.archive import free_removed, kept_tifs
+
+    return free_removed(session.path, _ARCHIVE, kept_days, progress=progress) if kept_tifs(session.path) else ()
+
+
+def sweep(platform: Platform) -> "Iterator[tuple[Session, tuple[KeptTif, ...] | MesoError]]":
+    """Free the room of removed tifs of all sessions whose time is over.
+
+    Yields
+    ------
+    session, freed
+        The tifs that are gone, or the error of a session that keeps them; the others go on.
+    """
+    for key in platform.store.sessions():
+        session = platform.session(str(key))
+        try:
+            yield session, free(session, platform.settings.removed_kept_days)
+        except MesoError as error:
+            yield session, error
 
 
 @dg.op(
@@ -51,21 +80,29 @@ def plan_removal(session: Session, who: str = "", why: str = "") -> "RemovalPlan
 )
 def _raw_tifs_removed(context: dg.OpExecutionContext, platform: Platform, config: RemovalConfig) -> None:
     from meso_core.archive import remove_raw_tifs as remove
+    from meso_core.archive import settle_if_needed
 
-    session = platform.session(context.partition_key)
+    session, days = platform.session(context.partition_key), platform.settings.removed_kept_days
     with guarded(context):
+        if not config.dry_run:
+            settle_if_needed(session.path)
         plan = plan_removal(session, config.who, config.why)
         for obstacle in plan.obstacles:
             context.log.warning(f"{obstacle.where}: {obstacle.message}")
         asked = [(planned.path, planned.size) for planned in plan.removals]
+        asked += [("now", 0)] if config.now else []
         word = confirmation(platform.settings.home, context.partition_key, asked)
         if config.dry_run:
             verb = "would be" if plan.allowed else "may not be"
-            size = plan.freed_bytes / 1e9
-            context.log.info(f"dry run: {len(plan.removals)} tifs ({size:.2f} GB) {verb} removed; confirm: {word}")
+            size, when = plan.freed_bytes / 1e9, "at once" if config.now else f"{days:g} days later"
+            told = f"dry run: {len(plan.removals)} tifs ({size:.2f} GB) {verb} removed; room is free {when}"
+            context.log.info(f"{told}; confirm: {word}")
             return
         insist_on_confirmation(config.confirm, word, context.partition_key)
-        events = remove(plan, progress=throttled(context.log.info, every_s=10.0))
+        progress = throttled(context.log.info, every_s=10.0)
+        events = remove(plan, progress=progress)
+        if config.now:
+            free(session, 0, progress)
     context.log_event(_observation(session, events))
 
 
@@ -91,3 +128,36 @@ def _observation(session: Session, events: "tuple[RemovalEvent, ...]") -> dg.Ass
 def remove_raw_tifs() -> None:
     """Remove the raw tifs of one session."""
     _raw_tifs_removed()
+
+
+@dg.op(
+    name="removed_tifs_freed",
+    out=dg.Out(dg.Nothing),
+    description="Compare removed tifs that were kept for `MESO_REMOVED_KEPT_DAYS` with their archives, and free their "
+    "room.",
+)
+def _removed_tifs_freed(context: dg.OpExecutionContext, platform: Platform) -> None:
+    kept = []
+    for session, freed in sweep(platform):
+        if isinstance(freed, MesoError):
+            context.log.error(f"{session.key}: {freed}")
+            kept.append(f"{session.key}: {freed}")
+        elif freed:
+            context.log.info(f"{session.key}: {len(freed)} tifs, {sum(tif.size for tif in freed) / 1e9:.2f} GB freed")
+    if kept:
+        raise dg.Failure("these keep their tifs: " + "; ".join(kept), allow_retries=False)
+
+
+@dg.job(description="Free the room of removed tifs of all sessions that were kept for `MESO_REMOVED_KEPT_DAYS`.")
+def free_removed_tifs() -> None:
+    """Free the room of removed tifs whose time is over."""
+    _removed_tifs_freed()
+
+
+#: Runs by itself: each of these tifs was removed because a person asked for it.
+removed_tifs_daily = dg.ScheduleDefinition(
+    name="removed_tifs_daily",
+    job=free_removed_tifs,
+    cron_schedule="30 4 * * *",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+)

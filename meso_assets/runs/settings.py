@@ -97,6 +97,12 @@ class MesoSettings(BaseSettings):
         "", description="DAQ input of the microscope's frame clock, if not `neural_frames` or `frames`."
     )
     archive_format: Literal["tar.bz2", "zarr"] = Field("tar.bz2", description="Format of the archive of raw tifs.")
+    removed_kept_days: float = Field(
+        7.0,
+        ge=0,
+        le=36_500,
+        description="Days for which removed tifs are kept in `.meso/removed`; until then `meso restore` is a rename.",
+    )
     quiet_minutes: float = Field(
         15.0, ge=0, description="A session without `raw_session.flag` is ready after this time without change."
     )

@@ -5,8 +5,10 @@ What belongs here: everything that happens to raw tifs as files. ``meso_core.sca
 
 from .bout import ArchiveFormat, archive_bout, verify_any
 from .delivered import as_delivered
+from .gate.kept import KeptTif, kept_tifs, settle_if_needed
 from .gate.log import Override, RemovalEvent, load_removals
-from .gate.removal import Obstacle, PlannedRemoval, RemovalPlan, removal_plan, remove_raw_tifs
+from .gate.plan import Obstacle, PlannedRemoval, RemovalPlan, removal_plan
+from .gate.removal import free_removed, remove_raw_tifs
 from .rawtif import hash_tif
 from .report import ARCHIVE_NAME, ZARR_NAME, ArchiveMember, ArchiveReport, load_report, save_report
 from .restoring import RestoredTif, restore
@@ -22,6 +24,7 @@ __all__ = [
     "ArchiveFormat",
     "ArchiveMember",
     "ArchiveReport",
+    "KeptTif",
     "Obstacle",
     "Override",
     "PlannedRemoval",
@@ -36,7 +39,9 @@ __all__ = [
     "compress_tifs",
     "compress_to_zarr",
     "find_archive",
+    "free_removed",
     "hash_tif",
+    "kept_tifs",
     "load_removals",
     "load_report",
     "open_frames",
@@ -45,6 +50,7 @@ __all__ = [
     "remove_raw_tifs",
     "restore",
     "save_report",
+    "settle_if_needed",
     "verify_any",
     "verify_archive",
     "verify_zarr",

@@ -124,7 +124,7 @@ def hash_tifs(tifs: Sequence[ScanImageTif], progress: Progress = silent) -> tupl
 
 
 def hash_file_content(path: Path) -> str:
-    """Return the sha-256 of a file."""
+    """Return the sha-256 of a plain file."""
     with open_plain(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -191,11 +191,6 @@ def _status(tif: Path) -> os.stat_result:
             found="no such file any more",
             remedy="Copy it from the rig again",
         ) from error
-
-
-def identity(tif: Path) -> tuple[int, int, int]:
-    """Size, time and inode of a file: what changes when somebody writes or replaces it."""
-    return _of_status(tif.lstat())
 
 
 def _of_status(status: os.stat_result) -> tuple[int, int, int]:

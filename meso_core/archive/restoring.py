@@ -14,11 +14,21 @@ from pathlib import Path
 from ..errors import ArchiveError, MissingInputError, problem
 from ..progress import Progress, silent
 from ..session import imaging_bouts, raw_tifs
-from ..storage.atomic import storage_errors
+from ..storage.atomic import make_folder, part_path, storage_errors
 from .atomic import check_room, new_file
 from .bout import verify_any
 from .codec.lbzip2 import open_reader
 from .codec.tar import EntryStream, TarEntry, read_tar
+from .gate.kept import (
+    clear_restoring,
+    kept_tifs,
+    put_back,
+    remove_empty,
+    removed_folder,
+    restoring_folder,
+    settle,
+    sole_user,
+)
 from .rawtif import READ_BYTES, hash_file_content
 from .report import ArchiveMember, load_report
 from .selection import find_archive
@@ -38,6 +48,8 @@ class RestoredTif:
     written: bool
     #: True where the hash was compared with the record made when the tif was archived.
     compared: bool
+    #: True where the tif itself was still kept, and was put back by a rename.
+    put_back: bool = False
 
 
 def restore(
@@ -47,10 +59,11 @@ def restore(
     workers: int | None = None,
     progress: Progress = silent,
 ) -> tuple[RestoredTif, ...]:
-    """Bring the raw tifs of a session back from its archives.
+    """Bring the raw tifs of a session back: those that are still kept by a rename, the others from its archives.
 
-    Each tif is written beside its place, compared with its recorded sha-256, and renamed unless there is a file of this
-    name. Where there is no record, the whole archive is read before the first tif is written. The archive stays.
+    Each tif of an archive is written in ``.meso/restoring``, compared with its recorded sha-256, and renamed unless
+    there is a file of this name. Where there is no record, the whole archive is read before the first tif is written.
+    The archive stays.
 
     Parameters
     ----------
@@ -76,34 +89,69 @@ def restore(
     ArchiveError
         If an archive is damaged or hostile, or there is a tif of this name with other content; it is not touched.
     StorageError
-        If the disk has no room, or does not allow writing.
+        If the disk has no room, or does not allow writing, or a removal is going on.
     ProcessingError
         If lbzip2 fails for another reason than the data.
     """
     session_path = Path(session_path)
     folders = {folder.name: folder for folder in imaging_bouts(session_path)}
     restored: list[RestoredTif] = []
-    for name in folders if bouts is None else bouts:
-        folder = folders.get(name, session_path / name)
-        archive = find_archive(folder)
-        if archive is not None:
-            with storage_errors(folder):
-                restored += _restore_bout(session_path, folder, archive, workers, progress)
-        elif name not in folders or not raw_tifs(folder):
-            raise MissingInputError(
-                problem(
-                    folder,
-                    expected="an archive to restore from",
-                    found="none" if folder.is_dir() else "no such bout",
-                    remedy="Copy the archive from the store",
-                )
-            )
+    with sole_user(session_path):
+        settle(session_path)
+        try:
+            for name in folders if bouts is None else bouts:
+                folder = folders.get(name, session_path / name)
+                restored += _restored_bout(session_path, folder, workers, progress)
+        finally:
+            clear_restoring(session_path)
     return tuple(restored)
 
 
-def _restore_bout(
-    session_path: Path, folder: Path, archive: Path, workers: int | None, progress: Progress
-) -> list[RestoredTif]:
+def _restored_bout(session_path: Path, folder: Path, workers: int | None, progress: Progress) -> list[RestoredTif]:
+    restored = _put_back(session_path, folder.name)
+    if restored and not _recorded_and_gone(folder):
+        return restored
+    archive = find_archive(folder)
+    if archive is not None:
+        with storage_errors(folder):
+            return restored + _restore_from(session_path, archive, workers, progress)
+    if not folder.is_dir() or not raw_tifs(folder):
+        raise MissingInputError(
+            problem(
+                folder,
+                expected="an archive to restore from",
+                found="none" if folder.is_dir() else "no such bout",
+                remedy="Copy the archive from the store",
+            )
+        )
+    return restored
+
+
+def _put_back(session_path: Path, bout: str) -> list[RestoredTif]:
+    """Put the tifs of a bout that are still kept back into it."""
+    restored = []
+    for tif in kept_tifs(session_path):
+        if tif.path.startswith(f"{bout}/") and tif.event is not None:
+            if not put_back(session_path, tif.path, tif.file):
+                found = f"a new file of this name; the tif itself is kept as {tif.file}"
+                raise _other(session_path / tif.path, found, "Move the new file out of the bout first")
+            event = tif.event
+            restored.append(
+                RestoredTif(tif.path, tif.size, tif.mtime_ns, event.sha256, written=True, compared=False, put_back=True)
+            )
+    remove_empty(removed_folder(session_path))
+    return restored
+
+
+def _recorded_and_gone(folder: Path) -> list[str]:
+    """Names of the tifs on record that are not in their bout."""
+    report = load_report(folder.parent, folder.name)
+    there = {tif.name for tif in raw_tifs(folder)}
+    return [] if report is None else [m.name for m in report.members if m.name not in there]
+
+
+def _restore_from(session_path: Path, archive: Path, workers: int | None, progress: Progress) -> list[RestoredTif]:
+    folder = archive.parent
     report = load_report(session_path, folder.name)
     record = {m.name: m for m in report.members} if report is not None else {}
     total = sum(m.size for m in record.values())
@@ -153,7 +201,7 @@ def _write(
 ) -> RestoredTif:
     mtime_ns = entry.mtime_ns if member is None else member.mtime_ns
     check_room(tif, entry.size)
-    with new_file(tif) as (part, file):
+    with new_file(tif, _part(session_path, tif)) as (part, file):
         for piece in pieces:
             file.write(piece)
         content = file.content
@@ -163,6 +211,13 @@ def _write(
         os.utime(part, ns=(mtime_ns, mtime_ns))
     path = tif.relative_to(session_path).as_posix()
     return RestoredTif(path, entry.size, mtime_ns, content.sha256, written=True, compared=member is not None)
+
+
+def _part(session_path: Path, tif: Path) -> Path | None:
+    """Place in which a tif is made, and which a later call clears; None where the bout is on another file system."""
+    part = part_path(restoring_folder(session_path) / tif.relative_to(session_path), shared=True)
+    make_folder(part.parent)
+    return part if part.parent.stat().st_dev == tif.parent.stat().st_dev else None
 
 
 def _already_there(

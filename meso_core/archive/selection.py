@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import ArchiveError, MesoWarning, MissingInputError
 from ..session import imaging_bouts
-from ..storage import FileRecord
+from ..storage import FileRecord, hash_file
 from ..storage.atomic import storage_errors
 from .report import ARCHIVE_NAME, ZARR_NAME, ArchiveReport, hash_of_listing, load_report
 
@@ -85,7 +85,7 @@ def archive_in_place_of(bout_folder: Path, tifs: Sequence[Path]) -> tuple[Path |
     gone = sorted(known - there)
     if tifs and not gone:
         return None, report
-    if tifs and (unknown := sorted(there - known)):
+    if unknown := sorted((there - known) | _others(tifs, report)):
         raise ArchiveError.at(
             bout_folder,
             expected=f"the tifs on record ({', '.join(sorted(known))})",
@@ -101,6 +101,24 @@ def archive_in_place_of(bout_folder: Path, tifs: Sequence[Path]) -> tuple[Path |
             remedy="Copy the bout from the rig, or its archive from the store",
         )
     return archive, report
+
+
+def _others(tifs: Sequence[Path], report: ArchiveReport | None) -> set[str]:
+    """Names of tifs that are not the ones on record, by size, and by content where the time differs."""
+    members = {member.name: member for member in report.members} if report else {}
+    others = set()
+    for tif in tifs:
+        member, status = members.get(tif.name), tif.stat()
+        same_time = member is not None and status.st_mtime_ns == member.mtime_ns
+        if member is not None and status.st_size == member.size and (same_time or _hash(tif) == member.sha256):
+            continue
+        others.add(tif.name)
+    return others
+
+
+def _hash(tif: Path) -> str:
+    with storage_errors(tif):
+        return hash_file(tif).sha256
 
 
 def _record_beside_tifs(bout_folder: Path) -> ArchiveReport | None:
@@ -135,14 +153,14 @@ def archive_doubts(session_path: Path, files: Iterable[FileRecord]) -> tuple[str
             report = load_report(session_path, bout.name)
         except ArchiveError:
             report = None
-        if report is None or not _holds(hashes, report):
+        if report is None or not holds(hashes, report):
             doubts.append(f"{bout.name}: the record of its archive is missing, damaged, or of another archive")
         elif archives_in(bout) != (bout / report.name,):
             doubts.append(f"{bout.name}: another archive lies beside {report.name}")
     return tuple(doubts)
 
 
-def _holds(files: Mapping[str, str], report: ArchiveReport) -> bool:
+def holds(files: Mapping[str, str], report: ArchiveReport) -> bool:
     """Whether the files published are the archive that a record names."""
     path = f"{report.bout}/{report.name}"
     if path in files:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from archive_disk import snapshot
-from archive_processed import plan_of
+from archive_processed import plan_of, publish_archives
 
 from meso_core.archive import (
     ARCHIVE_NAME,
@@ -166,6 +167,7 @@ def test_two_archives_without_a_record_are_an_error_once_the_tifs_are_gone(bout:
 def test_tree_of_empty_folders_is_no_archive(bout: Path) -> None:
     (bout / ZARR_NAME / "frames" / "c").mkdir(parents=True)
     save_report(bout.parent, archive_bout(bout))
+    publish_archives(bout.parent)
     assert plan_of(bout.parent, []).removals
     _remove(bout)
     assert len(_pages(bout)) == 80
@@ -246,6 +248,8 @@ def test_what_cannot_be_read_is_a_named_error_for_who_reads_the_frames(
         _remove(theirs)
         path = theirs / NAMES[what]
         path = path / "zarr.json" if path.is_dir() else path
+    (others_folder / ".meso").mkdir(exist_ok=True)
+    (others_folder / ".meso").chmod(0o777)
     path.chmod(0o000)
     for call in (_pages, archive_bout, lambda folder: restore(folder.parent, bouts=[folder.name])):
         with another_user(), pytest.raises(MesoError, match=r"[Dd]enied") as caught:
@@ -254,3 +258,22 @@ def test_what_cannot_be_read_is_a_named_error_for_who_reads_the_frames(
         if what == "tif" and call is archive_bout:
             break  # there is nothing to restore
     path.chmod(0o755)
+
+
+@pytest.mark.parametrize("same_time", [True, False])
+def test_a_tif_that_was_replaced_is_not_passed_over_because_others_are_in_the_archive(
+    bout: Path, same_time: bool
+) -> None:
+    save_report(bout.parent, archive_bout(bout))
+    first, second = raw_tifs(bout)
+    second.unlink()
+    status, data = first.stat(), bytearray(first.read_bytes())
+    assert len(_pages(bout)) == 80, "the archive stands for the one that is gone"
+    os.utime(first)
+    assert len(_pages(bout)) == 80, "touched, and the same"
+    data[-1] ^= 1
+    first.write_bytes(bytes(data) + (b"more" if same_time else b""))
+    if same_time:
+        os.utime(first, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(ArchiveError, match=f"{first.name} beside them, while {second.name} is gone"):
+        bout_source(bout)

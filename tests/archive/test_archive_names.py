@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archive_processed import plan_of, register
+from archive_processed import ARCHIVE_ASSET, plan_of, register
 
 from meso_core.archive import (
     ARCHIVE_NAME,
     archive_bout,
     compress_tifs,
+    free_removed,
     hash_tif,
     load_removals,
     remove_raw_tifs,
@@ -45,11 +46,12 @@ def test_any_name_is_archived_removed_and_restored(bout: Path, kind: str, archiv
     before = [hash_tif(tif) for tif in raw_tifs(bout)]
     meta = bout / IMAGING_META_FILE  # of a recording that was so short
     meta.write_text(json.dumps({**json.loads(meta.read_text()), "nFrames": before[0].n_pages}))
-    register(session)
     save_report(session, archive_bout(bout, archive_format=archive_format))  # type: ignore[arg-type]
+    register(session)
     removed = remove_raw_tifs(plan_of(session))
     assert not raw_tifs(bout)
     assert load_removals(session) == removed
+    free_removed(session, ARCHIVE_ASSET, 0)
     restore(session)
     assert [hash_tif(tif) for tif in raw_tifs(bout)] == before
     assert name in [member.name for member in before]

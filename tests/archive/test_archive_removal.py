@@ -7,29 +7,32 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from archive_disk import snapshot
-from archive_processed import ASSET, PASS, plan_of, register
+from archive_processed import ARCHIVE_ASSET, ASSET, PASS, plan_of, publish_archives, register
 
 from meso_core.archive import (
     ARCHIVE_NAME,
     Override,
     PlannedRemoval,
+    RemovalEvent,
     RemovalPlan,
     archive_bout,
     bout_source,
     compress_tifs,
+    free_removed,
+    kept_tifs,
     load_removals,
     load_report,
     remove_raw_tifs,
     restore,
     save_report,
 )
-from meso_core.archive.gate.log import recorded
+from meso_core.archive.gate.log import record
 from meso_core.archive.report import record_path
 from meso_core.errors import (
     ArchiveError,
@@ -44,6 +47,7 @@ from meso_core.qc import QCResult, Verdict, qc_path, results_to_json
 from meso_core.session import imaging_bouts, raw_tifs
 from meso_core.storage import Basis, MadeBy, Staging, publish
 
+ODD_PATH = json.dumps({**asdict(RemovalEvent("x", 1, 1, "x", "x", "x", "x", "x")), "path": ["x"]}).encode()
 FAIL = replace(PASS, verdict=Verdict.FAIL, value=0.4, message="registration blurred the mean image")
 
 
@@ -103,7 +107,7 @@ def test_second_bout_without_an_archive_keeps_the_tifs_of_both(session: Path) ->
     facts = [(f"{second.name}/{t.name}", t.stat()) for t in raw_tifs(second)]
     forged = tuple(PlannedRemoval(path, s.st_size, s.st_mtime_ns, "0", "0", archive, "0") for path, s in facts)
     with pytest.raises(GateError, match="no verification"):
-        remove_raw_tifs(RemovalPlan(session, ASSET, forged, (), everything))
+        remove_raw_tifs(RemovalPlan(session, ASSET, ARCHIVE_ASSET, forged, (), everything))
     # nor when the first bout's tifs are gone already
     for tif in raw_tifs(first):
         tif.unlink()
@@ -158,7 +162,7 @@ def test_archive_that_rotted_closes_the_gate(done: Path) -> None:
     data = bytearray(archive.read_bytes())
     data[len(data) // 2] ^= 4
     archive.write_bytes(data)
-    with pytest.raises(GateError, match="other content than was verified"):
+    with pytest.raises(GateError, match="expected whole and valid bzip2 data"):
         remove_raw_tifs(plan)
     archive.unlink()
     with pytest.raises(GateError, match="not there"):
@@ -214,20 +218,63 @@ def test_removal_that_cannot_be_recorded_does_not_happen(done: Path) -> None:
     assert _tifs(done) == tifs
 
 
-def test_tifs_gone_after_a_kill_are_on_record_and_the_rest_can_follow(done: Path) -> None:
-    plan = plan_of(done, [PASS])
+def test_a_removal_that_is_broken_off_leaves_all_tifs_at_their_places(done: Path) -> None:
+    before = snapshot(done)
 
-    def stop(count: int, total: int, what: str) -> None:
-        if what == "tifs removed":
-            raise KeyboardInterrupt
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        remove_raw_tifs(plan, progress=stop)
-    assert len(load_removals(done)) == 1
-    assert len(_tifs(done)) == 2
+        remove_raw_tifs(plan_of(done, [PASS]), progress=stop)
+    assert {name: found for name, found in snapshot(done).items() if name in before} == before
+    assert load_removals(done) == ()
+    assert not (done / ".meso" / "removed").exists()
     remove_raw_tifs(plan_of(done, [PASS]))
     assert len(load_removals(done)) == 3
-    assert _tifs(done) == {}
+
+
+def test_room_is_free_only_after_the_grace_time(done: Path) -> None:
+    tifs = _tifs(done)
+    remove_raw_tifs(plan_of(done))
+    assert {kept.path: kept.file.read_bytes() for kept in kept_tifs(done)} == tifs
+    assert free_removed(done, ARCHIVE_ASSET, 7) == ()
+    assert len(kept_tifs(done)) == len(tifs)
+    freed = free_removed(done, ARCHIVE_ASSET, 0)
+    assert {kept.path for kept in freed} == set(tifs)
+    assert kept_tifs(done) == ()
+    assert not (done / ".meso" / "removed").exists()
+    restore(done)
+    assert _tifs(done) == tifs
+
+
+def test_the_grace_time_starts_when_the_tifs_were_moved_whatever_a_record_says(done: Path) -> None:
+    remove_raw_tifs(plan_of(done))
+    log = done / ".meso" / "removals.jsonl"
+    log.write_text(log.read_text().replace('"at": "20', '"at": "10'))
+    assert all(kept.event for kept in kept_tifs(done))
+    assert free_removed(done, ARCHIVE_ASSET, 1) == ()
+
+
+@pytest.mark.parametrize("at", ["9999-12-31T23:59:59+00:00", "never", ""])
+def test_room_can_be_freed_at_once_whatever_date_a_record_has(done: Path, at: str) -> None:
+    remove_raw_tifs(plan_of(done))
+    log = done / ".meso" / "removals.jsonl"
+    log.write_text("".join(json.dumps({**json.loads(line), "at": at}) + "\n" for line in log.read_text().splitlines()))
+    assert free_removed(done, ARCHIVE_ASSET, 7) == ()
+    assert len(free_removed(done, ARCHIVE_ASSET, 0)) == 3
+
+
+def test_restoring_within_the_grace_time_is_a_rename(done: Path) -> None:
+    inodes = {tif.name: tif.stat().st_ino for bout in imaging_bouts(done) for tif in raw_tifs(bout)}
+    before = snapshot(done)
+    remove_raw_tifs(plan_of(done))
+    for bout in imaging_bouts(done):
+        (bout / ARCHIVE_NAME).unlink()  # not needed
+        before.pop(f"{bout.name}/{ARCHIVE_NAME}")
+    restored = restore(done)
+    assert all(tif.put_back for tif in restored)
+    assert {tif.name: tif.stat().st_ino for bout in imaging_bouts(done) for tif in raw_tifs(bout)} == inodes
+    assert {name: found for name, found in snapshot(done).items() if name in before} == before
 
 
 def test_archiving_again_after_removal_keeps_the_record(done: Path) -> None:
@@ -255,6 +302,7 @@ def _movie(session: Path, plane: int = 1) -> Path:
 def test_few_bytes_and_a_stray_verdict_do_not_pass_for_processing(session: Path, override: Override | None) -> None:
     for bout in imaging_bouts(session):
         save_report(session, archive_bout(bout))
+    publish_archives(session)
     for plane in range(3):
         _movie(session, plane).parent.mkdir(parents=True)
         _movie(session, plane).write_bytes(b"f")
@@ -347,7 +395,7 @@ def test_event_whose_line_lacks_nothing_but_its_end_is_kept(done: Path) -> None:
     assert load_removals(done) == (*first, *rest)
 
 
-@pytest.mark.parametrize("damage", [b"{}", b"nonsense", b"[1]", b"\xff\xfe", b""])
+@pytest.mark.parametrize("damage", [b"{}", b"nonsense", b"[1]", b"\xff\xfe", b"", ODD_PATH])
 def test_damage_in_the_middle_of_the_log_is_an_error_that_names_the_line(done: Path, damage: bytes) -> None:
     remove_raw_tifs(plan_of(done))
     log = done / ".meso" / "removals.jsonl"
@@ -361,8 +409,7 @@ def test_names_with_odd_line_breaks_are_one_line_of_the_log(done: Path) -> None:
     plan = plan_of(done)
     event = remove_raw_tifs(replace(plan, removals=plan.removals[:1]))[0]
     odd = replace(event, path="raw_imaging_data_00/a\u2028b\u0085c.tif")
-    with recorded(done, odd):
-        pass
+    record(done, [odd])
     assert load_removals(done) == (event, odd)
 
 
@@ -376,14 +423,13 @@ def test_full_disk_costs_neither_the_log_nor_a_tif(done: Path, disk: Callable[[s
     plan, log = plan_of(done), done / ".meso" / "removals.jsonl"
     first = remove_raw_tifs(replace(plan, removals=plan.removals[:1]))
     long = replace(first[0], path="x" * 9000)  # more than is left of the log's last page
-    before, done_anyway = log.read_bytes(), []
+    before = log.read_bytes()
     with disk("size=64k") as folder:
         shutil.move(log, folder / log.name)
         log.symlink_to(folder / log.name)
         _fill(folder)
-        with pytest.raises(StorageError, match="No space"), recorded(done, long):
-            done_anyway.append("removed")
-        assert not done_anyway
+        with pytest.raises(StorageError, match="No space"):
+            record(done, [long])
         assert log.read_bytes() == before
         assert load_removals(done) == first
 
@@ -418,16 +464,17 @@ def test_folder_without_the_right_to_write_keeps_its_tifs_and_the_log_says_nothi
     assert load_removals(shared) == ()
 
 
-def test_tif_that_cannot_be_removed_is_not_recorded_as_removed(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tif_that_cannot_be_moved_is_not_recorded_as_removed(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The right was there when it was asked for."""
-    tifs, unlink = _tifs(done), Path.unlink
+    tifs, rename, moved = _tifs(done), Path.rename, []
 
-    def refuse(path: Path, missing_ok: bool = False) -> None:
-        if path.suffix == ".tif":
+    def refuse(path: Path, target: Path) -> Path:
+        if path.suffix == ".tif" and moved:
             raise PermissionError(1, "Operation not permitted", str(path))
-        unlink(path, missing_ok)
+        moved.append(path)
+        return rename(path, target)
 
-    monkeypatch.setattr(Path, "unlink", refuse)
+    monkeypatch.setattr(Path, "rename", refuse)
     with pytest.raises(StorageError, match="not permitted"):
         remove_raw_tifs(plan_of(done))
     assert _tifs(done) == tifs
@@ -465,6 +512,7 @@ def test_bout_with_fewer_pages_than_its_metadata_promise_is_told_and_closes_the_
         report = archive_bout(bout, archive_format=archive_format)  # type: ignore[arg-type]
     assert "promises 80" in report.note
     save_report(session, report)
+    publish_archives(session)
     assert load_report(session, bout.name) == report
     (obstacle,) = (o for o in plan_of(session).obstacles if o.where == bout.name)
     assert "50 pages" in obstacle.message

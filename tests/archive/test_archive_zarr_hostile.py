@@ -151,7 +151,7 @@ def bring_back():
     restore(bout.parent, bouts=[bout.name])
 uses = {"verify": lambda: verify_any(archive), "frames": frames,
         "archive": lambda: archive_bout(bout, archive_format=kind),
-        "remove": lambda: remove_raw_tifs(removal_plan(bout.parent, "motion_registered_frames", [verdict])),
+        "remove": lambda: remove_raw_tifs(removal_plan(bout.parent, "frames", [verdict], archive_asset="archive")),
         "restore": bring_back}
 for name, use in uses.items():
     try:

@@ -156,7 +156,7 @@ def test_archive_made_of_an_incomplete_bout_is_refused_before_anything_can_be_re
     (message,) = why(archive())
     assert ARCHIVE_NAME in message
     assert ZARR_NAME in message
-    assert not removal_plan(session.path, "motion_registered_frames", []).removals
+    assert not removal_plan(session.path, "motion_registered_frames", [], archive_asset=ASSET[0]).removals
 
 
 def test_another_format_leaves_nothing_of_the_first(session, archive):
@@ -191,5 +191,9 @@ def test_kill_between_archive_and_record_is_made_good_by_the_next_run(session, a
     assert "unchanged_since" not in metadata_of(again)
     report = load_report(session.path, bout.name)
     assert report.compared_with_tifs
-    assert not [o for o in removal_plan(session.path, "motion_registered_frames", []).obstacles if o.where == bout.name]
+    assert not [
+        o
+        for o in removal_plan(session.path, "motion_registered_frames", [], archive_asset=ASSET[0]).obstacles
+        if o.where == bout.name
+    ]
     assert "unchanged_since" in metadata_of(archive(archive_format))

@@ -96,13 +96,23 @@ def test_the_demos_hint_opens_the_folder_that_it_was_made_in():
 
 @pytest.fixture
 def archived(tiny_session, tmp_path):
-    """Session whose two bouts are archived and on record, but which was not processed."""
+    """Session whose two bouts are archived, published and on record, but which was not processed."""
+    import os
+
     from meso_core.archive import archive_bout, save_report
+    from meso_core.storage import Basis, MadeBy, Staging, publish
 
     session = tmp_path / "Subjects" / str(tiny_session.key)
     for bout in imaging_bouts(tiny_session.session_path):
         shutil.copytree(bout, session / bout.name)
-        save_report(session, archive_bout(session / bout.name))
+    staging, contents = Staging(session, "imaging_frames_archive"), {}
+    for bout in imaging_bouts(session):
+        report = archive_bout(bout)
+        save_report(session, report)
+        (staging.folder / bout.name).mkdir()
+        os.link(bout / report.name, staging.folder / bout.name / report.name)
+        contents[f"{bout.name}/{report.name}"] = report.contents
+    publish(session, staging.seal(contents), Basis("1"), MadeBy("run"))
     return session
 
 
@@ -123,6 +133,42 @@ def test_an_overridden_gate_lists_what_would_go_and_then_what_went(archived):
     wet = CliRunner().invoke(group, ["remove-raw", "SP035/2023-03-03/001", *override, "--yes"])
     assert wet.exit_code == 0, wet.output
     assert not any(raw_tifs(bout) for bout in imaging_bouts(archived))
+
+
+def test_removed_tifs_are_kept_until_their_time_is_over_or_a_person_wants_the_room_now(archived):
+    key, override = "SP035/2023-03-03/001", ["--who", "me", "--why", "a test"]
+    before = {tif: tif.stat() for bout in imaging_bouts(archived) for tif in raw_tifs(bout)}
+
+    def meso_says(*arguments):
+        told = CliRunner().invoke(group, arguments)
+        assert told.exit_code == 0, told.output
+        return told.output
+
+    assert "after 7 days (MESO_REMOVED_KEPT_DAYS; at once with --now)" in meso_says("remove-raw", key, *override)
+    assert meso_says("remove-raw", key, *override, "--yes").count("may be freed from 20") == len(before)
+    assert not any(tif.exists() for tif in before)
+    assert meso_says("remove-raw", key).count("kept ") == len(before)
+    assert "freed " not in meso_says("remove-raw", "--yes"), "none of any session is due"
+    assert meso_says("restore", key).count("put back") == len(before)
+    assert {tif: tif.stat().st_ino for tif in before} == {tif: status.st_ino for tif, status in before.items()}
+    meso_says("remove-raw", key, *override, "--yes")
+    assert "compared with their archives again" in meso_says("remove-raw", key, "--yes", "--now")
+    assert not (archived / ".meso" / "removed").exists()
+    assert meso_says("restore", key).count("MB  restored") == len(before)
+
+
+def test_the_room_of_all_sessions_whose_time_is_over_is_freed_and_one_in_doubt_keeps_its_tifs(archived, monkeypatch):
+    other = shutil.copytree(archived, archived.with_name("002"))
+    for key in ("SP035/2023-03-03/001", "SP035/2023-03-03/002"):
+        assert CliRunner().invoke(group, ["remove-raw", key, "--yes", "--who", "me", "--why", "a"]).exit_code == 0
+    monkeypatch.setenv("MESO_REMOVED_KEPT_DAYS", "0")
+    next(archived.glob("raw*/imaging.frames.tar.bz2")).unlink()
+    told = CliRunner().invoke(group, ["remove-raw", "--yes"])
+    assert told.exit_code == 2
+    assert "002" in next(line for line in told.output.splitlines() if line.startswith("freed"))
+    assert "recorded, but not there" in next(line for line in told.output.splitlines() if line.startswith("kept"))
+    assert not (other / ".meso" / "removed").exists()
+    assert sum(len(raw_tifs(bout)) for bout in imaging_bouts(archived)) == 3, "they are back at their places"
 
 
 @pytest.mark.parametrize("recorded", [True, False])

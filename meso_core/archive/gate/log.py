@@ -1,4 +1,4 @@
-"""What was removed: a line of ``.meso/removals.jsonl`` for each raw tif, written before the tif is removed.
+"""What was removed: a line of ``.meso/removals.jsonl`` for each raw tif, written once the tif was compared.
 
 What belongs here: writing and reading that log. A line counts once it is whole. After a kill or on a full disk, the
 other lines can still be read.
@@ -9,8 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from io import FileIO
 from pathlib import Path
@@ -19,7 +18,7 @@ from ...errors import ArchiveError, MissingInputError, SettingsError, problem
 from ...json_text import json_text
 from ...opening import RECORD_BYTES, read_plain
 from ...session import MESO_FOLDER
-from ...storage.atomic import storage_errors
+from ...storage.atomic import make_folder, storage_errors
 from ...storage.hashing import sync_folder
 
 
@@ -39,7 +38,7 @@ class Override:
 
 @dataclass(frozen=True, slots=True)
 class RemovalEvent:
-    """One tif that was removed; a line of ``.meso/removals.jsonl``, written before the tif went."""
+    """One tif that was removed; a line of ``.meso/removals.jsonl``, on the disk before its room is freed."""
 
     path: str
     size: int
@@ -54,10 +53,13 @@ class RemovalEvent:
     override: Override | None = None
 
 
+_KINDS = {"path": str, "size": int, "mtime_ns": int, "sha256": str, "archive": str, "at": str}
+
+
 def load_removals(session_path: Path) -> tuple[RemovalEvent, ...]:
     """Read the removals recorded for a session, oldest first.
 
-    A last line that is not whole does not count: its tif was not removed.
+    A last line that is not whole does not count: its tif is put back.
 
     Raises
     ------
@@ -90,31 +92,28 @@ def load_removals(session_path: Path) -> tuple[RemovalEvent, ...]:
     return tuple(events)
 
 
-@contextmanager
-def recorded(session_path: Path, event: RemovalEvent) -> Iterator[None]:
-    """Record an event before the block removes its tif; if that fails, the event is taken back.
+def record(session_path: Path, events: Iterable[RemovalEvent]) -> None:
+    """Record events and bring them to the disk; if that fails, none of them is recorded.
 
     Raises
     ------
     StorageError
-        If it cannot be recorded (then the block does not run), or the block raises an OSError.
+        If there is no room or no right to write.
     """
     path = _log_path(session_path)
     # ASCII with escapes: a name that is not UTF-8 has no other spelling
-    line = json_text(asdict(event), sort_keys=True).encode() + b"\n"
-    with storage_errors(path):
-        path.parent.mkdir(exist_ok=True)
-        with FileIO(path, "a+") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            length = _end_of_lines(file)
-            try:
-                _append(file, line)
-                sync_folder(path.parent)
-                yield
-            except OSError:
-                file.truncate(length)
-                os.fsync(file.fileno())
-                raise
+    lines = b"".join(json_text(asdict(event), sort_keys=True).encode() + b"\n" for event in events)
+    make_folder(path.parent)
+    with storage_errors(path), FileIO(path, "a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        length = _end_of_lines(file)
+        try:
+            _append(file, lines)
+            sync_folder(path.parent)
+        except OSError:
+            file.truncate(length)
+            os.fsync(file.fileno())
+            raise
 
 
 def _end_of_lines(file: FileIO) -> int:

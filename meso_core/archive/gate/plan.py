@@ -1,0 +1,250 @@
+"""Which raw tifs of a session may be removed, or why none may.
+
+What belongs here: the decision, as a function of what is recorded and what is on disk. ``removal`` follows it, after
+a comparison of the content.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import ArchiveError, GateError
+from ...qc import QCResult
+from ...session import MESO_FOLDER, imaging_bouts, raw_tifs
+from ...storage import Manifest, load_manifest
+from ...storage.atomic import storage_errors
+from ..report import ArchiveReport, load_report
+from ..selection import archives_in, holds
+from ..untrusted import plain_bytes
+from .kept import kept_tifs
+from .log import Override
+from .processed import page_mismatch, processing_doubts
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRemoval:
+    """One tif to remove, and what proves that it is safe elsewhere."""
+
+    #: Path below the session.
+    path: str
+    size: int
+    mtime_ns: int
+    sha256: str
+    md5: str
+    #: Path of the archive below the session.
+    archive: str
+    archive_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Why tifs may not be removed."""
+
+    where: str
+    message: str
+    #: Whether a person may decide otherwise. Never where the archive is in doubt.
+    can_be_overridden: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RemovalPlan:
+    """What would be removed from a session (the dry run), or why nothing may be."""
+
+    session_path: Path
+    #: Names under which the motion-registered frames and the archives were published.
+    frames_asset: str
+    archive_asset: str
+    removals: tuple[PlannedRemoval, ...]
+    obstacles: tuple[Obstacle, ...]
+    override: Override | None = None
+    #: Verdicts besides the stored ones.
+    qc: tuple[QCResult, ...] = ()
+
+    @property
+    def allowed(self) -> bool:
+        """Whether :func:`remove_raw_tifs` would go ahead."""
+        left = [o for o in self.obstacles if not (self.override and o.can_be_overridden)]
+        return bool(self.removals) and not left
+
+    @property
+    def freed_bytes(self) -> int:
+        """Bytes of the tifs to remove."""
+        return sum(r.size for r in self.removals)
+
+
+def removal_plan(
+    session_path: Path,
+    frames_asset: str,
+    qc: Sequence[QCResult] | None = None,
+    *,
+    archive_asset: str,
+    override: Override | None = None,
+) -> RemovalPlan:
+    """Decide which raw tifs of a session may be removed. Nothing is changed.
+
+    Parameters
+    ----------
+    session_path
+        Session folder; the verdicts stored in it (``reports/qc``) count.
+    frames_asset
+        Name under which the motion-registered frames were published: they prove that the session was processed.
+    qc
+        Further quality control results.
+    archive_asset
+        Name under which the archives were published: their records must agree with its manifest.
+    override
+        A person's decision. It opens the gate where QC or processing closes it, never where an archive is in doubt.
+
+    Returns
+    -------
+    RemovalPlan
+        All bouts together: one that is in doubt keeps the tifs of all.
+
+    Raises
+    ------
+    ArchiveError, InputFileError, StorageError
+        If a record, a tif or the session's folder cannot be read.
+    """
+    session_path, qc = Path(session_path), tuple(qc or ())
+    with storage_errors(session_path):
+        obstacles = _processing_obstacles(session_path, frames_asset, qc)
+        kept = kept_tifs(session_path)
+        if interrupted := [tif.path for tif in kept if tif.event is None]:
+            message = f"the removal of {', '.join(interrupted)} was interrupted: `meso restore` puts them back"
+            obstacles.append(Obstacle(str(session_path), message, can_be_overridden=False))
+        tifs = {bout: raw_tifs(bout) for bout in imaging_bouts(session_path)}
+        removals, found = _plan_bouts(session_path, archive_asset, tifs)
+    obstacles += found
+    if not removals and not obstacles:
+        obstacles.append(Obstacle(str(session_path), "there are no raw tifs", can_be_overridden=False))
+    return RemovalPlan(session_path, frames_asset, archive_asset, tuple(removals), tuple(obstacles), override, qc)
+
+
+def check_plan(plan: RemovalPlan, moved: Iterable[Path] = ()) -> bool:
+    """Check a plan against the disk again; returns whether the override was needed.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    moved
+        Tifs of it that were moved out of their bouts meanwhile.
+
+    Raises
+    ------
+    GateError
+        If it does not hold any more.
+    """
+    obstacles = _processing_obstacles(plan.session_path, plan.frames_asset, plan.qc)
+    bouts = [plan.session_path / name for name in dict.fromkeys(Path(r.path).parent.name for r in plan.removals)]
+    tifs = {bout: (*raw_tifs(bout), *(tif for tif in moved if tif.parent.name == bout.name)) for bout in bouts}
+    facts, found = _plan_bouts(plan.session_path, plan.archive_asset, tifs)
+    obstacles += found
+    doubts = [doubt for bout in bouts for doubt in _place_doubts(plan.session_path, bout)]
+    doubts += [f"{o.where}: {o.message}" for o in obstacles if not (plan.override and o.can_be_overridden)]
+    doubts += [f"{r.path}: not as it was when the plan was made" for r in plan.removals if r not in facts]
+    if doubts:
+        raise closed(plan.session_path, doubts)
+    return bool(obstacles)
+
+
+def archive_doubts_of(bout: Path, report: ArchiveReport | None, manifest: Manifest | None) -> list[str]:
+    """Say why the archive of a bout cannot be the only copy, as records and names on the disk say."""
+    if report is None:
+        return ["no verification of an archive is recorded for this bout"]
+    if not report.compared_with_tifs:
+        return [f"{report.name} was never compared with these tifs"]
+    archive = bout / report.name
+    if not archive.exists() or archive.is_symlink():
+        return [f"{report.name} is recorded, but not there"]
+    try:
+        plain_bytes(archive)
+    except ArchiveError as error:
+        return [str(error).rstrip(".")]
+    if archive.is_file() and archive.stat().st_size != report.size:
+        return [f"{report.name} changed after it was verified (size)"]
+    if others := [other.name for other in archives_in(bout) if other != archive]:
+        return [f"{', '.join(others)} lies beside {report.name}, the archive on record: move it away"]
+    return _manifest_doubts(report, manifest)
+
+
+def closed(session_path: Path, reasons: Sequence[str]) -> GateError:
+    """Make the error of a gate that is closed."""
+    return GateError.at(
+        session_path,
+        expected="an open gate for the removal of raw tifs",
+        found="; ".join(reasons),
+        remedy="Archive and process the session first; an override (who and why) cannot replace a verified archive",
+    )
+
+
+def _processing_obstacles(session_path: Path, frames_asset: str, qc: Sequence[QCResult]) -> list[Obstacle]:
+    doubts = processing_doubts(session_path, frames_asset, qc)
+    return [Obstacle(where, message, can_be_overridden=True) for where, message in doubts]
+
+
+def _plan_bouts(
+    session_path: Path, archive_asset: str, tifs: dict[Path, tuple[Path, ...]]
+) -> tuple[list[PlannedRemoval], list[Obstacle]]:
+    manifest = load_manifest(session_path, archive_asset) if any(tifs.values()) else None
+    removals: list[PlannedRemoval] = []
+    obstacles: list[Obstacle] = []
+    for bout, of_bout in tifs.items():
+        if of_bout:
+            planned, found = _plan_bout(bout, of_bout, manifest)
+            removals += planned
+            obstacles += found
+    return removals, obstacles
+
+
+def _plan_bout(
+    bout: Path, tifs: Sequence[Path], manifest: Manifest | None
+) -> tuple[list[PlannedRemoval], list[Obstacle]]:
+    """Compare the tifs of a bout with the recorded verification of its archive, by names, sizes and times."""
+    report = load_report(bout.parent, bout.name)
+    problems = archive_doubts_of(bout, report, manifest)
+    if report is None or problems:
+        return [], [Obstacle(bout.name, message, can_be_overridden=False) for message in problems]
+    members = {m.name: m for m in report.members}
+    planned: list[PlannedRemoval] = []
+    for tif in tifs:
+        member, status = members.get(tif.name), tif.lstat()
+        path, archive = f"{bout.name}/{tif.name}", f"{bout.name}/{report.name}"
+        if member is None or tif.is_symlink():
+            problems.append(f"{tif.name} is not in the archive")
+        elif (status.st_size, status.st_mtime_ns) != (member.size, member.mtime_ns):
+            problems.append(f"{tif.name} changed after it was archived (size or time)")
+        elif path in [p.path for p in planned]:
+            problems.append(f"a new {tif.name} has appeared")
+        else:
+            hashes = (member.sha256, member.md5, archive, report.sha256)
+            planned.append(PlannedRemoval(path, member.size, member.mtime_ns, *hashes))
+    obstacles = [Obstacle(bout.name, message, can_be_overridden=False) for message in problems]
+    if mismatch := page_mismatch(bout, report.n_pages):
+        obstacles.append(Obstacle(bout.name, mismatch, can_be_overridden=True))
+    return planned, obstacles
+
+
+def _manifest_doubts(report: ArchiveReport, manifest: Manifest | None) -> list[str]:
+    """Compare the record of an archive with what was published."""
+    place = f"{report.bout}/{report.name}"
+    if manifest is None:
+        return [f"{report.name} was not published: there is no manifest of it"]
+    if not holds({file.path: file.sha256 for file in manifest.files}, report):
+        return [f"the record of {report.name} and the manifest of {manifest.asset} tell of different archives"]
+    if tuple(manifest.contents.get(place, ())) != report.contents:
+        return [f"the record of {report.name} and the manifest of {manifest.asset} list different tifs"]
+    return []
+
+
+def _place_doubts(session_path: Path, bout: Path) -> list[str]:
+    """Say why tifs cannot be moved out of a bout."""
+    doubts = []
+    if not os.access(bout, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+        doubts.append(f"{bout.name}: files may not be removed from this folder")
+    if bout.stat().st_dev != (session_path / MESO_FOLDER).stat().st_dev:
+        doubts.append(f"{bout.name}: its tifs are on another file system than {MESO_FOLDER}, so they cannot be moved")
+    return doubts

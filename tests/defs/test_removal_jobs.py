@@ -1,0 +1,49 @@
+"""The daily job that frees the room of removed tifs: all sessions, whatever one of them says."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pytest
+
+from meso_assets.definitions import build_defs
+from meso_assets.defs import removal
+from meso_assets.io.resources import Platform
+from meso_assets.runs.settings import MesoSettings
+from meso_core.errors import GateError
+
+
+@pytest.fixture
+def platform(tmp_path):
+    for number in ("001", "002", "003"):
+        (tmp_path / "Subjects" / "SP035" / "2023-03-03" / number).mkdir(parents=True)
+    return Platform.open(MesoSettings(root=tmp_path / "Subjects", home=tmp_path / "home", removed_kept_days=3))
+
+
+def test_one_session_in_doubt_is_told_and_the_others_go_on(platform, monkeypatch):
+    asked = []
+
+    def free(session, kept_days):
+        asked.append((str(session.key), kept_days))
+        if session.key.number == "002":
+            raise GateError("the archive holds other content")
+        return ()
+
+    monkeypatch.setattr(removal, "free", free)
+    ran = removal.free_removed_tifs.execute_in_process(resources={"platform": platform}, raise_on_error=False)
+    assert not ran.success
+    assert asked == [(f"SP035/2023-03-03/{number}", 3.0) for number in ("001", "002", "003")]
+    (failure,) = (event for event in ran.all_events if event.is_step_failure)
+    assert "SP035/2023-03-03/002: the archive holds other content" in str(failure.event_specific_data.error)
+
+
+def test_sessions_without_removed_tifs_are_left_as_they_are(platform):
+    assert removal.free_removed_tifs.execute_in_process(resources={"platform": platform}).success
+    assert not list(platform.store.folder.rglob(".meso"))
+
+
+def test_it_runs_every_day_by_itself(platform):
+    """A person asked for each removal; nobody has to ask twice."""
+    schedule = build_defs(platform.settings).get_repository_def().get_schedule_def("removed_tifs_daily")
+    assert schedule.cron_schedule == "30 4 * * *"
+    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+    assert schedule.job_name == "free_removed_tifs"
