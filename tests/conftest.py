@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -138,3 +139,44 @@ def without_workers() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("meso_core.imaging.session.process_fovs", process_here)
         yield
+
+
+@pytest.fixture
+def no_flushing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flush nothing to the disk: a test of hundreds of states would wait for it most of its time."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture
+def tried(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """``tried("kills", 12)`` counts what a test tries, for the table at the end: it survives where the test passes."""
+
+    def count(kind: str, times: int = 1) -> None:
+        request.node.user_properties.append(("tried", (kind, times)))
+
+    return count
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print how often what was tried, and what did not survive."""
+    if rows := outcomes(terminalreporter.stats):
+        terminalreporter.section("tried and survived")
+        for kind, (times, survived, failures) in sorted(rows.items()):
+            terminalreporter.line(f"{kind:<32}{times:>8} tried{survived:>8} survived")
+            for failure in failures:
+                terminalreporter.line(f"    {failure}")
+
+
+def outcomes(stats: Mapping[str, Iterable[Any]]) -> dict[str, tuple[int, int, list[str]]]:
+    """Sum up what tests tried: kind → times tried, times survived, what each failure was."""
+    rows: dict[str, tuple[int, int, list[str]]] = {}
+    for report in (*stats.get("passed", ()), *stats.get("failed", ())):
+        counted: Counter[str] = Counter()
+        for name, value in getattr(report, "user_properties", ()):
+            if name == "tried" and report.when == "call":
+                counted[value[0]] += value[1]
+        for kind, n in counted.items():
+            times, survived, failures = rows.get(kind, (0, 0, []))
+            why = [] if report.passed else [f"{report.nodeid}: {report.longreprtext.strip().splitlines()[-1]}"]
+            rows[kind] = (times + n, survived + n * report.passed, failures + why)
+    return rows
