@@ -23,7 +23,7 @@ def imaging_metadata(
     context: dg.AssetExecutionContext, platform: Platform, raw_frames: RawFiles, raw_metadata: RawFiles
 ) -> Result:
     """Use the rig's metadata, make what it did not deliver, and publish what holds for the session."""
-    from meso_core.scanimage import load_session_metadata, write_missing_meta
+    from meso_core.scanimage import check_frames, load_session_metadata, write_missing_meta
 
     def compute(run: AssetRun) -> Product:
         for remark in look_at(run.session).remarks():
@@ -32,9 +32,15 @@ def imaging_metadata(
         ml, ap = chosen.window_center_ml, chosen.window_center_ap
         with delivered_view(raw_metadata, raw_frames) as delivered:
             write_missing_meta(delivered, staging.folder, center_ml=ml, center_ap=ap, channels=chosen.channels)
-            metadata = load_session_metadata(delivered, center_ml=ml, center_ap=ap, channels=chosen.channels)
+            metadata = load_session_metadata(
+                delivered,
+                center_ml=ml,
+                center_ap=ap,
+                channels=chosen.channels,
+                damaged_frames=chosen.damaged_frames,
+            )
         staging.write(SESSION_METADATA_FILE, metadata.imaging.to_json().encode())
         staging.write(BOUTS_FILE, metadata.to_json().encode())
-        return Product(staging, metadata=imaging_metadata_metadata(metadata))
+        return Product(staging, qc=check_frames(metadata), metadata=imaging_metadata_metadata(metadata))
 
     return materialized(context, platform, _METADATA, compute)

@@ -107,9 +107,9 @@ def split_pages(
             return
         tell_why(run)
         cores = run.settings.cores
-        pages = {bout.name: bout.imaging.n_pages for bout in imaging_metadata.bouts}
+        frames = {bout.name: bout.frame_index for bout in imaging_metadata.bouts}
         n_fovs = _imaging(run, config, imaging_metadata, frame_qc).split(
-            lambda: [bout_source(b, workers=cores, n_pages=pages.get(b.name)) for b in raw_frames.bouts], run.progress
+            lambda: [bout_source(b, workers=cores, frames=frames.get(b.name)) for b in raw_frames.bouts], run.progress
         )
     for fov in range(n_fovs):
         yield dg.DynamicOutput(fov, mapping_key=fov_name(fov))

@@ -42,15 +42,17 @@ _DECLARATIONS = (
         description=(
             "**Geometry and rates of the recording**: fields of view, their lines on the page, scale, channels, volume "
             f"rate.\n\nTaken from `_ibl_rawImagingData.meta.json` where the rig delivered it, else read from the tiff "
-            f"headers ({_SCANIMAGE}); no MATLAB. Bouts must agree."
+            f"headers ({_SCANIMAGE}); no MATLAB. Bouts must agree.\n\nAlso **which frames are "
+            "on file**, each placed by the number that its pages carry."
         ),
         io_manager="session_files",
-        places=rf"alf/_meso_[^/]+|{_BOUT}/(_ibl_rawImagingData\.meta\.json|rawImagingData\.times_scanImage\.npy)",
+        places=rf"alf/_meso_[^/]+|{_BOUT}/(_ibl_rawImagingData\.meta\.json|rawImagingData\.times_scanImage\.npy)|{_REPORTS}",
         raw=(RawKind.FRAMES, RawKind.METADATA),
-        settings=("window_center_ml", "window_center_ap", "channels"),
+        settings=("window_center_ml", "window_center_ap", "channels", "damaged_frames"),
         read=read_metadata,
         is_quick=True,
         kinds=("json",),
+        checks={"frames_are_whole": "Are all frames of each bout on file, each whole and in its place?"},
     ),
     Declaration(
         name="imaging_frames_archive",

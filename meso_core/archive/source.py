@@ -14,7 +14,9 @@ from typing import Self
 
 from ..errors import ArchiveError, InputFileError, MissingInputError, problem
 from ..scanimage import BoutSource, LocalTif, StreamedTif, TifSource
+from ..scanimage.frames.placement import Places
 from ..scanimage.metadata.bouts import find_meta, read_imaging_metadata
+from ..scanimage.tiff.ifd import DamagedTifError
 from ..session import raw_tifs
 from .codec.lbzip2 import open_reader
 from .codec.reader import LARGEST_BLOCK, ForwardReader
@@ -22,7 +24,8 @@ from .codec.tar import EntryStream, read_tar
 from .rawtif import other_content
 from .report import load_report
 from .selection import archive_in_place_of
-from .zarr.frames import FramesFolder, ZarrTif, open_frames
+from .zarr.frames import FramesFolder, open_frames
+from .zarr.tif import ZarrTif
 
 _READ_BYTES = 1 << 20
 
@@ -47,7 +50,9 @@ class ArchivedTifs:
         _check_none_left(recorded, self.path)
 
 
-def archive_source(path: Path, *, workers: int | None = None, n_pages: int | None = None) -> BoutSource:
+def archive_source(
+    path: Path, *, workers: int | None = None, n_pages: int | None = None, frames: Places | None = None
+) -> BoutSource:
     """Give the pages of an archive as a source for :func:`~meso_core.scanimage.bin_per_plane`.
 
     Parameters
@@ -56,7 +61,7 @@ def archive_source(path: Path, *, workers: int | None = None, n_pages: int | Non
         ``imaging.frames.tar.bz2`` (ours or made by ``tar -cj``) or ``imaging.frames.zarr`` in a bout's folder.
     workers
         Cores that decompress; all by default.
-    n_pages
+    n_pages, frames
         As for :func:`bout_source`.
 
     Returns
@@ -77,12 +82,14 @@ def archive_source(path: Path, *, workers: int | None = None, n_pages: int | Non
             problem(path, expected="an archive", found="no such file", remedy="Archive the session first")
         )
     if path.is_dir():
-        frames = open_frames(path)
-        return BoutSource(path.parent.name, _zarr_tifs(frames, workers), n_pages)
-    return BoutSource(path.parent.name, ArchivedTifs(path, workers), n_pages)
+        folder = open_frames(path)
+        return BoutSource(path.parent.name, _zarr_tifs(folder, workers), n_pages, frames)
+    return BoutSource(path.parent.name, ArchivedTifs(path, workers), n_pages, frames)
 
 
-def bout_source(bout_folder: Path, *, workers: int | None = None, n_pages: int | None = None) -> BoutSource:
+def bout_source(
+    bout_folder: Path, *, workers: int | None = None, n_pages: int | None = None, frames: Places | None = None
+) -> BoutSource:
     """Give the pages of a bout from its tifs, or else from its archive.
 
     Where some tifs are gone although the recorded archive holds them (a removal was interrupted), the archive is used.
@@ -94,7 +101,9 @@ def bout_source(bout_folder: Path, *, workers: int | None = None, n_pages: int |
     workers
         Cores that decompress; all by default.
     n_pages
-        Pages that the bout must have; by default what a metadata file in its folder promises.
+        Pages that the bout has at most; by default what a metadata file in its folder promises.
+    frames
+        (n_frames,) i8, places of the frames that the bout must have; by default they are not compared.
 
     Raises
     ------
@@ -109,12 +118,12 @@ def bout_source(bout_folder: Path, *, workers: int | None = None, n_pages: int |
     archive, _ = archive_in_place_of(bout_folder, tifs)
     if archive is None:
         promised = _promised_pages(bout_folder) if n_pages is None else n_pages
-        return BoutSource(bout_folder.name, tuple(LocalTif(tif) for tif in tifs), promised)
-    return archive_source(archive, workers=workers, n_pages=n_pages)
+        return BoutSource(bout_folder.name, tuple(LocalTif(tif) for tif in tifs), promised, frames)
+    return archive_source(archive, workers=workers, n_pages=n_pages, frames=frames)
 
 
 def _promised_pages(bout_folder: Path) -> int | None:
-    """Pages that the bout's metadata promise, so that a source that gives fewer is noticed."""
+    """Pages that the bout's metadata promise, so that a source that gives others is noticed."""
     meta = find_meta(bout_folder)
     return None if meta is None else read_imaging_metadata(meta).n_pages
 
@@ -184,7 +193,8 @@ class _Opened:
                 pass
             if self._sha256.hexdigest() != self._expected:
                 raise other_content(self._path, self._content.entry.name)
-        if error is not None:
+        # of a tif that was cut before it was archived, the next one is asked for, and the archive read to its end
+        if error is not None and not isinstance(error, DamagedTifError):
             left = LARGEST_BLOCK
             while left > 0 and (data := self._archive.read(_READ_BYTES)):
                 left -= len(data)

@@ -6,8 +6,10 @@ streams of arrays. What does not: suite2p, DAQ times, positions in the brain.
 
 from .frames.acquisition import open_bout
 from .frames.binaries import FovBinary
-from .frames.sources import BoutSource, LocalTif, StreamedTif, TifSource, TifSummary
+from .frames.faults import check_frames
+from .frames.sources import BoutSource, LocalTif, PageBlock, TifSource, TifSummary
 from .frames.split import bin_per_plane
+from .frames.stream import StreamedTif
 from .layout import FovLayout, ImagingLayout
 from .metadata.bouts import load_meta_files, load_session_metadata, local_bouts, write_missing_meta
 from .metadata.extract import Rig, extract_imaging_meta, meta_from_header
@@ -23,6 +25,7 @@ __all__ = [
     "FovLayout",
     "ImagingLayout",
     "LocalTif",
+    "PageBlock",
     "Rig",
     "ScanImageTif",
     "StreamedTif",
@@ -31,6 +34,7 @@ __all__ = [
     "as_imaging_metadata",
     "as_window_center",
     "bin_per_plane",
+    "check_frames",
     "extract_imaging_meta",
     "fly_to_lines",
     "load_meta_files",

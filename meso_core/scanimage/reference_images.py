@@ -265,12 +265,12 @@ def _mean_pages(tif: Path, layout: ImagingLayout) -> npt.NDArray[np.float64]:
     count = np.zeros(layout.n_slices, int)
     number = 0
     for block in source.blocks(1 << 25):
-        slices = layout.slices_of(layout.frames_of_pages(number, len(block)))
-        channels = np.arange(number, number + len(block)) % layout.n_channels
+        slices = layout.slices_of(layout.frames_of_pages(number, len(block.pixels)))
+        channels = np.arange(number, number + len(block.pixels)) % layout.n_channels
         for i in np.flatnonzero((slices >= 0) & (channels == layout.functional_channel)):
-            total[slices[i]] += block[i]
+            total[slices[i]] += block.pixels[i]
             count[slices[i]] += 1
-        number += len(block)
+        number += len(block.pixels)
     _check_depths_are_there(tif, layout, count, number)
     return total / count[:, None, None]
 

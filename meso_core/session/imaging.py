@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -248,6 +249,76 @@ class ImagingMetadata:
         return content
 
 
+class FaultKind(StrEnum):
+    """What can be wrong with the pages of a bout."""
+
+    #: Frames that no page is of.
+    MISSING = "frames missing"
+    #: The same number again, where one page was expected; the first page is used.
+    DOUBLED = "page twice"
+    #: A number that does not follow those before and after it; the page is left out.
+    OUT_OF_ORDER = "page out of order"
+    #: A frame that has not one page per channel; which is which cannot be told, so it is left out in all.
+    CHANNEL = "frame without all its channels"
+    #: A page that names no frame.
+    NO_NUMBER = "page without a frame number"
+    #: The time of a frame is not that of its number: which depth it shows, and which pulse is its own, is in doubt.
+    TIMES = "times contradict frame numbers"
+    #: A tif that ends early or breaks off.
+    CUT = "tif cut short"
+
+
+@dataclass(frozen=True, slots=True)
+class PageFault:
+    """One thing that is wrong with the pages of a bout: what of it could not be used, and where."""
+
+    kind: FaultKind
+    tif: str
+    #: Page of the tif at which it was found, from 0, and how many pages it concerns.
+    page: int
+    n_pages: int
+    #: Frame number that was to come there, and the one that was found.
+    expected: int | None
+    found: int | None
+    #: Frames that lack for it.
+    n_frames: int
+    #: s since the start of the acquisition, of the page.
+    seconds: float | None
+    #: More in words.
+    note: str = ""
+
+    def __str__(self) -> str:
+        pages = f"page {self.page}" if self.n_pages < 2 else f"pages {self.page} to {self.page + self.n_pages - 1}"
+        numbers = "" if self.expected is None else f", expected frame {self.expected}"
+        numbers += "" if self.found is None else f", found {self.found}"
+        seconds = "" if self.seconds is None else f", at {self.seconds:.3f} s"
+        return f"{self.tif}, {pages}: {self.kind}{numbers}{seconds}{f' ({self.note})' if self.note else ''}"
+
+
+def places_by_times(times: NDArray[np.float64], frames_averaged: int = 1) -> NDArray[np.int64]:
+    """Find the places of frames in a bout where only their times are known.
+
+    Frames come at a constant rate from 0 s on, so a gap of some periods is as many frames that lack.
+
+    Parameters
+    ----------
+    times
+        (n,) f8, s since the start of the acquisition; equal times are of the same frame.
+    frames_averaged
+        Where it is more than 1, the time of a frame is that of its last raw frame or of its first.
+
+    Returns
+    -------
+    ndarray
+        (n,) i8, 0-based, counted in saved frames.
+    """
+    steps = np.diff(times)
+    period = float(np.median(steps[steps > 0])) if (steps > 0).any() else np.inf
+    # of a first frame, the first raw frame begins at 0 s, the last less than a period later
+    first = np.rint(times[:1] / period - (0.5 - 0.5 / frames_averaged))
+    return np.cumsum(np.r_[np.maximum(first, 0), np.rint(steps / period)]).astype(np.int64)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class BoutMetadata:
     """What the microscope says of one imaging bout."""
@@ -255,22 +326,42 @@ class BoutMetadata:
     #: Name of the folder, as in ``raw_imaging_data_00``.
     name: str
     imaging: ImagingMetadata
-    #: (n_pages,) f8, s since the acquisition's start by the microscope's clock, for each page; read-only.
+    #: (n_pages,) f8, s since the acquisition's start by the microscope's clock, for each page used; read-only.
     page_times: NDArray[np.float64]
+    #: (n_frames,) i8, place of each frame on file among those that the microscope took, and among the frame pulses of
+    #: the DAQ: ``frameNumbers`` less 1 of its first raw frame. Ascending; read-only. None: by the gaps of the times.
+    frame_index: NDArray[np.int64] = None  # type: ignore[assignment]  # (filled in below)
+    #: What is wrong with the pages; frames that lack for it are not listed.
+    faults: tuple[PageFault, ...] = ()
+    #: Places at which the acquisitions of a loop begin, ascending; each begins with a volume.
+    acquisition_starts: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
         times = np.array(self.page_times, dtype=np.float64)
         times.setflags(write=False)
         object.__setattr__(self, "page_times", times)
+        given = self.frame_index is not None
+        index = np.array(self.frame_index if given else self._by_times(), np.int64)
+        if index.shape != self.frame_times.shape:
+            raise ValueError(f"{self.name}: {index.size} places for {self.frame_times.size} frames")
+        index.setflags(write=False)
+        object.__setattr__(self, "frame_index", index)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, BoutMetadata):
             return NotImplemented
-        same = (self.name, self.imaging) == (other.name, other.imaging)
-        return same and np.array_equal(self.page_times, other.page_times)
+        same = (self.name, self.imaging, self.faults) == (other.name, other.imaging, other.faults)
+        same = same and self.acquisition_starts == other.acquisition_starts
+        same = same and np.array_equal(self.page_times, other.page_times)
+        return same and np.array_equal(self.frame_index, other.frame_index)
 
     def __hash__(self) -> int:
-        return hash((self.name, self.imaging.digest, self.page_times.tobytes()))
+        return hash((self.name, self.imaging.digest, self.page_times.tobytes(), self.frame_index.tobytes()))
+
+    def _by_times(self) -> NDArray[np.int64]:
+        return (
+            places_by_times(self.frame_times, self.imaging.stack.frames_averaged) * self.imaging.stack.frames_averaged
+        )
 
     @property
     def frame_times(self) -> NDArray[np.float64]:
@@ -286,9 +377,26 @@ class BoutMetadata:
         return times
 
     @property
+    def frames_in_acquisition(self) -> NDArray[np.int64]:
+        """(n_frames,) i8, place of each frame on file in its acquisition: it decides which slice the frame shows."""
+        starts = np.array(self.acquisition_starts, np.int64)
+        which = np.searchsorted(starts, self.frame_index, side="right") - 1
+        return np.asarray(self.frame_index - starts[np.maximum(which, 0)])
+
+    @property
     def n_frames(self) -> int:
         """Number of frames on file."""
-        return int(self.frame_times.size)
+        return int(self.frame_index.size)
+
+    @property
+    def n_taken(self) -> int:
+        """Number of raw frames that the microscope took up to the last one on file."""
+        return int(self.frame_index[-1]) + self.imaging.stack.frames_averaged if self.n_frames else 0
+
+    @property
+    def n_lost(self) -> int:
+        """Number of frames that were recorded and are not on file, or not whole."""
+        return sum(fault.n_frames for fault in self.faults)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +414,14 @@ class SessionMetadata:
     def to_json(self) -> str:
         """Return all bouts as JSON; :func:`~meso_core.scanimage.parse_session_metadata` reads it back, bit for bit."""
         bouts = [
-            {"name": bout.name, "metadata": bout.imaging.to_dict(), "page_times": bout.page_times.tolist()}
+            {
+                "name": bout.name,
+                "metadata": bout.imaging.to_dict(),
+                "page_times": bout.page_times.tolist(),
+                "frame_index": bout.frame_index.tolist(),
+                "faults": [asdict(fault) for fault in bout.faults],
+                "acquisition_starts": list(bout.acquisition_starts),
+            }
             for bout in self.bouts
         ]
         return json_text({"bouts": bouts}) + "\n"

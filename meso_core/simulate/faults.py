@@ -13,16 +13,23 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import SettingsError, problem
+from ..errors import SettingsError
 from ..json_text import json_text
 from ..session import IMAGING_META_FILE, IMAGING_TIMES_FILE, imaging_bouts, raw_tifs
 from .config import SimulationConfig
+from .files.pages import TifPlan
 from .files.timeline import Edges
 from .plan import SessionPlan
 
 #: Faults that can be asked for, and what each does.
 FAULTS = {
     "truncated_tif": "the last tif ends in the middle of a page",
+    "empty_tif": "after the last tif there is one of zero bytes",
+    "missing_frames": "three frames in the middle of the last bout were not saved",
+    "doubled_page": "a page of the last bout was saved twice",
+    "swapped_frames": "two frames of the last bout are in the wrong order",
+    "channel_alone": "a frame of the last bout lacks its last channel",
+    "tif_per_channel": "each channel has tifs of its own",
     "foreign_tif": "the first bout's folder holds a tif that is no acquisition",
     "missing_metadata": "the last bout has neither metadata nor times",
     "metadata_mismatch": "in the metadata of the last bout a field has moved",
@@ -34,6 +41,7 @@ FAULTS = {
     "wrong_length_qc": "the frame QC of the last bout is three frames short",
 }
 _NEED_TWO_BOUTS = ("metadata_mismatch", "missing_folder")
+_NEED_TWO_CHANNELS = ("channel_alone", "tif_per_channel")
 _QC_SHORT_BY = 3
 
 
@@ -47,27 +55,48 @@ def check_faults(faults: Sequence[str], config: SimulationConfig) -> frozenset[s
     """
     unknown = sorted(set(faults) - set(FAULTS))
     if unknown:
-        raise SettingsError(
-            problem(
-                "simulate_session",
-                field="faults",
-                expected=", ".join(FAULTS),
-                found=", ".join(unknown),
-                remedy="Check the spelling",
-            )
+        raise SettingsError.at(
+            "simulate_session",
+            field="faults",
+            expected=", ".join(FAULTS),
+            found=", ".join(unknown),
+            remedy="Check the spelling",
         )
-    lonely = sorted(set(faults) & set(_NEED_TWO_BOUTS)) if len(config.frames_per_bout) < 2 else []
-    if lonely:
-        raise SettingsError(
-            problem(
-                "simulate_session",
-                field="faults",
-                expected=f"two bouts or more for {', '.join(lonely)}",
-                found="one",
-                remedy="Set frames_per_bout to two numbers",
-            )
-        )
+    for needing, there, what, remedy in (
+        (_NEED_TWO_BOUTS, len(config.frames_per_bout), "bouts", "Set frames_per_bout to two numbers"),
+        (_NEED_TWO_CHANNELS, len(config.channels), "channels", "Set channels to two numbers"),
+    ):
+        lonely = sorted(set(faults) & set(needing))
+        if lonely and there < 2:
+            expected = f"two {what} or more for {', '.join(lonely)}"
+            raise SettingsError.at("simulate_session", field="faults", expected=expected, found="one", remedy=remedy)
     return frozenset(faults)
+
+
+def spoil_pages(tifs: Sequence[TifPlan], faults: frozenset[str], config: SimulationConfig, bout: int) -> list[TifPlan]:
+    """Apply the faults that change which pages go into the tifs of a bout."""
+    n_frames = config.frames_per_bout[bout]
+    last = bout == len(config.frames_per_bout) - 1
+    result = []
+    for tif in tifs:
+        pages = tif.pages
+        if last and "missing_frames" in faults:
+            pages = pages[(pages[:, 0] < n_frames // 2) | (pages[:, 0] >= n_frames // 2 + 3)]
+        if last and "doubled_page" in faults:
+            pages = np.repeat(pages, 1 + np.all(pages == (n_frames // 4, 0), axis=1), axis=0)
+        if last and "swapped_frames" in faults:
+            a = 3 * n_frames // 4
+            order = np.where(pages[:, 0] == a, a + 1, np.where(pages[:, 0] == a + 1, a, pages[:, 0]))
+            pages = pages[np.argsort(order, kind="stable")]
+        if last and "channel_alone" in faults:
+            pages = pages[~np.all(pages == (n_frames // 3, len(config.channels) - 1), axis=1)]
+        if "tif_per_channel" in faults:
+            stem = tif.name.removesuffix(".tif")
+            for index, channel in enumerate(config.channels):
+                result.append(TifPlan(f"{stem}_chn{channel}.tif", pages[pages[:, 1] == index]))
+        else:
+            result.append(TifPlan(tif.name, pages))
+    return [tif for tif in result if len(tif.pages)]
 
 
 def qc_short_by(faults: frozenset[str], bout: int, n_bouts: int) -> int:
@@ -102,6 +131,8 @@ def spoil_files(session: Path, faults: frozenset[str]) -> None:
     tifs = raw_tifs(bouts[-1])
     if "truncated_tif" in faults and tifs:
         os.truncate(tifs[-1], int(tifs[-1].stat().st_size * 0.61))
+    if "empty_tif" in faults and tifs:
+        (bouts[-1] / f"{tifs[-1].name[:-9]}{len(tifs) + 1:05d}.tif").touch()
     if "foreign_tif" in faults:
         _foreign_tif(bouts[0] / "overview.tif")
     meta = bouts[-1] / IMAGING_META_FILE

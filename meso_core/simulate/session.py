@@ -15,10 +15,10 @@ from ..errors import StorageError, problem
 from ..progress import Progress, silent
 from ..session import SessionKey, fov_name
 from .config import SimulationConfig
-from .faults import check_faults, pulses, qc_short_by, spoil_files
+from .faults import check_faults, pulses, qc_short_by, spoil_files, spoil_pages
 from .files import rigfiles
 from .files.clock import daq_duration
-from .files.pages import write_tifs
+from .files.pages import WrittenTif, plan_tifs, write_tifs
 from .files.reference import write_reference
 from .files.rigmeta import write_rig_metadata
 from .files.timeline import write_software_events, write_timeline
@@ -85,8 +85,8 @@ def simulate_session(
         for draft in drafts:
             _fresh(draft)
         movies = _movies(plan, truth)
-        _write_session(session, plan, movies, wrong, progress)
-        write_truth(truth, plan, movies, wrong)
+        tifs = _write_session(session, plan, movies, wrong, progress)
+        write_truth(truth, plan, movies, wrong, tifs)
         # the truth comes first, so that every session has its truth
         for draft, place in ((truth, made.truth_path), (session, made.session_path)):
             if place.exists():
@@ -135,14 +135,16 @@ def _movies(plan: SessionPlan, truth: Path) -> list[FovMovie]:
 
 def _write_session(
     session: Path, plan: SessionPlan, movies: list[FovMovie], faults: frozenset[str], progress: Progress
-) -> None:
-    """Write all files of a session; ``raw_session.flag`` comes last."""
+) -> list[list[WrittenTif]]:
+    """Write all files of a session, ``raw_session.flag`` last; return the tifs of each bout."""
     c, g = plan.config, plan.geometry
+    written: list[list[WrittenTif]] = []
     for bout in plan.bouts:
         folder = session / f"raw_imaging_data_{bout.index:02d}"
         folder.mkdir()
         if movies:
-            write_tifs(plan, movies, bout, folder, progress)
+            tifs = spoil_pages(plan_tifs(plan, bout), faults, c, bout.index)
+            written.append(write_tifs(plan, movies, bout, folder, tifs, progress))
             write_reference(folder, plan, bout)
         if c.write_metadata:
             write_rig_metadata(folder, c, g, bout)
@@ -159,3 +161,4 @@ def _write_session(
     rigfiles.write_description(session, c)
     spoil_files(session, faults)
     (session / "raw_session.flag").touch()
+    return written

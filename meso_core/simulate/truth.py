@@ -5,6 +5,7 @@ What belongs here: the layout of the truth folder, writing and reading it. What 
 Layout, ``<root>.truth/<subject>/<date>/<number>/``::
 
     truth.json              settings, faults, geometry, bouts
+    pages_NN.npy            the whole pages on file of a bout, in file order: tif, frame, channel (counted from 0), time
     FOV_NN/shifts.npy       f4 (n_frames, 2)         rigid displacement [y, x], px
     FOV_NN/weights.npy      f4 (n_frames, 2, n_modes)  weights of the smooth modes [y, x], px
     FOV_NN/modes.npy        f4 (n_modes, ny, nx)     displacement field = shifts + weights @ modes
@@ -40,11 +41,16 @@ from ..errors import MissingInputError, problem
 from ..json_text import json_text
 from ..session import SessionKey, fov_name
 from .config import RoiConfig, ScanfieldConfig, SimulationConfig
+from .files.clock import Bout
+from .files.pages import WrittenTif
 from .plan import SessionPlan
 from .tissue.geometry import FovPlace, coords_transform, corners_deg, corners_mm
 from .tissue.movie import FovMovie
 from .tissue.readout import fov_masks, peak_snr, write_background
 from .tissue.scene import MARGIN
+
+#: A page on file: its tif, frame and index of its channel, all counted from 0; its time by ScanImage's clock, s.
+PAGE = np.dtype([("tif", "<u2"), ("frame", "<i8"), ("channel", "u1"), ("time", "<f8")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +122,17 @@ class SessionTruth:
     #: DAQ time of each ScanImage frame of each bout, f8 (n,), s.
     bout_frames: tuple[NDArray[np.float64], ...]
     fovs: tuple[FovTruth, ...]
+    #: Whole pages on file of each bout, in file order, of :data:`PAGE`; empty without a movie.
+    pages: tuple[NDArray[Any], ...] = ()
 
 
-def write_truth(folder: Path, plan: SessionPlan, movies: Sequence[FovMovie], faults: frozenset[str]) -> None:
+def write_truth(
+    folder: Path,
+    plan: SessionPlan,
+    movies: Sequence[FovMovie],
+    faults: frozenset[str],
+    tifs: Sequence[Sequence[WrittenTif]] = (),
+) -> None:
     """Write the ground truth of a session; ``truth.json`` comes last.
 
     Spikes and traces were written before, since the movies are rendered from them.
@@ -129,7 +143,19 @@ def write_truth(folder: Path, plan: SessionPlan, movies: Sequence[FovMovie], fau
             np.save(fov / f"{name}.npy", value)
     for bout in plan.bouts:
         np.save(folder / f"bout_{bout.index:02d}.npy", bout.daq)
+    for bout, written in zip(plan.bouts, tifs, strict=False):
+        np.save(folder / f"pages_{bout.index:02d}.npy", _pages_on_file(written, plan, bout))
     (folder / "truth.json").write_text(json_text(_head(plan, faults), indent=1), encoding="utf-8")
+
+
+def _pages_on_file(tifs: Sequence[WrittenTif], plan: SessionPlan, bout: Bout) -> NDArray[Any]:
+    saved, parts = plan.geometry.saved_frames(len(bout.scanimage)), []
+    for number, tif in enumerate(tifs):
+        frames, channels = saved[tif.whole_pages()[:, 0]], tif.whole_pages()[:, 1]
+        part = np.zeros(len(frames), PAGE)
+        part["tif"], part["frame"], part["channel"], part["time"] = number, frames, channels, bout.scanimage[frames]
+        parts.append(part)
+    return np.concatenate([np.zeros(0, PAGE), *parts])
 
 
 def _head(plan: SessionPlan, faults: frozenset[str]) -> dict[str, Any]:
@@ -259,7 +285,9 @@ def load_truth(truth_path: str | Path) -> SessionTruth:
         timeshift = np.arange(values["ny"]) * head["line_period"]
         values["frames_per_bout"] = tuple(values["frames_per_bout"])
         fovs.append(FovTruth(name=fov_name(i), timeshift=timeshift, **values, **arrays))
-    bouts = tuple(np.load(p, mmap_mode="r") for p in sorted(folder.glob("bout_*.npy")))
+    bouts, pages = (
+        tuple(np.load(p, mmap_mode="r") for p in sorted(folder.glob(f"{name}_*.npy"))) for name in ("bout", "pages")
+    )
     return SessionTruth(
         config.key,
         config,
@@ -269,4 +297,5 @@ def load_truth(truth_path: str | Path) -> SessionTruth:
         head["frames_per_volume"],
         bouts,
         tuple(fovs),
+        pages,
     )

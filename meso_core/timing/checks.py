@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MesoWarning, TimingError, problem
+from ..errors import MesoWarning, TimingError
 from ..qc import QCResult, Verdict
+from ..session.imaging import BoutMetadata
 from .bouts import BoutEdges
 from .counters import CounterEdges
 from .timeline import SampleSteps
@@ -34,6 +35,7 @@ class BoutTiming:
     start: float
     end: float
     n_pulses: int
+    #: Frames that the microscope took, by the number of the last one on file; those that lack before it count too.
     n_frames: int
 
     @property
@@ -76,10 +78,17 @@ def check_bouts_have_folders(found: BoutEdges, n_folders: int) -> QCResult:
     return QCResult("bouts_have_folders", _verdict(n_bouts > n_folders), n_folders, n_bouts, message, ORIGIN)
 
 
-def check_bout(
-    bout: BoutTiming, pulses: NDArray[np.float64], frame_timestamps: NDArray[np.float64]
-) -> tuple[QCResult, ...]:
+def check_bout(bout: BoutTiming, pulses: NDArray[np.float64], metadata: BoutMetadata) -> tuple[QCResult, ...]:
     """Ask whether pulses and frames of a bout agree in number, and from frame to frame.
+
+    Parameters
+    ----------
+    bout
+        How many there are of both.
+    pulses
+        (n_pulses,) f8, s.
+    metadata
+        Which frames are on file, and their times by the microscope's clock.
 
     Raises
     ------
@@ -94,7 +103,7 @@ def check_bout(
         raise TimingError(
             problem(
                 bout.name,
-                expected=f"a DAQ pulse for each of the {bout.n_frames} frames on file",
+                expected=f"a DAQ pulse for each of the {bout.n_frames} frames up to the last one on file",
                 found=found,
                 remedy="If the DAQ stopped early or the frame clock was unplugged, give this bout a session of its "
                 "own, without frame_times; the others get theirs",
@@ -105,12 +114,12 @@ def check_bout(
         message += f"; the last {bout.n_surplus} pulses were dropped, check whether the last tif is complete"
         warnings.warn(message, MesoWarning, stacklevel=3)
     numbers = QCResult("frames_match_pulses", _verdict(bout.n_surplus > 0), bout.n_surplus, 0, message, ORIGIN)
-    return numbers, _check_intervals(bout, pulses[: bout.n_frames], frame_timestamps)
+    return numbers, _check_intervals(bout, pulses[metadata.frame_index], metadata)
 
 
-def _check_intervals(bout: BoutTiming, pulses: NDArray[np.float64], stamps: NDArray[np.float64]) -> QCResult:
+def _check_intervals(bout: BoutTiming, pulses: NDArray[np.float64], metadata: BoutMetadata) -> QCResult:
     """Compare intervals, not times: the clocks of DAQ and microscope start apart and drift apart."""
-    check = "pulse_intervals_match_scanimage"
+    check, stamps = "pulse_intervals_match_scanimage", metadata.frame_times
     if pulses.size < 2:
         return QCResult(check, Verdict.PASS, None, None, f"{bout.name}: too few frames to compare", ORIGIN)
     differences = np.abs(np.diff(pulses) - np.diff(stamps))
@@ -118,8 +127,8 @@ def _check_intervals(bout: BoutTiming, pulses: NDArray[np.float64], stamps: NDAr
     message = f"{bout.name}: intervals of DAQ and ScanImage differ by {worst * 1e3:.2f} ms at most"
     if worst > limit:
         message += (
-            f", at frame {int(differences.argmax()) + 1}; a pulse or a frame is missing there, and later times "
-            "belong to neighbouring frames"
+            f", at frame number {int(metadata.frame_index[differences.argmax() + 1]) + 1}; a pulse is missing there, "
+            "or a frame that no number tells of, and later times belong to neighbouring frames"
         )
         warnings.warn(message, MesoWarning, stacklevel=4)
     verdict = Verdict.FAIL if worst > limit else Verdict.PASS

@@ -23,8 +23,8 @@ from ..datasets import DatasetValue
 from ..errors import InputFileError, MesoWarning, MissingInputError, SettingsError
 from ..opening import is_there
 from ..qc import QCResult, Verdict
-from ..scanimage import ImagingLayout
-from ..session.imaging import SessionMetadata
+from ..session.imaging import BoutMetadata, FaultKind, SessionMetadata
+from .frames import slices_of
 from .mat_files import load_mat, read_names, read_numbers
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ OK, UNKNOWN = "ok", "unknown"
 class FrameQC:
     """Quality of every frame of a session, over all bouts.
 
-    A frame is one depth; with several depths use :meth:`of_slice` for the frames of a field of view.
+    A frame is one depth; with several depths :func:`session_frame_qc` gives each field of view its own.
     """
 
     #: (n_frames,) u4, ``mpci.mpciFrameQC``: 0 is ok, others are explained by ``labels``.
@@ -59,29 +59,6 @@ class FrameQC:
         import pandas as pd
 
         return pd.DataFrame({"qc_values": np.arange(len(self.labels)), "qc_labels": list(self.labels)})
-
-    def of_slice(self, index: int, n_slices: int) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
-        """Return values and bad frames of one depth; each bout begins at the first depth.
-
-        Parameters
-        ----------
-        index, n_slices
-            0-based position of the depth within a volume, and how many there are.
-
-        Returns
-        -------
-        values
-            (n_frames_of_the_depth,) u4.
-        bad_frames
-            (n_frames_of_the_depth,) bool.
-        """
-        if not 0 <= index < n_slices:
-            raise SettingsError.at(
-                "slice", expected=f"0 to {n_slices - 1}", found=str(index), remedy="Give one of these"
-            )
-        position = np.concatenate([np.arange(n) for n in self.frames_per_bout])
-        mine = position % n_slices == index
-        return self.values[mine], self.bad_frames[mine]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,17 +114,16 @@ def session_frame_qc(
     MetadataError
         If the slices of the fields of view are not those that were scanned.
     """
-    imaging = metadata.imaging
-    counts = [bout.n_frames for bout in metadata.bouts]
-    joined = consolidate_frame_qc(bout_folders, counts, n_channels=imaging.n_channels)
-    n_slices = ImagingLayout.from_meta(imaging).frames_per_volume
-    fovs = (FovFrameQC(f.index, f.name, *joined.of_slice(f.slice_index, n_slices)) for f in imaging.fovs)
+    joined = consolidate_frame_qc(bout_folders, metadata.bouts, n_channels=metadata.imaging.n_channels)
+    slices = np.concatenate([slices_of(bout) for bout in metadata.bouts])
+    own = {fov: slices == fov.slice_index for fov in metadata.imaging.fovs}
+    fovs = (FovFrameQC(f.index, f.name, joined.values[mine], joined.bad_frames[mine]) for f, mine in own.items())
     return SessionFrameQC(joined, tuple(fovs))
 
 
 def consolidate_frame_qc(
     bouts: Iterable[str | os.PathLike[str]] | str | os.PathLike[str],
-    n_frames: Iterable[int] | int,
+    n_frames: Iterable[int | BoutMetadata] | int,
     *,
     n_channels: int = 1,
 ) -> FrameQC:
@@ -161,7 +137,8 @@ def consolidate_frame_qc(
     bouts
         Folders of the imaging bouts, in order, or one folder.
     n_frames
-        Number of frames of each bout (pages of one channel); one number with one folder.
+        Number of frames of each bout (pages of one channel), or its metadata; one number with one folder. Of a bout
+        whose metadata are given, a list may rate all frames that the microscope took, or those on file.
     n_channels
         Channels saved. Some rigs rate pages, not frames: a list that is this many times too long is thinned.
 
@@ -171,7 +148,8 @@ def consolidate_frame_qc(
         If a file is damaged, lacks its fields, has the wrong length, or names a frame that does not exist.
     """
     folders = [Path(bouts)] if isinstance(bouts, str | os.PathLike) else [Path(bout) for bout in bouts]
-    counts = [n_frames] if isinstance(n_frames, int | np.integer) else list(n_frames)
+    rated = [_rated(n) for n in ([n_frames] if isinstance(n_frames, int | np.integer) else n_frames)]
+    counts = [one.on_file.size for one in rated]
     if len(folders) != len(counts):
         raise SettingsError.at(
             "frame quality",
@@ -181,15 +159,15 @@ def consolidate_frame_qc(
         )
     labels = [OK]
     values, bad, results = [], [], []
-    for folder, n in zip(folders, counts, strict=True):
+    for folder, frames in zip(folders, rated, strict=True):
         if not folder.is_dir():
             raise MissingInputError.at(
                 folder, expected="an imaging folder", found="no such folder", remedy="Copy the bout from the rig"
             )
-        bout_values = _read_expt_qc(folder / EXPT_QC_FILE, n, n_channels, labels)
-        bout_bad = _read_bad_frames(folder / BAD_FRAMES_FILE, n, n_channels)
+        bout_values, n_rated = _read_expt_qc(folder / EXPT_QC_FILE, frames, n_channels, labels)
+        bout_bad = _read_bad_frames(folder / BAD_FRAMES_FILE, frames, n_channels, n_rated)
         results.append(_judge(folder.name, bout_values, bout_bad))
-        values.append(np.zeros(n) if bout_values is None else bout_values)
+        values.append(np.zeros(bout_bad.size) if bout_values is None else bout_values)
         bad.append(bout_bad)
     joined = np.concatenate([np.empty(0), *values])
     if np.isnan(joined).any():
@@ -210,46 +188,97 @@ def _label(name: str, labels: list[str]) -> int:
     return labels.index(name)
 
 
-def _read_expt_qc(path: Path, n_frames: int, n_channels: int, labels: list[str]) -> NDArray[np.float64] | None:
-    """Return the joined value of each frame, NaN where the value has no name; None where there is no file."""
+@dataclass(frozen=True, slots=True)
+class _Rated:
+    """Which frames of a bout a list may be about."""
+
+    #: (n_frames,) i8, places of the frames on file among those that the microscope took, counted in saved frames.
+    on_file: NDArray[np.int64]
+    #: Lengths that a list of all frames that it took may have.
+    lengths: frozenset[int]
+    #: Whether its end is not on file: then nobody knows how many it took.
+    is_cut: bool = False
+
+    def chosen(self, n_rated: int) -> NDArray[np.int64] | None:
+        """Entries of the frames on file in a list of so many; None if it is of no length that can be."""
+        if n_rated == self.on_file.size:
+            return np.arange(n_rated)
+        may_be = n_rated in self.lengths or (self.is_cut and n_rated > max(self.lengths))
+        return self.on_file if may_be else None
+
+    @property
+    def in_words(self) -> str:
+        """Describe the lengths."""
+        longer = sorted(self.lengths - {self.on_file.size})
+        taken = f" (or {' or '.join(map(str, longer))}, with those that are not on file)" if longer else ""
+        return f"{self.on_file.size}{taken}"
+
+
+def _rated(frames: int | BoutMetadata) -> _Rated:
+    if not isinstance(frames, BoutMetadata):
+        return _Rated(np.arange(frames), frozenset())
+    on_file = frames.frame_index // frames.imaging.stack.frames_averaged
+    n_taken = int(on_file[-1]) + 1 if on_file.size else 0
+    n_pages, n_channels = frames.imaging.n_pages, frames.imaging.n_channels
+    n_promised = n_pages // n_channels
+    if n_taken <= n_pages < n_taken * n_channels and n_promised != on_file.size:
+        n_promised = n_pages  # some metadata count frames, not pages
+    is_cut = any(fault.kind is FaultKind.CUT for fault in frames.faults)
+    return _Rated(on_file, frozenset({n_taken, max(n_taken, n_promised)}), is_cut)
+
+
+def _read_expt_qc(
+    path: Path, frames: _Rated, n_channels: int, labels: list[str]
+) -> tuple[NDArray[np.float64] | None, int | None]:
+    """Return the joined value of each frame, NaN where it has no name, and how many were rated; None: no file."""
     if not is_there(path):
-        return None
+        return None, None
     content = load_mat(path, ("frameQC_frames", "frameQC_names"))
     old = read_numbers(path, "frameQC_frames", content["frameQC_frames"])
-    if n_channels > 1 and old.size == n_frames * n_channels:
-        old = old[::n_channels]
-    if old.size != n_frames:
+    by_page = old.reshape(-1, n_channels) if old.size % n_channels == 0 else old[:, None]
+    is_by_page = n_channels > 1 and by_page.shape[1] > 1 and bool((by_page == by_page[:, :1]).all())
+    # lists of both kinds may be as long as one of a recording that was cut
+    if is_by_page and frames.chosen(old.size // n_channels) is not None and old.size != frames.on_file.size:
+        old = by_page[:, 0]
+    chosen = frames.chosen(old.size)
+    if chosen is None:
         raise InputFileError.at(
             path,
             field="frameQC_frames",
-            expected=f"{n_frames} values, one per frame",
+            expected=f"{frames.in_words} values, one per frame",
             found=f"{old.size} values",
             remedy="Rate the frames of this bout again, or move the file away if it belongs to another bout",
         )
-    values = np.full(n_frames, np.nan)
+    own = old[chosen]
+    values = np.full(own.size, np.nan)
     for i, name in enumerate(read_names(path, "frameQC_names", content["frameQC_names"])):
-        values[old == i] = _label(name or UNKNOWN, labels)
-    return values
+        values[own == i] = _label(name or UNKNOWN, labels)
+    return values, old.size
 
 
-def _read_bad_frames(path: Path, n_frames: int, n_channels: int) -> NDArray[np.bool_]:
-    bad = np.zeros(n_frames, dtype=bool)
+def _read_bad_frames(path: Path, frames: _Rated, n_channels: int, n_rated: int | None) -> NDArray[np.bool_]:
+    """Return which frames on file are bad; numbers count the frames of the list of ratings, or else all taken."""
+    n_frames = frames.on_file.size
     if not is_there(path):
-        return bad
+        return np.zeros(n_frames, dtype=bool)
+    n_all = max(frames.lengths, default=n_frames) if n_rated is None else n_rated
+    chosen = frames.chosen(n_all)
+    chosen = np.arange(n_frames) if chosen is None else chosen
     value = load_mat(path, ("badframes",))["badframes"]
-    frames = read_numbers(path, "badframes", value)
-    mask = _as_mask(value, frames, (n_frames, n_frames * n_channels))
+    numbers = read_numbers(path, "badframes", value)
+    mask = _as_mask(value, numbers, (n_all, n_all * n_channels))
     if mask is not None:
-        return mask if mask.size == n_frames else np.asarray(mask.reshape(n_frames, n_channels).any(axis=1))
-    if np.asarray(value).dtype == bool and frames.size:
-        raise _wrong_badframes(path, f"frame numbers, or {n_frames} logical values", f"{frames.size} logical values")
-    if n_channels > 1 and frames.size and n_frames <= frames.max() < n_frames * n_channels:
-        frames = frames // n_channels
-    wrong = frames[(frames < 0) | (frames >= n_frames)]
+        return np.asarray(mask.reshape(n_all, -1).any(axis=1)[chosen])
+    if np.asarray(value).dtype == bool and numbers.size:
+        raise _wrong_badframes(path, f"frame numbers, or {n_all} logical values", f"{numbers.size} logical values")
+    bad = np.zeros(n_all, dtype=bool)
+    if n_channels > 1 and numbers.size and n_all <= numbers.max() < n_all * n_channels:
+        numbers = numbers // n_channels
+    wrong = numbers[(numbers < 0) | (numbers >= n_all)]
     if wrong.size:
-        raise _wrong_badframes(path, f"frame numbers from 0 to {n_frames - 1}", str(int(wrong[0])))
-    bad[frames.astype(np.int64)] = True
-    return bad
+        raise _wrong_badframes(path, f"frame numbers from 0 to {n_all - 1}", str(int(wrong[0])))
+    bad[numbers.astype(np.int64)] = True
+    return bad[chosen]
 
 
 def _as_mask(value: object, numbers: NDArray[np.float64], sizes: tuple[int, int]) -> NDArray[np.bool_] | None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ..errors import MetadataError, MissingInputError, problem
 from ..qc import QCResult
 from ..scanimage import ImagingLayout, as_imaging_metadata, load_session_metadata
+from ..scanimage.measured import MEASURED_SHARE
 from ..session import IMAGING_META_FILE, SessionKey, fov_name
 from ..session.imaging import BoutMetadata, ImagingMetadata, SessionMetadata
 from .bouts import MIN_GAP_S, BoutEdges, find_bouts, load_software_events
@@ -28,8 +29,6 @@ from .timeline import Timeline
 #: Names of the DAQ's input for the microscope's frame clock; the first that is there counts.
 FRAME_CHANNELS = ("neural_frames", "frames")
 VOLUME_CHANNEL = "volume_counter"
-#: Line periods of two bouts may differ by this share: 21 µs at the last of 512 lines.
-LINE_PERIOD_SHARE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +49,8 @@ class TimeShifts:
         return (
             (self.slices, self.frames_per_volume) == (other.slices, other.frames_per_volume)
             and [line.size for line in self.lines] == [line.size for line in other.lines]
-            and np.allclose(self.first_line, other.first_line, rtol=LINE_PERIOD_SHARE, atol=0)
-            and np.allclose(self.lines[0], other.lines[0], rtol=LINE_PERIOD_SHARE, atol=0)
+            and np.allclose(self.first_line, other.first_line, rtol=MEASURED_SHARE, atol=0)
+            and np.allclose(self.lines[0], other.lines[0], rtol=MEASURED_SHARE, atol=0)
         )
 
 
@@ -177,9 +176,9 @@ def find_frame_times(
 ) -> FrameTimes:
     """Find when each frame of each field of view was taken.
 
-    The microscope sends a pulse to the DAQ as each frame starts. Frame ``k`` of a bout is at depth ``k`` modulo the
-    frames of a volume; a FOV's time is the pulse of its frame plus the time to its first line. A bout that stops in
-    mid-volume gives the FOVs of the first depths one frame more.
+    The microscope sends a pulse to the DAQ as each frame starts, also of those that are not on file. The number of a
+    frame tells its pulse and its depth; a FOV's time is the pulse of its frame plus the time to its first line. A bout
+    that stops in mid-volume gives the FOVs of the first depths one frame more.
 
     Parameters
     ----------
@@ -235,17 +234,23 @@ def find_frame_times(
     ]
     per_fov: list[list[NDArray[np.float64]]] = [[] for _ in shifts[0].slices]
     timings = []
-    for bout, stamps, own, (start, end) in zip(bouts, microscope, shifts, edges, strict=True):
+    for bout, own, (start, end) in zip(bouts, shifts, edges, strict=True):
         first, last = np.searchsorted(frames.times, (start, end))
         pulses = frames.times[first : last + 1]
-        timing = BoutTiming(bout.name, float(start), float(end), pulses.size, stamps.size)
-        results += check_bout(timing, pulses, stamps)
+        timing = BoutTiming(bout.name, float(start), float(end), pulses.size, bout.n_taken)
+        results += check_bout(timing, pulses, bout)
         results += [check_volumes(timing, counter.times, own.frames_per_volume) for counter in volumes]
         timings.append(timing)
+        slices = slices_of(bout)
         for parts, first_line, index in zip(per_fov, own.first_line, own.slices, strict=True):
-            parts.append(pulses[: stamps.size][index :: own.frames_per_volume] + first_line)
+            parts.append(pulses[bout.frame_index[slices == index]] + first_line)
     times = tuple(np.concatenate(parts) for parts in per_fov)
     return FrameTimes(times, shifts[0].lines, tuple(timings), frames.times, found, tuple(results))
+
+
+def slices_of(bout: BoutMetadata) -> NDArray[np.int64]:
+    """Tell which slice each frame on file shows, (n_frames,) i8; -1 while the focus flies back."""
+    return ImagingLayout.from_meta(bout.imaging).slices_of(bout.frames_in_acquisition)
 
 
 def _session_of(session_path: Path) -> SessionKey:

@@ -51,7 +51,7 @@ def _remove(bout: Path) -> None:
 
 
 def _pages(bout: Path) -> np.ndarray:
-    return np.concatenate([np.array(b) for tif in bout_source(bout).tifs for b in tif.blocks(1 << 20)])
+    return np.concatenate([np.array(b.pixels) for tif in bout_source(bout).tifs for b in tif.blocks(1 << 20)])
 
 
 @pytest.mark.parametrize("recorded", ["tar.bz2", "zarr"])

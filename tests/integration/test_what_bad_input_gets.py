@@ -16,19 +16,26 @@ QUICK = ("imaging_metadata", "frame_qc", "frame_times")
 
 #: Fault → the asset that fails, and the error it names.
 FAILS = {
-    "truncated_tif": ("imaging_frames_archive", "InputFileError"),
     "foreign_tif": ("imaging_frames_archive", "InputFileError"),
     "metadata_mismatch": ("imaging_metadata", "MetadataError"),
     "dropped_pulses": ("frame_times", "TimingError"),
     "missing_bout": ("frame_times", "TimingError"),
     "wrong_length_qc": ("frame_qc", "InputFileError"),
 }
-#: Fault → the asset that goes on, and the check that does not pass.
+#: Fault → the asset that goes on, the check that does not pass, and how bad that is.
+WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 TOLERATED = {
-    "surplus_pulses": ("frame_times", "frames_match_pulses"),
-    "missing_folder": ("frame_times", "bouts_have_folders"),
+    "surplus_pulses": ("frame_times", "frames_match_pulses", WARN),
+    "missing_folder": ("frame_times", "bouts_have_folders", WARN),
+    "truncated_tif": ("imaging_metadata", "frames_are_whole", ERROR),
+    "empty_tif": ("imaging_metadata", "frames_are_whole", WARN),
+    "missing_frames": ("imaging_metadata", "frames_are_whole", ERROR),
+    "doubled_page": ("imaging_metadata", "frames_are_whole", WARN),
+    "swapped_frames": ("imaging_metadata", "frames_are_whole", ERROR),
 }
 HARMLESS = ("missing_metadata", "counter_wrap")
+#: Walked through the library, since they need a second channel.
+TWO_CHANNELS = ("channel_alone", "tif_per_channel")
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +92,7 @@ def failures(result):
 
 
 def test_every_fault_of_the_simulator_is_walked():
-    assert {*FAILS, *TOLERATED, *HARMLESS} == set(FAULTS)
+    assert {*FAILS, *TOLERATED, *HARMLESS, *TWO_CHANNELS} == set(FAULTS)
 
 
 @pytest.mark.parametrize(("fault", "expected"), FAILS.items(), ids=FAILS)
@@ -110,7 +117,7 @@ def test_a_fault_fails_its_asset_by_name_and_spares_what_was_there(fault, expect
 def test_what_is_tolerated_is_a_warning_in_metadata_and_a_check_that_does_not_pass(
     fault, expected, spoil, materialise, instance
 ):
-    asset, check = expected
+    asset, check, severity = expected
     settings, session = spoil(fault)
     result = materialise(instance, settings, session.key, QUICK)
     assert result.success
@@ -118,7 +125,7 @@ def test_what_is_tolerated_is_a_warning_in_metadata_and_a_check_that_does_not_pa
     assert "tolerated" in materialisation.metadata
     verdicts = {e.check_name: e for e in result.get_asset_check_evaluations() if e.asset_key == dg.AssetKey(asset)}
     assert not verdicts[check].passed
-    assert verdicts[check].severity == dg.AssetCheckSeverity.WARN
+    assert verdicts[check].severity == severity
 
 
 @pytest.mark.parametrize("fault", HARMLESS)

@@ -44,7 +44,7 @@ def tif(tmp_path):
 def test_blocks_of_any_size_hold_the_same_pages(tif, block, portion):
     path, pages = tif
     for source in (LocalTif(path), StreamedTif(path.name, lambda: Pipe(path.read_bytes(), portion))):
-        blocks = list(source.blocks(block))
+        blocks = [b.pixels for b in source.blocks(block)]
         assert all(b.dtype == np.int16 and b.nbytes <= max(block, pages[0].nbytes) for b in blocks)
         np.testing.assert_array_equal(np.concatenate(blocks), pages)
         assert source.name == path.name
@@ -67,7 +67,7 @@ def test_pages_that_are_kept_in_any_way_do_not_change(tif, keeper, kind):
     path, pages = tif
     source = LocalTif(path) if kind == "file" else StreamedTif(path.name, lambda: Pipe(path.read_bytes()))
     keep = KEEPERS[keeper]
-    kept = [keep(block) for block in source.blocks(2 * pages[0].nbytes)]
+    kept = [keep(block.pixels) for block in source.blocks(2 * pages[0].nbytes)]
     assert len(kept) == 6
     for i, held in enumerate(kept):
         np.testing.assert_array_equal(np.asarray(held), np.asarray(keep(pages[2 * i : 2 * i + 2])))
@@ -78,7 +78,7 @@ def test_pages_kept_now_and_then_do_not_change(tif):
     path, pages = tif
     kept, rng = {}, np.random.default_rng(1)
     for i, block in enumerate(LocalTif(path).blocks(pages[0].nbytes)):
-        kept[i] = block[0, 1:]
+        kept[i] = block.pixels[0, 1:]
         for j in [j for j in kept if rng.random() < 0.4]:
             np.testing.assert_array_equal(kept.pop(j), pages[j, 1:])
     for j, held in kept.items():
@@ -89,7 +89,7 @@ def test_pages_kept_now_and_then_do_not_change(tif):
 def test_memory_of_blocks_that_are_gone_is_used_again(tif, kind):
     path, pages = tif
     source = LocalTif(path) if kind == "file" else StreamedTif(path.name, lambda: Pipe(path.read_bytes()))
-    places = {block.__array_interface__["data"][0] for block in source.blocks(pages[0].nbytes)}
+    places = {block.pixels.__array_interface__["data"][0] for block in source.blocks(pages[0].nbytes)}
     assert len(places) == 2  # the consumer still holds a block while the next one is read
 
 
@@ -97,18 +97,29 @@ def test_memory_of_blocks_that_are_gone_is_used_again(tif, kind):
 def test_real_files_stream(real_data, name):
     path = real_data / "scanimage" / name
     streamed, local = StreamedTif(name, lambda: Pipe(path.read_bytes(), 4096)), LocalTif(path)
-    np.testing.assert_array_equal(np.concatenate(list(streamed.blocks(5000))), tifffile.imread(path))
+    blocks = list(streamed.blocks(5000))
+    np.testing.assert_array_equal(np.concatenate([b.pixels for b in blocks]), tifffile.imread(path))
     assert streamed.summary == local.summary
+    assert streamed.damage is None
+    assert np.concatenate([b.heads for b in blocks]).tolist() == local.tif.heads.tolist()
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_stream_that_ends_early_is_named(tif, data):
-    path, _ = tif
+def test_a_stream_that_ends_early_gives_its_whole_pages_and_names_the_next(tif, data):
+    path, pages = tif
     raw = path.read_bytes()
     n = data.draw(st.one_of(st.integers(0, len(raw) - 1), st.integers(0, 40)))
-    with pytest.raises(InputFileError, match=rf"{path.name}.*after {n} bytes|{path.name}.*{n} bytes"):
-        list(StreamedTif(path.name, lambda: Pipe(raw[:n])).blocks(4000))
+    source = StreamedTif(path.name, lambda: Pipe(raw[:n]))
+    blocks = list(source.blocks(4000))
+    with tifffile.TiffFile(path) as theirs:
+        ends = [page.dataoffsets[0] + page.databytecounts[0] for page in theirs.pages]
+    whole = sum(end <= n for end in ends)
+    assert sum(len(block.heads) for block in blocks) == whole
+    for block, start in zip(blocks, np.cumsum([0, *(len(b.heads) for b in blocks)]), strict=False):
+        np.testing.assert_array_equal(block.pixels, pages[start : start + len(block.heads)])
+    assert f"{path.name}, field 'page {whole}'" in str(source.damage)
+    assert (source.summary is None) == (whole == 0)
 
 
 def test_a_file_that_loses_its_end_while_it_is_read_is_named(tif):
@@ -151,4 +162,4 @@ def test_unsigned_pixels_are_halved_and_told(tmp_path):
     tifffile.imwrite(path, pixels, bigtiff=True, description=words, software="SI.version = 1", metadata=None)
     with pytest.warns(MesoWarning, match="uint16"):
         (block,) = LocalTif(path).blocks(1 << 20)
-    assert block.tolist() == [[[0, 0, 1], [16384, 32767, 32767]]]
+    assert block.pixels.tolist() == [[[0, 0, 1], [16384, 32767, 32767]]]

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import struct
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from scanimage_files import small_config, write_bout
 
 from meso_core.errors import InputFileError, MissingInputError
-from meso_core.scanimage import LocalTif, ScanImageTif
+from meso_core.scanimage import LocalTif, ScanImageTif, StreamedTif
 from meso_core.simulate.files.header import frame_data, roi_groups_text
 from meso_core.simulate.tissue.geometry import session_geometry
 
@@ -38,9 +39,7 @@ def test_pages_times_and_pixels_are_those_that_tifffile_finds(real_data, name):
         ]
         assert index.frame_numbers.tolist() == [int(d["frameNumbers"]) for d in described]
         assert index.frame_timestamps.tolist() == [float(d["frameTimestamps_sec"]) for d in described]
-        np.testing.assert_array_equal(
-            np.concatenate(list(LocalTif(path).blocks(4000))), theirs.asarray().reshape(-1, *index.page.layout[:2])
-        )
+        np.testing.assert_array_equal(pixels_of(path, 4000), theirs.asarray().reshape(-1, *index.page.layout[:2]))
 
 
 def test_no_pixel_is_read(tif, monkeypatch):
@@ -68,6 +67,10 @@ def test_no_pixel_is_read(tif, monkeypatch):
     write_bout(path.parent / "tall", tall, (40,))
     ScanImageTif(next((path.parent / "tall").iterdir()))
     assert 40 * 2300 < read < 40 * 3000 + 40_000
+
+
+def pixels_of(tif, max_bytes=1 << 20):
+    return np.concatenate([block.pixels for block in LocalTif(tif).blocks(max_bytes)])
 
 
 def rewrite(path, changes):
@@ -108,41 +111,67 @@ def test_pages_that_are_not_equally_spaced_are_found_by_their_chain(tif, tmp_pat
     assert directories(path) == [*offsets[:3], *(o + gap for o in offsets[3:])]
     index = ScanImageTif(path)
     assert index.frame_numbers.tolist() == list(range(1, 8))
-    np.testing.assert_array_equal(np.concatenate(list(LocalTif(path).blocks(1 << 20))), pages)
+    np.testing.assert_array_equal(pixels_of(path), pages)
 
 
 def test_a_page_of_another_size_at_the_right_distance_is_not_taken_for_its_neighbour(tif):
-    path, _ = tif
+    path, pages = tif
     offset = directories(path)[3]
     height = struct.unpack("<Q", path.read_bytes()[offset + 8 + 20 + 12 : offset + 8 + 20 + 20])[0]
     rewrite(path, {offset + 8 + 20 + 12: struct.pack("<Q", height - 2)})
-    with pytest.raises(InputFileError, match="page 3"):
-        ScanImageTif(path)
+    index = ScanImageTif(path)
+    assert "'page 3'" in str(index.damage)
+    np.testing.assert_array_equal(pixels_of(path), pages[:3])
 
 
-def test_a_chain_that_runs_in_a_circle_is_refused(tif):
-    path, _ = tif
+def test_a_chain_that_runs_in_a_circle_ends_there(tif):
+    path, pages = tif
     offsets = directories(path)
     rewrite(path, {offsets[-1] + 8 + 20 * 18: struct.pack("<Q", offsets[1])})
-    with pytest.raises(InputFileError, match="page 6"):
+    index = ScanImageTif(path)
+    assert "'page 6'" in str(index.damage)
+    np.testing.assert_array_equal(pixels_of(path), pages[:6])
+    stream = StreamedTif(path.name, lambda: path.open("rb"))
+    assert sum(len(block.heads) for block in stream.blocks(4000)) == 6, "a stream gives the same pages"
+
+
+def test_a_page_that_names_no_frame_is_not_the_end(tif):
+    path, pages = tif
+    raw = path.read_bytes()
+    at = raw.index(b"frameNumbers = 4")
+    rewrite(path, {at: b"frameXumbers = 4"})
+    index = ScanImageTif(path)
+    assert index.damage is None
+    assert index.frame_numbers.tolist() == [1, 2, 3, 0, 5, 6, 7]
+    np.testing.assert_array_equal(pixels_of(path), pages)
+
+
+def test_a_recording_whose_pages_name_no_frames_is_refused(tif):
+    path, _ = tif
+    path.write_bytes(path.read_bytes().replace(b"frameNumbers", b"frameXumbers"))
+    with pytest.raises(InputFileError, match=r"page 0.*description with frameNumbers"):
         ScanImageTif(path)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_file_cut_anywhere_tells_page_expected_and_found(tif, tmp_path, data):
-    path, _ = tif
+def test_a_file_cut_anywhere_has_its_whole_pages_and_tells_page_expected_and_found(tif, tmp_path, data):
+    path, pages = tif
     size = path.stat().st_size
     cut = tmp_path / "cut.tif"
     cut.write_bytes(path.read_bytes())
     n = data.draw(st.one_of(st.integers(0, size - 1), st.integers(0, 40), st.integers(size - 40, size - 1)))
     os.truncate(cut, n)
-    with pytest.raises(InputFileError, match=rf"cut\.tif.*expected.*found.*\b{n} bytes.*Copy the file") as caught:
-        ScanImageTif(cut)
-    offsets = directories(path)
-    whole = sum(start <= n for start in (*offsets[1:], size))
-    if n >= offsets[0]:
-        assert f"'page {whole}'" in str(caught.value)
+    index = ScanImageTif(cut)
+    whole = sum(start <= n for start in (*directories(path)[1:], size))  # a page ends where the next one begins
+    assert index.n_pages == whole
+    message = str(index.damage)
+    assert re.search(rf"cut\.tif, field 'page {whole}': expected .*found .*\b{n} bytes.*MESO_DAMAGED_FRAMES", message)
+    if whole:
+        np.testing.assert_array_equal(pixels_of(cut), pages[:whole])
+    else:
+        assert list(LocalTif(cut).blocks()) == []
+        assert LocalTif(cut).summary is None
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -158,7 +187,7 @@ def test_a_file_with_a_broken_byte_is_read_or_refused_but_never_crashes(tif, tmp
     broken.write_bytes(raw)
     with contextlib.suppress(InputFileError):
         index = ScanImageTif(broken)
-        assert sum(len(block) for block in LocalTif(index).blocks(1 << 16)) == index.n_pages
+        assert sum(len(block.pixels) for block in LocalTif(index).blocks(1 << 16)) == index.n_pages
 
 
 def test_a_plain_tiff_is_refused_as_such(real_data):

@@ -75,23 +75,6 @@ def test_simulated_faults_of_the_rig_are_all_flagged_and_no_other_frame(tiny_ses
     check_datasets("FOV_00", datasets)
 
 
-def test_the_frames_of_a_depth_start_anew_with_each_bout(tmp_path):
-    names = ["a", "b", "c", "d", "e"]
-    bouts = [
-        write_bout(tmp_path / "0", [0, 1, 2, 3, 4], names),
-        write_bout(tmp_path / "1", [0, 1, 2, 3], names, bad=[1]),
-    ]
-    qc = consolidate_frame_qc(bouts, [5, 4])
-    first, bad_first = qc.of_slice(0, 2)
-    second, bad_second = qc.of_slice(1, 2)
-    assert [qc.labels[v] for v in first] == ["a", "c", "e", "a", "c"]
-    assert [qc.labels[v] for v in second] == ["b", "d", "b", "d"]
-    assert not bad_first.any()
-    assert np.flatnonzero(bad_second).tolist() == [2]
-    with pytest.raises(SettingsError, match="0 to 1"):
-        qc.of_slice(2, 2)
-
-
 def test_a_bout_without_rating_counts_as_ok_with_a_warning(tmp_path):
     bouts = [write_bout(tmp_path / "0", bad=[1]), write_bout(tmp_path / "1", [1, 0], ["ok", "PMT off"])]
     with pytest.warns(MesoWarning, match=r"0: no exptQC\.mat, so all 3 frames count as ok"):

@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ...errors import MesoError
 from ...qc import QCResult, Verdict, qc_path, stored_results
-from ...scanimage import ImagingLayout
+from ...scanimage import ImagingLayout, LocalTif
+from ...scanimage.frames.placement import frames_on_file
 from ...scanimage.frames.sources import fits_promise
 from ...scanimage.metadata.bouts import find_meta, read_imaging_metadata
-from ...session import imaging_bouts, plane_name
+from ...session import ImagingMetadata, imaging_bouts, plane_name, raw_tifs
 from ...storage import Manifest, hash_file, load_manifest
 from ..report import load_report
 
@@ -82,21 +86,32 @@ def _verdict_doubts(session_path: Path, manifest: Manifest) -> list[str]:
 
 def _movie_sizes(session_path: Path) -> dict[str, int]:
     """Bytes of each registered movie: int16, all frames of all bouts; empty where there are no metadata."""
-    layout, n_pages = None, []
+    metas: dict[Path, ImagingMetadata | None] = {}
     for bout in imaging_bouts(session_path):
-        path, report = find_meta(bout), load_report(session_path, bout.name)
-        meta = None if path is None else read_imaging_metadata(path)
-        if meta is not None and layout is None:
-            layout = ImagingLayout.from_meta(meta, str(path))
-        counted = 0 if report is None else report.n_pages
-        n_pages.append(counted or (0 if meta is None else meta.n_pages))
-    if layout is None:
+        path = find_meta(bout)
+        metas[bout] = None if path is None else read_imaging_metadata(path)
+    known = [meta for meta in metas.values() if meta is not None]
+    if not known:
         return {}
-    frames = [sum(layout.n_frames(fov.index, n) for n in n_pages) for fov in layout.fovs]
+    layout = ImagingLayout.from_meta(known[0])
+    frames = np.sum([_frames_by_fov(bout, meta, layout) for bout, meta in metas.items()], axis=0)
     return {
-        f"suite2p/{plane_name(fov.index)}/{MOTION_REGISTERED}": 2 * n * fov.ny * fov.nx
+        f"suite2p/{plane_name(fov.index)}/{MOTION_REGISTERED}": 2 * int(n) * fov.ny * fov.nx
         for fov, n in zip(layout.fovs, frames, strict=True)
     }
+
+
+def _frames_by_fov(bout: Path, meta: ImagingMetadata | None, layout: ImagingLayout) -> NDArray[np.int64]:
+    """Count the frames of a bout for each FOV: by its tifs where they are there, else by its number of pages."""
+    report, tifs = load_report(bout.parent, bout.name), raw_tifs(bout)
+    is_whole = report is None or {tif.name for tif in tifs}.issuperset(member.name for member in report.members)
+    if meta is not None and tifs and is_whole:
+        sources = [LocalTif(tif) for tif in tifs]
+        found = frames_on_file(bout.name, sources, meta.channels_saved, meta.stack.frames_averaged)
+        slices = layout.slices_of(found.index - found.starts(meta.stack.is_slow))
+        return np.array([np.count_nonzero(slices == fov.slice_index) for fov in layout.fovs])
+    n_pages = (0 if report is None else report.n_pages) or (0 if meta is None else meta.n_pages)
+    return np.array([layout.n_frames(fov.index, n_pages) for fov in layout.fovs])
 
 
 def page_mismatch(bout_folder: Path, n_pages: int, find_metadata: Callable[[Path], Path | None] = find_meta) -> str:

@@ -14,10 +14,9 @@ Shards are packed and unpacked here on all cores, without zarr's own scheduler, 
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +29,6 @@ from ...errors import ArchiveError
 from ...machine import cores_at_hand
 from ...scanimage import ScanImageTif
 from ..codec.tar import check_name
-from ..rawtif import other_content
 from ..report import ArchiveMember
 from ..untrusted import plain_bytes
 from .shards import Frames, ShardGrid, Unpacking, damaged
@@ -149,7 +147,7 @@ class RebuiltTif:
         offsets = folder.small_array(index, "data_offsets", "<i8", member.n_pages)
         self._n_other = member.size - member.n_pages * self._page_bytes
         self._array = folder.small_array(index, "other_bytes", "u1", self._n_other)
-        self._offsets = self._read(offsets, 0, member.n_pages)
+        self._offsets = self._read(offsets, 0, member.n_pages) if member.n_pages else np.empty(0, np.int64)
         self._window, self._window_start = memoryview(b""), 0
         self._page = self._position = self._used = 0
 
@@ -166,6 +164,15 @@ class RebuiltTif:
     def rest(self) -> Iterator[memoryview]:
         """Yield what follows the last page."""
         yield from self._other(self._n_other - self._used)
+
+    @property
+    def data_offsets(self) -> npt.NDArray[np.int64]:
+        """Where in the tif the pixels of each page begin, shape (n_pages,)."""
+        return self._offsets
+
+    def read_other(self, start: int, stop: int) -> npt.NDArray[np.uint8]:
+        """Return some of the bytes that are not pixels."""
+        return self._read(self._array, start, min(stop, self._n_other))
 
     def _other(self, n_bytes: int) -> Iterator[memoryview]:
         """Yield the next of the bytes that are not pixels; a chunk of them is held in memory."""
@@ -186,69 +193,18 @@ class RebuiltTif:
             raise damaged(self._folder.path, f"{array.name} of {self._name} does not unpack ({error})") from error
 
 
-class ZarrTif:
-    """Pages of one tif of an archive folder; a :class:`~meso_core.scanimage.frames.sources.TifSource`.
-
-    Parameters
-    ----------
-    folder
-        The archive.
-    index
-        Number of the tif.
-    sha256
-        Of the tif, as it was recorded; by default as the folder itself says.
-    workers
-        Cores that unpack; all by default.
-    """
-
-    def __init__(
-        self, folder: FramesFolder, index: int, *, sha256: str | None = None, workers: int | None = None
-    ) -> None:
-        self._folder, self._index, self._workers = folder, index, workers
-        self._expected = folder.members[index].sha256 if sha256 is None else sha256
-
-    @property
-    def name(self) -> str:
-        """Name of the tif, as the rig wrote it."""
-        return self._folder.members[self._index].name
-
-    def blocks(self, max_bytes: int = 1 << 25) -> Iterator[Frames]:
-        """Yield pages in file order, shape (n_pages, page_height, page_width), at most about ``max_bytes``.
-
-        The tif is rebuilt and hashed on the way, in a thread: checksums show damage, but only the hash shows that
-        somebody changed a pixel.
-
-        Raises
-        ------
-        ArchiveError
-            If a shard is damaged, or, after the last page, if this is not the tif that was archived.
-        """
-        rebuilt, sha256 = RebuiltTif(self._folder, self._index), hashlib.sha256()
-        first = self._folder.first_page(self._index)
-        stop = first + self._folder.members[self._index].n_pages
-        pages = max(1, max_bytes // (2 * self._folder.shape[1] * self._folder.shape[2]))
-        with ThreadPoolExecutor(1, thread_name_prefix="sha256") as thread:
-            for block in self._folder.blocks(first, stop, workers=self._workers):
-                hashed = thread.submit(_hash_all, sha256, rebuilt.pages(block))
-                for start in range(0, len(block), pages):
-                    yield block[start : start + pages]
-                hashed.result()
-        _hash_all(sha256, rebuilt.rest())
-        if sha256.hexdigest() != self._expected:
-            raise other_content(self._folder.path, self.name)
-
-
-def _hash_all(sha256: hashlib._Hash, pieces: Iterable[memoryview]) -> None:
-    for piece in pieces:
-        sha256.update(piece)
-
-
 def why_not_zarr(tifs: Sequence[ScanImageTif]) -> str:
-    """Say why the tifs of a bout do not fit the folder's layout; empty if they do."""
-    first = tifs[0].page
-    for tif in tifs:
+    """Say why the tifs of a bout do not fit the folder's layout; empty if they do.
+
+    What lies after the whole pages of a tif that is cut short is kept with the bytes between pages.
+    """
+    whole = [tif for tif in tifs if tif.n_pages]
+    if not whole:
+        return "none of its tifs has a whole page"
+    first = whole[0].page
+    for tif in whole:
         if tif.page.layout != first.layout:
-            return f"{tif.path.name} has pages of {tif.page.layout}, {tifs[0].path.name} of {first.layout}"
+            return f"{tif.path.name} has pages of {tif.page.layout}, {whole[0].path.name} of {first.layout}"
         if tif.page.dtype != np.dtype("<i2"):
             return f"{tif.path.name} has {tif.page.dtype} pixels, not int16"
         if np.any(np.diff(tif.data_offsets) < tif.page.data_bytes):

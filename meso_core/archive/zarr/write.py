@@ -138,7 +138,7 @@ def _write_folder(
 ) -> tuple[ArchiveMember, ...]:
     import zarr
 
-    page = tifs[0].page
+    page = next(tif.page for tif in tifs if tif.n_pages)
     shape = (sum(t.n_pages for t in tifs), page.height, page.width)
     grid = ShardGrid.of(*shape)
     group = zarr.create_group(part, zarr_format=3, overwrite=True)
@@ -147,8 +147,8 @@ def _write_folder(
     with _ShardWriter(part, grid, workers) as frames:
         for index, tif in enumerate(tifs):
             reading, small = HashedTif(tif), group.create_group(f"tifs/{index:05d}")
-            small.create_array("data_offsets", data=tif.data_offsets.astype("<i8"))
-            other = _OtherWriter(small, tif.n_bytes - tif.n_pages * tif.page.data_bytes)
+            _keep_offsets(small, tif)
+            other = _OtherWriter(small, tif.n_bytes - tif.n_pages * page.data_bytes)
             for piece in _gaps_and_pages(reading, tif, frames):
                 other.write(piece)
                 progress(done + reading.position, total, "bytes compressed")
@@ -161,6 +161,14 @@ def _write_folder(
         if path.is_file():
             sync_file(path)
     return tuple(members)
+
+
+def _keep_offsets(group: zarr.Group, tif: ScanImageTif) -> None:
+    offsets = tif.data_offsets.astype("<i8")
+    if offsets.size:
+        group.create_array("data_offsets", data=offsets)
+    else:
+        group.create_array("data_offsets", shape=(0,), chunks=(1,), dtype="<i8")
 
 
 def _declare_frames(group: zarr.Group, shape: tuple[int, int, int], grid: ShardGrid) -> None:
@@ -287,7 +295,8 @@ def _pack(pages: Frames) -> bytes:
 def _estimate_size(tifs: Sequence[ScanImageTif]) -> int:
     """Estimate the folder's bytes from samples: a page from the middle of up to eight of the tifs, packed."""
     raw = packed = 0
-    for tif in tifs[:: max(1, len(tifs) // 8)][:8]:
+    whole = [tif for tif in tifs if tif.n_pages]
+    for tif in whole[:: max(1, len(whole) // 8)][:8]:
         with open_plain(tif.path) as file:
             file.seek(int(tif.data_offsets[tif.n_pages // 2]))
             page = np.frombuffer(file.read(tif.page.data_bytes), np.int16)

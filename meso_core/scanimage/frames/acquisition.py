@@ -1,24 +1,24 @@
 """Whether the tifs of a folder are one recording.
 
-What belongs here: the comparison of headers and frame numbers from one tif of a bout to the next. What does not:
-the order of the files, which is that of their names.
+What belongs here: the comparison of headers from one tif of a bout to the next. What does not: the order of the files,
+which is that of their names, and frame numbers (``placement``).
 """
 
 from __future__ import annotations
 
 import os
-import re
+import warnings
 from collections.abc import Sequence
 
-from ...errors import InputFileError, problem
+from ...errors import InputFileError, MesoWarning, brief
+from ..measured import drifted, is_layout, is_near
+from ..tiff.header import parse_si_header
 from ..tiff.pages import ScanImageTif
 from .sources import LocalTif, TifSummary
 
-_FOREIGN = "Move tifs of other recordings out of the bout's folder"
-
 
 class AcquisitionCheck:
-    """Compare each tif of a bout with the one before it.
+    """Compare each tif of a bout with the first.
 
     Parameters
     ----------
@@ -28,45 +28,56 @@ class AcquisitionCheck:
 
     def __init__(self, bout: str) -> None:
         self.bout = bout
-        self._last: tuple[str, TifSummary] | None = None
+        self._first: tuple[str, TifSummary] | None = None
+        self._told: set[str] = set()
 
-    def add(self, name: str, now: TifSummary) -> None:
-        """Check the next tif.
+    def add(self, name: str, now: TifSummary | None) -> None:
+        """Check the next tif; one without a whole page (None) says nothing.
 
         Raises
         ------
         InputFileError
-            If it is of another recording than the one before, or one is missing between them.
+            If it is of another recording than the first.
+
+        Warns
+        -----
+        MesoWarning
+            If header fields differ that neither are measured nor decide which pixels are where.
         """
-        if self._last is not None:
-            last_name, last = self._last
-            for field, a, b in (
-                ("page shape", last.page_shape, now.page_shape),
-                ("epoch", last.epoch, now.epoch),
-                ("RoiGroups", last.artist, now.artist),
-                ("SI header", last.software, now.software),
-            ):
-                if a != b:
-                    raise self._foreign(name, field, f"that of {last_name}: {_difference(a, b)}", _difference(b, a))
-            following = last.last_frame + _frames_averaged(last)
-            if now.first_frame != following:
-                expected = f"frame {following} after {last_name}"
-                raise self._foreign(name, "frameNumbers", expected, f"frame {now.first_frame}")
-        elif now.first_frame > _frames_averaged(now):
-            raise self._foreign(name, "frameNumbers", "frame 1 in the first tif", f"frame {now.first_frame}")
-        self._last = name, now
+        if now is None:
+            return
+        if self._first is None:
+            self._first = name, now
+            return
+        first_name, first = self._first
+        for field, a, b in (
+            ("page shape", first.page_shape, now.page_shape),
+            ("epoch", first.epoch, now.epoch),
+            ("RoiGroups", first.artist, now.artist),
+        ):
+            if a != b:
+                raise self._foreign(name, field, f"that of {first_name}: {_difference(a, b)}", _difference(b, a))
+        if first.software != now.software:
+            self._compare_headers(name, now)
+
+    def _compare_headers(self, name: str, now: TifSummary) -> None:
+        assert self._first is not None
+        first_name, first = self._first
+        a, b = parse_si_header(first.software), parse_si_header(now.software)
+        for key in sorted({*a, *b}):
+            field, x, y = key.removeprefix("SI."), a.get(key), b.get(key)
+            if is_near(x, y, 1e-9) or drifted(field, x, y):
+                continue
+            if is_layout(field):
+                raise self._foreign(name, key, f"{brief(x)} as in {first_name}", brief(y))
+            if field not in self._told:
+                self._told.add(field)
+                text = f"{key} is {brief(y)}, in {first_name} {brief(x)}; this does not matter for where pixels lie"
+                warnings.warn(f"{self.bout}/{name}: {text}", MesoWarning, stacklevel=4)
 
     def _foreign(self, name: str, field: str, expected: str, found: str) -> InputFileError:
-        remedy = f"{_FOREIGN}, or copy the tifs that are missing"
-        return InputFileError(
-            problem(f"{self.bout}/{name}", field=field, expected=expected, found=found, remedy=remedy)
-        )
-
-
-def _frames_averaged(tif: TifSummary) -> int:
-    """Frames that ScanImage averaged into each page; their numbers go up by as many."""
-    match = re.search(r"SI\.hScan2D\.logAverageFactor = (\d+)", tif.software)
-    return max(int(match[1]), 1) if match else 1
+        remedy = "Move tifs of other recordings out of the bout's folder"
+        return InputFileError.at(f"{self.bout}/{name}", field=field, expected=expected, found=found, remedy=remedy)
 
 
 def _difference(a: object, b: object) -> str:
@@ -78,12 +89,12 @@ def _difference(a: object, b: object) -> str:
 
 
 def open_bout(paths: Sequence[str | os.PathLike[str] | ScanImageTif], bout: str = "") -> tuple[ScanImageTif, ...]:
-    """Index the tifs of one bout and make sure that they are one recording.
+    """Index the tifs of one bout, also those that are cut short, and make sure that they are one recording.
 
     Raises
     ------
     InputFileError
-        If a tif is damaged, belongs to another recording, or one is missing between two others.
+        If a tif is not of ScanImage, or belongs to another recording than the first.
     """
     check, tifs = AcquisitionCheck(bout), []
     for path in paths:

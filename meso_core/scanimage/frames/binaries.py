@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,10 +19,11 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import StorageError, problem
+from ...errors import StorageError
 from ...session import plane_name
 from ...storage.atomic import make_folder, part_path, storage_errors
 from ..layout import FovLayout, ImagingLayout
+from .placement import Places
 from .sources import Block
 
 #: A sum in int32 holds this many int16 frames without overflow.
@@ -30,6 +32,8 @@ _MAX_RECENT = 1 << 15
 _FLUSH_BYTES, _MAX_WAITING = 1 << 25, 8
 #: Movies of a FOV, that of the channel that shows activity first; suite2p takes two.
 _NAMES = ("data_raw.bin", "data_chan2_raw.bin")
+#: Stands for the slice of a page that is left out.
+LEFT_OUT = -2
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,36 +156,53 @@ class Movies:
             for fov in layout.fovs
         ]
         self.movies = [m for movies in self.by_fov for m in movies]
+        #: Movies of which a page holds frames, by slice and channel.
+        self.by_page: dict[tuple[int, int], list[Movie]] = {}
+        for movie in self.movies:
+            self.by_page.setdefault((movie.fov.slice_index, movie.channel), []).append(movie)
 
     def _movie(self, fov: FovLayout, channel: int, name: str) -> Movie:
         path = self.out_folder / plane_name(fov.index) / name
         return Movie(fov, channel, path, part_path(path))
 
-    def append(self, block: Block, n_before: int) -> None:
-        """Write a block of pages, the first of which is page ``n_before`` of the bout."""
-        with storage_errors(self.out_folder):
-            self._append(block, n_before)
+    def append(self, pages: Sequence[Block], slices: Places, channel: int | None) -> None:
+        """Write pages.
 
-    def _append(self, block: Block, n_before: int) -> None:
-        slices = self.layout.slices_of(self.layout.frames_of_pages(n_before, len(block)))
-        channels = np.arange(n_before, n_before + len(block)) % self.layout.n_channels
+        Parameters
+        ----------
+        pages
+            Pages, each (height, width).
+        slices
+            Slice that each page shows; -1 for fly-back, :data:`LEFT_OUT` where it is not of a frame that is used.
+        channel
+            Index of their channel; None where the pages of each frame are those of all channels in order.
+        """
+        with storage_errors(self.out_folder):
+            self._append(pages, slices, channel)
+
+    def _append(self, pages: Sequence[Block], slices: Places, channel: int | None) -> None:
+        n_used, n_channels = 0, self.layout.n_channels
+        for page, depth in zip(pages, slices.tolist(), strict=True):
+            if depth == LEFT_OUT:
+                continue
+            for movie in self.by_page.get((depth, n_used % n_channels if channel is None else channel), ()):
+                movie.append(np.ascontiguousarray(page[movie.fov.row_start : movie.fov.row_stop, : movie.fov.nx]))
+            n_used += 1
         for movie in self.movies:
-            fov = movie.fov
-            for i in np.flatnonzero((slices == fov.slice_index) & (channels == movie.channel)):
-                movie.append(np.ascontiguousarray(block[i, fov.row_start : fov.row_stop, : fov.nx]))
             if movie.n_unflushed > _FLUSH_BYTES:
                 self.flusher.start(movie.open())
                 movie.n_unflushed = 0
 
-    def check_room(self, n_pages: int) -> None:
-        """Raise StorageError if the movies of so many pages do not fit the disk; older ones still take room."""
-        needed = sum(2 * m.fov.ny * m.fov.nx * self.layout.n_frames(m.fov.index, n_pages) for m in self.movies)
+    def check_room(self, frames: Places) -> None:
+        """Raise StorageError if the movies of frames at so many places do not fit the disk; older ones take room."""
+        by_slice = np.bincount(self.layout.slices_of(frames) + 1, minlength=self.layout.n_slices + 1)
+        needed = int(sum(2 * m.fov.ny * m.fov.nx * by_slice[m.fov.slice_index + 1] for m in self.movies))
         existing = next(p for p in (self.out_folder, *self.out_folder.absolute().parents) if p.exists())
         free = shutil.disk_usage(existing).free
         if needed > free:
             found, remedy = f"{free / 1e9:.1f} GB", "Free space, or choose another disk for the movies"
             expected = f"{needed / 1e9:.1f} GB of free space"
-            raise StorageError(problem(self.out_folder, expected=expected, found=found, remedy=remedy))
+            raise StorageError.at(self.out_folder, expected=expected, found=found, remedy=remedy)
 
     def end_bout(self) -> None:
         """Begin to count the frames of the next bout."""

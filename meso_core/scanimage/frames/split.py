@@ -7,13 +7,16 @@ registration.
 
 from __future__ import annotations
 
+import itertools
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...errors import InputFileError, MesoWarning, MetadataError, problem
+import numpy as np
+
+from ...errors import InputFileError, MesoWarning, MetadataError
 from ...progress import Progress, silent
 from ...session import IMAGING_META_FILE
 from ...session.imaging import ImagingMetadata
@@ -22,8 +25,18 @@ from ..metadata.bouts import local_bouts
 from ..metadata.channels import check_channels
 from ..metadata.parse import as_imaging_metadata
 from .acquisition import AcquisitionCheck
-from .binaries import FovBinary, Movies
-from .sources import Block, BoutSource, LocalTif, TifSummary, fits_promise
+from .binaries import LEFT_OUT, FovBinary, Movies
+from .faults import DamagedFrames, tell_of_faults
+from .placement import (
+    BoutPlacer,
+    FramesOnFile,
+    Places,
+    acquisition_starts,
+    channel_of,
+    check_promise,
+    frames_on_file,
+)
+from .sources import Block, BoutSource
 
 #: Bytes read at a time, about; larger blocks do not stay in the processor's cache.
 _BLOCK_BYTES = 1 << 22
@@ -34,6 +47,7 @@ def bin_per_plane(
     meta: Mapping[str, Any] | ImagingMetadata,
     out_folder: str | os.PathLike[str],
     *,
+    damaged_frames: DamagedFrames = "salvage",
     progress: Progress = silent,
     block_bytes: int = _BLOCK_BYTES,
 ) -> tuple[FovBinary, ...]:
@@ -50,6 +64,9 @@ def bin_per_plane(
         Imaging metadata of the session, or the content of its file.
     out_folder
         Where the folders ``plane0`` … go (``suite2p`` in the session). What is there stays until all is written.
+    damaged_frames
+        What to do about frames that lack or are not whole, where the bout does not list its frames: ``salvage`` the
+        others, with a warning, or ``refuse``.
     progress
         Told the pages done; the total is 0 where a source does not know it.
     block_bytes
@@ -58,39 +75,39 @@ def bin_per_plane(
     Returns
     -------
     tuple of FovBinary
-        In the order of the metadata's FOVs. A recording stopped in the middle of a volume has one frame more in its
-        first slices; a MesoWarning says so.
+        In the order of the metadata's FOVs. A movie holds the frames of its slice that are whole in all channels,
+        each once, in ascending order.
 
     Raises
     ------
     InputFileError
-        If a tif is damaged, or of another recording.
+        If a tif is of another recording, or, with ``refuse``, frames lack or are not whole.
     MetadataError
         If pages and metadata disagree.
     StorageError
         If the movies cannot be written.
+
+    Warns
+    -----
+    MesoWarning
+        If frames lack or are not whole, or a recording stopped in the middle of a volume, so that its first slices
+        have one frame more.
     """
     if not isinstance(bouts, Sequence) or isinstance(bouts, str):
         bouts = local_bouts(Path(bouts))
     meta = as_imaging_metadata(meta)
     check_channels(meta, IMAGING_META_FILE)
     layout = ImagingLayout.from_meta(meta)
-    known = [_inspect(bout) for bout in bouts]
-    total = 0 if None in known else sum(n or 0 for n in known)
-    for bout, n_pages in zip(bouts, known, strict=True):
-        if n_pages is not None:
-            _check_count(bout, layout, n_pages)
+    splits = [_BoutSplit(bout, layout, meta, damaged_frames) for bout in bouts]
+    known = [split.inspect() for split in splits]
+    total = sum(found.n_pages for found in known if found) if all(known) else 0
     movies, done = Movies(layout, Path(out_folder)), 0
     try:
-        movies.check_room(sum(n or 0 for n in known))
-        for bout in bouts:
-            n_pages = 0
-            for block in _pages(bout, layout, block_bytes):
-                movies.append(block, n_pages)
-                n_pages, done = n_pages + block.shape[0], done + block.shape[0]
+        movies.check_room(np.concatenate([np.empty(0, np.int64), *(found.index for found in known if found)]))
+        for split in splits:
+            for n_pages in split.write(movies, block_bytes):
+                done += n_pages
                 progress(done, total, "pages split")
-            _check_count(bout, layout, n_pages)
-            _tell_of_cut_volume(bout, layout, n_pages)
             movies.end_bout()
         _check_no_fov_is_empty(movies, str(out_folder), done)
         return movies.publish()
@@ -98,83 +115,121 @@ def bin_per_plane(
         movies.discard()
 
 
-def _inspect(bout: BoutSource) -> int | None:
-    """Check the tifs of a bout that are local files, before any pixel is read; return their number of pages.
+class _BoutSplit:
+    """One bout on its way into the movies."""
 
-    None where a bout has other sources, which are checked as they are read.
-    """
-    if not isinstance(bout.tifs, Sequence) or not all(isinstance(t, LocalTif) for t in bout.tifs):
-        return None
-    check, n_pages = AcquisitionCheck(bout.name), 0
-    for tif in bout.tifs:
-        check.add(tif.name, tif.summary)
-        n_pages += tif.summary.n_pages
-    return n_pages
+    def __init__(
+        self, bout: BoutSource, layout: ImagingLayout, meta: ImagingMetadata, damaged_frames: DamagedFrames
+    ) -> None:
+        self.bout, self.layout, self.damaged_frames = bout, layout, damaged_frames
+        self.averaged, self.is_slow = meta.stack.frames_averaged, meta.stack.is_slow
+        #: Frames that are written; None: those that the pages turn out to be of.
+        self.frames = bout.frames
 
+    def inspect(self) -> FramesOnFile | None:
+        """Check the tifs before any pixel is read; None where that takes as long as reading them.
 
-def _pages(bout: BoutSource, layout: ImagingLayout, block_bytes: int) -> Iterator[Block]:
-    """Yield the pages of a bout, checked."""
-    check = AcquisitionCheck(bout.name)
-    for tif in bout.tifs:
-        for block in tif.blocks(block_bytes):
-            _check_shape(bout, tif.name, block, layout)
-            yield block
-        # a stream knows its headers when it has been read; plain arrays have none
-        summary = getattr(tif, "summary", None)
-        if isinstance(summary, TifSummary):
-            check.add(tif.name, summary)
+        Where channels have tifs of their own, the frames must be known first: one that a later tif lacks is left out.
+        """
+        tifs = self.bout.tifs
+        indexed = isinstance(tifs, Sequence) and all(tif.is_indexed for tif in tifs)
+        if not indexed and (self.frames is not None or not self._has_tifs_by_channel()):
+            return None
+        found = frames_on_file(self.bout.name, tifs, self.layout.channels, self.averaged, self.bout.n_pages)
+        self._check(found)
+        self.frames = found.index
+        return found
+
+    def _has_tifs_by_channel(self) -> bool:
+        if iter(self.bout.tifs) is self.bout.tifs:
+            return False  # it can be read once only
+        return any(channel_of(tif.name) is not None for tif in itertools.islice(self.bout.tifs, 1))
+
+    def write(self, movies: Movies, block_bytes: int) -> Iterator[int]:
+        """Write the frames; yields the number of pages of each block.
+
+        The pages of a frame wait until the next frame begins: until then it is not known whether it is whole.
+        """
+        placer = BoutPlacer(self.bout.name, self.layout.channels, self.averaged)
+        check = AcquisitionCheck(self.bout.name)
+        waiting: dict[int | None, list[tuple[Block, int]]] = {}
+        for tif in self.bout.tifs:
+            one, channel = placer.begin_tif(tif.name), channel_of(tif.name)
+            pages = waiting.setdefault(channel, [])
+            for block in tif.blocks(block_bytes):
+                _check_shape(self.bout, tif.name, block.pixels, self.layout)
+                starts = acquisition_starts(block.heads) * (not self.is_slow)
+                pages += zip(block.pixels, starts.tolist(), strict=True)
+                self._append(movies, pages, one.add(block.heads), channel)
+                yield len(block.heads)
+                del block
+            check.add(tif.name, tif.summary)
+            one.end_tif(tif.damage)
+        for channel, one in placer.placers.items():
+            self._append(movies, waiting[channel], one.finish(), channel)
+        found = placer.frames(self.bout.n_pages)
+        if self.frames is None or self.frames is self.bout.frames:
+            self._check(found)
+        if not found.faults:
+            _tell_of_cut_volume(self.bout, self.layout, found.index - found.starts(self.is_slow))
+
+    def _append(self, movies: Movies, pages: list[tuple[Block, int]], places: Places, channel: int | None) -> None:
+        if channel is not None and self.frames is not None:
+            places = np.where(np.isin(places, self.frames), places, -1)
+        index = None if channel is None else self.layout.channels.index(channel)
+        starts = np.array([start for _, start in pages[: places.size]], np.int64)
+        slices = np.where(places >= 0, self.layout.slices_of(places - starts), LEFT_OUT)
+        movies.append([page for page, _ in pages[: places.size]], slices, index)
+        del pages[: places.size]
+
+    def _check(self, found: FramesOnFile) -> None:
+        """Compare what was found with the frames listed, or else with the number of pages promised."""
+        bout = self.bout
+        if bout.frames is None:
+            check_promise(bout.name, found, bout.n_pages, self.layout.n_channels)
+            tell_of_faults(bout.name, found.faults, found.index.size, self.damaged_frames)
+        elif not np.array_equal(found.index, bout.frames):
+            number = int(np.setxor1d(found.index, bout.frames)[0]) + 1
+            raise MetadataError.at(
+                bout.name,
+                field="frame_index",
+                expected=f"the {bout.frames.size} frames that the session's imaging metadata list",
+                found=f"{found.index.size} in its tifs; frame number {number} is the first that differs",
+                remedy="Make the imaging metadata again, with the tifs in the bout's folder (`meso restore` brings "
+                "archived ones back)",
+            )
 
 
 def _check_shape(bout: BoutSource, name: str, block: Block, layout: ImagingLayout) -> None:
     height, width = block.shape[1:]
     want = (layout.page_height, layout.page_width)
     if (height, width) != want:
-        raise InputFileError(
-            problem(
-                f"{bout.name}/{name}",
-                expected=f"pages of {want[0]} x {want[1]} px as in the metadata",
-                found=f"{height} x {width} px",
-                remedy="Move tifs of other recordings out of the bout's folder",
-            )
-        )
-
-
-def _check_count(bout: BoutSource, layout: ImagingLayout, n_pages: int) -> None:
-    """Compare the pages found with the metadata."""
-    if bout.n_pages is not None and not fits_promise(n_pages, bout.n_pages, layout.n_channels):
-        raise MetadataError(
-            problem(
-                bout.name,
-                field="nFrames",
-                expected=f"{bout.n_pages} pages of {layout.n_channels} channel(s), as the metadata say",
-                found=f"{n_pages} pages in its tifs",
-                remedy="Copy the missing tifs, or make the metadata again if the recording was cut on purpose",
-            )
+        raise InputFileError.at(
+            f"{bout.name}/{name}",
+            expected=f"pages of {want[0]} x {want[1]} px as in the metadata",
+            found=f"{height} x {width} px",
+            remedy="Move tifs of other recordings out of the bout's folder",
         )
 
 
 def _check_no_fov_is_empty(movies: Movies, where: str, n_pages: int) -> None:
     if movies.empty_fovs():
-        raise InputFileError(
-            problem(
-                where,
-                expected="at least one whole volume",
-                found=f"{n_pages} pages, none of {', '.join(movies.empty_fovs())}",
-                remedy="Leave the session out if its recording was stopped at once",
-            )
+        raise InputFileError.at(
+            where,
+            expected="at least one whole volume",
+            found=f"{n_pages} pages, none of {', '.join(movies.empty_fovs())}",
+            remedy="Leave the session out if its recording was stopped at once",
         )
 
 
-def _tell_of_cut_volume(bout: BoutSource, layout: ImagingLayout, n_pages: int) -> None:
+def _tell_of_cut_volume(bout: BoutSource, layout: ImagingLayout, frames: Places) -> None:
     """Warn of a recording that stopped in the middle of a volume; missing fly-back frames do not matter."""
-    per_slice = layout.stack.frames_per_slice // layout.stack.frames_averaged or 1
-    extra = n_pages % layout.pages_per_volume
-    if 0 < extra < layout.n_slices * per_slice * layout.n_channels:
-        n_more = -(-extra // (layout.n_channels * per_slice))
-        more = "one frame" if per_slice == 1 else f"up to {per_slice} frames"
+    n_frames = np.bincount(layout.slices_of(frames) + 1, minlength=layout.n_slices + 1)[1:]
+    n_more = int(np.count_nonzero(n_frames > n_frames.min()))
+    if n_more:
         warnings.warn(
-            f"{bout.name}: the last volume is incomplete ({extra} of {layout.pages_per_volume} pages): "
-            f"the first {n_more} of {layout.n_slices} slices have {more} more than the others",
+            f"{bout.name}: the last volume is incomplete: the first {n_more} of {layout.n_slices} slices have one "
+            "frame more than the others",
             MesoWarning,
             stacklevel=3,
         )

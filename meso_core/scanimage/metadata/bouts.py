@@ -21,12 +21,21 @@ from ...opening import is_there, read_array, read_json
 from ...session import IMAGING_META_FILE, IMAGING_TIMES_FILE, imaging_bouts, raw_tifs, why_ignored
 from ...session.imaging import BoutMetadata, ImagingMetadata, SessionMetadata
 from ...storage.atomic import replacing, write_file
+from ..frames.faults import DamagedFrames, tell_of_faults
+from ..frames.placement import (
+    BoutPlacer,
+    FramesOnFile,
+    channels_on_file,
+    check_promise,
+    frames_on_file,
+    heads_by_times,
+)
 from ..frames.sources import BoutSource, LocalTif
 from ..reference_checks import taken_at
 from .agreement import check_imaged
 from .channels import Channels, channels_as_depths, check_channels
 from .compare import check_same_imaging
-from .extract import Rig, extract_imaging_meta, page_times
+from .extract import Rig, meta_with_frames
 from .parse import parse_imaging_metadata
 
 #: The start of an acquisition may be told in two ways, rounded, s.
@@ -42,7 +51,7 @@ class _Bout:
     imaging: ImagingMetadata
     #: Whether the rig delivered the metadata file; else they were made from the tifs, and the times with them.
     delivered: bool
-    times: npt.NDArray[np.float64] | None = None
+    found: FramesOnFile | None = None
 
 
 def load_meta_files(
@@ -103,29 +112,36 @@ def load_session_metadata(
     center_ap: float | None = None,
     rig: Rig | None = None,
     channels: Channels = "colours",
+    damaged_frames: DamagedFrames = "salvage",
 ) -> SessionMetadata:
-    """Load what the microscope says of a session: metadata and page times of all bouts, typed, checked and compared.
+    """Load what the microscope says of a session: metadata and frames of all bouts, typed, checked and compared.
+
+    Which frames there are, and when they were taken, the headers of the tifs tell, where there are tifs; else the
+    rig's file of times, in which a gap of some frame periods stands for as many frames that lack.
 
     Parameters
     ----------
     session_path, center_ml, center_ap, rig, channels
         As for :func:`load_meta_files`.
+    damaged_frames
+        As for :func:`~meso_core.scanimage.bin_per_plane`.
 
     Raises
     ------
     MissingInputError
         If there is no bout, or a file of a bout is missing and there are no tifs to make it from.
     MetadataError, InputFileError
-        As for :func:`load_meta_files`; also if a bout has another number of page times than of pages.
+        As for :func:`load_meta_files`; also if a bout has another number of page times than of pages, more pages than
+        its metadata promise, or, with ``refuse``, frames that lack or are not whole.
 
     Warns
     -----
     MesoWarning
-        As for :func:`load_meta_files`.
+        As for :func:`load_meta_files`, and if frames lack or are not whole.
     """
     bouts = _bouts(Path(session_path), center_ml, center_ap, rig, channels)
     _compare(bouts)
-    return SessionMetadata(tuple(BoutMetadata(b.folder.name, b.imaging, _times_of(b)) for b in bouts))
+    return SessionMetadata(tuple(_with_frames(bout, damaged_frames) for bout in bouts))
 
 
 def write_missing_meta(
@@ -162,7 +178,7 @@ def write_missing_meta(
             made.append(target / IMAGING_META_FILE)
         if not is_there(bout.folder / IMAGING_TIMES_FILE):
             with replacing(target / IMAGING_TIMES_FILE) as file:
-                np.save(file, _times_of(bout), allow_pickle=False)
+                np.save(file, _page_times(bout, _frames_of(bout)), allow_pickle=False)
             made.append(target / IMAGING_TIMES_FILE)
     return tuple(made)
 
@@ -239,14 +255,21 @@ def _bouts(
         if folder not in bouts:
             known = [bout.imaging for bout in bouts.values()]
             center = _window_center(folder, known, center_ml, center_ap)
-            meta, times = extract_imaging_meta(_tifs(folder), *center, rig=rig or _rig_of(known))
+            meta, found = meta_with_frames(_tifs(folder), *center, rig=rig or _rig_of(known))
             imaging = _typed(meta, folder / IMAGING_META_FILE, channels)
-            bouts[folder] = _Bout(folder, imaging, delivered=False, times=times)
+            bouts[folder] = _Bout(folder, imaging, delivered=False, found=found)
     return tuple(bouts[folder] for folder in folders)
 
 
 def _typed(meta: dict[str, Any], path: Path, channels: Channels) -> ImagingMetadata:
+    """Give types, without channels that were saved in tifs of their own, of which none is there."""
     imaging = parse_imaging_metadata(meta, str(path))
+    saved = imaging.channels_saved
+    there = channels_on_file(path.parent.name, [tif.name for tif in raw_tifs(path.parent)], saved)
+    if there != saved:
+        n_pages = imaging.n_pages * len(there) // len(saved)
+        meta = {**imaging.to_dict(), "channelSaved": list(there), "nFrames": n_pages}
+        imaging = parse_imaging_metadata(meta, str(path))
     if channels == "colours":
         return imaging
     return parse_imaging_metadata(channels_as_depths(imaging.to_dict()), str(path))
@@ -283,25 +306,51 @@ def _compare(bouts: tuple[_Bout, ...]) -> None:
     check_channels(first.imaging, first.folder.name)
 
 
-def _times_of(bout: _Bout) -> npt.NDArray[np.float64]:
-    """Page times of a bout: those on file, or else those of its tifs."""
-    path = bout.folder / IMAGING_TIMES_FILE
-    if not is_there(path):
-        return page_times(_tifs(bout.folder)) if bout.times is None else bout.times
-    times, n_pages, n_channels = _read_times(path), bout.imaging.n_pages, bout.imaging.n_channels
-    # some rigs count frames in one file and the pages of all channels in the other
-    if times.size not in (n_pages, n_pages * n_channels) and times.size * n_channels != n_pages:
-        raise _bad_times(path, f"{n_pages} times, one per page as nFrames says", f"{times.size} times")
-    return times
+def _with_frames(bout: _Bout, damaged_frames: DamagedFrames) -> BoutMetadata:
+    found = _frames_of(bout)
+    tell_of_faults(bout.folder.name, found.faults, found.index.size, damaged_frames)
+    starts = tuple(int(start) for start in np.unique(found.starts(bout.imaging.stack.is_slow))) or (0,)
+    times = _page_times(bout, found)
+    return BoutMetadata(bout.folder.name, bout.imaging, times, found.index, found.faults, starts)
 
 
-def _read_times(path: Path) -> npt.NDArray[np.float64]:
+def _page_times(bout: _Bout, found: FramesOnFile) -> npt.NDArray[np.float64]:
+    """Return the times of the pages that are used, (n_pages,), s."""
+    return np.repeat(found.heads["time"], bout.imaging.n_channels)
+
+
+def _frames_of(bout: _Bout) -> FramesOnFile:
+    """Frames of a bout: those of its tifs, or else those that the times on file tell."""
+    imaging, path, tifs = bout.imaging, bout.folder / IMAGING_TIMES_FILE, raw_tifs(bout.folder)
+    if bout.found is not None:
+        return bout.found
+    promised = imaging.n_pages if bout.delivered else None
+    times = _read_times(path, imaging) if is_there(path) else None
+    if tifs or times is None:
+        sources = [LocalTif(tif) for tif in (tifs or _tifs(bout.folder))]
+        found = frames_on_file(
+            bout.folder.name, sources, imaging.channels_saved, imaging.stack.frames_averaged, promised
+        )
+        check_promise(bout.folder.name, found, promised, imaging.n_channels)
+        return found
+    placer = BoutPlacer(bout.folder.name, imaging.channels_saved, imaging.stack.frames_averaged)
+    one = placer.begin_tif(IMAGING_TIMES_FILE)
+    one.add(heads_by_times(times, imaging.n_channels, imaging.stack.frames_averaged))
+    one.finish()
+    return placer.frames()
+
+
+def _read_times(path: Path, imaging: ImagingMetadata) -> npt.NDArray[np.float64]:
     times = read_array(path, _MADE_AGAIN)
     if times.dtype.kind not in "iuf" or times.size != max(times.shape, default=0):
         raise _bad_times(path, "one time per page", f"shape {times.shape}, dtype {times.dtype}")
     times = times.reshape(-1).astype(np.float64)
     if not np.isfinite(times).all():
         raise _bad_times(path, "one finite time per page", "NaN or infinity")
+    n_pages, n_channels = imaging.n_pages, imaging.n_channels
+    # some rigs count frames in one file and the pages of all channels in the other
+    if times.size not in (n_pages, n_pages * n_channels) and times.size * n_channels != n_pages:
+        raise _bad_times(path, f"{n_pages} times, one per page as nFrames says", f"{times.size} times")
     return np.asarray(times)
 
 

@@ -5,20 +5,19 @@ What belongs here: which fields must agree, which may differ, and the comparison
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...errors import MesoWarning, MetadataError, brief, problem
 from ...session import IMAGING_META_FILE
+from ..measured import MEASURED, drifted, is_near
 
 #: Fields that are expected to differ between bouts, or say nothing about the pixels.
 _OWN = ("acquisitionStartTime", "nFrames", "rawScanImageMeta.ImageDescription", "rawScanImageMeta.Software")
 #: Fields that must agree, else the frames of two bouts are not of the same places.
 _SAME = ("FOV", "channelSaved", "channelID", "coordsTF", "centerMM", "centerDeg", "imageOrientation")
-#: Fields that the microscope measures again at each start: they may differ by this share.
-_MEASURED, _MEASURED_SHARE = ("scanImageParams.hRoiManager", "scanImageParams.hScan2D"), 1e-3
+_PARAMS = "scanImageParams."
 
 
 def check_same_imaging(first_name: str, first: Mapping[str, Any], name: str, meta: Mapping[str, Any]) -> None:
@@ -38,10 +37,10 @@ def check_same_imaging(first_name: str, first: Mapping[str, Any], name: str, met
     for path, a, b in _differences(first, meta):
         if path.startswith(_OWN):
             continue
-        measured = path.startswith(_MEASURED)
-        if measured and _near(a, b, _MEASURED_SHARE):
+        header_field = path.removeprefix(_PARAMS)
+        if drifted(header_field, a, b):
             continue
-        if measured or path.startswith(_SAME):
+        if header_field in MEASURED or path.startswith(_SAME):
             raise MetadataError(
                 problem(
                     f"{name}/{IMAGING_META_FILE}",
@@ -65,14 +64,5 @@ def _differences(a: object, b: object, path: str = "") -> Iterator[tuple[str, ob
     elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b) and any(isinstance(v, dict) for v in a):
         for i, (x, y) in enumerate(zip(a, b, strict=True)):
             yield from _differences(x, y, f"{path}[{i}]")
-    elif not _near(a, b, 1e-9):
+    elif not is_near(a, b, 1e-9):
         yield path, a, b
-
-
-def _near(a: object, b: object, share: float) -> bool:
-    """Whether two values are equal, numbers within a relative tolerance."""
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(_near(x, y, share) for x, y in zip(a, b, strict=True))
-    if isinstance(a, int | float) and isinstance(b, int | float):
-        return a == b or math.isclose(a, b, rel_tol=share, abs_tol=1e-9) or (a != a and b != b)
-    return bool(a == b)

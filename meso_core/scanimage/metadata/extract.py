@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import MetadataError, MissingInputError, brief, problem
+from ...errors import InputFileError, MetadataError, MissingInputError, brief
 from ...matlab import as_list
-from ..frames.acquisition import open_bout
-from ..tiff.header import parse_si_header
+from ..frames.faults import DamagedFrames, tell_of_faults
+from ..frames.placement import FramesOnFile, channels_on_file, frames_on_file
+from ..frames.sources import LocalTif
+from ..tiff.header import frames_averaged, parse_si_header
 from ..tiff.pages import ScanImageTif
 from .fields import is_number
 from .rois import SiHeader, fov_records
@@ -63,6 +65,7 @@ def extract_imaging_meta(
     center_ap: float,
     *,
     rig: Rig | None = None,
+    damaged_frames: DamagedFrames = "salvage",
 ) -> tuple[dict[str, Any], npt.NDArray[np.float64]]:
     """Make the imaging metadata of one bout from its tifs. No pixel is read.
 
@@ -74,12 +77,14 @@ def extract_imaging_meta(
         Centre of the cranial window from bregma, mm; known from surgery, not from a header.
     rig
         What no header says about the microscope.
+    damaged_frames
+        As for :func:`~meso_core.scanimage.bin_per_plane`.
 
     Returns
     -------
     meta : dict
         Content of ``_ibl_rawImagingData.meta.json``, version 0.2.1. As in the files of the rig, ``nFrames`` counts
-        pages: all slices, fly-back frames and channels.
+        pages: all slices, fly-back frames and channels of the frames that are whole.
     times : ndarray of float64, shape (nFrames,)
         Seconds since the start of the acquisition by ScanImage's clock, for each page; the channels of a frame have
         the same. Content of ``rawImagingData.times_scanImage.npy``.
@@ -89,33 +94,59 @@ def extract_imaging_meta(
     MissingInputError
         If there are no tifs.
     InputFileError
-        If a tif is damaged, no ScanImage tif, or of another recording.
+        If a tif is no ScanImage tif, or of another recording, or, with ``refuse``, frames lack or are not whole.
     MetadataError
         If the header lacks a field, or contradicts itself or the pages, or the window's centre is not a number.
     """
     tifs = [tifs] if isinstance(tifs, str | os.PathLike | ScanImageTif) else list(tifs)
+    meta, found = meta_with_frames(tifs, center_ml, center_ap, rig=rig)
+    bout = LocalTif(tifs[0]).path.parent.name
+    tell_of_faults(bout, found.faults, found.index.size, damaged_frames)
+    return meta, np.repeat(found.heads["time"], len(as_list(meta["channelSaved"])))
+
+
+def meta_with_frames(
+    tifs: Sequence[str | os.PathLike[str] | ScanImageTif], center_ml: float, center_ap: float, *, rig: Rig | None = None
+) -> tuple[dict[str, Any], FramesOnFile]:
+    """Make the imaging metadata of a bout, and find its frames; as :func:`extract_imaging_meta`, faults untold."""
     for name, value in (("center_ml", center_ml), ("center_ap", center_ap)):
         if not is_number(value):
             remedy = "Give the centre of the cranial window from the surgery record; no tif holds it"
-            raise MetadataError(problem(name, expected="mm from bregma", found=brief(value), remedy=remedy))
+            raise MetadataError.at(name, expected="mm from bregma", found=brief(value), remedy=remedy)
     if not tifs:
-        raise MissingInputError(problem("tifs", expected="at least one tif", found="none", remedy="Copy the raw data"))
-    where = os.fspath(tifs[0].path if isinstance(tifs[0], ScanImageTif) else tifs[0])
-    opened = open_bout(tifs)
-    times = page_times(opened)
-    raw = raw_scanimage_meta(opened[0])
-    return meta_from_header(raw, center_ml, center_ap, times.size, rig=rig, where=where), times
+        raise MissingInputError.at("tifs", expected="at least one tif", found="none", remedy="Copy the raw data")
+    opened = [LocalTif(tif) for tif in tifs]
+    bout, where = opened[0].path.parent.name, str(opened[0].path)
+    raw = raw_scanimage_meta(_first_whole(opened))
+    saved = saved_channels(raw["Software"], where)
+    channels = channels_on_file(bout, [tif.name for tif in opened], saved)
+    found = frames_on_file(bout, opened, channels, frames_averaged(raw["Software"]))
+    meta = meta_from_header(raw, center_ml, center_ap, found.index.size * len(channels), rig=rig, where=where)
+    return meta if channels == saved else {**meta, "channelSaved": list(channels)}, found
 
 
-def page_times(tifs: Sequence[str | os.PathLike[str] | ScanImageTif]) -> npt.NDArray[np.float64]:
-    """Read the time of each page of a bout from its tifs, (n_pages,), s since the acquisition's start.
+def _first_whole(tifs: Sequence[LocalTif]) -> ScanImageTif:
+    """Index of the first tif that has a whole page."""
+    for source in tifs:
+        if source.tif.n_pages:
+            return source.tif
+    raise InputFileError.at(
+        tifs[0].path.parent,
+        expected="a tif with a whole page",
+        found=f"none in {len(tifs)} tifs; the first is {tifs[0].damage}",
+        remedy="Copy the tifs from the rig again; if they are so there, leave this bout out of the session",
+    )
 
-    Raises
-    ------
-    InputFileError
-        If a tif is damaged, no ScanImage tif, or of another recording.
-    """
-    return np.concatenate([tif.frame_timestamps for tif in open_bout(tifs)])
+
+def saved_channels(software: str, where: str) -> tuple[int, ...]:
+    """Read the numbers of the channels saved from the header of a tif."""
+    saved = SiHeader(parse_si_header(software), where)["hChannels.channelSave"]
+    channels = [c for row in as_list(saved) for c in as_list(row)]
+    if not channels or not all(isinstance(c, int) and not isinstance(c, bool) for c in channels):
+        remedy = "Use the tifs as ScanImage wrote them"
+        field, expected = "hChannels.channelSave", "numbers of channels"
+        raise MetadataError.at(where, field=field, expected=expected, found=brief(saved), remedy=remedy)
+    return tuple(channels)
 
 
 def raw_scanimage_meta(tif: ScanImageTif) -> dict[str, Any]:
@@ -244,4 +275,4 @@ def _start_time(description: str, where: str) -> list[float]:
             parts = value.strip().strip("[]").split()
             return [int(p) if p.isdigit() else float(p) for p in parts]
     expected, remedy = "an epoch", "Use the tifs as ScanImage wrote them"
-    raise MetadataError(problem(where, field="ImageDescription", expected=expected, found="none", remedy=remedy))
+    raise MetadataError.at(where, field="ImageDescription", expected=expected, found="none", remedy=remedy)

@@ -25,9 +25,11 @@ from ...session import IMAGING_META_FILE
 from ...session.imaging import (
     BoutMetadata,
     Corners,
+    FaultKind,
     Fov,
     ImagingMetadata,
     Orientation,
+    PageFault,
     SessionMetadata,
     StackLayout,
     WindowCenter,
@@ -134,6 +136,9 @@ def parse_session_metadata(text: str, where: str) -> SessionMetadata:
                 str(bout["name"]),
                 parse_imaging_metadata(bout["metadata"], f"{where}, {bout['name']}"),
                 np.array(bout["page_times"], dtype=np.float64).reshape(-1),
+                bout.get("frame_index"),  # versions before 0.3 have none: the gaps of the times tell it
+                tuple(PageFault(**{**f, "kind": FaultKind(f["kind"])}) for f in bout.get("faults", ())),
+                tuple(int(start) for start in bout.get("acquisition_starts", (0,))),
             )
             for bout in json.loads(text)["bouts"]
         )

@@ -54,6 +54,12 @@ def parse_si_header(text: str) -> dict[str, Any]:
     return values
 
 
+def frames_averaged(software: str) -> int:
+    """Raw frames that ScanImage averaged into each frame that it saved, by the header of a tif; 1: none."""
+    match = re.search(r"SI\.hScan2D\.logAverageFactor = (\d+)", software)
+    return max(int(match[1]), 1) if match else 1
+
+
 def parse_matlab(text: str) -> object:
     """Value of a MATLAB literal; other text is returned as it is."""
     if _NUMBER.match(text):

@@ -25,10 +25,29 @@ ENTRY = np.dtype([("tag", "<u2"), ("type", "<u2"), ("count", "<u8"), ("value", "
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 16: 8, 17: 8, 18: 8}
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, DESCRIPTION, STRIPS = 256, 257, 258, 259, 270, 273
 _SAMPLES, _STRIP_BYTES, _X_RES, _Y_RES, _RES_UNIT, _SOFTWARE, _ARTIST, _FORMAT = 277, 279, 282, 283, 296, 305, 315, 339
-FRAME = re.compile(rb"frameNumbers *= *(\d+)[\s\S]*?frameTimestamps_sec *= *([-+]?\d+\.?\d*(?:[eE][-+]?\d+)?)")
+FRAME = re.compile(
+    rb"frameNumbers *= *(\d+)(?:[\s\S]*?frameNumberAcquisition *= *(\d+))?"
+    rb"[\s\S]*?frameTimestamps_sec *= *([-+]?\d+\.?\d*(?:[eE][-+]?\d+)?)"
+)
+#: What a page says of itself: ``frameNumbers`` (0: it names none), ``frameNumberAcquisition`` (0: not told), and
+#: ``frameTimestamps_sec``.
+HEAD = np.dtype([("number", "<i8"), ("in_acquisition", "<i8"), ("time", "<f8")])
+Heads = npt.NDArray[Any]
 _OLD_SCANIMAGE = re.compile(rb"scanimage\.SI|SI[45]?\.\w+ *=|state\.(?:software|acq)\.")
 _MAX_TEXT = 1 << 26
-RECOPY = "Copy the file from the rig again; if it is damaged there too, move it out of the bout's folder"
+RECOPY = "Copy the file from the rig again; if it is no recording, move it out of the bout's folder"
+
+
+class DamagedTifError(InputFileError):
+    """Raised, and caught within this package, where a tif ends or breaks off: its pages before that are whole."""
+
+    def __init__(self, name: str | os.PathLike[str], index: int, expected: str, found: str) -> None:
+        super().__init__(problem(name, field=f"page {index}", expected=expected, found=found, remedy=SALVAGE))
+        self.found = f"expected {expected}, found {found}"
+
+
+#: What to do about a tif that ends early or breaks off.
+SALVAGE = "Copy the file from the rig again, or set MESO_DAMAGED_FRAMES=salvage to use its whole pages"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +95,10 @@ def first_directory(name: str | os.PathLike[str], head: bytes) -> int:
     expected = "a BigTIFF recording of ScanImage 2016 or newer"
     if len(head) >= 16 and head[:8] == b"II+\x00\x08\x00\x00\x00":
         return int(struct.unpack("<Q", head[8:16])[0])
-    if len(head) < 16:
-        found, remedy = f"{len(head)} bytes", RECOPY
-    elif head[:4] not in (b"II*\x00", b"MM\x00*"):
+    if len(head) < 16 or not any(head):
+        found = "zeros only" if len(head) >= 16 else f"a file cut off at {len(head)} bytes"
+        raise DamagedTifError(name, 0, expected, found)
+    if head[:4] not in (b"II*\x00", b"MM\x00*"):
         found, remedy = f"a file that begins with {head[:8]!r}", RECOPY
     elif _OLD_SCANIMAGE.search(head):
         found = "a classic TIFF of an older ScanImage, whose headers name neither ROIs nor times of pages"
@@ -86,7 +106,7 @@ def first_directory(name: str | os.PathLike[str], head: bytes) -> int:
     else:
         found = "a plain TIFF without ScanImage header (a picture, or an image of another program)"
         remedy = "Move files that are no recordings out of the bout's folder"
-    raise InputFileError(problem(name, expected=expected, found=found, remedy=remedy))
+    raise InputFileError.at(name, expected=expected, found=found, remedy=remedy)
 
 
 def read_page(name: str | os.PathLike[str], index: int, offset: int, fetch: Fetch) -> Page:
@@ -108,7 +128,9 @@ def read_page(name: str | os.PathLike[str], index: int, offset: int, fetch: Fetc
     """
     (count,) = struct.unpack("<Q", fetch(offset, 8))
     if not 1 <= count <= 4096:
-        raise odd_page(name, index, "a directory with 1 to 4096 tags", f"{count} tags at byte {offset}")
+        expected, found = "a directory with 1 to 4096 tags", f"{count} tags at byte {offset}"
+        # a disk that lost power leaves zeros where nothing was written yet
+        raise odd_page(name, index, expected, found) if count else DamagedTifError(name, index, expected, found)
     body = fetch(offset + 8, count * ENTRY.itemsize + 8)
     (next_offset,) = struct.unpack("<Q", body[-8:])
     if next_offset and next_offset <= offset:
@@ -190,16 +212,29 @@ def _numbers(entry: np.void, fetch: Fetch) -> npt.NDArray[np.int64]:
 
 
 def odd_page(name: str | os.PathLike[str], index: int, expected: str, found: str) -> InputFileError:
-    """Make the error for a page that cannot be one of ScanImage."""
-    return InputFileError(problem(name, field=f"page {index}", expected=expected, found=found, remedy=RECOPY))
+    """Make the error for a page that cannot be one of ScanImage: damage, if pages before it are."""
+    if index:
+        return DamagedTifError(name, index, expected, found)
+    return InputFileError.at(name, field=f"page {index}", expected=expected, found=found, remedy=RECOPY)
 
 
-def parse_frame(name: str | os.PathLike[str], index: int, description: bytes | bytearray) -> tuple[int, float]:
-    """Frame number and time (s since the acquisition's start) from the description of a page."""
-    match = FRAME.search(description)
-    if match is None:
-        raise odd_page(name, index, "a description with frameNumbers and frameTimestamps_sec", "none")
-    return int(match[1]), float(match[2])
+def parse_frame(match: re.Match[bytes] | None) -> tuple[int, int, float]:
+    """Read a :data:`HEAD` from what :data:`FRAME` finds in the description of a page."""
+    return (0, 0, np.nan) if match is None else (int(match[1]), int(match[2] or 0), float(match[3]))
+
+
+def first_frame(name: str | os.PathLike[str], description: bytes) -> tuple[int, int, float]:
+    """Read what the first page says of itself.
+
+    Raises
+    ------
+    InputFileError
+        If it names no frame: then no page of the file can be placed.
+    """
+    head = parse_frame(FRAME.search(description))
+    if not head[0]:
+        raise odd_page(name, 0, "a description with frameNumbers and frameTimestamps_sec", "none")
+    return head
 
 
 def decode_text(raw: bytes) -> str:
@@ -210,12 +245,10 @@ def decode_text(raw: bytes) -> str:
 def check_scanimage(name: str | os.PathLike[str], software: str) -> None:
     """Raise InputFileError if the Software tag of a file is not a ScanImage header."""
     if not software.lstrip().startswith("SI.") and "\nSI." not in software:
-        raise InputFileError(
-            problem(
-                name,
-                field="Software",
-                expected="a ScanImage header (lines 'SI.x = value')",
-                found=repr(software[:40]) if software else "none",
-                remedy="Move files that are not ScanImage recordings out of the bout's folder",
-            )
+        raise InputFileError.at(
+            name,
+            field="Software",
+            expected="a ScanImage header (lines 'SI.x = value')",
+            found=repr(software[:40]) if software else "none",
+            remedy="Move files that are not ScanImage recordings out of the bout's folder",
         )

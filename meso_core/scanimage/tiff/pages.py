@@ -1,7 +1,7 @@
 """The pages of a ScanImage BigTIFF, found without reading a pixel.
 
 What belongs here: where in a file the page directories (IFDs), the frame descriptions, the headers and the pixels
-are, and whether all of them are there. What does not: what a header means, and the pixels themselves.
+are, and where the whole pages end. What does not: what a header means, and the pixels themselves.
 
 ScanImage writes a file from front to back: the 16 bytes of the BigTIFF header, the header texts, then page after page
 an IFD, its description (padded to a fixed length) and its pixels. Directories are therefore equally far apart. That
@@ -11,11 +11,12 @@ is used, and verified for each page; where a page deviates the chain of director
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from io import FileIO
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +27,15 @@ from .ifd import (
     DESCRIPTION,
     ENTRY,
     FRAME,
-    RECOPY,
+    HEAD,
     STRIPS,
+    DamagedTifError,
+    Heads,
     Page,
     check_scanimage,
     decode_text,
     first_directory,
+    first_frame,
     odd_page,
     parse_frame,
     read_page,
@@ -41,6 +45,19 @@ from .ifd import (
 MOST_BEHIND_BYTES = 1 << 20
 
 
+class RawFile(Protocol):
+    """Bytes that can be read anywhere."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Go to a place; returns it."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return the next bytes."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """Put the next bytes into a buffer; returns how many."""
+
+
 class ScanImageTif:
     """Index of a ScanImage BigTIFF: its headers and where each page is. No pixel is read.
 
@@ -48,33 +65,38 @@ class ScanImageTif:
     ----------
     path
         The file.
+    opened
+        Where its bytes are, if they are not in the file.
 
     Attributes
     ----------
     n_pages : int
-    page : Page
-        The first page.
+        Number of whole pages; 0 where not even the first is whole.
+    damage : DamagedTifError or None
+        Where, and how, the file ends early or breaks off after its whole pages.
     data_offsets : ndarray of int64, shape (n_pages,)
         Where the pixels of each page begin, in bytes.
-    frame_numbers : ndarray of int64, shape (n_pages,)
-        ScanImage's frame numbers, from 1; the channels of a frame share one.
-    frame_timestamps : ndarray of float64, shape (n_pages,)
-        Seconds since the start of the acquisition, by ScanImage's clock.
+    heads : ndarray of HEAD, shape (n_pages,)
+        Frame number (from 1; the channels of a frame share one) and time (s since the start of the acquisition, by
+        ScanImage's clock) of each page.
     software, artist : str
-        The ``SI.x = value`` lines, and the RoiGroups as JSON text.
+        The ``SI.x = value`` lines, and the RoiGroups as JSON text; empty without a whole page.
 
     Raises
     ------
     MissingInputError
         If there is no such file.
     InputFileError
-        If it is no ScanImage BigTIFF, or not all of it is there.
+        If it is no ScanImage BigTIFF.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], opened: RawFile | None = None) -> None:
         self.path = Path(path)
+        self.software = self.artist = self.description = ""
+        self.damage: DamagedTifError | None = None
+        self._first: Page | None = None
         try:
-            with cast("FileIO", open_plain(self.path, buffering=0)) as self._file:
+            with self._opened() if opened is None else nullcontext(opened) as self._file:
                 self.n_bytes = self._file.seek(0, os.SEEK_END)
                 self._walk()
         except MissingInputError:
@@ -85,92 +107,114 @@ class ScanImageTif:
             raise InputFileError(message) from e
         del self._file
 
+    def _opened(self) -> FileIO:
+        return cast("FileIO", open_plain(self.path, buffering=0))
+
     def _fetch(self, offset: int, n_bytes: int) -> bytes:
         if offset + n_bytes > self.n_bytes:
             raise self._truncated(offset + n_bytes)
         self._file.seek(offset)
         return self._file.read(n_bytes)
 
-    def _truncated(self, needed: int) -> InputFileError:
-        return InputFileError.at(
-            self.path,
-            field=f"page {len(self._frames)}",
-            expected=f"at least {needed} bytes",
-            found=f"a file cut off at {self.n_bytes} bytes",
-            remedy=RECOPY,
-        )
+    def _truncated(self, needed: int) -> DamagedTifError:
+        found = f"a file cut off at {self.n_bytes} bytes"
+        return DamagedTifError(self.path, len(self._frames), f"at least {needed} bytes", found)
+
+    @property
+    def page(self) -> Page:
+        """The first page.
+
+        Raises
+        ------
+        InputFileError
+            If not even that is whole.
+        """
+        if self._first is None:
+            raise self.damage or DamagedTifError(self.path, 0, "a whole page", "none")
+        return self._first
+
+    @property
+    def frame_numbers(self) -> npt.NDArray[np.int64]:
+        """Frame number of each page, shape (n_pages,)."""
+        return np.asarray(self.heads["number"])
+
+    @property
+    def frame_timestamps(self) -> npt.NDArray[np.float64]:
+        """Time of each page, shape (n_pages,), s."""
+        return np.asarray(self.heads["time"])
 
     def _walk(self) -> None:
-        """Visit all directories, by runs of equally spaced ones."""
-        self._frames: list[tuple[int, float]] = []
-        starts: list[npt.NDArray[np.int64]] = []
-        offset = first_directory(self.path, self._fetch(0, min(1 << 16, self.n_bytes)))
-        while offset:
-            page = read_page(self.path, len(self._frames), offset, self._fetch)
-            if page.data_offset + page.data_bytes > self.n_bytes:
-                raise self._truncated(page.data_offset + page.data_bytes)
-            if not self._frames:
-                self._read_headers(page)
-            elif page.layout != self.page.layout:
-                found, expected = ("{} x {} px, {}".format(*p.layout) for p in (page, self.page))
-                raise odd_page(self.path, len(self._frames), expected + " as page 0", found)
-            text = self._fetch(page.description_offset, page.description_bytes)
-            self._frames.append(parse_frame(self.path, len(self._frames), text))
-            starts.append(np.array([page.data_offset]))
-            offset = page.next_offset
-            if offset:
-                offset, run = self._regular_run(page)
-                starts.append(run)
-        self.data_offsets = np.concatenate(starts)
+        """Visit all directories, by runs of equally spaced ones, as far as they are whole."""
+        self._frames: list[tuple[int, int, float]] = []
+        self._starts: list[npt.NDArray[np.int64]] = []
+        try:
+            offset = first_directory(self.path, self._fetch(0, min(1 << 16, self.n_bytes)))
+            while offset:
+                offset = self._walk_from(offset)
+        except DamagedTifError as damage:
+            self.damage = damage
+        self.data_offsets = np.concatenate([np.empty(0, np.int64), *self._starts])
         self.n_pages = self.data_offsets.size
-        end = int(self.data_offsets.max()) + self.page.data_bytes
-        if self.n_bytes > 2 * end + MOST_BEHIND_BYTES:
+        end = int(self.data_offsets.max(initial=0)) + (0 if self._first is None else self._first.data_bytes)
+        if self.damage is None and self.n_bytes > 2 * end + MOST_BEHIND_BYTES:
             expected, found = f"an end soon after the last page, which ends at byte {end}", f"{self.n_bytes} bytes"
             raise InputFileError.at(self.path, expected=expected, found=found, remedy=RECOPY)
-        numbers, times = zip(*self._frames, strict=True)
-        self.frame_numbers = np.array(numbers, np.int64)
-        self.frame_timestamps = np.array(times, np.float64)
-        del self._frames
+        self.heads: Heads = np.array(self._frames, HEAD)
+        del self._frames, self._starts
 
-    def _read_headers(self, page: Page) -> None:
-        self.page = page
-        self.software = self._text(*page.software)
-        self.artist = self._text(*page.artist)
-        self.description = self._text(page.description_offset, page.description_bytes)
-        check_scanimage(self.path, self.software)
+    def _walk_from(self, offset: int) -> int:
+        """Read a page and those after it that are spaced equally; returns where the chain goes on (0: nowhere)."""
+        page = read_page(self.path, len(self._frames), offset, self._fetch)
+        if page.data_offset + page.data_bytes > self.n_bytes:
+            raise self._truncated(page.data_offset + page.data_bytes)
+        text = self._fetch(page.description_offset, page.description_bytes)
+        if self._first is None:
+            self._read_headers(page, text)
+        elif page.layout != self._first.layout:
+            found, expected = ("{} x {} px, {}".format(*p.layout) for p in (page, self._first))
+            raise odd_page(self.path, len(self._frames), expected + " as page 0", found)
+        self._frames.append(parse_frame(FRAME.search(text)) if self._frames else first_frame(self.path, text))
+        self._starts.append(np.array([page.data_offset]))
+        return self._regular_run(page) if page.next_offset else 0
+
+    def _read_headers(self, page: Page, description: bytes) -> None:
+        software, artist = self._text(*page.software), self._text(*page.artist)
+        check_scanimage(self.path, software)
+        self._first, self.software, self.artist, self.description = page, software, artist, decode_text(description)
 
     def _text(self, offset: int, n_bytes: int) -> str:
         return decode_text(self._fetch(offset, n_bytes)) if n_bytes else ""
 
-    def _regular_run(self, first: Page) -> tuple[int, npt.NDArray[np.int64]]:
+    def _regular_run(self, first: Page) -> int:
         """Find the pages after ``first`` that are its copy, shifted by a constant stride.
 
         Returns
         -------
-        next_offset : int
+        int
             Where the chain goes on after the run (0: nowhere).
-        data_offsets : ndarray of int64, shape (n_run,)
         """
         stencil = _Stencil.of(first, self._fetch(first.offset, first.n_bytes))
         offset, batch, n_before = first.next_offset, 1, 1
-        runs = [np.empty(0, np.int64)]
         # a page whose directory or pixels would pass the end of the file is left to the careful reader
         while stencil and (n := min(batch, (self.n_bytes - stencil.n_bytes - offset) // stencil.stride + 1)) > 0:
             raw = self._gather(offset, stencil.stride, n, stencil.width)
             pages = stencil.matching(raw, n_before)
-            self._read_frames(raw, len(pages), first.description_offset - first.offset, first.description_bytes)
-            runs.append(pages[:, 2])
+            last = offset + (len(pages) - 1) * stencil.stride
+            circular = len(pages) > 0 and 0 < pages[-1, 0] <= last
+            whole = pages[: len(pages) - circular]
+            self._read_frames(raw, len(whole), first.description_offset - first.offset, first.description_bytes)
+            self._starts.append(whole[:, 2])
+            if circular:
+                expected, found = f"the next directory after byte {last}", f"one at byte {pages[-1, 0]}"
+                raise odd_page(self.path, len(self._frames), expected, found)
             if not len(pages):
                 break
-            last, offset = offset + (len(pages) - 1) * stencil.stride, int(pages[-1, 0])
-            if offset and offset <= last:
-                expected, found = f"the next directory after byte {last}", f"one at byte {offset}"
-                raise odd_page(self.path, len(self._frames) - 1, expected, found)
+            offset = int(pages[-1, 0])
             if offset != last + stencil.stride:
                 break
             n_before += n
             batch = min(batch * 4, 1024)
-        return offset, np.concatenate(runs)
+        return offset
 
     def _gather(self, offset: int, stride: int, n: int, width: int) -> npt.NDArray[np.uint8]:
         """Directories and descriptions of ``n`` pages, shape (n, width)."""
@@ -186,10 +230,7 @@ class ScanImageTif:
         search, frames = FRAME.search, self._frames
         for i in range(n):
             at = i * width + start
-            match = search(data, at, at + n_bytes)
-            if match is None:
-                raise odd_page(self.path, len(frames), "a description with frameNumbers", "none")
-            frames.append((int(match[1]), float(match[2])))
+            frames.append(parse_frame(search(data, at, at + n_bytes)))
 
     @cached_property
     def header(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,29 +33,71 @@ def tif_name(plan: SessionPlan, bout: int, number: int, kind: str = "2P") -> str
     return f"{c.date}_{bout + 1}_{c.subject}_{kind}_00001_{number + 1:05d}.tif"
 
 
-def write_tifs(plan: SessionPlan, movies: Sequence[FovMovie], bout: Bout, folder: Path, progress: Progress) -> None:
+@dataclass(frozen=True, slots=True)
+class TifPlan:
+    """Which pages go into one tif."""
+
+    name: str
+    #: (n_pages, 2) i8, frame (counted in saved ones) and channel index of each page, in file order.
+    pages: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenTif:
+    """A tif as it was written."""
+
+    plan: TifPlan
+    writer: ScanImageTifWriter
+
+    def whole_pages(self) -> NDArray[np.int64]:
+        """Frame and channel index of the pages that are whole in the file as it is now, (n, 2) i8."""
+        n_bytes = self.writer.path.stat().st_size if self.writer.path.exists() else 0
+        return self.plan.pages[: self.writer.whole_pages(n_bytes)]
+
+
+def plan_tifs(plan: SessionPlan, bout: Bout) -> list[TifPlan]:
+    """List the tifs of a bout as the microscope writes them."""
+    c, n = plan.config, len(plan.geometry.saved_frames(len(bout.scanimage)))
+    tifs = []
+    for number, first in enumerate(range(0, n, c.frames_per_file)):
+        frames, channels = np.arange(first, min(first + c.frames_per_file, n)), np.arange(len(c.channels))
+        pages = np.stack(np.meshgrid(frames, channels, indexing="ij"), axis=-1).reshape(-1, 2)
+        tifs.append(TifPlan(tif_name(plan, bout.index, number), pages))
+    return tifs
+
+
+def write_tifs(
+    plan: SessionPlan,
+    movies: Sequence[FovMovie],
+    bout: Bout,
+    folder: Path,
+    tifs: Sequence[TifPlan],
+    progress: Progress,
+) -> list[WrittenTif]:
     """Write all tifs of a bout; a longer bout takes no more memory."""
     c, g = plan.config, plan.geometry
     text, groups, resolution = frame_data(c, g), roi_groups_text(c), pixels_per_cm(c)
     shape = (g.page_height, g.page_width)
-    saved = g.saved_frames(len(bout.scanimage))
-    n, n_channels, start = len(saved), len(c.channels), start_of_bout(c, bout.start_s)
+    saved, start = g.saved_frames(len(bout.scanimage)), start_of_bout(c, bout.start_s)
     per_acquisition = c.frames_per_slice if c.stack_mode == "slow" else None
-    step = max(_BLOCK_BYTES // (2 * shape[0] * shape[1] * n_channels), 1)
+    step = max(_BLOCK_BYTES // (2 * shape[0] * shape[1]), len(c.channels))
     done = sum(c.frames_per_bout[: bout.index])
     large = max(p.ny * p.nx for p in g.fovs) >= _LARGE_FIELD
+    written = []
     with ThreadPoolExecutor(_THREADS if large else 1) as pool:
-        for number, first in enumerate(range(0, n, c.frames_per_file)):
-            stop = min(first + c.frames_per_file, n)
-            path = folder / tif_name(plan, bout.index, number)
-            with ScanImageTifWriter(path, text, groups, shape, (stop - first) * n_channels, resolution) as tif:
-                for a in range(first, stop, step):
-                    b = min(a + step, stop)
+        for one in tifs:
+            with ScanImageTifWriter(folder / one.name, text, groups, shape, len(one.pages), resolution) as tif:
+                for at in range(0, len(one.pages), step):
+                    frames, channels = one.pages[at : at + step].T
+                    a, b = int(frames.min()), int(frames.max()) + 1
+                    drawn = _pages(plan, movies, bout, a, b, pool)
                     words = descriptions(
-                        a, bout.scanimage[saved[a:b]], start, n_channels, b == n, c.frames_averaged, per_acquisition
+                        a, bout.scanimage[saved[a:b]], start, 1, b == len(saved), c.frames_averaged, per_acquisition
                     )
-                    tif.write(_pages(plan, movies, bout, a, b, pool), words)
+                    tif.write(drawn[(frames - a) * len(c.channels) + channels], [words[k - a] for k in frames.tolist()])
                     progress(done + b, sum(c.frames_per_bout), "frames simulated")
+            written.append(WrittenTif(one, tif))
+    return written
 
 
 def _pages(

@@ -53,7 +53,7 @@ class ScanImageTifWriter:
     def __init__(
         self, path: Path, frame_data: str, roi_groups: str, shape: tuple[int, int], n_pages: int, pixels_per_cm: float
     ) -> None:
-        self._shape, self._n_pages, self._done = shape, n_pages, 0
+        self.path, self._shape, self._n_pages, self._done = path, shape, n_pages, 0
         static = frame_data.encode() + b"\0", roi_groups.encode() + b"\0"
         self._first = 32 + len(static[0]) + len(static[1])
         self._first += 4 - self._first % 4
@@ -114,6 +114,10 @@ class ScanImageTifWriter:
         block[:, _IFD_BYTES + _DESCRIPTION_BYTES :] = pixels.view(np.uint8)
         self._file.write(block.data)
         self._done += n
+
+    def whole_pages(self, n_bytes: int) -> int:
+        """Count the pages that are whole in the first bytes of the file."""
+        return max(min((n_bytes - self._first) // self._stride, self._n_pages), 0)
 
     def __enter__(self) -> ScanImageTifWriter:
         return self
