@@ -100,14 +100,12 @@ def check_bout(bout: BoutTiming, pulses: NDArray[np.float64], metadata: BoutMeta
         found = f"{bout.n_pulses} pulses between {bout.start:.3f} s and {bout.end:.3f} s"
         if pulses.size > 1:
             found += f", {pulses[widest + 1] - pulses[widest]:.3f} s apart at most, at {pulses[widest]:.3f} s"
-        raise TimingError(
-            problem(
-                bout.name,
-                expected=f"a DAQ pulse for each of the {bout.n_frames} frames up to the last one on file",
-                found=found,
-                remedy="If the DAQ stopped early or the frame clock was unplugged, give this bout a session of its "
-                "own, without frame_times; the others get theirs",
-            )
+        raise TimingError.at(
+            bout.name,
+            expected=f"a DAQ pulse for each of the {bout.n_frames} frames up to the last one on file",
+            found=found,
+            remedy="If the DAQ stopped early or the frame clock was unplugged, give this bout a session of its "
+            "own, without frame_times; the others get theirs",
         )
     message = f"{bout.name}: {bout.n_pulses} pulses for {bout.n_frames} frames"
     if bout.n_surplus:

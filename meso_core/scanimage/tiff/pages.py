@@ -28,6 +28,7 @@ from .ifd import (
     ENTRY,
     FRAME,
     HEAD,
+    RECOPY,
     STRIPS,
     DamagedTifError,
     Heads,
