@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -32,8 +32,6 @@ _MAX_RECENT = 1 << 15
 _FLUSH_BYTES, _MAX_WAITING = 1 << 25, 8
 #: Movies of a FOV, that of the channel that shows activity first; suite2p takes two.
 _NAMES = ("data_raw.bin", "data_chan2_raw.bin")
-#: Stands for the slice of a page that is left out.
-LEFT_OUT = -2
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +163,7 @@ class Movies:
         path = self.out_folder / plane_name(fov.index) / name
         return Movie(fov, channel, path, part_path(path))
 
-    def append(self, pages: Sequence[Block], slices: Places, channel: int | None) -> None:
+    def append(self, pages: Iterable[Block], slices: Places, channels: Places) -> None:
         """Write pages.
 
         Parameters
@@ -173,21 +171,17 @@ class Movies:
         pages
             Pages, each (height, width).
         slices
-            Slice that each page shows; -1 for fly-back, :data:`LEFT_OUT` where it is not of a frame that is used.
-        channel
-            Index of their channel; None where the pages of each frame are those of all channels in order.
+            Slice that each page shows; -1 where it shows none, or is not of a frame that is used.
+        channels
+            Index of the channel of each page.
         """
         with storage_errors(self.out_folder):
-            self._append(pages, slices, channel)
+            self._append(pages, slices, channels)
 
-    def _append(self, pages: Sequence[Block], slices: Places, channel: int | None) -> None:
-        n_used, n_channels = 0, self.layout.n_channels
-        for page, depth in zip(pages, slices.tolist(), strict=True):
-            if depth == LEFT_OUT:
-                continue
-            for movie in self.by_page.get((depth, n_used % n_channels if channel is None else channel), ()):
+    def _append(self, pages: Iterable[Block], slices: Places, channels: Places) -> None:
+        for page, where in zip(pages, zip(slices.tolist(), channels.tolist(), strict=True), strict=True):
+            for movie in self.by_page.get(where, ()):
                 movie.append(np.ascontiguousarray(page[movie.fov.row_start : movie.fov.row_stop, : movie.fov.nx]))
-            n_used += 1
         for movie in self.movies:
             if movie.n_unflushed > _FLUSH_BYTES:
                 self.flusher.start(movie.open())

@@ -83,6 +83,7 @@ class Placer:
         self.bout, self.n_channels, self.averaged = bout, n_channels, frames_averaged
         self.faults: list[PageFault] = []
         self.n_pages = 0
+        self._results: list[Places] = []
         self._kept: list[Places] = []
         self._kept_heads: list[Heads] = []
         self._kept_pages: list[Places] = []
@@ -156,6 +157,11 @@ class Placer:
         """Number of frames that no page is of."""
         return sum(fault.n_frames for fault in self.faults if fault.kind is FaultKind.MISSING)
 
+    @property
+    def places(self) -> Places:
+        """Place of the frame of every page, in file order; -1 where a page is left out."""
+        return np.concatenate([np.empty(0, np.int64), *self._results])
+
     def where(self, frame: int) -> tuple[str, int]:
         """Tif, and page of it, of the first page of a frame that is used."""
         page = int(np.concatenate(self._kept_pages)[frame])
@@ -191,6 +197,7 @@ class Placer:
                 for a, n in zip(starts, counts, strict=True)
             ]
             result = self._one_by_one(groups, n_decided)
+        self._results.append(result)
         used = np.flatnonzero(result >= 0)[:: self.n_channels]
         self._kept.append(result[used])
         self._kept_heads.append(pages[used])
@@ -266,6 +273,9 @@ class FramesOnFile:
     faults: tuple[PageFault, ...]
     #: Whole pages on file, of all channels, used or not.
     n_pages: int
+    #: Place of the frame of each page of the tifs of a channel, in file order; -1 where it is left out. The key is None
+    #: where all channels are in the same tifs; the pages of a frame are those of its channels in order then.
+    places: dict[int | None, Places]
 
     def starts(self, is_slow_stack: bool) -> Places:
         """Return for each frame where its acquisition begins, (n_frames,) i8: a volume begins there.
@@ -359,7 +369,8 @@ class BoutPlacer:
         for placer in placers[1:]:
             in_both = np.isin(index, placer.kept[0])
             index, heads = index[in_both], heads[in_both]
-        return FramesOnFile(index, heads, tuple(faults), n_pages)
+        places = {channel: placer.places for channel, placer in self.placers.items()}
+        return FramesOnFile(index, heads, tuple(faults), n_pages, places)
 
 
 def check_promise(bout: str, found: FramesOnFile, n_promised: int | None, n_channels: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from ..metadata.bouts import local_bouts
 from ..metadata.channels import check_channels
 from ..metadata.parse import as_imaging_metadata
 from .acquisition import AcquisitionCheck
-from .binaries import LEFT_OUT, FovBinary, Movies
+from .binaries import FovBinary, Movies
 from .faults import DamagedFrames, tell_of_faults
 from .placement import (
     BoutPlacer,
@@ -125,6 +125,8 @@ class _BoutSplit:
         self.averaged, self.is_slow = meta.stack.frames_averaged, meta.stack.is_slow
         #: Frames that are written; None: those that the pages turn out to be of.
         self.frames = bout.frames
+        #: What the heads of all pages tell, where they are known before the pixels are read.
+        self.found: FramesOnFile | None = None
 
     def inspect(self) -> FramesOnFile | None:
         """Check the tifs before any pixel is read; None where that takes as long as reading them.
@@ -137,7 +139,7 @@ class _BoutSplit:
             return None
         found = frames_on_file(self.bout.name, tifs, self.layout.channels, self.averaged, self.bout.n_pages)
         self._check(found)
-        self.frames = found.index
+        self.frames, self.found = found.index, found if indexed else None
         return found
 
     def _has_tifs_by_channel(self) -> bool:
@@ -146,7 +148,35 @@ class _BoutSplit:
         return any(channel_of(tif.name) is not None for tif in itertools.islice(self.bout.tifs, 1))
 
     def write(self, movies: Movies, block_bytes: int) -> Iterator[int]:
-        """Write the frames; yields the number of pages of each block.
+        """Write the frames; yields the number of pages of each block."""
+        if self.found is None:
+            found = yield from self._write_stream(movies, block_bytes)
+        else:
+            found = self.found
+            yield from self._write_indexed(movies, found, block_bytes)
+        if not found.faults:
+            _tell_of_cut_volume(self.bout, self.layout, found.index - found.starts(self.is_slow))
+
+    def _write_indexed(self, movies: Movies, found: FramesOnFile, block_bytes: int) -> Iterator[int]:
+        """Write pages of which it is known where each belongs."""
+        known = {key: (places, self._channels(places, key)) for key, places in found.places.items()}
+        done = dict.fromkeys(known, 0)
+        for tif in self.bout.tifs:
+            key, heads = channel_of(tif.name), np.concatenate(list(tif.heads()))
+            own = slice(done[key], done[key] + heads.size)
+            places, channels = (values[own] for values in known[key])
+            slices = self._slices(places, acquisition_starts(heads), key)
+            done[key], row = own.stop, 0
+            for block in tif.blocks(block_bytes):
+                _check_shape(self.bout, tif.name, block.pixels, self.layout)
+                rows = slice(row, row + len(block.heads))
+                movies.append(block.pixels, slices[rows], channels[rows])
+                row = rows.stop
+                yield len(block.heads)
+                del block
+
+    def _write_stream(self, movies: Movies, block_bytes: int) -> Generator[int, None, FramesOnFile]:
+        """Write pages that tell on the way what they are; returns what was found.
 
         The pages of a frame wait until the next frame begins: until then it is not known whether it is whole.
         """
@@ -154,33 +184,41 @@ class _BoutSplit:
         check = AcquisitionCheck(self.bout.name)
         waiting: dict[int | None, list[tuple[Block, int]]] = {}
         for tif in self.bout.tifs:
-            one, channel = placer.begin_tif(tif.name), channel_of(tif.name)
-            pages = waiting.setdefault(channel, [])
+            one, key = placer.begin_tif(tif.name), channel_of(tif.name)
+            pages = waiting.setdefault(key, [])
             for block in tif.blocks(block_bytes):
                 _check_shape(self.bout, tif.name, block.pixels, self.layout)
-                starts = acquisition_starts(block.heads) * (not self.is_slow)
-                pages += zip(block.pixels, starts.tolist(), strict=True)
-                self._append(movies, pages, one.add(block.heads), channel)
+                pages += zip(block.pixels, acquisition_starts(block.heads).tolist(), strict=True)
+                self._append(movies, pages, one.add(block.heads), key)
                 yield len(block.heads)
                 del block
             check.add(tif.name, tif.summary)
             one.end_tif(tif.damage)
-        for channel, one in placer.placers.items():
-            self._append(movies, waiting[channel], one.finish(), channel)
+        for key, one in placer.placers.items():
+            self._append(movies, waiting[key], one.finish(), key)
         found = placer.frames(self.bout.n_pages)
         if self.frames is None or self.frames is self.bout.frames:
             self._check(found)
-        if not found.faults:
-            _tell_of_cut_volume(self.bout, self.layout, found.index - found.starts(self.is_slow))
+        return found
 
-    def _append(self, movies: Movies, pages: list[tuple[Block, int]], places: Places, channel: int | None) -> None:
-        if channel is not None and self.frames is not None:
-            places = np.where(np.isin(places, self.frames), places, -1)
-        index = None if channel is None else self.layout.channels.index(channel)
-        starts = np.array([start for _, start in pages[: places.size]], np.int64)
-        slices = np.where(places >= 0, self.layout.slices_of(places - starts), LEFT_OUT)
-        movies.append([page for page, _ in pages[: places.size]], slices, index)
-        del pages[: places.size]
+    def _append(self, movies: Movies, pages: list[tuple[Block, int]], places: Places, key: int | None) -> None:
+        now, pages[: places.size] = pages[: places.size], []
+        slices = self._slices(places, np.array([start for _, start in now], np.int64), key)
+        movies.append((page for page, _ in now), slices, self._channels(places, key))
+
+    def _slices(self, places: Places, starts: Places, key: int | None) -> Places:
+        """Tell the slice of each page; -1 where it is left out: where channels have own tifs, if another lacks it."""
+        slices = self.layout.slices_of(places - starts * (not self.is_slow))
+        is_used = places >= 0
+        if key is not None and self.frames is not None:
+            is_used &= np.isin(places, self.frames)
+        return np.where(is_used, slices, -1)
+
+    def _channels(self, places: Places, key: int | None) -> Places:
+        """Tell the index of the channel of each page."""
+        if key is not None:
+            return np.full(places.size, self.layout.channels.index(key))
+        return np.asarray(np.maximum(np.cumsum(places >= 0) - 1, 0) % self.layout.n_channels)
 
     def _check(self, found: FramesOnFile) -> None:
         """Compare what was found with the frames listed, or else with the number of pages promised."""
