@@ -268,7 +268,7 @@ def _read_bad_frames(path: Path, frames: _Rated, n_channels: int, n_rated: int |
     numbers = read_numbers(path, "badframes", value)
     mask = _as_mask(value, numbers, (n_all, n_all * n_channels))
     if mask is not None:
-        return np.asarray(mask.reshape(n_all, -1).any(axis=1)[chosen])
+        return np.asarray(np.any(mask.reshape(n_all, -1), axis=1))[chosen]
     if np.asarray(value).dtype == bool and numbers.size:
         raise _wrong_badframes(path, f"frame numbers, or {n_all} logical values", f"{numbers.size} logical values")
     bad = np.zeros(n_all, dtype=bool)
