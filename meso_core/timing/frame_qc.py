@@ -23,7 +23,8 @@ from ..datasets import DatasetValue
 from ..errors import InputFileError, MesoWarning, MissingInputError, SettingsError
 from ..opening import is_there
 from ..qc import QCResult, Verdict
-from ..session.imaging import BoutMetadata, FaultKind, SessionMetadata
+from ..session.imaging import BoutMetadata, SessionMetadata
+from ..session.page_faults import FaultKind
 from .frames import slices_of
 from .mat_files import load_mat, read_names, read_numbers
 

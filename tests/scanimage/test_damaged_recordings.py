@@ -37,7 +37,7 @@ from meso_core.scanimage import (
     parse_session_metadata,
 )
 from meso_core.session import SessionKey, raw_tifs
-from meso_core.session.imaging import FaultKind
+from meso_core.session.page_faults import FaultKind
 from meso_core.simulate.tissue.geometry import session_geometry
 from meso_core.timing import find_frame_times, session_frame_qc
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ...errors import MesoError
 from ...qc import QCResult, Verdict, qc_path, stored_results
 from ...scanimage import ImagingLayout, LocalTif
-from ...scanimage.frames.placement import frames_on_file
+from ...scanimage.frames.on_file import frames_on_file
 from ...scanimage.frames.sources import fits_promise
 from ...scanimage.metadata.bouts import find_meta, read_imaging_metadata
 from ...session import ImagingMetadata, imaging_bouts, plane_name, raw_tifs

@@ -12,7 +12,8 @@ from typing import Literal
 
 from ...errors import InputFileError, MesoWarning
 from ...qc import QCResult, Verdict
-from ...session.imaging import BoutMetadata, PageFault, SessionMetadata
+from ...session.imaging import BoutMetadata, SessionMetadata
+from ...session.page_faults import PageFault
 
 #: ``salvage`` the frames that are whole, or ``refuse`` a bout with any that are not.
 DamagedFrames = Literal["salvage", "refuse"]

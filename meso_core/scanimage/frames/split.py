@@ -27,15 +27,15 @@ from ..metadata.parse import as_imaging_metadata
 from .acquisition import AcquisitionCheck
 from .binaries import FovBinary, Movies
 from .faults import DamagedFrames, tell_of_faults
-from .placement import (
+from .on_file import (
     BoutPlacer,
     FramesOnFile,
-    Places,
     acquisition_starts,
     channel_of,
     check_promise,
     frames_on_file,
 )
+from .placement import Places
 from .sources import Block, BoutSource
 
 #: Bytes read at a time, about; larger blocks do not stay in the processor's cache.

@@ -22,7 +22,7 @@ from ...session import IMAGING_META_FILE, IMAGING_TIMES_FILE, imaging_bouts, raw
 from ...session.imaging import BoutMetadata, ImagingMetadata, SessionMetadata
 from ...storage.atomic import replacing, write_file
 from ..frames.faults import DamagedFrames, tell_of_faults
-from ..frames.placement import (
+from ..frames.on_file import (
     BoutPlacer,
     FramesOnFile,
     channels_on_file,

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ...errors import InputFileError, MetadataError, MissingInputError, brief
 from ...matlab import as_list
 from ..frames.faults import DamagedFrames, tell_of_faults
-from ..frames.placement import FramesOnFile, channels_on_file, frames_on_file
+from ..frames.on_file import FramesOnFile, channels_on_file, frames_on_file
 from ..frames.sources import LocalTif
 from ..tiff.header import frames_averaged, parse_si_header
 from ..tiff.pages import ScanImageTif

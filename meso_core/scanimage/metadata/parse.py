@@ -25,15 +25,14 @@ from ...session import IMAGING_META_FILE
 from ...session.imaging import (
     BoutMetadata,
     Corners,
-    FaultKind,
     Fov,
     ImagingMetadata,
     Orientation,
-    PageFault,
     SessionMetadata,
     StackLayout,
     WindowCenter,
 )
+from ...session.page_faults import FaultKind, PageFault
 from ..scanner import read_stack
 from ..tiff.header import parse_si_header
 from .fields import check_fields, is_number, wrong
