@@ -78,8 +78,10 @@ def delivered_view(raw: RawFiles, *more: RawFiles) -> Iterator[Path]:
         odd = {file.path for kind in (raw, *more) for file in _no_files(kind)}
         listed = {file.path for kind in (raw, *more) for file in kind.files}
         paths = odd | {path for path in listed if not any(path.startswith(f"{folder}/") for folder in odd)}
+        archived = {path.split("/")[0] for path in paths if is_tif(path) and not is_there(raw.session_path / path)}
         for path in sorted({f"{p.partition(_IN_ZARR)[0]}{ZARR_NAME}" if _IN_ZARR in p else p for p in paths}):
-            if is_there(raw.session_path / path):  # a tif may be in its archive only
+            # a tif may be in its archive only; those left of its bout would look like a recording with gaps
+            if is_there(raw.session_path / path) and not (is_tif(path) and path.split("/")[0] in archived):
                 (view / path).parent.mkdir(parents=True, exist_ok=True)
                 (view / path).symlink_to(raw.session_path / path)
         with _named_as(view, raw.session_path):

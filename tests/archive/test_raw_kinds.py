@@ -154,6 +154,16 @@ def test_the_view_of_what_was_delivered_holds_that_and_nothing_else(opened):
     assert not view.exists()
 
 
+def test_tifs_that_an_interrupted_removal_left_are_not_shown_as_the_recording(opened):
+    first, second = imaging_bouts(opened.path)
+    save_report(opened.path, archive_bout(first))
+    raw_tifs(first)[0].unlink()
+    raw = raw_by_kind(opened.path, delivered_files(opened, {}))
+    with delivered_view(raw[RawKind.METADATA], raw[RawKind.FRAMES]) as view:
+        assert raw_tifs(view / first.name) == ()
+        assert len(raw_tifs(view / second.name)) == len(raw_tifs(second))
+
+
 def test_errors_and_warnings_about_the_view_name_the_sessions_own_files(opened):
     raw = raw_by_kind(opened.path, delivered_files(opened, {}))[RawKind.DAQ]
 
