@@ -16,11 +16,12 @@ from .defs.declare import raw_asset
 from .defs.jobs import session_jobs
 from .defs.partitions import session_partitions
 from .defs.removal import free_removed_tifs, remove_raw_tifs, removed_tifs_daily
-from .defs.sensors import sessions_arrive
+from .defs.sensors import dead_runs_end, sessions_arrive
 from .defs.session_checks import session_checks
 from .io.managers import AlfIOManager, RawIOManager, SessionFilesIOManager
 from .io.resources import Platform
 from .runs.console import readable_logger
+from .runs.executors import executor
 from .runs.settings import MesoSettings, current_settings
 
 
@@ -40,7 +41,7 @@ def build_defs(settings: MesoSettings | None = None, **overrides: Any) -> dg.Def
         "asset_checks": list(session_checks),
         "jobs": [*session_jobs, remove_raw_tifs, free_removed_tifs],
         "schedules": [removed_tifs_daily],
-        "sensors": [sessions_arrive(settings)],
+        "sensors": [sessions_arrive(settings), dead_runs_end],
         "loggers": {"readable": readable_logger},
         "executor": executor(settings),
         "resources": {**resources(settings), **overrides.pop("resources", {})},
@@ -79,22 +80,6 @@ def resources(settings: MesoSettings) -> Mapping[str, Any]:
         "session_files": SessionFilesIOManager(platform, readers),
         "between_steps": dg.FilesystemIOManager(base_dir=str(settings.dagster_home / "storage")),
     }
-
-
-def executor(settings: MesoSettings) -> dg.ExecutorDefinition:
-    """Run steps side by side, or all in one process.
-
-    A step in a process of its own costs about a second; a fork server that has the code location loaded keeps it there.
-    """
-    if settings.executor == "in_process":
-        return dg.in_process_executor
-    return dg.multiprocess_executor.configured(
-        {
-            "max_concurrent": settings.cores,
-            "start_method": {"forkserver": {"preload_modules": ["meso_assets.definitions"]}},
-        },
-        name="side_by_side",
-    )
 
 
 defs = build_defs()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -20,6 +20,7 @@ _COMMANDS = {
     "dev": "dev",
     "restore": "restore",
     "remove-raw": "remove_raw",
+    "instance": "instance",
 }
 
 
@@ -69,5 +70,15 @@ def main() -> None:
     try:
         group(prog_name="meso")
     except MesoError as error:
-        click.echo(f"{type(error).__name__}: {error}", err=True)
-        sys.exit(2)
+        _end(error)
+    except Exception as error:
+        from ..runs.instance.records import error_of_records
+
+        if (named := error_of_records(error)) is None:
+            raise
+        _end(named)
+
+
+def _end(error: Exception) -> NoReturn:
+    click.echo(f"{type(error).__name__}: {error}", err=True)
+    sys.exit(2)

@@ -8,8 +8,10 @@ each.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from time import monotonic, sleep
 from typing import Any, TypeVar
 
 import dagster as dg
@@ -86,6 +88,82 @@ def set_pool_size(instance: dg.DagsterInstance, pool: str, size: int) -> None:
     instance.event_log_storage.set_concurrency_slots(pool, size)
 
 
+@dataclass(frozen=True, slots=True)
+class HeldPlace:
+    """A place in a pool that a step holds."""
+
+    run_id: str
+    step: str
+    #: s since 1970.
+    since: float
+
+
+def places_of(instance: dg.DagsterInstance, pool: str) -> list[HeldPlace]:
+    """Tell which steps hold the places of a pool, those that were just given one included."""
+    steps = instance.event_log_storage.get_concurrency_info(pool).pending_steps
+    return [HeldPlace(s.run_id, s.step_key, s.assigned_timestamp.timestamp()) for s in steps if s.assigned_timestamp]
+
+
+def holders_of_places(instance: dg.DagsterInstance) -> set[str]:
+    """Find the runs that hold a place in any pool, or wait for one."""
+    return set(instance.event_log_storage.get_concurrency_run_ids())
+
+
+def free_places(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Give back all places that a run holds; steps that wait get them."""
+    instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+
+
+#: Between two questions for a place in a pool, s; and how long a run sleeps that does nothing but wait.
+_ASK_EVERY_S, _NAP_S = 2.0, 0.5
+
+
+@contextmanager
+def watched_claims(
+    instance: dg.DagsterInstance, busy: Callable[[], bool], waiting: Callable[[str], None]
+) -> Iterator[None]:
+    """Hear of it when a step of this process's run waits for a place in a pool, and let the run sleep meanwhile.
+
+    Dagster tells of it once in five minutes, and its executors ask again without a pause when no other step is at work.
+
+    Parameters
+    ----------
+    instance
+        Instance of the run.
+    busy
+        Whether other steps of the run are at work: then their events come in, and the run must not sleep.
+    waiting
+        Called with the name of the pool each time that there was no place.
+    """
+    storage = instance.event_log_storage
+    claim, napped = storage.claim_concurrency_slot, 0.0
+
+    def watched(concurrency_key: str, run_id: str, step_key: str, priority: int | None = None) -> Any:  # noqa: ANN401  Dagster's
+        nonlocal napped
+        status = claim(concurrency_key, run_id, step_key, priority)
+        if status.is_claimed:
+            return status
+        waiting(concurrency_key)
+        if busy():
+            return status.with_sleep_interval(_ASK_EVERY_S)
+        if monotonic() - napped > _NAP_S / 10:  # once per round, however many steps wait
+            sleep(_NAP_S)
+            napped = monotonic()
+        return status.with_sleep_interval(0.0)
+
+    storage.claim_concurrency_slot = watched  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del storage.claim_concurrency_slot  # the method of its class again
+
+
+def last_sign_of_life(instance: dg.DagsterInstance, run_id: str) -> float | None:
+    """Time of the last thing that a run told, s since 1970."""
+    last = instance.get_records_for_run(run_id, ascending=False, limit=1).records
+    return float(last[0].event_log_entry.timestamp) if last else None
+
+
 def failure_message(event: dg.DagsterEvent) -> str:
     """Message of a step failure: what ``meso_core`` said, without Dagster's frame around it."""
     data = event.step_failure_data
@@ -94,6 +172,8 @@ def failure_message(event: dg.DagsterEvent) -> str:
     error = data.error
     while error is not None and error.cause is not None:
         error = error.cause
+    if error is not None and error.cls_name == "ChildProcessCrashException":
+        return "the process of this step was killed (out of memory, most often): free memory, then run it again"
     return str(error.message).strip() if error is not None else "no reason recorded"
 
 
@@ -115,3 +195,15 @@ def times_of_steps(instance: dg.DagsterInstance, run_id: str) -> tuple[StepTimes
         StepTimes(s.step_key, s.start_time, s.end_time, s.status is not None and s.status.value == "FAILURE")
         for s in stats
     )
+
+
+def asset_of_step(step_key: str) -> str:
+    """Asset that a step belongs to: ``rois.find_rois[FOV_00]`` belongs to ``rois``."""
+    return step_key.split(".")[0].split("[")[0]
+
+
+def layouts_are_current(instance: dg.DagsterInstance) -> bool:
+    """Whether the tables of all records are laid out as this version of Dagster wants them."""
+    storages = (instance.run_storage, instance.event_log_storage, instance.schedule_storage)
+    versions = [storage.alembic_version() for storage in storages if storage is not None]
+    return all(version is None or version[0] == version[1] for version in versions)

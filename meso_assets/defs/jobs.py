@@ -11,17 +11,21 @@ PROCESS_SESSION = "process_session"
 #: What is quick: metadata, ratings, times, places; no suite2p, no archive.
 TIME_AND_PLACE_SESSION = "time_and_place_session"
 
+#: An interrupted run is run again as a whole: what is current returns at once. Dagster's own way, from the step that
+#: failed, loses the steps per field of view.
+_AGAIN = {"dagster/retry_strategy": "ALL_STEPS"}
+
 session_jobs = (
     dg.define_asset_job(
         PROCESS_SESSION,
         selection=dg.AssetSelection.assets(*CATALOGUE),
         description="Process a whole session: metadata, archive, motion registration, cells, times, places, records.",
-        tags={"dagster/max_runtime": str(24 * 3600)},
+        tags={"dagster/max_runtime": str(24 * 3600), **_AGAIN},
     ),
     dg.define_asset_job(
         TIME_AND_PLACE_SESSION,
         selection=dg.AssetSelection.assets(*(name for name, declared in CATALOGUE.items() if declared.is_quick)),
         description="The quick part of a session: metadata, frame ratings, frame times, places in the brain.",
-        tags={"dagster/max_runtime": str(3600)},
+        tags={"dagster/max_runtime": str(3600), **_AGAIN},
     ),
 )

@@ -20,6 +20,7 @@ from meso_core.storage import Cause, Session, Standing
 from ..io.resources import Platform
 from ..runs.settings import MesoSettings
 from .dagster_internals import unseen
+from .dead_runs import end_dead_runs
 from .guard import told
 from .jobs import PROCESS_SESSION
 from .partitions import known_sessions, session_partitions
@@ -194,3 +195,20 @@ def _look_or_tell(context: dg.SensorEvaluationContext, platform: Platform, key: 
     elif state.due and not state.runs_by_itself and not platform.settings.rerun_stale:
         context.log.info(f"{key}: stale, and run only when asked for: {state.why}")
     return state
+
+
+@dg.sensor(
+    name="dead_runs_end",
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description=(
+        "Marks runs as interrupted whose process is gone: it was killed, or the machine was restarted. What they held "
+        "is free at once, and Dagster runs them again, a few times at most (`run_retries` in `dagster.yaml`)."
+    ),
+)
+def dead_runs_end(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Look for dead runs; the first look is when the daemon starts."""
+    found = end_dead_runs(context.instance)
+    for dead in found:
+        context.log.warning(str(dead))
+    return dg.SkipReason("; ".join(map(str, found)) or "every run that counts as running has its process")

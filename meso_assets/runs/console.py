@@ -43,7 +43,7 @@ class _Lines(logging.Handler):
         return _EVENTS.get(kind, "")
 
     def _message(self, record: logging.LogRecord, meta: dict[str, Any]) -> str:
-        if record.levelno < logging.INFO or not meta.get("step_key"):
+        if record.levelno < logging.INFO:
             return ""
         prefix = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
         return prefix + str(meta.get("orig_message") or record.getMessage())

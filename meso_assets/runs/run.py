@@ -17,7 +17,8 @@ from meso_core.errors import SettingsError, problem
 from meso_core.session import SessionKey
 
 from ..defs.catalogue import CATALOGUE
-from ..defs.dagster_internals import observe, times_of_steps
+from ..defs.dagster_internals import asset_of_step, observe, times_of_steps
+from ..defs.dead_runs import process_tags
 from ..defs.guard import told
 from ..defs.jobs import PROCESS_SESSION
 from ..defs.partitions import add_sessions
@@ -141,7 +142,8 @@ def run_session(
             ),
             instance,
             run_config=config,
-            tags={"dagster/partition": str(key)},
+            # who runs it here runs it again here: the daemon does not
+            tags={"dagster/partition": str(key), "dagster/max_retries": "0", **process_tags()},
             asset_selection=[dg.AssetKey(name) for name in chosen],
         ) as result:
             seconds, failed = seconds_by_asset(instance, result.run_id), failed_assets(instance, result.run_id)
@@ -185,8 +187,3 @@ def seconds_by_asset(instance: dg.DagsterInstance, run_id: str) -> dict[str, flo
 def failed_assets(instance: dg.DagsterInstance, run_id: str) -> frozenset[str]:
     """Assets of which a step of a run failed."""
     return frozenset(asset_of_step(times.step) for times in times_of_steps(instance, run_id) if times.failed)
-
-
-def asset_of_step(step_key: str) -> str:
-    """Asset that a step belongs to: ``rois.find_rois[FOV_00]`` belongs to ``rois``."""
-    return step_key.split(".")[0].split("[")[0]

@@ -19,11 +19,11 @@ from meso_core.session import SessionKey
 from meso_core.storage import Manifest, Standing
 
 from ..defs.catalogue import CATALOGUE
-from ..defs.dagster_internals import end_of_steps, failure_message
+from ..defs.dagster_internals import asset_of_step, end_of_steps, failure_message, times_of_steps
+from ..defs.dead_runs import INTERRUPTED_TAG, clock, short
 from ..defs.guard import told
 from ..defs.standings import look_at
 from ..io.resources import Platform
-from .run import asset_of_step
 
 #: Runs per session that are asked for failures, newest first.
 _RECENT_RUNS = 10
@@ -35,6 +35,7 @@ class State(Enum):
     DONE = "done"
     STALE = "stale"
     FAILED = "failed"
+    INTERRUPTED = "interrupted"
     MISSING = "missing"
     #: The session cannot be looked at.
     UNREADABLE = "unreadable"
@@ -47,7 +48,7 @@ class AssetStatus:
     session: str
     asset: str
     state: State
-    #: Why it is stale or failed; for one that is done, what was special about the run that made it, if anything was.
+    #: Why it is stale, failed or interrupted; for one that is done, what was special about its run.
     why: str = ""
     #: When it was published, ISO 8601.
     published_at: str = ""
@@ -55,6 +56,14 @@ class AssetStatus:
     def as_record(self) -> dict[str, str]:
         """Return plain values, for JSON."""
         return {**asdict(self), "state": self.state.value}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How the last attempt at an asset ended."""
+
+    state: State
+    why: str
 
 
 def session_status(
@@ -87,19 +96,19 @@ def session_status(
     return cells, (*waits, *seen.remarks())
 
 
-def _judged(key: str, asset: str, found: Standing, failure: str | None, damaged: list[str]) -> AssetStatus:
+def _judged(key: str, asset: str, found: Standing, failure: Failure | None, damaged: list[str]) -> AssetStatus:
     manifest = found.manifest
     when = manifest.published_at if manifest else ""
     if found.is_current:
         return AssetStatus(key, asset, State.DONE, _remark(manifest, failure), when)
     if failure is not None:
-        return AssetStatus(key, asset, State.FAILED, failure, when)
+        return AssetStatus(key, asset, failure.state, failure.why, when)
     if manifest is None:
         return AssetStatus(key, asset, State.MISSING, "; ".join(t for t in damaged if f"/{asset}.json" in t))
     return AssetStatus(key, asset, State.STALE, "; ".join(found.reasons), when)
 
 
-def _remark(manifest: Manifest | None, failure: str | None) -> str:
+def _remark(manifest: Manifest | None, failure: Failure | None) -> str:
     """Say what was special about a result that is current."""
     options = manifest.made_by.options.get("suite2p", {}) if manifest else {}
     given = ", ".join(f"{name} = {json_text(value)}" for name, value in sorted(options.items()))
@@ -107,26 +116,44 @@ def _remark(manifest: Manifest | None, failure: str | None) -> str:
         text
         for text in (
             f"with options of its run: {given}" if given else "",
-            f"a later attempt failed: {failure}" if failure else "",
+            f"a later attempt failed: {failure.why}" if failure else "",
         )
         if text
     )
 
 
-def recent_failures(instance: dg.DagsterInstance, session: str) -> dict[str, str]:
-    """Find assets whose last run failed, with the reason."""
+def recent_failures(instance: dg.DagsterInstance, session: str) -> dict[str, Failure]:
+    """Find assets whose last run failed or was interrupted, with the reason."""
     records = instance.get_run_records(
         dg.RunsFilter(tags={"dagster/partition": session}), limit=_RECENT_RUNS, order_by="create_timestamp"
     )
-    settled: dict[str, str | None] = {}
+    settled: dict[str, Failure | None] = {}
     for record in records:
-        run_id = record.dagster_run.run_id
-        in_run: dict[str, str | None] = {}
-        for event in end_of_steps(instance, run_id):
+        run = record.dagster_run
+        in_run: dict[str, Failure | None] = _interrupted(instance, run)
+        for event in end_of_steps(instance, run.run_id):
             asset = asset_of_step(event.step_key or "")
             if event.event_type_value == "STEP_FAILURE":
-                in_run[asset] = failure_message(event)
+                in_run[asset] = Failure(State.FAILED, failure_message(event))
             else:
                 in_run.setdefault(asset, None)
         settled = {**in_run, **settled}
     return {asset: why for asset, why in settled.items() if why is not None}
+
+
+def _interrupted(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, Failure | None]:
+    """Find the assets that a run was making when its process was gone."""
+    if INTERRUPTED_TAG not in run.tags:
+        return {}
+    when = clock(float(run.tags[INTERRUPTED_TAG]))
+    again = run.tags.get("dagster/will_retry") == "true"
+    then = "the daemon runs it again" if again else f"run it again: meso run {run.tags.get('dagster/partition')}"
+    times = times_of_steps(instance, run.run_id)
+    where = {asset_of_step(step.step): "in" for step in times if step.start and step.end is None}
+    if not where:  # it was between two steps
+        chosen = {key.path[-1] for key in run.asset_selection or ()} - {asset_of_step(step.step) for step in times}
+        where = {asset: "before" for asset in [*(name for name in CATALOGUE if name in chosen)][:1]}
+    why = f"(run {short(run.run_id)}: its process was killed, or its machine went down); {then}"
+    return {
+        asset: Failure(State.INTERRUPTED, f"interrupted at {when} {at} {asset} {why}") for asset, at in where.items()
+    }

@@ -1,25 +1,36 @@
 """The Dagster instance of meso: its configuration, and its home folder, found or made.
 
-What belongs here: where Dagster keeps its records and with which limits. ``dagster.yaml`` beside this file is the one
-configuration; it is copied into the home when that is made, and a lab may edit the copy.
+What belongs here: where Dagster keeps its records and with which limits, and who may open them when. ``dagster.yaml``
+beside this file is the one configuration; it is copied into the home when that is made, and a lab may edit the copy.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import io
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version as installed_version
 from pathlib import Path
 
 import dagster as dg
 
-from meso_core.errors import StorageError, problem
+from meso_core.errors import StorageError
+from meso_core.storage.atomic import write_file
 
-from ...defs.dagster_internals import set_pool_size
+from ...defs.dagster_internals import layouts_are_current, set_pool_size
+from ...defs.dead_runs import end_dead_runs
 from ..settings import MesoSettings
+from .records import back_up, check_main, keeps_sqlite, make_missing
 
 #: Steps that run suite2p share this pool: as many at a time as cores and memory allow.
 SUITE2P_POOL = "suite2p"
 
 CONFIGURATION = Path(__file__).with_name("dagster.yaml")
+#: Files of the home: held by whoever opens it, for as long as that takes; by all who use it; and which version did so.
+_OPENING, _IN_USE, _VERSION = ".opening.lock", ".in-use.lock", ".dagster-version"
 
 
 def prepare_home(settings: MesoSettings) -> Path:
@@ -36,26 +47,102 @@ def prepare_home(settings: MesoSettings) -> Path:
         If the folder cannot be made or written.
     """
     home = settings.dagster_home
-    target = home / "dagster.yaml"
     try:
         home.mkdir(parents=True, exist_ok=True)
-        if not target.exists():
-            target.write_bytes(CONFIGURATION.read_bytes())
+        if not (home / "dagster.yaml").exists():
+            write_file(home / "dagster.yaml", CONFIGURATION.read_bytes())
     except OSError as error:
-        raise StorageError(
-            problem(
-                home,
-                expected="a folder for Dagster's records, or a place to make it",
-                found=str(error),
-                remedy="Set MESO_HOME (or DAGSTER_HOME) to a folder that you may write",
-            )
+        raise StorageError.at(
+            home,
+            expected="a folder for Dagster's records, or a place to make it",
+            found=str(error),
+            remedy="Set MESO_HOME (or DAGSTER_HOME) to a folder that you may write",
         ) from error
     os.environ["DAGSTER_HOME"] = str(home)
     return home
 
 
-def open_instance(settings: MesoSettings) -> dg.DagsterInstance:
-    """Open the instance of the settings' home, with the suite2p pool sized to this machine."""
-    instance = dg.DagsterInstance.from_config(str(prepare_home(settings)))
-    set_pool_size(instance, SUITE2P_POOL, settings.parallel_fovs)
-    return instance
+@contextmanager
+def open_instance(settings: MesoSettings, tell: Callable[[str], None] = lambda _: None) -> Iterator[dg.DagsterInstance]:
+    """Open the instance of the settings' home, with the suite2p pool sized to this machine.
+
+    Commands that open it at once wait for one another. What is missing is made, records of an older Dagster are brought
+    to its layout, and runs whose process is gone are marked as interrupted.
+
+    Parameters
+    ----------
+    settings
+        Settings of the platform.
+    tell
+        Told of each run that was found dead.
+
+    Raises
+    ------
+    StorageError
+        If the records are damaged, or must be brought to a new layout while somebody uses them.
+    """
+    home = prepare_home(settings)
+    with contextlib.ExitStack() as until_end:
+        with _locked(home / _OPENING, fcntl.LOCK_EX):
+            if keeps_sqlite(home):
+                make_missing(home)
+                check_main(home)
+            instance = until_end.enter_context(dg.DagsterInstance.from_config(str(home)))
+            _bring_up_to_date(home, instance)
+            until_end.enter_context(_locked(home / _IN_USE, fcntl.LOCK_SH))
+            set_pool_size(instance, SUITE2P_POOL, settings.parallel_fovs)
+        for dead in end_dead_runs(instance):
+            tell(str(dead))
+        yield instance
+
+
+@contextmanager
+def sole_use(home: Path) -> Iterator[None]:
+    """Keep everybody else from the records.
+
+    Raises
+    ------
+    StorageError
+        If somebody uses them.
+    """
+    with _locked(home / _OPENING, fcntl.LOCK_EX), _locked(home / _IN_USE, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        yield
+
+
+def stay_in_use(home: Path) -> None:
+    """Count this process as a user of the records to its end, and what it starts or becomes too."""
+    descriptor = os.open(home / _IN_USE, os.O_RDWR | os.O_CREAT, 0o666)
+    os.set_inheritable(descriptor, True)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+
+def _bring_up_to_date(home: Path, instance: dg.DagsterInstance) -> None:
+    """Bring records of another version of Dagster to this one's layout, behind a backup."""
+    version, now = home / _VERSION, installed_version("dagster")
+    if version.is_file() and version.read_text().strip() == now:
+        return
+    if keeps_sqlite(home) and not layouts_are_current(instance):
+        with _locked(home / _IN_USE, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            back_up(home)
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                instance.upgrade()
+    write_file(version, f"{now}\n".encode())
+
+
+@contextmanager
+def _locked(file: Path, how: int) -> Iterator[None]:
+    """Hold a lock that dies with the process."""
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            fcntl.flock(descriptor, how)
+        except BlockingIOError as error:
+            raise StorageError.at(
+                file.parent,
+                expected="records that nobody uses",
+                found="`meso dev` or a run that does",
+                remedy="Stop `meso dev`, wait for the runs to end, then do it again",
+            ) from error
+        yield
+    finally:
+        os.close(descriptor)

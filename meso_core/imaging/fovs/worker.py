@@ -23,6 +23,7 @@ from typing import Any, TextIO
 from ... import errors
 from ...errors import MesoError, ProcessingError, problem
 from ...json_text import json_text
+from ...processes import end_with_parent
 from ...storage.atomic import make_folder
 from ..detection.fov import roi_detection
 from ..registration.fov import image_motion_registration
@@ -34,7 +35,8 @@ _PROGRESS_EVERY_S = 0.5
 
 
 def main() -> None:
-    """Serve orders until standard input closes."""
+    """Serve orders until standard input closes, or the process that gives them ends."""
+    end_with_parent()
     events = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     orders: queue.Queue[str] = queue.Queue()
@@ -46,7 +48,8 @@ def main() -> None:
 def _listen(orders: queue.Queue[str]) -> None:
     """Pass orders on. If standard input ends without ``stop``, the parent process has died: end at once.
 
-    A worker that goes on after a killed run would write into folders that the next run is using.
+    The kernel does so on Linux; this is for other systems, and for a parent that died before the kernel was asked. A
+    worker that goes on after a killed run would write into folders that the next run is using.
     """
     for line in sys.stdin:
         if line.strip() == "stop":

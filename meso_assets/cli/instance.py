@@ -1,0 +1,74 @@
+"""``meso instance``: look after Dagster's records; results do not depend on them."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ..runs.settings import load_settings
+
+
+@click.group("instance")
+def command() -> None:
+    """Check, back up or repair Dagster's records (the history of runs, in MESO_HOME)."""
+
+
+@command.command("check")
+def check() -> None:
+    """Read all records, and list runs that were found dead; ends with 1 if something is damaged."""
+    from ..runs.instance import prepare_home
+    from ..runs.instance.records import MAIN, backups, databases, keeps_sqlite, what_is_wrong
+
+    home = prepare_home(load_settings())
+    if not keeps_sqlite(home):
+        click.echo(f"{home / 'dagster.yaml'} names another database: look after the records there")
+        return
+    names = databases(home)
+    found = {name: wrong for name in names if (wrong := what_is_wrong(home / name, thorough=True))}
+    bad = {name: wrong for name, wrong in found.items() if wrong != "not there"}
+    for name in [*MAIN, *(name for name in bad if name not in MAIN)]:
+        click.echo(f"{found.get(name, 'whole'):<12}{name}")
+    newest = next(iter(backups(home)), None)
+    click.echo(
+        f"{len(names) - len(MAIN)} logs of runs; last backup: {newest or 'none (`meso instance backup` makes one)'}"
+    )
+    if bad:
+        click.echo(
+            "`meso instance repair` sets the damaged files aside and goes on from the last backup, or anew", err=True
+        )
+        sys.exit(1)
+    _tell_dead_runs()
+
+
+@command.command("backup")
+def backup() -> None:
+    """Copy the records into a folder of MESO_HOME; runs may go on meanwhile."""
+    from ..runs.instance import prepare_home
+    from ..runs.instance.records import back_up
+
+    click.echo(f"records copied to {back_up(prepare_home(load_settings()))}")
+
+
+@command.command("repair")
+def repair() -> None:
+    """Set damaged records aside and go on from the last backup, or anew; nothing is deleted, no result is touched."""
+    from ..runs.instance import prepare_home, records, sole_use
+
+    home = prepare_home(load_settings())
+    with sole_use(home):
+        done = records.repair(home)
+        made = records.make_missing(home)
+    for one in done:
+        click.echo(str(one))
+    if not done:
+        click.echo("missing records were made anew" if made else "nothing is damaged")
+    _tell_dead_runs()
+
+
+def _tell_dead_runs() -> None:
+    """Open the records, which marks dead runs, and tell what is going on."""
+    from ..runs.instance import open_instance
+
+    with open_instance(load_settings(), tell=click.echo):
+        pass

@@ -1,0 +1,146 @@
+"""Runs whose process is gone: recognised, marked as interrupted, and what they held given back.
+
+What belongs here: the record of a run's process in its tags, and what follows when that process is gone. Dagster's own
+monitoring has no way to ask for a process of this machine: a killed run would count as running until its time limit.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import dagster as dg
+
+from meso_core.processes import ProcessId, this_process
+
+from .dagster_internals import HeldPlace, free_places, holders_of_places, last_sign_of_life, places_of, times_of_steps
+
+#: Tag of a run: the process that leads it, as JSON.
+PROCESS_TAG = "meso/process"
+#: Tag of a run that was found dead: its last sign of life, s since 1970.
+INTERRUPTED_TAG = "meso/interrupted_at"
+#: A run writes its process down before its first step. One that has neither after this time never began, s.
+_SECONDS_TO_BEGIN = 300.0
+
+_OPEN = [
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+    dg.DagsterRunStatus.NOT_STARTED,
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """A run that was found dead."""
+
+    run_id: str
+    session: str
+    #: Its last sign of life, s since 1970.
+    at: float
+    #: Steps that were at work.
+    steps: tuple[str, ...]
+
+    def __str__(self) -> str:
+        where = f" in {', '.join(self.steps)}" if self.steps else ""
+        return f"run {short(self.run_id)} of {self.session or 'no session'} was interrupted at {clock(self.at)}{where}"
+
+
+def process_tags() -> dict[str, str]:
+    """Tags that tell that this process leads a run."""
+    return {PROCESS_TAG: json.dumps(this_process().as_record())}
+
+
+def process_of(tags: Mapping[str, str]) -> ProcessId | None:
+    """Process that leads a run, if the run has told."""
+    try:
+        return ProcessId.from_record(json.loads(tags.get(PROCESS_TAG, "")))
+    except ValueError:
+        return None
+
+
+def end_dead_runs(instance: dg.DagsterInstance) -> list[Interrupted]:
+    """Mark runs as failed whose process is gone, and give back the places in pools that dead runs hold.
+
+    A run on another machine is left alone, whatever its state: only its machine can tell.
+    """
+    found = []
+    for record in instance.get_run_records(dg.RunsFilter(statuses=_OPEN)):
+        run = record.dagster_run
+        if not _is_dead(instance, record):
+            continue
+        unfinished = _interrupted(instance, run)
+        instance.add_run_tags(run.run_id, {INTERRUPTED_TAG: f"{unfinished.at:.0f}"})
+        why = (
+            f"Interrupted: its process is gone ({process_of(run.tags) or 'it never began'}), killed or with its machine"
+        )
+        if run.status is dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, message=why)
+        else:
+            instance.report_run_failed(run, message=why)
+        free_places(instance, run.run_id)
+        found.append(unfinished)
+    _free_places_of_ended_runs(instance)
+    return found
+
+
+def who_holds(instance: dg.DagsterInstance, pool: str, *, but: str) -> str:
+    """Tell which runs hold the places of a pool, but the one that asks; empty where none does."""
+    by_run: dict[str, list[HeldPlace]] = {}
+    for held in places_of(instance, pool):
+        by_run.setdefault(held.run_id, []).append(held)
+    told = []
+    for run_id, places in by_run.items():
+        if run_id == but:
+            continue
+        record = instance.get_run_record_by_id(run_id)
+        tags = record.dagster_run.tags if record else {}
+        session = tags.get("dagster/partition", "no session")
+        host = f" on {process.host}, process {process.pid}," if (process := process_of(tags)) else ""
+        since, steps = min(place.since for place in places), ", ".join(sorted(place.step for place in places))
+        told.append(f"run {short(run_id)} of {session}{host} since {clock(since)} ({steps})")
+    return "; ".join(told)
+
+
+def short(run_id: str) -> str:
+    """Run id as the UI shows it."""
+    return run_id.split("-")[0]
+
+
+def clock(at: float) -> str:
+    """Time of the day, with the date unless it is today."""
+    when, now = datetime.fromtimestamp(at).astimezone(), datetime.now().astimezone()
+    return when.strftime("%H:%M" if when.date() == now.date() else "%Y-%m-%d %H:%M")
+
+
+def _is_dead(instance: dg.DagsterInstance, record: dg.RunRecord) -> bool:
+    process = process_of(record.dagster_run.tags)
+    if process is not None:  # one that ended well has said so before it was gone, maybe after the record was read
+        return process.is_gone and not _has_ended(instance, record.dagster_run.run_id)
+    if record.dagster_run.status is not dg.DagsterRunStatus.STARTED or record.start_time is None:
+        return False  # not begun: Dagster's own limit of the time to start holds
+    began = time.time() - record.start_time
+    return began > _SECONDS_TO_BEGIN and not times_of_steps(instance, record.dagster_run.run_id)
+
+
+def _has_ended(instance: dg.DagsterInstance, run_id: str) -> bool:
+    run = instance.get_run_by_id(run_id)
+    return run is None or run.is_finished
+
+
+def _interrupted(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Interrupted:
+    steps = tuple(t.step for t in times_of_steps(instance, run.run_id) if t.start is not None and t.end is None)
+    at = last_sign_of_life(instance, run.run_id) or time.time()
+    return Interrupted(run.run_id, run.tags.get("dagster/partition", ""), at, steps)
+
+
+def _free_places_of_ended_runs(instance: dg.DagsterInstance) -> None:
+    """Give back what runs hold that have ended, or whose record is gone; one that is just ending does so itself."""
+    for run_id in holders_of_places(instance):
+        run = instance.get_run_by_id(run_id)
+        process = process_of(run.tags) if run else None
+        if run is None or (run.is_finished and (process is None or process.is_gone)):
+            free_places(instance, run_id)

@@ -1,0 +1,143 @@
+"""Two runs of one session do not make the same asset at once: one works, the other waits and says for whom.
+
+What belongs here: the claims of a run on assets of a session, as files beside the session's own records, so that
+programs with other records (another ``MESO_HOME``, another machine on the same share) see them too. A claim names the
+process of its run; it is void when that process is gone, which only the machine of that process can tell.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from meso_core.errors import MesoError
+from meso_core.opening import read_json
+from meso_core.processes import ProcessId, this_process
+from meso_core.session import MESO_FOLDER
+from meso_core.storage.atomic import part_path
+
+from ..defs.dead_runs import short
+
+#: Between two looks at the claims of others, s; and between two lines that tell of the same holder.
+_LOOK_EVERY_S, _TELL_EVERY_S = 1.0, 300.0
+_LARGEST_CLAIM = 1 << 14
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A run at work on an asset."""
+
+    asset: str
+    run_id: str
+    process: ProcessId
+
+    def __str__(self) -> str:
+        run = f"run {short(self.run_id)}, {self.process}, since {self.process.since[11:16]}"
+        return f"{self.asset} is made by {run}"
+
+
+class Claims:
+    """What one run claims of one session.
+
+    Parameters
+    ----------
+    session
+        Session folder.
+    run_id
+        The run, which is led by this process.
+    """
+
+    def __init__(self, session: Path, run_id: str) -> None:
+        self._folder = session / MESO_FOLDER / "claims"
+        self._run_id = run_id
+        self._held: set[str] = set()
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the claims of all runs."""
+        return self._folder
+
+    def take(self, assets: Collection[str]) -> tuple[Claim, ...]:
+        """Claim assets, all or none.
+
+        Returns
+        -------
+        tuple of Claim
+            Those of other runs that are in the way; empty when the assets are claimed.
+
+        Raises
+        ------
+        OSError
+            If the session is not there or cannot be written.
+        """
+        with _locked(self._folder):
+            found = [_read(self._folder, asset) for asset in sorted(assets)]
+            others = tuple(c for c in found if c and c.run_id != self._run_id and not c.process.is_gone)
+            if not others:
+                process = this_process()
+                for asset in assets:
+                    _write(self._folder, Claim(asset, self._run_id, process))
+                    self._held.add(asset)
+        return others
+
+    def wait_for(self, assets: Collection[str], tell: Callable[[str], None]) -> None:
+        """Claim assets; wait until no other run works on one of them, and tell for whom."""
+        told, told_at = "", 0.0
+        while others := self.take(assets):
+            text = f"waiting: {'; '.join(map(str, others))}"
+            if text != told or time.monotonic() - told_at > _TELL_EVERY_S:
+                tell(f"{text}. If it is gone for good, remove its files in {self._folder}")
+                told, told_at = text, time.monotonic()
+            time.sleep(_LOOK_EVERY_S)
+
+    def give_back(self, asset: str) -> None:
+        """Give an asset back: it is made. One that is not claimed any more is left alone."""
+        if asset in self._held:
+            self._held.discard(asset)
+            with suppress(OSError), _locked(self._folder):  # the session was moved away: so was the claim
+                claim = _read(self._folder, asset)
+                if claim is not None and claim.run_id == self._run_id:
+                    (self._folder / f"{asset}.json").unlink()
+
+    def give_all_back(self) -> None:
+        """Give back what is still claimed."""
+        for asset in sorted(self._held):
+            self.give_back(asset)
+
+
+def _read(folder: Path, asset: str) -> Claim | None:
+    """Read a claim; None where there is none, or something that is none."""
+    try:
+        record = read_json(folder / f"{asset}.json", "Remove it", _LARGEST_CLAIM)
+    except MesoError:
+        return None
+    process = ProcessId.from_record(record.get("process")) if isinstance(record, dict) else None
+    run_id = record.get("run_id") if process else None
+    return Claim(asset, run_id, process) if process and isinstance(run_id, str) else None
+
+
+def _write(folder: Path, claim: Claim) -> None:
+    """Write a claim whole; it need not outlive a loss of power, so nothing is brought to the disk."""
+    path = folder / f"{claim.asset}.json"
+    beside = part_path(path)
+    beside.write_text(json.dumps({"run_id": claim.run_id, "process": claim.process.as_record()}, indent=1))
+    beside.replace(path)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a session's claims; it dies with the process. A session that is not there is not made."""
+    for made in (folder.parent, folder):
+        made.mkdir(exist_ok=True)
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

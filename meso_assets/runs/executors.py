@@ -1,0 +1,156 @@
+"""How the steps of a run are executed: side by side in processes, or all in one; and what every run does around that.
+
+What belongs here: the frame around Dagster's executors. The process of a run writes itself down, claims what it is
+about to make, and tells for whom it waits; places that dead runs hold are given back before it waits for them.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import dagster as dg
+
+from meso_core.errors import MesoError
+
+from ..defs.catalogue import CATALOGUE
+from ..defs.dagster_internals import asset_of_step, watched_claims
+from ..defs.dead_runs import end_dead_runs, process_tags, who_holds
+from ..io.resources import Platform
+from .claims import Claims
+from .settings import MesoSettings
+
+#: Between two lines that tell of the same holder of a place, s; and between two looks for dead holders.
+_TELL_EVERY_S, _LOOK_EVERY_S = 300.0, 5.0
+_ENDS = {"STEP_SUCCESS", "STEP_FAILURE", "STEP_UP_FOR_RETRY", "STEP_SKIPPED"}
+
+
+def executor(settings: MesoSettings) -> dg.ExecutorDefinition:
+    """Run steps side by side, or all in one process.
+
+    A step in a process of its own costs about a second; a fork server that has the code location loaded keeps it there.
+    """
+    if settings.executor == "in_process":
+        return _led(dg.in_process_executor, settings)
+    preloaded = ["meso_assets.runs.step_processes", "meso_assets.definitions"]
+    return _led(dg.multiprocess_executor, settings).configured(
+        {"max_concurrent": settings.cores, "start_method": {"forkserver": {"preload_modules": preloaded}}},
+        name="side_by_side",
+    )
+
+
+def _led(inner: dg.ExecutorDefinition, settings: MesoSettings) -> dg.ExecutorDefinition:
+    """Put the frame of a run around an executor."""
+    make: Any = inner.executor_creation_fn
+    schema: Any = inner.config_schema
+    return dg.ExecutorDefinition(
+        name=inner.name,
+        config_schema=schema,
+        requirements=inner.get_requirements,
+        executor_creation_fn=lambda context: _Lead(make(context), settings),
+        description=inner.description,
+    )
+
+
+class _Lead(dg.Executor):
+    """The process that leads a run."""
+
+    def __init__(self, inner: dg.Executor, settings: MesoSettings) -> None:
+        self._inner = inner
+        self._settings = settings
+
+    @property
+    def retries(self) -> Any:  # noqa: ANN401  Dagster's
+        return self._inner.retries
+
+    @property
+    def step_dependency_config(self) -> Any:  # noqa: ANN401  Dagster's
+        return self._inner.step_dependency_config
+
+    def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:  # noqa: ANN401  Dagster's
+        """Execute the steps of a run."""
+        instance, run = plan_context.instance, plan_context.dagster_run
+        instance.add_run_tags(run.run_id, process_tags())
+        assets = {asset_of_step(key) for key in execution_plan.step_keys_to_execute} & set(CATALOGUE)
+        at_work: set[str] = set()
+        with ExitStack() as until_end:
+            claims = self._claims(run, assets, plan_context.log)
+            if claims is not None:
+                until_end.callback(claims.give_all_back)
+            waiting = _Waiting(instance, run.run_id, plan_context.log)
+            until_end.enter_context(watched_claims(instance, lambda: bool(at_work), waiting))
+            for event in self._inner.execute(plan_context, execution_plan):
+                kind, step = event.event_type_value, event.step_key or ""
+                if kind == "STEP_WORKER_STARTING":
+                    at_work.add(step)
+                elif kind in _ENDS:
+                    at_work.discard(step)
+                elif kind == "ASSET_MATERIALIZATION" and claims is not None:
+                    claims.give_back(asset_of_step(step))
+                yield event
+
+    def _claims(self, run: dg.DagsterRun, assets: Collection[str], log: Any) -> Claims | None:  # noqa: ANN401  Dagster's
+        """Claim the assets of a run in its session; None where there is nothing to claim, or no way to."""
+        session = run.tags.get("dagster/partition")
+        if session is None or not assets:
+            return None
+        try:
+            claims = Claims(Platform.open(self._settings).session(session).path, run.run_id)
+        except MesoError:  # the steps tell what is wrong with it
+            return None
+        try:
+            with _interruptible():
+                claims.wait_for(assets, log.info)
+        except OSError as error:
+            log.warning(
+                f"{claims.folder} cannot be written ({error.strerror}): a second run of this session is not kept away"
+            )
+            return None
+        return claims
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C and *Terminate* end a wait: Dagster keeps them for its own loop while an executor works."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Waiting:
+    """What a run does while it waits for a place in a pool."""
+
+    def __init__(self, instance: dg.DagsterInstance, run_id: str, log: Any) -> None:  # noqa: ANN401  Dagster's
+        self._instance = instance
+        self._run_id = run_id
+        self._log = log
+        self._told = ""
+        self._told_at = self._looked_at = float("-inf")
+
+    def __call__(self, pool: str) -> None:
+        """Give back what dead runs hold, and tell who holds the rest."""
+        now = time.monotonic()
+        if now - self._looked_at < _LOOK_EVERY_S:
+            return
+        self._looked_at = now
+        for dead in end_dead_runs(self._instance):
+            self._log.info(f"{dead}; its places are given back")
+        holders = who_holds(self._instance, pool, but=self._run_id)
+        text = f"waiting for a place in {pool}: held by {holders}"
+        if not holders:  # its own steps do: that is no news
+            self._told = ""
+        elif text != self._told or now - self._told_at > _TELL_EVERY_S:
+            self._log.info(text)
+            self._told, self._told_at = text, now

@@ -1,0 +1,128 @@
+"""Two runs of one session do not make one asset at once, and what a dead run claimed is free."""
+
+import json
+import multiprocessing
+import signal
+import threading
+from dataclasses import replace
+
+import pytest
+
+from meso_assets.runs.claims import Claims
+from meso_assets.runs.executors import _interruptible
+from meso_core.processes import this_process
+
+
+@pytest.fixture
+def session(tmp_path):
+    (tmp_path / "001").mkdir()
+    return tmp_path / "001"
+
+
+def spoil(session, asset, **change):
+    path = session / ".meso" / "claims" / f"{asset}.json"
+    record = json.loads(path.read_text())
+    record["process"].update(change)
+    path.write_text(json.dumps(record))
+
+
+def test_a_second_run_is_told_who_works_and_gets_nothing_of_what_it_asked_for(session):
+    one, two = Claims(session, "aaaa-1"), Claims(session, "bbbb-2")
+    assert one.take(["rois", "frame_times"]) == ()
+    (other,) = two.take(["frame_qc", "rois"])
+    me = this_process()
+    assert f"rois is made by run aaaa, process {me.pid} on {me.host}, since {other.process.since[11:16]}" == str(other)
+    assert Claims(session, "cccc-3").take(["frame_qc"]) == (), "two took all or nothing"
+
+
+def test_a_run_has_its_own_claims_and_gives_back_what_is_made(session):
+    one, two = Claims(session, "one"), Claims(session, "two")
+    one.take(["rois", "frame_qc"])
+    assert one.take(["rois"]) == ()
+    one.give_back("rois")
+    assert two.take(["rois"]) == ()
+    one.give_all_back()
+    assert two.take(["frame_qc"]) == ()
+    one.give_all_back()
+    assert [c.run_id for c in Claims(session, "three").take(["rois", "frame_qc"])] == ["two", "two"]
+
+
+@pytest.mark.parametrize(("change", "free"), [({"start": 1}, True), ({"boot": "x"}, True), ({"host": "x"}, False)])
+def test_the_claim_of_a_process_that_is_gone_is_free_but_not_that_of_another_machine(session, change, free):
+    Claims(session, "dead").take(["rois"])
+    spoil(session, "rois", **change)
+    assert (Claims(session, "next").take(["rois"]) == ()) is free
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[" * 100_000, b'{"run_id": 1}', b"\xff", b'{"process": {}}', b"0" * 10**6]
+)
+def test_a_file_that_is_no_claim_stops_nobody(session, content):
+    Claims(session, "x").take(["rois"])
+    (session / ".meso" / "claims" / "rois.json").write_bytes(content)
+    assert Claims(session, "next").take(["rois"]) == ()
+
+
+def test_a_session_that_was_moved_away_is_not_made_anew(session):
+    claims = Claims(session, "one")
+    claims.take(["rois"])
+    session.rename(session.with_name("002"))
+    claims.give_all_back()
+    with pytest.raises(FileNotFoundError):
+        Claims(session, "two").take(["rois"])
+    assert not session.exists()
+
+
+def test_a_run_waits_until_the_other_has_made_it_and_tells_once_for_whom(session, monkeypatch):
+    monkeypatch.setattr("meso_assets.runs.claims._LOOK_EVERY_S", 0.01)
+    one, told = Claims(session, "one"), []
+    one.take(["rois"])
+    timer = threading.Timer(0.2, one.give_all_back)
+    timer.start()
+    two = Claims(session, "two")
+    two.wait_for(["rois"], told.append)
+    timer.join()
+    assert len(told) == 1
+    assert told[0].startswith("waiting: rois is made by run one, process ")
+    assert two.take(["rois"]) == ()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_wait_ends_when_somebody_ends_it_though_dagster_keeps_signals_back(number):
+    kept = []
+    before = {each: signal.signal(each, lambda *_: kept.append(1)) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(KeyboardInterrupt), _interruptible():
+            signal.raise_signal(number)
+        signal.raise_signal(number)
+        assert kept == [1], "outside the wait Dagster has them again"
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _race(session, number, results):
+    won = not Claims(session, f"run-{number}").take(["rois", "frame_qc"])
+    results.put(won)
+    multiprocessing.parent_process().join()  # stays until all have asked
+
+
+def test_of_many_that_ask_at_once_one_gets_it_from_a_dead_one(session):
+    Claims(session, "dead").take(["rois"])
+    spoil(session, "rois", start=1)
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    racing = [context.Process(target=_race, args=(session, i, results), daemon=True) for i in range(6)]
+    for process in racing:
+        process.start()
+    won = [results.get(timeout=20) for _ in racing]
+    for process in racing:
+        process.kill()
+        process.join()
+    assert sum(won) == 1
+
+
+def test_a_claim_is_told_by_the_process_that_made_it(session):
+    Claims(session, "one").take(["rois"])
+    (found,) = Claims(session, "two").take(["rois"])
+    assert replace(found.process, since="") == replace(this_process(), since="")

@@ -1,0 +1,219 @@
+"""Dagster's records are made once, looked at before use, backed up, and set aside when they are damaged."""
+
+import fcntl
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import replace
+
+import dagster as dg
+import pytest
+from click.testing import CliRunner
+
+from meso_assets.cli import group
+from meso_assets.defs.dead_runs import PROCESS_TAG, end_dead_runs
+from meso_assets.runs.instance import open_instance, records, sole_use
+from meso_assets.runs.settings import load_settings
+from meso_core.errors import StorageError
+from meso_core.processes import this_process
+
+INDEX = "history/runs/index.db"
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    monkeypatch.setenv("MESO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MESO_ROOT", str(tmp_path / "Subjects"))
+    return load_settings()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Home with records, one of them a partition; made once."""
+    settings = load_settings({"home": tmp_path_factory.mktemp("made")})
+    with open_instance(settings) as instance:
+        instance.add_dynamic_partitions("session", ["kept"])
+    os.environ.pop("DAGSTER_HOME")
+    return settings.dagster_home
+
+
+@pytest.fixture
+def home(settings, made):
+    return shutil.copytree(made, settings.dagster_home)
+
+
+def partitions(settings):
+    with open_instance(settings) as instance:
+        return list(instance.get_dynamic_partitions("session"))
+
+
+def spoil(path):
+    """Overwrite what lies behind the first page: it opens, and is damaged."""
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+
+
+def test_first_commands_at_once_make_one_whole_database(settings):
+    code = "from meso_assets.runs.instance import open_instance; from meso_assets.runs.settings import load_settings\n"
+    code += "with open_instance(load_settings()) as instance: print(len(instance.get_runs()))"
+    at_once = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    told = [process.communicate(timeout=200) for process in at_once]
+    assert [out for out, _ in told] == ["0\n"] * 3, told
+    assert {records.what_is_wrong(settings.dagster_home / name, thorough=True) for name in records.MAIN} == {""}
+
+
+def test_records_that_a_killed_command_left_half_made_are_made_anew(settings, home):
+    # it was killed between the renames: two files are there, one is not, and the folder of the new ones is
+    (home / INDEX).unlink()
+    (home / INDEX).with_name("index.db-wal").write_bytes(b"of the file that is gone")
+    (home / ".new" / "history").mkdir(parents=True)
+    (home / ".new" / "history" / "runs.db").write_bytes(b"half")
+    assert partitions(settings) == []
+    assert not (home / ".new").exists()
+
+
+@pytest.mark.parametrize("name", list(records.MAIN))
+@pytest.mark.parametrize("content", [b"", b"no database" * 1000])
+def test_damaged_records_are_named_with_a_remedy_that_works(settings, home, name, content):
+    (home / name).write_bytes(content)
+    with pytest.raises(StorageError, match=rf"{name}.*`meso instance repair`"), open_instance(settings):
+        pass
+    run = CliRunner().invoke(group, ["instance", "repair"])
+    assert run.exit_code == 0, run.output
+    assert f"{name}: " in run.output
+    (aside,) = (home / "damaged").rglob(os.path.basename(name))  # noqa: PTH119  a name below the home
+    assert aside.read_bytes() == content, "set aside, not deleted"
+    assert partitions(settings) in ([], ["kept"])
+
+
+def test_more_than_one_version_of_the_layout_is_damage(settings, home):
+    with closing(sqlite3.connect(home / INDEX)) as database:
+        database.execute("INSERT INTO alembic_version VALUES ('another')")
+        database.commit()
+    with pytest.raises(StorageError, match="expected one version of its layout, found 2"), open_instance(settings):
+        pass
+
+
+def test_damage_deep_inside_is_found_by_check_and_repaired_from_the_last_backup(settings, home):
+    folder = records.back_up(home)
+    spoil(home / INDEX)
+    check = CliRunner().invoke(group, ["instance", "check"])
+    assert check.exit_code == 1
+    assert INDEX in check.output
+    (repaired,) = records.repair(home)
+    assert repaired.restored == folder / INDEX
+    assert partitions(settings) == ["kept"]
+    assert CliRunner().invoke(group, ["instance", "check"]).exit_code == 0
+
+
+def test_a_damaged_backup_is_passed_over_for_an_older_one(settings, home):
+    older = records.back_up(home)
+    spoil(records.back_up(home) / INDEX)
+    spoil(home / INDEX)
+    assert [one.restored for one in records.repair(home)] == [older / INDEX]
+    assert partitions(settings) == ["kept"]
+
+
+def test_a_backup_holds_what_others_have_just_written(settings, home):
+    with open_instance(settings) as instance:
+        instance.add_dynamic_partitions("session", ["just now"])
+        folder = records.back_up(home)
+    with closing(sqlite3.connect(folder / INDEX)) as database:
+        (found,) = database.execute("SELECT count(*) FROM dynamic_partitions").fetchone()
+    assert found == 2
+
+
+def test_records_in_use_are_not_repaired(settings, home):
+    with open_instance(settings), pytest.raises(StorageError, match="Stop `meso dev`"), sole_use(home):
+        pass
+    with sole_use(home):
+        pass
+
+
+def test_what_a_command_becomes_and_starts_counts_as_a_user(home):
+    code = "from pathlib import Path; from meso_assets.runs.instance import stay_in_use\n"
+    code += f"stay_in_use(Path({str(home)!r}))\n"
+    code += "import os; os.execv('/bin/sh', ['sh', '-c', 'echo ready; read x'])"
+    user = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    user.stdout.readline()
+    with pytest.raises(StorageError), sole_use(home):
+        pass
+    user.communicate()
+    with sole_use(home):
+        pass
+
+
+def test_an_older_layout_is_brought_up_to_date_behind_a_backup(settings, home, monkeypatch):
+    (home / ".dagster-version").write_text("1.0.0\n")
+    upgraded = []
+    monkeypatch.setattr("meso_assets.runs.instance.layouts_are_current", lambda _: False)
+    monkeypatch.setattr(dg.DagsterInstance, "upgrade", lambda _: upgraded.append(1))
+    with open_instance(settings), open_instance(settings):
+        pass
+    assert len(upgraded) == 1
+    assert len(records.backups(home)) == 1
+
+
+def test_records_in_use_are_not_brought_to_another_layout(settings, home, monkeypatch):
+    (home / ".dagster-version").write_text("1.0.0\n")
+    monkeypatch.setattr("meso_assets.runs.instance.layouts_are_current", lambda _: False)
+    with (home / ".in-use.lock").open() as user:
+        fcntl.flock(user, fcntl.LOCK_SH)
+        with pytest.raises(StorageError, match="Stop `meso dev`"), open_instance(settings):
+            pass
+
+
+def test_an_interrupted_run_is_run_again_by_dagster_but_not_for_ever(settings, home):
+    @dg.op
+    def nothing() -> None: ...
+
+    @dg.job
+    def empty() -> None:
+        nothing()
+
+    dead = {PROCESS_TAG: json.dumps(replace(this_process(), start=1).as_record())}
+    again, root = [], None
+    with open_instance(settings) as instance:
+        for _ in range(4):
+            of_root = {"dagster/root_run_id": root, "dagster/parent_run_id": root} if root else {}
+            run = instance.create_run_for_job(
+                empty,
+                status=dg.DagsterRunStatus.STARTED,
+                tags={**dead, **of_root},
+                root_run_id=root,
+                parent_run_id=root,
+            )
+            root = root or run.run_id
+            assert [found.run_id for found in end_dead_runs(instance)] == [run.run_id]
+            again.append(instance.get_run_by_id(run.run_id).tags["dagster/will_retry"])
+    assert again == ["true", "true", "false", "false"]
+
+
+def test_another_database_is_left_to_those_who_chose_it(home):
+    assert records.keeps_sqlite(home)
+    (home / "dagster.yaml").write_text("storage:\n  postgres:\n    postgres_url: {env: X}\n")
+    assert not records.keeps_sqlite(home)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (sqlite3.OperationalError("database or disk is full"), "Free space"),
+        (sqlite3.OperationalError("attempt to write a readonly database"), "permissions"),
+        (sqlite3.DatabaseError("database disk image is malformed"), "meso instance repair"),
+        (RuntimeError("something else"), None),
+    ],
+)
+def test_an_error_of_the_records_is_named_wherever_it_comes_up(error, told):
+    outer = RuntimeError("while it did something")
+    outer.__cause__ = error
+    named = records.error_of_records(outer)
+    assert (told is None and named is None) or told in str(named)
