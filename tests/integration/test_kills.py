@@ -1,0 +1,65 @@
+"""Killed runs leave nothing behind: no byte, process, place, claim; two runs at once do not disturb each other."""
+
+import random
+import re
+
+import kills_under_the_daemon
+import pytest
+from kills import CHEAP, SUITE2P, Tally, campaign, ground, one_kill
+
+QUICK = ("imaging_metadata", "frame_qc")
+
+
+@pytest.fixture(scope="module")
+def quick():
+    with ground("multiprocess", QUICK) as made:
+        yield made
+
+
+def test_a_run_whose_process_is_killed_ends_whole_and_the_next_one_makes_the_same(quick):
+    quick.renew()
+    assert one_kill(quick, "step", 0.0) == []
+    assert "the process of this step was killed (out of memory, most often)" in quick.log()
+    assert one_kill(quick, "head", quick.seconds / 2) == []
+    assert quick.run_to_the_end() == []
+
+
+def test_of_two_runs_of_a_session_one_works_and_the_other_says_for_whom_it_waits(quick):
+    quick.renew()
+    (quick.folder / "log.txt").write_text("")
+    both = [quick.start(), quick.start()]
+    assert [running.wait(200) for running in both] == [0, 0]
+    told = quick.log()
+    assert re.search(r"waiting: \w+ is made by run \w+, process \d+ on \S+, since \d\d:\d\d", told), told
+    assert quick.files() == quick.want
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("executor", "assets", "kinds", "kills"),
+    [
+        ("multiprocess", CHEAP, ("group", "head", "step"), 300),
+        ("in_process", CHEAP, ("group", "head"), 100),
+        ("multiprocess", SUITE2P, ("group", "head", "step", "worker"), 100),
+        ("in_process", SUITE2P, ("group", "head", "worker"), 50),
+    ],
+)
+def test_hundreds_of_kills_lose_nothing(executor, assets, kinds, kills, capsys):
+    random.seed(f"{executor} {kinds}")
+    tally = Tally()
+    with ground(executor, assets) as made:
+        campaign(made, kinds, tally, seconds=7000.0, kills=kills)
+    told(tally, capsys)
+    assert tally.tried.total() == kills
+
+
+@pytest.mark.nightly
+def test_what_runs_under_meso_dev_comes_to_its_end_by_itself_whatever_is_killed(capsys):
+    told(kills_under_the_daemon.campaign(cycles=24, port=34567), capsys)
+
+
+def told(tally, capsys):
+    """Print the figures, and insist that nothing was lost."""
+    with capsys.disabled():
+        print(f"\n{tally.table()}")
+    assert not any(tally.failed.values()), tally.table()
