@@ -1,6 +1,8 @@
 """A process is told from every other, and ends with the one that started it."""
 
+import bz2
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -83,3 +85,19 @@ def test_a_process_in_a_computation_that_never_returns_ends_with_its_killed_pare
     running.send_signal(signal.SIGKILL)
     running.communicate()
     assert ends(child)
+
+
+@pytest.mark.skipif(shutil.which("lbzip2") is None, reason="lbzip2 is not installed")
+def test_a_decompressor_ends_with_the_killed_process_that_reads_from_it(tmp_path):
+    path = tmp_path / "x.bz2"
+    path.write_bytes(bz2.compress(os.urandom(1 << 22)) * 2)
+    code = "import sys; from pathlib import Path; from meso_core.archive.codec.lbzip2 import Lbzip2Reader\n"
+    code += "reader = Lbzip2Reader(Path(sys.argv[1])); reader.read(1 << 20)\n"
+    code += "print(reader._process.pid, flush=True); input()"
+    command = [sys.executable, "-c", code, str(path)]
+    reading = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    program = int(reading.stdout.readline())
+    assert lives(program)
+    reading.kill()
+    reading.communicate()
+    assert ends(program)
