@@ -80,8 +80,7 @@ def test_records_that_a_killed_command_left_half_made_are_made_anew(settings, ho
     assert not (home / ".new").exists()
 
 
-@pytest.mark.parametrize("name", list(records.MAIN))
-@pytest.mark.parametrize("content", [b"", b"no database" * 1000])
+@pytest.mark.parametrize(("name", "content"), [*zip(records.MAIN, [b"", b"no database" * 1000, b""], strict=True)])
 def test_damaged_records_are_named_with_a_remedy_that_works(settings, home, name, content):
     (home / name).write_bytes(content)
     with pytest.raises(StorageError, match=rf"{name}.*`meso instance repair`"), open_instance(settings):
@@ -92,6 +91,16 @@ def test_damaged_records_are_named_with_a_remedy_that_works(settings, home, name
     (aside,) = (home / "damaged").rglob(os.path.basename(name))  # noqa: PTH119  a name below the home
     assert aside.read_bytes() == content, "set aside, not deleted"
     assert partitions(settings) in ([], ["kept"])
+
+
+def test_records_that_somebody_locks_are_not_called_damaged(home, monkeypatch):
+    monkeypatch.setattr(records, "_WAIT_S", 0.0)
+    with closing(sqlite3.connect(home / INDEX, isolation_level=None)) as user:
+        user.execute("PRAGMA journal_mode=DELETE")
+        user.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StorageError, match="locked"):
+            records.repair(home)
+    assert not (home / "damaged").exists()
 
 
 def test_more_than_one_version_of_the_layout_is_damage(settings, home):

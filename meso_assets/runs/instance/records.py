@@ -101,6 +101,11 @@ def what_is_wrong(path: Path, *, thorough: bool) -> str:
     -------
     str
         Empty when all is well.
+
+    Raises
+    ------
+    StorageError
+        If the disk or another user keeps it from being looked at.
     """
     if not path.is_file():
         return "not there"
@@ -109,6 +114,8 @@ def what_is_wrong(path: Path, *, thorough: bool) -> str:
             versions = database.execute("SELECT version_num FROM alembic_version").fetchall()
             told = database.execute("PRAGMA integrity_check(1)").fetchone()[0] if thorough else "ok"
     except sqlite3.DatabaseError as error:
+        if _of_the_disk(str(error)):
+            raise _not_reached(path, str(error)) from error
         return str(error)
     if len(versions) != 1:
         return f"expected one version of its layout, found {len(versions)}"
@@ -148,14 +155,21 @@ def error_of_records(error: BaseException) -> StorageError | None:
         found = found.__cause__ or found.__context__
     if found is None:
         return None
-    text, home = str(found).splitlines()[0], os.environ.get("DAGSTER_HOME", "MESO_HOME")
-    if not any(word in text for word in ("full", "readonly", "unable to open", "locked", "I/O")):
-        return damaged(Path(home), text)
-    remedy = (
-        "Free space on the disk of MESO_HOME" if "full" in text else "Check the disk of MESO_HOME and its permissions"
+    text, home = str(found).splitlines()[0], Path(os.environ.get("DAGSTER_HOME", "MESO_HOME"))
+    return _not_reached(home, text) if _of_the_disk(text) else damaged(home, text)
+
+
+def _of_the_disk(text: str) -> bool:
+    """Whether SQLite complains about the disk or other users rather than about the file."""
+    return any(word in text for word in ("full", "readonly", "unable to open", "locked", "disk I/O"))
+
+
+def _not_reached(where: Path, found: str) -> StorageError:
+    first = (
+        "Free space on the disk of MESO_HOME" if "full" in found else "Check the disk of MESO_HOME and its permissions"
     )
     return StorageError.at(
-        home, expected="records that can be read and written", found=text, remedy=f"{remedy}, then run again"
+        where, expected="records that can be read and written", found=found, remedy=f"{first}, then run again"
     )
 
 
