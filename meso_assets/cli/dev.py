@@ -23,7 +23,7 @@ def command(port: int, demo: bool, folder: Path | None) -> None:
     settings = made_demo_settings(folder) if demo else load_settings()
 
     from ..io.resources import Platform
-    from ..runs.instance import open_instance, stay_in_use
+    from ..runs.instance import in_use, open_instance
     from ..runs.run import register_sessions
     from ..web.services import serve
 
@@ -33,7 +33,7 @@ def command(port: int, demo: bool, folder: Path | None) -> None:
         register_sessions(
             instance, platform, platform.store.sessions(), pass_over=lambda why: click.echo(why, err=True)
         )
-        stay_in_use(settings.dagster_home)
     click.echo(f"sessions  {settings.root}\nrecords   {settings.dagster_home}\nopen      http://127.0.0.1:{port}")
     sys.stdout.flush()
-    serve("127.0.0.1", port)
+    with in_use(settings.dagster_home):
+        serve("127.0.0.1", port)

@@ -22,6 +22,7 @@ from ..defs.dagster_internals import asset_of_step, watched_claims
 from ..defs.dead_runs import end_dead_runs, process_tags, who_holds
 from ..io.resources import Platform
 from .claims import Claims
+from .instance import in_use
 from .settings import MesoSettings
 
 #: Between two lines that tell of the same holder of a place, s; and between two looks for dead holders.
@@ -78,6 +79,7 @@ class _Lead(dg.Executor):
         assets = {asset_of_step(key) for key in execution_plan.step_keys_to_execute} & set(CATALOGUE)
         at_work: set[str] = set()
         with ExitStack() as until_end:
+            until_end.enter_context(in_use(self._settings.dagster_home))
             claims = self._claims(run, assets, plan_context.log)
             if claims is not None:
                 until_end.callback(claims.give_all_back)

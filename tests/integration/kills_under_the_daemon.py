@@ -59,7 +59,7 @@ class Server:
         if target == "run worker":
             servers = {p for p, text in by_pid.items() if "api grpc" in text}
             return [p for p in found if "multiprocessing.spawn" in by_pid[p.pid] and p.ppid() in servers]
-        text = "daemon run" if target == "daemon" else "dagster_webserver"
+        text = {"daemon": "dagster-daemon run", "webserver": "dagster-webserver", "meso dev": "dev --port"}[target]
         return [p for p in found if text in by_pid[p.pid]]
 
 
@@ -82,12 +82,10 @@ def one_cycle(server: Server, name: str, target: str) -> list[str]:
     kill(chosen)
     killed_at = time.monotonic()
     print(f"{session.name}: {target} killed ({len(chosen)} processes)", file=sys.stderr, flush=True)
-    time.sleep(3)
-    if not server.find("daemon"):
-        kill(server.find("webserver"))
-        server.start()
     want = set(here.assets)
     while time.monotonic() < killed_at + _ENDS_WITHIN:
+        if not server.find("meso dev"):
+            server.start()
         done = {path.stem for path in manifests.glob("[!.]*.json")}
         claimed = list((session / ".meso" / "claims").glob("*.json"))
         if done >= want and not claimed:

@@ -147,14 +147,14 @@ def test_records_in_use_are_not_repaired(settings, home):
         pass
 
 
-def test_what_a_command_becomes_and_starts_counts_as_a_user(home):
-    code = "from pathlib import Path; from meso_assets.runs.instance import stay_in_use\n"
-    code += f"stay_in_use(Path({str(home)!r}))\n"
-    code += "import os; os.execv('/bin/sh', ['sh', '-c', 'echo ready; read x'])"
+def test_records_are_in_use_as_long_as_a_run_or_the_interface_lives(home):
+    code = "from pathlib import Path; from meso_assets.runs.instance import in_use\n"
+    code += f"with in_use(Path({str(home)!r})): print('ready', flush=True); input()"
     user = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     user.stdout.readline()
     with pytest.raises(StorageError), sole_use(home):
         pass
+    user.kill()
     user.communicate()
     with sole_use(home):
         pass

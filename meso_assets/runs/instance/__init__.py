@@ -89,7 +89,7 @@ def open_instance(settings: MesoSettings, tell: Callable[[str], None] = lambda _
                 check_main(home)
             instance = until_end.enter_context(dg.DagsterInstance.from_config(str(home)))
             _bring_up_to_date(home, instance)
-            until_end.enter_context(_locked(home / _IN_USE, fcntl.LOCK_SH))
+            until_end.enter_context(in_use(home))
             set_pool_size(instance, SUITE2P_POOL, settings.parallel_fovs)
         for dead in end_dead_runs(instance):
             tell(str(dead))
@@ -109,11 +109,11 @@ def sole_use(home: Path) -> Iterator[None]:
         yield
 
 
-def stay_in_use(home: Path) -> None:
-    """Count this process as a user of the records to its end, and what it starts or becomes too."""
-    descriptor = os.open(home / _IN_USE, os.O_RDWR | os.O_CREAT, 0o666)
-    os.set_inheritable(descriptor, True)
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
+@contextmanager
+def in_use(home: Path) -> Iterator[None]:
+    """Count this process as a user of the records for a while; it dies with the process."""
+    with _locked(home / _IN_USE, fcntl.LOCK_SH) if home.is_dir() else contextlib.nullcontext():
+        yield
 
 
 def _bring_up_to_date(home: Path, instance: dg.DagsterInstance) -> None:
