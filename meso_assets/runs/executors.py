@@ -18,7 +18,7 @@ import dagster as dg
 from meso_core.errors import MesoError
 
 from ..defs.catalogue import CATALOGUE
-from ..defs.dagster_internals import asset_of_step, watched_claims
+from ..defs.dagster_internals import asset_of_step, preloaded_first, watched_claims
 from ..defs.dead_runs import end_dead_runs, process_tags, who_holds
 from ..io.resources import Platform
 from .claims import Claims
@@ -37,7 +37,7 @@ def executor(settings: MesoSettings) -> dg.ExecutorDefinition:
     """
     if settings.executor == "in_process":
         return _led(dg.in_process_executor, settings)
-    preloaded = ["meso_assets.runs.step_processes", "meso_assets.definitions"]
+    preloaded = [*preloaded_first("meso_assets.runs.step_processes"), "meso_assets.definitions"]
     return _led(dg.multiprocess_executor, settings).configured(
         {"max_concurrent": settings.cores, "start_method": {"forkserver": {"preload_modules": preloaded}}},
         name="side_by_side",

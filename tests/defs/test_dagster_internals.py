@@ -1,5 +1,7 @@
 """Each place where meso leans on Dagster beyond its stable API still does what it is there for."""
 
+from types import SimpleNamespace
+
 import dagster as dg
 import pytest
 
@@ -107,3 +109,11 @@ def test_the_size_of_a_pool_is_kept(instance, tmp_path):
     with dg.DagsterInstance.from_config(str(home)) as kept:
         internals.set_pool_size(kept, "suite2p", 3)
         assert kept.event_log_storage.get_concurrency_info("suite2p").slot_count == 3
+
+
+def test_what_ends_the_steps_with_the_run_is_imported_before_dagster():
+    names = internals.preloaded_first("ours")
+    executor = dg.multiprocess_executor.executor_creation_fn(
+        SimpleNamespace(executor_config={"retries": {"enabled": {}}})
+    )
+    assert names == ["ours", type(executor).__module__]

@@ -137,6 +137,7 @@ class Ground:
         until = time.monotonic() + _DEAD_WITHIN
         while (left := self.processes()) and time.monotonic() < until:
             time.sleep(0.05)
+        kill(left)  # what lives on is told once
         before = self.touched()
         time.sleep(0.3)
         wrong = [f"a process lives on: {' '.join(_command(p))[:80]}" for p in left]
