@@ -60,6 +60,8 @@ def check_samples(steps: SampleSteps, nominal_hz: float | None = None) -> QCResu
     message, why = f"samples every {steps.usual_s * 1e3:.6g} ms", ""
     if off > _MOST_IRREGULAR:
         why = f", but steps from {steps.shortest_s * 1e3:.4g} to {steps.longest_s * 1e3:.4g} ms in the timestamps"
+    elif not steps.of_samples:
+        why = ", but the timestamps are of other samples than those of the recording"
     elif nominal_hz is not None and abs(steps.usual_s * nominal_hz - 1) > _MOST_OFF_THE_RATE:
         why = f" by the timestamps, but {nominal_hz:g} a second were asked for"
     if why:

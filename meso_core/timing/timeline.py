@@ -54,6 +54,8 @@ class SampleSteps:
     longest_s: float
     #: Mean over the recording.
     usual_s: float
+    #: Whether times are given for samples of the recording alone, by whole numbers.
+    of_samples: bool = True
 
 
 class Timeline:
@@ -196,7 +198,9 @@ class Timeline:
             expected = f"times that tell samples {usual * 1e3:.4g} ms apart, as float64 does"
             what = f"{stamps.dtype}, which tells {resolution * 1e3:.4g} ms"
             raise InputFileError.at(path, expected=expected, found=what, remedy=_LOST)
-        return SampleSteps(float(shortest), float(longest), usual)
+        numbers = np.zeros(0) if _is_vector(stamps) else np.array(stamps[:, 0], np.float64)
+        of_samples = bool(((numbers >= 0) & (numbers < self.n_samples) & (numbers == np.floor(numbers))).all())
+        return SampleSteps(float(shortest), float(longest), usual, of_samples)
 
     def counter_edges(self, *names: str) -> tuple[CounterEdges, ...]:
         """Find when edge counters rose; all asked for are read in one pass.

@@ -65,6 +65,7 @@ def test_no_rounding_moves_a_time_by_half_a_sample_unnoticed(start_s, dtype, as_
         (SampleSteps(0.5e-3, 1.5e-3, 1e-3), 1000.0, False),
         (SampleSteps(0.0, 1e-3, 1e-3), None, False),
         (SampleSteps(1e-3, 1e-3, 1e-3), 1000.1, False),
+        (SampleSteps(1e-3, 1e-3, 1e-3, of_samples=False), 1000.0, False),
     ],
 )
 def test_steps_that_are_not_those_of_a_clock_are_doubted(steps, nominal_hz, passes):
@@ -77,3 +78,10 @@ def test_steps_that_are_not_those_of_a_clock_are_doubted(steps, nominal_hz, pass
 def test_times_that_do_not_ascend_are_refused(stamps, rig):
     with pytest.raises(InputFileError, match="finite times that ascend"):
         judged(rig, stamps)
+
+
+@pytest.mark.filterwarnings("ignore::meso_core.errors.MesoWarning")
+@pytest.mark.parametrize(("first", "last"), [(0, N), (1, N), (-1, N - 1), (0.5, N - 1)])
+def test_rows_of_samples_that_were_not_recorded_are_doubted(first, last, rig):
+    stamps = np.array([[first, first / RATE], [last, last / RATE]])
+    assert judged(rig, stamps).verdict is Verdict.WARNING
