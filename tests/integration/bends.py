@@ -208,8 +208,8 @@ YAML: dict[str, Callable[[Path], None]] = {
 
 
 def _mat_bomb(path: Path) -> None:
-    packed, zeros = zlib.compressobj(9), bytes(1 << 24)
-    content = b"".join([*(packed.compress(zeros) for _ in range(256)), packed.flush()])
+    packed, zeros = zlib.compressobj(1), bytes(1 << 24)
+    content = b"".join([*(packed.compress(zeros) for _ in range(72)), packed.flush()])
     header = path.read_bytes()[:128]
     path.write_bytes(header + (15).to_bytes(4, "little") + len(content).to_bytes(4, "little") + content)
 
