@@ -81,11 +81,12 @@ def is_accepted(case, word):
     return word in ("same result", "named error", "doubt") or may_differ
 
 
-def test_a_few_of_all_cases_end_well(session, try_case):
+def test_a_few_of_all_cases_end_well(session, try_case, tried):
     cases = bends.cases_of(session)
     by_bend = {case.bend: case for case in cases[::-1]}
     some = [*list(by_bend.values())[::6], *cases[:: len(cases) // 6]]
     bad = {case.id: found for case in some if not is_accepted(case, (found := try_case(case))[0])}
+    tried("damaged files", len(some))
     assert bad == {}
 
 
@@ -130,12 +131,13 @@ def test_what_was_once_silent_or_without_end_is_told(file, bend, word, told, try
 
 
 @pytest.mark.nightly
-def test_every_case_ends_well_within_memory(session, try_case, capsys):
+def test_every_case_ends_well_within_memory(session, try_case, capsys, tried):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     cases, words, bad = bends.cases_of(session), Counter(), {}
     for case in cases:
         word, told = try_case(case)
         words[word] += 1
+        tried(f"damaged files: {word}")
         if not is_accepted(case, word):
             bad[case.id] = f"{word}: {told}"
     grown_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024

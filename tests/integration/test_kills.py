@@ -16,7 +16,8 @@ def quick():
         yield made
 
 
-def test_a_run_whose_process_is_killed_ends_whole_and_the_next_one_makes_the_same(quick):
+def test_a_run_whose_process_is_killed_ends_whole_and_the_next_one_makes_the_same(quick, tried):
+    tried("kills of a run", 2)
     quick.renew()
     assert one_kill(quick, "step", 0.0) == []
     assert "the process of this step was killed (out of memory, most often)" in quick.log()
@@ -44,22 +45,24 @@ def test_of_two_runs_of_a_session_one_works_and_the_other_says_for_whom_it_waits
         ("in_process", SUITE2P, ("group", "head", "worker"), 50),
     ],
 )
-def test_hundreds_of_kills_lose_nothing(executor, assets, kinds, kills, capsys):
+def test_hundreds_of_kills_lose_nothing(executor, assets, kinds, kills, capsys, tried):
     random.seed(f"{executor} {kinds}")
     tally = Tally()
     with ground(executor, assets) as made:
         campaign(made, kinds, tally, seconds=7000.0, kills=kills)
-    told(tally, capsys)
+    told(tally, capsys, tried)
     assert tally.tried.total() == kills
 
 
 @pytest.mark.nightly
-def test_what_runs_under_meso_dev_comes_to_its_end_by_itself_whatever_is_killed(capsys):
-    told(kills_under_the_daemon.campaign(cycles=24, port=34567), capsys)
+def test_what_runs_under_meso_dev_comes_to_its_end_by_itself_whatever_is_killed(capsys, tried):
+    told(kills_under_the_daemon.campaign(cycles=24, port=34567), capsys, tried)
 
 
-def told(tally, capsys):
-    """Print the figures, and insist that nothing was lost."""
+def told(tally, capsys, tried):
+    """Print and count the figures, and insist that nothing was lost."""
+    for (target, executor), n in tally.tried.items():
+        tried(f"kills of a {target}, {executor}", n)
     with capsys.disabled():
         print(f"\n{tally.table()}")
     assert not any(tally.failed.values()), tally.table()

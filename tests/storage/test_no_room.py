@@ -71,12 +71,13 @@ def files_in(folder):
 
 
 @pytest.mark.parametrize("what", WRITERS)
-def test_without_room_a_file_is_whole_or_not_there_and_the_error_says_what_to_do(what, rig, fov, tmp_path):
+def test_without_room_a_file_is_whole_or_not_there_and_the_error_says_what_to_do(what, rig, fov, tmp_path, tried):
     WRITERS[what](tmp_path / "whole", rig, fov)
     whole = files_in(tmp_path / "whole")
     assert whole
     made = {path.stat().st_size for path in whole.values() if path.stat().st_nlink == 1}
     limits = sorted({n for size in sorted(made)[-4:] for n in (0, size // 2, size - 1) if n < size})
+    tried("full disks", len(limits))
     for limit in limits:
         out = tmp_path / f"room {limit}"
         with room_for(limit), pytest.raises(StorageError, match="expected room on the disk") as told:
@@ -91,7 +92,8 @@ def test_without_room_a_file_is_whole_or_not_there_and_the_error_says_what_to_do
 
 
 @pytest.mark.parametrize("limit", [0, 10, 2500, 4999])
-def test_without_room_nothing_is_published_and_with_room_all_is(limit, tmp_path):
+def test_without_room_nothing_is_published_and_with_room_all_is(limit, tmp_path, tried):
+    tried("full disks")
     session = tmp_path / "SP035" / "2023-03-03" / "001"
     session.mkdir(parents=True)
     with room_for(limit), pytest.raises(StorageError, match="expected room on the disk"):
