@@ -6,6 +6,8 @@ whether an earlier result is current, tells warnings and errors, seals the files
 
 import inspect
 import json
+import math
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -16,7 +18,7 @@ from meso_core.archive.gate.kept import settle_if_needed
 from meso_core.json_text import json_text
 from meso_core.progress import Progress, throttled
 from meso_core.qc import QCResult, qc_path, read_results, results_to_json
-from meso_core.storage import MadeBy, PackedFile, Session, Staging, Standing, package_versions
+from meso_core.storage import MadeBy, PackedFile, Session, Staging, Standing, code_version, package_versions
 
 from ..defs.checks import check_results, check_specs
 from ..defs.dagster_internals import observe, versioned_output
@@ -104,8 +106,9 @@ class AssetRun:
             staging.write(qc_path(self.declaration.name), results_to_json(product.qc).encode())
         for name, png in product.figures.items():
             staging.write(f"{FIGURES}/{name}.png", png)
-        sealed = staging.seal(product.contents)
-        made_by = MadeBy(self.context.run.run_id, package_versions(), dict(self.options))
+        sealed = staging.seal(product.contents, _facts(product.metadata))
+        run, host = self.context.run.run_id, socket.gethostname()
+        made_by = MadeBy(run, package_versions(), dict(self.options), host, code_version())
         places = self.declaration.places or None
         return Publication(sealed, self.standing.basis, made_by, product.then, places), sealed.data_version
 
@@ -209,6 +212,15 @@ def open_run(
         raise dg.RetryRequested(max_retries=1)
     plain = json.loads(json_text(dict(options or {})))
     return AssetRun(context, declaration, settings, session, seen.standing(declaration, settings), plain)
+
+
+def _facts(metadata: Mapping[str, Any]) -> dict[str, str | int | float | bool]:
+    """Choose what sums up a result: numbers and names, no pictures and tables."""
+    return {
+        name: value
+        for name, value in metadata.items()
+        if isinstance(value, str | int | float) and (not isinstance(value, float) or math.isfinite(value))
+    }
 
 
 def tell_why(run: AssetRun) -> None:

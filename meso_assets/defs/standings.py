@@ -32,6 +32,8 @@ class SessionView:
     """What one look at a session finds."""
 
     session: Session
+    #: All files but the platform's own records.
+    listing: tuple[ListedFile, ...]
     #: What the rig delivered, and the same by kind.
     delivered: tuple[ListedFile, ...]
     raw: RawByKind
@@ -82,8 +84,9 @@ class SessionView:
 def look_at(session: Session) -> SessionView:
     """List a session and read its records, once."""
     made = session.manifests()
-    files = delivered_files(session, made)
-    return SessionView(session, files, raw_by_kind(session.path, files), made)
+    listing = session.store.listing(session.key)
+    files = delivered_files(session, made, listing)
+    return SessionView(session, listing, files, raw_by_kind(session.path, files), made)
 
 
 def with_downstream(assets: Iterable[str]) -> tuple[str, ...]:

@@ -37,7 +37,9 @@ _RIG_COPY = ".rig"
 _IN_ZARR = f"{ZARR_NAME}/"
 
 
-def delivered_files(session: Session, made: Mapping[str, Manifest]) -> tuple[ListedFile, ...]:
+def delivered_files(
+    session: Session, made: Mapping[str, Manifest], listing: Iterable[ListedFile] | None = None
+) -> tuple[ListedFile, ...]:
     """List what the rig delivered to a session, sorted by path.
 
     Files that an asset put beside it do not count; tifs that are gone because their archive holds them do, as they
@@ -49,11 +51,14 @@ def delivered_files(session: Session, made: Mapping[str, Manifest]) -> tuple[Lis
         The session.
     made
         What assets have published in it.
+    listing
+        All files of the session, where the caller has listed them.
     """
     files = [file for manifest in made.values() for file in manifest.files if file.path.startswith(RAW_PREFIXES)]
     # a file of the rig may have come to a place where an asset had put one of its own
     published = {file.path for file in files if is_unchanged(session.path, file)}
-    return as_delivered(session.raw_listing(), published, load_removals(session.path), readable_records(session.path))
+    raw = session.raw_listing(listing)
+    return as_delivered(raw, published, load_removals(session.path), readable_records(session.path))
 
 
 def raw_by_kind(session_path: Path, files: Iterable[ListedFile]) -> dict[RawKind, RawFiles]:

@@ -6,9 +6,10 @@ What belongs here: bytes, hashes and names on disk. What the bytes mean is the b
 from .alf import read_dataset, write_fov
 from .atomic import HashedFile, replacing, storage_errors, write_file
 from .basis import Basis
+from .code_version import CodeVersion, code_version, package_versions
 from .currency import Cause, Standing, standing
 from .hashing import FileHash, hash_file
-from .manifest import FileRecord, MadeBy, Manifest, PackedFile, package_versions
+from .manifest import Chain, FileRecord, MadeBy, Manifest, PackedFile
 from .ownership import foreign_results, is_unchanged
 from .publishing import load_manifest, publish, published_assets, verify_manifest
 from .session import Session
@@ -18,6 +19,8 @@ from .store import LocalStore, SessionStore, open_store
 __all__ = [
     "Basis",
     "Cause",
+    "Chain",
+    "CodeVersion",
     "FileHash",
     "FileRecord",
     "HashedFile",
@@ -30,6 +33,7 @@ __all__ = [
     "SessionStore",
     "Staging",
     "Standing",
+    "code_version",
     "foreign_results",
     "hash_file",
     "is_unchanged",

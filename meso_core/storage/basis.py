@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ..errors import brief
@@ -47,8 +47,12 @@ class Basis:
 
     def as_record(self) -> dict[str, Any]:
         """Return plain JSON values, with sorted keys."""
-        plain: dict[str, Any] = json.loads(json_text(asdict(self), sort_keys=True))
+        plain: dict[str, Any] = json.loads(self._text())
         return plain
+
+    def _text(self) -> str:
+        parts = {f.name: getattr(self, f.name) for f in fields(self)}
+        return json_text(parts, sort_keys=True)
 
     @property
     def digest(self) -> str:
@@ -67,6 +71,8 @@ class Basis:
         tuple of str
             A sentence per part, as in ``setting archive_format: tar.bz2 → zarr``; empty where they are equal.
         """
+        if self._text() == now._text():
+            return ()
         before, after = self.as_record(), now.as_record()
         found = []
         if before["code_version"] != after["code_version"]:

@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 
 from .basis import Basis
-from .manifest import MANIFEST_VERSION, Manifest
+from .manifest import FIRST_WITH_BASIS, Manifest
 from .publishing import verify_manifest
 
 
@@ -36,9 +36,16 @@ class Standing:
     basis: Basis
     #: What was published; None where nothing was.
     manifest: Manifest | None
-    #: A sentence per part that differs; empty where the result is current.
-    reasons: tuple[str, ...]
+    #: A sentence per part of the basis that differs.
+    differing: tuple[str, ...]
+    #: A sentence per file that does not hold.
+    broken: tuple[str, ...]
     causes: frozenset[Cause]
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """All that speaks against the result; empty where it is current."""
+        return (*self.differing, *self.broken)
 
     @property
     def is_current(self) -> bool:
@@ -61,20 +68,20 @@ def standing(session_path: Path, manifest: Manifest | None, now: Basis, doubts: 
         What else is wrong with the files of the result, a sentence each.
     """
     if manifest is None:
-        return Standing(now, None, ("not made yet",), frozenset({Cause.MISSING}))
+        return Standing(now, None, ("not made yet",), (), frozenset({Cause.MISSING}))
     files = (*verify_manifest(session_path, manifest, content=False), *doubts)
-    if manifest.version < MANIFEST_VERSION:
+    if manifest.version < FIRST_WITH_BASIS:
         differing = _older_form(manifest.basis, now)
     else:
         differing = manifest.basis.differences(now)
     causes = set()
-    if manifest.basis.inputs != now.inputs and manifest.version == MANIFEST_VERSION:
+    if manifest.basis.inputs != now.inputs and manifest.version >= FIRST_WITH_BASIS:
         causes.add(Cause.INPUTS)
     if files:
         causes.add(Cause.FILES)
-    if _without_inputs(manifest.basis) != _without_inputs(now):
+    if differing and _without_inputs(manifest.basis) != _without_inputs(now):
         causes.add(Cause.MAKING)
-    return Standing(now, manifest, (*differing, *files), frozenset(causes))
+    return Standing(now, manifest, differing, files, frozenset(causes))
 
 
 def _without_inputs(basis: Basis) -> tuple[object, ...]:

@@ -1,6 +1,7 @@
 """The commit record of an asset: which files it made, and from what.
 
-What belongs here: the record and its JSON. Reading and writing it on disk is in ``publishing``.
+What belongs here: the record, its JSON in this form and in earlier ones. Reading and writing it on disk is in
+``publishing``.
 """
 
 from __future__ import annotations
@@ -8,16 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import PurePosixPath
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from ..errors import StorageError, brief
+from ..errors import StorageError
 from ..json_text import json_text
 from .basis import Basis
+from .code_version import CodeVersion
 from .hashing import FileHash
+from .records import FieldError, read_record, record_schema
 
-MANIFEST_VERSION = 2
+MANIFEST_VERSION = 3
+#: The first form whose basis is whole; what an older one says of its inputs cannot be compared.
+FIRST_WITH_BASIS = 2
 #: What a person does with a damaged record; running sets it aside, and keeps it.
 RUN_AGAIN = "Run the asset again"
 
@@ -41,9 +45,8 @@ class FileRecord:
         return FileHash(self.size, self.sha256, self.md5)
 
     def __post_init__(self) -> None:
-        _check_types(self, path=str, size=int, sha256=str, md5=str, mtime_ns=int)
-        pure = PurePosixPath(self.path)
-        if not pure.parts or pure.is_absolute() or ".." in pure.parts or "\0" in self.path:
+        path = self.path
+        if path in ("", ".") or path.startswith("/") or ".." in path.split("/") or "\0" in path:
             raise StorageError.at(
                 "manifest",
                 field="path",
@@ -66,14 +69,6 @@ class PackedFile:
     #: Pages of a tif; 0 where they were not counted.
     n_pages: int
 
-    def __post_init__(self) -> None:
-        _check_types(self, name=str, size=int, sha256=str, md5=str, n_pages=int)
-
-    @classmethod
-    def from_fields(cls, fields: Mapping[str, Any]) -> PackedFile:
-        """Take what JSON says of a file. Early manifests call the pages frames."""
-        return cls(**{"n_pages" if name == "n_frames" else name: value for name, value in fields.items()})
-
 
 @dataclass(frozen=True, slots=True)
 class MadeBy:
@@ -84,9 +79,19 @@ class MadeBy:
     packages: Mapping[str, str] = field(default_factory=dict)
     #: Options that were given for this run alone, as JSON values.
     options: Mapping[str, Any] = field(default_factory=dict)
+    #: Name of the machine; empty where it was not recorded.
+    host: str = ""
+    code: CodeVersion = field(default_factory=CodeVersion)
 
-    def __post_init__(self) -> None:
-        _check_types(self, run_id=str, packages=Mapping, options=Mapping)
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Digests of other manifests, so that a history that somebody edits shows."""
+
+    #: SHA-256 of the file of the manifest that this one replaced; empty for the first.
+    previous: str = ""
+    #: Asset → SHA-256 of the file of the manifest that was the input.
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +110,13 @@ class Manifest:
     contents: Mapping[str, tuple[PackedFile, ...]] = field(default_factory=dict)
     #: Form of the record; older ones lack parts of the basis.
     version: int = MANIFEST_VERSION
+    #: Key of the session in its store; empty where it was not recorded.
+    session: str = ""
+    #: Name → number or text that sums up the result, as shown in the interface.
+    facts: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    chain: Chain = field(default_factory=Chain)
+    #: SHA-256 of the file of the record, as ``sha256sum`` prints it.
+    digest: str = field(default="", compare=False)
 
     @property
     def data_version(self) -> str:
@@ -118,18 +130,21 @@ class Manifest:
 
     def to_json(self) -> str:
         """Serialise, with sorted keys."""
-        body = {
-            "manifest_version": MANIFEST_VERSION,
-            "asset": self.asset,
-            "data_version": self.data_version,
-            "basis": self.basis.as_record(),
-            "basis_digest": self.basis.digest,
-            "made_by": asdict(self.made_by),
-            "published_at": self.published_at,
-            "files": [asdict(file) for file in self.files],
-            "contents": {path: [asdict(packed) for packed in content] for path, content in self.contents.items()},
-        }
-        return json_text(body, indent=1, sort_keys=True) + "\n"
+        body = _Body(
+            MANIFEST_VERSION,
+            self.session,
+            self.asset,
+            self.data_version,
+            self.basis,
+            self.basis.digest,
+            self.made_by,
+            self.published_at,
+            self.files,
+            self.contents,
+            self.facts,
+            self.chain,
+        )
+        return json_text(asdict(body), indent=1, sort_keys=True) + "\n"
 
     @classmethod
     def from_json(cls, text: str, where: str) -> Manifest:
@@ -140,58 +155,64 @@ class Manifest:
         StorageError
             If the text is not a manifest, or is one of a newer meso, or its own hashes do not fit.
         """
-        try:
-            body = json.loads(text)
-            version = body["manifest_version"]
-            if version not in _READERS:
+        body, version = _read_body(text, where)
+        manifest = cls(
+            version=version,
+            digest=record_digest(text),
+            **{f.name: getattr(body, f.name) for f in fields(cls) if f.name not in ("version", "digest")},
+        )
+        for name, found in {"data_version": manifest.data_version, "basis_digest": manifest.basis.digest}.items():
+            if (recorded := getattr(body, name)) != found:
                 raise StorageError.at(
                     where,
-                    field="manifest_version",
-                    expected=f"at most {MANIFEST_VERSION}",
-                    found=str(version),
-                    remedy="Read this session with the version of meso that wrote it",
-                )
-            basis, made_by = _READERS[version](body)
-            manifest = cls(
-                asset=body["asset"],
-                files=tuple(FileRecord(**f) for f in body["files"]),
-                basis=basis,
-                made_by=made_by,
-                published_at=body["published_at"],
-                contents={
-                    path: tuple(PackedFile.from_fields(packed) for packed in content)
-                    for path, content in body.get("contents", {}).items()  # not in those of the first sessions
-                },
-                version=version,
-            )
-            recorded = {"data_version": body["data_version"], "basis_digest": body.get("basis_digest", basis.digest)}
-            _check_types(manifest, asset=str, published_at=str)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise StorageError.at(where, expected="a manifest", found=f"{error!r}", remedy=RUN_AGAIN) from error
-        for field_name, found in {"data_version": manifest.data_version, "basis_digest": basis.digest}.items():
-            if recorded[field_name] != found:
-                raise StorageError.at(
-                    where,
-                    field=field_name,
+                    field=name,
                     expected=found,
-                    found=str(recorded[field_name]),
-                    remedy="The file was edited or damaged: run the asset again",
+                    found=str(recorded),
+                    remedy=f"The file was edited or damaged. {RUN_AGAIN}",
                 )
         return manifest
 
 
-def _check_types(record: object, **types: type) -> None:
-    """Insist on the types of a record's fields, which JSON does not keep.
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """The record as it is in the file."""
 
-    Raises
-    ------
-    TypeError
-        With the field that is something else.
-    """
-    for name, kind in types.items():
-        value = getattr(record, name)
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise TypeError(f"{name}: {brief(value)}")
+    #: Form of the record.
+    manifest_version: int
+    #: Key of the session in its store; empty where it was not recorded.
+    session: str
+    #: Name of the asset.
+    asset: str
+    #: SHA-256 of the list of files and their contents.
+    data_version: str
+    #: What the content depends on: a result is current while this is what it was.
+    basis: Basis
+    #: SHA-256 of the basis.
+    basis_digest: str
+    #: Which run made the result, where, with which code; nothing of it decides whether the result is current.
+    made_by: MadeBy
+    #: ISO 8601, UTC.
+    published_at: str
+    #: The published files, sorted by path.
+    files: tuple[FileRecord, ...]
+    #: Archive (by its path below the session) → the files in it.
+    contents: Mapping[str, tuple[PackedFile, ...]]
+    #: Name → number or text that sums up the result.
+    facts: Mapping[str, str | int | float | bool]
+    #: Digests of other manifests: that which was replaced, and those of the inputs.
+    chain: Chain
+
+
+def manifest_schema() -> str:
+    """JSON Schema of a manifest of the present form, as text."""
+    schema = record_schema(_Body, title="Manifest of an asset of meso")
+    schema["properties"]["manifest_version"]["const"] = MANIFEST_VERSION
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
+
+
+def record_digest(text: str) -> str:
+    """SHA-256 of the file of a manifest."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def content_version(files: Iterable[FileRecord]) -> str:
@@ -200,33 +221,70 @@ def content_version(files: Iterable[FileRecord]) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _read_first_form(body: Mapping[str, Any]) -> tuple[Basis, MadeBy]:
-    """Read a manifest that knew the raw session as a whole only, and no packages that count."""
+def _read_body(text: str, where: str) -> tuple[_Body, int]:
+    """Read the text of a manifest of any form; returns it in the present one, and in which it was."""
+    again = f"The file was edited or damaged. {RUN_AGAIN}"
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise StorageError.at(where, expected="a manifest", found=str(error), remedy=again) from error
+    version = body.get("manifest_version") if isinstance(body, dict) else None
+    if type(version) is not int or version < 1:
+        found = f"manifest_version {version!r}" if isinstance(body, dict) else type(body).__name__
+        raise StorageError.at(where, expected="a manifest", found=found, remedy=again)
+    if version > MANIFEST_VERSION:
+        raise StorageError.at(
+            where,
+            field="manifest_version",
+            expected=f"at most {MANIFEST_VERSION}",
+            found=str(version),
+            remedy="Read this session with the version of meso that wrote it",
+        )
+    try:
+        for older in range(version, MANIFEST_VERSION):
+            body = _UPGRADES[older](body)
+        return read_record(_Body, body), version
+    except FieldError as error:
+        name = ".".join(error.path) or None
+        raise StorageError.at(where, field=name, expected=error.expected, found=error.found, remedy=again) from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise StorageError.at(
+            where, expected=f"a manifest of form {version}", found=repr(error), remedy=again
+        ) from error
+
+
+def _from_first_form(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring a manifest up that knew the raw session as a whole only, and no packages that count.
+
+    Early ones call the pages of a tif frames, or list no contents.
+    """
     made = body["provenance"]
     inputs = {name: version for name, version in made["inputs"].items() if name != "raw_session"}
-    return Basis(made["code_version"], inputs), MadeBy(made["run_id"], made["packages"])
+    basis = Basis(str(made["code_version"]), inputs)
+    contents = {
+        path: [{"n_pages" if name == "n_frames" else name: value for name, value in one.items()} for one in packed]
+        for path, packed in body.get("contents", {}).items()
+    }
+    return {
+        **{name: value for name, value in body.items() if name != "provenance"},
+        "files": [{"mtime_ns": 0, **file} for file in body["files"]],
+        "contents": contents,
+        "basis": basis.as_record(),
+        "basis_digest": basis.digest,
+        "made_by": {"run_id": made["run_id"], "packages": made["packages"], "options": {}},
+    }
 
 
-def _read_form(body: Mapping[str, Any]) -> tuple[Basis, MadeBy]:
-    return Basis.from_record(body["basis"]), MadeBy(**body["made_by"])
+def _from_second_form(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring a manifest up that knew neither its session nor other manifests, and of the code the packages only."""
+    return {
+        **body,
+        "session": "",
+        "facts": {},
+        "chain": asdict(Chain()),
+        "made_by": {"host": "", "code": asdict(CodeVersion()), **body["made_by"]},
+    }
 
 
-#: Form of the record → how its basis is read.
-_READERS: Mapping[int, Callable[[Mapping[str, Any]], tuple[Basis, MadeBy]]] = {1: _read_first_form, 2: _read_form}
-
-
-#: Packages whose version can change a result.
-SCIENCE_PACKAGES = ("meso", "numpy", "scipy", "suite2p", "torch", "tifffile", "iblatlas", "ONE-api", "sparse")
-
-
-def package_versions(names: tuple[str, ...] = SCIENCE_PACKAGES) -> dict[str, str]:
-    """Versions of the installed packages among ``names``."""
-    from importlib import metadata
-
-    versions = {}
-    for name in names:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
+#: Form of the record → how it becomes the next one.
+_UPGRADES: Mapping[int, Callable[[Mapping[str, Any]], dict[str, Any]]] = {1: _from_first_form, 2: _from_second_form}

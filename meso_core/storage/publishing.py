@@ -18,6 +18,7 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -28,13 +29,18 @@ from ..session import MESO_FOLDER
 from .atomic import link_or_rename, make_folder, move_file, storage_errors, write_file
 from .basis import Basis
 from .hashing import sync_folder
-from .manifest import RUN_AGAIN, MadeBy, Manifest
+from .manifest import RUN_AGAIN, Chain, MadeBy, Manifest, record_digest
 from .ownership import check_places, in_the_way, is_ours, replaceable, verify_file
 from .staging import Sealed, staging_path
 
+#: Folder of the manifests that were replaced, beside the present ones.
+_HISTORY = "history"
+#: Ending of the name of a manifest that does not count yet.
+_PENDING = ".pending.json"
+
 
 def publish(
-    session_path: Path, sealed: Sealed, basis: Basis, made_by: MadeBy, *, places: str | None = None
+    session_path: Path, sealed: Sealed, basis: Basis, made_by: MadeBy, *, places: str | None = None, session: str = ""
 ) -> Manifest:
     """Move sealed files into the session and commit them with a manifest; what was sealed is not read again.
 
@@ -53,6 +59,8 @@ def publish(
         Which run made them.
     places
         Regular expression of the paths below the session at which the asset may publish; any, by default.
+    session
+        Key of the session in its store; it stands in the record, so that a folder that is renamed or copied shows.
 
     Returns
     -------
@@ -65,17 +73,24 @@ def publish(
         If the disk refuses, a file that is not the asset's own is in the way, or a path is none of the asset's.
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    manifest = Manifest(sealed.asset, sealed.files, basis, made_by, now, sealed.contents)
+    manifest = Manifest(
+        sealed.asset, sealed.files, basis, made_by, now, sealed.contents, session=session, facts=sealed.facts
+    )
     with _locked(session_path, sealed.asset):
-        old = _undamaged(_manifest_path(session_path, sealed.asset))
+        path = _manifest_path(session_path, sealed.asset)
+        previous, old = _digest_of(path), _undamaged(path)
         check_places(session_path, old, manifest, places)
         ours, foreign = replaceable(session_path, old, manifest, sealed.folder)
         if foreign:
             raise in_the_way(session_path, sealed.asset, foreign)
-        write_file(_pending_path(session_path, sealed.asset), manifest.to_json().encode())
+        if old is not None:
+            _keep(session_path, old)
+        manifest = replace(manifest, chain=Chain(previous, _input_digests(session_path, basis)))
+        text = manifest.to_json()
+        write_file(_pending_path(session_path, sealed.asset), text.encode())
         _roll_forward(session_path, sealed.asset, ours)
     shutil.rmtree(sealed.folder)
-    return manifest
+    return replace(manifest, digest=record_digest(text))
 
 
 def load_manifest(session_path: Path, asset: str) -> Manifest | None:
@@ -85,6 +100,28 @@ def load_manifest(session_path: Path, asset: str) -> Manifest | None:
     """
     finish_publication(session_path, asset)
     return _read(_manifest_path(session_path, asset))
+
+
+def load_manifests(session_path: Path) -> dict[str, Manifest | StorageError]:
+    """Read the committed manifests of all assets, as :func:`load_manifest`, with one look at their folder.
+
+    Returns
+    -------
+    dict
+        Asset → manifest, or what is wrong with it; sorted by name.
+    """
+    folder = _manifest_path(session_path, "x").parent
+    pending = {file.name[1 : -len(_PENDING)] for file in folder.glob(f".*{_PENDING}")}
+    found: dict[str, Manifest | StorageError] = {}
+    for asset in sorted({*published_assets(session_path), *pending}):
+        try:
+            manifest = load_manifest(session_path, asset) if asset in pending else _read(folder / f"{asset}.json")
+        except StorageError as error:
+            found[asset] = error
+        else:
+            if manifest is not None:
+                found[asset] = manifest
+    return found
 
 
 def finish_publication(session_path: Path, asset: str) -> None:
@@ -108,7 +145,8 @@ def verify_manifest(session_path: Path, manifest: Manifest, *, content: bool = T
     tuple of str
         A sentence for each file that is missing or changed; empty when all is well.
     """
-    found = (verify_file(session_path / record.path, record, content=content) for record in manifest.files)
+    folder = str(session_path)  # a path object costs more than asking the system
+    found = (verify_file(f"{folder}/{record.path}", record, content=content) for record in manifest.files)
     return tuple(sentence for sentence in found if sentence)
 
 
@@ -179,6 +217,26 @@ def published_assets(session_path: Path) -> tuple[str, ...]:
     return tuple(sorted(p.stem for p in folder.glob("[!.]*.json"))) if folder.is_dir() else ()
 
 
+def kept_records(session_path: Path) -> dict[str, dict[str, str]]:
+    """Read the manifests that were replaced, damaged ones that were set aside among them.
+
+    Returns
+    -------
+    dict
+        Asset → digest, by which each is named, → its text as it is now.
+    """
+    manifests = _manifest_path(session_path, "x").parent
+    kept: dict[str, dict[str, str]] = {}
+    for file in sorted((manifests / _HISTORY).glob("*/*.json")):
+        with suppress(InputFileError):  # then it is as good as gone
+            kept.setdefault(file.parent.name, {})[file.stem] = _text(file)
+    for file in sorted(manifests.glob(".*.json.damaged*")):
+        with suppress(InputFileError):
+            text = _text(file)
+            kept.setdefault(file.name[1:].partition(".json.")[0], {})[record_digest(text)] = text
+    return kept
+
+
 def _undamaged(path: Path) -> Manifest | None:
     """Read a record that is about to be replaced; a damaged one is kept beside, and its files stay."""
     try:
@@ -190,6 +248,30 @@ def _undamaged(path: Path) -> Manifest | None:
             path.rename(kept)
         warnings.warn(f"{error} The damaged record is kept as {kept}.", MesoWarning, stacklevel=2)
         return None
+
+
+def _digest_of(path: Path) -> str:
+    """Digest of a record that is about to be replaced, damaged or not; empty where there is no plain file."""
+    with suppress(InputFileError, MissingInputError):
+        return record_digest(_text(path))
+    return ""
+
+
+def _keep(session_path: Path, old: Manifest) -> None:
+    """Keep a record that is about to be replaced, under its digest."""
+    path = _manifest_path(session_path, old.asset)
+    kept = path.parent / _HISTORY / old.asset / f"{old.digest}.json"
+    write_file(kept, _text(path).encode("utf-8", "surrogateescape"))
+
+
+def _input_digests(session_path: Path, basis: Basis) -> dict[str, str]:
+    """Digests of the manifests that the inputs of a result have; raw files have none."""
+    manifests = {name: load_manifest(session_path, name) for name in basis.inputs}
+    return {
+        name: manifest.digest
+        for name, manifest in manifests.items()
+        if manifest is not None and manifest.data_version == basis.inputs[name]  # not one that came in the meantime
+    }
 
 
 def _remove_superseded(session_path: Path, old: Manifest | None, new: Manifest) -> None:
@@ -220,21 +302,26 @@ def _manifest_path(session_path: Path, asset: str) -> Path:
 
 
 def _pending_path(session_path: Path, asset: str) -> Path:
-    return session_path / MESO_FOLDER / "manifests" / f".{asset}.pending.json"
+    return session_path / MESO_FOLDER / "manifests" / f".{asset}{_PENDING}"
 
 
 def _read(path: Path) -> Manifest | None:
     try:
-        text = read_plain(path, TABLE_BYTES).decode()
+        text = _text(path)
     except MissingInputError:
         return None
-    except (InputFileError, UnicodeDecodeError) as error:
+    except InputFileError as error:
         raise StorageError.at(path, expected="a manifest", found=str(error), remedy=RUN_AGAIN) from error
     manifest = Manifest.from_json(text, str(path))
-    if path.name not in (f"{manifest.asset}.json", f".{manifest.asset}.pending.json"):
+    if path.name not in (f"{manifest.asset}.json", f".{manifest.asset}{_PENDING}"):
         found = f"one of {manifest.asset!r}"
         raise StorageError.at(path, expected="the manifest of its asset", found=found, remedy=RUN_AGAIN)
     return manifest
+
+
+def _text(path: Path) -> str:
+    """Read a record with each byte as it is: its digest is that of the file."""
+    return read_plain(path, TABLE_BYTES).decode("utf-8", "surrogateescape")
 
 
 @contextmanager

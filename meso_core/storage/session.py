@@ -7,6 +7,7 @@ What belongs here: a key, its folder, and the store that keeps it, in one value.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,16 +43,17 @@ class Session:
     def manifests(self) -> dict[str, Manifest]:
         """Read what all assets have published, by asset; a damaged record is named by a MesoWarning and left out."""
         found = {}
-        for asset in self.store.published(self.key):
-            try:
-                manifest = self.manifest(asset)
-            except StorageError as error:
-                warnings.warn(str(error), MesoWarning, stacklevel=2)
-                continue
-            if manifest is not None:
+        for asset, manifest in self.store.manifests(self.key).items():
+            if isinstance(manifest, StorageError):
+                warnings.warn(str(manifest), MesoWarning, stacklevel=2)
+            else:
                 found[asset] = manifest
         return found
 
-    def raw_listing(self) -> tuple[ListedFile, ...]:
-        """List the files in the folders that the rig fills, those that assets put there too."""
-        return tuple(file for file in self.store.listing(self.key) if file.path.startswith(RAW_PREFIXES))
+    def raw_listing(self, listing: Iterable[ListedFile] | None = None) -> tuple[ListedFile, ...]:
+        """List the files in the folders that the rig fills, those that assets put there too.
+
+        ``listing`` is that of the whole session, where the caller has it.
+        """
+        files = self.store.listing(self.key) if listing is None else listing
+        return tuple(file for file in files if file.path.startswith(RAW_PREFIXES))

@@ -32,6 +32,8 @@ class Sealed:
     files: tuple[FileRecord, ...]
     #: What lies inside those of the files that are archives, by path below the session.
     contents: Mapping[str, tuple[PackedFile, ...]] = field(default_factory=dict)
+    #: Name → number or text that sums up the result.
+    facts: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
     @property
     def data_version(self) -> str:
@@ -88,7 +90,11 @@ class Staging:
         """Take over hashes of files, by path, that somebody else has put into the folder and flushed."""
         self._known.update(content)
 
-    def seal(self, contents: Mapping[str, tuple[PackedFile, ...]] | None = None) -> Sealed:
+    def seal(
+        self,
+        contents: Mapping[str, tuple[PackedFile, ...]] | None = None,
+        facts: Mapping[str, str | int | float | bool] | None = None,
+    ) -> Sealed:
         """List the files of the folder with their hashes; what was not hashed while it was written is read now.
 
         Hidden files at any depth (``.name``) are working files and stay out.
@@ -119,7 +125,7 @@ class Staging:
             )
         for folder in {self.folder, *(p for p in self.folder.rglob("*") if p.is_dir() and not p.is_symlink())}:
             sync_folder(folder)
-        return Sealed(self.asset, self.folder, tuple(records), contents or {})
+        return Sealed(self.asset, self.folder, tuple(records), contents or {}, facts or {})
 
 
 def staging_path(session_path: Path, asset: str) -> Path:

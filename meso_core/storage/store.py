@@ -7,17 +7,17 @@ A remote root will answer the same calls by verified downloads into, and uploads
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import InputFileError, MissingInputError, SettingsError
+from ..errors import InputFileError, MissingInputError, SettingsError, StorageError
 from ..session import GONE, MESO_FOLDER, ListedFile, SessionKey, Survey, survey_sessions
 from .basis import Basis
 from .manifest import MadeBy, Manifest
-from .publishing import finish_publication, load_manifest, publish, published_assets
+from .publishing import finish_publication, kept_records, load_manifest, load_manifests, publish, published_assets
 from .staging import Sealed, Staging
 
 
@@ -50,6 +50,12 @@ class SessionStore(Protocol):
 
     def manifest(self, key: SessionKey, asset: str) -> Manifest | None:
         """Return the committed manifest of an asset, or None."""
+
+    def manifests(self, key: SessionKey) -> Mapping[str, Manifest | StorageError]:
+        """Return the manifests of all assets, or what is wrong with those that cannot be read."""
+
+    def history(self, key: SessionKey) -> Mapping[str, Mapping[str, str]]:
+        """Return the manifests that were replaced: asset → digest by which each is named → its text."""
 
     def published(self, key: SessionKey) -> tuple[str, ...]:
         """Return the names of the assets that have a manifest."""
@@ -102,7 +108,15 @@ class LocalStore:
         self, key: SessionKey, sealed: Sealed, basis: Basis, made_by: MadeBy, *, places: str | None = None
     ) -> Manifest:
         """See :class:`SessionStore`."""
-        return publish(self.local(key), sealed, basis, made_by, places=places)
+        return publish(self.local(key), sealed, basis, made_by, places=places, session=str(key))
+
+    def manifests(self, key: SessionKey) -> Mapping[str, Manifest | StorageError]:
+        """See :class:`SessionStore`."""
+        return load_manifests(key.folder(self.folder))
+
+    def history(self, key: SessionKey) -> Mapping[str, Mapping[str, str]]:
+        """See :class:`SessionStore`."""
+        return kept_records(key.folder(self.folder))
 
     def published(self, key: SessionKey) -> tuple[str, ...]:
         """See :class:`SessionStore`."""

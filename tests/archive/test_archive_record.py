@@ -26,7 +26,7 @@ from meso_core.archive import (
 from meso_core.errors import ArchiveError, MesoWarning
 from meso_core.scanimage import ScanImageTif, bin_per_plane, load_meta_files
 from meso_core.session import raw_tifs
-from meso_core.storage import Basis, MadeBy, Manifest, hash_file
+from meso_core.storage import hash_file
 
 
 def _split(session: Path, out: Path) -> None:
@@ -191,13 +191,3 @@ def test_early_records_which_call_pages_frames_are_read(bout: Path, archive_form
     assert load_report(bout.parent, bout.name) == report
     found = verify_any(bout / report.name)
     assert [m.n_pages for m in found.members] == ([0, 0] if archive_format == "tar.bz2" else [50, 30])
-
-
-def test_early_manifests_which_call_pages_frames_are_read(bout: Path) -> None:
-    report = archive_bout(bout)
-    contents = {f"{bout.name}/{report.name}": report.contents}
-    text = Manifest("imaging_frames_archive", (), Basis("1"), MadeBy("run"), "", contents).to_json()
-    assert text.count('"n_pages"') == 2
-    read = Manifest.from_json(text.replace('"n_pages"', '"n_frames"'), "manifest")
-    assert read.contents == contents
-    assert read == Manifest.from_json(text, "manifest")

@@ -22,8 +22,8 @@ from meso_core.storage import Basis, Cause, MadeBy, Standing
 
 KEY = "SP035/2023-03-03/001"
 ARCHIVE = f"raw_imaging_data_00/{ARCHIVE_NAME}"
-MISSING = Standing(Basis("1"), None, ("not made yet",), frozenset({Cause.MISSING}))
-OLD_CODE = Standing(Basis("2"), None, ("code version 1 → 2",), frozenset({Cause.MAKING}))
+MISSING = Standing(Basis("1"), None, ("not made yet",), (), frozenset({Cause.MISSING}))
+OLD_CODE = Standing(Basis("2"), None, ("code version 1 → 2",), (), frozenset({Cause.MAKING}))
 
 
 def state(key=KEY, ready=True, due=None):

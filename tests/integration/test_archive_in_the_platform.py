@@ -122,7 +122,7 @@ def test_record_of_the_first_form_is_read_and_made_anew_at_the_same_data_version
     assert (early.version, early.contents, early.data_version) == (1, {}, made.data_version)
     archive()
     listed = session.manifest(ASSET[0])
-    assert (listed.version, listed.contents, listed.data_version) == (2, made.contents, made.data_version)
+    assert (listed.version, listed.contents, listed.data_version) == (3, made.contents, made.data_version)
     archive()
     assert session.manifest(ASSET[0]) == listed, "an unchanged archive is not published again"
 

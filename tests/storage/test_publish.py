@@ -72,12 +72,20 @@ def test_what_lies_in_an_archive_stands_in_the_manifest_and_changes_no_version(s
     assert manifest.data_version == plain.data_version
 
 
-@pytest.mark.parametrize("contents", ["[]", '{"raw/x.tar": [{"name": "a"}]}', '{"raw/x.tar": 5}', '"tifs"'])
-def test_contents_that_are_none_are_a_named_error(session, contents):
+@pytest.mark.parametrize(
+    ("contents", "field"),
+    [
+        ("[]", "contents"),
+        ('{"raw/x.tar": [{"name": "a"}]}', "contents.raw/x.tar.0.md5"),
+        ('{"raw/x.tar": 5}', "contents.raw/x.tar"),
+        ('"tifs"', "contents"),
+    ],
+)
+def test_contents_that_are_none_are_a_named_error(session, contents, field):
     publish(session, {"raw/x.tar": b"1"})
     file = session / ".meso" / "manifests" / "rois.json"
     file.write_text(file.read_text().replace('"contents": {}', f'"contents": {contents}'))
-    with pytest.raises(StorageError, match=r"rois\.json: expected a manifest"):
+    with pytest.raises(StorageError, match=rf"rois\.json, field '{field}': expected"):
         load_manifest(session, "rois")
 
 
