@@ -30,10 +30,11 @@ $(VENV)/.dev: $(VENV)/.ready
 	$(PIP) -e '.[dev,bench,docs]'
 	touch $@
 
-# the pipeline that meso replaces, in an environment of its own, for parity tests and benchmarks
+# the pipeline that meso replaces, in an environment of its own, for parity tests and benchmarks; beside it the validator
+# of RO-Crate, which cannot live with all that meso needs
 $(PEER_READY): Makefile
 	test -x $(PEER)/bin/python || $(PYTHON) -m venv $(PEER)
-	$(PEER_PIP) ibllib==4.0.0
+	$(PEER_PIP) ibllib==4.0.0 roc-validator==0.13.0 rocrate==0.16.0
 	touch $@
 
 peer: $(PEER_READY)

@@ -1,0 +1,147 @@
+"""Published files against their records: sizes and times, or the content of each.
+
+What belongs here: comparing many files side by side, and telling whose content a changed file has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
+
+from ..errors import InputFileError
+from ..opening import open_plain
+from ..progress import Progress
+from ..storage import Cause, FileRecord, Manifest, Session, Standing
+from ..storage.ownership import verify_file
+from .chain import RecordHistory
+from .findings import Finding, Kind
+
+_BLOCK = 1 << 20
+
+
+def changed_files(
+    session: Session,
+    compared: Sequence[tuple[Standing, Manifest]],
+    histories: Mapping[str, RecordHistory],
+    *,
+    deep: bool,
+    threads: int,
+    progress: Progress,
+) -> tuple[list[Finding], int]:
+    """Find published files that are gone or changed; returns the findings and how many bytes were read.
+
+    Parameters
+    ----------
+    compared
+        How each asset stands, and its manifest. A quick look has been taken for its standing.
+    histories
+        Replaced manifests by asset: a changed file may have the content of an earlier run.
+    """
+    found: list[Finding] = []
+    records = [(manifest, file) for _, manifest in compared for file in manifest.files]
+    digests, n_bytes = _hashes(session.path, [file for _, file in records], threads, progress) if deep else ({}, 0)
+    for standing, manifest in compared:
+        if not deep and Cause.FILES not in standing.causes:
+            continue
+        told = []
+        for file in manifest.files:
+            sentence, digest = _compare(session.path, file, digests) if deep else _quickly(session.path, file)
+            if sentence:
+                told.append(sentence)
+                whose = _whose(digest, file, [m for _, m in compared], histories) if digest else ""
+                found.append(_finding(session, manifest, file, sentence, whose))
+        found += [_doubt(session, manifest, text) for text in standing.broken if text not in told]
+    return found, n_bytes
+
+
+def sha256_of(path: Path, read: Callable[[int], None]) -> str:
+    """Hash a file; ``read`` is told the bytes of each block."""
+    digest, block = hashlib.sha256(), bytearray(_BLOCK)
+    view = memoryview(block)
+    with open_plain(path, buffering=0) as file:
+        while n := file.readinto(view):
+            digest.update(view[:n])
+            read(n)
+    return digest.hexdigest()
+
+
+def _hashes(folder: Path, files: Sequence[FileRecord], threads: int, progress: Progress) -> tuple[dict[str, str], int]:
+    """Hash files side by side; those that are not there have no hash."""
+    lock, done, total = Lock(), 0, sum(file.size for file in files)
+
+    def tell(n: int) -> None:
+        nonlocal done
+        with lock:
+            done += n
+            progress(min(done, total), total, "bytes compared")
+
+    def one(file: FileRecord) -> tuple[str, str]:
+        try:
+            return file.path, sha256_of(folder / file.path, tell)
+        except (OSError, InputFileError):
+            return file.path, ""
+
+    with ThreadPoolExecutor(threads) as pool:
+        found = dict(pool.map(one, sorted(files, key=lambda file: -file.size)))
+    return found, done
+
+
+def _compare(folder: Path, file: FileRecord, digests: Mapping[str, str]) -> tuple[str, str]:
+    digest = digests[file.path]
+    if digest == file.sha256:
+        return "", ""
+    return verify_file(folder / file.path, file, content=False) or _CHANGED.format(file.path), digest
+
+
+#: As ``verify_file`` says it, which may not have looked at the content.
+_CHANGED = "{}: content changed since it was published"
+
+
+def _quickly(folder: Path, file: FileRecord) -> tuple[str, str]:
+    return verify_file(folder / file.path, file, content=False), ""
+
+
+def _whose(digest: str, file: FileRecord, manifests: Sequence[Manifest], histories: Mapping[str, RecordHistory]) -> str:
+    """Say whose content a changed file has, if a record knows it."""
+    for manifest in manifests:
+        for other in manifest.files:
+            if other.sha256 == digest:
+                return f"the content of {other.path}"
+    for history in histories.values():
+        for manifest in history.records[1:]:
+            for other in manifest.files:
+                if other.sha256 == digest:
+                    same = "" if other.path == file.path else f" as {other.path}"
+                    return f"what run {manifest.made_by.run_id[:8]} published{same} on {manifest.published_at}"
+    return ""
+
+
+def _finding(session: Session, manifest: Manifest, file: FileRecord, sentence: str, whose: str) -> Finding:
+    kind = Kind.MISSING if sentence.endswith(": missing") else Kind.CHANGED
+    found = "no file" if kind is Kind.MISSING else whose or sentence.removeprefix(f"{file.path}: ")
+    expected = f"{file.size} bytes, sha-256 {file.sha256[:12]}, as run {manifest.made_by.run_id[:8]} published it"
+    remedy = (
+        f"If a person changed it on purpose (curation), run `meso run {session.key} --assets {manifest.asset}`; else "
+        "bring it back from a backup, or move it away and run that"
+    )
+    if kind is Kind.MISSING:
+        remedy = f"Run `meso run {session.key} --assets {manifest.asset}`, or bring it back from a backup"
+    return Finding(kind, str(session.key), manifest.asset, file.path, expected, found, remedy)
+
+
+def _doubt(session: Session, manifest: Manifest, sentence: str) -> Finding:
+    path, separator, found = sentence.partition(": ")
+    remedy = f"Run `meso run {session.key} --assets {manifest.asset}`"
+    expected = "what was published"
+    return Finding(
+        Kind.CHANGED,
+        str(session.key),
+        manifest.asset,
+        path if separator else "",
+        expected,
+        found if separator else sentence,
+        remedy,
+    )

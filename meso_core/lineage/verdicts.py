@@ -1,0 +1,130 @@
+"""The verdicts of audits, kept with the session: the last one whole, of the earlier ones a line each.
+
+What belongs here: ``.meso/audit`` of a session, written and read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import InputFileError, MissingInputError, SettingsError
+from ..opening import is_there, read_json, read_plain
+from ..session import MESO_FOLDER
+from ..storage import storage_errors, write_file
+from ..storage.atomic import make_folder
+from .findings import AuditVerdict, Finding, Kind, read_verdict
+
+#: Below the session.
+LAST_VERDICT, EARLIER_VERDICTS = f"{MESO_FOLDER}/audit/last.json", f"{MESO_FOLDER}/audit/history.jsonl"
+ACCEPTED = f"{MESO_FOLDER}/audit/accepted.jsonl"
+#: What no run can bring back: a record that was edited or lost, and has no backup.
+_ACCEPTABLE = frozenset({Kind.EDITED, Kind.HISTORY, Kind.CLOCK})
+
+
+def keep_verdict(session_path: Path, verdict: AuditVerdict) -> bool:
+    """Keep a verdict with the session.
+
+    Returns
+    -------
+    bool
+        Whether it finds something else than the last one did.
+    """
+    last = last_verdict(session_path)
+    write_file(session_path / LAST_VERDICT, (json.dumps(verdict.as_record(), indent=1) + "\n").encode())
+    counts = Counter(finding.kind.value for finding in verdict.findings)
+    line = {"audited_at": verdict.audited_at, "deep": verdict.deep, "faults": len(verdict.faults), "findings": counts}
+    _append(session_path / EARLIER_VERDICTS, line)
+    return last is None or set(last.findings) != set(verdict.findings)
+
+
+def accept_findings(session_path: Path, verdict: AuditVerdict, who: str, why: str) -> tuple[Finding, ...]:
+    """Keep that a person has looked at what no run can bring back, and leaves it as it is.
+
+    Edited and lost records, and times of a clock that was wrong; all else is mended by what its finding says.
+
+    Returns
+    -------
+    tuple of Finding
+        Those that are accepted now.
+
+    Raises
+    ------
+    SettingsError
+        Without a name or a reason.
+    """
+    if not who.strip() or not why.strip():
+        found = f"{who!r}, {why!r}"
+        raise SettingsError.at("--accept", expected="who and why", found=found, remedy="Give your name and the reason")
+    chosen = [finding for finding in verdict.faults if finding.kind in _ACCEPTABLE]
+    told = f"{who} on {verdict.audited_at}: {why}"
+    accepted = tuple(replace(finding, accepted=told) for finding in chosen)
+    for finding in accepted:
+        _append(session_path / ACCEPTED, finding.as_record())
+    return accepted
+
+
+def with_accepted(session_path: Path, verdict: AuditVerdict) -> AuditVerdict:
+    """Mark the findings that a person has accepted.
+
+    Raises
+    ------
+    InputFileError
+        If the file of them is damaged.
+    """
+    file = session_path / ACCEPTED
+    if not verdict.faults or not is_there(file):
+        return verdict
+    try:
+        lines = [json.loads(line) for line in read_plain(file).decode().splitlines()]
+        known = {tuple(line[name] for name in _SAME): str(line["accepted"]) for line in lines}
+    except (ValueError, KeyError, TypeError) as error:
+        remedy = "Move the file away, audit again, accept again"
+        raise InputFileError.at(file, expected="accepted findings", found=repr(error), remedy=remedy) from error
+    findings = [
+        replace(finding, accepted=known.get(tuple(finding.as_record()[name] for name in _SAME), ""))
+        for finding in verdict.findings
+    ]
+    return replace(verdict, findings=tuple(sorted(findings, key=lambda finding: not finding.is_fault)))
+
+
+#: Two findings are the same if these are.
+_SAME = ("kind", "session", "asset", "path", "expected", "found")
+
+
+def _append(path: Path, record: object) -> None:
+    """Add a line to a file."""
+    make_folder(path.parent)
+    with storage_errors(path), path.open("ab") as file:
+        file.write((json.dumps(record) + "\n").encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def last_verdict(session_path: Path) -> AuditVerdict | None:
+    """Read the last verdict; None where the session was never audited.
+
+    Raises
+    ------
+    InputFileError
+        If the file is damaged.
+    """
+    file, remedy = session_path / LAST_VERDICT, "Remove the file, audit again"
+    try:
+        record = read_json(file, remedy)
+    except MissingInputError:
+        return None
+    try:
+        return read_verdict(record)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputFileError.at(file, expected="a verdict of an audit", found=repr(error), remedy=remedy) from error
+
+
+def earlier_verdicts(session_path: Path, n_last: int = 10) -> tuple[str, ...]:
+    """Last lines of the history of verdicts, newest first, as they were written."""
+    file = session_path / EARLIER_VERDICTS
+    lines = read_plain(file).decode("utf-8", "replace").splitlines() if is_there(file) else []
+    return tuple(reversed(lines[-n_last:]))

@@ -1,0 +1,342 @@
+"""The audit names everything that is not as it was recorded, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from meso_core.errors import SettingsError
+from meso_core.lineage import Kind, accept_findings, earlier_verdicts, keep_verdict, last_verdict, with_accepted
+from meso_core.session import SessionKey
+from meso_core.storage import Manifest
+from tests.lineage.recorded import KEY, Recorded, overwrite
+
+MOVIE, OTHER_MOVIE, CELLS = "suite2p/plane0/movie.bin", "suite2p/plane1/movie.bin", "alf/FOV_00/cells.npy"
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+@pytest.fixture
+def recorded(tmp_path) -> Recorded:
+    """Made twice, so that there is a history."""
+    return Recorded(tmp_path / "root").make_all("first").make_all("second")
+
+
+def found(verdict):
+    return {(finding.kind, finding.asset, finding.path) for finding in verdict.findings}
+
+
+def kinds(verdict):
+    return {(finding.kind, finding.asset) for finding in verdict.findings}
+
+
+def flip_a_byte(recorded):
+    file = recorded.path / MOVIE
+    content = bytearray(file.read_bytes())
+    content[3] ^= 1
+    overwrite(file, bytes(content))
+
+
+def swap_neighbours(recorded):
+    one, other = recorded.path / MOVIE, recorded.path / OTHER_MOVIE
+    mine, its = one.read_bytes(), other.read_bytes()
+    overwrite(one, its)
+    overwrite(other, mine)
+
+
+def take_a_file_of_another_run(recorded):
+    overwrite(recorded.path / MOVIE, b"movies 0 first".ljust(64))
+
+
+def edit_a_manifest(recorded):
+    record = recorded.record("movies")
+    sha256 = Manifest.from_json(record.read_text(), "").files[0].sha256
+    record.write_text(record.read_text().replace(sha256, "0" * 64))
+
+
+def forge(recorded, asset="movies", path=MOVIE):
+    """Change a file, and the record with all hashes in it."""
+    content = b"forged".ljust(64)
+    overwrite(recorded.path / path, content)
+    sha256, md5 = hashlib.sha256(content).hexdigest(), hashlib.md5(content).hexdigest()
+
+    def change(manifest):
+        files = [replace(f, sha256=sha256, md5=md5) if f.path == path else f for f in manifest.files]
+        return replace(manifest, files=tuple(files))
+
+    recorded.edit(asset, change)
+
+
+def edit_what_no_hash_in_the_record_covers(recorded):
+    recorded.edit("cells", lambda manifest: replace(manifest, made_by=replace(manifest.made_by, host="elsewhere")))
+
+
+def claim_another_run(recorded):
+    recorded.edit("cells", lambda manifest: replace(manifest, made_by=replace(manifest.made_by, run_id="run-x")))
+
+
+def lose_events(recorded):
+    recorded.events["movies"].clear()
+
+
+def lose_the_last_event(recorded):
+    del recorded.events["cells"][0]
+
+
+def set_the_clock_back(recorded):
+    """A run on a machine whose clock is a day late; Dagster, there too, has the same time."""
+    late = (datetime.now(UTC) - timedelta(days=1)).isoformat(timespec="seconds")
+    recorded.make("cells", "third")
+    recorded.edit("cells", lambda manifest: replace(manifest, published_at=late))
+    manifest = recorded.manifests()["cells"]
+    at = datetime.fromisoformat(late).timestamp()
+    recorded.events["cells"][0] = replace(recorded.events["cells"][0], at=at, manifest=manifest.digest)
+
+
+def restore_a_backup(recorded):
+    backup = recorded.root.parent / "backup"
+    shutil.copytree(recorded.path, backup)
+    recorded.make("cells", "third")
+    shutil.rmtree(recorded.path)
+    shutil.copytree(backup, recorded.path)
+
+
+def restore_a_backup_and_register_it(recorded):
+    restore_a_backup(recorded)
+    recorded.tell(recorded.manifests()["cells"], "run-later")
+
+
+def restore_files_only(recorded):
+    backup = recorded.root.parent / "backup"
+    shutil.copytree(recorded.path / "alf", backup)
+    recorded.make("cells", "third")
+    shutil.copytree(backup, recorded.path / "alf", dirs_exist_ok=True)
+
+
+def history(recorded, asset="movies"):
+    (file,) = (recorded.path / ".meso/manifests/history" / asset).glob("*.json")
+    return file
+
+
+def edit_the_history(recorded):
+    file = history(recorded)
+    file.write_text(file.read_text().replace('"host": "rig"', '"host": "rog"'))
+
+
+def remove_the_history(recorded):
+    history(recorded).unlink()
+
+
+def cut_the_history_off(recorded):
+    recorded.edit("movies", lambda manifest: replace(manifest, chain=replace(manifest.chain, previous="")))
+
+
+def lose_a_file(recorded):
+    (recorded.path / CELLS).unlink()
+
+
+def lose_a_record(recorded):
+    recorded.record("cells").unlink()
+
+
+def leave_a_file(recorded):
+    (recorded.path / "alf/FOV_00/.cells.npy.123.part").write_bytes(b"half")
+
+
+def cut_a_file(recorded):
+    (recorded.path / CELLS).write_bytes(b"short")
+
+
+_OF_THE_FORGED = {(Kind.EDITED, "movies"), (Kind.STALE, "cells")}
+TAMPERED = {
+    flip_a_byte: {(Kind.CHANGED, "movies")},
+    swap_neighbours: {(Kind.CHANGED, "movies")},
+    take_a_file_of_another_run: {(Kind.CHANGED, "movies")},
+    cut_a_file: {(Kind.CHANGED, "cells")},
+    restore_files_only: {(Kind.CHANGED, "cells")},
+    lose_a_file: {(Kind.MISSING, "cells")},
+    lose_a_record: {(Kind.MISSING, "cells"), (Kind.ORPHANED, "cells")},
+    leave_a_file: {(Kind.ORPHANED, "cells")},
+    edit_a_manifest: {(Kind.DAMAGED, "movies"), (Kind.ORPHANED, "movies"), (Kind.STALE, "cells")},
+    forge: _OF_THE_FORGED,
+    edit_what_no_hash_in_the_record_covers: {(Kind.EDITED, "cells")},
+    claim_another_run: {(Kind.UNREGISTERED, "cells")},
+    lose_events: {(Kind.UNREGISTERED, "movies")},
+    lose_the_last_event: {(Kind.UNREGISTERED, "cells")},
+    set_the_clock_back: {(Kind.CLOCK, "cells")},
+    restore_a_backup: {(Kind.EARLIER, "cells")},
+    restore_a_backup_and_register_it: {(Kind.HISTORY, "cells")},
+    edit_the_history: {(Kind.HISTORY, "movies")},
+    remove_the_history: {(Kind.HISTORY, "movies")},
+    cut_the_history_off: {(Kind.EDITED, "movies"), (Kind.HISTORY, "movies")},
+}
+
+
+@pytest.mark.parametrize("tamper", TAMPERED, ids=lambda tamper: tamper.__name__)
+def test_the_deep_audit_names_what_was_tampered_with(recorded, tamper):
+    assert recorded.audit().findings == ()
+    tamper(recorded)
+    verdict = recorded.audit()
+    assert kinds(verdict) == TAMPERED[tamper]
+    assert verdict.faults == verdict.findings
+    for finding in verdict.findings:
+        assert finding.session == str(KEY)
+        assert all((finding.expected, finding.found, finding.remedy))
+
+
+@pytest.mark.parametrize(
+    ("tamper", "path", "found"),
+    [
+        (swap_neighbours, MOVIE, f"the content of {OTHER_MOVIE}"),
+        (take_a_file_of_another_run, MOVIE, "what run run-0002 published on"),
+        (flip_a_byte, MOVIE, "content changed since it was published"),
+        (cut_a_file, CELLS, "expected 64 bytes, found 5"),
+    ],
+)
+def test_a_changed_file_is_told_with_what_it_is(recorded, tamper, path, found):
+    tamper(recorded)
+    (finding,) = [one for one in recorded.audit().findings if one.path == path]
+    assert finding.found.startswith(found)
+
+
+def test_without_an_event_log_a_forged_record_shows_in_the_chain(recorded):
+    """Those that were made from it name the record that was their input."""
+    forge(recorded)
+    assert (Kind.EDITED, "movies") in kinds(recorded.audit(log=False))
+    assert (Kind.EDITED, "movies") not in kinds(Recorded(recorded.root.parent / "other").make_all().audit(log=False))
+
+
+def test_a_renamed_and_a_copied_session_are_told_by_each_record(recorded):
+    copy = Recorded(recorded.root, SessionKey.parse("SP036/2023-03-03/001"))
+    shutil.copytree(recorded.path, copy.path, dirs_exist_ok=True)
+    told = copy.audit()
+    assert {asset for kind, asset in kinds(told) if kind is Kind.OTHER_SESSION} == {"metadata", "movies", "cells"}
+    assert all(str(KEY) in one.found for one in told.findings if one.kind is Kind.OTHER_SESSION)
+    assert {kind for kind, _ in kinds(told)} == {Kind.OTHER_SESSION}
+    assert recorded.audit().findings == (), "the one that was copied is as it was"
+
+
+def test_a_record_of_another_session_is_told(recorded, tmp_path):
+    other = Recorded(recorded.root, SessionKey.parse("SP036/2023-03-03/001")).make_all("second")
+    shutil.copy(other.record("cells"), recorded.record("cells"))
+    assert (Kind.OTHER_SESSION, "cells") in kinds(recorded.audit())
+
+
+def test_an_input_that_came_out_otherwise_is_told_with_the_numbers_that_changed(tmp_path):
+    recorded = Recorded(tmp_path)
+    recorded.make("metadata", facts={"centerMM.ML": 2.6, "fovs": 2})
+    recorded.make("movies")
+    recorded.make("metadata", "other", facts={"centerMM.ML": 2.7, "fovs": 2})
+    (finding,) = recorded.audit().findings
+    assert (finding.kind, finding.asset) == (Kind.STALE, "movies")
+    assert "metadata has changed" in finding.found
+    assert finding.found.endswith("metadata: centerMM.ML changed from 2.6 to 2.7")
+
+
+def test_another_code_version_is_told_apart_from_other_inputs(recorded):
+    recorded.code = "2"
+    verdict = recorded.audit()
+    assert kinds(verdict) == {(Kind.OTHER_CODE, name) for name in recorded.events}
+    assert all("code version 1 → 2" in finding.found for finding in verdict.findings)
+
+
+def test_what_a_run_is_making_is_told_and_is_no_fault(recorded):
+    lose_a_file(recorded)
+    leave_a_file(recorded)
+    verdict = recorded.audit(running="cells")
+    assert kinds(verdict) == {(Kind.RUNNING, "cells")}
+    assert verdict.faults == ()
+
+
+def test_files_of_others_are_told_and_are_no_fault(recorded):
+    (recorded.path / "alf" / "_ibl_trials.table.pqt").write_bytes(b"behaviour")
+    verdict = recorded.audit()
+    assert found(verdict) == {(Kind.NOT_OURS, "", "alf")}
+    assert verdict.faults == ()
+
+
+def test_the_quick_pass_finds_what_sizes_and_times_show_and_reads_no_file(recorded, monkeypatch):
+    lose_a_file(recorded)
+    os.utime(recorded.path / OTHER_MOVIE)
+    flip_a_byte(recorded)
+    verdict = recorded.audit(deep=False)
+    assert found(verdict) == {(Kind.MISSING, "cells", CELLS)}, "touched, and the same; flipped with its time kept"
+    assert verdict.bytes_read == 0
+    (recorded.path / OTHER_MOVIE).write_bytes(b"other".ljust(64))
+    assert (Kind.CHANGED, "movies", OTHER_MOVIE) in found(recorded.audit(deep=False))
+
+
+def test_none_of_a_hundred_untouched_sessions_is_flagged(tmp_path):
+    """Made once or again, one asset or all, found current by a later run, with a damaged record that was replaced."""
+    for number in range(100):
+        recorded = Recorded(tmp_path, SessionKey.parse(f"SP{number:03d}/2023-03-03/001"))
+        recorded.make("metadata")
+        if number % 3:
+            recorded.make("movies")
+            recorded.make("cells")
+        if number % 5 == 1:
+            recorded.make("cells", "again")
+            recorded.make("cells", "again")
+        if number % 7 == 1:
+            recorded.tell(recorded.manifests()["metadata"], "run-that-found-it-current")
+        if number % 20 == 1:
+            recorded.record("cells").write_text("{")
+            for file in (recorded.path / "alf").glob("FOV*"):
+                shutil.rmtree(file)
+            with pytest.warns(match="damaged record is kept"):
+                recorded.make("cells", "anew")
+        for deep in (True, False):
+            assert recorded.audit(deep=deep).findings == (), recorded.key
+
+
+def test_progress_counts_the_bytes_of_all_files(recorded):
+    calls = []
+    verdict = recorded.audit(progress=lambda *call: calls.append(call))
+    total = sum(manifest.total_bytes for manifest in recorded.manifests().values())
+    assert verdict.bytes_read == total
+    assert calls[-1] == (total, total, "bytes compared")
+
+
+def test_a_verdict_is_kept_with_the_session_and_read_back(recorded):
+    first = recorded.audit()
+    assert last_verdict(recorded.path) is None
+    assert keep_verdict(recorded.path, first)
+    assert not keep_verdict(recorded.path, recorded.audit(deep=False)), "nothing new"
+    lose_a_file(recorded)
+    second = recorded.audit()
+    assert keep_verdict(recorded.path, second)
+    assert last_verdict(recorded.path) == second
+    lines = [json.loads(line) for line in earlier_verdicts(recorded.path)]
+    assert [line["faults"] for line in lines] == [1, 0, 0]
+    assert lines[0]["findings"] == {"missing": 1}
+    assert recorded.audit().findings == second.findings, "what the audit keeps is not audited"
+
+
+@pytest.mark.parametrize("tamper", [forge, remove_the_history, set_the_clock_back])
+def test_what_no_run_brings_back_can_be_accepted_by_a_person_and_stays_told(recorded, tamper):
+    tamper(recorded)
+    verdict = recorded.audit()
+    accepted = accept_findings(recorded.path, verdict, "Ada", "the disk was repaired")
+    assert {finding.kind for finding in accepted} <= {Kind.EDITED, Kind.HISTORY, Kind.CLOCK}
+    again = with_accepted(recorded.path, recorded.audit())
+    assert kinds(again) == kinds(verdict)
+    assert len(again.faults) == len(verdict.faults) - len(accepted) < len(verdict.faults)
+    assert "Accepted by Ada on" in "".join(map(str, again.findings))
+    lose_a_file(recorded)
+    assert any(finding.kind is Kind.MISSING for finding in with_accepted(recorded.path, recorded.audit()).faults)
+
+
+def test_what_a_run_mends_is_not_accepted_and_nobody_accepts_without_a_name(recorded):
+    lose_a_file(recorded)
+    assert accept_findings(recorded.path, recorded.audit(), "Ada", "because") == ()
+    with pytest.raises(SettingsError, match="who and why"):
+        accept_findings(recorded.path, recorded.audit(), " ", "because")
