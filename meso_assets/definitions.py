@@ -11,7 +11,8 @@ from typing import Any
 import dagster as dg
 
 from . import assets
-from .defs.catalogue import CATALOGUE, RAW
+from .assets.lineage import audit_schedules, audit_sessions
+from .defs.catalogue import CATALOGUE, RAW, RECORDS
 from .defs.declare import raw_asset
 from .defs.jobs import session_jobs
 from .defs.partitions import session_partitions
@@ -39,8 +40,8 @@ def build_defs(settings: MesoSettings | None = None, **overrides: Any) -> dg.Def
     parts: dict[str, Any] = {
         "assets": [*raw_specs(), *declared_assets(settings)],
         "asset_checks": list(session_checks),
-        "jobs": [*session_jobs, remove_raw_tifs, free_removed_tifs],
-        "schedules": [removed_tifs_daily],
+        "jobs": [*session_jobs, remove_raw_tifs, free_removed_tifs, audit_sessions],
+        "schedules": [removed_tifs_daily, *audit_schedules],
         "sensors": [sessions_arrive(settings), dead_runs_end],
         "loggers": {"readable": readable_logger},
         "executor": executor(settings),
@@ -61,9 +62,10 @@ def raw_specs() -> list[dg.AssetSpec]:
 
 def declared_assets(settings: MesoSettings) -> list[dg.AssetsDefinition]:
     """Collect all assets of the package, each with the version that follows from its declaration and settings."""
+    declared = {**CATALOGUE, **RECORDS}
 
     def versioned(spec: dg.AssetSpec) -> dg.AssetSpec:
-        return spec.replace_attributes(code_version=CATALOGUE[spec.key.path[-1]].version(settings))
+        return spec.replace_attributes(code_version=declared[spec.key.path[-1]].version(settings))
 
     found = dg.load_assets_from_package_module(assets)
     return [asset.map_asset_specs(versioned) for asset in found if isinstance(asset, dg.AssetsDefinition)]

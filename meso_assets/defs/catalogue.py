@@ -67,6 +67,7 @@ _DECLARATIONS = (
         raw=(RawKind.FRAMES, RawKind.METADATA),
         settings=("archive_format",),
         doubts=archive_doubts,
+        takes_no_links=True,
         kinds=("bzip2",),
     ),
     Declaration(
@@ -223,4 +224,26 @@ _DECLARATIONS = (
     ),
 )
 
+#: Assets with files in the session: what is not current is due.
 CATALOGUE = {declaration.name: declaration for declaration in _DECLARATIONS}
+
+#: Assets that tell how a session is: asked for, never due.
+RECORDS = {
+    declaration.name: declaration
+    for declaration in (
+        Declaration(
+            name="lineage_audit",
+            group="report",
+            code_version="1",
+            description=(
+                "**Is all as it was recorded?** Files on disk, manifests and Dagster's log are compared: what is "
+                "missing, changed, left over, stale (and why), not registered, edited. The same as `meso audit`; the "
+                "last verdict and its history are in `.meso/audit` of the session."
+            ),
+            io_manager="session_files",
+            upstream=tuple(CATALOGUE),
+            checks={"session_is_as_recorded": "Are files, manifests and Dagster's log of the session in agreement?"},
+            kinds=("json",),
+        ),
+    )
+}

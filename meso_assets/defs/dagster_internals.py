@@ -8,7 +8,7 @@ each.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic, sleep
@@ -16,9 +16,14 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
+from ..io.metadata import MANIFEST_DIGEST
 from .partitions import session_partitions
 
 T = TypeVar("T")
+#: Tag in which Dagster keeps the data version of an event; the name is its own.
+_DATA_VERSION = "dagster/data_version"
+#: Events that are asked for at a time.
+_PAGE = 100
 
 
 def partitioned_check_spec(
@@ -45,8 +50,8 @@ def versioned_output(value: T, version: str, metadata: Mapping[str, Any]) -> dg.
 def observation(
     asset: str, session: str, version: str, *, description: str | None = None, metadata: Mapping[str, Any] | None = None
 ) -> dg.AssetObservation:
-    """Make the event that raw files were seen in a version (the tag's name is Dagster's own)."""
-    return dg.AssetObservation(asset, description, metadata, partition=session, tags={"dagster/data_version": version})
+    """Make the event that raw files were seen in a version."""
+    return dg.AssetObservation(asset, description, metadata, partition=session, tags={_DATA_VERSION: version})
 
 
 def last_seen(instance: dg.DagsterInstance, asset: str, session: str) -> str | None:
@@ -55,7 +60,7 @@ def last_seen(instance: dg.DagsterInstance, asset: str, session: str) -> str | N
         dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[session]), limit=1
     ).records
     event = found[0].asset_observation if found else None
-    return None if event is None else (event.tags or {}).get("dagster/data_version")
+    return None if event is None else (event.tags or {}).get(_DATA_VERSION)
 
 
 def unseen(instance: dg.DagsterInstance, session: str, versions: Mapping[str, str]) -> list[dg.AssetObservation]:
@@ -73,6 +78,58 @@ def observe(instance: dg.DagsterInstance, session: str, versions: Mapping[str, s
     for event in due:
         instance.report_runless_asset_event(event)
     return bool(due)
+
+
+def latest_versions(instance: dg.DagsterInstance, asset: str, sessions: Sequence[str]) -> Mapping[str, str]:
+    """Session → data version of the last materialisation of an asset, in one query; those without one are left out."""
+    found = instance.event_log_storage.get_latest_tags_by_partition(
+        dg.AssetKey(asset), dg.DagsterEventType.ASSET_MATERIALIZATION, [_DATA_VERSION], asset_partitions=list(sessions)
+    )
+    return {session: tags[_DATA_VERSION] for session, tags in found.items() if _DATA_VERSION in tags}
+
+
+def materializations(instance: dg.DagsterInstance, asset: str, session: str) -> tuple[tuple[str, float, str, str], ...]:
+    """All materialisations of an asset in a session, newest first.
+
+    Returns
+    -------
+    tuple
+        Of each: run, s since 1970, data version, digest of the manifest (empty where none was told).
+    """
+    found, cursor, more = [], None, True
+    chosen = dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[session])
+    while more:
+        page = instance.fetch_materializations(chosen, limit=_PAGE, cursor=cursor)
+        cursor, more = page.cursor, page.has_more
+        for record in page.records:
+            if (event := record.asset_materialization) is not None:
+                told = event.metadata.get(MANIFEST_DIGEST)
+                version = (event.tags or {}).get(_DATA_VERSION, "")
+                found.append((record.run_id, record.timestamp, version, str(told.value) if told else ""))
+    return tuple(found)
+
+
+def report_check(context: dg.OpExecutionContext, answer: dg.AssetCheckResult, session: str) -> None:
+    """Report the answer of a check of one session from a run that does not make its asset.
+
+    Partitioned checks are in preview. Without a run, Dagster takes one answer of each session, and no second one.
+    """
+    assert answer.asset_key is not None
+    assert answer.check_name is not None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        evaluation = dg.AssetCheckEvaluation(
+            answer.asset_key,
+            answer.check_name,
+            answer.passed,
+            metadata=answer.metadata,
+            severity=answer.severity,
+            description=answer.description,
+            partition=session,
+        )
+    kind = dg.DagsterEventType.ASSET_CHECK_EVALUATION.value
+    event = dg.DagsterEvent(kind, context.job_name, event_specific_data=evaluation)
+    context.instance.report_dagster_event(event, context.run_id)
 
 
 def end_of_steps(instance: dg.DagsterInstance, run_id: str) -> Iterable[dg.DagsterEvent]:

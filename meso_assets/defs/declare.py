@@ -55,6 +55,8 @@ class Declaration:
     read: Callable[[Session, Manifest], Any] | None = None
     #: What, besides its files, must hold for the result to stand: gives a sentence for each thing that does not.
     doubts: Callable[[Path, Sequence[FileRecord]], Sequence[str]] | None = None
+    #: Whether it refuses raw files that are links; to make it again beside its session, they are copied.
+    takes_no_links: bool = False
     #: Tags of kinds in the UI.
     kinds: tuple[str, ...] = ()
     #: Check name → the question it asks; verdicts of ``meso_core`` with these names are its answers.

@@ -15,6 +15,7 @@ from meso_core.archive.delivered import delivered_files, raw_by_kind
 from meso_core.session import RawFiles, RawKind
 from meso_core.storage import Basis, MadeBy, Manifest, Sealed, Session
 
+from .metadata import lineage_metadata
 from .published import read_files, read_fovs, required
 from .resources import Platform
 
@@ -79,6 +80,7 @@ class SessionFilesIOManager(dg.IOManager):
                 "size_mb": round(manifest.total_bytes / 1e6, 3),
                 "folder": dg.MetadataValue.path(str(session.path)),
                 "content_version": manifest.data_version[:12],
+                **lineage_metadata(session.path, manifest),
             }
         )
 

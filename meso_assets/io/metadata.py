@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import numpy as np
 
 from meso_core.pictures import inline_png
+from meso_core.session import MESO_FOLDER
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,9 +25,12 @@ if TYPE_CHECKING:
     from meso_core.location import SessionLocations
     from meso_core.scanimage.reference_images import ReferenceImages
     from meso_core.session import SessionMetadata
+    from meso_core.storage import Manifest
     from meso_core.timing import FrameQC, FrameTimes
 
 
+#: Entry of a materialisation: digest of its manifest.
+MANIFEST_DIGEST = "manifest_sha256"
 #: Rows of a table, of about 250 bytes each: Dagster stores metadata several times per event.
 MAX_ROWS = 40
 _TIF_COLUMNS = dg.TableSchema(
@@ -49,6 +54,24 @@ def picture(shown: Figure | bytes, alt: str) -> dict[str, Any]:
 def table(head: str, rows: Iterable[str]) -> dg.MarkdownMetadataValue:
     """Make a metadata entry of a markdown table's head and rows."""
     return dg.MetadataValue.md("\n".join([head, "|" + " --- |" * (head.count("|") - 1), *rows]))
+
+
+def lineage_metadata(session_path: Path, manifest: Manifest) -> dict[str, Any]:
+    """Where the record of a result is, its digest, its inputs, and where to ask whether all of it still holds."""
+    inputs = [
+        f"| {name} | `{version[:12]}` | `{manifest.chain.inputs.get(name, '–')[:12]}` |"
+        for name, version in manifest.basis.inputs.items()
+    ]
+    hashes = [f"| {file.path} | {file.size} | `{file.sha256[:16]}` |" for file in manifest.files[:MAX_ROWS]]
+    if len(manifest.files) > MAX_ROWS:
+        hashes.append(f"| {len(manifest.files) - MAX_ROWS} more are in the manifest | | |")
+    return {
+        "manifest": dg.MetadataValue.path(str(session_path / MESO_FOLDER / "manifests" / f"{manifest.asset}.json")),
+        MANIFEST_DIGEST: manifest.digest,
+        "inputs": table("| input | version | manifest |", inputs),
+        "hashes": table("| file | bytes | sha-256 |", hashes),
+        "audit": dg.MetadataValue.asset(dg.AssetKey("lineage_audit")),
+    }
 
 
 def reference_metadata(images: Sequence[ReferenceImages]) -> dict[str, Any]:
@@ -78,6 +101,8 @@ def imaging_metadata_metadata(metadata: SessionMetadata) -> dict[str, Any]:
         "frames_averaged": imaging.stack.frames_averaged,
         "channels_unused": ", ".join(map(str, imaging.channels_unused)) or "none",
         "pages": sum(bout.imaging.n_pages for bout in metadata.bouts),
+        "centerMM.ML": imaging.window.ml_mm,
+        "centerMM.AP": imaging.window.ap_mm,
         "fields_of_view": table("| FOV | slice | channel | rows × columns | depth (µm) |", rows),
     }
 

@@ -117,3 +117,44 @@ def test_what_ends_the_steps_with_the_run_is_imported_before_dagster():
         SimpleNamespace(executor_config={"retries": {"enabled": {}}})
     )
     assert names == ["ours", type(executor).__module__]
+
+
+def tell(instance, version, **metadata):
+    tags = {"dagster/data_version": version}
+    instance.report_runless_asset_event(dg.AssetMaterialization("told", partition=KEY, tags=tags, metadata=metadata))
+
+
+def test_all_materialisations_are_told_newest_first_and_the_last_version_in_one_query(instance, monkeypatch):
+    monkeypatch.setattr(internals, "_PAGE", 2)
+    for i in range(5):
+        tell(instance, f"v{i}", manifest_sha256=f"d{i}")
+    tell(instance, "v5")
+    found = internals.materializations(instance, "told", KEY)
+    assert [(version, digest) for _, _, version, digest in found] == [
+        ("v5", ""),
+        *((f"v{i}", f"d{i}") for i in (4, 3, 2, 1, 0)),
+    ]
+    assert [at for _, at, _, _ in found] == sorted((at for _, at, _, _ in found), reverse=True)
+    assert internals.materializations(instance, "told", "SP036/2023-03-03/001") == ()
+    assert internals.latest_versions(instance, "told", [KEY, "SP036/2023-03-03/001"]) == {KEY: "v5"}
+
+
+def test_the_answer_of_a_check_can_be_reported_again_and_again_by_runs_that_do_not_make_its_asset(instance):
+    @dg.op
+    def ask(context):
+        for session in (KEY, "SP036/2023-03-03/001"):
+            answer = dg.AssetCheckResult(asset_key="told", check_name="is_odd", passed=False, description="it is even")
+            internals.report_check(context, answer, session)
+
+    @dg.job
+    def asking():
+        ask()
+
+    for _ in range(2):
+        done = asking.execute_in_process(instance=instance)
+        records = instance.get_records_for_run(done.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION).records
+        told = [record.event_log_entry.dagster_event.event_specific_data for record in records]
+        assert [(one.check_name, one.passed, one.partition) for one in told] == [
+            ("is_odd", False, KEY),
+            ("is_odd", False, "SP036/2023-03-03/001"),
+        ]

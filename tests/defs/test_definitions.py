@@ -9,7 +9,7 @@ import pytest
 
 from meso_assets.assets.session_asset import session_asset
 from meso_assets.definitions import build_defs
-from meso_assets.defs.catalogue import CATALOGUE
+from meso_assets.defs.catalogue import CATALOGUE, RECORDS
 from meso_assets.defs.checks import check_results
 from meso_assets.runs.settings import load_settings
 from meso_core.errors import MesoError
@@ -26,7 +26,7 @@ def test_the_code_location_is_loadable_and_dagster_sees_the_declared_inputs(defs
     """What the declarations say is compared with what assets do in ``tests/integration``."""
     dg.Definitions.validate_loadable(defs)
     graph = defs.resolve_asset_graph()
-    for name, declared in CATALOGUE.items():
+    for name, declared in {**CATALOGUE, **RECORDS}.items():
         parents = {key.to_user_string() for key in graph.get(dg.AssetKey(name)).parent_keys}
         assert parents == set(declared.inputs), name
 
@@ -34,7 +34,7 @@ def test_the_code_location_is_loadable_and_dagster_sees_the_declared_inputs(defs
 def test_each_asset_of_the_readme_is_declared_and_none_is_missing():
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
     table = readme[readme.index("| output |") :].split("\n\n")[0]
-    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == list(CATALOGUE)
+    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == [*CATALOGUE, *RECORDS]
 
 
 def test_the_version_that_dagster_sees_changes_with_code_settings_and_packages_of_its_asset_only():
@@ -59,7 +59,7 @@ def test_a_function_that_takes_other_inputs_than_are_declared_is_refused():
 
 def test_every_asset_tells_a_person_what_it_is(defs):
     graph = defs.resolve_asset_graph()
-    for name, info in CATALOGUE.items():
+    for name, info in {**CATALOGUE, **RECORDS}.items():
         node = graph.get(dg.AssetKey(name))
         assert node.group_name == info.group
         assert node.description.startswith("**"), f"{name} opens with what it is"

@@ -1,0 +1,129 @@
+"""Group report: the audit of a session as an asset, and of all sessions as a job that runs by the clock."""
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, TypeAlias
+
+import dagster as dg
+
+from meso_core.lineage import AuditVerdict, earlier_verdicts, keep_verdict
+from meso_core.progress import throttled
+from meso_core.storage import Session
+
+from ..defs.audits import audited, audited_sessions, verdict_metadata
+from ..defs.catalogue import RECORDS
+from ..defs.checks import check_results, check_specs
+from ..defs.dagster_internals import report_check
+from ..defs.guard import guarded
+from ..defs.partitions import known_sessions, session_partitions
+from ..io.resources import Platform
+from .session_asset import OWNERS
+
+_AUDIT = RECORDS["lineage_audit"]
+(_CHECK,) = _AUDIT.checks
+
+if TYPE_CHECKING:
+    Result: TypeAlias = dg.MaterializeResult[None]
+else:  # Dagster knows it by the bare class
+    Result = dg.MaterializeResult
+
+
+class AuditConfig(dg.Config):
+    """Choices of one audit."""
+
+    #: Compare the content of every file; otherwise sizes and times.
+    deep: bool = False
+
+
+@dg.asset(
+    name=_AUDIT.name,
+    group_name=_AUDIT.group,
+    description=_AUDIT.description,
+    owners=OWNERS,
+    kinds=set(_AUDIT.kinds),
+    code_version=_AUDIT.code_version,
+    partitions_def=session_partitions,
+    deps=list(_AUDIT.upstream),
+    check_specs=check_specs(_AUDIT),
+)
+def lineage_audit(context: dg.AssetExecutionContext, platform: Platform, config: AuditConfig) -> Result:
+    """Audit one session."""
+    session = platform.session(context.partition_key)
+    with guarded(context):
+        progress = throttled(context.log.info, every_s=10.0)
+        verdict = audited(session, platform.settings, context.instance, deep=config.deep, progress=progress)
+        keep_verdict(session.path, verdict)
+    return dg.MaterializeResult(
+        metadata=verdict_metadata(verdict, earlier_verdicts(session.path)),
+        data_version=dg.DataVersion(_version(verdict)),
+        check_results=check_results(_AUDIT, [verdict.as_check(_CHECK)]),
+    )
+
+
+def _version(verdict: AuditVerdict) -> str:
+    """Equal findings, equal version."""
+    records = json.dumps([finding.as_record() for finding in verdict.findings])
+    return hashlib.sha256(records.encode()).hexdigest()
+
+
+@dg.op(
+    name="sessions_audited",
+    out=dg.Out(dg.Nothing),
+    description="Audit all sessions; those in which something else is found than last time are told.",
+)
+def _sessions_audited(context: dg.OpExecutionContext, platform: Platform, config: AuditConfig) -> None:
+    known, n_faulty, n_unreadable = known_sessions(context.instance), 0, 0
+    for key, verdict in audited_sessions(platform, platform.store.sessions(), context.instance, deep=config.deep):
+        if isinstance(verdict, Exception):
+            context.log.warning(f"{key}: could not be audited: {verdict}")
+            n_unreadable += 1
+            continue
+        session = platform.session(str(key))
+        is_news = keep_verdict(session.path, verdict)
+        n_faulty += bool(verdict.faults)
+        if verdict.faults:
+            context.log.warning(f"{key}: {verdict.summary}")
+        if is_news and str(key) in known:
+            context.log_event(_event(session, verdict))
+            (answer,) = check_results(_AUDIT, [verdict.as_check(_CHECK)])
+            report_check(context, answer, str(key))
+    context.log.info(f"{n_faulty} sessions with findings")
+    if n_unreadable:
+        raise dg.Failure(f"{n_unreadable} sessions could not be audited; the log names them", allow_retries=False)
+
+
+def _event(session: Session, verdict: AuditVerdict) -> dg.AssetMaterialization:
+    return dg.AssetMaterialization(
+        _AUDIT.name,
+        partition=str(session.key),
+        metadata=verdict_metadata(verdict, earlier_verdicts(session.path)),
+        tags={"dagster/data_version": _version(verdict)},
+    )
+
+
+@dg.job(description="Audit all sessions: files, manifests and Dagster's log compared. The same as `meso audit`.")
+def audit_sessions() -> None:
+    """Audit all sessions."""
+    _sessions_audited()
+
+
+def _config(*, deep: bool) -> dg.RunConfig:
+    return dg.RunConfig(ops={"sessions_audited": AuditConfig(deep=deep)})
+
+
+audit_schedules = (
+    dg.ScheduleDefinition(
+        name="audit_every_night",
+        job=audit_sessions,
+        cron_schedule="0 3 * * *",
+        run_config=_config(deep=False),
+        description="Compare sizes and times of all published files with their records.",
+    ),
+    dg.ScheduleDefinition(
+        name="audit_contents_every_month",
+        job=audit_sessions,
+        cron_schedule="0 4 1 * *",
+        run_config=_config(deep=True),
+        description="Read all published files and compare their content with their records.",
+    ),
+)

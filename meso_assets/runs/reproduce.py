@@ -1,0 +1,191 @@
+"""Making an asset again from its recorded inputs and settings, beside the session: the strongest audit.
+
+What belongs here: a view of the session in a scratch folder, the run in it, and the comparison. The session itself is
+only read: its files are links in the view, and its records copies.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import dagster as dg
+
+from meso_core.errors import MissingInputError, ProcessingError
+from meso_core.lineage import FileComparison, compare_files
+from meso_core.session import MESO_FOLDER
+from meso_core.storage import Manifest, Session, code_version, package_versions
+
+from ..defs.catalogue import CATALOGUE
+from ..defs.dagster_internals import end_of_steps, failure_message
+from ..defs.declare import Declaration
+from ..defs.jobs import PROCESS_SESSION
+from ..defs.standings import look_at
+from ..io.published import required
+from ..io.resources import Platform
+from .run import register_sessions
+from .settings import MesoSettings
+
+#: What of `.meso` says nothing of what the rig delivered: scratch, claims, verdicts, tifs that were set aside.
+_NO_RECORDS = ("work", "staging", "locks", "audit", "removed")
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """An asset that was made again."""
+
+    session: str
+    asset: str
+    #: Run that made it first.
+    run_id: str
+    files: tuple[FileComparison, ...]
+    #: What was not as it was when it was made first: code, packages; it may explain what differs.
+    notes: tuple[str, ...]
+
+    @property
+    def is_identical(self) -> bool:
+        """Whether all files are bit-identical."""
+        return all(file.is_equal for file in self.files)
+
+
+def reproduce(settings: MesoSettings, session: Session, asset: str) -> Reproduction:
+    """Make an asset again from its recorded inputs and settings, and compare.
+
+    Raises
+    ------
+    MissingInputError
+        If it was never made, or its inputs are not those that it was made from.
+    ProcessingError
+        If it cannot be made.
+    """
+    declared, manifest = CATALOGUE[asset], required(session, asset)
+    recorded = recorded_settings(settings, declared, manifest)
+    _insist_on_inputs(session, recorded, declared, manifest)
+    with _view(session, declared, manifest) as folder:
+        scratch = recorded.model_copy(
+            update={"root": folder / "root", "home": folder / "home", "executor": "in_process"}
+        )
+        new = _make(scratch, session, declared, manifest, folder)
+        made = scratch_session(scratch, session).path
+        paths = sorted({file.path for file in (*manifest.files, *new.files)})
+        files = tuple(compare_files(path, session.path / path, made / path) for path in paths)
+        files = tuple(_as_recorded(comparison, manifest, new) for comparison in files)
+    return Reproduction(str(session.key), asset, manifest.made_by.run_id, files, _notes(manifest))
+
+
+def scratch_session(settings: MesoSettings, session: Session) -> Session:
+    """Open the view of a session."""
+    return Platform.open(settings).session(str(session.key))
+
+
+def recorded_settings(settings: MesoSettings, declared: Declaration, manifest: Manifest) -> MesoSettings:
+    """Return the settings with those that an asset was made with."""
+    chosen: dict[str, Any] = settings.model_dump(mode="json", exclude_none=True)
+    for name in declared.settings:
+        if name in manifest.basis.settings:
+            chosen[name] = manifest.basis.settings[name]
+    if declared.stage is not None:
+        usual = declared.settings_now(settings.model_copy(update={"suite2p": {}}))
+        chosen["suite2p"] = {  # some of the others are none that a person may set
+            name.removeprefix("suite2p."): value
+            for name, value in manifest.basis.settings.items()
+            if name.startswith("suite2p.") and value != usual.get(name)
+        }
+    return MesoSettings(**{name: value for name, value in chosen.items() if value is not None})
+
+
+def _insist_on_inputs(session: Session, settings: MesoSettings, declared: Declaration, manifest: Manifest) -> None:
+    now = look_at(session).standing(declared, settings).basis
+    changed = [
+        f"{name}: {version[:12]} → {now.inputs.get(name, '(none)')[:12]}"
+        for name, version in manifest.basis.inputs.items()
+        if now.inputs.get(name) != version
+    ]
+    if changed:
+        raise MissingInputError.at(
+            f"{session.key} {declared.name}",
+            expected="the inputs that it was made from",
+            found=f"others: {', '.join(changed)}",
+            remedy=f"Bring them back, or run `meso run {session.key} --assets {declared.name}` first",
+        )
+
+
+@contextmanager
+def _view(session: Session, declared: Declaration, manifest: Manifest) -> Iterator[Path]:
+    """Show a session without the files and the record of one asset, in a scratch folder that is gone afterwards."""
+    own = {file.path for file in manifest.files}
+    raw = look_at(session).raw
+    copied = {file.path for kind in declared.raw for file in raw[kind].files} if declared.takes_no_links else set()
+    with TemporaryDirectory(prefix="meso-reproduce-") as name:
+        view = session.key.folder(Path(name) / "root")
+        view.mkdir(parents=True)
+        for file in session.store.listing(session.key):
+            if file.path not in own:
+                (view / file.path).parent.mkdir(parents=True, exist_ok=True)
+                if file.path in copied:
+                    shutil.copy2(session.path / file.path, view / file.path)
+                else:
+                    (view / file.path).symlink_to(session.path / file.path)
+        records = session.path / MESO_FOLDER
+        shutil.copytree(records, view / MESO_FOLDER, ignore=shutil.ignore_patterns(*_NO_RECORDS))
+        (view / MESO_FOLDER / "manifests" / f"{manifest.asset}.json").unlink()
+        yield Path(name)
+
+
+def _make(
+    settings: MesoSettings, session: Session, declared: Declaration, manifest: Manifest, folder: Path
+) -> Manifest:
+    """Run the asset in the view, as the platform does, with records of its own."""
+    from ..definitions import build_defs
+
+    between = dg.FilesystemIOManager(base_dir=str(folder / "between_steps"))
+    defs = build_defs(settings, resources={"between_steps": between})
+    options = dict(manifest.made_by.options)
+    config = {"ops": {declared.name: {"config": options}}} if options else {}
+    with dg.DagsterInstance.ephemeral() as instance:
+        register_sessions(instance, Platform.open(settings), [session.key])
+        done = defs.resolve_job_def(PROCESS_SESSION).execute_in_process(
+            instance=instance,
+            partition_key=str(session.key),
+            asset_selection=[dg.AssetKey(declared.name)],
+            run_config={"loggers": {"readable": {}}, **config},
+            raise_on_error=False,
+        )
+        if not done.success:
+            steps = end_of_steps(instance, done.run_id)
+            why = "; ".join(failure_message(event) for event in steps if event.is_step_failure)
+            raise ProcessingError.at(
+                f"{session.key} {declared.name}",
+                expected="that it can be made again",
+                found=why,
+                remedy="Look at the message; the session itself was not touched",
+            )
+    return required(scratch_session(settings, session), declared.name)
+
+
+def _as_recorded(comparison: FileComparison, manifest: Manifest, new: Manifest) -> FileComparison:
+    """Judge by the recorded hashes: a file of the session that was changed since says nothing about the run."""
+    before = {file.path: file.sha256 for file in manifest.files}.get(comparison.path)
+    after = {file.path: file.sha256 for file in new.files}.get(comparison.path)
+    if before == after:
+        told = "" if comparison.is_equal else "as recorded; the session's own file was changed since"
+        return FileComparison(comparison.path, True, told)
+    return comparison if not comparison.is_equal else FileComparison(comparison.path, False, "not as it was recorded")
+
+
+def _notes(manifest: Manifest) -> tuple[str, ...]:
+    made, notes = manifest.made_by, []
+    if made.code != code_version():
+        notes.append(f"code: {made.code} → {code_version()}")
+    now = package_versions(tuple(made.packages))
+    notes += [
+        f"package {name}: {version} → {now.get(name, '(none)')}"
+        for name, version in made.packages.items()
+        if now.get(name) != version and name != "meso"
+    ]
+    return tuple(notes)
