@@ -1,11 +1,11 @@
 """Group report: the audit of a session as an asset, and of all sessions as a job that runs by the clock."""
 
 import hashlib
-import json
 from typing import TYPE_CHECKING, TypeAlias
 
 import dagster as dg
 
+from meso_core.json_text import json_text
 from meso_core.lineage import AuditVerdict, earlier_verdicts, keep_verdict
 from meso_core.progress import throttled
 from meso_core.storage import Session
@@ -62,7 +62,7 @@ def lineage_audit(context: dg.AssetExecutionContext, platform: Platform, config:
 
 def _version(verdict: AuditVerdict) -> str:
     """Equal findings, equal version."""
-    records = json.dumps([finding.as_record() for finding in verdict.findings])
+    records = json_text([finding.as_record() for finding in verdict.findings])
     return hashlib.sha256(records.encode()).hexdigest()
 
 

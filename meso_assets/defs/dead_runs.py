@@ -14,6 +14,7 @@ from datetime import datetime
 
 import dagster as dg
 
+from meso_core.json_text import json_text
 from meso_core.processes import ProcessId, this_process
 
 from .dagster_internals import HeldPlace, free_places, holders_of_places, last_sign_of_life, places_of, times_of_steps
@@ -51,7 +52,7 @@ class Interrupted:
 
 def process_tags() -> dict[str, str]:
     """Tags that tell that this process leads a run."""
-    return {PROCESS_TAG: json.dumps(this_process().as_record())}
+    return {PROCESS_TAG: json_text(this_process().as_record())}
 
 
 def process_of(tags: Mapping[str, str]) -> ProcessId | None:

@@ -8,7 +8,6 @@ process of its run; it is void when that process is gone, which only the machine
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meso_core.errors import MesoError
+from meso_core.json_text import json_text
 from meso_core.opening import read_json
 from meso_core.processes import ProcessId, this_process
 from meso_core.session import MESO_FOLDER
@@ -126,7 +126,7 @@ def _write(folder: Path, claim: Claim) -> None:
     """Write a claim whole; it need not outlive a loss of power, so nothing is brought to the disk."""
     path = folder / f"{claim.asset}.json"
     beside = part_path(path)
-    beside.write_text(json.dumps({"run_id": claim.run_id, "process": claim.process.as_record()}, indent=1))
+    beside.write_text(json_text({"run_id": claim.run_id, "process": claim.process.as_record()}, indent=1))
     beside.replace(path)
 
 

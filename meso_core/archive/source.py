@@ -76,7 +76,7 @@ def archive_source(
         If there is no such archive.
     """
     path = Path(path)
-    n_pages = _promised_pages(path.parent) if n_pages is None else n_pages
+    n_pages = _promised_pages(path.parent) if n_pages is None and frames is None else n_pages
     if not path.exists():
         raise MissingInputError(
             problem(path, expected="an archive", found="no such file", remedy="Archive the session first")
@@ -101,7 +101,7 @@ def bout_source(
     workers
         Cores that decompress; all by default.
     n_pages
-        Pages that the bout has at most; by default what a metadata file in its folder promises.
+        Pages that the bout has at most; by default what a metadata file in its folder promises, unless frames are given.
     frames
         (n_frames,) i8, places of the frames that the bout must have; by default they are not compared.
 
@@ -117,7 +117,7 @@ def bout_source(
     tifs = raw_tifs(bout_folder) if bout_folder.is_dir() else ()
     archive, _ = archive_in_place_of(bout_folder, tifs)
     if archive is None:
-        promised = _promised_pages(bout_folder) if n_pages is None else n_pages
+        promised = _promised_pages(bout_folder) if n_pages is None and frames is None else n_pages
         return BoutSource(bout_folder.name, tuple(LocalTif(tif) for tif in tifs), promised, frames)
     return archive_source(archive, workers=workers, n_pages=n_pages, frames=frames)
 

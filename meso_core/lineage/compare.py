@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import DatasetError, MesoError
+from ..json_text import json_text
 from ..opening import TABLE_BYTES, read_plain
 from ..storage import hash_file, read_dataset
 
@@ -144,7 +145,7 @@ def json_changes(before: Any, after: Any, place: str = "") -> Iterator[str]:  # 
 
 
 def _brief(value: object) -> str:
-    text = json.dumps(value)
+    text = json_text(value)
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 

@@ -7,7 +7,6 @@ What belongs here: the terms of RO-Crate 1.1 and of its profile Process Run Crat
 from __future__ import annotations
 
 import base64
-import json
 import mimetypes
 import shutil
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import StorageError
+from ..json_text import json_text
 from ..opening import TABLE_BYTES, read_plain
 from ..session import MESO_FOLDER, ListedFile
 from ..storage import FileRecord, Manifest, Session, storage_errors, write_file
@@ -71,7 +71,7 @@ def write_crate(session: Session, lineage: Lineage, folder: Path, *, licence: st
         for step in lineage.steps:
             write_file(folder / _manifest_id(step), _record_text(session, step.manifest).encode())
     crate = crate_record(lineage, licence=licence)
-    write_file(folder / METADATA_FILE, (json.dumps(crate, indent=2, ensure_ascii=False) + "\n").encode())
+    write_file(folder / METADATA_FILE, (json_text(crate, indent=2) + "\n").encode())
     return folder / METADATA_FILE
 
 
@@ -164,7 +164,7 @@ def _software(manifest: Manifest) -> Iterator[dict[str, Any]]:
 
 
 def _setting(manifest: Manifest, name: str, value: object) -> dict[str, Any]:
-    text = value if isinstance(value, str | int | float | bool) else json.dumps(value)
+    text = value if isinstance(value, str | int | float | bool) else json_text(value)
     return {
         "@id": f"#setting-{manifest.basis.digest[:12]}-{name}",
         "@type": "PropertyValue",

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputFileError, MissingInputError, SettingsError
+from ..json_text import json_text
 from ..opening import is_there, read_json, read_plain
 from ..session import MESO_FOLDER
 from ..storage import storage_errors, write_file
@@ -34,7 +35,7 @@ def keep_verdict(session_path: Path, verdict: AuditVerdict) -> bool:
         Whether it finds something else than the last one did.
     """
     last = last_verdict(session_path)
-    write_file(session_path / LAST_VERDICT, (json.dumps(verdict.as_record(), indent=1) + "\n").encode())
+    write_file(session_path / LAST_VERDICT, (json_text(verdict.as_record(), indent=1) + "\n").encode())
     counts = Counter(finding.kind.value for finding in verdict.findings)
     line = {"audited_at": verdict.audited_at, "deep": verdict.deep, "faults": len(verdict.faults), "findings": counts}
     _append(session_path / EARLIER_VERDICTS, line)
@@ -99,7 +100,7 @@ def _append(path: Path, record: object) -> None:
     """Add a line to a file."""
     make_folder(path.parent)
     with storage_errors(path), path.open("ab") as file:
-        file.write((json.dumps(record) + "\n").encode())
+        file.write((json_text(record) + "\n").encode())
         file.flush()
         os.fsync(file.fileno())
 

@@ -207,7 +207,7 @@ def manifest_schema() -> str:
     """JSON Schema of a manifest of the present form, as text."""
     schema = record_schema(_Body, title="Manifest of an asset of meso")
     schema["properties"]["manifest_version"]["const"] = MANIFEST_VERSION
-    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"
+    return json_text(schema, indent=1) + "\n"
 
 
 def record_digest(text: str) -> str:

@@ -156,7 +156,7 @@ def test_who_reads_the_frames_meanwhile_gets_them_or_a_named_error(scene: Scene,
     bout = scene.place.parent
 
     def pages(source: BoutSource) -> list[bytes]:
-        return [block.tobytes() for tif in source.tifs for block in tif.blocks()]
+        return [block.pixels.tobytes() for tif in source.tifs for block in tif.blocks()]
 
     before, reading = pages(bout_source(bout)), bout_source(bout)
     read: list[bytes] = []

@@ -156,7 +156,7 @@ def changed_tif_while_others_are_gone(bout: Path) -> None:
 
 
 def pages(bout: Path) -> int:
-    return sum(len(block) for tif in bout_source(bout).tifs for block in tif.blocks(1 << 20))
+    return sum(len(block.heads) for tif in bout_source(bout).tifs for block in tif.blocks(1 << 20))
 
 
 def again(bout: Path) -> None:

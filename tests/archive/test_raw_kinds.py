@@ -217,7 +217,7 @@ def test_a_session_of_links_gives_metadata_pages_and_an_archive(moved, tmp_path)
     with delivered_view(raw[RawKind.METADATA], raw[RawKind.FRAMES]) as view:
         assert len(load_session_metadata(view).bouts) == 2
     for bout in raw[RawKind.FRAMES].bouts:
-        n_pages = sum(len(block) for tif in bout_source(bout).tifs for block in tif.blocks(1 << 20))
+        n_pages = sum(len(block.heads) for tif in bout_source(bout).tifs for block in tif.blocks(1 << 20))
         report = archive_bout(bout, tmp_path / bout.name)
         assert report.n_pages == n_pages > 0
         assert {member.name for member in report.members} == {tif.name for tif in raw_tifs(bout)}

@@ -3,9 +3,9 @@
 import random
 import re
 
-import kills_under_the_daemon
+import killed_daemon
 import pytest
-from kills import CHEAP, SUITE2P, Tally, campaign, ground, one_kill
+from killed_runs import CHEAP, SUITE2P, Tally, campaign, ground, one_kill
 
 QUICK = ("imaging_metadata", "frame_qc")
 
@@ -56,7 +56,7 @@ def test_hundreds_of_kills_lose_nothing(executor, assets, kinds, kills, capsys, 
 
 @pytest.mark.nightly
 def test_what_runs_under_meso_dev_comes_to_its_end_by_itself_whatever_is_killed(capsys, tried):
-    told(kills_under_the_daemon.campaign(cycles=24, port=34567), capsys, tried)
+    told(killed_daemon.campaign(cycles=24, port=34567), capsys, tried)
 
 
 def told(tally, capsys, tried):

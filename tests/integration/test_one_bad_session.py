@@ -124,7 +124,7 @@ def all_go_on(settings, instance):
     assert {GOOD, BAD} <= set(map(str, keys))
     told = []
     register_sessions(instance, platform, keys, pass_over=told.append)
-    cells = {str(key): session_status(platform, instance, key) for key in keys}
+    cells = {str(key): session_status(platform, instance, key)[0] for key in keys}
     assert {cell.asset: cell.state for cell in cells[GOOD]}["frame_qc"] is State.DONE
     context = dg.build_sensor_context(instance=instance)
     looked = scan(context, platform)

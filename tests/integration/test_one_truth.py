@@ -61,6 +61,9 @@ _PLACES = {"mean_image_mlapdv", "roi_brain_locations"}
 SETTINGS = {
     "window_center_ml": (1.5, {"imaging_metadata"}),
     "window_center_ap": (-1.5, {"imaging_metadata"}),
+    "channels": ("depths", {"imaging_metadata"}),
+    "damaged_frames": ("refuse", {"imaging_metadata"}),
+    "frame_channel": ("frames", {"frame_times"}),
     "archive_format": ("zarr", {"imaging_frames_archive"}),
     "genotype": ("Camk2a-tTA;tetO-G6f", {"rois"}),
     "atlas": ("allen", _PLACES),
@@ -80,6 +83,8 @@ NO_CONTENT = {
     "executor",
     "cache",
     "quiet_minutes",
+    "removed_kept_days",
+    "ui_hosts",
     "scan_every_s",
     "scan_max_runs",
     "rerun_stale",
@@ -243,9 +248,10 @@ def test_an_option_that_states_the_default_makes_nothing_stale(finished, instanc
 
 @pytest.mark.parametrize("asset", CATALOGUE)
 def test_a_raised_code_version_makes_its_asset_stale_and_no_other(finished, instance, asset, monkeypatch):
-    monkeypatch.setitem(CATALOGUE, asset, replace(CATALOGUE[asset], code_version="2"))
+    before = CATALOGUE[asset].code_version
+    monkeypatch.setitem(CATALOGUE, asset, replace(CATALOGUE[asset], code_version="next"))
     told = all_say_with_catalogue(instance, finished, asset, monkeypatch)
-    assert told == {asset: "code version 1 → 2"}
+    assert told == {asset: f"code version {before} → next"}
 
 
 def all_say_with_catalogue(instance, finished, asset, monkeypatch):

@@ -1,6 +1,6 @@
 """Kills what runs under ``meso dev`` (run workers, the daemon, everything) and looks at what comes of it.
 
-``python tests/integration/kills_under_the_daemon.py --cycles 5`` prints a table. A run is asked for once; after that
+``python tests/integration/killed_daemon.py --cycles 5`` prints a table. A run is asked for once; after that
 nobody helps, and the session must come to the same bytes by itself. Where `meso dev` itself was killed it is started
 again, as after a restart of the machine.
 """
@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 
 import psutil
-from kills import KEY, Ground, Tally, _command, ground, kill
+from killed_runs import KEY, Ground, Tally, _command, ground, kill
 
 _DAGSTER = [sys.executable, "-m", "dagster"]
 QUICK = ("imaging_metadata", "frame_qc", "frame_times", "mean_image_mlapdv", "alyx_fov_records")
