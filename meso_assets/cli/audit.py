@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 import click
+
+from meso_core.json_text import json_text
 
 from ..runs.settings import load_settings
 from . import session_key
@@ -50,7 +51,7 @@ def command(sessions: tuple[str, ...], deep: bool, as_json: bool, why: str, who:
             keep_verdict(path, verdict)
             n_faulty += bool(verdict.faults)
             if as_json:
-                click.echo(json.dumps(verdict.as_record()))
+                click.echo(json_text(verdict.as_record()))
                 continue
             click.echo(f"{key}: {verdict.summary}")
             for finding in verdict.findings:

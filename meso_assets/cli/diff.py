@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 import click
 
 from meso_core.errors import MesoError
+from meso_core.json_text import json_text
 
 from ..runs.settings import load_settings
 from . import session_key
@@ -44,7 +44,7 @@ def command(session: str, one: str, other: str, as_json: bool) -> None:
         if asset in states[0] or asset in states[1]
     ]
     if as_json:
-        click.echo(json.dumps([difference.as_record() for difference in found], indent=1))
+        click.echo(json_text([difference.as_record() for difference in found], indent=1))
     for difference in () if as_json else found:
         runs_told = " → ".join(run[:8] or "–" for run in difference.runs)
         click.echo(f"{difference.asset:<28}{runs_told}{'  same' if difference.is_same else ''}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from meso_core.json_text import json_text
 
 from ..runs.settings import load_settings
 from . import session_key
@@ -45,7 +46,7 @@ def command(what: str, session: str, as_json: bool, crate: Path | None, graph: P
     if crate is not None:
         click.echo(f"crate    {write_crate(opened, found, crate.absolute())}", err=as_json)
     if as_json:
-        click.echo(json.dumps(found.as_record(), indent=1))
+        click.echo(json_text(found.as_record(), indent=1))
     elif graph is None and crate is None:
         click.echo("\n".join(_lines(found)))
 
@@ -73,7 +74,7 @@ def _step_lines(step: Step, found: Lineage) -> Iterator[str]:
     yield f"  {'made':<10}{manifest.published_at}, run {made.run_id}, host {made.host or 'not recorded'}"
     yield f"  {'code':<10}{made.code}, version of the asset {manifest.basis.code_version}"
     yield f"  {'packages':<10}{', '.join(f'{name} {version}' for name, version in made.packages.items())}"
-    settings = [f"{name} = {json.dumps(value)}" for name, value in {**manifest.basis.settings, **made.options}.items()]
+    settings = [f"{name} = {json_text(value)}" for name, value in {**manifest.basis.settings, **made.options}.items()]
     yield f"  {'settings':<10}{', '.join(settings) or 'none'}"
     for name, version in manifest.basis.inputs.items():
         digest = step.inputs.get(name, "")

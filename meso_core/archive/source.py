@@ -101,7 +101,7 @@ def bout_source(
     workers
         Cores that decompress; all by default.
     n_pages
-        Pages that the bout has at most; by default what a metadata file in its folder promises, unless frames are given.
+        Pages that the bout has at most; without frames, what a metadata file in its folder promises.
     frames
         (n_frames,) i8, places of the frames that the bout must have; by default they are not compared.
 

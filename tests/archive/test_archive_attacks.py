@@ -162,12 +162,12 @@ def test_who_reads_the_frames_meanwhile_gets_them_or_a_named_error(scene: Scene,
     read: list[bytes] = []
     first, *rest = reading.tifs
     blocks = first.blocks(1 << 10)
-    read.append(next(blocks).tobytes())
+    read.append(next(blocks).pixels.tobytes())
     remove_raw_tifs(
         plan_of(scene.session, override=WHO), progress=lambda *_: read.append(b"".join(pages(bout_source(bout))))
     )
     assert set(read[1:]) == {b"".join(before)}, "from the archive, while the tifs are away"
-    assert read[0] + b"".join(block.tobytes() for block in blocks) == before[0]
+    assert read[0] + b"".join(block.pixels.tobytes() for block in blocks) == before[0]
     with pytest.raises(MesoError):
         list(rest[0].blocks())
 

@@ -205,7 +205,9 @@ CASES = {
     "two archives and no record": Case(two_archives, "move the other one away", elsewhere(ZARR_NAME), again),
     "a tif that is not on record": Case(strange_tif, "strange.tif away", elsewhere("strange.tif"), pages),
     "a tif of other content": Case(
-        changed_tif_while_others_are_gone, "Move these tifs away", lambda bout: elsewhere(raw_tifs(bout)[0].name)(bout)
+        changed_tif_while_others_are_gone,
+        "_00001.tif away; `meso restore` brings the others back",
+        lambda bout: elsewhere(raw_tifs(bout)[0].name)(bout),
     ),
     "neither tifs nor an archive": Case(nothing_to_read, "Copy the bout from the rig", back_from_the_rig, pages),
     "no tifs to archive": Case(nothing_to_read, "Copy the bout from the rig", back_from_the_rig),

@@ -1,8 +1,8 @@
 """Kills runs at random moments, runs them again, and compares what is left with an undisturbed run.
 
 ``python tests/integration/killed_runs.py --seconds 600`` prints a table: what was killed under which executor, how
-often, and what of it was not as it must be: another byte, a process that lives on, a file that changes after the kill, a place in
-a pool or a claim that stays taken, a run that does not end.
+often, and what of it was not as it must be: another byte, a process that lives on, a file that changes after the kill,
+a place in a pool or a claim that stays taken, a run that does not end.
 """
 
 from __future__ import annotations

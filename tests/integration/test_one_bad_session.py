@@ -141,7 +141,7 @@ def test_the_others_go_on_whatever_one_session_holds(what, settings, instance):
     cells, told = all_go_on(settings, instance)
     unreadable = [cell for cell in cells if cell.state is State.UNREADABLE]
     assert all(cell.why for cell in unreadable), "the reason is told"
-    assert bool(unreadable) == bool(told), "in the same cases"
+    assert unreadable or not told, "in the same cases, and for what only the status reads"
     if "manifest" in what and "pending" not in what:
         (cell,) = (cell for cell in cells if cell.asset == "frame_qc")
         assert cell.state is State.MISSING

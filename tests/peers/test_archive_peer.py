@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from archive_processed import plan_of, publish_archives
 
 from meso_core.archive import (
     ARCHIVE_NAME,
@@ -16,7 +17,6 @@ from meso_core.archive import (
     archive_bout,
     compress_tifs,
     hash_tif,
-    removal_plan,
     remove_raw_tifs,
     restore,
     save_report,
@@ -83,9 +83,10 @@ def test_second_bout_that_the_peer_loses_is_kept(session: Path, peer_python: Pat
     before = [hash_tif(t) for t in raw_tifs(second)]
     override = Override("a person", "needs room")
     with pytest.raises(GateError, match=second.name):
-        remove_raw_tifs(removal_plan(session, "motion_registered_frames", override=override))
+        remove_raw_tifs(plan_of(session, override=override))
     save_report(session, archive_bout(second))
-    remove_raw_tifs(removal_plan(session, "motion_registered_frames", override=override))
+    publish_archives(session)
+    remove_raw_tifs(plan_of(session, override=override))
     assert not raw_tifs(second)
     restore(session)
     assert [hash_tif(t) for t in raw_tifs(second)] == before

@@ -43,7 +43,7 @@ from .ifd import (
 )
 
 #: Bytes that may lie behind the last page, besides as many as before: what is more is no recording.
-MOST_BEHIND_BYTES = 1 << 20
+MOST_BEHIND_BYTES = 1 << 28
 
 
 class RawFile(Protocol):
