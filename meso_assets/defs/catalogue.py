@@ -73,7 +73,7 @@ _DECLARATIONS = (
     Declaration(
         name="reference_images",
         group="archive",
-        code_version="2",
+        code_version="3",
         description=(
             "**Reference images** of each imaging bout under their ALF names: the raw image, the stack, the metadata."
         ),

@@ -17,19 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..errors import InputFileError, MesoError, MesoWarning, MetadataError, MissingInputError
 from ..json_text import json_text
 from ..opening import is_there, open_plain, read_json
 from ..pictures import grey_png, inline_png
 from ..session import imaging_bouts, raw_tifs
-from ..session.imaging import ImagingMetadata
 from ..storage import FileHash, hash_file
 from ..storage.atomic import make_folder, making, replacing, write_file
-from . import ImagingLayout, LocalTif, as_imaging_metadata, extract_imaging_meta
 from .metadata.bouts import find_meta, read_imaging_metadata
+from .metadata.extract import meta_with_frames
 from .reference_checks import taken_at
+from .reference_stack import RECOPY, WITHOUT, Stack, stitch_stack
 from .tiff.pages import MOST_BEHIND_BYTES
 
 REFERENCE_FOLDER = "reference"
@@ -37,8 +36,6 @@ RAW_NAME, STACK_NAME, META_NAME = "referenceImage.raw.tif", "referenceImage.stac
 #: Longest side of the picture, pixels.
 _PICTURE_SIDE = 240
 
-#: Depths, rows, columns: int16 where it is made here, any real number where the rig delivered it.
-Stack = npt.NDArray[Any]
 #: What tifffile raises for a damaged file.
 _TIF_ERRORS = (
     ValueError, OSError, IndexError, KeyError, TypeError, AttributeError, ArithmeticError, MemoryError, RuntimeError,
@@ -121,39 +118,6 @@ def reference_images(
     return tuple(_reference_of(bout, out_folder / bout.name, center_ml, center_ap) for bout in with_reference)
 
 
-def stitch_stack(tif: Path, meta: Mapping[str, Any] | ImagingMetadata) -> Stack:
-    """Average the frames of each depth and put its fields side by side, where they are in the window.
-
-    Parameters
-    ----------
-    tif
-        Raw reference stack, as ScanImage wrote it.
-    meta
-        Imaging metadata of it, from :func:`~meso_core.scanimage.extract_imaging_meta`.
-
-    Returns
-    -------
-    ndarray of int16, shape (n_depths, ny, nx)
-        0 where there is no field. A pixel is as large as one of the first field.
-    """
-    meta = as_imaging_metadata(meta, str(tif))
-    layout = ImagingLayout.from_meta(meta, str(tif))
-    means = _mean_pages(tif, layout)
-    corners = np.array([fov.deg.top_left for fov in meta.fovs])
-    span = np.subtract(meta.fovs[0].deg.bottom_right, meta.fovs[0].deg.top_left)
-    pixels = np.array([layout.fovs[0].nx, layout.fovs[0].ny])
-    starts = np.rint((corners - corners.min(axis=0)) / (span / pixels)).astype(int)
-    shape = (
-        max(y + f.ny for f, (_, y) in zip(layout.fovs, starts, strict=True)),
-        max(x + f.nx for f, (x, _) in zip(layout.fovs, starts, strict=True)),
-    )
-    stack = np.zeros((layout.n_slices, *shape), np.int16)
-    for fov, (x, y) in zip(layout.fovs, starts, strict=True):
-        field = means[fov.slice_index, fov.row_start : fov.row_stop, : fov.nx]
-        stack[fov.slice_index, y : y + fov.ny, x : x + fov.nx] = np.rint(field)
-    return stack
-
-
 def picture_of(stack: Stack) -> bytes:
     """Brightest value over the depths as a grey PNG, from the 1st to the 99.7th percentile."""
     image = stack.max(axis=0).astype(np.float32)
@@ -179,7 +143,7 @@ def _reference_of(bout: Path, out: Path, center_ml: float | None, center_ap: flo
         stack = _read_stack(folder / STACK_NAME)
         _link(folder / STACK_NAME, target / STACK_NAME)
     else:
-        stack = stitch_stack(raw, extract_imaging_meta([raw], 0.0, 0.0)[0])  # the centre has no part in it
+        stack = stitch_stack(raw, meta_with_frames([raw], 0.0, 0.0)[0])  # the centre has no part in it
         _write_stack(target / STACK_NAME, stack)
         made.append(STACK_NAME)
     content = known[f"{place}/{RAW_NAME}"] = _raw_copy(raw, target / RAW_NAME)
@@ -204,7 +168,7 @@ def _raw_stack(folder: Path) -> Path:
         tifs = named if len({hash_file(t).sha256 for t in tifs}) == 1 else tifs
     if not tifs:
         raise MissingInputError.at(
-            folder, expected="one raw reference stack (tif)", found="none", remedy="Copy it from the rig"
+            folder, expected="one raw reference stack (tif)", found="none", remedy=f"Copy it from the rig. {WITHOUT}"
         )
     if len(tifs) > 1:
         raise InputFileError.at(
@@ -235,9 +199,7 @@ def _check_raw(raw: Path) -> None:
 
 
 def _no_stack(raw: Path, found: str) -> InputFileError:
-    return InputFileError.at(
-        raw, expected="a complete tif, the raw reference stack", found=found, remedy="Copy it from the rig again"
-    )
+    return InputFileError.at(raw, expected="a complete tif, the raw reference stack", found=found, remedy=RECOPY)
 
 
 def _meta_of(raw: Path, bout: Path, center_ml: float | None, center_ap: float | None) -> dict[str, Any]:
@@ -250,50 +212,12 @@ def _meta_of(raw: Path, bout: Path, center_ml: float | None, center_ap: float | 
                 field="centerMM",
                 expected="the centre of the cranial window (ML, AP)",
                 found="none in the metadata of the bout",
-                remedy="Run imaging_metadata first, or set the window's centre",
+                remedy="Make the metadata of the bout first (`meso run SESSION --assets imaging_metadata`), or give "
+                "center_ml and center_ap",
             )
         window = read_imaging_metadata(path).window
         center_ml, center_ap = window.ml_mm, window.ap_mm
-    return extract_imaging_meta([raw], center_ml, center_ap)[0]
-
-
-def _mean_pages(tif: Path, layout: ImagingLayout) -> npt.NDArray[np.float64]:
-    """Mean page of each depth, shape (n_depths, height, width)."""
-    source = LocalTif(tif)
-    page = source.tif.page
-    total = np.zeros((layout.n_slices, page.height, page.width))
-    count = np.zeros(layout.n_slices, int)
-    number = 0
-    for block in source.blocks(1 << 25):
-        slices = layout.slices_of(layout.frames_of_pages(number, len(block.pixels)))
-        channels = np.arange(number, number + len(block.pixels)) % layout.n_channels
-        for i in np.flatnonzero((slices >= 0) & (channels == layout.functional_channel)):
-            total[slices[i]] += block.pixels[i]
-            count[slices[i]] += 1
-        number += len(block.pixels)
-    _check_depths_are_there(tif, layout, count, number)
-    return total / count[:, None, None]
-
-
-def _check_depths_are_there(tif: Path, layout: ImagingLayout, count: npt.NDArray[np.int_], n_pages: int) -> None:
-    """Refuse a stack without a depth; tell of one that lacks pages of its last depths."""
-    expected = f"{layout.pages_per_volume} pages: {layout.n_slices} depths"
-    if layout.stack.frames_per_slice > 1:
-        expected += f" of {layout.stack.frames_per_slice} frames, averaged by {layout.stack.frames_averaged},"
-    expected += f" in {layout.n_channels} channel(s)"
-    if not count.all():
-        raise InputFileError.at(
-            tif,
-            expected=expected,
-            found=f"{n_pages} pages, none of depth {int(np.argmin(count)) + 1}",
-            remedy="Copy the reference stack from the rig again, or give one that was not stopped early",
-        )
-    if count.min() < count.max():
-        warnings.warn(
-            f"{tif}: expected {expected}, found {n_pages} pages: the last depths are averages of fewer frames",
-            MesoWarning,
-            stacklevel=4,
-        )
+    return meta_with_frames([raw], center_ml, center_ap)[0]
 
 
 def _read_stack(path: Path) -> Stack:

@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from damaged_files import Page, write_tif
+from scanimage_files import small_config
 
 from meso_core.errors import InputFileError, MesoWarning, MetadataError, MissingInputError
+from meso_core.scanimage.metadata.extract import meta_with_frames
 from meso_core.scanimage.reference_images import reference_images
+from meso_core.scanimage.reference_stack import stitch_stack
 from meso_core.session import imaging_bouts, raw_tifs
 from meso_core.storage import hash_file
 
@@ -70,6 +74,31 @@ def test_stitched_stack_joins_the_strips_without_a_seam(session: Path, tmp_path:
     steps = np.abs(np.diff(stack.astype(float), axis=2)).mean(axis=(0, 1))
     seams = steps[[47, 95]]
     assert seams.max() < 2 * np.median(steps)
+
+
+@pytest.mark.filterwarnings("ignore:.*average of fewer frames")
+@pytest.mark.parametrize(
+    ("n_channels", "frames", "lost", "told"),
+    [
+        (1, [0, 1, 2, 3, 5, 6, 7, 8], 4, "page 4: frames missing, expected frame 5, found 6"),
+        (1, [1, 2, 3, 4, 5, 6, 7, 8], 0, "page 0: frames missing, expected frame 1, found 2"),
+        (1, [0, 1, 2, 3, 4, 4, 5, 6, 7, 8], None, "page 5: page twice, expected frame 6, found 5"),
+        (1, [0, 1, 7, 2, 3, 4, 5, 6, 8], 7, "page 2: page out of order, expected frame 3, found 8"),
+        (2, [0, 1, 2, 3, 5, 6, 7, 8], 4, "page 8: frames missing, expected frame 5, found 6"),
+        (2, [0, 1, 2, 3, 4, 4, 5, 6, 7, 8], 4, "pages 8 to 11: frame without all its channels, expected frame 5"),
+    ],
+)
+def test_a_page_of_a_stack_counts_for_the_depth_of_its_frame_number(
+    tmp_path: Path, n_channels: int, frames: list[int], lost: int | None, told: str
+) -> None:
+    """Three volumes of three depths; each pixel of the green channel holds ten times its frame number from 0."""
+    config = small_config(((16, 16),), zs=(0.0, 30.0, 60.0), channels=(2, 3)[:n_channels])
+    tif = tmp_path / "raw_imaging_data_00" / "reference" / "ref_00001_00001.tif"
+    write_tif(tif, config, [Page(frame, channel) for frame in frames for channel in range(n_channels)])
+    with pytest.warns(MesoWarning, match=f"raw_imaging_data_00/reference: .*{tif.name}, {told}"):
+        stack = stitch_stack(tif, meta_with_frames([tif], 0.0, 0.0)[0])
+    for depth in range(3):
+        assert (stack[depth] == round(np.mean([10 * f for f in range(depth, 9, 3) if f != lost]))).all()
 
 
 def test_made_files_do_not_depend_on_when_they_are_made(session: Path, tmp_path: Path) -> None:

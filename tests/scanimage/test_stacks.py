@@ -28,7 +28,7 @@ from meso_core.scanimage import (
     write_missing_meta,
 )
 from meso_core.scanimage.metadata.rois import SiHeader, field_at, same_depth
-from meso_core.scanimage.reference_images import stitch_stack
+from meso_core.scanimage.reference_stack import stitch_stack
 from meso_core.scanimage.scanner import read_stack
 from meso_core.scanimage.tiff.header import parse_si_header
 from meso_core.session import IMAGING_META_FILE, raw_tifs

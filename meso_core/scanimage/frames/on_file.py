@@ -78,6 +78,16 @@ def acquisition_starts(heads: Heads) -> Places:
     return np.where(in_acquisition > 0, np.maximum(heads["number"] - in_acquisition, 0), 0)
 
 
+def channels_of_pages(places: Places, channels: Sequence[int], own: int | None) -> Places:
+    """Tell the index of the channel of each page, (n_pages,), from their places.
+
+    The channels of a frame come in order. ``own`` is the number of the one channel that these tifs hold; None: all.
+    """
+    if own is not None:
+        return np.full(places.size, tuple(channels).index(own))
+    return np.asarray(np.maximum(np.cumsum(places >= 0) - 1, 0) % len(channels))
+
+
 class BoutPlacer:
     """Place the pages of a bout whose channels are in the same tifs, or each in tifs of its own.
 

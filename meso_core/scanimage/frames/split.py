@@ -32,6 +32,7 @@ from .on_file import (
     FramesOnFile,
     acquisition_starts,
     channel_of,
+    channels_of_pages,
     check_promise,
     frames_on_file,
 )
@@ -216,9 +217,7 @@ class _BoutSplit:
 
     def _channels(self, places: Places, key: int | None) -> Places:
         """Tell the index of the channel of each page."""
-        if key is not None:
-            return np.full(places.size, self.layout.channels.index(key))
-        return np.asarray(np.maximum(np.cumsum(places >= 0) - 1, 0) % self.layout.n_channels)
+        return channels_of_pages(places, self.layout.channels, key)
 
     def _check(self, found: FramesOnFile) -> None:
         """Compare what was found with the frames listed, or else with the number of pages promised."""
@@ -246,7 +245,8 @@ def _check_shape(bout: BoutSource, name: str, block: Block, layout: ImagingLayou
             f"{bout.name}/{name}",
             expected=f"pages of {want[0]} x {want[1]} px as in the metadata",
             found=f"{height} x {width} px",
-            remedy="Move tifs of other recordings out of the bout's folder",
+            remedy="Move tifs of other recordings out of the bout's folder; if the metadata file is of another one, "
+            "move that away: it is made again from the tifs",
         )
 
 
@@ -256,7 +256,8 @@ def _check_no_fov_is_empty(movies: Movies, where: str, n_pages: int) -> None:
             where,
             expected="at least one whole volume",
             found=f"{n_pages} pages, none of {', '.join(movies.empty_fovs())}",
-            remedy="Leave the session out if its recording was stopped at once",
+            remedy="Copy the tifs that lack from the rig; if there are no more, leave the session out: it was "
+            "stopped at once",
         )
 
 
