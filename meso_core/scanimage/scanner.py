@@ -16,10 +16,12 @@ from typing import Any
 
 from ..errors import MetadataError, brief
 from ..session.imaging import StackLayout
+from .tiff.header import LEAVE_OUT
 
+_LEAVE_OUT = LEAVE_OUT[0].upper() + LEAVE_OUT[1:]
 _UNKNOWN_REMEDY = (
-    "Leave this recording out, and send the header's lines SI.hStackManager, SI.hFastZ and SI.VERSION in an issue, so "
-    "that the layout can be added"
+    f"{_LEAVE_OUT}, and send the header's lines SI.hStackManager, SI.hFastZ and SI.VERSION in an issue, so that the "
+    "layout can be added"
 )
 
 
@@ -81,8 +83,8 @@ def read_stack(header: Mapping[str, Any], where: str, n_known: int = 1) -> Stack
             f"averages over frames of one depth ({layout.frames_per_slice} frames per slice, {layout.n_flyback} "
             "fly-back frames, both multiples of it)",
             f"averages of {averaged} frames, over different slices",
-            "Leave this recording out: depths that were averaged cannot be told apart again. Record without averaging, "
-            "or with a divisor of framesPerSlice",
+            f"{_LEAVE_OUT}. Depths that were averaged cannot be told apart again. Record without averaging, or with a "
+            "divisor of framesPerSlice",
         )
     return replace(layout, frames_averaged=averaged)
 
@@ -241,7 +243,7 @@ def _slow_by_slices(said: _Header) -> StackLayout:
 
 def _endless(said: _Header) -> MetadataError:
     expected, found = "a number of frames at each depth of a slow stack", "Inf: frames without end at the first depth"
-    remedy = "Leave this recording out; nothing tells when the focus moved on"
+    remedy = f"{_LEAVE_OUT}. Nothing tells when the focus moved on"
     return said.error("hStackManager.framesPerSlice", expected, found, remedy)
 
 

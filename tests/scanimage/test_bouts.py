@@ -75,7 +75,7 @@ def test_only_what_is_missing_is_made(session):
 def test_without_any_metadata_the_window_centre_must_be_given(session):
     for path in session.rglob(META):
         path.unlink()
-    with pytest.raises(MetadataError, match=r"centerMM.*Give center_ml and center_ap"):
+    with pytest.raises(MetadataError, match=r"centerMM.*Set MESO_WINDOW_CENTER_ML"):
         load_meta_files(session)
     with pytest.raises(MetadataError, match="centerMM"):
         write_missing_meta(session, session.parent / "out")

@@ -76,7 +76,7 @@ class AcquisitionCheck:
                 warnings.warn(f"{self.bout}/{name}: {text}", MesoWarning, stacklevel=4)
 
     def _foreign(self, name: str, field: str, expected: str, found: str) -> InputFileError:
-        remedy = "Move tifs of other recordings out of the bout's folder"
+        remedy = "Move tifs of other recordings out of the bout's folder; each is a bout of its own"
         return InputFileError.at(f"{self.bout}/{name}", field=field, expected=expected, found=found, remedy=remedy)
 
 

@@ -16,6 +16,8 @@ from ...session.imaging import CORNERS, Fov, ImagingMetadata
 from ..tiff.header import parse_si_header
 from .rois import Place, SiHeader, imaged_places, same_depth
 
+_REMEDY = "Move the metadata file away; it is made again from the tifs"
+
 
 def check_imaged(meta: ImagingMetadata, where: str) -> None:
     """Compare FOVs with the ROIs and depths that were imaged.
@@ -41,7 +43,7 @@ def check_imaged(meta: ImagingMetadata, where: str) -> None:
     artist, header = raw.get("Artist"), parse_si_header(raw["Software"])
     if not isinstance(artist, Mapping) or not artist.get("RoiGroups") or "SI.hStackManager.zs" not in header:
         return
-    places = imaged_places(raw, SiHeader(header, where))
+    places = imaged_places(raw, SiHeader(header, where, _REMEDY))
     left = list(places)
     for fov in sorted(meta.fovs, key=lambda fov: (fov.slice_index, fov.line_indices[0])):
         place = _place_of(fov, places if fov.channel is not None else left)
@@ -89,5 +91,4 @@ def _rounded(point: Sequence[float]) -> str:
 
 
 def _wrong(where: str, field: str, expected: str, found: str) -> MetadataError:
-    remedy = "Move the metadata file away; it is made again from the tifs"
-    return MetadataError.at(where, field=field, expected=expected, found=found, remedy=remedy)
+    return MetadataError.at(where, field=field, expected=expected, found=found, remedy=_REMEDY)

@@ -195,7 +195,7 @@ def local_bouts(session_path: str | os.PathLike[str]) -> tuple[BoutSource, ...]:
     for folder in _bout_folders(Path(session_path)):
         tifs = raw_tifs(folder)
         if not tifs:
-            remedy = "Copy the bout from the rig, or use its archive"
+            remedy = "Copy the bout from the rig, or bring its tifs back from the archive (`meso restore`)"
             raise MissingInputError.at(folder, expected="raw tifs", found="none", remedy=remedy)
         path = find_meta(folder)
         n_pages = None if path is None else read_imaging_metadata(path).n_pages
@@ -362,7 +362,7 @@ def _tifs(folder: Path) -> tuple[Path, ...]:
     tifs = raw_tifs(folder)
     if not tifs:
         expected = f"{IMAGING_META_FILE} and {IMAGING_TIMES_FILE}, or the tifs to make them from"
-        remedy = "Copy the bout from the rig, or restore its tifs from the archive"
+        remedy = "Copy the bout from the rig, or bring its tifs back from the archive (`meso restore`)"
         raise MissingInputError.at(folder, expected=expected, found="neither", remedy=remedy)
     return tifs
 
@@ -379,7 +379,8 @@ def _window_center(
         field="centerMM",
         expected="the centre of the cranial window (ML, AP in mm from bregma)",
         found="no metadata in any bout, and none given",
-        remedy="Give center_ml and center_ap from the surgery record; no tif holds them",
+        remedy="Set MESO_WINDOW_CENTER_ML and MESO_WINDOW_CENTER_AP (center_ml, center_ap) as the surgery record says: "
+        "no tif holds them",
     )
 
 

@@ -20,7 +20,7 @@ from ...matlab import as_list
 from ..frames.faults import DamagedFrames, tell_of_faults
 from ..frames.on_file import FramesOnFile, channels_on_file, frames_on_file
 from ..frames.sources import LocalTif
-from ..tiff.header import frames_averaged, parse_si_header
+from ..tiff.header import OTHER_HEADER, frames_averaged, parse_si_header
 from ..tiff.pages import ScanImageTif
 from .fields import is_number
 from .rois import SiHeader, fov_records
@@ -114,7 +114,7 @@ def meta_with_frames(
             remedy = "Give the centre of the cranial window from the surgery record; no tif holds it"
             raise MetadataError.at(name, expected="mm from bregma", found=brief(value), remedy=remedy)
     if not tifs:
-        raise MissingInputError.at("tifs", expected="at least one tif", found="none", remedy="Copy the raw data")
+        raise MissingInputError.at("tifs", expected="at least one tif", found="none", remedy="Give the tifs of a bout")
     opened = [LocalTif(tif) for tif in tifs]
     bout, where = opened[0].path.parent.name, str(opened[0].path)
     raw = raw_scanimage_meta(_first_whole(opened))
@@ -133,8 +133,8 @@ def _first_whole(tifs: Sequence[LocalTif]) -> ScanImageTif:
     raise InputFileError.at(
         tifs[0].path.parent,
         expected="a tif with a whole page",
-        found=f"none in {len(tifs)} tifs; the first is {tifs[0].damage}",
-        remedy="Copy the tifs from the rig again; if they are so there, leave this bout out of the session",
+        found=f"none in {len(tifs)} tifs; of the first: {tifs[0].damage.found if tifs[0].damage else 'no page'}",
+        remedy="Copy the tifs from the rig again. If the rig's are the same, move the bout's folder out of the session",
     )
 
 
@@ -143,9 +143,8 @@ def saved_channels(software: str, where: str) -> tuple[int, ...]:
     saved = SiHeader(parse_si_header(software), where)["hChannels.channelSave"]
     channels = [c for row in as_list(saved) for c in as_list(row)]
     if not channels or not all(isinstance(c, int) and not isinstance(c, bool) for c in channels):
-        remedy = "Use the tifs as ScanImage wrote them"
         field, expected = "hChannels.channelSave", "numbers of channels"
-        raise MetadataError.at(where, field=field, expected=expected, found=brief(saved), remedy=remedy)
+        raise MetadataError.at(where, field=field, expected=expected, found=brief(saved), remedy=OTHER_HEADER)
     return tuple(channels)
 
 
@@ -274,5 +273,5 @@ def _start_time(description: str, where: str) -> list[float]:
         if name.strip() == "epoch":
             parts = value.strip().strip("[]").split()
             return [int(p) if p.isdigit() else float(p) for p in parts]
-    expected, remedy = "an epoch", "Use the tifs as ScanImage wrote them"
-    raise MetadataError.at(where, field="ImageDescription", expected=expected, found="none", remedy=remedy)
+    field, expected = "ImageDescription", "an epoch, the start of the acquisition"
+    raise MetadataError.at(where, field=field, expected=expected, found="none", remedy=OTHER_HEADER)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import MesoWarning, MetadataError, problem
+from ...errors import MesoWarning, MetadataError
 from ...matlab import as_list
 from ...session import IMAGING_META_FILE
 from ...session.imaging import CORNERS
@@ -108,10 +108,8 @@ def _version(meta: Mapping[str, Any], where: str) -> tuple[int, ...]:
     try:
         version = tuple(int(part) for part in text.split("."))
     except (AttributeError, ValueError) as e:
-        message = problem(
-            where, field="version", expected="three numbers", found=repr(text), remedy="Make the metadata again"
-        )
-        raise MetadataError(message) from e
+        remedy = "Move the metadata file away; it is made again from the tifs"
+        raise MetadataError.at(where, field="version", expected="three numbers", found=repr(text), remedy=remedy) from e
     if version > _NEWEST:
         warnings.warn(
             f"{where}: version {text} is newer than {PATCHED_VERSION}, the newest that is known here; its fields are "

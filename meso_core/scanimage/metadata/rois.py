@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import MetadataError, brief, problem
+from ...errors import MetadataError, brief
 from ...matlab import as_list
 from ..scanner import fly_to_lines, read_stack
+from ..tiff.header import OTHER_HEADER
 from .fields import is_number
 
 _CORNERS = {"topLeft": (-1, -1), "topRight": (1, -1), "bottomLeft": (-1, 1), "bottomRight": (1, 1)}
@@ -33,10 +34,12 @@ class SiHeader:
         As :func:`~meso_core.scanimage.tiff.pages.header.parse_si_header` gives them.
     where
         File that they are from, for messages.
+    remedy
+        What a person does about a field that cannot be.
     """
 
-    def __init__(self, values: dict[str, Any], where: str) -> None:
-        self.values, self.where = values, where
+    def __init__(self, values: dict[str, Any], where: str, remedy: str = OTHER_HEADER) -> None:
+        self.values, self.where, self.remedy = values, where, remedy
 
     def get(self, name: str, default: object = None) -> object:
         """Value of ``SI.name``, or the default."""
@@ -61,8 +64,7 @@ class SiHeader:
 
     def wrong(self, name: str, expected: str, found: str) -> MetadataError:
         """Make the error for a field that cannot be."""
-        remedy = "Check that the tif is of a mesoscope recording, or leave it out"
-        return MetadataError(problem(self.where, field=name, expected=expected, found=found, remedy=remedy))
+        return MetadataError.at(self.where, field=name, expected=expected, found=found, remedy=self.remedy)
 
 
 def _flat(value: object) -> object:
@@ -136,7 +138,7 @@ def fov_records(
         fovs.append(
             {
                 "slice_id": place.slice_id,
-                "roiUUID": place.roi["roiUuid"],
+                **({"roiUUID": place.roi["roiUuid"]} if "roiUuid" in place.roi else {}),
                 "Zs": place.depths[0] if len(place.depths) == 1 else place.depths,
                 "Deg": deg,
                 "MM": mm,
@@ -160,8 +162,18 @@ def imaged_places(raw: Mapping[str, Any], header: SiHeader) -> list[Place]:
     Raises
     ------
     MetadataError
-        If no ROI is imaged, or a ROI has not as many depths as scanfields.
+        If no ROI is imaged, a ROI has not as many depths as scanfields, or these are no ROIs of a mesoscope.
     """
+    try:
+        return _imaged_places(raw, header)
+    except MetadataError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        found = f"{type(error).__name__}: {error}"
+        raise header.wrong("RoiGroups", "imaging ROIs, each with scanfields", found) from error
+
+
+def _imaged_places(raw: Mapping[str, Any], header: SiHeader) -> list[Place]:
     rois = [roi for roi in as_list(raw["Artist"]["RoiGroups"]["imagingRoiGroup"]["rois"]) if roi.get("enable", True)]
     slices = _slices(header)
     places = []

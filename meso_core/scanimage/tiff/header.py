@@ -11,7 +11,8 @@ import math
 import re
 from typing import Any
 
-from ...errors import MetadataError, problem
+from ...errors import MetadataError
+from ...session import IMAGING_META_FILE
 
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|Inf|NaN)$")
 _TOKEN = re.compile(r"\s*('(?:[^']|'')*'|[\[\]{};,]|[^\s\[\]{};,']+)")
@@ -19,6 +20,16 @@ _TOKEN = re.compile(r"\s*('(?:[^']|'')*'|[\[\]{};,]|[^\s\[\]{};,']+)")
 _NAME = re.compile(r"@?[A-Za-z_][\w.]*$")
 _ZEROS = re.compile(r"zeros\((\d+),\s*(\d+)\)$")
 _WORDS: dict[str, Any] = {"true": True, "false": False, "Inf": math.inf, "-Inf": -math.inf, "NaN": math.nan}
+
+
+#: What to do about a recording that cannot be read, a bout or a reference stack.
+LEAVE_OUT = "leave this recording out: move its folder (raw_imaging_data_NN, or reference in it) out of the session"
+#: About a header from which no metadata can be made. A copy may be the cause only where it is damaged.
+OTHER_HEADER = f"Put the rig's {IMAGING_META_FILE} beside the tifs; if there is none, {LEAVE_OUT}"
+RECOPY_HEADER = (
+    f"Copy the tif from the rig again. If the rig's is the same, put its {IMAGING_META_FILE} beside the tifs, or, if "
+    f"there is none, {LEAVE_OUT}"
+)
 
 
 class _NotLiteralError(ValueError):
@@ -152,19 +163,12 @@ def parse_roi_groups(text: str, where: str = "Artist") -> dict[str, Any]:
     """
     try:
         groups = json.loads(text)
-    except ValueError as e:
-        message = problem(where, field="RoiGroups", expected="JSON", found=str(e), remedy="Copy the tif again")
-        raise MetadataError(message) from e
+    except (ValueError, RecursionError) as e:
+        found = str(e) if text else "none"
+        raise MetadataError.at(where, field="RoiGroups", expected="JSON", found=found, remedy=RECOPY_HEADER) from e
     if not isinstance(groups, dict) or "RoiGroups" not in groups:
-        raise MetadataError(
-            problem(
-                where,
-                field="RoiGroups",
-                expected="the ROI groups of a ScanImage recording",
-                found=f"{text[:40]!r}",
-                remedy="Use the tifs as ScanImage wrote them",
-            )
-        )
+        expected = "the ROI groups of a ScanImage recording"
+        raise MetadataError.at(where, field="RoiGroups", expected=expected, found=f"{text[:40]!r}", remedy=OTHER_HEADER)
     return _table_like_matlab(groups)
 
 

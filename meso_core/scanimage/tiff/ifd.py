@@ -35,14 +35,19 @@ HEAD = np.dtype([("number", "<i8"), ("in_acquisition", "<i8"), ("time", "<f8")])
 Heads = npt.NDArray[Any]
 _OLD_SCANIMAGE = re.compile(rb"scanimage\.SI|SI[45]?\.\w+ *=|state\.(?:software|acq)\.")
 _MAX_TEXT = 1 << 26
-RECOPY = "Copy the file from the rig again; if it is no recording, move it out of the bout's folder"
+#: What to do about a tif of which nothing can be used.
+RECOPY = (
+    "Copy the file from the rig again. If the rig's is the same, or is no recording, move it out of the bout's folder: "
+    "the others are used, and frames that lack are told (MESO_DAMAGED_FRAMES=salvage)"
+)
 
 
 class DamagedTifError(InputFileError):
     """Raised, and caught within this package, where a tif ends or breaks off: its pages before that are whole."""
 
     def __init__(self, name: str | os.PathLike[str], index: int, expected: str, found: str) -> None:
-        super().__init__(problem(name, field=f"page {index}", expected=expected, found=found, remedy=SALVAGE))
+        remedy = SALVAGE if index else RECOPY
+        super().__init__(problem(name, field=f"page {index}", expected=expected, found=found, remedy=remedy))
         self.found = f"expected {expected}, found {found}"
 
 
@@ -250,5 +255,5 @@ def check_scanimage(name: str | os.PathLike[str], software: str) -> None:
             field="Software",
             expected="a ScanImage header (lines 'SI.x = value')",
             found=repr(software[:40]) if software else "none",
-            remedy="Move files that are not ScanImage recordings out of the bout's folder",
+            remedy="Move files that are no recordings out of the bout's folder",
         )

@@ -103,7 +103,7 @@ class ScanImageTif:
         except MissingInputError:
             raise
         except OSError as e:
-            remedy = "Check the read permission and the disk"
+            remedy = "Copy the file from the rig again, to another disk if this one fails"
             message = problem(self.path, expected="a readable file", found=str(e), remedy=remedy)
             raise InputFileError(message) from e
         del self._file
