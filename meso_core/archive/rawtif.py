@@ -69,7 +69,10 @@ class HashedTif:
                 n = self._file.readinto(into[done:])
             except OSError as error:
                 raise InputFileError.at(
-                    self._tif, expected="a readable file", found=str(error), remedy="Copy it from the rig again"
+                    self._tif,
+                    expected="a readable file",
+                    found=str(error),
+                    remedy="Copy it from the rig again, to another disk if this one fails",
                 ) from error
             if not n:
                 raise self._changed()
@@ -143,7 +146,7 @@ def tifs_of(bout_folder: Path) -> tuple[Path, ...]:
             bout_folder,
             expected="raw tifs of an imaging bout",
             found="none" if bout_folder.is_dir() else "no such folder",
-            remedy="Copy the bout from the rig, or use its archive",
+            remedy="Copy the bout from the rig, or bring its tifs back from the archive (`meso restore`)",
         )
     return tifs
 

@@ -154,7 +154,7 @@ class ArchiveReport:
                 field="record_version",
                 expected=str(RECORD_VERSION),
                 found=str(version),
-                remedy="Use the version of meso that wrote it",
+                remedy=f"Use the version of meso that wrote it, or else {_DAMAGED[0].lower()}{_DAMAGED[1:]}",
             )
         return report
 

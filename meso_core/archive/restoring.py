@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import ArchiveError, MissingInputError, problem
 from ..progress import Progress, silent
-from ..session import imaging_bouts, raw_tifs
+from ..session import imaging_bouts, printable, raw_tifs
 from ..storage.atomic import make_folder, part_path, storage_errors
 from .atomic import check_room, new_file
 from .bout import verify_any
@@ -33,6 +33,8 @@ from .rawtif import READ_BYTES, hash_file_content
 from .report import ArchiveMember, load_report
 from .selection import find_archive
 from .zarr.frames import open_frames
+
+_FROM_COPY = "Restore the archive from a copy, or copy the tifs from the rig"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +64,8 @@ def restore(
     """Bring the raw tifs of a session back: those that are still kept by a rename, the others from its archives.
 
     Each tif of an archive is written in ``.meso/restoring``, compared with its recorded sha-256, and renamed unless
-    there is a file of this name. Where there is no record, the whole archive is read before the first tif is written.
-    The archive stays.
+    there is a file of this name, or a link to one. Where there is no record, the whole archive is read before the first
+    tif is written. The archive stays.
 
     Parameters
     ----------
@@ -161,7 +163,7 @@ def _restore_from(session_path: Path, archive: Path, workers: int | None, progre
     for entry, pieces in _contents(archive, workers):
         member = record.pop(entry.name, None)
         if member is None and report is not None:
-            raise _other(archive, f"{entry.name}, which is not on record", "Do not use this archive")
+            raise _other(archive, f"{entry.name}, which is not on record", _FROM_COPY)
         tif = folder / entry.name
         if os.path.lexists(tif):
             restored.append(_already_there(tif, entry, member, pieces, session_path))
@@ -170,7 +172,7 @@ def _restore_from(session_path: Path, archive: Path, workers: int | None, progre
         done += entry.size
         progress(done, max(total, done), "bytes restored")
     if record:
-        raise _other(archive, f"no {', '.join(record)}", "Restore this archive from a copy")
+        raise _other(archive, f"no {', '.join(record)}", _FROM_COPY)
     return restored
 
 
@@ -206,7 +208,7 @@ def _write(
             file.write(piece)
         content = file.content
         if content.size != entry.size or (member is not None and content.sha256 != member.sha256):
-            raise _other(tif, "other content in the archive than was recorded", "Restore the archive from a copy")
+            raise _other(tif, "other content in the archive than was recorded", _FROM_COPY)
         file.flush()
         os.utime(part, ns=(mtime_ns, mtime_ns))
     path = tif.relative_to(session_path).as_posix()
@@ -231,11 +233,11 @@ def _already_there(
     sha256 = hashlib.sha256()
     for piece in pieces:
         sha256.update(piece)
-    plain = tif.is_file() and not tif.is_symlink()
-    if not plain or hash_file_content(tif) != sha256.hexdigest():
-        raise _other(tif, "a tif of this name that differs from the archive's", "Move it out of the folder first")
+    if not tif.is_file() or hash_file_content(tif) != sha256.hexdigest():
+        what = f"a link to {printable(str(tif.readlink()))}, which" if tif.is_symlink() else "a tif of this name that"
+        raise _other(tif, f"{what} differs from the archive's", "Move it out of the folder first")
     if member is not None and sha256.hexdigest() != member.sha256:
-        raise _other(tif, "other content in the archive than was recorded", "Restore the archive from a copy")
+        raise _other(tif, "other content in the archive than was recorded", _FROM_COPY)
     path = tif.relative_to(session_path).as_posix()
     mtime_ns = tif.stat().st_mtime_ns
     return RestoredTif(path, entry.size, mtime_ns, sha256.hexdigest(), written=False, compared=member is not None)

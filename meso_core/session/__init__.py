@@ -6,7 +6,7 @@ What does not: reading the content of its files.
 
 from .arrival import DESCRIPTION, READY_FLAG, Arrival, judge_arrival, read_description, some
 from .finding import PassedOver, Survey, find_sessions, survey_sessions
-from .ignored import ignored_among, unfinished_copies, why_ignored
+from .ignored import PARTIAL_COPY, ignored_among, unfinished_copies, why_ignored
 from .imaging import BoutMetadata, Fov, ImagingMetadata, SessionMetadata
 from .listing import GONE, ListedFile, listing_version
 from .paths import (
@@ -20,6 +20,7 @@ from .paths import (
     imaging_bouts,
     natural_key,
     plane_name,
+    printable,
     raw_tifs,
 )
 from .raw_inputs import (
@@ -42,6 +43,7 @@ __all__ = [
     "IMAGING_META_FILE",
     "IMAGING_TIMES_FILE",
     "MESO_FOLDER",
+    "PARTIAL_COPY",
     "RAW_PREFIXES",
     "READY_FLAG",
     "SYNC_FOLDER",
@@ -71,6 +73,7 @@ __all__ = [
     "natural_key",
     "odd_bouts",
     "plane_name",
+    "printable",
     "raw_tifs",
     "read_description",
     "some",

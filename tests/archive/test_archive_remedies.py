@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -12,11 +14,24 @@ from typing import Any
 
 import pytest
 
-from meso_core.archive import ARCHIVE_NAME, ZARR_NAME, archive_bout, bout_source, load_report, restore, save_report
+from meso_core.archive import (
+    ARCHIVE_NAME,
+    ZARR_NAME,
+    archive_bout,
+    atomic,
+    bout_source,
+    load_report,
+    restore,
+    save_report,
+    verify_any,
+)
+from meso_core.archive.codec import lbzip2
+from meso_core.archive.rawtif import HashedTif
 from meso_core.archive.report import record_path
 from meso_core.archive.source import archive_source
-from meso_core.errors import MesoError
+from meso_core.errors import ArchiveError, MesoError
 from meso_core.session import raw_tifs
+from meso_core.storage.atomic import part_path
 
 pytestmark = pytest.mark.filterwarnings("ignore::meso_core.errors.MesoWarning")
 
@@ -147,12 +162,15 @@ def strange_tif(bout: Path) -> None:
     first.rename(first.with_name("strange.tif"))
 
 
-def changed_tif_while_others_are_gone(bout: Path) -> None:
+def changed_tif_while_others_are_gone(bout: Path, *, as_old: bool = False) -> None:
     archived(bout)
     first, *others = raw_tifs(bout)
     for other in others:
         other.unlink()
+    status = first.stat()
     change(first)
+    if as_old:
+        os.utime(first, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def pages(bout: Path) -> int:
@@ -206,7 +224,12 @@ CASES = {
     "a tif that is not on record": Case(strange_tif, "strange.tif away", elsewhere("strange.tif"), pages),
     "a tif of other content": Case(
         changed_tif_while_others_are_gone,
-        "_00001.tif away; `meso restore` brings the others back",
+        "`meso restore` brings the others back",
+        lambda bout: elsewhere(raw_tifs(bout)[0].name)(bout),
+    ),
+    "a tif of other content, as old": Case(
+        lambda bout: changed_tif_while_others_are_gone(bout, as_old=True),
+        "Move these tifs away",
         lambda bout: elsewhere(raw_tifs(bout)[0].name)(bout),
     ),
     "neither tifs nor an archive": Case(nothing_to_read, "Copy the bout from the rig", back_from_the_rig, pages),
@@ -242,3 +265,148 @@ def test_following_the_remedy_leads_to_a_result(bout: Path, name: str) -> None:
     assert case.says in str(caught.value)
     case.follow(bout)
     assert case.attempt(bout) != []
+
+
+def changing(bout: Path, patch: pytest.MonkeyPatch) -> None:
+    """A tif is written while it is read."""
+    read, tif = HashedTif.read_into, raw_tifs(bout)[0]
+
+    def late(reading: HashedTif, into: memoryview) -> None:
+        read(reading, into)
+        os.utime(tif, (1, 1))
+
+    patch.setattr(HashedTif, "read_into", late)
+
+
+def full(bout: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))  # type: ignore[attr-defined]
+
+
+def full_for_tifs(bout: Path, patch: pytest.MonkeyPatch) -> None:
+    archived(bout)
+    gone(bout)
+    full(bout, patch)
+
+
+def held(file: Callable[[Path], Path]) -> Callable[[Path, pytest.MonkeyPatch], Any]:
+    """Another run holds the lock; it ends when its file is closed."""
+
+    def hold(bout: Path, patch: pytest.MonkeyPatch) -> Any:
+        path = file(bout)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("wb")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return lock
+
+    return hold
+
+
+def appears(bout: Path, patch: pytest.MonkeyPatch) -> None:
+    """At the last moment before the archive gets its name."""
+    give_name = atomic.link_or_rename
+
+    def late(part: Path, out: Path) -> None:
+        shutil.copy(part, out)
+        give_name(part, out)
+
+    patch.setattr(atomic, "link_or_rename", late)
+
+
+def something_appears(bout: Path, patch: pytest.MonkeyPatch) -> None:
+    give_name = atomic.link_or_rename
+
+    def late(part: Path, out: Path) -> None:
+        out.write_bytes(b"something else")
+        give_name(part, out)
+
+    patch.setattr(atomic, "link_or_rename", late)
+
+
+def failing_lbzip2(bout: Path, patch: pytest.MonkeyPatch) -> None:
+    """It ends for want of memory; following the remedy, it is not there any more."""
+    archived(bout, recorded=False)
+    program = bout.parent / "lbzip2"
+    program.write_text("#!/bin/sh\necho 'out of memory' >&2\nexit 1\n")
+    program.chmod(0o755)
+    patch.setattr(lbzip2, "PROGRAM", str(program))
+
+
+def of_another_version(bout: Path, patch: pytest.MonkeyPatch) -> None:
+    archived(bout)
+    gone(bout)
+    file = record_path(bout.parent, bout.name)
+    file.write_text(file.read_text().replace('"record_version": 1', '"record_version": 99'))
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is wrong for a time, what the message says, and what a person does besides waiting."""
+
+    spoil: Callable[[Path, pytest.MonkeyPatch], Any]
+    says: str
+    follow: Callable[[Path], Any] = lambda bout: None
+    attempt: Callable[[Path], Any] = archive_bout
+    #: Words of another cause that is met first.
+    then: str = ""
+
+
+MOMENTS = {
+    "a full disk": Moment(full, "Make room"),
+    "a full disk for tifs": Moment(full_for_tifs, "Make room", attempt=again),
+    "another run archives": Moment(held(lambda b: part_path(b / ARCHIVE_NAME, shared=True)), "Wait until it ends"),
+    "another run restores": Moment(
+        held(lambda b: b.parent / ".meso" / "locks" / "raw_tifs.lock"), "Wait until it ends", attempt=again
+    ),
+    "the archive appears meanwhile": Moment(appears, "then try again: it is compared with the tifs"),
+    "a strange file appears meanwhile": Moment(
+        something_appears, "try again", elsewhere(ARCHIVE_NAME), then="move it away instead"
+    ),
+    "lbzip2 fails": Moment(
+        failing_lbzip2,
+        "without lbzip2, meso decompresses by itself",
+        lambda bout: (bout.parent / "lbzip2").unlink(),
+        lambda bout: verify_any(bout / ARCHIVE_NAME),
+    ),
+    "a record of another version": Moment(
+        of_another_version,
+        "move this file away",
+        lambda bout: record_path(bout.parent, bout.name).unlink(),
+        again,
+    ),
+    "a tif that changes while it is read": Moment(changing, "Wait until the copy from the rig has finished"),
+}
+
+
+@pytest.mark.parametrize("name", MOMENTS)
+def test_when_the_moment_is_over_the_remedy_leads_to_a_result(bout: Path, name: str) -> None:
+    moment = MOMENTS[name]
+    shutil.rmtree(bout.parent / "raw_imaging_data_01")
+    with pytest.MonkeyPatch.context() as patch:
+        lock = moment.spoil(bout, patch)
+        with pytest.raises(MesoError) as caught:
+            moment.attempt(bout)
+        assert moment.says in str(caught.value)
+    if hasattr(lock, "close"):
+        lock.close()
+    if moment.then:
+        with pytest.raises(MesoError, match=moment.then):
+            moment.attempt(bout)
+    moment.follow(bout)
+    assert moment.attempt(bout) != []
+    assert raw_tifs(bout)
+
+
+def test_a_link_to_an_equal_tif_counts_as_the_tif_and_another_is_named(bout: Path, tmp_path: Path) -> None:
+    archived(bout)
+    first, *_ = raw_tifs(bout)
+    shutil.move(first, tmp_path / "elsewhere.tif")
+    first.symlink_to(tmp_path / "elsewhere.tif")
+    restored = {tif.path: tif for tif in restore(bout.parent, bouts=[bout.name])}[f"{bout.name}/{first.name}"]
+    assert (restored.written, restored.compared) == (False, True)
+    assert first.is_symlink(), "what is there is not changed"
+    change(tmp_path / "elsewhere.tif")
+    words = rf"a link to {tmp_path}/elsewhere\.tif, which differs from the archive's\. Move it out of the folder first"
+    with pytest.raises(ArchiveError, match=words):
+        restore(bout.parent, bouts=[bout.name])
+    first.unlink()
+    assert any(tif.written for tif in restore(bout.parent, bouts=[bout.name]))

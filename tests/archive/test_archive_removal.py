@@ -153,7 +153,35 @@ def test_new_tif_beside_archived_ones_closes_the_gate(done: Path) -> None:
     shutil.copy(raw_tifs(bout)[0], bout / "later_00009.tif")
     plan = plan_of(done, [PASS])
     assert not plan.allowed
-    assert "later_00009.tif is not in the archive" in plan.obstacles[0].message
+    words = "later_00009.tif is not in the archive: archive the bout again, or move it out of the bout"
+    assert [o.message for o in plan.obstacles if o.where == bout.name and not o.can_be_overridden] == [words]
+    (bout / "later_00009.tif").unlink()
+    assert plan_of(done, [PASS]).allowed
+
+
+@pytest.mark.parametrize("remedy", ["the tif in place of the link", "the link out of the bout"])
+def test_linked_tif_is_never_removed_and_the_gate_says_so(done: Path, tmp_path: Path, remedy: str) -> None:
+    """Not even with an override: the link would go, what it leads to would stay, and no room be free."""
+    tif, *_ = raw_tifs(imaging_bouts(done)[0])
+    elsewhere = tmp_path / "elsewhere.tif"
+    shutil.move(tif, elsewhere)
+    tif.symlink_to(elsewhere)
+    tifs = _tifs(done)
+    for override in (None, Override("a person", "needs the room")):
+        plan = plan_of(done, [PASS], override=override)
+        assert [o.message for o in plan.obstacles] == [
+            f"{tif.name} is a link to {elsewhere}: what lies elsewhere is not removed. Put the tif itself in place of "
+            "the link, or move the link out of the bout"
+        ]
+        with pytest.raises(GateError, match="is a link to"):
+            remove_raw_tifs(plan)
+        assert _tifs(done) == tifs
+    tif.unlink()
+    if remedy.startswith("the tif"):
+        shutil.move(elsewhere, tif)
+    events = remove_raw_tifs(plan_of(done, [PASS]))
+    assert len(events) == len(tifs) - remedy.startswith("the link")
+    assert elsewhere.exists() == remedy.startswith("the link")
 
 
 def test_archive_that_rotted_closes_the_gate(done: Path) -> None:

@@ -155,5 +155,5 @@ def _opened(path: Path) -> BinaryIO:
             path,
             expected="a readable file",
             found=str(error.strerror),
-            remedy="Check the read permission and the disk",
+            remedy="Restore this file from a copy, to another disk if this one fails",
         ) from error

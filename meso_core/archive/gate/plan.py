@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ...errors import ArchiveError, GateError
 from ...qc import QCResult
-from ...session import MESO_FOLDER, imaging_bouts, raw_tifs
+from ...session import MESO_FOLDER, imaging_bouts, printable, raw_tifs
 from ...storage import Manifest, load_manifest
 from ...storage.atomic import storage_errors
 from ..report import ArchiveReport, load_report
@@ -213,8 +213,13 @@ def _plan_bout(
     for tif in tifs:
         member, status = members.get(tif.name), tif.lstat()
         path, archive = f"{bout.name}/{tif.name}", f"{bout.name}/{report.name}"
-        if member is None or tif.is_symlink():
-            problems.append(f"{tif.name} is not in the archive")
+        if member is None:
+            problems.append(f"{tif.name} is not in the archive: archive the bout again, or move it out of the bout")
+        elif tif.is_symlink():
+            problems.append(
+                f"{tif.name} is a link to {printable(str(tif.readlink()))}: what lies elsewhere is not removed. Put "
+                "the tif itself in place of the link, or move the link out of the bout"
+            )
         elif (status.st_size, status.st_mtime_ns) != (member.size, member.mtime_ns):
             problems.append(f"{tif.name} changed after it was archived (size or time)")
         elif path in [p.path for p in planned]:
