@@ -13,8 +13,8 @@ from typing import Any
 
 import dagster as dg
 
-from meso_core.errors import SettingsError, problem
-from meso_core.session import SessionKey
+from meso_core.errors import InputFileError, SettingsError, problem
+from meso_core.session import PARTIAL_COPY, SessionKey, some, unfinished_copies
 
 from ..defs.catalogue import CATALOGUE
 from ..defs.dagster_internals import asset_of_step, observe, times_of_steps
@@ -121,6 +121,8 @@ def run_session(
         If an asset or a suite2p option is unknown, or a value is not allowed. Then nothing was begun.
     MissingInputError
         If the session is not there.
+    InputFileError
+        If raw files of it are still being copied: what is made of a part looks as what is made of all.
     """
     chosen = assets or tuple(CATALOGUE)
     if unknown := sorted(set(chosen) - set(CATALOGUE)):
@@ -133,6 +135,7 @@ def run_session(
             )
         )
     _check_options(chosen, suite2p or {})
+    _check_nothing_is_being_copied(Platform.open(settings), key)
     with open_instance(settings) as instance:
         register_sessions(instance, Platform.open(settings), [key])
         config = {**READABLE_LOG, **_suite2p_config(chosen, suite2p or {})}
@@ -148,6 +151,17 @@ def run_session(
         ) as result:
             seconds, failed = seconds_by_asset(instance, result.run_id), failed_assets(instance, result.run_id)
             return RunSummary(result.run_id, result.success, seconds, chosen, failed)
+
+
+def _check_nothing_is_being_copied(platform: Platform, key: SessionKey) -> None:
+    session = platform.session(str(key))
+    if copying := unfinished_copies(file.path for file in look_at(session).delivered):
+        raise InputFileError.at(
+            session.path,
+            expected="raw files that are whole",
+            found=f"{some(copying)}, {PARTIAL_COPY}",
+            remedy="Wait until the copy has ended, then run again. If none goes on, delete that file or move it away",
+        )
 
 
 def _check_options(assets: tuple[str, ...], suite2p: Mapping[str, Any]) -> None:

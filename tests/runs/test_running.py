@@ -7,7 +7,7 @@ from meso_assets.cli.tables import made_table
 from meso_assets.io.resources import Platform
 from meso_assets.runs.run import RunSummary, register_sessions, run_session
 from meso_assets.runs.settings import load_settings
-from meso_core.errors import MissingInputError, SettingsError
+from meso_core.errors import InputFileError, MissingInputError, SettingsError
 from meso_core.session import SessionKey
 from meso_core.storage import Basis, MadeBy
 
@@ -49,6 +49,30 @@ def test_suite2p_options_are_checked_before_anything_begins(settings, options, a
     with pytest.raises(SettingsError, match=told):
         run_session(settings, KEY, assets=assets, suite2p=options)
     assert not settings.home.exists(), "no instance, no run"
+
+
+def test_a_run_by_hand_waits_for_a_copy_that_goes_on_and_begins_when_its_remedy_was_followed(settings, monkeypatch):
+    bout = KEY.folder(settings.root) / "raw_imaging_data_00"
+    (bout / "x_00002.tif.part").write_bytes(b"ti")
+    words = (
+        r"expected raw files that are whole, found raw_imaging_data_00/x_00002\.tif\.part, "
+        r"a copy that is not finished\. "
+        r"Wait until the copy has ended, then run again\. If none goes on, delete that file or move it away\.$"
+    )
+    with pytest.raises(InputFileError, match=words):
+        run_session(settings, KEY)
+    assert not settings.home.exists(), "no instance, no run"
+
+    class BegunError(Exception):
+        pass
+
+    def begin(_):
+        raise BegunError
+
+    monkeypatch.setattr("meso_assets.runs.run.open_instance", begin)
+    (bout / "x_00002.tif.part").rename(bout / "x_00002.tif")
+    with pytest.raises(BegunError):
+        run_session(settings, KEY)
 
 
 def test_the_closing_table_tells_what_was_made_what_was_there_and_what_failed(settings):
