@@ -61,7 +61,8 @@ def read_description(session_path: Path) -> Mapping[str, Any] | None:
             file,
             expected="YAML",
             found=f"{type(error).__name__}: {error}",
-            remedy="Copy the file again from the rig",
+            remedy="Copy the file again from the rig. If the rig's is the same, move it away: then an imaging bout "
+            "with tifs is enough",
         ) from error
     return content if isinstance(content, dict) else None
 

@@ -171,7 +171,9 @@ class _Walk:
 
     def _no_root(self, found: str) -> MissingInputError:
         expected = "the root folder of sessions"
-        return MissingInputError.at(self._root, expected=expected, found=found, remedy="Set MESO_ROOT")
+        return MissingInputError.at(
+            self._root, expected=expected, found=found, remedy="Set MESO_ROOT to the folder that holds the subjects"
+        )
 
 
 def _holds_raw_data(folder: Path) -> bool:

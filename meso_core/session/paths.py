@@ -118,7 +118,7 @@ def imaging_bouts(session_path: str | os.PathLike[str]) -> tuple[Path, ...]:
             session_path,
             expected="a session folder",
             found="no such folder",
-            remedy="Check MESO_ROOT and the session's name",
+            remedy="Set MESO_ROOT to the folder that holds the subjects, or name a session that `meso status` lists",
         )
     found = [p for p in _entries(session_path) if p.is_dir() and _BOUT.fullmatch(p.name)]
     return tuple(sorted(found, key=lambda p: natural_key(p.name)))
