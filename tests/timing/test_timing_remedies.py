@@ -132,8 +132,8 @@ def removed(file):
     file.unlink()
 
 
-def named(meta):
-    the_input(meta)["name"] = "scope"
+def named(meta, name="scope"):
+    the_input(meta)["name"] = name
 
 
 def analog(meta):
@@ -198,6 +198,34 @@ CASES = {
         "move it away",
         lambda s: (s / DAQ / EVENTS).unlink(),
     ),
+    **{
+        f"events with {what}": Case(
+            lambda s, content=content: (s / DAQ / EVENTS).write_bytes(content),
+            "move it away",
+            lambda s: (s / DAQ / EVENTS).unlink(),
+        )
+        for what, content in (
+            ("bytes that are no text", b"time\tname\tinfo\n1\t\xff\tx\n"),
+            ("a time that is none", b"time\tname\tinfo\nnow\tx\tx\n"),
+            ("half a row", b"time\tname\tinfo\n1\n"),
+        )
+    },
+    "two clocks of one name": Case(
+        with_meta(
+            lambda meta: (
+                named(meta, "NeuralFrames"),
+                meta["inputs"].append({**the_input(meta, "NeuralFrames"), "name": "neural frames"}),
+            )
+        ),
+        "set MESO_FRAME_CHANNEL",
+        nothing,
+        {"frame_channel": "NeuralFrames"},
+    ),
+    "times too coarse": Case(
+        with_array(TIMESTAMPS_FILE, lambda v: (v + 1e5).astype(np.float32)),
+        "Copy the file again",
+        copied(TIMESTAMPS_FILE),
+    ),
     "no bout": Case(
         own_session(FIRST, SECOND), "Copy the", lambda s: shutil.move(s.with_name("002") / FIRST, s / FIRST), n_frames=N
     ),
@@ -210,6 +238,30 @@ CASES = {
     ),
     "fractions": rated(
         "badframes_mat", {"badframes": [1.5]}, "vector of whole numbers", lambda f: savemat(f, {"badframes": [1.0]})
+    ),
+    "logical values of other frames": rated(
+        "badframes_mat", {"badframes": np.ones((1, 3), bool)}, "move the file away", removed
+    ),
+    "text for numbers": rated(
+        "badframes_mat", {"badframes": "none"}, "vector of whole numbers", lambda f: savemat(f, {"badframes": [1.0]})
+    ),
+    "two structs of bad frames": rated(
+        "badframes_mat",
+        {"a": {"badframes": [1.0]}, "b": {"badframes": [2.0]}},
+        "Keep one of them",
+        lambda f: savemat(f, {"a": {"badframes": [1.0]}}),
+    ),
+    "names that are numbers": rated(
+        "exptQC_mat",
+        {"frameQC_frames": np.zeros(N), "frameQC_names": np.arange(3.0)},
+        "In MATLAB, set frameQC_names = {'name of 0', 'name of 1', …}",
+        lambda f: savemat(f, {"frameQC_frames": np.zeros(N), "frameQC_names": "ok"}),
+    ),
+    "no file of MATLAB": Case(
+        lambda s: (s / FIRST / "badframes.mat").write_bytes(b"no file of MATLAB" * 99),
+        "move it away",
+        lambda s: (s / FIRST / "badframes.mat").unlink(),
+        read=frame_qc,
     ),
     "ratings cut": Case(cut_mat, "move it away", lambda s: (s / FIRST / "badframes.mat").unlink(), read=frame_qc),
     "no folder": Case(
