@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import damaged_files
-import numpy as np
 import pytest
 from damaged_files import Page, write_rig_files, write_tif
 from scanimage_files import small_config
@@ -176,5 +175,39 @@ def _raises(path: Path) -> Iterator[str]:
     return walk(ast.parse(path.read_text()), ())
 
 
-def nan() -> float:
-    return float(np.nan)
+Act = Callable[[Spoilt], Any]
+FIRST, SECOND = "raw_imaging_data_00", "raw_imaging_data_01"
+METAS = tuple(f"{bout}/{IMAGING_META_FILE}" for bout in (FIRST, SECOND))
+TIMES = f"{FIRST}/{IMAGING_TIMES_FILE}"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is wrong with a session, what the message says to do, doing it, and what is left then."""
+
+    #: Module and function of the room in which the error is raised.
+    at: str
+    spoil: Act
+    says: str
+    follow: Act
+    #: What the attempt gives in the end: frames of the first FOV by bout, unless it is another attempt.
+    left: Any = (3, 3)
+    attempt: Act = process
+    #: Words of another cause that the remedy reaches, in place of a result.
+    then: str = ""
+
+
+def nothing(_: Spoilt) -> None:
+    """The remedy is a setting, or is over by itself."""
+
+
+def away(*names: str) -> Act:
+    return lambda it: it.move_away(*names)
+
+
+def from_rig(*names: str) -> Act:
+    return lambda it: it.from_rig(*names)
+
+
+def setting(**values: Any) -> Act:
+    return lambda it: it.settings.update(values)
