@@ -133,6 +133,9 @@ class SimulationConfig:
 
     #: Whether to write tifs; without them a long session takes seconds.
     write_movie: bool = True
+    #: Whether pixels tell where they are from (:mod:`meso_core.simulate.files.plain`), in place of tissue: made at
+    #: once. Without tissue there is neither a reference stack nor a snapshot.
+    plain_movie: bool = False
     #: Whether the rig delivers ``_ibl_rawImagingData.meta.json`` and ``rawImagingData.times_scanImage.npy``.
     write_metadata: bool = True
 

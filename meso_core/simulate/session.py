@@ -15,10 +15,11 @@ from ..errors import StorageError, problem
 from ..progress import Progress, silent
 from ..session import SessionKey, fov_name
 from .config import SimulationConfig
-from .faults import check_faults, pulses, qc_short_by, spoil_files, spoil_pages
+from .faults import Faults, check_faults, folder_number, pulses, qc_short_by, spoil_files, spoil_pages
 from .files import rigfiles
 from .files.clock import daq_duration
 from .files.pages import WrittenTif, plan_tifs, write_tifs
+from .files.plain import PlainMovie
 from .files.reference import write_reference
 from .files.rigmeta import write_rig_metadata
 from .files.timeline import write_software_events, write_timeline
@@ -57,7 +58,8 @@ def simulate_session(
     config
         What to simulate: a :func:`preset`, :func:`config_from_meta`, or any other settings.
     faults
-        Faults that the session gets; names from ``FAULTS``.
+        Faults that the session gets: names from ``FAULTS``. A fault of frames or of a tif's end may say where it is,
+        as a share of the last bout or tif: ``truncated_tif@0.9``.
     progress
         Called while frames are written.
 
@@ -73,12 +75,13 @@ def simulate_session(
     StorageError
         If another session is there.
     """
-    wrong = check_faults(faults, config)
+    wrong, names = check_faults(faults, config), sorted(set(faults))
     root = Path(root)
     truth_root = root.with_name(root.name + ".truth")
     made = SimulatedSession(config.key, config.key.folder(root), config.key.folder(truth_root))
     if made.session_path.exists():
-        return _kept(made, config, wrong)
+        return _kept(made, config, names)
+    made = replace(made, session_path=made.session_path.with_name(folder_number(config, wrong)))
     plan = make_plan(config)
     session, truth = drafts = [p.with_name(f".{p.name}.part") for p in (made.session_path, made.truth_path)]
     try:
@@ -86,7 +89,7 @@ def simulate_session(
             _fresh(draft)
         movies = _movies(plan, truth)
         tifs = _write_session(session, plan, movies, wrong, progress)
-        write_truth(truth, plan, movies, wrong, tifs)
+        write_truth(truth, plan, [m for m in movies if isinstance(m, FovMovie)], names, tifs)
         # the truth comes first, so that every session has its truth
         for draft, place in ((truth, made.truth_path), (session, made.session_path)):
             if place.exists():
@@ -98,12 +101,12 @@ def simulate_session(
     return made
 
 
-def _kept(made: SimulatedSession, config: SimulationConfig, faults: frozenset[str]) -> SimulatedSession:
+def _kept(made: SimulatedSession, config: SimulationConfig, faults: list[str]) -> SimulatedSession:
     """Accept an existing session if it has the same settings and faults."""
     head = made.truth_path / "truth.json"
     if head.is_file():
         known = json.loads(head.read_text(encoding="utf-8"))
-        if known["config"] == config_to_json(config) and known["faults"] == sorted(faults):
+        if known["config"] == config_to_json(config) and known["faults"] == faults:
             return replace(made, kept=True)
     raise StorageError(
         problem(
@@ -122,19 +125,21 @@ def _fresh(draft: Path) -> None:
     draft.mkdir(parents=True)
 
 
-def _movies(plan: SessionPlan, truth: Path) -> list[FovMovie]:
+def _movies(plan: SessionPlan, truth: Path) -> list[FovMovie | PlainMovie]:
     """Prepare the movies; none if the settings turn them off."""
     folders = [truth / fov_name(i) for i in range(len(plan.geometry.fovs))]
     for folder in folders:
         folder.mkdir()
     if not plan.config.write_movie:
         return []
+    if plan.config.plain_movie:
+        return [PlainMovie(plan, i) for i in range(len(folders))]
     brain = brain_motion(plan.config, plan.frame_times)
     return [make_movie(plan, i, brain, folder) for i, folder in enumerate(folders)]
 
 
 def _write_session(
-    session: Path, plan: SessionPlan, movies: list[FovMovie], faults: frozenset[str], progress: Progress
+    session: Path, plan: SessionPlan, movies: list[FovMovie | PlainMovie], faults: Faults, progress: Progress
 ) -> list[list[WrittenTif]]:
     """Write all files of a session, ``raw_session.flag`` last; return the tifs of each bout."""
     c, g = plan.config, plan.geometry
@@ -145,7 +150,8 @@ def _write_session(
         if movies:
             tifs = spoil_pages(plan_tifs(plan, bout), faults, c, bout.index)
             written.append(write_tifs(plan, movies, bout, folder, tifs, progress))
-            write_reference(folder, plan, bout)
+            if not c.plain_movie:
+                write_reference(folder, plan, bout)
         if c.write_metadata:
             write_rig_metadata(folder, c, g, bout)
         short_by = qc_short_by(faults, bout.index, len(plan.bouts))
@@ -156,7 +162,7 @@ def _write_session(
     write_timeline(sync, c, pulses(plan, faults), daq_duration(c, g, plan.bouts))
     seen = plan.bouts[:-1] if "missing_bout" in faults else plan.bouts
     write_software_events(sync, c, seen, g.frame_period)
-    if movies:
+    if movies and isinstance(movies[0], FovMovie):
         rigfiles.write_snapshots(session, movies[0].scene.base)
     rigfiles.write_description(session, c)
     spoil_files(session, faults)

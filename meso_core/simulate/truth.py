@@ -22,6 +22,8 @@ Layout, ``<root>.truth/<subject>/<date>/<number>/``::
     FOV_NN/frame_index.npy  i8 (n_frames,)           place of the frame in its bout, counted in ScanImage frames
     FOV_NN/bad_frames.npy   ? (n_frames,)
 
+Without tissue (no movie, or a plain one) only the last three are there.
+
 Displacements tell where the tissue moved to, positive down and right: suite2p's ``yoff`` and ``xoff``.
 """
 
@@ -44,7 +46,7 @@ from .config import RoiConfig, ScanfieldConfig, SimulationConfig
 from .files.clock import Bout
 from .files.pages import WrittenTif
 from .plan import SessionPlan
-from .tissue.geometry import FovPlace, coords_transform, corners_deg, corners_mm
+from .tissue.geometry import coords_transform, corners_deg, corners_mm
 from .tissue.movie import FovMovie
 from .tissue.readout import fov_masks, peak_snr, write_background
 from .tissue.scene import MARGIN
@@ -130,7 +132,7 @@ def write_truth(
     folder: Path,
     plan: SessionPlan,
     movies: Sequence[FovMovie],
-    faults: frozenset[str],
+    faults: Sequence[str],
     tifs: Sequence[Sequence[WrittenTif]] = (),
 ) -> None:
     """Write the ground truth of a session; ``truth.json`` comes last.
@@ -158,7 +160,7 @@ def _pages_on_file(tifs: Sequence[WrittenTif], plan: SessionPlan, bout: Bout) ->
     return np.concatenate([np.zeros(0, PAGE), *parts])
 
 
-def _head(plan: SessionPlan, faults: frozenset[str]) -> dict[str, Any]:
+def _head(plan: SessionPlan, faults: Sequence[str]) -> dict[str, Any]:
     c, g = plan.config, plan.geometry
     tf = coords_transform(c)
     fovs = [
@@ -178,7 +180,7 @@ def _head(plan: SessionPlan, faults: frozenset[str]) -> dict[str, Any]:
     ]
     return {
         "config": config_to_json(c),
-        "faults": sorted(faults),
+        "faults": list(faults),
         "line_period": g.line_period,
         "frame_period": g.frame_period,
         "frames_per_volume": g.frames_per_volume,
@@ -188,7 +190,7 @@ def _head(plan: SessionPlan, faults: frozenset[str]) -> dict[str, Any]:
 
 def _arrays(plan: SessionPlan, fov: int, movie: FovMovie | None, folder: Path) -> dict[str, NDArray[Any]]:
     times, fault = plan.fov_series(fov)
-    arrays = _nothing_seen(len(times), plan.geometry.fovs[fov]) if movie is None else _seen(movie, folder)
+    arrays = {} if movie is None else _seen(movie, folder)
     g = plan.geometry
     index = [g.frames_at(g.fovs[fov].slice_id, n) for n in plan.config.frames_per_bout]
     return {**arrays, "frame_times": times, "frame_index": np.concatenate(index), "bad_frames": fault > 0}
@@ -212,12 +214,12 @@ def _seen(movie: FovMovie, folder: Path) -> dict[str, NDArray[Any]]:
     }
 
 
-def _nothing_seen(n: int, place: FovPlace) -> dict[str, NDArray[Any]]:
-    """Arrays of a session without a movie: no cells, no motion."""
+def _nothing_seen(n: int, ny: int, nx: int) -> dict[str, NDArray[Any]]:
+    """Make the arrays of a session without tissue, which are not on file: no cells, no motion."""
     return {
         "shifts": np.zeros((n, 2), "f4"),
         "weights": np.zeros((n, 2, 0), "f4"),
-        "modes": np.zeros((0, place.ny, place.nx), "f4"),
+        "modes": np.zeros((0, ny, nx), "f4"),
         "axial": np.zeros(n, "f4"),
         "centres": np.zeros((0, 2), "f4"),
         "depth": np.zeros(0, "f4"),
@@ -282,6 +284,8 @@ def load_truth(truth_path: str | Path) -> SessionTruth:
     for i, values in enumerate(head["fovs"]):
         fov = folder / fov_name(i)
         arrays = {p.stem: np.load(p, mmap_mode="r") for p in sorted(fov.glob("*.npy"))}
+        if not config.write_movie or config.plain_movie:
+            arrays = _nothing_seen(len(arrays["frame_times"]), values["ny"], values["nx"]) | arrays
         timeshift = np.arange(values["ny"]) * head["line_period"]
         values["frames_per_bout"] = tuple(values["frames_per_bout"])
         fovs.append(FovTruth(name=fov_name(i), timeshift=timeshift, **values, **arrays))

@@ -15,7 +15,7 @@ import tifffile
 
 from meso_core.errors import MissingInputError, SettingsError, StorageError
 from meso_core.session import find_sessions, imaging_bouts, raw_tifs
-from meso_core.simulate import FAULTS, PRESETS, SimulationConfig, load_truth, preset, simulate_session
+from meso_core.simulate import PRESETS, SimulationConfig, load_truth, preset, simulate_session
 from meso_core.simulate.truth import config_from_json, config_to_json
 
 
@@ -238,15 +238,6 @@ def test_truncated_tif_ends_inside_a_page(tmp_path: Path) -> None:
         ends = [p.dataoffsets[0] + p.databytecounts[0] for p in tif.pages]
     assert path.stat().st_size not in ends
     assert path.stat().st_size < ends[-1]
-
-
-def test_unknown_and_impossible_faults_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="truncated_tif"):
-        simulate_session(tmp_path / "S", _small(), faults=("broken",))
-    with pytest.raises(SettingsError, match="two bouts"):
-        simulate_session(tmp_path / "S", _small(frames_per_bout=(5,)), faults=("metadata_mismatch",))
-    assert not (tmp_path / "S").exists()
-    assert len(FAULTS) == 10
 
 
 def test_memory_does_not_grow_with_the_number_of_frames(tmp_path: Path) -> None:

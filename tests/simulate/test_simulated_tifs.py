@@ -95,13 +95,30 @@ def test_three_readers_see_the_same_pages_and_header(tiny_session) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_suite2p_reads_what_tifffile_reads(tiny_session) -> None:
-    from suite2p.io.tiff import open_tiff, read_tiff
+def test_suite2p_s_converter_cuts_a_stack_as_the_truth_tells(tmp_path: Path) -> None:
+    """Its volumes are of equal planes, so fly-back is one; it does not mind that tifs end within volumes."""
+    from suite2p.io.tiff import tiff_to_binary
 
-    path = raw_tifs(tiny_session.session_path / "raw_imaging_data_00")[0]
-    reader, n = open_tiff(str(path), False)
-    frames = read_tiff(str(path), reader, n, 0, n, False)
-    np.testing.assert_array_equal(frames, tifffile.imread(path))
+    config = _small(
+        channels=(2, 3), zs=(0.0, 30.0), flyback_frames=1, frames_per_bout=(24,), frames_per_file=10, plain_movie=True,
+    )  # fmt: skip
+    made = simulate_session(tmp_path / "Subjects", config)
+    truth, tifs = load_truth(made.truth_path), raw_tifs(made.session_path / "raw_imaging_data_00")
+    common = {
+        "file_list": [str(path) for path in tifs], "first_files": np.array([True, False, False]), "batch_size": 7,
+        "force_sktiff": False, "nplanes": 3, "nchannels": 2, "nrois": 3, "functional_chan": 1,
+    }  # fmt: skip
+    lines = [np.arange(fov.row_start, fov.row_stop) for fov in truth.fovs[:3]]
+    dbs = [
+        {**common, "lines": lines[i % 3], "db_path": tmp_path / f"d{i}.npy", "settings_path": tmp_path / f"s{i}.npy"}
+        for i in range(9)
+    ]
+    paths = [[tmp_path / f"{i}_{channel}.bin" for i in range(9)] for channel in (2, 3)]
+    tiff_to_binary(dbs, {}, *([path.open("wb") for path in some] for some in paths))
+    for i, fov in enumerate(truth.fovs):
+        for channel, some in zip((2, 3), paths, strict=True):
+            movie = np.fromfile(some[i], np.int16).reshape(-1, fov.ny, fov.nx)
+            assert movie[:, 0, :5].tolist() == [[0, frame, channel, fov.slice_id, i % 3] for frame in fov.frame_index]
 
 
 def test_frame_numbers_times_and_epoch_run_on_over_the_files_of_a_bout(tiny_session) -> None:
@@ -166,11 +183,11 @@ def test_a_page_is_as_wide_as_its_widest_field() -> None:
     assert (geometry.page_width, [place.nx for place in geometry.fovs]) == (96, [96, 64])
 
 
-def test_layouts_of_all_kinds_are_read_by_tifffile_and_scanimage_s_own_reader(tmp_path: Path) -> None:
-    """Averages in a slow stack of 2016, light beads: frame numbers go up by the frames averaged, pages by channel."""
+def test_frame_numbers_go_up_by_the_frames_averaged_in_each_acquisition_of_a_slow_stack(tmp_path: Path) -> None:
     config = _small(
         zs=(0.0, 30.0), stack_mode="slow", frames_per_slice=4, frames_averaged=2, scanimage="2016b",
         channels=(1, 2, 3, 4, 5), channels_are_depths=True, frames_per_bout=(16,), frames_per_file=8,
+        plain_movie=True,
     )  # fmt: skip
     from ScanImageTiffReader import ScanImageTiffReader
 

@@ -18,6 +18,7 @@ from ..plan import SessionPlan
 from ..tissue.movie import FovMovie
 from .clock import Bout
 from .header import descriptions, frame_data, roi_groups_text, start_of_bout
+from .plain import PlainMovie
 from .rigmeta import pixels_per_cm
 from .tif import ScanImageTifWriter
 
@@ -68,7 +69,7 @@ def plan_tifs(plan: SessionPlan, bout: Bout) -> list[TifPlan]:
 
 def write_tifs(
     plan: SessionPlan,
-    movies: Sequence[FovMovie],
+    movies: Sequence[FovMovie | PlainMovie],
     bout: Bout,
     folder: Path,
     tifs: Sequence[TifPlan],
@@ -101,7 +102,7 @@ def write_tifs(
 
 
 def _pages(
-    plan: SessionPlan, movies: Sequence[FovMovie], bout: Bout, a: int, b: int, pool: ThreadPoolExecutor
+    plan: SessionPlan, movies: Sequence[FovMovie | PlainMovie], bout: Bout, a: int, b: int, pool: ThreadPoolExecutor
 ) -> NDArray[np.int16]:
     """Draw saved frames ``a`` to ``b`` of a bout, channels interleaved; what holds no FOV is zero."""
     g, n_channels = plan.geometry, len(plan.config.channels)

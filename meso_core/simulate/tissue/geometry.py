@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import SettingsError
 from ..config import RoiConfig, ScanfieldConfig, SimulationConfig
 
 #: Image axes (x, y) that point to positive ML and positive AP on the rig.
@@ -123,6 +124,14 @@ def _layout(config: SimulationConfig, frequency: float) -> SessionGeometry:
             row += ny
         # every slice of a volume takes as long as the longest one
         height = max(height, row)
+    if not fovs:
+        raise SettingsError.at(
+            "SimulationConfig",
+            field="rois",
+            expected=f"a ROI that is imaged at one of the depths {config.zs}",
+            found="none",
+            remedy="Change zs, or the scanfields of a ROI",
+        )
     width = max(place.nx for place in fovs)
     if config.channels_are_depths:
         fovs = [replace(place, channel=channel) for channel in config.channels for place in fovs]
