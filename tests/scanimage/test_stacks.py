@@ -5,15 +5,14 @@ Expected values come from ScanImage's documentation, from arithmetic in the test
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import warnings
 
 import numpy as np
 import pytest
+from drawn_layouts import layouts
 from hypothesis import given, settings
-from hypothesis import strategies as st
 from scanimage_files import at_depths, real_raw_header, small_config
 
 from meso_core.errors import InputFileError, MesoWarning, MetadataError
@@ -32,7 +31,6 @@ from meso_core.scanimage.reference_stack import stitch_stack
 from meso_core.scanimage.scanner import read_stack
 from meso_core.scanimage.tiff.header import parse_si_header
 from meso_core.session import IMAGING_META_FILE, raw_tifs
-from meso_core.simulate import RoiConfig, ScanfieldConfig, load_truth, preset, simulate_session
 from meso_core.simulate.files.header import descriptions, frame_data, roi_groups_text, start_of_bout
 from meso_core.simulate.files.tif import ScanImageTifWriter
 from meso_core.simulate.tissue.geometry import session_geometry
@@ -497,84 +495,7 @@ def test_a_channel_that_is_not_used_is_told(tmp_path):
     assert (db["nchannels"], db["functional_chan"]) == (2, 2)
 
 
-# the truth of the simulator
-
-
-def test_a_simulated_session_of_each_kind_is_read_as_it_truly_is(tmp_path):
-    roi = preset("tiny").rois[0]
-    here, there = ((0.1, 0.2), (0.3, 0.3), (16, 24)), ((0.5, 0.2), (0.4, 0.5), (26, 20), 40.0)
-    between = RoiConfig(*here, scanfields=(ScanfieldConfig(0, *here), ScanfieldConfig(40, *there)), name="R2")
-    small = dataclasses.replace(
-        preset("tiny"), rois=(dataclasses.replace(roi, shape=(32, 16)), between), zs=(0.0, 10.0, 50.0),
-        frames_per_bout=(40,), frame_rate_hz=None, cells_per_mm2=50.0,
-    )  # fmt: skip
-    kinds = {
-        "001": dataclasses.replace(small, frames_per_slice=4, frames_averaged=2, flyback_frames=2),
-        "002": dataclasses.replace(small, stack_mode="slow", frames_per_slice=5, scanimage="2016b"),
-        "003": dataclasses.replace(small, flyback_frames=1, scanimage="2018b", channels=(2, 3)),
-    }
-    for number, config in kinds.items():
-        made = simulate_session(tmp_path / "Subjects", dataclasses.replace(config, number=number))
-        truth, session = load_truth(made.truth_path), made.session_path
-        (session / "raw_imaging_data_00" / IMAGING_META_FILE).unlink()  # the tifs tell it as well
-        meta, fovs = split(session)
-        assert len(fovs) == len(truth.fovs) == 5, "the second ROI is not there at 50 µm"
-        for own, fov, true in zip(meta.fovs, fovs, truth.fovs, strict=True):
-            assert (own.depths_um, own.slice_index, own.shape) == ((true.z,), true.slice_id, (true.ny, true.nx))
-            np.testing.assert_allclose(own.deg.as_array(), list(true.corners_deg.values()), atol=1e-9)
-            # the rig's transform is rounded to 1 µm per degree, and the window is in the middle
-            np.testing.assert_allclose(own.mm.as_array(), list(true.corners_mm.values()), atol=2e-3)
-            assert fov.n_frames == len(true.frame_index) == len(true.frame_times)
-            # the slice of each frame by counting, and the pulse of each
-            in_volume = 3 * config.frames_per_slice + config.flyback_frames
-            assert set(true.frame_index % in_volume // config.frames_per_slice) == {true.slice_id}
-            np.testing.assert_allclose(
-                true.frame_times - truth.bout_frames[0][true.frame_index], true.row_start * truth.line_period, atol=1e-6
-            )
-            assert movie(fov.path, fov).std() > 0
-
-
 # random layouts against a small model
-
-
-@st.composite
-def recordings(draw):
-    """Settings of a recording, and how many ScanImage frames it has."""
-    n_depths = draw(st.integers(1, 4))
-    depths = tuple(
-        draw(st.lists(st.sampled_from([0.0, 12.5, 30.0, 123.456, 60.0]), min_size=n_depths, max_size=n_depths))
-    )
-    mode, version = draw(st.sampled_from(["fast", "slow"])), draw(st.sampled_from(["2016b", "2018b", "2020"]))
-    averaged = draw(st.sampled_from([1, 1, 2, 3]))
-    may_repeat = mode == "slow" or version == "2020"
-    per_slice = averaged * draw(st.integers(1, 3)) if may_repeat and (n_depths > 1 or averaged == 1) else 1
-    averaged = averaged if per_slice % averaged == 0 or n_depths == 1 else 1
-    flyback = averaged * draw(st.integers(0, 2)) if mode == "fast" and n_depths > 1 else 0
-    rois = []
-    for i in range(draw(st.integers(1, 3))):
-        shape = (draw(st.integers(8, 12)) * 2, draw(st.integers(8, 12)) * 2)
-        kind = draw(st.sampled_from(["everywhere", "planes", "between"]))
-        zs, fields = (), ()
-        if kind == "planes":
-            zs = tuple(sorted(set(draw(st.lists(st.sampled_from(depths), min_size=1)))))
-        if kind == "between":
-            ends = draw(st.lists(st.sampled_from([-5.0, 0.0, 20.0, 60.0, 200.0]), min_size=2, max_size=3, unique=True))
-            fields = tuple(
-                ScanfieldConfig(
-                    z, (draw(st.integers(-9, 9)) / 8, i * 1.0), (0.5, 0.25 * draw(st.integers(1, 4))),
-                    (shape[0] + 2 * k, shape[1] + 4 * k), draw(st.sampled_from([0.0, 0.0, 30.0, 350.0])),
-                )
-                for k, z in enumerate(ends)
-            )  # fmt: skip
-        rois.append(RoiConfig((i - 1.0, 0.5), (0.8, 0.4), shape, zs, fields, name=f"ROI {i}"))
-    beads = draw(st.booleans())
-    channels = (1, 2, 3, 4, 5, 6)[: draw(st.integers(1, 6))] if beads else draw(st.sampled_from([(2,), (2, 3), (3, 2)]))
-    config = dataclasses.replace(
-        small_config(), rois=tuple(rois), zs=depths, frames_per_slice=per_slice, frames_averaged=averaged,
-        flyback_frames=flyback, stack_mode=mode, scanimage=version, channels=channels, channels_are_depths=beads,
-    )  # fmt: skip
-    per_volume = n_depths * per_slice + flyback
-    return config, per_volume + draw(st.integers(0, 2 * per_volume)) + averaged
 
 
 def model(config, n_frames):
@@ -654,15 +575,15 @@ def check_recording(folder, config, n_frames):
         assert layout_says.tolist() == shown
 
 
-@settings(max_examples=100, deadline=None)
-@given(recordings())
+@settings(max_examples=40, deadline=None)
+@given(layouts())
 def test_every_field_of_any_layout_is_cut_from_its_own_pages(tmp_path_factory, recording):
     check_recording(tmp_path_factory.mktemp("r"), *recording)
 
 
 @pytest.mark.nightly
 @settings(max_examples=1000, deadline=None)
-@given(recordings())
+@given(layouts())
 def test_every_field_of_a_thousand_layouts_is_cut_from_its_own_pages(tmp_path_factory, recording):
     check_recording(tmp_path_factory.mktemp("r"), *recording)
 
