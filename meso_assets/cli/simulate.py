@@ -32,7 +32,11 @@ class _Simulate(click.Command):
     help=f"Geometry, rates and header of a real {IMAGING_META_FILE}, instead of a preset.",
 )
 @click.option(
-    "--fault", "faults", multiple=True, metavar="FAULT", help="What shall be wrong, see below; several times."
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="FAULT",
+    help="What shall be wrong, see below, as NAME or (where, as a share) NAME@0.5; several times.",
 )
 @click.option("--seed", type=int, help="Seed of the random numbers.")
 @click.option("--subject")

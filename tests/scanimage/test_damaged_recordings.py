@@ -161,11 +161,21 @@ def _was_swapped(tifs, frame):
     return frame in order and frame - 1 in order and order.index(frame) < order.index(frame - 1)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(recording=recordings())
 def test_movies_times_and_ratings_are_those_of_the_frames_that_are_whole(tmp_path_factory, recording):
-    config, tifs, cuts, lost, has_rig_files, n_frames = recording
-    n_channels, root = len(config.channels), tmp_path_factory.mktemp("any")
+    check_recording(tmp_path_factory.mktemp("any"), *recording)
+
+
+@pytest.mark.nightly
+@settings(max_examples=1000, deadline=None)
+@given(recording=recordings())
+def test_a_thousand_recordings_give_the_frames_that_are_whole(tmp_path_factory, recording):
+    check_recording(tmp_path_factory.mktemp("any"), *recording)
+
+
+def check_recording(root, config, tifs, cuts, lost, has_rig_files, n_frames):
+    n_channels = len(config.channels)
     session = root / "SP001" / "2023-03-03" / "001"
     bout = session / BOUT
     n_whole = []
