@@ -105,8 +105,8 @@ class MesoSettings(BaseSettings):
     )
     damaged_frames: Literal["salvage", "refuse"] = Field(
         "salvage",
-        description="Where frames of a bout lack or are not whole: process the others, with a warning and a check that "
-        "does not pass, or refuse the bout.",
+        description="Where frames of a bout are missing or not whole: process the others, with a warning and a check "
+        "that does not pass, or refuse the bout.",
     )
     quiet_minutes: float = Field(
         15.0, ge=0, description="A session without `raw_session.flag` is ready after this time without change."

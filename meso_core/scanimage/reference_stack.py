@@ -52,7 +52,7 @@ def stitch_stack(tif: Path, meta: Mapping[str, Any] | ImagingMetadata) -> Stack:
     Warns
     -----
     MesoWarning
-        If pages lack, are there twice or out of order: each is placed by its frame number, as those of bouts are.
+        If pages are missing, doubled or out of order: each is placed by its frame number, as those of bouts are.
     """
     meta = as_imaging_metadata(meta, str(tif))
     layout = ImagingLayout.from_meta(meta, str(tif))

@@ -261,7 +261,7 @@ class BoutMetadata:
     #: (n_frames,) i8, place of each frame on file among those that the microscope took, and among the frame pulses of
     #: the DAQ: ``frameNumbers`` less 1 of its first raw frame. Ascending; read-only. None: by the gaps of the times.
     frame_index: NDArray[np.int64] = None  # type: ignore[assignment]  # (filled in below)
-    #: What is wrong with the pages; frames that lack for it are not listed.
+    #: What is wrong with the pages; frames that are missing for that reason are not listed.
     faults: tuple[PageFault, ...] = ()
     #: Places at which the acquisitions of a loop begin, ascending; each begins with a volume.
     acquisition_starts: tuple[int, ...] = (0,)

@@ -44,7 +44,7 @@ class PageFault:
     #: Frame number that was to come there, and the one that was found.
     expected: int | None
     found: int | None
-    #: Frames that lack for it.
+    #: Frames that are missing for that reason.
     n_frames: int
     #: s since the start of the acquisition, of the page.
     seconds: float | None
@@ -62,7 +62,7 @@ class PageFault:
 def places_by_times(times: NDArray[np.float64], frames_averaged: int = 1) -> NDArray[np.int64]:
     """Find the places of frames in a bout where only their times are known.
 
-    Frames come at a constant rate from 0 s on, so a gap of some periods is as many frames that lack.
+    Frames come at a constant rate from 0 s on, so a gap of some periods is as many missing frames.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ class BoutTiming:
     start: float
     end: float
     n_pulses: int
-    #: Frames that the microscope took, by the number of the last one on file; those that lack before it count too.
+    #: Frames that the microscope took, by the number of the last one on file; those missing before it count too.
     n_frames: int
 
     @property

@@ -197,7 +197,7 @@ METADATA = {
     "no table": Case(
         "metadata/fields.py: check_fields", content_of(lambda _: [1]), "Correct the field", forget, 4, fovs_of_content
     ),
-    "a field that lacks": meta("metadata/fields.py: check_fields", lambda m: m.pop("nFrames") and None),
+    "a missing field": meta("metadata/fields.py: check_fields", lambda m: m.pop("nFrames") and None),
     "a field that is wrong": meta("metadata/fields.py: check_fields", lambda m: m.update(nFrames="many")),
     "no session's metadata": Case(
         "metadata/parse.py: parse_session_metadata",

@@ -180,7 +180,7 @@ TIFS = {
         "Free space",
         lambda it: it.patch.undo(),
     ),
-    "frames that lack, refused": Case(
+    "missing frames, refused": Case(
         "frames/faults.py: tell_of_faults",
         lambda it: (without_its_frame(it), it.settings.update(damaged_frames="refuse")),
         "set MESO_DAMAGED_FRAMES=salvage",
@@ -235,7 +235,7 @@ TIFS = {
     "no whole volume": Case(
         "frames/split.py: _check_no_fov_is_empty",
         stopped_at_once,
-        "Copy the tifs that lack from the rig",
+        "Copy the missing tifs from the rig",
         from_rig(f"{FIRST}/{name_of(1)}"),
         (1,),
     ),

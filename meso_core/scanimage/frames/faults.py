@@ -1,4 +1,4 @@
-"""What is said, and done, about frames that lack or are not whole.
+"""What is said, and done, about frames that are missing or not whole.
 
 What belongs here: the choice between salvage and refusal, the warning, the error and the verdict. What does not:
 finding the faults (``placement``).

@@ -135,7 +135,7 @@ class BoutPlacer:
         Parameters
         ----------
         n_promised
-            Pages of all channels that the bout's metadata promise; frames that lack at the end are missing too.
+            Pages of all channels that the bout's metadata promise; frames missing at the end count too.
 
         Raises
         ------
@@ -171,7 +171,7 @@ class BoutPlacer:
 
 
 def check_promise(bout: str, found: FramesOnFile, n_promised: int | None, n_channels: int) -> None:
-    """Raise MetadataError if a bout has more pages than its metadata promise; fewer are frames that lack at the end."""
+    """Raise MetadataError if a bout has more pages than its metadata promise; fewer are frames missing at the end."""
     n_pages = found.index.size * n_channels
     if n_promised is not None and n_pages > n_promised and not fits_promise(n_pages, n_promised, n_channels):
         raise MetadataError.at(

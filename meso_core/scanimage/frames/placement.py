@@ -4,7 +4,7 @@ What belongs here: from frame numbers in file order to places in the bout and ch
 What does not: pixels; which depth a frame shows (``layout``).
 
 A page is never placed by counting pages: a frame is used if as many pages in a row carry its number as channels are
-saved, in ascending order of the numbers. So a page that lacks, is there twice or lies elsewhere costs its own frame.
+saved, in ascending order of the numbers. So a page that is missing, doubled or out of place costs its own frame.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class Placer:
         return self._decide(np.empty(0, HEAD), is_end=True)
 
     def expect(self, n_places: int, note: str) -> None:
-        """Note that frames lack at the end, if fewer than so many were recorded."""
+        """Note that frames are missing at the end, if fewer than so many were recorded."""
         n_missing = n_places - self._last - 1
         if n_missing > 0:
             end = _Group(self._tif, self._n_tif, 0, 0, n_places, None)
@@ -118,7 +118,7 @@ class Placer:
 
     @property
     def n_places(self) -> int:
-        """Number of saved frames up to the last one found, with those that lack before it."""
+        """Number of saved frames up to the last one found, with those missing before it."""
         return self._last + 1
 
     @property

@@ -66,7 +66,7 @@ def bin_per_plane(
     out_folder
         Where the folders ``plane0`` … go (``suite2p`` in the session). What is there stays until all is written.
     damaged_frames
-        What to do about frames that lack or are not whole, where the bout does not list its frames: ``salvage`` the
+        What to do about frames that are missing or not whole, where the bout does not list its frames: ``salvage`` the
         others, with a warning, or ``refuse``.
     progress
         Told the pages done; the total is 0 where a source does not know it.
@@ -82,7 +82,7 @@ def bin_per_plane(
     Raises
     ------
     InputFileError
-        If a tif is of another recording, or, with ``refuse``, frames lack or are not whole.
+        If a tif is of another recording, or, with ``refuse``, frames are missing or not whole.
     MetadataError
         If pages and metadata disagree.
     StorageError
@@ -91,7 +91,7 @@ def bin_per_plane(
     Warns
     -----
     MesoWarning
-        If frames lack or are not whole, or a recording stopped in the middle of a volume, so that its first slices
+        If frames are missing or not whole, or a recording stopped in the middle of a volume, so that its first slices
         have one frame more.
     """
     if not isinstance(bouts, Sequence) or isinstance(bouts, str):
@@ -256,7 +256,7 @@ def _check_no_fov_is_empty(movies: Movies, where: str, n_pages: int) -> None:
             where,
             expected="at least one whole volume",
             found=f"{n_pages} pages, none of {', '.join(movies.empty_fovs())}",
-            remedy="Copy the tifs that lack from the rig; if there are no more, leave the session out: it was "
+            remedy="Copy the missing tifs from the rig; if there are no more, leave the session out: it was "
             "stopped at once",
         )
 

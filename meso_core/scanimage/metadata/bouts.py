@@ -117,7 +117,7 @@ def load_session_metadata(
     """Load what the microscope says of a session: metadata and frames of all bouts, typed, checked and compared.
 
     Which frames there are, and when they were taken, the headers of the tifs tell, where there are tifs; else the
-    rig's file of times, in which a gap of some frame periods stands for as many frames that lack.
+    rig's file of times, in which a gap of some frame periods stands for as many missing frames.
 
     Parameters
     ----------
@@ -132,12 +132,12 @@ def load_session_metadata(
         If there is no bout, or a file of a bout is missing and there are no tifs to make it from.
     MetadataError, InputFileError
         As for :func:`load_meta_files`; also if a bout has another number of page times than of pages, more pages than
-        its metadata promise, or, with ``refuse``, frames that lack or are not whole.
+        its metadata promise, or, with ``refuse``, frames that are missing or not whole.
 
     Warns
     -----
     MesoWarning
-        As for :func:`load_meta_files`, and if frames lack or are not whole.
+        As for :func:`load_meta_files`, and if frames are missing or not whole.
     """
     bouts = _bouts(Path(session_path), center_ml, center_ap, rig, channels)
     _compare(bouts)

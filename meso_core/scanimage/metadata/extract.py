@@ -94,7 +94,7 @@ def extract_imaging_meta(
     MissingInputError
         If there are no tifs.
     InputFileError
-        If a tif is no ScanImage tif, or of another recording, or, with ``refuse``, frames lack or are not whole.
+        If a tif is no ScanImage tif, or of another recording, or, with ``refuse``, frames are missing or not whole.
     MetadataError
         If the header lacks a field, or contradicts itself or the pages, or the window's centre is not a number.
     """

@@ -38,7 +38,7 @@ _MAX_TEXT = 1 << 26
 #: What to do about a tif of which nothing can be used.
 RECOPY = (
     "Copy the file from the rig again. If the rig's is the same, or is no recording, move it out of the bout's folder: "
-    "the others are used, and frames that lack are told (MESO_DAMAGED_FRAMES=salvage)"
+    "the others are used, and missing frames are named (MESO_DAMAGED_FRAMES=salvage)"
 )
 
 
