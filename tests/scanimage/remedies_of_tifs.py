@@ -39,6 +39,7 @@ from meso_core.scanimage import (
     local_bouts,
     parse_imaging_metadata,
 )
+from meso_core.scanimage.tiff.pages import MOST_BEHIND_BYTES
 from meso_core.session import raw_tifs
 
 
@@ -296,7 +297,7 @@ TIFS = {
     ),
     "far more than its pages": Case(
         "tiff/pages.py: ScanImageTif._walk",
-        lambda it: os.truncate(it.tif, 1 << 22),
+        lambda it: os.truncate(it.tif, 2 * MOST_BEHIND_BYTES),
         RECOPY,
         FIRST_OUT,
         ONE_LESS,
