@@ -184,6 +184,20 @@ def test_linked_tif_is_never_removed_and_the_gate_says_so(done: Path, tmp_path: 
     assert elsewhere.exists() == remedy.startswith("the link")
 
 
+def test_nothing_is_removed_from_a_bout_that_is_a_link_until_it_is_the_folder(done: Path, tmp_path: Path) -> None:
+    bout = imaging_bouts(done)[0]
+    bout.rename(tmp_path / "elsewhere")
+    bout.symlink_to(tmp_path / "elsewhere")
+    plan = plan_of(done, [PASS])
+    assert any(o.where == bout.name and "Put the folder in place of the link" in o.message for o in plan.obstacles)
+    with pytest.raises(GateError, match="is a link to"):
+        remove_raw_tifs(plan_of(done, [PASS], override=Override("Ada", "room")))
+    assert len(_tifs(done)) == 3
+    bout.unlink()
+    (tmp_path / "elsewhere").rename(bout)
+    assert plan_of(done, [PASS]).allowed
+
+
 def test_archive_that_rotted_closes_the_gate(done: Path) -> None:
     archive = imaging_bouts(done)[0] / ARCHIVE_NAME
     plan = plan_of(done, [PASS])

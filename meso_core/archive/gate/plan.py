@@ -153,6 +153,9 @@ def check_plan(plan: RemovalPlan, moved: Iterable[Path] = ()) -> bool:
 
 def archive_doubts_of(bout: Path, report: ArchiveReport | None, manifest: Manifest | None) -> list[str]:
     """Say why the archive of a bout cannot be the only copy, as records and names on the disk say."""
+    if bout.is_symlink():
+        target = printable(str(bout.readlink()))
+        return [f"it is a link to {target}: what lies elsewhere is not removed. Put the folder in place of the link"]
     if report is None:
         return ["no verification of an archive is recorded for this bout"]
     if not report.compared_with_tifs:
