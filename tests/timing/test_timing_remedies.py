@@ -10,12 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mat73_files import save_mat73
 from scipy.io import savemat
 from timing_rig import imaging_meta, write_session
 
 from meso_core.errors import MesoError
+from meso_core.scanimage import load_session_metadata
 from meso_core.timing import bouts as bouts_module
-from meso_core.timing import consolidate_frame_qc, extract_frame_times
+from meso_core.timing import consolidate_frame_qc, extract_frame_times, get_bout_edges, mat73, mat_files
+from meso_core.timing.bouts import load_software_events
 from meso_core.timing.timeline import META_FILE, RAW_FILE, TIMESTAMPS_FILE
 
 pytestmark = pytest.mark.filterwarnings("ignore::meso_core.errors.MesoWarning")
@@ -132,6 +135,10 @@ def removed(file):
     file.unlink()
 
 
+def savemat_packed(file, content):
+    savemat(file, content, do_compression=True)
+
+
 def named(meta, name="scope"):
     the_input(meta)["name"] = name
 
@@ -170,6 +177,9 @@ CASES = {
         with_array(TIMESTAMPS_FILE, lambda v: v[5:]), "of one recording together", copied(TIMESTAMPS_FILE)
     ),
     "no time": Case(with_array(TIMESTAMPS_FILE, lambda v: v * np.nan), "Copy the file again", copied(TIMESTAMPS_FILE)),
+    "times that go back": Case(
+        with_array(TIMESTAMPS_FILE, lambda v: v[::-1]), "Copy the file again", copied(TIMESTAMPS_FILE)
+    ),
     "no count": Case(with_array(RAW_FILE, nan_in), "Copy the file again", copied(RAW_FILE)),
     "no inputs": Case(with_meta(lambda meta: meta.pop("inputs")), "Correct the field", copied(META_FILE)),
     "no column": Case(
@@ -285,6 +295,49 @@ def test_following_the_remedy_leads_to_a_result(tmp_path, name):
     assert case.says in str(caught.value)
     case.follow(session)
     assert case.read(session, **(case.again or {})) == case.n_frames
+
+
+@pytest.mark.parametrize(
+    ("module", "limit", "save"),
+    [(mat_files, "RECORD_BYTES", savemat_packed), (mat73, "_MOST_VALUES", lambda f, v: save_mat73(f, **v))],
+)
+def test_a_file_of_matlab_that_unpacks_to_too_much_is_moved_away(tmp_path, monkeypatch, module, limit, save):
+    session, _ = write_session(tmp_path, n_frames=(N, N))
+    file = session / FIRST / "badframes.mat"
+    save(file, {"badframes": np.zeros((1, 5000))})
+    monkeypatch.setattr(module, limit, 1000)
+    with pytest.raises(MesoError, match="or move it away: then no frame of this bout is rated"):
+        frame_qc(session)
+    file.unlink()
+    assert frame_qc(session) == 2 * N
+
+
+def test_arguments_that_are_none_are_replaced_as_the_message_says(tmp_path):
+    session, pulses = write_session(tmp_path, n_frames=(N, N), events=[])
+    with pytest.raises(MesoError, match="Give one number per bout"):
+        consolidate_frame_qc([session / FIRST, session / SECOND], [N])
+    assert frame_qc(session) == 2 * N
+    times = np.concatenate(pulses)
+    with pytest.raises(MesoError, match="Read them with load_software_events, or leave them out"):
+        get_bout_edges(times, (FIRST, SECOND), [("ExpStart", 1.0)])
+    for events in (load_software_events(session / DAQ), ()):
+        assert get_bout_edges(times, (FIRST, SECOND), events).shape == (2, 2)
+    with pytest.raises(MesoError, match="Copy the folders raw_imaging_data_NN from the rig"):
+        extract_frame_times(session, bouts=[])
+    assert extract_frame_times(session).times[0].size == 2 * N
+
+
+def test_bouts_of_other_fields_that_were_read_one_by_one_are_split_as_the_message_says(tmp_path):
+    session, _ = write_session(tmp_path, n_frames=(N, N))
+    first, _ = load_session_metadata(session).bouts
+    other_fovs(session)
+    shutil.copytree(session, later := session.with_name("002"))
+    shutil.rmtree(later / FIRST)
+    (second,) = load_session_metadata(later).bouts
+    with pytest.raises(MesoError, match="the later bouts and a copy of the DAQ's folder are a session of their own"):
+        extract_frame_times(session, bouts=[first, second])
+    assert extract_frame_times(session, bouts=[first]).times[0].size == N
+    assert extract_frame_times(later).times[0].size == N
 
 
 def test_no_remedy_of_the_room_is_a_check_that_leads_nowhere():
