@@ -24,7 +24,7 @@ from ..errors import InputFileError, MesoWarning, MissingInputError, SettingsErr
 from ..opening import is_there
 from ..qc import QCResult, Verdict
 from ..session.imaging import BoutMetadata, SessionMetadata
-from ..session.page_faults import FaultKind
+from ..session.page_faults import FaultKind, PageFault
 from .frames import slices_of
 from .mat_files import load_mat, read_names, read_numbers
 
@@ -197,15 +197,14 @@ class _Rated:
     on_file: NDArray[np.int64]
     #: Lengths that a list of all frames that it took may have.
     lengths: frozenset[int]
-    #: Whether its end is not on file: then nobody knows how many it took.
-    is_cut: bool = False
+    #: Where its end is not on file nobody knows how many it took: any list longer than this may be one.
+    longer_than: float = np.inf
 
     def chosen(self, n_rated: int) -> NDArray[np.int64] | None:
         """Entries of the frames on file in a list of so many; None if it is of no length that can be."""
         if n_rated == self.on_file.size:
             return np.arange(n_rated)
-        may_be = n_rated in self.lengths or (self.is_cut and n_rated > max(self.lengths))
-        return self.on_file if may_be else None
+        return self.on_file if n_rated in self.lengths or n_rated > self.longer_than else None
 
     @property
     def in_words(self) -> str:
@@ -224,8 +223,18 @@ def _rated(frames: int | BoutMetadata) -> _Rated:
     n_promised = n_pages // n_channels
     if n_taken <= n_pages < n_taken * n_channels and n_promised != on_file.size:
         n_promised = n_pages  # some metadata count frames, not pages
+    n_known = max(n_taken, n_promised)
+    ends = {_end(fault, frames.imaging.stack.frames_averaged) for fault in frames.faults}
     is_cut = any(fault.kind is FaultKind.CUT for fault in frames.faults)
-    return _Rated(on_file, frozenset({n_taken, max(n_taken, n_promised)}), is_cut)
+    lengths = frozenset({n_taken, n_known, *(end for end in ends if end > n_taken)})
+    return _Rated(on_file, lengths, n_known if is_cut else np.inf)
+
+
+def _end(fault: PageFault, frames_averaged: int) -> int:
+    """Count the saved frames up to those that a fault tells of; they were taken, and are not used."""
+    is_lost = fault.kind in (FaultKind.MISSING, FaultKind.CHANNEL)
+    number, n_frames = (fault.expected, fault.n_frames) if is_lost else (fault.found, 1)
+    return 0 if number is None else (number - 1) // frames_averaged + n_frames
 
 
 def _read_expt_qc(

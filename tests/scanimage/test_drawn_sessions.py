@@ -20,7 +20,8 @@ from meso_core.simulate import load_truth, simulate_session
 from meso_core.simulate.tissue.geometry import cross_section, session_geometry
 from meso_core.timing import find_frame_times, session_frame_qc
 
-#: Faults of frames, which must not be on top of each other: what each costs is then its own.
+#: Faults of frames. No two begin in one, nor is a tif cut there: no page names its channel, so that one twice and
+#: another not at all look like a whole frame.
 OF_FRAMES = ("missing_frames", "doubled_page", "swapped_frames", "channel_alone")
 OF_FILES = ("empty_tif", "hidden_files", "thumbs_db", "ea_dir", "partial_copy", "session_number_1", "foreign_fov",
             "missing_metadata", "tif_per_channel")  # fmt: skip
@@ -39,7 +40,7 @@ def sessions(draw):
     """Settings of a session, and its faults."""
     layout, n_frames = draw(layouts())
     assume(any(cross_section(roi, z) for roi in layout.rois for z in layout.zs))
-    averaged, n_frames = layout.frames_averaged, n_frames + draw(st.integers(0, 20))
+    averaged, n_frames = layout.frames_averaged, n_frames + 5 * layout.frames_averaged + draw(st.integers(0, 15))
     bouts = (draw(st.integers(averaged, n_frames)),) * draw(st.integers(0, 1)) + (n_frames,)
     config = dataclasses.replace(
         layout, frames_per_bout=bouts, frames_per_file=draw(st.integers(2, 30)), frame_rate_hz=25.0, bout_gap_s=2.5,
@@ -47,11 +48,13 @@ def sessions(draw):
         plain_movie=True, subject="SP001",
     )  # fmt: skip
     n_saved = n_frames // averaged
-    places = range(draw(st.integers(0, 3)), n_saved - 4, 5)
-    faults = []
-    for at, name in zip(places, draw(st.permutations(OF_FRAMES)), strict=False):
-        if draw(st.booleans()):
-            faults.append(f"{name}@{(at + 0.5) / n_saved:.9f}")
+    places = draw(st.lists(st.integers(0, n_saved - 1), unique=True, max_size=4))
+    names = draw(st.permutations(OF_FRAMES))
+    faults = [
+        f"{name}@{(at + 0.5) / n_saved:.9f}" for at, name in zip(places, names, strict=False)
+        # where the rig did not count them, nobody knows of frames missing at the end
+        if name != "missing_frames" or at < n_saved - 3
+    ]  # fmt: skip
     if draw(st.booleans()):
         faults.append(f"truncated_tif@{draw(st.integers(0, 999)) / 1000}")
     faults += draw(st.lists(st.sampled_from(OF_FILES), unique=True, max_size=4))
@@ -91,6 +94,10 @@ def check_session(root, config, faults):
     n_channels, names = len(config.channels), {fault.partition("@")[0] for fault in faults}
     assert made.key.folder(root / "Subjects") == session
     on_file = [list(zip(p["frame"].tolist(), p["channel"].tolist(), strict=True)) for p in truth.pages]
+    if n_channels > 1 and "tif_per_channel" not in names:
+        for frame in {frame for frame, _ in on_file[-1]}:
+            channels = [channel for f, channel in on_file[-1] if f == frame]
+            assume(len(channels) != n_channels or len({*channels}) == n_channels)
     kept = [whole_frames(pages, n_channels, "tif_per_channel" in names) for pages in on_file]
     reader = {"center_ml": 2.6, "center_ap": -2.0, "channels": "depths" if config.channels_are_depths else "colours"}
     # place of each kept frame of each FOV in the truth
