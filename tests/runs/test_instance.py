@@ -34,6 +34,7 @@ def settings(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Home with records, one of them a partition; made once."""
+    os.environ.pop("DAGSTER_HOME", None)  # of the last instance that another module opened
     settings = load_settings({"home": tmp_path_factory.mktemp("made")})
     with open_instance(settings) as instance:
         instance.add_dynamic_partitions("session", ["kept"])
