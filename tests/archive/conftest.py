@@ -76,8 +76,8 @@ def disk(tmp_path: Path) -> Iterator[Callable[[str], Any]]:
     """Mount a small disk: ``with disk("size=1m") as folder``. Skips where mounting is not permitted."""
 
     @contextmanager
-    def mount(options: str) -> Iterator[Path]:
-        folder = tmp_path / "disk"
+    def mount(options: str, at: Path = tmp_path / "disk") -> Iterator[Path]:
+        folder = at
         folder.mkdir()
         command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
         if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:

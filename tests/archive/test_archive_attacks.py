@@ -190,12 +190,13 @@ def test_a_full_disk_leaves_all_tifs_at_their_places(
         assert not scene.lost()
 
 
-def test_tifs_on_another_file_system_are_refused_by_name(scene: Scene, disk: Callable[[str], Any], tried: Any) -> None:
+def test_tifs_on_another_file_system_are_refused_by_name(scene: Scene, disk: Callable[..., Any], tried: Any) -> None:
     tried("gate attacks")
     bout = scene.place.parent
-    with disk("size=2m") as folder:
-        shutil.move(bout, folder / bout.name)
-        bout.symlink_to(folder / bout.name)
+    here = bout.rename(bout.with_name("here"))
+    with disk("size=2m", bout):
+        shutil.copytree(here, bout, dirs_exist_ok=True)
+        shutil.rmtree(here)
         with pytest.raises(GateError, match=f"{bout.name}: its tifs are on another file system than .meso"):
             remove_raw_tifs(plan_of(scene.session, override=WHO))
         assert not scene.lost()
