@@ -176,13 +176,11 @@ class Timeline:
         if _is_vector(stamps):
             ends = stamps.reshape(-1)[[0, -1]].astype(np.float64)
             n_steps = max(stamps.size - 1, 1)
-            previous = np.empty(0)
-            for first in range(0, stamps.size, WINDOW_BYTES // 8):
-                values = np.array(_mapped(path).reshape(-1)[first : first + WINDOW_BYTES // 8], np.float64)
-                found = np.diff(np.concatenate([previous, values]))
-                if found.size:
-                    shortest, longest = min(shortest, found.min()), max(longest, found.max())
-                previous = values[-1:]
+            n_window = WINDOW_BYTES // 8
+            for first in range(0, stamps.size - 1, n_window):  # a window ends with the first sample of the next
+                values = _mapped(path).reshape(-1)[first : first + n_window + 1].astype(np.float64, copy=False)
+                found = np.diff(values)
+                shortest, longest = min(shortest, found.min()), max(longest, found.max())
         else:
             table = np.array(stamps, np.float64)
             ends, n_steps = table[[0, -1], 1], table[-1, 0] - table[0, 0]
