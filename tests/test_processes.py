@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from meso_core.processes import ProcessId, this_process
+from tests.conftest import unavailable
 
 CHILD = "import sys, time; from meso_core.processes import end_with_parent; end_with_parent(); print(1, flush=True); "
 
@@ -87,8 +88,9 @@ def test_a_process_in_a_computation_that_never_returns_ends_with_its_killed_pare
     assert ends(child)
 
 
-@pytest.mark.skipif(shutil.which("lbzip2") is None, reason="lbzip2 is not installed")
 def test_a_decompressor_ends_with_the_killed_process_that_reads_from_it(tmp_path):
+    if shutil.which("lbzip2") is None:
+        unavailable("lbzip2", "apt install lbzip2")
     path = tmp_path / "x.bz2"
     path.write_bytes(bz2.compress(os.urandom(1 << 22)) * 2)
     code = "import sys; from pathlib import Path; from meso_core.archive.codec.lbzip2 import Lbzip2Reader\n"

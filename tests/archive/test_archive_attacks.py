@@ -59,6 +59,8 @@ def go_through(scene: Scene, action: Action, moment: str) -> str:
         happens_at("removed")
         free_removed(scene.session, ARCHIVE_ASSET, 0, progress=listen("freeing"))
         outcome = "freed"
+    refused = bool(scene.opened) and outcome == "kept"  # a program has a tif open: that alone closes the gate
+    assert happened or refused, f"{moment} did not come, so nothing was attacked"
     assert not scene.lost(), f"{action.__name__} {moment}: lost, {outcome}"
     with suppress(MesoError):
         restore(scene.session)
