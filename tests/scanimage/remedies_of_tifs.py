@@ -6,7 +6,7 @@ import os
 import shutil
 
 from damaged_files import Page, write_tif
-from scanimage_files import small_config
+from scanimage_files import small_config, write_bout
 from spoilt_session import (
     COMPRESSION,
     CONFIG,
@@ -73,6 +73,24 @@ def one_channel_of_two(it: Spoilt) -> None:
     shutil.rmtree(it.session / "both")
     it.move_away(FIRST, SECOND)
     write_tif(it.bout / "rec_00001_00001_chn2.tif", config, [Page(f, 0) for f in range(3)])
+
+
+def one_channel_twice(it: Spoilt) -> None:
+    """Pages of two channels; those of the second frame hold the same pixels."""
+    it.move_away(FIRST, SECOND)
+    pages = write_bout(it.bout, small_config(((16, 16),), channels=(2, 3)), (6,))
+    (tif,) = raw_tifs(it.bout)
+    with tif.open("r+b") as file:
+        file.seek(int(ScanImageTif(tif).data_offsets[3]))
+        file.write(pages[2].tobytes())
+    it.settings.update(damaged_frames="refuse")
+
+
+def split_with_the_setting(it: Spoilt) -> tuple[int, ...]:
+    imaging = load_session_metadata(it.session, **it.settings).imaging
+    damaged = it.settings["damaged_frames"]
+    out = it.session.with_name("out")
+    return bin_per_plane(local_bouts(it.session), imaging, out, damaged_frames=damaged)[0].frames_per_bout
 
 
 def split_as_told(it: Spoilt) -> tuple[int, ...]:
@@ -229,6 +247,14 @@ TIFS = {
     ),
     "pages that differ from the list": Case(
         "frames/split.py: _BoutSplit._check", known_before, "Make the imaging metadata again", forget
+    ),
+    "one channel twice, refused": Case(
+        "frames/split.py: _Twins.tell",
+        one_channel_twice,
+        "Set MESO_DAMAGED_FRAMES=salvage",
+        setting(damaged_frames="salvage"),
+        (3,),
+        split_with_the_setting,
     ),
     "metadata of another recording": Case(
         "frames/split.py: _check_shape", metadata_of_another_recording, "move that away", away(*METAS)

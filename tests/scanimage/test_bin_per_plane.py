@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from meso_core.errors import InputFileError, MesoWarning, MetadataError, Missing
 from meso_core.scanimage import (
     BoutSource,
     LocalTif,
+    ScanImageTif,
     StreamedTif,
     bin_per_plane,
     extract_imaging_meta,
@@ -341,3 +343,25 @@ def test_memory_does_not_grow_with_the_recording(tmp_path):
         path.unlink()
     assert peaks[1] < 500
     assert peaks[1] - peaks[0] < 20
+
+
+@pytest.mark.parametrize("source", ["tifs", "streams"])
+def test_a_frame_with_one_channel_twice_and_without_the_other_is_told(tmp_path, source):
+    config = small_config(channels=(2, 3))
+    bout = tmp_path / "SP001" / "2023-03-03" / "001" / "raw_imaging_data_00"
+    pages = write_bout(bout, config, (7, 5))
+    second = sorted(bout.glob("*.tif"))[1]
+    for twice, tif, page in ((2, sorted(bout.glob("*.tif"))[0], 5), (3, second, 0)):  # frame 4 lies in both tifs
+        index = ScanImageTif(tif)
+        with tif.open("r+b") as file:
+            file.seek(int(index.data_offsets[page]))
+            file.write(pages[2 * twice].tobytes())
+    meta, _ = load_meta_files(bout.parent, center_ml=2.6, center_ap=-2.0)
+    tifs = [LocalTif(tif) for tif in sorted(bout.glob("*.tif"))]
+    if source == "streams":
+        tifs = [StreamedTif(tif.name, partial(tif.path.open, "rb")) for tif in tifs]
+    found = r"the same pixels in two channels in 2 frame\(s\), number 3, 4: one channel was saved twice"
+    with pytest.warns(MesoWarning, match=found):
+        bin_per_plane([BoutSource(bout.name, tifs)], meta, tmp_path / "out")
+    with pytest.raises(InputFileError, match="Set MESO_DAMAGED_FRAMES=salvage"):
+        bin_per_plane([BoutSource(bout.name, tifs)], meta, tmp_path / "out", damaged_frames="refuse")

@@ -126,6 +126,7 @@ class _BoutSplit:
         self.averaged, self.is_slow = meta.stack.frames_averaged, meta.stack.is_slow
         #: Frames that are written; None: those that the pages turn out to be of.
         self.frames = bout.frames
+        self._twins = _Twins(layout)
         #: What the heads of all pages tell, where they are known before the pixels are read.
         self.found: FramesOnFile | None = None
 
@@ -155,6 +156,7 @@ class _BoutSplit:
         else:
             found = self.found
             yield from self._write_indexed(movies, found, block_bytes)
+        self._twins.tell(self.bout.name, self.damaged_frames)
         if not found.faults:
             _tell_of_cut_volume(self.bout, self.layout, found.index - found.starts(self.is_slow))
 
@@ -172,6 +174,8 @@ class _BoutSplit:
                 _check_shape(self.bout, tif.name, block.pixels, self.layout)
                 rows = slice(row, row + len(block.heads))
                 movies.append(block.pixels, slices[rows], channels[rows])
+                if key is None and self.layout.n_channels > 1:
+                    self._twins.look(block.pixels, places[rows])
                 row = rows.stop
                 yield len(block.heads)
                 del block
@@ -205,6 +209,8 @@ class _BoutSplit:
     def _append(self, movies: Movies, pages: list[tuple[Block, int]], places: Places, key: int | None) -> None:
         now, pages[: places.size] = pages[: places.size], []
         slices = self._slices(places, np.array([start for _, start in now], np.int64), key)
+        if key is None and self.layout.n_channels > 1:
+            self._twins.look([page for page, _ in now], places)
         movies.append((page for page, _ in now), slices, self._channels(places, key))
 
     def _slices(self, places: Places, starts: Places, key: int | None) -> Places:
@@ -235,6 +241,41 @@ class _BoutSplit:
                 remedy="Make the imaging metadata again, with the tifs in the bout's folder (`meso restore` brings "
                 "archived ones back)",
             )
+
+
+class _Twins:
+    """Looks for frames whose channels show the same pixels: one was saved twice, and the other is missing.
+
+    No header names the channel of a page, so such a frame looks whole. Noise never gives two lines alike; a line
+    without light may be alike in all channels, and says nothing.
+    """
+
+    def __init__(self, layout: ImagingLayout) -> None:
+        self._row = layout.fovs[0].row_start + layout.fovs[0].ny // 2
+        self._last: tuple[int, Block] | None = None
+        self._frames: list[int] = []
+
+    def look(self, pages: Sequence[Block] | Block, places: Places) -> None:
+        """Compare pages of one frame that follow each other, by a line of each; the last page waits for the next."""
+        for page, place in zip(pages, places.tolist(), strict=True):
+            line = page[self._row]
+            if self._last is not None and self._last[0] == place >= 0:
+                same = bool((line == self._last[1]).all())
+                if same and line.min() < line.max() and place not in self._frames[-1:]:
+                    self._frames.append(place)
+            self._last = (place, line.copy())
+
+    def tell(self, bout: str, damaged_frames: DamagedFrames) -> None:
+        """Warn of such frames, or refuse them."""
+        if not self._frames:
+            return
+        numbers = ", ".join(str(place + 1) for place in self._frames[:8])
+        found = f"the same pixels in two channels in {len(self._frames)} frame(s), number {numbers}"
+        if damaged_frames == "refuse":
+            remedy = "Set MESO_DAMAGED_FRAMES=salvage to use the recording, with a warning"
+            raise InputFileError.at(bout, expected="pages of different channels", found=found, remedy=remedy)
+        what = "one channel was saved twice, the other is missing. Leave these frames out (badframes.mat)"
+        warnings.warn(f"{bout}: {found}: {what}", MesoWarning, stacklevel=3)
 
 
 def _check_shape(bout: BoutSource, name: str, block: Block, layout: ImagingLayout) -> None:
