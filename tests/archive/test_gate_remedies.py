@@ -15,7 +15,7 @@ from archive_processed import plan_of, publish_archives, session_sources
 
 from meso_core.archive import ARCHIVE_NAME, Override, archive_bout, remove_raw_tifs, restore, save_report
 from meso_core.archive.report import record_path
-from meso_core.errors import MesoError
+from meso_core.errors import MesoError, MesoWarning
 from meso_core.session import imaging_bouts, raw_tifs
 
 pytestmark = pytest.mark.usefixtures("no_flushing")
@@ -140,3 +140,27 @@ def test_who_waits_until_another_removal_has_ended_removes(archived_short: dict[
     remove(session)
     assert tifs(session) == {}
     assert all(list(source.tifs) for source in session_sources(session)), "the archive gives the frames"
+
+
+def test_a_tif_that_was_left_among_the_kept_comes_back_as_the_message_says(
+    archived_short: dict[str, Path], tmp_path: Path
+) -> None:
+    """It has no record: as after a removal that somebody else's program disturbed."""
+    session = Path(shutil.copytree(archived_short["tar.bz2"], tmp_path / "001"))
+    before = tifs(session)
+    first, *_ = raw_tifs(session / FIRST)
+    kept = session / ".meso" / "removed" / FIRST / first.name
+    kept.parent.mkdir(parents=True)
+    shutil.copy2(first, kept)
+    with pytest.raises(MesoError, match="was interrupted: `meso restore` puts them back"):
+        remove(session)
+    with pytest.warns(MesoWarning, match="Move the new one out of the bout, then run `meso restore`"):
+        restore(session)
+    assert tifs(session) == before
+    first.rename(session.with_name("elsewhere.tif"))
+    with pytest.warns(MesoWarning, match="put back: its removal or its restoring was interrupted"):
+        restore(session)
+    assert tifs(session) == before
+    assert not kept.exists()
+    remove(session)
+    assert tifs(session) == {}
