@@ -126,12 +126,6 @@ def hash_tifs(tifs: Sequence[ScanImageTif], progress: Progress = silent) -> tupl
     return tuple(members)
 
 
-def hash_file_content(path: Path) -> str:
-    """Return the sha-256 of a plain file."""
-    with open_plain(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def tifs_of(bout_folder: Path) -> tuple[Path, ...]:
     """Tifs of a bout in natural order.
 

@@ -15,6 +15,7 @@ from ..errors import ArchiveError, MissingInputError, problem
 from ..progress import Progress, silent
 from ..session import imaging_bouts, printable, raw_tifs
 from ..storage.atomic import make_folder, part_path, storage_errors
+from ..storage.hashing import sha256_of
 from .atomic import check_room, new_file
 from .bout import verify_any
 from .codec.lbzip2 import open_reader
@@ -29,7 +30,7 @@ from .gate.kept import (
     settle,
     sole_user,
 )
-from .rawtif import READ_BYTES, hash_file_content
+from .rawtif import READ_BYTES
 from .report import ArchiveMember, load_report
 from .selection import find_archive
 from .zarr.frames import open_frames
@@ -233,7 +234,7 @@ def _already_there(
     sha256 = hashlib.sha256()
     for piece in pieces:
         sha256.update(piece)
-    if not tif.is_file() or hash_file_content(tif) != sha256.hexdigest():
+    if not tif.is_file() or sha256_of(tif) != sha256.hexdigest():
         what = f"a link to {printable(str(tif.readlink()))}, which" if tif.is_symlink() else "a tif of this name that"
         raise _other(tif, f"{what} differs from the archive's", "Move it out of the folder first")
     if member is not None and sha256.hexdigest() != member.sha256:

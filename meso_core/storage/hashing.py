@@ -42,6 +42,12 @@ def hash_file(path: Path, *, sync: bool = False) -> FileHash:
         return hash_stream(file)
 
 
+def sha256_of(path: Path) -> str:
+    """Sha-256 of a plain file: enough to compare it with a record, at a third of the work of both hashes."""
+    with open_plain(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def hash_stream(file: BinaryIO) -> FileHash:
     """Hash what is left of an open file."""
     sha, md5, size = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0

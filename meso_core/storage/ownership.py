@@ -13,7 +13,7 @@ from pathlib import Path
 from ..errors import StorageError, problem
 from ..session import MESO_FOLDER, is_beyond_assets, some
 from .atomic import same_file
-from .hashing import hash_file
+from .hashing import sha256_of
 from .manifest import FileRecord, Manifest
 
 #: Files up to this size are hashed where their time of change differs from the record; an edited label file is small.
@@ -45,7 +45,7 @@ def verify_file(file: str | Path, record: FileRecord, *, content: bool) -> str:
     if stat.st_size != record.size:
         return f"{record.path}: expected {record.size} bytes, found {stat.st_size}"
     touched = record.mtime_ns not in (0, stat.st_mtime_ns) and record.size <= _HASHED_IF_TOUCHED_BYTES
-    if (content or touched) and hash_file(Path(file)).sha256 != record.sha256:
+    if (content or touched) and sha256_of(Path(file)) != record.sha256:
         return f"{record.path}: content changed since it was published"
     return ""
 
@@ -163,4 +163,4 @@ def _has_content(file: Path, record: FileRecord, staged: Path) -> bool:
     if file.is_symlink() or not file.is_file() or file.stat().st_size != record.size:
         return False
     # an archive that is kept as it is was staged as a second name of the file
-    return same_file(file, staged) or hash_file(file).sha256 == record.sha256
+    return same_file(file, staged) or sha256_of(file) == record.sha256

@@ -37,10 +37,10 @@ from meso_core.archive import (
     verify_archive,
 )
 from meso_core.archive import tarball as tarball_module
-from meso_core.archive.rawtif import hash_file_content
 from meso_core.archive.zarr import write as zarr_module
 from meso_core.errors import ArchiveError, InputFileError, MissingInputError, SettingsError, StorageError
 from meso_core.session import natural_key, raw_tifs
+from meso_core.storage.hashing import sha256_of
 
 
 def _contents(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -365,7 +365,7 @@ def test_part_of_a_killed_run_is_never_emptied_where_it_is_an_archive_already(
         (bout / ARCHIVE_NAME).rename(tmp_path / ARCHIVE_NAME)
     assert compress_tifs(bout).sha256 == report.sha256
     if kill == "between name and part":
-        assert hash_file_content(tmp_path / ARCHIVE_NAME) == report.sha256
+        assert sha256_of(tmp_path / ARCHIVE_NAME) == report.sha256
     assert not part.exists()
 
 

@@ -373,8 +373,8 @@ def test_nothing_is_hashed_or_computed_when_an_unchanged_session_is_run_again(
     import meso_core.imaging.fovs.marker as marker
     from meso_core.storage import ownership, staging
 
-    for module in (ownership, staging, marker):
-        monkeypatch.setattr(module, "hash_file", lambda *_, **__: pytest.fail("a file was hashed"))
+    for module, name in ((ownership, "sha256_of"), (staging, "hash_file"), (marker, "hash_file")):
+        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("a file was hashed"))
     for worker in WORKERS.values():
         monkeypatch.setattr(worker, lambda *_, **__: pytest.fail("something was computed"))
     before = {name: finished.session.manifest(name) for name in CATALOGUE}

@@ -20,11 +20,11 @@ from meso_core.storage import (
     Manifest,
     PackedFile,
     Staging,
-    hash_file,
     load_manifest,
     verify_manifest,
 )
 from meso_core.storage import publish as publish_sealed
+from meso_core.storage.hashing import sha256_of
 
 BASIS = Basis("1", {"raw_daq": "abc"}, {"batch": 500}, {"numpy": "2.4"})
 BY = MadeBy("run-1", {"numpy": "2.4"}, {"suite2p": {"tau": 1.0}})
@@ -136,7 +136,7 @@ def test_the_quick_look_reads_no_file_that_was_not_touched(session, monkeypatch)
     manifest = publish(session, {"alf/a": b"11", "alf/b": b"22"})
     os.utime(session / "alf/b")
     read = []
-    monkeypatch.setattr("meso_core.storage.ownership.hash_file", lambda file: read.append(file) or hash_file(file))
+    monkeypatch.setattr("meso_core.storage.ownership.sha256_of", lambda file: read.append(file) or sha256_of(file))
     assert verify_manifest(session, manifest, content=False) == (), "touched, and the same"
     assert read == [session / "alf/b"]
 

@@ -15,9 +15,8 @@ from pathlib import Path
 
 from ...errors import MesoError
 from ...progress import Progress, silent
-from ...storage.hashing import sync_file, sync_folder
+from ...storage.hashing import sha256_of, sync_file, sync_folder
 from ..bout import verify_any
-from ..rawtif import hash_file_content
 from ..report import ArchiveReport
 from ..untrusted import open_plain, plain_files
 
@@ -91,7 +90,7 @@ def compare(
     except MesoError as error:
         doubts.append(str(error).rstrip("."))
     for tif in tifs:
-        if tif.name not in members or hash_file_content(tif) != members[tif.name].sha256:
+        if tif.name not in members or sha256_of(tif) != members[tif.name].sha256:
             doubts.append(f"{bout.name}/{tif.name}: other content than its archive holds")
         done += compared.tifs_were[tif][2]
         progress(done, sum(identity[2] for identity in compared.tifs_were.values()), "bytes of tifs compared")
