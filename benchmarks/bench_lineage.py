@@ -69,14 +69,14 @@ def _sessions(root: Path) -> Iterator[Session]:
 
 def _audit(session: Session, *, deep: bool, threads: int = 1) -> int:
     made = session.manifests()
-    assets, inputs = [], {}
+    listing = session.store.listing(session.key)
+    present, assets, inputs = session.present(listing), [], {}
     for name, manifest in made.items():
         basis = Basis("1", inputs, _SETTINGS, _PACKAGES)
         event = Materialization("run", 1767225600.0, manifest.data_version, manifest.digest)
-        stands = standing(session.path, manifest, basis)
+        stands = standing(present, manifest, basis)
         assets.append(AuditedAsset(name, rf"alf/FOV_\d\d/{name}\.npy", stands, (event,)))
         inputs = {name: manifest.data_version}
-    listing = session.store.listing(session.key)
     return len(audit_session(session, assets, listing, (), deep=deep, threads=threads).faults)
 
 

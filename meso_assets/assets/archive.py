@@ -53,8 +53,9 @@ def imaging_frames_archive(
             staging.know(report.known_hashes)
 
         def keep_records() -> None:
-            for report in reports:
-                save_report(run.session.path, report)
+            with run.session.recording() as session_path:
+                for report in reports:
+                    save_report(session_path, report)
 
         contents = {f"{report.bout}/{report.name}": report.contents for report in reports}
         return Product(staging, contents=contents, metadata=archive_metadata(reports), then=keep_records)

@@ -52,7 +52,8 @@ def lineage_audit(context: dg.AssetExecutionContext, platform: Platform, config:
     with guarded(context):
         progress = throttled(context.log.info, every_s=10.0)
         verdict = audited(session, platform.settings, context.instance, deep=config.deep, progress=progress)
-        keep_verdict(session.path, verdict)
+        with session.recording() as session_path:
+            keep_verdict(session_path, verdict)
     return dg.MaterializeResult(
         metadata=verdict_metadata(verdict, earlier_verdicts(session.path)),
         data_version=dg.DataVersion(_version(verdict)),
@@ -79,7 +80,8 @@ def _sessions_audited(context: dg.OpExecutionContext, platform: Platform, config
             n_unreadable += 1
             continue
         session = platform.session(str(key))
-        is_news = keep_verdict(session.path, verdict)
+        with session.recording() as session_path:
+            is_news = keep_verdict(session_path, verdict)
         n_faulty += bool(verdict.faults)
         if verdict.faults:
             context.log.warning(f"{key}: {verdict.summary}")

@@ -45,10 +45,10 @@ def command(sessions: tuple[str, ...], deep: bool, as_json: bool, why: str, who:
                 n_faulty += 1
                 click.echo(f"{key}: could not be audited: {verdict}", err=True)
                 continue
-            path = platform.session(str(key)).path
-            if (why or who) and accept_findings(path, verdict, who, why):
-                verdict = with_accepted(path, verdict)
-            keep_verdict(path, verdict)
+            with platform.session(str(key)).recording() as path:
+                if (why or who) and accept_findings(path, verdict, who, why):
+                    verdict = with_accepted(path, verdict)
+                keep_verdict(path, verdict)
             n_faulty += bool(verdict.faults)
             if as_json:
                 click.echo(json_text(verdict.as_record()))

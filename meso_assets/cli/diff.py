@@ -39,7 +39,7 @@ def command(session: str, one: str, other: str, as_json: bool) -> None:
         second, runs = first, (one, other)
     states = versions_of(first, runs[0]), versions_of(second, runs[1])
     found = [
-        diff_asset(asset, (first.path, states[0].get(asset)), (second.path, states[1].get(asset)))
+        diff_asset(asset, (first, states[0].get(asset)), (second, states[1].get(asset)))
         for asset in CATALOGUE
         if asset in states[0] or asset in states[1]
     ]

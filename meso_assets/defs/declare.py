@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from meso_core.json_text import json_text
 from meso_core.session import RawFiles, RawKind
-from meso_core.storage import Basis, FileRecord, Manifest, Session, package_versions
+from meso_core.storage import Basis, FileRecord, Manifest, PresentFiles, Session, package_versions
 
 from ..runs.settings import MesoSettings
 
@@ -54,7 +54,7 @@ class Declaration:
     #: What the result means to an asset that reads it; where none is given, the IO manager hands out files or datasets.
     read: Callable[[Session, Manifest], Any] | None = None
     #: What, besides its files, must hold for the result to stand: gives a sentence for each thing that does not.
-    doubts: Callable[[Path, Sequence[FileRecord]], Sequence[str]] | None = None
+    doubts: Callable[[Path, PresentFiles, Sequence[FileRecord]], Sequence[str]] | None = None
     #: Whether it refuses raw files that are links; to make it again beside its session, they are copied.
     takes_no_links: bool = False
     #: Tags of kinds in the UI.

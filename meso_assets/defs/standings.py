@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from meso_core.archive.delivered import delivered_files, raw_by_kind
 from meso_core.session import (
-    MESO_FOLDER,
     Arrival,
     ListedFile,
     ignored_among,
@@ -20,7 +19,7 @@ from meso_core.session import (
     read_description,
     some,
 )
-from meso_core.storage import Manifest, Session, Standing, foreign_results, standing
+from meso_core.storage import Manifest, PresentFiles, Session, Standing, foreign_results, standing
 
 from ..runs.settings import MesoSettings
 from .catalogue import CATALOGUE
@@ -32,8 +31,9 @@ class SessionView:
     """What one look at a session finds."""
 
     session: Session
-    #: All files but the platform's own records.
+    #: All files but the platform's own records: as a listing, and to compare records with.
     listing: tuple[ListedFile, ...]
+    present: PresentFiles
     #: What the rig delivered, and the same by kind.
     delivered: tuple[ListedFile, ...]
     raw: RawByKind
@@ -44,8 +44,10 @@ class SessionView:
         """How one asset stands."""
         basis = declaration.basis(self.raw, self.made, settings)
         manifest = self.made.get(declaration.name)
-        doubts = declaration.doubts(self.session.path, manifest.files) if declaration.doubts and manifest else ()
-        return standing(self.session.path, manifest, basis, doubts)
+        doubts: tuple[str, ...] = ()
+        if declaration.doubts and manifest:
+            doubts = tuple(declaration.doubts(self.session.path, self.present, manifest.files))
+        return standing(self.present, manifest, basis, doubts)
 
     def standings(self, settings: MesoSettings) -> dict[str, Standing]:
         """How all assets stand."""
@@ -64,8 +66,9 @@ class SessionView:
 
     def remarks(self) -> tuple[str, ...]:
         """Name what lies in the session and is no data, or somebody else's, in sentences."""
-        names = (*(file.path for file in self.delivered), *(entry.name for entry in self.session.path.iterdir()))
-        ignored = ignored_among(name for name in names if name.split("/")[0] != MESO_FOLDER)
+        ignored = ignored_among(
+            (*(file.path for file in self.delivered), *(path.split("/")[0] for path in self.present.files))
+        )
         reasons = {why: [path for path, other in ignored.items() if other == why] for why in ignored.values()}
         return (
             *(f"ignored, {why}: {some(paths)}" for why, paths in sorted(reasons.items())),
@@ -73,7 +76,7 @@ class SessionView:
                 f"{name} is passed over: an imaging bout is a folder raw_imaging_data_NN, with two digits"
                 for name in odd_bouts(self.delivered)
             ),
-            *(f"{name} is not of meso and is left alone" for name in foreign_results(self.session.path, self.made)),
+            *(f"{name} is not of meso and is left alone" for name in foreign_results(self.present.files, self.made)),
         )
 
     def raw_versions(self) -> dict[str, str]:
@@ -86,7 +89,7 @@ def look_at(session: Session) -> SessionView:
     made = session.manifests()
     listing = session.store.listing(session.key)
     files = delivered_files(session, made, listing)
-    return SessionView(session, listing, files, raw_by_kind(session.path, files), made)
+    return SessionView(session, listing, session.present(listing), files, raw_by_kind(session.path, files), made)
 
 
 def with_downstream(assets: Iterable[str]) -> tuple[str, ...]:

@@ -28,13 +28,22 @@ LOCATIONS_FILE = "alf/fovs.locations.json"
 
 
 class FovFiles(Mapping[str, DatasetValue]):
-    """Datasets of one FOV on disk, read (memory-mapped where they are arrays) when asked for."""
+    """Datasets of one FOV, fetched and read (memory-mapped where they are arrays) when asked for.
 
-    def __init__(self, files: Mapping[str, Path]) -> None:
-        self._files = dict(files)
+    Parameters
+    ----------
+    session
+        The session.
+    files
+        Dataset → path below the session.
+    """
+
+    def __init__(self, session: Session, files: Mapping[str, str]) -> None:
+        self._session, self._files = session, dict(files)
 
     def __getitem__(self, name: str) -> DatasetValue:
-        return read_dataset(self._files[name])
+        path = self._files[name]
+        return read_dataset(self._session.fetch([path]) / path)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._files)
@@ -81,19 +90,20 @@ class LocatedFovs:
 
 
 def read_files(session: Session, manifest: Manifest) -> SessionFiles:
-    """Hand out the published files as local paths."""
-    return SessionFiles(session.path, manifest)
+    """Hand out the published files as local paths; one that is gone is for the reader to miss."""
+    there = session.present().files
+    return SessionFiles(session.fetch(file.path for file in manifest.files if file.path in there), manifest)
 
 
 def read_fovs(session: Session, manifest: Manifest) -> FovDatasets:
     """Hand out the published datasets, by FOV; they are read when asked for."""
-    fovs: dict[str, dict[str, Path]] = {}
+    fovs: dict[str, dict[str, str]] = {}
     for file in manifest.files:
         parts = file.path.split("/")
         if len(parts) == 3 and parts[0] == "alf" and not parts[2].startswith("_"):
             name = ".".join(parts[2].split(".")[:2])
-            fovs.setdefault(parts[1], {})[name] = session.path / file.path
-    return FovDatasets({fov: FovFiles(files) for fov, files in fovs.items()})
+            fovs.setdefault(parts[1], {})[name] = file.path
+    return FovDatasets({fov: FovFiles(session, files) for fov, files in fovs.items()})
 
 
 def read_metadata(session: Session, manifest: Manifest) -> SessionMetadata:
@@ -139,4 +149,4 @@ def _published(session: Session, manifest: Manifest, path: str) -> Path:
             found=f"that version {manifest.version} of its record has no such file",
             remedy=f"Run {manifest.asset} of this session again",
         )
-    return session.path / path
+    return session.fetch([path]) / path

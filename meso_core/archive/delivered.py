@@ -16,17 +16,19 @@ from tempfile import TemporaryDirectory
 from ..errors import MesoError
 from ..opening import is_there
 from ..session import (
+    GONE,
     RAW_PREFIXES,
     ZARR_NAME,
     ListedFile,
     RawFiles,
     RawKind,
+    bout_names,
     files_of_kind,
     imaging_bouts,
     is_frame_archive,
     is_tif,
 )
-from ..storage import Manifest, Session, is_unchanged
+from ..storage import Manifest, Session
 from .gate.log import RemovalEvent, load_removals
 from .report import ArchiveReport
 from .selection import readable_records
@@ -54,11 +56,29 @@ def delivered_files(
     listing
         All files of the session, where the caller has listed them.
     """
+    present = session.present(listing)
     files = [file for manifest in made.values() for file in manifest.files if file.path.startswith(RAW_PREFIXES)]
     # a file of the rig may have come to a place where an asset had put one of its own
-    published = {file.path for file in files if is_unchanged(session.path, file)}
-    raw = session.raw_listing(listing)
-    return as_delivered(raw, published, load_removals(session.path), readable_records(session.path))
+    published = {file.path for file in files if present.is_unchanged(file)}
+    raw = [file for path, file in present.files.items() if path.startswith(RAW_PREFIXES)]
+    records = readable_records(session.path, bout_names(present.files.values()))
+    return as_delivered(raw, published, load_removals(session.path), records)
+
+
+def files_to_read(raw: RawFiles, listing: Iterable[ListedFile]) -> tuple[str, ...]:
+    """Name the files that hold what the rig delivered: a tif that is gone is in its bout's archive.
+
+    Parameters
+    ----------
+    raw
+        Raw files of one kind, as they were delivered.
+    listing
+        All files of the session that are there.
+    """
+    there = {file.path for file in listing if file.size != GONE}
+    archived = {file.path.split("/")[0] for file in raw.files if is_tif(file.path) and file.path not in there}
+    archives = {path for path in there if is_frame_archive(path) and path.split("/")[0] in archived}
+    return tuple(sorted(archives | ({file.path for file in raw.files} & there)))
 
 
 def raw_by_kind(session_path: Path, files: Iterable[ListedFile]) -> dict[RawKind, RawFiles]:

@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import ArchiveError, MesoWarning, MissingInputError
-from ..session import imaging_bouts
-from ..storage import FileRecord, hash_file
+from ..session import bout_names, imaging_bouts
+from ..storage import FileRecord, PresentFiles, hash_file
 from ..storage.atomic import storage_errors
 from .report import ARCHIVE_NAME, ZARR_NAME, ArchiveReport, hash_of_listing, load_report
 
@@ -130,13 +130,15 @@ def _record_beside_tifs(bout_folder: Path) -> ArchiveReport | None:
         return None
 
 
-def archive_doubts(session_path: Path, files: Iterable[FileRecord]) -> tuple[str, ...]:
+def archive_doubts(session_path: Path, present: PresentFiles, files: Iterable[FileRecord]) -> tuple[str, ...]:
     """Say where the archives of a session are not those of what was published, by their records.
 
     Parameters
     ----------
     session_path
-        Session folder.
+        Session folder, for the records.
+    present
+        The session's files.
     files
         What was published.
 
@@ -148,16 +150,21 @@ def archive_doubts(session_path: Path, files: Iterable[FileRecord]) -> tuple[str
     """
     hashes = {file.path: file.sha256 for file in files}
     doubts = []
-    for bout in imaging_bouts(session_path):
+    for bout in bout_names(present.files.values()):
         try:
-            report = load_report(session_path, bout.name)
+            report = load_report(session_path, bout)
         except ArchiveError:
             report = None
         if report is None or not holds(hashes, report):
-            doubts.append(f"{bout.name}: the record of its archive is missing, damaged, or of another archive")
-        elif archives_in(bout) != (bout / report.name,):
-            doubts.append(f"{bout.name}: another archive lies beside {report.name}")
+            doubts.append(f"{bout}: the record of its archive is missing, damaged, or of another archive")
+        elif _archives_among(present.files, bout) != {report.name}:
+            doubts.append(f"{bout}: another archive lies beside {report.name}")
     return tuple(doubts)
+
+
+def _archives_among(paths: Iterable[str], bout: str) -> set[str]:
+    """Names of the archives of a bout, of either format."""
+    return {path.split("/")[1] for path in paths if path.startswith(f"{bout}/")} & {ARCHIVE_NAME, ZARR_NAME}
 
 
 def holds(files: Mapping[str, str], report: ArchiveReport) -> bool:
@@ -169,10 +176,13 @@ def holds(files: Mapping[str, str], report: ArchiveReport) -> bool:
     return bool(inside) and hash_of_listing(inside)[0] == report.sha256
 
 
-def readable_records(session_path: Path) -> tuple[ArchiveReport, ...]:
-    """Read the records of a session's archives; a damaged one is left out: whatever needs it raises its own error."""
+def readable_records(session_path: Path, bouts: Iterable[str] | None = None) -> tuple[ArchiveReport, ...]:
+    """Read the records of a session's archives; a damaged one is left out: whatever needs it raises its own error.
+
+    ``bouts`` names the bouts, where the caller knows them; by default those that have a folder.
+    """
     reports = []
-    for bout in imaging_bouts(session_path):
+    for bout in [folder.name for folder in imaging_bouts(session_path)] if bouts is None else bouts:
         with suppress(ArchiveError):
-            reports.append(load_report(session_path, bout.name))
+            reports.append(load_report(session_path, bout))
     return tuple(report for report in reports if report is not None)

@@ -99,7 +99,10 @@ def audit_session(
         findings += _stale(key, asset, made, histories)
     findings += chain_findings(key, {asset.name: made[asset.name] for asset in idle if asset.name in made}, histories)
     compared = [(asset.standing, made[asset.name]) for asset in idle if asset.name in made]
-    changed, bytes_read = changed_files(session, compared, histories, deep=deep, threads=threads, progress=progress)
+    present = session.present(listing)
+    changed, bytes_read = changed_files(
+        session, present, compared, histories, deep=deep, threads=threads, progress=progress
+    )
     findings += changed
     findings += _strangers(key, assets, made, listing, frozenset(delivered))
     return AuditVerdict(

@@ -5,25 +5,20 @@ What belongs here: comparing many files side by side, and telling whose content 
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Lock
 
 from ..errors import InputFileError
-from ..opening import open_plain
 from ..progress import Progress
-from ..storage import Cause, FileRecord, Manifest, Session, Standing
-from ..storage.ownership import verify_file
+from ..storage import Cause, FileRecord, Manifest, PresentFiles, Session, Standing
 from .chain import RecordHistory
 from .findings import Finding, Kind
-
-_BLOCK = 1 << 20
 
 
 def changed_files(
     session: Session,
+    present: PresentFiles,
     compared: Sequence[tuple[Standing, Manifest]],
     histories: Mapping[str, RecordHistory],
     *,
@@ -35,6 +30,8 @@ def changed_files(
 
     Parameters
     ----------
+    present
+        The session's files as they were listed.
     compared
         How each asset stands, and its manifest. A quick look has been taken for its standing.
     histories
@@ -42,13 +39,13 @@ def changed_files(
     """
     found: list[Finding] = []
     records = [(manifest, file) for _, manifest in compared for file in manifest.files]
-    digests, n_bytes = _hashes(session.path, [file for _, file in records], threads, progress) if deep else ({}, 0)
+    digests, n_bytes = _hashes(session, [file for _, file in records], threads, progress) if deep else ({}, 0)
     for standing, manifest in compared:
         if not deep and Cause.FILES not in standing.causes:
             continue
         told = []
         for file in manifest.files:
-            sentence, digest = _compare(session.path, file, digests) if deep else _quickly(session.path, file)
+            sentence, digest = _compare(present, file, digests) if deep else (present.wrong_with(file), "")
             if sentence:
                 told.append(sentence)
                 whose = _whose(digest, file, [m for _, m in compared], histories) if digest else ""
@@ -57,18 +54,9 @@ def changed_files(
     return found, n_bytes
 
 
-def sha256_of(path: Path, read: Callable[[int], None]) -> str:
-    """Hash a file; ``read`` is told the bytes of each block."""
-    digest, block = hashlib.sha256(), bytearray(_BLOCK)
-    view = memoryview(block)
-    with open_plain(path, buffering=0) as file:
-        while n := file.readinto(view):
-            digest.update(view[:n])
-            read(n)
-    return digest.hexdigest()
-
-
-def _hashes(folder: Path, files: Sequence[FileRecord], threads: int, progress: Progress) -> tuple[dict[str, str], int]:
+def _hashes(
+    session: Session, files: Sequence[FileRecord], threads: int, progress: Progress
+) -> tuple[dict[str, str], int]:
     """Hash files side by side; those that are not there have no hash."""
     lock, done, total = Lock(), 0, sum(file.size for file in files)
 
@@ -80,7 +68,7 @@ def _hashes(folder: Path, files: Sequence[FileRecord], threads: int, progress: P
 
     def one(file: FileRecord) -> tuple[str, str]:
         try:
-            return file.path, sha256_of(folder / file.path, tell)
+            return file.path, session.store.sha256(session.key, file.path, tell)
         except (OSError, InputFileError):
             return file.path, ""
 
@@ -89,19 +77,15 @@ def _hashes(folder: Path, files: Sequence[FileRecord], threads: int, progress: P
     return found, done
 
 
-def _compare(folder: Path, file: FileRecord, digests: Mapping[str, str]) -> tuple[str, str]:
+def _compare(present: PresentFiles, file: FileRecord, digests: Mapping[str, str]) -> tuple[str, str]:
     digest = digests[file.path]
     if digest == file.sha256:
         return "", ""
-    return verify_file(folder / file.path, file, content=False) or _CHANGED.format(file.path), digest
+    return present.wrong_with(file) or _CHANGED.format(file.path), digest
 
 
-#: As ``verify_file`` says it, which may not have looked at the content.
+#: As a look says it that may not have compared the content.
 _CHANGED = "{}: content changed since it was published"
-
-
-def _quickly(folder: Path, file: FileRecord) -> tuple[str, str]:
-    return verify_file(folder / file.path, file, content=False), ""
 
 
 def _whose(digest: str, file: FileRecord, manifests: Sequence[Manifest], histories: Mapping[str, RecordHistory]) -> str:

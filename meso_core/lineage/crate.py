@@ -58,6 +58,8 @@ def write_crate(session: Session, lineage: Lineage, folder: Path, *, licence: st
         folder.mkdir(parents=True, exist_ok=True)
         subject = lineage.steps[-1].manifest
         inside = (lineage.file,) if lineage.file else subject.files
+        present = session.present()
+        session.fetch(file.path for file in inside if file.path in present.files)
         for file in inside:
             (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(session.path / file.path, folder / file.path)

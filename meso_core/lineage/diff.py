@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import MissingInputError
-from ..storage import Manifest, Session, is_unchanged
+from ..storage import Manifest, PresentFiles, Session
 from .audit import changed_facts
 from .chain import read_histories
 from .compare import FileComparison, compare_files, read_masks
@@ -105,14 +105,14 @@ def versions_of(session: Session, run: str) -> dict[str, Manifest]:
 
 
 def diff_asset(
-    asset: str, before: tuple[Path, Manifest | None], after: tuple[Path, Manifest | None]
+    asset: str, before: tuple[Session, Manifest | None], after: tuple[Session, Manifest | None]
 ) -> AssetDifference:
     """Compare two versions of an asset.
 
     Parameters
     ----------
     before, after
-        Session folder, and the manifest; None where there was none.
+        The session, and the manifest; None where there was none.
     """
     (_, old), (_, new) = before, after
     if old is None or new is None:
@@ -121,13 +121,18 @@ def diff_asset(
     runs = (old.made_by.run_id, new.made_by.run_id)
     hashes = {file.path: file.sha256 for file in old.files}, {file.path: file.sha256 for file in new.files}
     changed = [path for path in sorted({*hashes[0], *hashes[1]}) if hashes[0].get(path) != hashes[1].get(path)]
-    lost = [path for path in changed if not _is_kept(before[0], old, path) or not _is_kept(after[0], new, path)]
+    seen = before[0].present(), after[0].present()
+    lost = [path for path in changed if not _is_kept(seen[0], old, path) or not _is_kept(seen[1], new, path)]
     both = [path for path in changed if path not in lost]
     notes = (f"{len(lost)} files cannot be compared: those of the older version are not kept",) if lost else ()
-    files = tuple(compare_files(path, before[0] / path, after[0] / path) for path in both)
-    files += tuple(FileComparison(path, False, "other content") for path in lost)
     masks = [path for path in hashes[1] if path.rpartition("/")[2] == _MASKS and path in hashes[0] and path not in lost]
-    rois = tuple(_matched(path, before[0], after[0]) for path in masks)
+    folders = tuple(
+        session.fetch(path for path in dict.fromkeys((*both, *masks)) if path in present.files)
+        for (session, _), present in zip((before, after), seen, strict=True)
+    )
+    files = tuple(compare_files(path, folders[0] / path, folders[1] / path) for path in both)
+    files += tuple(FileComparison(path, False, "other content") for path in lost)
+    rois = tuple(_matched(path, folders[0], folders[1]) for path in masks)
     return AssetDifference(asset, runs, _differences(old, new), files, rois, notes)
 
 
@@ -147,10 +152,10 @@ def _differences(old: Manifest, new: Manifest) -> tuple[str, ...]:
     return (*found, *changed_facts(old.facts, new.facts))
 
 
-def _is_kept(session_path: Path, manifest: Manifest, path: str) -> bool:
+def _is_kept(present: PresentFiles, manifest: Manifest, path: str) -> bool:
     """Whether a file is there as that version published it."""
     record = next((file for file in manifest.files if file.path == path), None)
-    return record is None or is_unchanged(session_path, record)
+    return record is None or present.is_unchanged(record)
 
 
 def _matched(path: str, before: Path, after: Path) -> RoiMatch:

@@ -157,7 +157,7 @@ def _subject(
     raise MissingInputError.at(
         f"{session.key} {subject}",
         expected=f"a published file, by its path below the session, or one of {', '.join(standings)}",
-        found="a file that no record names" if (session.path / subject).is_file() else "no such file",
+        found="a file that no record names" if subject in session.present().files else "no such file",
         remedy="Correct the name; `meso audit` tells which files no record names",
     )
 

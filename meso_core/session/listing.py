@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 #: Size of what is only a link, to a place where there is nothing: a disk is not mounted, for example.
 GONE = -1
@@ -23,6 +23,8 @@ class ListedFile:
     size: int
     #: Time of the last change, ns since 1970.
     mtime_ns: int
+    #: Whether this is a link to the file; two entries that differ in this alone are equal.
+    is_link: bool = field(default=False, compare=False)
 
 
 def listing_version(files: Iterable[ListedFile]) -> str:

@@ -118,6 +118,12 @@ def is_frame_archive(path: str) -> bool:
     return re.fullmatch(_ARCHIVE, path) is not None and not why_ignored(path)
 
 
+def bout_names(files: Iterable[ListedFile]) -> tuple[str, ...]:
+    """Names of the imaging bouts that hold one of these files, in order of their number."""
+    folders = {file.path.split("/")[0] for file in files if "/" in file.path}
+    return tuple(sorted((name for name in folders if re.fullmatch(_BOUT, f"{name}/")), key=natural_key))
+
+
 def odd_bouts(files: Iterable[ListedFile]) -> tuple[str, ...]:
     """Name folders that look like imaging bouts and are none by their name, as ``raw_imaging_data_1``."""
     folders = {file.path.split("/")[0] for file in files if "/" in file.path}

@@ -10,7 +10,8 @@ from .code_version import CodeVersion, code_version, package_versions
 from .currency import Cause, Standing, standing
 from .hashing import FileHash, hash_file
 from .manifest import Chain, FileRecord, MadeBy, Manifest, PackedFile
-from .ownership import foreign_results, is_unchanged
+from .ownership import foreign_results
+from .present import PresentFiles, files_in
 from .publishing import load_manifest, publish, published_assets, verify_manifest
 from .session import Session
 from .staging import Sealed, Staging
@@ -28,15 +29,16 @@ __all__ = [
     "MadeBy",
     "Manifest",
     "PackedFile",
+    "PresentFiles",
     "Sealed",
     "Session",
     "SessionStore",
     "Staging",
     "Standing",
     "code_version",
+    "files_in",
     "foreign_results",
     "hash_file",
-    "is_unchanged",
     "load_manifest",
     "open_store",
     "package_versions",

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 
 from .basis import Basis
 from .manifest import FIRST_WITH_BASIS, Manifest
-from .publishing import verify_manifest
+from .present import PresentFiles
 
 
 class Cause(Enum):
@@ -53,13 +52,14 @@ class Standing:
         return self.manifest is not None and not self.reasons
 
 
-def standing(session_path: Path, manifest: Manifest | None, now: Basis, doubts: Sequence[str] = ()) -> Standing:
+def standing(present: PresentFiles, manifest: Manifest | None, now: Basis, doubts: Sequence[str] = ()) -> Standing:
     """Compare a result with what it depends on now.
 
     Parameters
     ----------
-    session_path
-        Session folder; sizes of the published files are compared, their content is not read.
+    present
+        The session's files: sizes and times of the published ones are compared, and the content of small ones whose
+        time is another one.
     manifest
         What was published; None where nothing was.
     now
@@ -69,7 +69,7 @@ def standing(session_path: Path, manifest: Manifest | None, now: Basis, doubts: 
     """
     if manifest is None:
         return Standing(now, None, ("not made yet",), (), frozenset({Cause.MISSING}))
-    files = (*verify_manifest(session_path, manifest, content=False), *doubts)
+    files = (*present.broken(manifest), *doubts)
     if manifest.version < FIRST_WITH_BASIS:
         differing = _older_form(manifest.basis, now)
     else:

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import StorageError, problem
-from ..session import MESO_FOLDER, is_beyond_assets, some
+from ..session import MESO_FOLDER, ListedFile, is_beyond_assets, some
 from .atomic import same_file
 from .hashing import sha256_of
 from .manifest import FileRecord, Manifest
+from .present import difference
 
-#: Files up to this size are hashed where their time of change differs from the record; an edited label file is small.
-_HASHED_IF_TOUCHED_BYTES = 1 << 26
 #: Folders of the rig, and of the platform's records.
 _NOT_OF_ASSETS = re.compile(rf"raw_\w+_data(_\d+)?|snapshots|{re.escape(MESO_FOLDER)}")
+#: Folder of the results of one field of view.
+_RESULTS = re.compile(r"(alf/FOV_|suite2p/plane)[^/]*/")
 _MOVE_AWAY = "Move this record away, then run the asset again"
 
 
@@ -41,19 +42,9 @@ def verify_file(file: str | Path, record: FileRecord, *, content: bool) -> str:
     try:
         stat = os.stat(file)  # noqa: PTH116  of very many files
     except OSError:
-        return f"{record.path}: missing"
-    if stat.st_size != record.size:
-        return f"{record.path}: expected {record.size} bytes, found {stat.st_size}"
-    touched = record.mtime_ns not in (0, stat.st_mtime_ns) and record.size <= _HASHED_IF_TOUCHED_BYTES
-    if (content or touched) and sha256_of(Path(file)) != record.sha256:
-        return f"{record.path}: content changed since it was published"
-    return ""
-
-
-def is_unchanged(session_path: Path, record: FileRecord) -> bool:
-    """Whether a published file is there as it was published."""
-    file = session_path / record.path
-    return not file.is_symlink() and file.is_file() and not verify_file(file, record, content=False)
+        return difference(record, None, lambda: "", content=content)
+    there = ListedFile(record.path, stat.st_size, stat.st_mtime_ns)
+    return difference(record, there, lambda: sha256_of(Path(file)), content=content)
 
 
 def is_ours(session_path: Path, record: FileRecord) -> bool:
@@ -109,20 +100,22 @@ def in_the_way(session_path: Path, asset: str, foreign: Sequence[str]) -> Storag
     )
 
 
-def foreign_results(session_path: Path, made: Mapping[str, Manifest]) -> tuple[str, ...]:
+def foreign_results(paths: Iterable[str], made: Mapping[str, Manifest]) -> tuple[str, ...]:
     """Name folders of results that no asset has published, as ``alf/FOV_09`` or ``suite2p/plane9`` of somebody else.
 
     Parameters
     ----------
-    session_path
-        Session folder.
+    paths
+        All files of a session, by their paths below it.
     made
         What assets have published in it, by asset.
     """
-    own = {str(Path(record.path).parent) for manifest in made.values() for record in manifest.files}
-    there = (folder for pattern in ("alf/FOV_*", "suite2p/plane*") for folder in session_path.glob(pattern))
-    names = sorted(folder.relative_to(session_path).as_posix() for folder in there if folder.is_dir())
-    return tuple(name for name in names if not any(f"{place}/".startswith(f"{name}/") for place in own))
+    own = _folders_of_results(record.path for manifest in made.values() for record in manifest.files)
+    return tuple(sorted(folder.rstrip("/") for folder in _folders_of_results(paths) - own))
+
+
+def _folders_of_results(paths: Iterable[str]) -> set[str]:
+    return {match[0] for path in paths if (match := _RESULTS.match(path))}
 
 
 def check_places(session_path: Path, old: Manifest | None, new: Manifest, places: str | None) -> None:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import MesoWarning, StorageError
-from ..session import RAW_PREFIXES, ListedFile, SessionKey
+from ..session import ListedFile, SessionKey
 from .basis import Basis
 from .manifest import MadeBy, Manifest
+from .present import PresentFiles
 from .staging import Sealed, Staging
 from .store import SessionStore
 
@@ -24,7 +26,7 @@ class Session:
     """A session in a store."""
 
     key: SessionKey
-    #: Its folder on this machine.
+    #: Its folder on this machine; of a remote root, what was fetched of it: what is there is asked of :meth:`present`.
     path: Path
     store: SessionStore
 
@@ -50,10 +52,15 @@ class Session:
                 found[asset] = manifest
         return found
 
-    def raw_listing(self, listing: Iterable[ListedFile] | None = None) -> tuple[ListedFile, ...]:
-        """List the files in the folders that the rig fills, those that assets put there too.
-
-        ``listing`` is that of the whole session, where the caller has it.
-        """
+    def present(self, listing: Iterable[ListedFile] | None = None) -> PresentFiles:
+        """Look at the session's files; ``listing`` is that of the whole session, where the caller has it."""
         files = self.store.listing(self.key) if listing is None else listing
-        return tuple(file for file in files if file.path.startswith(RAW_PREFIXES))
+        return PresentFiles.of(files, lambda path: self.store.sha256(self.key, path))
+
+    def fetch(self, paths: Iterable[str]) -> Path:
+        """Return the session's folder, in which these files are; of a local root they are there already."""
+        return self.store.local(self.key, paths)
+
+    def recording(self) -> AbstractContextManager[Path]:
+        """Return the session's folder, to write small records into it; they are in the store when the block ends."""
+        return self.store.recording(self.key)

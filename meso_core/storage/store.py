@@ -6,16 +6,17 @@ A remote root will answer the same calls by verified downloads into, and uploads
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import InputFileError, MissingInputError, SettingsError, StorageError
-from ..session import GONE, MESO_FOLDER, ListedFile, SessionKey, Survey, survey_sessions
+from ..errors import MissingInputError, SettingsError, StorageError
+from ..session import ListedFile, SessionKey, Survey, survey_sessions
 from .basis import Basis
+from .hashing import sha256_of
+from .listing import files_below
 from .manifest import MadeBy, Manifest
 from .publishing import finish_publication, kept_records, load_manifest, load_manifests, publish, published_assets
 from .staging import Sealed, Staging
@@ -37,8 +38,20 @@ class SessionStore(Protocol):
     def listing(self, key: SessionKey) -> tuple[ListedFile, ...]:
         """Return all files of a session but the platform's own records, sorted by path."""
 
+    def sha256(self, key: SessionKey, path: str, read: Callable[[int], None] = lambda _: None) -> str:
+        """Return the SHA-256 of a file of a session; ``read`` is told the bytes of each block.
+
+        Raises :class:`InputFileError` when there is no such file, or it cannot be read.
+        """
+
+    def recording(self, key: SessionKey) -> AbstractContextManager[Path]:
+        """Return the session's folder, to write small records into it; they are in the store when the block ends."""
+
     def local(self, key: SessionKey, paths: Iterable[str] = ()) -> Path:
-        """Return the session as a local folder in which ``paths`` are present and verified."""
+        """Return the session as a local folder in which ``paths`` are present and verified.
+
+        Of a remote root, the folder holds the platform's small records as well, and no other file for sure.
+        """
 
     def stage(self, key: SessionKey, asset: str, *, keep: bool = False) -> Staging:
         """Make the local folder in which an asset prepares its files."""
@@ -82,8 +95,16 @@ class LocalStore:
 
     def listing(self, key: SessionKey) -> tuple[ListedFile, ...]:
         """See :class:`SessionStore`."""
-        base = self.local(key)
-        return tuple(sorted(_files_below(base, "", ()), key=lambda f: f.path))
+        return files_below(self.local(key))
+
+    def sha256(self, key: SessionKey, path: str, read: Callable[[int], None] = lambda _: None) -> str:
+        """See :class:`SessionStore`."""
+        return sha256_of(key.folder(self.folder) / path, read)
+
+    @contextmanager
+    def recording(self, key: SessionKey) -> Iterator[Path]:
+        """See :class:`SessionStore`; here the records themselves are written."""
+        yield self.local(key)
 
     def local(self, key: SessionKey, paths: Iterable[str] = ()) -> Path:
         """See :class:`SessionStore`; here the files themselves are handed out."""
@@ -125,33 +146,6 @@ class LocalStore:
     def manifest(self, key: SessionKey, asset: str) -> Manifest | None:
         """See :class:`SessionStore`."""
         return load_manifest(key.folder(self.folder), asset)
-
-
-def _files_below(folder: Path, place: str, above: tuple[str, ...]) -> Iterator[ListedFile]:
-    """Yield the files of a session at any depth, but the platform's own; links are followed, not in a circle."""
-    real = os.path.realpath(folder)
-    if real in above:
-        return
-    try:
-        with os.scandir(folder) as scan:
-            entries = [entry for entry in scan if (place, entry.name) != ("", MESO_FOLDER)]
-    except FileNotFoundError:  # it has just gone
-        return
-    except OSError as error:
-        expected, remedy = "a readable folder", "Give the platform's user the right to read it, or mount its disk"
-        found = error.strerror or str(error)
-        raise InputFileError.at(folder, expected=expected, found=found, remedy=remedy) from error
-    for entry in entries:
-        path = f"{place}{entry.name}"
-        if entry.is_dir():
-            yield from _files_below(folder / entry.name, f"{path}/", (*above, real))
-            continue
-        with suppress(FileNotFoundError):  # it has just gone
-            if entry.is_file():
-                stat = entry.stat()
-                yield ListedFile(path, stat.st_size, stat.st_mtime_ns)
-            elif entry.is_symlink():
-                yield ListedFile(path, GONE, entry.stat(follow_symlinks=False).st_mtime_ns)
 
 
 def open_store(root: str | Path) -> SessionStore:

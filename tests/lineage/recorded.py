@@ -13,7 +13,7 @@ from meso_core.errors import MesoWarning
 from meso_core.lineage import AuditedAsset, AuditVerdict, Materialization, audit_session
 from meso_core.progress import Progress, silent
 from meso_core.session import SessionKey
-from meso_core.storage import Basis, LocalStore, MadeBy, Manifest, Session, standing
+from meso_core.storage import Basis, LocalStore, MadeBy, Manifest, Session, files_in, standing
 
 KEY = SessionKey.parse("SP035/2023-03-03/001")
 #: Asset → what it reads, and where it publishes.
@@ -92,7 +92,7 @@ class Recorded:
             AuditedAsset(
                 name,
                 places,
-                standing(self.path, made.get(name), self.basis(name)),
+                standing(files_in(self.path), made.get(name), self.basis(name)),
                 tuple(self.events[name]) if log else None,
                 "run-9" if name == running else "",
             )

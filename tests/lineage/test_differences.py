@@ -140,12 +140,12 @@ def test_two_runs_of_a_session_are_told_apart(tmp_path):
     now = versions_of(recorded.session, "now")
     assert set(first) == set(now) == {"metadata", "movies"}
     assert versions_of(recorded.session, "run-0004") == now
-    metadata = diff_asset("metadata", (recorded.path, first["metadata"]), (recorded.path, now["metadata"]))
+    metadata = diff_asset("metadata", (recorded.session, first["metadata"]), (recorded.session, now["metadata"]))
     assert metadata.runs == ("run-0001", "run-0003")
     assert metadata.differences == ("fovs changed from 2 to 3",)
     assert [file.path for file in metadata.files] == ["alf/_meta.json"]
     assert metadata.notes == ("1 files cannot be compared: those of the older version are not kept",)
-    movies = diff_asset("movies", (recorded.path, first["movies"]), (recorded.path, now["movies"]))
+    movies = diff_asset("movies", (recorded.session, first["movies"]), (recorded.session, now["movies"]))
     assert movies.files == (), "the content is the same"
     assert [text.split(" (")[0] for text in movies.differences] == ["code version 1 → 2", "metadata has changed"]
     assert json.loads(json.dumps(movies.as_record()))["asset"] == "movies"
@@ -162,8 +162,8 @@ def test_a_run_that_is_not_known_or_is_not_one_is_a_named_error(tmp_path):
 def test_an_asset_that_one_version_lacks_is_told(tmp_path):
     recorded = Recorded(tmp_path)
     made = recorded.make("metadata")
-    found = diff_asset("metadata", (recorded.path, None), (recorded.path, made))
+    found = diff_asset("metadata", (recorded.session, None), (recorded.session, made))
     assert found.differences == ("was not made before",)
     assert not found.is_same
-    assert diff_asset("metadata", (recorded.path, made), (recorded.path, made)).is_same
+    assert diff_asset("metadata", (recorded.session, made), (recorded.session, made)).is_same
     assert str(KEY) == made.session

@@ -12,7 +12,7 @@ import pytest
 from meso_core.errors import MissingInputError, StorageError
 from meso_core.lineage import lineage_svg, trace, write_crate
 from meso_core.session import ListedFile
-from meso_core.storage import standing
+from meso_core.storage import files_in, standing
 from tests.lineage.recorded import ASSETS, Recorded, overwrite
 
 CELLS = "alf/FOV_00/cells.npy"
@@ -31,7 +31,7 @@ def recorded(tmp_path) -> Recorded:
 
 def follow(recorded, subject=CELLS, raw=RAW):
     made = recorded.manifests()
-    standings = {name: standing(recorded.path, made.get(name), recorded.basis(name)) for name in ASSETS}
+    standings = {name: standing(files_in(recorded.path), made.get(name), recorded.basis(name)) for name in ASSETS}
     return trace(recorded.session, subject, standings, {"raw_frames": raw})
 
 

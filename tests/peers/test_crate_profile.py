@@ -8,7 +8,7 @@ import pytest
 
 from meso_core.lineage import trace, write_crate
 from meso_core.session import ListedFile
-from meso_core.storage import standing
+from meso_core.storage import files_in, standing
 from tests.conftest import unavailable
 from tests.lineage.recorded import ASSETS, Recorded
 
@@ -33,7 +33,7 @@ def validate(peer_python, tmp_path):
 def crate(tmp_path):
     recorded = Recorded(tmp_path / "root").make_all()
     made = recorded.manifests()
-    standings = {name: standing(recorded.path, made[name], recorded.basis(name)) for name in ASSETS}
+    standings = {name: standing(files_in(recorded.path), made[name], recorded.basis(name)) for name in ASSETS}
     raw = {"raw_frames": ("f" * 64, (ListedFile("raw_imaging_data_00/a.tif", 3, 1),))}
     found = trace(recorded.session, "alf/FOV_00/cells.npy", standings, raw)
     return write_crate(recorded.session, found, tmp_path / "crate")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meso_core.storage import Basis, Cause, MadeBy, Manifest, Staging, publish, standing
+from meso_core.storage import Basis, Cause, MadeBy, Manifest, Staging, files_in, publish, standing
 
 BASIS = Basis(
     "1", {"raw_daq": "a" * 64, "metadata": "b" * 64}, {"format": "zarr", "nested": {"x": 1}}, {"suite2p": "1.1"}
@@ -42,13 +42,14 @@ def made(session: Path, basis: Basis = BASIS) -> Manifest:
 
 
 def test_what_was_never_made_is_missing(session):
-    found = standing(session, None, BASIS)
+    found = standing(files_in(session), None, BASIS)
     assert not found.is_current
     assert found.causes == {Cause.MISSING}
 
 
 def test_the_same_basis_is_current(session):
-    found = standing(session, made(session), replace(BASIS, inputs=dict(reversed(BASIS.inputs.items()))))
+    manifest = made(session)
+    found = standing(files_in(session), manifest, replace(BASIS, inputs=dict(reversed(BASIS.inputs.items()))))
     assert (found.is_current, found.reasons, found.causes) == (True, (), frozenset())
 
 
@@ -65,21 +66,22 @@ def test_the_same_basis_is_current(session):
     ],
 )
 def test_a_difference_is_told_by_the_part_that_differs(session, change, reason, cause):
-    found = standing(session, made(session), replace(BASIS, **change))
+    manifest = made(session)
+    found = standing(files_in(session), manifest, replace(BASIS, **change))
     assert found.reasons == (reason,)
     assert found.causes == {cause}
-    assert standing(session, made(session), BASIS).is_current, "changed back"
+    assert standing(files_in(session), manifest, BASIS).is_current, "changed back"
 
 
 def test_a_file_that_is_gone_or_edited_makes_it_stale(session):
     manifest = made(session)
     (session / "alf" / "a").write_bytes(b"2")
     os.utime(session / "alf" / "a", ns=(0, 0))
-    found = standing(session, manifest, BASIS)
+    found = standing(files_in(session), manifest, BASIS)
     assert found.reasons == ("alf/a: content changed since it was published",)
     assert found.causes == {Cause.FILES}
     (session / "alf" / "a").unlink()
-    assert standing(session, manifest, BASIS).reasons == ("alf/a: missing",)
+    assert standing(files_in(session), manifest, BASIS).reasons == ("alf/a: missing",)
 
 
 @given(bases)
@@ -106,10 +108,11 @@ def test_records_of_the_first_form_are_read_and_count_as_stale_for_what_they_lac
         with (session / record.path).open("wb") as out:
             out.truncate(record.size)
     now = Basis("1", {**manifest.basis.inputs, "raw_frames": "f" * 64}, {"atlas": "allen"})
-    found = standing(session, manifest, now)
+    found = standing(files_in(session), manifest, now)
     (reason,) = found.reasons
     assert reason.startswith(
         "made by an earlier version of meso, which did not record raw_frames, the settings that count"
     )
     assert found.causes == {Cause.MAKING}, "nothing of the session changed: it is run when somebody asks"
-    assert any("code version" in text for text in standing(session, manifest, replace(now, code_version="2")).reasons)
+    other = standing(files_in(session), manifest, replace(now, code_version="2"))
+    assert any("code version" in text for text in other.reasons)

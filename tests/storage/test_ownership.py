@@ -17,6 +17,7 @@ from meso_core.storage import (
     MadeBy,
     Manifest,
     Staging,
+    files_in,
     foreign_results,
     hash_file,
     load_manifest,
@@ -133,8 +134,10 @@ def test_folders_of_results_that_no_asset_published_are_named_and_no_other(sessi
     manifest = published(session, {"alf/FOV_00/x.npy": b"1", "suite2p/plane0/ops.npy": b"2"}, places=None)
     for folder in ("alf/FOV_09", "suite2p/plane0/more", "suite2p/plane10", "suite2p/combined", "alf/other"):
         (session / folder).mkdir(parents=True)
-    assert foreign_results(session, {"rois": manifest}) == ("alf/FOV_09", "suite2p/plane10")
-    assert foreign_results(session, {}) == ("alf/FOV_00", "alf/FOV_09", "suite2p/plane0", "suite2p/plane10")
+        (session / folder / "x.npy").touch()
+    paths = files_in(session).files
+    assert foreign_results(paths, {"rois": manifest}) == ("alf/FOV_09", "suite2p/plane10")
+    assert foreign_results(paths, {}) == ("alf/FOV_00", "alf/FOV_09", "suite2p/plane0", "suite2p/plane10")
 
 
 def test_a_file_of_the_same_size_and_time_and_other_content_is_neither_replaced_nor_removed(session: Path) -> None:
