@@ -5,7 +5,7 @@ What does not: reading the content of its files.
 """
 
 from .arrival import DESCRIPTION, READY_FLAG, Arrival, judge_arrival, read_description, some
-from .finding import PassedOver, Survey, find_sessions, survey_sessions
+from .finding import Child, Folders, PassedOver, Survey, find_sessions, survey_sessions
 from .ignored import PARTIAL_COPY, ignored_among, unfinished_copies, why_ignored
 from .imaging import BoutMetadata, Fov, ImagingMetadata, SessionMetadata
 from .listing import GONE, ListedFile, listing_version
@@ -51,6 +51,8 @@ __all__ = [
     "ZARR_NAME",
     "Arrival",
     "BoutMetadata",
+    "Child",
+    "Folders",
     "Fov",
     "ImagingMetadata",
     "ListedFile",

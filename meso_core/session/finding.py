@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ..errors import MesoError, MesoWarning, MissingInputError
 from .arrival import READY_FLAG
@@ -44,17 +45,74 @@ class Survey:
     passed_over: tuple[PassedOver, ...]
 
 
-def survey_sessions(root: Path) -> Survey:
-    """Find all session folders below a local root, and the folders that are passed over.
+@dataclass(frozen=True, slots=True)
+class Child:
+    """What lies in a folder."""
+
+    name: str
+    is_folder: bool
+    #: Of a link to nothing, where it leads.
+    broken_link: str = ""
+
+
+class Folders(Protocol):
+    """Folders below a root, wherever it lies."""
+
+    @property
+    def root(self) -> str:
+        """Root as a person wrote it."""
+
+    def children(self, folder: str) -> Sequence[Child]:
+        """List a folder by its path below the root, the root itself by an empty one; raises OSError if it cannot."""
+
+    def are_same(self, one: str, other: str) -> bool:
+        """Whether two paths below the root lead to one folder, by links."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFolders:
+    """Folders of this machine; links are followed."""
+
+    folder: Path
+
+    @property
+    def root(self) -> str:
+        """See :class:`Folders`."""
+        return str(self.folder)
+
+    def children(self, folder: str) -> tuple[Child, ...]:
+        """See :class:`Folders`."""
+        with os.scandir(self.folder / folder) as entries:
+            return tuple(
+                Child(entry.name, entry.is_dir(), str(Path(entry.path).readlink()) if _is_broken(entry) else "")
+                for entry in entries
+            )
+
+    def are_same(self, one: str, other: str) -> bool:
+        """See :class:`Folders`."""
+        return (self.folder / one).samefile(self.folder / other)
+
+
+def _is_broken(entry: os.DirEntry[str]) -> bool:
+    return entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110  this one answers for link loops too
+
+
+def survey_sessions(root: Path | Folders) -> Survey:
+    """Find all session folders below a root, and the folders that are passed over.
 
     Links are followed. Two folders that mean the same session (``1`` and ``001``) are passed over, both.
+
+    Parameters
+    ----------
+    root
+        A local folder, or the folders of another root.
 
     Raises
     ------
     MissingInputError
         If the root itself cannot be listed: a failed listing is not an empty one.
     """
-    walk = _Walk(Path(root))
+    walk = _Walk(LocalFolders(root) if isinstance(root, Path) else root)
     walk.over_root()
     return walk.result()
 
@@ -72,73 +130,78 @@ def find_sessions(root: Path) -> tuple[SessionKey, ...]:
     MesoWarning
         For each folder that is passed over.
     """
-    found = survey_sessions(root)
+    found = survey_sessions(Path(root))
     for passed in found.passed_over:
         warnings.warn(f"{passed}; not a session", MesoWarning, stacklevel=2)
     return found.sessions
 
 
 class _Walk:
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._found: dict[SessionKey, list[Path]] = {}
+    """The walk; folders are named by their paths below the root, with forward slashes."""
+
+    def __init__(self, folders: Folders) -> None:
+        self._look = folders
+        self._found: dict[SessionKey, list[str]] = {}
         self._passed: dict[str, str] = {}
 
     def result(self) -> Survey:
         sessions = []
         for key, folders in self._found.items():
-            try:
-                key.folder(self._root)
+            if all(self._look.are_same(folders[0], other) for other in folders[1:]):
                 sessions.append(key)
-            except MesoError:
-                for folder in folders:
-                    others = [self._name(other) for other in folders if other != folder]
-                    self._pass(folder, f"means the same session as {' and '.join(others)}: keep one, or rename it")
+                continue
+            for folder in folders:
+                others = [printable(other) for other in folders if other != folder]
+                self._pass(folder, f"means the same session as {' and '.join(others)}: keep one, or rename it")
         passed = tuple(PassedOver(path, reason) for path, reason in sorted(self._passed.items()))
         return Survey(tuple(sorted(sessions, key=str)), passed)
 
     def over_root(self) -> None:
-        if not self._root.is_dir():
-            raise self._no_root("no such folder")
         try:
-            with os.scandir(self._root) as entries:
-                next(entries, None)
+            children = self._look.children("")
         except OSError as error:
-            raise self._no_root(error.strerror or str(error)) from error
-        for folder in self._folders(self._root):
-            if _LIKE_A_DATE.fullmatch(folder.name):
+            if isinstance(error, MesoError):
+                raise
+            missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+            raise self._no_root("no such folder" if missing else error.strerror or str(error)) from error
+        for folder in self._of_data("", children):
+            name = _name(folder)
+            if _LIKE_A_DATE.fullmatch(name):
                 self._pass(folder, f"a date where a subject is expected; {_WHERE} below MESO_ROOT")
-            elif folder.name == SUBJECTS:
+            elif name == SUBJECTS:
                 for subject in self._folders(folder):
                     self._over_subject(subject, None)
             else:
                 self._over_subject(folder, None, may_be_lab=True)
 
-    def _over_subject(self, folder: Path, lab: str | None, *, may_be_lab: bool = False) -> None:
+    def _over_subject(self, folder: str, lab: str | None, *, may_be_lab: bool = False) -> None:
         for child in self._folders(folder):
-            if may_be_lab and child.name == SUBJECTS:
+            name = _name(child)
+            if may_be_lab and name == SUBJECTS:
                 for subject in self._folders(child):
-                    self._over_subject(subject, folder.name)
-            elif _LIKE_A_DATE.fullmatch(child.name):
-                self._over_date(child, folder.name, lab)
-            elif any(_LIKE_A_DATE.fullmatch(c.name) or c.name == SUBJECTS for c in self._folders(child)):
+                    self._over_subject(subject, _name(folder))
+            elif _LIKE_A_DATE.fullmatch(name):
+                self._over_date(child, _name(folder), lab)
+            elif any(_LIKE_A_DATE.fullmatch(_name(c)) or _name(c) == SUBJECTS for c in self._folders(child)):
                 self._pass(child, f"holds dates or subjects, and lies too deep or too high; {_WHERE} below MESO_ROOT")
 
-    def _over_date(self, folder: Path, subject: str, lab: str | None) -> None:
-        if not is_date(folder.name):
+    def _over_date(self, folder: str, subject: str, lab: str | None) -> None:
+        if not is_date(_name(folder)):
             self._pass(folder, "there is no such date; a date is YYYY-MM-DD")
             return
         for child in self._folders(folder):
-            if child.name.startswith("raw_imaging_data"):
+            name = _name(child)
+            if name.startswith("raw_imaging_data"):
                 self._pass(folder, f"holds raw data without a session number; {_WHERE}")
-            elif not _NUMBER.fullmatch(child.name):
-                if _holds_raw_data(child):
+            elif not _NUMBER.fullmatch(name):
+                if self._holds_raw_data(child):
                     self._pass(child, "no session number, which has one to three digits")
             else:
                 self._add(child, subject, lab)
 
-    def _add(self, folder: Path, subject: str, lab: str | None) -> None:
-        text = "/".join([*([lab, SUBJECTS] if lab else []), subject, folder.parent.name, folder.name])
+    def _add(self, folder: str, subject: str, lab: str | None) -> None:
+        *_, date, number = folder.split("/")
+        text = "/".join([*([lab, SUBJECTS] if lab else []), subject, date, number])
         try:
             key = SessionKey.parse(text)
         except MesoError:
@@ -146,39 +209,48 @@ class _Walk:
         else:
             self._found.setdefault(key, []).append(folder)
 
-    def _folders(self, folder: Path) -> Iterator[Path]:
+    def _folders(self, folder: str) -> Iterator[str]:
         try:
-            with os.scandir(folder) as scan:
-                entries = sorted(scan, key=lambda entry: entry.name)
+            children = self._look.children(folder)
         except OSError as error:
+            if isinstance(error, MesoError):  # of a remote root: what it holds is not known
+                raise
             self._pass(folder, f"cannot be read: {error.strerror or error}")
             return
-        for entry in entries:
-            path = Path(entry.path)
-            if entry.is_symlink() and not path.exists():
-                self._pass(path, f"a link to {printable(str(path.readlink()))}, where there is none")
-            elif entry.is_dir():
-                if why := why_ignored(entry.name):
+        yield from self._of_data(folder, children)
+
+    def _of_data(self, folder: str, children: Sequence[Child]) -> Iterator[str]:
+        for child in sorted(children, key=lambda child: child.name):
+            path = f"{folder}/{child.name}" if folder else child.name
+            if child.broken_link:
+                self._pass(path, f"a link to {printable(child.broken_link)}, where there is none")
+            elif child.is_folder:
+                if why := why_ignored(child.name):
                     self._pass(path, f"ignored, {why}")
                 else:
                     yield path
 
-    def _pass(self, folder: Path, reason: str) -> None:
-        self._passed[self._name(folder)] = reason
+    def _holds_raw_data(self, folder: str) -> bool:
+        try:
+            names = [child.name for child in self._look.children(folder)]
+        except OSError as error:
+            if isinstance(error, MesoError):
+                raise
+            return True  # what it holds is not known, so it is named
+        return any(name.startswith("raw_imaging_data") or name == READY_FLAG for name in names)
 
-    def _name(self, folder: Path) -> str:
-        return printable(folder.relative_to(self._root).as_posix())
+    def _pass(self, folder: str, reason: str) -> None:
+        self._passed[printable(folder)] = reason
 
     def _no_root(self, found: str) -> MissingInputError:
         expected = "the root folder of sessions"
         return MissingInputError.at(
-            self._root, expected=expected, found=found, remedy="Set MESO_ROOT to the folder that holds the subjects"
+            self._look.root,
+            expected=expected,
+            found=found,
+            remedy="Set MESO_ROOT to the folder that holds the subjects",
         )
 
 
-def _holds_raw_data(folder: Path) -> bool:
-    try:
-        with os.scandir(folder) as entries:
-            return any(entry.name.startswith("raw_imaging_data") or entry.name == READY_FLAG for entry in entries)
-    except OSError:
-        return True  # what it holds is not known, so it is named
+def _name(folder: str) -> str:
+    return folder.rpartition("/")[2]

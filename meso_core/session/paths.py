@@ -83,6 +83,13 @@ class SessionKey:
     def __str__(self) -> str:
         return str(self.short_path)
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Paths below a root at which the session may lie, with forward slashes; that of its text comes first."""
+        subjects = (f"{self.lab}/{SUBJECTS}/",) if self.lab else ("", f"{SUBJECTS}/")
+        numbers = dict.fromkeys((self.number, f"{int(self.number):02d}", f"{int(self.number)}"))
+        return tuple(f"{folder}{self.subject}/{self.date}/{number}" for folder in subjects for number in numbers)
+
     def folder(self, root: Path) -> Path:
         """Folder of the session below a local root: the one that is there, or else the one of its text.
 
@@ -91,9 +98,7 @@ class SessionKey:
         InputFileError
             If there are two: nobody but a person knows which is meant.
         """
-        subjects = (Path(root) / self.lab / SUBJECTS,) if self.lab else (Path(root), Path(root) / SUBJECTS)
-        numbers = dict.fromkeys((self.number, f"{int(self.number):02d}", f"{int(self.number)}"))
-        places = [folder / self.subject / self.date / number for folder in subjects for number in numbers]
+        places = [Path(root) / place for place in self.places]
         found = [place for place in places if place.is_dir()]
         if others := [other for other in found[1:] if not other.samefile(found[0])]:
             raise InputFileError(
