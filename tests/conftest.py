@@ -16,6 +16,9 @@ from typing import Any, NoReturn
 
 import pytest
 
+#: Fixtures of real servers, for whoever asks for them.
+pytest_plugins = ["tests.real_servers"]
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 #: Files whose tests use what was processed once, which takes a minute; all others share nothing beyond their file.
