@@ -16,8 +16,8 @@ from typing import Any, NoReturn
 
 import pytest
 
-#: Fixtures of real servers, for whoever asks for them.
-pytest_plugins = ["tests.real_servers"]
+#: Fixtures of real servers and of network shares, for whoever asks for them.
+pytest_plugins = ["tests.real_servers", "tests.share"]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
