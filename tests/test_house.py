@@ -104,7 +104,6 @@ _WRITES = {"write_text", "write_bytes", "tofile", "savez", "imwrite", "mkdir", "
 _MAY = {
     "meso_core/archive/atomic.py": "the locked part of an archive, which takes its name when it is whole",
     "meso_core/archive/delivered.py": "a view of links in a temporary folder",
-    "meso_core/archive/gate/kept.py": "locks",
     "meso_core/archive/gate/log.py": "a log that only grows, line by line",
     "meso_core/archive/untrusted.py": "opens archives, whose links are not followed",
     "meso_core/archive/zarr/write.py": "shards of an archive, in a folder that takes its name when it is whole",
@@ -123,7 +122,7 @@ _MAY = {
     "meso_core/scanimage/frames/binaries.py": "movies that take their names when all are whole",
     "meso_core/scanimage/reference_images.py": "tifffile, on a file that was opened, or beside its place",
     "meso_core/storage/alf.py": "tables and masks, on bytes or on a file that was opened",
-    "meso_core/storage/publishing.py": "locks",
+    "meso_core/storage/locks.py": "locks",
     "meso_core/timing/mat_files.py": "MAT-files, on bytes",
     "meso_assets/assets/archive.py": "empty folders in the view of links",
 }

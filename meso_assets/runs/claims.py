@@ -7,8 +7,6 @@ process of its run; it is void when that process is gone, which only the machine
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +19,9 @@ from meso_core.opening import read_json
 from meso_core.processes import ProcessId, this_process
 from meso_core.session import MESO_FOLDER
 from meso_core.storage.atomic import part_path
+from meso_core.storage.locks import locked
+from meso_core.storage.names import remove_name, replace_name
+from meso_core.storage.permissions import folder_as_its_parent
 
 from ..defs.dead_runs import short
 
@@ -103,7 +104,7 @@ class Claims:
             with suppress(OSError), _locked(self._folder):  # the session was moved away: so was the claim
                 claim = _read(self._folder, asset)
                 if claim is not None and claim.run_id == self._run_id:
-                    (self._folder / f"{asset}.json").unlink()
+                    remove_name(self._folder / f"{asset}.json")
 
     def give_all_back(self) -> None:
         """Give back what is still claimed."""
@@ -127,7 +128,7 @@ def _write(folder: Path, claim: Claim) -> None:
     path = folder / f"{claim.asset}.json"
     beside = part_path(path)
     beside.write_text(json_text({"run_id": claim.run_id, "process": claim.process.as_record()}, indent=1))
-    beside.replace(path)
+    replace_name(beside, path)
 
 
 @contextmanager
@@ -135,9 +136,6 @@ def _locked(folder: Path) -> Iterator[None]:
     """Hold the lock of a session's claims; it dies with the process. A session that is not there is not made."""
     for made in (folder.parent, folder):
         made.mkdir(exist_ok=True)
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        folder_as_its_parent(made)
+    with locked(folder / ".lock"):
         yield
-    finally:
-        os.close(descriptor)

@@ -10,13 +10,15 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import StorageError, problem
 from ..storage.atomic import HashedFile, link_or_rename, make_folder, part_path, storage_errors
 from ..storage.hashing import sync_folder
+from ..storage.locks import keeps_locks, locked
+from ..storage.permissions import as_its_folder
 from .selection import is_archive
 
 #: Room asked for beyond the estimate, as a share of it.
@@ -68,6 +70,8 @@ def new_file(out: Path, part: Path | None = None) -> Iterator[tuple[Path, Hashed
         yield part, HashedFile(file)
         file.flush()
         os.fsync(file.fileno())
+        if not keeps_locks(part.parent):  # then the lock is another file, and a share may not rename an open one
+            file.close()
         _give_name(part, out)
     with storage_errors(out):
         sync_folder(out.parent)
@@ -97,6 +101,10 @@ def new_folder(out: Path) -> Iterator[Path]:
 @contextmanager
 def _locked(path: Path) -> Iterator[BinaryIO]:
     """Give a new, empty file that no other run has; in the end this name of it is removed."""
+    if not keeps_locks(path.parent):
+        with _locked_beside(path) as file:
+            yield file
+        return
     file = _locked_file(path)
     while os.fstat(file.fileno()).st_size or os.fstat(file.fileno()).st_nlink > 1:
         # left by a killed run, which may have given it its final name too: so make a new file, do not empty this one
@@ -112,10 +120,34 @@ def _locked(path: Path) -> Iterator[BinaryIO]:
                     path.unlink()
 
 
+@contextmanager
+def _locked_beside(path: Path) -> Iterator[BinaryIO]:
+    """Give a new file as :func:`_locked` does, on a share that locks no files."""
+    with ExitStack() as until_end:
+        try:
+            until_end.enter_context(locked(path.with_name(f"{path.name}.lock"), wait=False, keep=False))
+        except BlockingIOError as error:
+            raise _other_run(path) from error
+        path.unlink(missing_ok=True)  # left by a killed run
+        file = path.open("x+b")
+        try:
+            as_its_folder(path, file.fileno())
+            yield file
+        finally:
+            file.close()
+            path.unlink(missing_ok=True)
+
+
+def _other_run(path: Path) -> StorageError:
+    expected, found = "no other run", "one that writes this file"
+    return StorageError.at(path, expected=expected, found=found, remedy="Wait until it ends")
+
+
 def _locked_file(path: Path) -> BinaryIO:
     """Open and lock a file; check the name again after locking."""
     while True:
         file = path.open("a+b")
+        as_its_folder(path, file.fileno())
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
@@ -124,9 +156,7 @@ def _locked_file(path: Path) -> BinaryIO:
             pass
         except BlockingIOError as error:
             file.close()
-            raise StorageError(
-                problem(path, expected="no other run", found="one that writes this file", remedy="Wait until it ends")
-            ) from error
+            raise _other_run(path) from error
         file.close()
 
 

@@ -18,10 +18,14 @@ from typing import BinaryIO
 from ..errors import MesoError, StorageError
 from ..session import MESO_FOLDER
 from .hashing import FileHash, sync_file, sync_folder
+from .names import IN_USE, replace_name
+from .permissions import as_its_folder, folder_as_its_parent
 
 #: Bytes of a file name, on the usual file systems.
 _LONGEST_NAME = 255
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: What file systems say that know no hard links, or no more of this file.
+NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 class HashedFile:
@@ -89,6 +93,7 @@ def replacing(path: Path, *, buffering: int = -1) -> Iterator[HashedFile]:
     with making(path) as beside:
         try:
             with beside.open("wb", buffering=buffering) as file:
+                as_its_folder(beside, file.fileno())
                 hashed = HashedFile(file)
                 yield hashed
         except Exception as error:
@@ -112,7 +117,7 @@ def making(path: Path) -> Iterator[Path]:
         try:
             yield beside
             sync_file(beside)
-            beside.replace(path)
+            replace_name(beside, path)
         except BaseException:
             with suppress(OSError):  # the first error is the one to tell
                 beside.unlink(missing_ok=True)
@@ -134,14 +139,15 @@ def make_folder(folder: Path) -> None:
         if gone := next((new for new in made if (MESO_FOLDER in folder.relative_to(new).parts)), None):
             raise FileNotFoundError(errno.ENOENT, "the session is not there any more", str(gone))
         folder.mkdir(parents=True, exist_ok=True)
-        for new in made:
+        for new in reversed(made):
+            folder_as_its_parent(new)
             sync_folder(new.parent)
 
 
 def move_file(source: Path, target: Path) -> None:
     """Rename a file; where a folder of the session is a link to another file system, copy it there first."""
     try:
-        source.replace(target)
+        replace_name(source, target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
@@ -150,7 +156,7 @@ def move_file(source: Path, target: Path) -> None:
             shutil.copyfile(source, beside)
             os.utime(beside, ns=(status.st_atime_ns, status.st_mtime_ns))
             sync_file(beside)
-            beside.replace(target)
+            replace_name(beside, target)
             source.unlink()
 
 
@@ -178,7 +184,7 @@ def link_or_rename(file: Path, out: Path) -> None:
     try:
         os.link(file, out, follow_symlinks=False)
     except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+        if error.errno not in NO_LINKS:
             raise
         if os.path.lexists(out):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(out)) from error
@@ -213,6 +219,7 @@ def storage_errors(where: Path) -> Iterator[None]:
         full = error.errno in _NO_ROOM or (error.errno is None and str(error).endswith("written"))
         gone = error.errno == errno.ENOENT
         first = "Free space on this disk" if full else "Check the permissions and the disk"
+        first = "Close the programs that have it open" if error.errno in IN_USE else first
         first = "Bring the folder back, or name the session where it is now" if gone else first
         raise StorageError.at(
             error.filename or where,

@@ -5,6 +5,7 @@ What belongs here: reading for a hash. What does not: writing (``atomic`` hashes
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from ..opening import open_plain
 
 _CHUNK = 1 << 22
 _BLOCK = 1 << 20
+#: What shares say that cannot flush a folder.
+_NO_FLUSHING = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +78,12 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries, so that renames in it survive a power cut."""
+    """Flush a folder's entries, so that renames in it survive a power cut; some shares leave that to their server."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FLUSHING:
+            raise
     finally:
         os.close(descriptor)

@@ -12,12 +12,11 @@ The steps, and what a kill between them leaves:
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
@@ -29,7 +28,9 @@ from ..session import MESO_FOLDER
 from .atomic import link_or_rename, make_folder, move_file, storage_errors, write_file
 from .basis import Basis
 from .hashing import sync_folder
+from .locks import locked
 from .manifest import RUN_AGAIN, Chain, MadeBy, Manifest, record_digest
+from .names import remove_name, replace_name
 from .ownership import check_places, in_the_way, is_ours, replaceable, verify_file
 from .staging import Sealed, staging_path
 
@@ -188,7 +189,7 @@ def _roll_forward(session_path: Path, asset: str, ours: set[str] | None = None) 
     _remove_superseded(session_path, old, pending)
     for folder in sorted(folders):
         sync_folder(folder)
-    pending_path.replace(_manifest_path(session_path, asset))
+    replace_name(pending_path, _manifest_path(session_path, asset))
     sync_folder(pending_path.parent)
 
 
@@ -288,7 +289,7 @@ def _remove_superseded(session_path: Path, old: Manifest | None, new: Manifest) 
         path for path, f in gone.items() if is_ours(session_path, f) or not os.path.lexists(session_path / path)
     )
     for path in superseded:
-        (session_path / path).unlink(missing_ok=True)
+        remove_name(session_path / path)
     for path in superseded:
         folder = (session_path / path).parent
         while folder != session_path and not (folder.exists() and any(folder.iterdir())):
@@ -330,11 +331,7 @@ def _locked(session_path: Path, asset: str) -> Iterator[None]:
     folder = session_path / MESO_FOLDER / "locks"
     make_folder(folder)
     path = folder / f"{asset}.lock"
-    with storage_errors(path):
-        # a pipe in its place is not waited for
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with ExitStack() as until_end:
+        with storage_errors(path):
+            until_end.enter_context(locked(path))
         yield
-    finally:
-        os.close(descriptor)

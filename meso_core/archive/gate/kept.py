@@ -6,13 +6,12 @@ removal or restoring left. Who may move them is decided in ``plan`` and ``remova
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import stat
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +20,7 @@ from ...errors import ArchiveError, MesoWarning, StorageError
 from ...session import MESO_FOLDER, imaging_bouts, natural_key, raw_tifs
 from ...storage.atomic import link_or_rename, make_folder, part_path, same_file, storage_errors
 from ...storage.hashing import sync_folder
+from ...storage.locks import locked
 from .log import RemovalEvent, load_removals
 
 _SECONDS_OF_A_DAY = 86_400.0
@@ -94,18 +94,17 @@ def sole_user(session_path: Path) -> Iterator[None]:
     """
     path = session_path / MESO_FOLDER / "locks" / "raw_tifs.lock"
     make_folder(path.parent)
-    with storage_errors(path):
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
-    try:
+    with ExitStack() as until_end:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            with storage_errors(path):
+                until_end.enter_context(locked(path, wait=False))
+        except StorageError as error:
+            if not isinstance(error.__cause__, BlockingIOError):
+                raise
             remedy = "Wait until it ends, then try again"
             expected, found = "no other removal or restoring of tifs of this session", "one that is going on"
             raise StorageError.at(session_path, expected=expected, found=found, remedy=remedy) from error
         yield
-    finally:
-        os.close(lock)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ other lines can still be read.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterable
@@ -20,6 +19,7 @@ from ...opening import RECORD_BYTES, read_plain
 from ...session import MESO_FOLDER
 from ...storage.atomic import make_folder, storage_errors
 from ...storage.hashing import sync_folder
+from ...storage.locks import locked
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +103,9 @@ def record(session_path: Path, events: Iterable[RemovalEvent]) -> None:
     path = _log_path(session_path)
     # ASCII with escapes: a name that is not UTF-8 has no other spelling
     lines = b"".join(json_text(asdict(event), sort_keys=True).encode() + b"\n" for event in events)
-    make_folder(path.parent)
-    with storage_errors(path), FileIO(path, "a+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    lock = path.parent / "locks" / "removals.lock"
+    make_folder(lock.parent)
+    with storage_errors(path), locked(lock), FileIO(path, "a+") as file:
         length = _end_of_lines(file)
         try:
             _append(file, lines)
