@@ -123,6 +123,8 @@ _MAY = {
     "meso_core/scanimage/reference_images.py": "tifffile, on a file that was opened, or beside its place",
     "meso_core/storage/alf.py": "tables and masks, on bytes or on a file that was opened",
     "meso_core/storage/locks.py": "locks",
+    "meso_core/storage/remote/sftp.py": "files of a server",
+    "meso_core/storage/remote/transfer.py": "what arrives beside its place, in pieces, and goes on after a cut",
     "meso_core/timing/mat_files.py": "MAT-files, on bytes",
     "meso_assets/assets/archive.py": "empty folders in the view of links",
 }

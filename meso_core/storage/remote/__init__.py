@@ -1,0 +1,41 @@
+"""Roots on servers: what lies there, and bytes that go there and come back whole.
+
+What belongs here: names, bytes, hashes and the troubles of a network. What does not: what a session is.
+"""
+
+from .filesystem import RemoteRoot, children, list_below, open_root
+from .scratch import Scratch
+from .transfer import (
+    Wanted,
+    copy,
+    download,
+    download_all,
+    move,
+    read_range,
+    read_small,
+    remove,
+    stat,
+    upload,
+    upload_all,
+    write_small,
+)
+
+__all__ = [
+    "RemoteRoot",
+    "Scratch",
+    "Wanted",
+    "children",
+    "copy",
+    "download",
+    "download_all",
+    "list_below",
+    "move",
+    "open_root",
+    "read_range",
+    "read_small",
+    "remove",
+    "stat",
+    "upload",
+    "upload_all",
+    "write_small",
+]

@@ -1,0 +1,89 @@
+"""What is asked of a server, and the values in which it answers.
+
+What belongs here: the protocol that S3, SFTP and memory answer. What does not: repeating what failed (``calls``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A file or folder as its server tells of it."""
+
+    #: Path as the server knows it.
+    place: str
+    is_folder: bool
+    #: Bytes; ``GONE`` of a link to nothing.
+    size: int = 0
+    #: Time of the last change, ns since 1970.
+    mtime_ns: int = 0
+    #: What the server calls this content (the ETag of S3); empty where it has no word for it.
+    version: str = ""
+
+
+#: Told how many more bytes have arrived.
+Moved = Callable[[int], None]
+
+
+class Sending(Protocol):
+    """The bytes of an upload, in pieces that can be asked for again."""
+
+    size: int
+
+    def piece(self, start: int, length: int) -> bytes:
+        """Return these bytes of the file."""
+
+
+class Backend(Protocol):
+    """A kind of server. Calls raise what their library raises; :mod:`calls` repeats and translates."""
+
+    #: The filesystem of fsspec.
+    fs: Any
+
+    def children(self, place: str) -> Iterable[Seen]:
+        """List one level; raises FileNotFoundError where there is no such folder."""
+
+    def below(self, place: str) -> Iterator[Seen]:
+        """List all files at any depth, in any order; nothing where there is no such folder."""
+
+    def stat(self, place: str) -> Seen | None:
+        """Look at a file, or return None."""
+
+    def read(self, place: str, start: int, length: int) -> bytes:
+        """Read a range, up to the end of the file."""
+
+    def write(self, place: str, content: bytes, *, if_absent: bool) -> bool:
+        """Write a small file whole; return False where ``if_absent`` and there is one already."""
+
+    def send(self, place: str, sending: Sending) -> None:
+        """Upload a file that takes its name only when it is whole."""
+
+    def copy(self, source: str, target: str, size: int) -> None:
+        """Copy a file on the server; it takes its name only when it is whole."""
+
+    def move(self, source: str, target: str) -> None:
+        """Rename a file over what is there."""
+
+    def remove(self, places: Iterable[str]) -> None:
+        """Remove files; those that are not there are passed over."""
+
+    def passing(self, error: BaseException) -> bool:
+        """Whether the same call may succeed a moment later."""
+
+    def renew(self) -> None:
+        """Connect again."""
+
+
+def nanoseconds(moment: datetime | None) -> int:
+    """Nanoseconds since 1970, exactly; 0 where a server does not tell."""
+    if moment is None:
+        return 0
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (aware - _EPOCH) // timedelta(microseconds=1) * 1000

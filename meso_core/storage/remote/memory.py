@@ -1,0 +1,91 @@
+"""A root in the memory of this process, for tests: fsspec's own.
+
+What belongs here: :class:`MemoryBackend`. What does not: what all kinds of servers share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from threading import RLock
+from typing import Any
+
+from .backend import Seen, Sending, nanoseconds
+
+_LOCK = RLock()
+_PIECE = 1 << 23
+
+
+class MemoryBackend:
+    """Files of ``memory://``; they are gone when the process ends."""
+
+    def __init__(self) -> None:
+        from fsspec.implementations.memory import MemoryFileSystem
+
+        self.fs: Any = MemoryFileSystem(skip_instance_cache=True)
+
+    def children(self, place: str) -> Iterable[Seen]:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        with _LOCK:
+            return [self._seen(info["name"], info["type"]) for info in self.fs.ls(place, detail=True)]
+
+    def below(self, place: str) -> Iterator[Seen]:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        with _LOCK:
+            found = [self._seen(path, "file") for path in self.fs.find(place)]
+        yield from found
+
+    def stat(self, place: str) -> Seen | None:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        with _LOCK:
+            if not self.fs.isfile(place):
+                return None
+            return self._seen(place, "file")
+
+    def read(self, place: str, start: int, length: int) -> bytes:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        with _LOCK:
+            return bytes(self.fs.cat_file(place, start=start, end=start + length))
+
+    def write(self, place: str, content: bytes, *, if_absent: bool) -> bool:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        with _LOCK:
+            if if_absent and self.fs.exists(place):
+                return False
+            self.fs.pipe_file(place, content)
+            return True
+
+    def send(self, place: str, sending: Sending) -> None:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        pieces = [sending.piece(start, _PIECE) for start in range(0, sending.size, _PIECE)]
+        self.write(place, b"".join(pieces), if_absent=False)
+
+    def copy(self, source: str, target: str, size: int) -> None:  # noqa: ARG002  others need it
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        with _LOCK:
+            self.fs.pipe_file(target, self.fs.cat_file(source))
+
+    def move(self, source: str, target: str) -> None:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        with _LOCK:
+            self.copy(source, target, 0)
+            self.fs.rm_file(source)
+
+    def remove(self, places: Iterable[str]) -> None:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        with _LOCK:
+            for place in places:
+                if self.fs.isfile(place):
+                    self.fs.rm_file(place)
+
+    def passing(self, error: BaseException) -> bool:  # noqa: ARG002  nothing passes
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        return False
+
+    def renew(self) -> None:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+
+    def _seen(self, place: str, kind: str) -> Seen:
+        if kind == "directory":
+            return Seen(place, True)
+        file = self.fs.store[place]
+        return Seen(place, False, file.size, nanoseconds(file.modified))

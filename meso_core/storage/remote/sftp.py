@@ -1,0 +1,272 @@
+"""Roots over SFTP: the connection of sshfs, and the calls of asyncssh on it.
+
+What belongs here: :class:`SftpBackend`. What does not: what all kinds of servers share.
+
+asyncssh was chosen after a trial against paramiko: it is as fast, one connection answers many threads, and it reads
+``~/.ssh/config`` (jump hosts too), ``known_hosts`` and the agent by itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+import stat as modes
+import time
+from collections.abc import Coroutine, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+from uuid import uuid4
+
+from ...session import GONE
+from .backend import Seen, Sending
+
+#: Bytes of one request: every server answers 32 kB whole; a part answer to a larger one costs a round trip.
+_BLOCK = 1 << 15
+_REQUESTS = 64
+_PIECE = 1 << 23
+_CONNECT_S, _ALIVE_EVERY_S, _ALIVE_TIMES = 15, 10, 6
+_SLOWEST = 50_000
+#: Seconds after which a name that two have taken at once belongs to the last one.
+_SETTLED_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class SftpAddress:
+    """Where a server is, as a URL names it; what is None comes from ``~/.ssh/config``."""
+
+    host: str
+    user: str | None = None
+    port: int | None = None
+
+
+class SftpBackend:
+    """Files of a server; one connection for all threads."""
+
+    def __init__(self, address: SftpAddress) -> None:
+        self._address = address
+        self._lock = Lock()
+        self.fs: Any = None
+        self._client: Any = None
+        self._connect()
+
+    def _connect(self) -> None:
+        from fsspec.asyn import sync
+        from sshfs import SSHFileSystem
+
+        known: dict[str, Any] = {"username": self._address.user, "port": self._address.port}
+        if password := os.environ.get("MESO_SFTP_PASSWORD"):
+            known["password"] = password
+        self.fs = SSHFileSystem(
+            self._address.host,
+            timeout=2 * _CONNECT_S,
+            skip_instance_cache=True,
+            known_hosts=(),  # those of the user: sshfs itself would trust any
+            connect_timeout=_CONNECT_S,
+            login_timeout=_CONNECT_S,
+            keepalive_interval=_ALIVE_EVERY_S,
+            keepalive_count_max=_ALIVE_TIMES,
+            **{name: value for name, value in known.items() if value is not None},
+        )
+        start = self.fs.client.start_sftp_client
+        self._client = sync(self.fs.loop, start, path_errors="surrogateescape", timeout=2 * _CONNECT_S)
+
+    def renew(self) -> None:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        with self._lock:
+            if self._is_lost():
+                self._connect()
+
+    def _is_lost(self) -> bool:
+        from fsspec.asyn import sync
+
+        try:
+            sync(self.fs.loop, self._client.stat, ".", timeout=_CONNECT_S)
+        except Exception as error:  # noqa: BLE001  asked only whether the connection stands
+            return self.passing(error) or isinstance(error, ConnectionError | TimeoutError)
+        return False
+
+    def _run(self, work: Coroutine[Any, Any, Any], size: int = 0) -> Any:  # noqa: ANN401  what the work returns
+        """Wait for the work, in plain errors of the system."""
+        import asyncssh
+        from fsspec.asyn import sync
+
+        async def told() -> Any:  # noqa: ANN401  as above
+            return await work
+
+        try:
+            return sync(self.fs.loop, told, timeout=2 * _CONNECT_S + size / _SLOWEST)
+        except (asyncssh.SFTPNoSuchFile, asyncssh.SFTPNoSuchPath, asyncssh.SFTPNotADirectory) as error:
+            raise FileNotFoundError(errno.ENOENT, error.reason) from error
+        except (asyncssh.SFTPPermissionDenied, asyncssh.SFTPWriteProtect) as error:
+            raise PermissionError(errno.EACCES, error.reason) from error
+        except asyncssh.SFTPFileAlreadyExists as error:
+            raise FileExistsError(errno.EEXIST, error.reason) from error
+        except (asyncssh.SFTPNoSpaceOnFilesystem, asyncssh.SFTPQuotaExceeded) as error:
+            raise OSError(errno.ENOSPC, error.reason) from error
+
+    def children(self, place: str) -> Iterable[Seen]:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        return [self._seen(posixpath.join(place, name), attributes) for name, attributes in self._names(place)]
+
+    def _names(self, place: str) -> list[tuple[str, Any]]:
+        found = self._run(self._client.readdir(place), size=1 << 26)
+        return [(str(one.filename), one.attrs) for one in found if one.filename not in (".", "..")]
+
+    def below(self, place: str) -> Iterator[Seen]:
+        """See :class:`~meso_core.storage.remote.backend.Backend`; links are followed, not in a circle."""
+        with suppress(FileNotFoundError):
+            yield from self._walk(place, ())
+
+    def _walk(self, place: str, above: tuple[str, ...]) -> Iterator[Seen]:
+        real = self._run(self._client.realpath(place))
+        if real in above:
+            return
+        for seen in self.children(place):
+            if not seen.is_folder:
+                yield seen
+                continue
+            with suppress(FileNotFoundError):  # it has just gone
+                yield from self._walk(seen.place, (*above, real))
+
+    def _seen(self, place: str, attributes: Any) -> Seen:  # noqa: ANN401  of asyncssh
+        if modes.S_ISLNK(attributes.permissions or 0):
+            try:
+                attributes = self._run(self._client.stat(place))
+            except FileNotFoundError:
+                return Seen(place, False, GONE, _mtime(attributes))
+        if modes.S_ISDIR(attributes.permissions or 0):
+            return Seen(place, True)
+        return Seen(place, False, attributes.size or 0, _mtime(attributes))
+
+    def stat(self, place: str) -> Seen | None:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        try:
+            attributes = self._run(self._client.stat(place))
+        except FileNotFoundError:
+            return None
+        seen = self._seen(place, attributes)
+        return None if seen.is_folder else seen
+
+    def read(self, place: str, start: int, length: int) -> bytes:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+
+        async def read() -> bytes:
+            async with self._client.open(place, "rb", encoding=None, block_size=_BLOCK, max_requests=_REQUESTS) as file:
+                return bytes(await file.read(length, start))
+
+        return bytes(self._run(read(), length))
+
+    def write(self, place: str, content: bytes, *, if_absent: bool) -> bool:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        self._make_folder(posixpath.dirname(place))
+        beside = _beside(place)
+
+        async def write() -> None:
+            async with self._client.open(beside, "xb", encoding=None, block_size=_BLOCK) as file:
+                await file.write(content)
+
+        self._run(write(), len(content))
+        return self._take_name(beside, place, if_absent=if_absent)
+
+    def _take_name(self, beside: str, place: str, *, if_absent: bool) -> bool:
+        import asyncssh
+
+        if not if_absent:
+            self.move(beside, place)
+            return True
+        try:
+            self._run(self._client.link(beside, place))  # refuses what is there; a rename does not, on some servers
+        except asyncssh.SFTPOpUnsupported:
+            return self._take_name_and_look(beside, place)
+        except (FileExistsError, asyncssh.SFTPFailure):
+            if self.stat(place) is None:
+                raise
+            return False
+        finally:
+            self.remove([beside])
+        return True
+
+    def _take_name_and_look(self, beside: str, place: str) -> bool:
+        """Take a name on a server that refuses no second one: the last writer has it, and each looks after a while."""
+        if self.stat(place) is not None:
+            return False
+        content = self.read(beside, 0, _PIECE)
+        self.move(beside, place)
+        time.sleep(_SETTLED_S)
+        return self.read(place, 0, _PIECE) == content
+
+    def send(self, place: str, sending: Sending) -> None:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        self._make_folder(posixpath.dirname(place))
+        beside = _beside(place)
+
+        async def start() -> Any:  # noqa: ANN401  of asyncssh
+            return await self._client.open(beside, "xb", encoding=None, block_size=_BLOCK)
+
+        try:
+            out = self._run(start())  # one opening: some servers write from front to back alone
+            try:
+                for begin in range(0, sending.size, _PIECE):
+                    content = sending.piece(begin, _PIECE)
+                    self._run(out.write(content), len(content))
+                if not sending.size:
+                    sending.piece(0, 0)
+            finally:
+                self._run(out.close())
+            self.move(beside, place)
+        except BaseException:
+            with suppress(Exception):  # the first error is the one to tell
+                self.remove([beside])
+            raise
+
+    def copy(self, source: str, target: str, size: int) -> None:
+        """See :class:`~meso_core.storage.remote.backend.Backend`; most servers have no word for it: there and back."""
+        self._make_folder(posixpath.dirname(target))
+        beside = _beside(target)
+
+        async def copy() -> None:
+            async with (
+                self._client.open(source, "rb", encoding=None, block_size=_BLOCK, max_requests=_REQUESTS) as file,
+                self._client.open(beside, "xb", encoding=None, block_size=_BLOCK) as out,
+            ):
+                while content := await file.read(_PIECE):
+                    await out.write(content)
+
+        self._run(copy(), 2 * size)
+        self.move(beside, target)
+
+    def move(self, source: str, target: str) -> None:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        self._make_folder(posixpath.dirname(target))
+        self._run(self._client.posix_rename(source, target))
+
+    def _make_folder(self, folder: str) -> None:
+        self._run(self._client.makedirs(folder, exist_ok=True))
+
+    def remove(self, places: Iterable[str]) -> None:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        for place in places:
+            with suppress(FileNotFoundError):
+                self._run(self._client.remove(place))
+
+    def passing(self, error: BaseException) -> bool:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        import asyncssh
+
+        if isinstance(error, asyncssh.PermissionDenied | asyncssh.HostKeyNotVerifiable):
+            return False
+        lost = (asyncssh.DisconnectError, asyncssh.ChannelOpenError, asyncssh.SFTPConnectionLost)
+        return isinstance(error, (*lost, asyncssh.SFTPNoConnection))
+
+
+def _beside(place: str) -> str:
+    """Name under which a file is being made: hidden, in the same folder, of this call alone."""
+    folder, name = posixpath.split(place)
+    return posixpath.join(folder, f".{name[:100]}.{uuid4().hex[:12]}.part")
+
+
+def _mtime(attributes: Any) -> int:  # noqa: ANN401  of asyncssh
+    return int(attributes.mtime or 0) * 1_000_000_000 + int(attributes.mtime_ns or 0)
