@@ -181,8 +181,10 @@ def each_fov(
         made = run.standing.manifest
         published = {file.path: file.sha256 for file in made.files} if made else {}
         run.stage()
+        there = run.session.present().files
+        session_path = run.session.fetch(path for path in published if path in there and path.startswith("suite2p/"))
         n_fovs = _imaging(run, config, imaging_metadata).begin_rois(
-            run.session.path, motion_registered_frames.manifest.files, published
+            session_path, motion_registered_frames.manifest.files, published
         )
     for fov in range(n_fovs):
         yield dg.DynamicOutput(fov, mapping_key=fov_name(fov))

@@ -51,6 +51,7 @@ def _remove(platform: Platform, session: Session, *, yes: bool, now: bool, who: 
     from ..defs.removal import free, plan_removal
 
     days, progress = 0.0 if now else platform.settings.removed_kept_days, throttled(click.echo)
+    session.insist_on_local("removing raw tifs")
     if yes:
         settle_if_needed(session.path)
     plan = plan_removal(session, who, why)
@@ -112,7 +113,7 @@ def _sweep(platform: Platform, *, yes: bool) -> None:
 
     failed = False
     if not yes:
-        for key in platform.store.sessions():
+        for key in platform.store.sessions() if platform.store.is_local else ():  # else nothing was removed
             if kept := kept_tifs(platform.session(str(key)).path):
                 click.echo(str(key))
                 _tell_kept(kept, platform.settings.removed_kept_days)

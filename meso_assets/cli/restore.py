@@ -18,8 +18,9 @@ def command(session: str) -> None:
     from ..io.resources import Platform
 
     settings = load_settings()
-    path = Platform.open(settings).session(str(session_key(session))).path
-    for tif in restore(path, workers=settings.cores, progress=throttled(click.echo)):
+    opened = Platform.open(settings).session(str(session_key(session)))
+    opened.insist_on_local("restoring raw tifs")
+    for tif in restore(opened.path, workers=settings.cores, progress=throttled(click.echo)):
         done = "put back" if tif.put_back else "restored" if tif.written else "was there, unchanged"
         recorded = tif.compared or tif.put_back
         compared = "" if recorded else ", not compared with a record: there is none of this archive"

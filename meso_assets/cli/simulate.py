@@ -54,7 +54,7 @@ def command(
     config = config_from_meta(from_meta) if from_meta else preset_named(preset)
     given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
     config = replace(config, **given)
-    root = root or load_settings().root
+    root = root or load_settings().local_root
     made = simulate_session(root, config, faults=faults, progress=throttled(click.echo))
     there = "  (was there already, left as it is)" if made.kept else ""
     click.echo(f"session  {made.key}{there}\nfolder   {made.session_path}\ntruth    {made.truth_path}")

@@ -46,12 +46,14 @@ def plan_removal(session: Session, who: str = "", why: str = "") -> "RemovalPlan
     """Ask the gate which raw tifs of a session may be removed; nothing is changed."""
     from meso_core.archive import Override, removal_plan
 
+    session.insist_on_local("removing raw tifs")
     override = Override(who, why) if who or why else None
     return removal_plan(session.path, _FRAMES, archive_asset=_ARCHIVE, override=override)
 
 
 def free(session: Session, kept_days: float, progress: Progress = silent) -> "tuple[KeptTif, ...]":
     """Free the room of removed tifs of a session that were kept for these days."""
+    session.insist_on_local("freeing the room of removed tifs")
     from meso_core.archive import free_removed, kept_tifs
 
     return free_removed(session.path, _ARCHIVE, kept_days, progress=progress) if kept_tifs(session.path) else ()
@@ -65,7 +67,7 @@ def sweep(platform: Platform) -> "Iterator[tuple[Session, tuple[KeptTif, ...] | 
     session, freed
         The tifs that are gone, or the error of a session that keeps them; the others go on.
     """
-    for key in platform.store.sessions():
+    for key in platform.store.sessions() if platform.store.is_local else ():  # else nothing was removed
         session = platform.session(str(key))
         try:
             yield session, free(session, platform.settings.removed_kept_days)
@@ -84,6 +86,7 @@ def _raw_tifs_removed(context: dg.OpExecutionContext, platform: Platform, config
 
     session, days = platform.session(context.partition_key), platform.settings.removed_kept_days
     with guarded(context):
+        session.insist_on_local("removing raw tifs")
         if not config.dry_run:
             settle_if_needed(session.path)
         plan = plan_removal(session, config.who, config.why)

@@ -44,8 +44,11 @@ def located(platform: Platform, what: str, session: str) -> tuple[Session, str]:
         If no session is named and the path lies in none.
     """
     file = Path(what).absolute()
+    root = platform.settings.root
+    if isinstance(root, str) and what.startswith(f"{root}/"):  # a URL, or no folder of this machine
+        file, root = Path("/", what.removeprefix(f"{root}/")), Path("/")
     if not session:
-        session = _session_of(file, platform.settings.root)
+        session = _session_of(file, root) if isinstance(root, Path) else ""
         if not session:
             raise MissingInputError.at(
                 what,
@@ -54,6 +57,8 @@ def located(platform: Platform, what: str, session: str) -> tuple[Session, str]:
                 remedy="Name the session too: `meso lineage FILE|ASSET SESSION`",
             )
     opened = platform.session(session)
+    if what.startswith(f"{opened.where()}/"):
+        return opened, what.removeprefix(f"{opened.where()}/")
     if what not in CATALOGUE and file.is_relative_to(opened.path):
         return opened, file.relative_to(opened.path).as_posix()
     return opened, what.removeprefix("./")

@@ -78,9 +78,9 @@ class SessionFilesIOManager(dg.IOManager):
             {
                 "files": len(manifest.files),
                 "size_mb": round(manifest.total_bytes / 1e6, 3),
-                "folder": dg.MetadataValue.path(str(session.path)),
+                "folder": dg.MetadataValue.path(session.where()),
                 "content_version": manifest.data_version[:12],
-                **lineage_metadata(session.path, manifest),
+                **lineage_metadata(session, manifest),
             }
         )
 

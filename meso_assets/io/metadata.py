@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from meso_core.location import SessionLocations
     from meso_core.scanimage.reference_images import ReferenceImages
     from meso_core.session import SessionMetadata
-    from meso_core.storage import Manifest
+    from meso_core.storage import Manifest, Session
     from meso_core.timing import FrameQC, FrameTimes
 
 
@@ -56,7 +55,7 @@ def table(head: str, rows: Iterable[str]) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md("\n".join([head, "|" + " --- |" * (head.count("|") - 1), *rows]))
 
 
-def lineage_metadata(session_path: Path, manifest: Manifest) -> dict[str, Any]:
+def lineage_metadata(session: Session, manifest: Manifest) -> dict[str, Any]:
     """Where the record of a result is, its digest, its inputs, and where to ask whether all of it still holds."""
     inputs = [
         f"| {name} | `{version[:12]}` | `{manifest.chain.inputs.get(name, '–')[:12]}` |"
@@ -66,7 +65,7 @@ def lineage_metadata(session_path: Path, manifest: Manifest) -> dict[str, Any]:
     if len(manifest.files) > MAX_ROWS:
         hashes.append(f"| {len(manifest.files) - MAX_ROWS} more are in the manifest | | |")
     return {
-        "manifest": dg.MetadataValue.path(str(session_path / MESO_FOLDER / "manifests" / f"{manifest.asset}.json")),
+        "manifest": dg.MetadataValue.path(session.where(f"{MESO_FOLDER}/manifests/{manifest.asset}.json")),
         MANIFEST_DIGEST: manifest.digest,
         "inputs": table("| input | version | manifest |", inputs),
         "hashes": table("| file | bytes | sha-256 |", hashes),

@@ -40,7 +40,8 @@ class Platform(dg.ConfigurableResource[None]):
     @property
     def store(self) -> SessionStore:
         """The root of sessions."""
-        return open_store(self.settings.root)
+        chosen = self.settings
+        return open_store(chosen.root, scratch=chosen.scratch_folder, scratch_gb=chosen.scratch_gb)
 
     def session(self, key: str) -> Session:
         """Open a session by its partition key.

@@ -89,13 +89,7 @@ class Claims:
 
     def wait_for(self, assets: Collection[str], tell: Callable[[str], None]) -> None:
         """Claim assets; wait until no other run works on one of them, and tell for whom."""
-        told, told_at = "", 0.0
-        while others := self.take(assets):
-            text = f"waiting: {'; '.join(map(str, others))}"
-            if text != told or time.monotonic() - told_at > _TELL_EVERY_S:
-                tell(f"{text}. If it is gone for good, remove its files in {self._folder}")
-                told, told_at = text, time.monotonic()
-            time.sleep(_LOOK_EVERY_S)
+        wait(lambda: self.take(assets), tell, str(self._folder))
 
     def give_back(self, asset: str) -> None:
         """Give an asset back: it is made. One that is not claimed any more is left alone."""
@@ -110,6 +104,17 @@ class Claims:
         """Give back what is still claimed."""
         for asset in sorted(self._held):
             self.give_back(asset)
+
+
+def wait(take: Callable[[], tuple[Claim, ...]], tell: Callable[[str], None], folder: str) -> None:
+    """Try to claim assets until nobody is in the way, and tell for whom that waits."""
+    told, told_at = "", 0.0
+    while others := take():
+        text = f"waiting: {'; '.join(map(str, others))}"
+        if text != told or time.monotonic() - told_at > _TELL_EVERY_S:
+            tell(f"{text}. If it is gone for good, remove its files in {folder}")
+            told, told_at = text, time.monotonic()
+        time.sleep(_LOOK_EVERY_S)
 
 
 def _read(folder: Path, asset: str) -> Claim | None:

@@ -48,11 +48,11 @@ def made_demo_settings(folder: Path | None = None) -> MesoSettings:
         If there is none in the folder.
     """
     settings = demo_settings(folder)
-    if not settings.root.is_dir():
+    if not settings.local_root.is_dir():
         remedy = "`make demo` (or `meso demo`)" if folder is None else f"`meso demo --folder {_quoted(folder)}`"
         raise MissingInputError(
             problem(
-                settings.root,
+                settings.local_root,
                 expected="the sessions of the demo",
                 found="no such folder",
                 remedy=f"Run {remedy} first",
@@ -75,4 +75,4 @@ def simulate_demo(settings: MesoSettings, say: Callable[[str], None]) -> Simulat
     from meso_core.progress import throttled
     from meso_core.simulate import preset, simulate_session
 
-    return simulate_session(settings.root, replace(preset("demo"), lab=LAB), progress=throttled(say, every_s=2.0))
+    return simulate_session(settings.local_root, replace(preset("demo"), lab=LAB), progress=throttled(say, every_s=2.0))

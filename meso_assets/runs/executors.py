@@ -23,6 +23,7 @@ from ..defs.dead_runs import end_dead_runs, process_tags, who_holds
 from ..io.resources import Platform
 from .claims import Claims
 from .instance import in_use
+from .remote_claims import ClaimsOnServer, claims_of
 from .settings import MesoSettings
 
 #: Between two lines that tell of the same holder of a place, s; and between two looks for dead holders.
@@ -95,22 +96,21 @@ class _Lead(dg.Executor):
                     claims.give_back(asset_of_step(step))
                 yield event
 
-    def _claims(self, run: dg.DagsterRun, assets: Collection[str], log: Any) -> Claims | None:  # noqa: ANN401  Dagster's
+    def _claims(self, run: dg.DagsterRun, assets: Collection[str], log: Any) -> Claims | ClaimsOnServer | None:  # noqa: ANN401  Dagster's
         """Claim the assets of a run in its session; None where there is nothing to claim, or no way to."""
         session = run.tags.get("dagster/partition")
         if session is None or not assets:
             return None
         try:
-            claims = Claims(Platform.open(self._settings).session(session).path, run.run_id)
+            claims = claims_of(Platform.open(self._settings).session(session), run.run_id)
         except MesoError:  # the steps tell what is wrong with it
             return None
         try:
             with _interruptible():
                 claims.wait_for(assets, log.info)
         except OSError as error:
-            log.warning(
-                f"{claims.folder} cannot be written ({error.strerror}): a second run of this session is not kept away"
-            )
+            why = error.strerror or error
+            log.warning(f"{claims.folder} cannot be written ({why}): a second run of this session is not kept away")
             return None
         return claims
 

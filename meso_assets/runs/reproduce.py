@@ -16,16 +16,17 @@ from typing import Any
 
 import dagster as dg
 
+from meso_core.archive.delivered import files_to_read
 from meso_core.errors import MissingInputError, ProcessingError
 from meso_core.lineage import FileComparison, compare_files
-from meso_core.session import MESO_FOLDER
+from meso_core.session import GONE, MESO_FOLDER
 from meso_core.storage import Manifest, Session, code_version, package_versions
 
 from ..defs.catalogue import CATALOGUE
 from ..defs.dagster_internals import end_of_steps, failure_message
 from ..defs.declare import Declaration
 from ..defs.jobs import PROCESS_SESSION
-from ..defs.standings import look_at
+from ..defs.standings import SessionView, look_at
 from ..io.published import required
 from ..io.resources import Platform
 from .run import register_sessions
@@ -73,7 +74,9 @@ def reproduce(settings: MesoSettings, session: Session, asset: str) -> Reproduct
         new = _make(scratch, session, declared, manifest, folder)
         made = scratch_session(scratch, session).path
         paths = sorted({file.path for file in (*manifest.files, *new.files)})
-        files = tuple(compare_files(path, session.path / path, made / path) for path in paths)
+        there = session.present().files
+        session_path = session.fetch(path for path in paths if path in there)
+        files = tuple(compare_files(path, session_path / path, made / path) for path in paths)
         files = tuple(_as_recorded(comparison, manifest, new) for comparison in files)
     return Reproduction(str(session.key), asset, manifest.made_by.run_id, files, _notes(manifest))
 
@@ -118,23 +121,33 @@ def _insist_on_inputs(session: Session, settings: MesoSettings, declared: Declar
 @contextmanager
 def _view(session: Session, declared: Declaration, manifest: Manifest) -> Iterator[Path]:
     """Show a session without the files and the record of one asset, in a scratch folder that is gone afterwards."""
-    own = {file.path for file in manifest.files}
-    raw = look_at(session).raw
+    seen = look_at(session)
+    raw, shown = seen.raw, _shown(seen, declared, manifest)
+    session.fetch(path for path in shown if seen.present.files[path].size != GONE)
     copied = {file.path for kind in declared.raw for file in raw[kind].files} if declared.takes_no_links else set()
     with TemporaryDirectory(prefix="meso-reproduce-") as name:
         view = session.key.folder(Path(name) / "root")
         view.mkdir(parents=True)
-        for file in session.store.listing(session.key):
-            if file.path not in own:
-                (view / file.path).parent.mkdir(parents=True, exist_ok=True)
-                if file.path in copied:
-                    shutil.copy2(session.path / file.path, view / file.path)
-                else:
-                    (view / file.path).symlink_to(session.path / file.path)
+        for path in shown:
+            (view / path).parent.mkdir(parents=True, exist_ok=True)
+            if path in copied:
+                shutil.copy2(session.path / path, view / path)
+            else:
+                (view / path).symlink_to(session.path / path)
         records = session.path / MESO_FOLDER
         shutil.copytree(records, view / MESO_FOLDER, ignore=shutil.ignore_patterns(*_NO_RECORDS))
         (view / MESO_FOLDER / "manifests" / f"{manifest.asset}.json").unlink()
         yield Path(name)
+
+
+def _shown(seen: SessionView, declared: Declaration, manifest: Manifest) -> list[str]:
+    """Paths of the files of the view: all but those of the asset; on a server, those that it reads."""
+    own = {file.path for file in manifest.files}
+    if seen.session.store.is_local:
+        return [file.path for file in seen.listing if file.path not in own]
+    read = {path for kind in declared.raw for path in files_to_read(seen.raw[kind], seen.listing)}
+    read |= {file.path for name in declared.upstream if name in seen.made for file in seen.made[name].files}
+    return sorted((read - own) & set(seen.present.files))
 
 
 def _make(

@@ -31,8 +31,8 @@ SETTINGS_FILE_VARIABLE = "MESO_SETTINGS"
 
 
 _PREFIX = "MESO_"
-#: Variables with our prefix that are no settings: of tests, benchmarks and continuous integration.
-_NO_SETTINGS = ("MESO_TEST_", "MESO_BENCH_", "MESO_PEER_PYTHON", "MESO_REAL_DATA", "MESO_CHROMIUM")
+#: Variables with our prefix that are no settings: of tests, benchmarks and continuous integration; secrets.
+_NO_SETTINGS = ("MESO_TEST_", "MESO_BENCH_", "MESO_PEER_PYTHON", "MESO_REAL_DATA", "MESO_CHROMIUM", "MESO_SFTP_")
 
 
 def _memory_gb() -> float:
@@ -44,10 +44,16 @@ class MesoSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", frozen=True, allow_inf_nan=False)
 
-    root: Path = Field(
-        Path("~/meso/Subjects"), description="Folder of the sessions, `[lab/Subjects/]subject/date/NNN`."
+    root: Path | str = Field(
+        Path("~/meso/Subjects"),
+        description="Folder of the sessions, `[lab/Subjects/]subject/date/NNN`; or `s3://bucket/prefix`, "
+        "`sftp://[user@]host[:port]/path`.",
     )
     home: Path = Field(Path("~/meso/home"), description="Folder of the platform itself: run history, logs, scratch.")
+    scratch: Path | None = Field(
+        None, description="Folder for what is fetched from a root on a server (default: `scratch` in `MESO_HOME`)."
+    )
+    scratch_gb: float = Field(200.0, gt=0, description="How much of it may be filled, GB.")
     cores: int = Field(
         default_factory=cores_at_hand, ge=1, description="Cores to use (default: those that this process may use)."
     )
@@ -122,19 +128,22 @@ class MesoSettings(BaseSettings):
         "that waits until somebody asks.",
     )
 
-    @field_validator("root", mode="before")
-    @classmethod
-    def _local(cls, value: object) -> object:
-        if "://" in str(value):
-            raise ValueError("remote roots are not built yet: mount the storage and give its path")
-        return value
-
-    @field_validator("root", "home", "atlas_path", "mesh_path", "cache", mode="before")
+    @field_validator("root", "home", "scratch", "atlas_path", "mesh_path", "cache", mode="before")
     @classmethod
     def _named(cls, value: object) -> object:
         if isinstance(value, str) and not value.strip():
             raise ValueError("empty, which would mean the working directory: give a path, or leave the setting out")
         return value
+
+    @field_validator("root", mode="before")
+    @classmethod
+    def _path_or_url(cls, value: object) -> object:
+        scheme, separator, rest = str(value).partition("://")
+        if separator and scheme in ("s3", "sftp", "memory"):
+            return str(value).rstrip("/")
+        if separator and scheme != "file":
+            raise ValueError(f"no root has the scheme {scheme!r}: give a path, s3://bucket/prefix or sftp://host/path")
+        return Path(rest if separator else str(value)) if str(value).strip() else value
 
     @field_validator("suite2p")
     @classmethod
@@ -145,10 +154,10 @@ class MesoSettings(BaseSettings):
             Suite2pOverrides.parse(value)
         return value
 
-    @field_validator("root", "home", "atlas_path", "mesh_path", "cache")
+    @field_validator("root", "home", "scratch", "atlas_path", "mesh_path", "cache")
     @classmethod
-    def _absolute(cls, value: Path | None) -> Path | None:
-        return None if value is None else value.expanduser().absolute()
+    def _absolute(cls, value: Path | str | None) -> Path | str | None:
+        return value.expanduser().absolute() if isinstance(value, Path) else value
 
     @classmethod
     def settings_customise_sources(
@@ -163,6 +172,25 @@ class MesoSettings(BaseSettings):
         file = settings_file()
         sources = (init_settings, env_settings)
         return sources if file is None else (*sources, TomlConfigSettingsSource(settings_cls, toml_file=file))
+
+    @property
+    def local_root(self) -> Path:
+        """Root of sessions as a folder of this machine.
+
+        Raises
+        ------
+        SettingsError
+            If it is on a server.
+        """
+        if isinstance(self.root, Path):
+            return self.root
+        remedy = "Name a folder (`--root`), or set MESO_ROOT to one"
+        raise SettingsError.at("MESO_ROOT", expected="a folder of this machine", found=self.root, remedy=remedy)
+
+    @property
+    def scratch_folder(self) -> Path:
+        """Folder for what is fetched from a root on a server."""
+        return self.scratch or self.home / "scratch"
 
     @property
     def ui_host_names(self) -> tuple[str, ...]:

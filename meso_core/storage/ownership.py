@@ -90,7 +90,7 @@ def replaceable(session_path: Path, old: Manifest | None, new: Manifest, staged:
     return ours, foreign
 
 
-def in_the_way(session_path: Path, asset: str, foreign: Sequence[str]) -> StorageError:
+def in_the_way(session_path: Path | str, asset: str, foreign: Sequence[str]) -> StorageError:
     """Make the error of files of somebody else at the places of an asset."""
     return StorageError.at(
         session_path,
@@ -118,7 +118,7 @@ def _folders_of_results(paths: Iterable[str]) -> set[str]:
     return {match[0] for path in paths if (match := _RESULTS.match(path))}
 
 
-def check_places(session_path: Path, old: Manifest | None, new: Manifest, places: str | None) -> None:
+def check_places(session_path: Path | str, old: Manifest | None, new: Manifest, places: str | None) -> None:
     """Insist that an asset claims only files at the places that are declared for it.
 
     Parameters
@@ -144,7 +144,7 @@ def check_places(session_path: Path, old: Manifest | None, new: Manifest, places
         if strangers and manifest:
             raise StorageError(
                 problem(
-                    session_path / ".meso" / "manifests" / f"{manifest.asset}.json",
+                    f"{session_path}/{MESO_FOLDER}/manifests/{manifest.asset}.json",
                     expected=f"files that {manifest.asset} publishes",
                     found=some(strangers),
                     remedy=remedy,

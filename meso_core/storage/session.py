@@ -30,6 +30,23 @@ class Session:
     path: Path
     store: SessionStore
 
+    def where(self, path: str = "") -> str:
+        """Where a file of the session lies, for a person: a path, or a URL."""
+        return self.store.where(self.key, path)
+
+    def insist_on_local(self, what: str) -> None:
+        """Insist that the session is a folder of this machine.
+
+        Raises
+        ------
+        StorageError
+            If its root is on a server: then nothing was begun.
+        """
+        if not self.store.is_local:
+            remedy = "Mount the storage where that is possible, and give its path as MESO_ROOT for this command"
+            expected, found = f"sessions in a folder: {what} works in place", "a root on a server"
+            raise StorageError.at(self.where(), expected=expected, found=found, remedy=remedy)
+
     def stage(self, asset: str, *, keep: bool = False) -> Staging:
         """Make the folder in which an asset prepares its files."""
         return self.store.stage(self.key, asset, keep=keep)

@@ -1,18 +1,21 @@
 """A root of sessions, wherever it lies.
 
 :class:`SessionStore` is what the platform asks of a root; :class:`LocalStore` answers for a folder of this machine.
-A remote root will answer the same calls by verified downloads into, and uploads from, its scratch folder.
+:mod:`~meso_core.storage.remote.store` answers for a root on a server, by verified downloads into, and uploads from, a
+scratch folder.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import MissingInputError, SettingsError, StorageError
+from ..errors import MissingInputError, StorageError
 from ..session import ListedFile, SessionKey, Survey, survey_sessions
 from .basis import Basis
 from .hashing import sha256_of
@@ -28,6 +31,13 @@ class SessionStore(Protocol):
     @property
     def root(self) -> str:
         """Root as a person wrote it: a path or a URL."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether sessions are folders of this machine, or of a mounted share."""
+
+    def where(self, key: SessionKey, path: str = "") -> str:
+        """Return where a session, or a file of it, lies: a path, or a URL."""
 
     def sessions(self) -> tuple[SessionKey, ...]:
         """Return the keys of all sessions; raises :class:`MissingInputError` when the root cannot be listed."""
@@ -84,6 +94,15 @@ class LocalStore:
     def root(self) -> str:
         """The folder as text."""
         return str(self.folder)
+
+    @property
+    def is_local(self) -> bool:
+        """See :class:`SessionStore`."""
+        return True
+
+    def where(self, key: SessionKey, path: str = "") -> str:
+        """See :class:`SessionStore`."""
+        return str(key.folder(self.folder) / path)
 
     def sessions(self) -> tuple[SessionKey, ...]:
         """See :class:`SessionStore`."""
@@ -148,13 +167,22 @@ class LocalStore:
         return load_manifest(key.folder(self.folder), asset)
 
 
-def open_store(root: str | Path) -> SessionStore:
+def open_store(root: str | Path, *, scratch: Path | None = None, scratch_gb: float = 100.0) -> SessionStore:
     """Open a root by its path or URL.
+
+    Parameters
+    ----------
+    root
+        Folder, or ``s3://bucket/prefix``, ``sftp://[user@]host[:port]/path``, ``memory://name``.
+    scratch
+        Folder of this machine for what is fetched from a remote root; by default, one of the user's cache.
+    scratch_gb
+        How much of it may be filled, GB.
 
     Raises
     ------
     SettingsError
-        If the URL's scheme is one that no store answers for.
+        If the URL's scheme is one that no store answers for, or its server cannot be used.
     """
     text = str(root)
     scheme, separator, rest = text.partition("://")
@@ -162,9 +190,13 @@ def open_store(root: str | Path) -> SessionStore:
         return LocalStore(Path(text).expanduser().absolute())
     if scheme == "file":
         return LocalStore(Path(rest).absolute())
-    raise SettingsError.at(
-        "MESO_ROOT",
-        expected="a local folder (remote roots are not built yet)",
-        found=text,
-        remedy="Mount the storage and give its path",
-    )
+    return _remote_store(text, scratch or Path("~/.cache/meso/scratch").expanduser(), scratch_gb, os.getpid())
+
+
+@lru_cache(maxsize=8)
+def _remote_store(url: str, scratch: Path, scratch_gb: float, process: int) -> SessionStore:  # noqa: ARG001  connections are not inherited
+    from .remote.filesystem import open_root
+    from .remote.scratch import Scratch
+    from .remote.store import RemoteStore
+
+    return RemoteStore(open_root(url), Scratch(scratch.absolute(), int(scratch_gb * 1e9)))

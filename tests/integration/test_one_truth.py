@@ -77,6 +77,8 @@ SETTINGS = {
 NO_CONTENT = {
     "root",
     "home",
+    "scratch",
+    "scratch_gb",
     "cores",
     "memory_gb",
     "fov_memory_gb",
@@ -179,7 +181,13 @@ def test_a_changed_setting_makes_stale_those_that_depend_on_it(finished, instanc
 
 @pytest.mark.parametrize("name", sorted(NO_CONTENT - {"root", "home"}))
 def test_a_setting_that_decides_no_content_makes_nothing_stale(finished, instance, name):
-    others = {"executor": "in_process", "cache": Path("/elsewhere"), "rerun_stale": True, "ui_hosts": "meso.lab"}
+    others = {
+        "executor": "in_process",
+        "cache": Path("/elsewhere"),
+        "scratch": Path("/elsewhere"),
+        "rerun_stale": True,
+        "ui_hosts": "meso.lab",
+    }
     value = others.get(name, 31)
     assert all_say(instance, finished.settings.model_copy(update={name: value}), finished.key) == {}
 

@@ -41,7 +41,7 @@ def test_meso_toml_of_the_working_folder_counts(tmp_path):
     ("text", "named"),
     [
         ('atlas = "alen"', "atlas"),
-        ('root = "s3://bucket/Subjects"', "root"),
+        ('root = "ftp://bucket/Subjects"', "root"),
         ("rooot = 1", "rooot"),
         ("cores = 0", "cores"),
         ("memory_gb = -1.0", "memory_gb"),

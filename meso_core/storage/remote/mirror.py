@@ -1,0 +1,158 @@
+"""The mirror of a session: a folder of this machine with what was fetched of it, and with the platform's records.
+
+What belongs here: bringing the mirror up to date with a listing, so that a file in it is always one that the root
+holds. A file that was not fetched is not in it; what the root holds is asked of the listing, never of the mirror.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...opening import RECORD_BYTES
+from ...session import DESCRIPTION, MESO_FOLDER, ListedFile
+from ..atomic import make_folder, part_path, storage_errors
+from .filesystem import RemoteRoot
+from .transfer import Wanted, download_all, read_small
+
+#: What is small, and needed whenever a session is looked at.
+_RECORDS = re.compile(
+    rf"{re.escape(MESO_FOLDER)}/(manifests/(history/[^/]+/)?[^/]+\.json[^/]*|archive/[^/]+\.json|audit/[^/]+|[^/]+\.jsonl)"
+    rf"|reports/qc/[^/]+\.json|{re.escape(DESCRIPTION)}",
+    re.DOTALL,
+)
+#: Of these folders of the platform, a session has its own on each machine.
+_OWN = ("staging", "work", "locks", "restoring", "removed")
+#: A server that counts time in seconds may change a file twice in one: so young, a file is read again.
+_YOUNG_S = 10.0
+#: Records that are read side by side.
+_AT_A_TIME = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """The folder of one session on this machine.
+
+    Attributes
+    ----------
+    root
+        Root on a server.
+    base
+        Path of the session below it.
+    folder
+        The folder.
+    """
+
+    root: RemoteRoot
+    base: str
+    folder: Path
+
+    def bring_up_to_date(self, listing: Collection[ListedFile], since_s: float) -> None:
+        """Fetch records that are new, and remove what the root does not hold as it is here.
+
+        Parameters
+        ----------
+        listing
+            All files of the session, the platform's own among them.
+        since_s
+            When listing began, s since 1970 by this machine's clock: what came into the mirror later stays.
+        """
+        make_folder_of_session(self.folder)
+        there = {file.path: file for file in listing}
+        for path, status in list(self._files()):
+            file = there.get(path)
+            is_same = file is not None and (file.size, file.mtime_ns) == (status.st_size, status.st_mtime_ns)
+            if not is_same and status.st_ctime < since_s:
+                with suppress(FileNotFoundError):
+                    (self.folder / path).unlink()
+        records = [file for file in listing if is_record(file.path) and not (self.holds(file) and not _is_young(file))]
+        with ThreadPoolExecutor(_AT_A_TIME) as pool:
+            list(pool.map(self._read_record, records))
+
+    def _read_record(self, file: ListedFile) -> None:
+        """Bring a small file here whole: a reader finds the old one or the new."""
+        content = read_small(self.root, f"{self.base}/{file.path}", RECORD_BYTES)
+        if content is None:  # it has just gone
+            return
+        target = self.folder / file.path
+        beside = part_path(target)
+        make_folder(target.parent)
+        with storage_errors(target):
+            beside.write_bytes(content)
+            os.utime(beside, ns=(file.mtime_ns, file.mtime_ns))
+            beside.replace(target)
+
+    def fetch(self, files: Collection[ListedFile], hashes: Mapping[str, str]) -> None:
+        """Have files here, each as it was listed.
+
+        Parameters
+        ----------
+        files
+            Entries of the listing.
+        hashes
+            Path → SHA-256, of those whose content is on record.
+        """
+        wanted = [
+            Wanted(f"{self.base}/{file.path}", self.folder / file.path, file.size, hashes.get(file.path), file.mtime_ns)
+            for file in files
+            if not self.holds(file)
+        ]
+        if wanted:
+            download_all(self.root, wanted)
+
+    def holds(self, file: ListedFile) -> bool:
+        """Whether a file is here, as it was listed."""
+        try:
+            status = (self.folder / file.path).lstat()
+        except OSError:
+            return False
+        return (status.st_size, status.st_mtime_ns) == (file.size, file.mtime_ns)
+
+    def records(self) -> dict[str, tuple[int, int, int]]:
+        """Path → size, time and inode, of the records that are here: what differs later was written meanwhile."""
+        return {
+            path: (status.st_size, status.st_mtime_ns, status.st_ino)
+            for path, status in self._files()
+            if is_record(path)
+        }
+
+    def take(self, source: Path, path: str, mtime_ns: int) -> None:
+        """Keep a file that was uploaded from this machine, with the time that the server gave it."""
+        target = self.folder / path
+        make_folder(target.parent)
+        with storage_errors(target):
+            os.utime(source, ns=(mtime_ns, mtime_ns))
+            source.replace(target)
+
+    def _files(self) -> Iterator[tuple[str, os.stat_result]]:
+        """Yield the files that mirror the root; what this machine works with is not among them."""
+        own = {self.folder / MESO_FOLDER / name for name in _OWN}
+        for place, folders, names in os.walk(self.folder):
+            folders[:] = [name for name in folders if Path(place, name) not in own]
+            for name in names:
+                if name.startswith(".") and name.endswith(".part"):
+                    continue
+                file = Path(place, name)
+                with suppress(FileNotFoundError):
+                    yield file.relative_to(self.folder).as_posix(), file.lstat()
+
+
+def is_record(path: str) -> bool:
+    """Whether a file of a session is one of the small records."""
+    return _RECORDS.fullmatch(path) is not None
+
+
+def _is_young(file: ListedFile) -> bool:
+    return time.time() - file.mtime_ns / 1e9 < _YOUNG_S
+
+
+def make_folder_of_session(folder: Path) -> None:
+    """Make the mirror's folder, with the folder of the platform's records in it."""
+    with storage_errors(folder):
+        (folder / MESO_FOLDER).mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,332 @@
+"""Sessions below a root on a server: what :class:`~meso_core.storage.store.SessionStore` asks, answered by a mirror.
+
+What belongs here: which folder is which session, and the order of listing, mirror and publication. What a mirror
+holds is in ``mirror``, how a result becomes whole in ``publishing``.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+from ...errors import InputFileError, MissingInputError, StorageError, problem
+from ...opening import RECORD_BYTES, read_plain
+from ...session import MESO_FOLDER, Child, ListedFile, SessionKey, Survey, survey_sessions
+from ..basis import Basis
+from ..manifest import Chain, MadeBy, Manifest, record_digest
+from ..ownership import check_places
+from ..publishing import kept_records, load_manifest, load_manifests, published_assets
+from ..staging import Sealed, Staging
+from .claims import Holder, RemoteClaims
+from .filesystem import RemoteRoot, children, list_below
+from .mirror import Mirror
+from .publishing import RemoteSession, begin, manifest_path, pending_assets, roll_forward, undamaged
+from .scratch import Scratch
+from .streaming import streamed_sha256
+from .transfer import remove, stat, write_small
+
+#: How long a publication or a record of somebody else is waited for, and the time between two looks, s.
+_WAIT_S, _LOOK_EVERY_S = 600.0, 0.5
+#: Files of which each is looked at by itself; for more, the session is listed.
+_FEW = 4
+#: What came into a mirror within this time before a listing began may be younger than it, s: clocks of file systems
+#: are coarse.
+_COARSE_S = 0.05
+#: Mirrors that this process works with, by its number and their folder.
+_IN_USE: dict[tuple[int, Path], ExitStack] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFolders:
+    """Folders below a root on a server."""
+
+    remote: RemoteRoot
+
+    @property
+    def root(self) -> str:
+        """See :class:`~meso_core.session.Folders`."""
+        return self.remote.url
+
+    def children(self, folder: str) -> tuple[Child, ...]:
+        """See :class:`~meso_core.session.Folders`."""
+        return tuple(Child(name, is_folder) for name, is_folder in children(self.remote, folder))
+
+    def are_same(self, one: str, other: str) -> bool:
+        """See :class:`~meso_core.session.Folders`; a server does not tell, so a person decides."""
+        return one == other
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteStore:
+    """Sessions below a root on a server.
+
+    Attributes
+    ----------
+    remote
+        The root.
+    scratch
+        Folder of this machine for mirrors of sessions.
+    """
+
+    remote: RemoteRoot
+    scratch: Scratch
+    #: Session → its path below the root, once it was found.
+    _places: dict[SessionKey, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def root(self) -> str:
+        """The URL."""
+        return self.remote.url
+
+    @property
+    def is_local(self) -> bool:
+        """See :class:`SessionStore`."""
+        return False
+
+    def where(self, key: SessionKey, path: str = "") -> str:
+        """See :class:`SessionStore`."""
+        return f"{self.root}/{self._place(key)}/{path}".rstrip("/")
+
+    def sessions(self) -> tuple[SessionKey, ...]:
+        """See :class:`SessionStore`."""
+        return self.survey().sessions
+
+    def survey(self) -> Survey:
+        """See :class:`SessionStore`."""
+        return survey_sessions(RemoteFolders(self.remote))
+
+    def listing(self, key: SessionKey) -> tuple[ListedFile, ...]:
+        """See :class:`SessionStore`."""
+        _, listing = self._listed(key)
+        return tuple(file for file in listing if not file.path.startswith(f"{MESO_FOLDER}/"))
+
+    def sha256(self, key: SessionKey, path: str, read: Callable[[int], None] = lambda _: None) -> str:
+        """See :class:`SessionStore`; the file is read over the network, and not kept."""
+        return streamed_sha256(self.remote, f"{self._place(key)}/{path}", read)
+
+    def local(self, key: SessionKey, paths: Iterable[str] = ()) -> Path:
+        """See :class:`SessionStore`."""
+        wanted = tuple(dict.fromkeys(paths))
+        if not wanted:
+            return self._opened(key).folder
+        mirror = self._mirror(key)
+        files = self._looked_at(key, wanted)
+        known = {
+            file.path: file
+            for manifest in load_manifests(mirror.folder).values()
+            if isinstance(manifest, Manifest)
+            for file in manifest.files
+        }
+        hashes = {}
+        for file in files:
+            record = known.get(file.path)
+            if record is not None and (record.size, record.mtime_ns) == (file.size, file.mtime_ns):
+                hashes[file.path] = record.sha256
+        self._in_use(mirror)
+        self.scratch.make_room(sum(file.size for file in files if not mirror.holds(file)))
+        mirror.fetch(files, hashes)
+        return mirror.folder
+
+    @contextmanager
+    def recording(self, key: SessionKey) -> Iterator[Path]:
+        """See :class:`SessionStore`; one at a time, and what was written is uploaded when the block ends well."""
+        session = RemoteSession(self.remote, self._place(key))
+        with self._alone(session, "records", "a record"):
+            mirror = self._opened(key)
+            before = mirror.records()
+            yield mirror.folder
+            after = mirror.records()
+            for path in (path for path, status in after.items() if before.get(path) != status):
+                write_small(self.remote, session.place(path), read_plain(mirror.folder / path, RECORD_BYTES))
+                if (file := stat(self.remote, session.place(path))) is not None:
+                    os.utime(mirror.folder / path, ns=(file.mtime_ns, file.mtime_ns))
+            remove(self.remote, [session.place(path) for path in before if path not in after])
+
+    def stage(self, key: SessionKey, asset: str, *, keep: bool = False) -> Staging:
+        """See :class:`SessionStore`; in the mirror, where a killed run finds it again on the same machine."""
+        mirror = self._opened(key)
+        self._in_use(mirror)
+        return Staging(mirror.folder, asset, keep=keep)
+
+    def publish(
+        self, key: SessionKey, sealed: Sealed, basis: Basis, made_by: MadeBy, *, places: str | None = None
+    ) -> Manifest:
+        """See :class:`SessionStore`."""
+        asset, now = sealed.asset, datetime.now(UTC).isoformat(timespec="seconds")
+        new = Manifest(asset, sealed.files, basis, made_by, now, sealed.contents, session=str(key), facts=sealed.facts)
+        session, mirror = RemoteSession(self.remote, self._place(key)), self._opened(key)
+        with self._alone(session, asset, f"run {made_by.run_id}") as insist:
+            roll_forward(session, asset)
+            content = session.read(manifest_path(asset))
+            old = undamaged(session, manifest_path(asset), asset)
+            check_places(f"{self.root}/{session.base}", old, new, places)
+            if old is not None and content is not None:
+                write_small(
+                    self.remote, session.place(f"{MESO_FOLDER}/manifests/history/{asset}/{old.digest}.json"), content
+                )
+            previous = "" if content is None else record_digest(content.decode("utf-8", "surrogateescape"))
+            new = replace(new, chain=Chain(previous, _input_digests(mirror, basis)))
+            begin(session, sealed, new, old, insist)
+            committed = roll_forward(session, asset)
+            assert committed is not None
+        _keep(mirror, sealed, old, committed)
+        return committed
+
+    def manifests(self, key: SessionKey) -> Mapping[str, Manifest | StorageError]:
+        """See :class:`SessionStore`."""
+        return load_manifests(self._opened(key).folder)
+
+    def history(self, key: SessionKey) -> Mapping[str, Mapping[str, str]]:
+        """See :class:`SessionStore`."""
+        return kept_records(self._opened(key).folder)
+
+    def published(self, key: SessionKey) -> tuple[str, ...]:
+        """See :class:`SessionStore`."""
+        return published_assets(self._opened(key).folder)
+
+    def manifest(self, key: SessionKey, asset: str) -> Manifest | None:
+        """See :class:`SessionStore`."""
+        return load_manifest(self._opened(key).folder, asset)
+
+    def claims(self, key: SessionKey, run_id: str) -> RemoteClaims:
+        """Claims of a run on assets of a session."""
+        return RemoteClaims(self.remote, f"{self._place(key)}/{MESO_FOLDER}/claims", run_id)
+
+    # ---- which folder, and what is in it
+
+    def _mirror(self, key: SessionKey) -> Mirror:
+        folder = self.scratch.folder / sha256(self.root.encode()).hexdigest()[:16] / Path(*key.short_path.parts)
+        return Mirror(self.remote, self._place(key), folder)
+
+    def _opened(self, key: SessionKey) -> Mirror:
+        """Bring the mirror up to date; a publication that somebody's death interrupted is finished first."""
+        while True:
+            began = time.time() - _COARSE_S
+            base, listing = self._listed(key)
+            pending = pending_assets(listing)
+            if not pending:
+                mirror = self._mirror(key)
+                mirror.bring_up_to_date(listing, began)
+                return mirror
+            session = RemoteSession(self.remote, base)
+            for asset in pending:
+                with self._alone(session, asset, "a look at the session"):
+                    roll_forward(session, asset)
+
+    def _place(self, key: SessionKey) -> str:
+        return self._places.get(key) or self._listed(key)[0]
+
+    def _listed(self, key: SessionKey) -> tuple[str, tuple[ListedFile, ...]]:
+        """Return where a session lies below the root, and all its files."""
+        if (place := self._places.get(key)) is not None and (listing := list_below(self.remote, place)):
+            return place, listing
+        found: dict[str, list[ListedFile]] = {}
+        for parent in dict.fromkeys(place.rpartition("/")[0] for place in key.places):
+            names = {place.rpartition("/")[2] for place in key.places if place.startswith(f"{parent}/")}
+            for name in names & self._folders(parent):
+                found[f"{parent}/{name}"] = []
+        if not found:
+            raise MissingInputError.at(
+                f"{self.root}/{key.places[0]}",
+                expected="a file or folder of the session",
+                found="nothing there",
+                remedy="Materialise the asset that makes it, or check MESO_ROOT",
+            )
+        if len(found) > 1:
+            first, *others = sorted(found)
+            remedy = "Keep the folder that holds the session and move the other away, or give it another number"
+            raise InputFileError(
+                problem(
+                    f"{self.root}/{first}",
+                    expected="one folder of this session",
+                    found=f"also {' and '.join(f'{self.root}/{other}' for other in others)}",
+                    remedy=remedy,
+                )
+            )
+        (place,) = found
+        self._places[key] = place
+        return place, list_below(self.remote, place)
+
+    def _folders(self, parent: str) -> set[str]:
+        try:
+            return {name for name, is_folder in children(self.remote, parent) if is_folder}
+        except FileNotFoundError:
+            return set()
+
+    def _looked_at(self, key: SessionKey, paths: tuple[str, ...]) -> list[ListedFile]:
+        """Look at files that are to be fetched."""
+        place = self._place(key)
+        if len(paths) <= _FEW:
+            seen = {path: stat(self.remote, f"{place}/{path}") for path in paths}
+            there = {path: replace(file, path=path) for path, file in seen.items() if file is not None}
+        else:
+            there = {file.path: file for file in self._listed(key)[1]}
+        if missing := [path for path in paths if path not in there]:
+            raise MissingInputError.at(
+                f"{self.root}/{place}/{missing[0]}",
+                expected="a file or folder of the session",
+                found="nothing there",
+                remedy="Materialise the asset that makes it, or check MESO_ROOT",
+            )
+        return [there[path] for path in paths]
+
+    # ---- one at a time
+
+    @contextmanager
+    def _alone(self, session: RemoteSession, name: str, who: str) -> Iterator[Callable[[], None]]:
+        """Do something that one process at a time does; yields a call that insists that this still is the one."""
+        claims = RemoteClaims(self.remote, session.place(f"{MESO_FOLDER}/locks"), who)
+        until = time.monotonic() + _WAIT_S
+        while others := claims.take([name]):
+            if time.monotonic() > until:
+                raise _busy(self.root, session, name, others)
+            time.sleep(_LOOK_EVERY_S)
+        try:
+            yield lambda: claims.insist(name)
+        finally:
+            claims.give_all_back()
+
+    def _in_use(self, mirror: Mirror) -> None:
+        """Hold a mirror while this process lives: what it was handed stays there."""
+        held = (os.getpid(), mirror.folder)
+        if held not in _IN_USE:
+            _IN_USE[held] = ExitStack()
+            _IN_USE[held].enter_context(self.scratch.use(mirror.folder))
+
+
+def _keep(mirror: Mirror, sealed: Sealed, old: Manifest | None, new: Manifest) -> None:
+    """Keep what was uploaded from here in the mirror, as if it had been fetched."""
+    for record in new.files:
+        staged = sealed.folder / record.path
+        if staged.is_file():
+            mirror.take(staged, record.path, record.mtime_ns)
+    for path in {record.path for record in (old.files if old else ())} - {record.path for record in new.files}:
+        (mirror.folder / path).unlink(missing_ok=True)
+    shutil.rmtree(sealed.folder)
+
+
+def _busy(root: str, session: RemoteSession, name: str, others: tuple[Holder, ...]) -> StorageError:
+    who = "; ".join(f"{holder.run_id}, {holder.process}, since {holder.process.since}" for holder in others)
+    return StorageError.at(
+        f"{root}/{session.base}",
+        expected=f"nobody else at work on {name} for more than {_WAIT_S / 60:g} minutes",
+        found=who,
+        remedy=f"Wait until it ends, then run again. If it is gone for good, remove {others[0].path}",
+    )
+
+
+def _input_digests(mirror: Mirror, basis: Basis) -> dict[str, str]:
+    """Digests of the manifests that the inputs of a result have; raw files have none."""
+    manifests = {name: load_manifest(mirror.folder, name) for name in basis.inputs}
+    return {
+        name: manifest.digest
+        for name, manifest in manifests.items()
+        if manifest is not None and manifest.data_version == basis.inputs[name]  # not one that came in the meantime
+    }
