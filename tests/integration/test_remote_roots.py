@@ -1,0 +1,204 @@
+"""A whole session on a root that is on a server: nothing is changed but ``MESO_ROOT``, and the bytes are the same.
+
+S3 and SFTP are real servers, and ``meso run`` is a process of its own there. What is in memory dies with its process,
+so that root is processed in this one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from meso_assets.defs.catalogue import CATALOGUE
+from meso_assets.defs.sensors import scan
+from meso_assets.io.resources import Platform
+from meso_assets.runs.instance import open_instance
+from meso_assets.runs.settings import MesoSettings
+from meso_assets.runs.status import session_status
+from meso_core.session import SessionKey
+from meso_core.storage import Session, hash_file
+from meso_core.storage.remote.filesystem import RemoteRoot, list_below, open_root
+from meso_core.storage.remote.transfer import read_range, remove, upload, write_small
+from tests.integration.conftest import run_meso, settings_in
+
+
+@dataclass(frozen=True)
+class OnServer:
+    """The session of ``finished``, processed on a server."""
+
+    settings: MesoSettings
+    key: SessionKey
+    root: RemoteRoot
+
+    @property
+    def session(self) -> Session:
+        return Platform.open(self.settings).session(str(self.key))
+
+    def meso(self, *arguments: str):
+        return run_meso(self.settings, *arguments)
+
+
+def deliver(root: RemoteRoot, finished) -> None:
+    """Put what the rig left onto the server."""
+    for path in finished.raw:
+        file = finished.session.path / path
+        upload(root, file, f"{finished.key}/{path}", content=hash_file(file))
+
+
+def with_environment(request: pytest.FixtureRequest, variables: dict[str, str]) -> None:
+    """Set variables for this process and those that it starts, as long as the fixture lives."""
+    patch = pytest.MonkeyPatch()
+    request.addfinalizer(patch.undo)
+    for name, value in variables.items():
+        patch.setenv(name, value)
+
+
+@pytest.fixture(scope="module")
+def in_memory(finished, tmp_path_factory, materialise) -> OnServer:
+    folder = tmp_path_factory.mktemp("memory")
+    settings = settings_in(folder, root="memory://whole/Subjects", executor="in_process")
+    root = open_root(str(settings.root))
+    deliver(root, finished)
+    with open_instance(settings) as instance:
+        made = materialise(instance, settings, finished.key, CATALOGUE)
+        assert made.success
+    return OnServer(settings, finished.key, root)
+
+
+def processed_by_meso_run(finished, folder: Path, url: str) -> OnServer:
+    settings = settings_in(folder, root=url)
+    root = open_root(url)
+    deliver(root, finished)
+    ran = run_meso(settings, "run", str(finished.key))
+    assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
+    return OnServer(settings, finished.key, root)
+
+
+@pytest.fixture(scope="module")
+def on_s3(request, finished, tmp_path_factory, _s3) -> OnServer:
+    with_environment(request, _s3.environment())
+    return processed_by_meso_run(finished, tmp_path_factory.mktemp("on s3"), _s3.new_root())
+
+
+@pytest.fixture(scope="module")
+def on_sftp(request, finished, tmp_path_factory, _openssh) -> OnServer:
+    with_environment(request, _openssh.environment())
+    return processed_by_meso_run(finished, tmp_path_factory.mktemp("on sftp"), _openssh.new_root())
+
+
+@pytest.fixture(params=["in_memory", "on_s3", "on_sftp"])
+def on_server(request) -> OnServer:
+    return request.getfixturevalue(request.param)
+
+
+def test_the_result_is_that_of_a_folder_byte_for_byte(on_server, finished):
+    local = finished.session
+    files = {f.path: f for f in list_below(on_server.root, str(on_server.key)) if not f.path.startswith(".meso/")}
+    assert set(files) == {file.path for file in local.store.listing(local.key)}
+    for path, file in sorted(files.items()):
+        content = read_range(on_server.root, f"{on_server.key}/{path}", 0, file.size)
+        assert content == (local.path / path).read_bytes(), path
+
+
+def test_manifests_are_those_of_a_folder_but_for_run_times_and_what_follows_from_the_times_of_raw_files(
+    on_server, finished
+):
+    there, here = on_server.session.manifests(), finished.session.manifests()
+    assert set(there) == set(here) == set(CATALOGUE)
+    for asset, made in there.items():
+        assert made.data_version == here[asset].data_version
+        assert made.contents == here[asset].contents
+        assert made.basis.settings == here[asset].basis.settings
+        assert made.session == str(on_server.key)
+
+
+def test_all_is_current_in_the_status_and_nothing_is_due_for_the_sensor(on_server):
+    with open_instance(on_server.settings) as instance:
+        cells, remarks = session_status(Platform.open(on_server.settings), instance, on_server.key)
+        assert {cell.asset: cell.state.value for cell in cells} == dict.fromkeys(CATALOGUE, "done")
+        assert remarks == ()
+        context = dg.build_sensor_context(instance=instance)
+        assert scan(context, Platform.open(on_server.settings)).run_requests == []
+
+
+def test_nothing_that_is_not_read_was_left_on_the_server(on_server):
+    own = {f.path for f in list_below(on_server.root, f"{on_server.key}/.meso")}
+    assert not [path for path in own if path.split("/")[0] in ("uploading", "claims", "locks", "staging", "work")]
+
+
+def test_the_audit_compares_each_file_and_finds_nothing(on_s3, on_sftp):
+    for on_server in (on_s3, on_sftp):
+        ran = on_server.meso("audit", str(on_server.key), "--deep", "--json")
+        record = json.loads(ran.stdout)
+        assert (ran.returncode, record["findings"]) == (0, [])
+        assert record["bytes_read"] == sum(made.total_bytes for made in on_server.session.manifests().values())
+        assert (on_server.session.path / ".meso/audit/last.json").is_file(), "kept on the server, and fetched"
+
+
+def test_a_file_that_was_changed_on_the_server_is_named(on_s3):
+    path = "alf/FOV_00/mpci.times.npy"
+    before = on_s3.session.fetch([path]) / path
+    content = before.read_bytes()
+    try:
+        write_small(on_s3.root, f"{on_s3.key}/{path}", content[:-1] + bytes([content[-1] ^ 1]))
+        for depth in ((), ("--deep",)):
+            ran = on_s3.meso("audit", str(on_s3.key), *depth)
+            assert ran.returncode == 1
+            assert f"{path}" in ran.stdout
+        assert "frame_times" in on_s3.meso("status", str(on_s3.key)).stdout
+    finally:
+        write_small(on_s3.root, f"{on_s3.key}/{path}", content)
+    assert on_s3.meso("audit", str(on_s3.key), "--deep").returncode == 0, "another time, and the same content"
+
+
+def test_the_lineage_of_a_file_leads_back_to_the_raw_files(on_s3, tmp_path):
+    path = "alf/FOV_00/mpciROIs.stackPos.npy"
+    url = f"{on_s3.settings.root}/{on_s3.key}/{path}"
+    for named in ([path, str(on_s3.key)], [url, str(on_s3.key)], [url]):
+        ran = on_s3.meso("lineage", *named, "--json")
+        assert ran.returncode == 0, ran.stderr
+        assert "raw_frames" in ran.stdout
+    ran = on_s3.meso("lineage", path, str(on_s3.key), "--ro-crate", str(tmp_path / "crate"))
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "crate" / path).is_file()
+
+
+def test_an_asset_is_made_again_bit_identical(on_sftp):
+    ran = on_sftp.meso("reproduce", str(on_sftp.key), "frame_times")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("arguments", [("remove-raw",), ("remove-raw", "--yes"), ("restore",)])
+def test_a_verb_that_works_in_place_is_refused_by_name_and_nothing_is_changed(on_s3, arguments):
+    before = list_below(on_s3.root, str(on_s3.key))
+    ran = on_s3.meso(arguments[0], str(on_s3.key), *arguments[1:])
+    assert ran.returncode != 0
+    assert "works in place" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert list_below(on_s3.root, str(on_s3.key)) == before
+
+
+def test_no_secret_stands_in_what_was_kept(on_s3, on_sftp):
+    for on_server, secret in ((on_s3, os.environ["AWS_SECRET_ACCESS_KEY"]), (on_sftp, "PRIVATE KEY")):
+        for folder in (on_server.settings.home, on_server.settings.scratch_folder):
+            for file in folder.rglob("*"):
+                assert not file.is_file() or secret.encode() not in file.read_bytes(), file
+        for file in list_below(on_server.root, f"{on_server.key}/.meso"):
+            content = read_range(on_server.root, f"{on_server.key}/.meso/{file.path}", 0, file.size)
+            assert secret.encode() not in content
+
+
+def test_a_second_run_computes_nothing_and_fetches_no_movie(on_sftp, tmp_path):
+    other = on_sftp.settings.model_copy(update={"scratch": tmp_path / "another machine"})
+    ran = run_meso(other, "run", str(on_sftp.key))
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    fetched = {file.name for file in other.scratch_folder.rglob("*") if file.is_file()}
+    assert not [name for name in fetched if name.endswith(".bin")]
+    assert "unchanged" in ran.stdout or re.search(r"current|kept", ran.stdout)
+    remove(on_sftp.root, [])

@@ -1,0 +1,130 @@
+"""Claims on a root on a server: one holder at a time, and a dead one's claim ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from itertools import count
+
+import pytest
+
+from meso_core.errors import StorageError
+from meso_core.processes import this_process
+from meso_core.storage.remote import claims as claims_module
+from meso_core.storage.remote.claims import RemoteClaims
+from meso_core.storage.remote.filesystem import RemoteRoot, list_below, open_root
+from meso_core.storage.remote.transfer import remove, write_small
+
+FOLDER = "SP035/2023-03-03/001/.meso/claims"
+_NUMBERS = count()
+
+
+@pytest.fixture(params=["memory", "s3", "openssh"])
+def root(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> RemoteRoot:
+    if request.param == "memory":
+        return open_root(f"memory://claims{next(_NUMBERS)}")
+    server = request.getfixturevalue(f"{request.param}_server")
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    return open_root(server.new_root())
+
+
+def test_one_holds_a_name_and_another_learns_who(root):
+    one, other = RemoteClaims(root, FOLDER, "run-1"), RemoteClaims(root, FOLDER, "run-2")
+    assert one.take(["rois", "frames"]) == ()
+    (holder,) = other.take(["rois", "times"])
+    assert (holder.run_id, holder.names, holder.process.pid) == (
+        "run-1",
+        frozenset({"rois", "frames"}),
+        this_process().pid,
+    )
+    assert other.take(["times"]) == ()
+    one.give_back("rois")
+    assert other.take(["rois"]) == ()
+    assert one.take(["rois"]) != ()
+    one.give_all_back()
+    other.give_all_back()
+    assert list_below(root, FOLDER) == ()
+
+
+def test_of_many_that_want_a_name_at_once_one_has_it(root):
+    at_work, most, done = 0, 0, []
+    lock = threading.Lock()
+
+    def work(number: int) -> None:
+        nonlocal at_work, most
+        claims = RemoteClaims(root, FOLDER, f"run-{number}")
+        while claims.take(["rois"]):
+            time.sleep(0.01 * (1 + number))
+        with lock:
+            at_work += 1
+            most = max(most, at_work)
+        time.sleep(0.05)
+        with lock:
+            at_work -= 1
+        claims.give_all_back()
+        done.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert (most, sorted(done)) == (1, [0, 1, 2, 3])
+
+
+def test_the_claim_of_a_process_that_is_gone_ends_at_once(root):
+    code = "from meso_core.processes import this_process; import json; print(json.dumps(this_process().as_record()))"
+    gone = json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout)
+    record = {"names": ["rois"], "run_id": "run-1", "process": gone}
+    write_small(root, f"{FOLDER}/dead.json", json.dumps(record).encode())
+    assert RemoteClaims(root, FOLDER, "run-2").take(["rois"]) == ()
+
+
+def test_a_holder_on_another_machine_counts_until_it_gives_no_sign_of_life(root, monkeypatch):
+    elsewhere = replace(this_process(), host="rig2", machine="another")
+    record = {"names": ["rois"], "run_id": "run-1", "process": elsewhere.as_record()}
+    write_small(root, f"{FOLDER}/other.json", json.dumps(record).encode())
+    claims = RemoteClaims(root, FOLDER, "run-2")
+    (holder,) = claims.take(["rois"])
+    assert holder.process.host == "rig2"
+    monkeypatch.setattr(claims_module, "GONE_AFTER_S", 2.0)  # by the server's clock, which may count seconds
+    time.sleep(3.2)
+    assert claims.take(["rois"]) == ()
+    assert [file.path for file in list_below(root, FOLDER)] == [f"{claims._token}.json"]
+    claims.give_all_back()
+
+
+def test_a_holder_at_work_gives_signs_of_life(root, monkeypatch):
+    monkeypatch.setattr(claims_module, "BEAT_S", 0.3)
+    claims = RemoteClaims(root, FOLDER, "run-1")
+    assert claims.take(["rois"]) == ()
+    (first,) = list_below(root, FOLDER)
+    time.sleep(2.5)
+    (later,) = [file for file in list_below(root, FOLDER) if file.path == first.path]
+    assert later.mtime_ns > first.mtime_ns
+    claims.give_all_back()
+    time.sleep(0.5)
+    assert list_below(root, FOLDER) == ()
+
+
+def test_who_lost_a_claim_learns_it_before_anything_counts(root):
+    claims = RemoteClaims(root, FOLDER, "run-1")
+    claims.take(["rois"])
+    claims.insist("rois")
+    remove(root, [f"{FOLDER}/{claims._token}.json"])
+    with pytest.raises(StorageError, match="no sign of life"):
+        claims.insist("rois")
+    claims.give_all_back()
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff", b'{"names": 1}'])
+def test_what_is_no_claim_is_in_nobodys_way(root, content):
+    write_small(root, f"{FOLDER}/what.json", content)
+    claims = RemoteClaims(root, FOLDER, "run-1")
+    assert claims.take(["rois"]) == ()
+    claims.give_all_back()
