@@ -5,10 +5,12 @@ What belongs here: the protocol that S3, SFTP and memory answer. What does not: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
+
+from ..hashing import FileHash
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -28,17 +30,21 @@ class Seen:
     version: str = ""
 
 
-#: Told how many more bytes have arrived.
-Moved = Callable[[int], None]
-
-
 class Sending(Protocol):
-    """The bytes of an upload, in pieces that can be asked for again."""
+    """A file that is uploaded, over all tries."""
 
-    size: int
+    content: FileHash
+    #: What the backend remembers between tries.
+    state: Any
 
     def piece(self, start: int, length: int) -> bytes:
-        """Return these bytes of the file."""
+        """Return these bytes of the file; the last ones only if the whole is what it should be."""
+
+    def confirm(self, n: int) -> None:
+        """Record that the server has taken so many bytes more."""
+
+    def begin_again(self) -> None:
+        """Record that the server has lost what it had."""
 
 
 class Backend(Protocol):
@@ -63,12 +69,15 @@ class Backend(Protocol):
         """Write a small file whole; return False where ``if_absent`` and there is one already."""
 
     def send(self, place: str, sending: Sending) -> None:
-        """Upload a file that takes its name only when it is whole."""
+        """Upload a file that takes its name only when it is whole; called again, it goes on."""
+
+    def give_up(self, sending: Sending) -> None:
+        """Remove what an upload that failed has left; never raises."""
 
     def copy(self, source: str, target: str, size: int) -> None:
         """Copy a file on the server; it takes its name only when it is whole."""
 
-    def move(self, source: str, target: str) -> None:
+    def move(self, source: str, target: str, size: int) -> None:
         """Rename a file over what is there."""
 
     def remove(self, places: Iterable[str]) -> None:

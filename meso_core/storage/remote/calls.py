@@ -54,7 +54,9 @@ class Caller:
     backend: Backend
     patience: Patience
 
-    def __call__(self, doing: str, path: str, work: Callable[[Backend], T]) -> T:
+    def __call__(
+        self, doing: str, path: str, work: Callable[[Backend], T], *, moved: Callable[[], int] = lambda: 0
+    ) -> T:
         """Do ``work``, again after each failure that may pass.
 
         Parameters
@@ -63,6 +65,8 @@ class Caller:
             What is done, as in ``"list"``; for messages.
         path
             Path below the root.
+        moved
+            Tells how far the work is, where it goes on after a failure: while it gets further, patience begins anew.
 
         Raises
         ------
@@ -71,8 +75,7 @@ class Caller:
         StorageError
             After any other failure, or when patience has ended.
         """
-        first: float | None = None
-        wait = self.patience.first_s
+        wait, first, so_far = self.patience.first_s, 0.0, -1
         while True:
             try:
                 return work(self.backend)
@@ -80,7 +83,8 @@ class Caller:
                 raise
             except Exception as error:  # noqa: BLE001  each library has a family of its own; all are told
                 now = time.monotonic()
-                first = now if first is None else first
+                if moved() != so_far:
+                    wait, first, so_far = self.patience.first_s, now, moved()
                 if not may_pass(self.backend, error) or now - first + wait > self.patience.total_s:
                     self.fail(doing, path, error)
                 time.sleep(wait * random.uniform(0.5, 1.0))

@@ -56,18 +56,23 @@ class MemoryBackend:
 
     def send(self, place: str, sending: Sending) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
-        pieces = [sending.piece(start, _PIECE) for start in range(0, sending.size, _PIECE)]
+        size = sending.content.size
+        pieces = [sending.piece(start, _PIECE) for start in range(0, max(size, 1), _PIECE)]
         self.write(place, b"".join(pieces), if_absent=False)
+        sending.confirm(size)
+
+    def give_up(self, sending: Sending) -> None:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
 
     def copy(self, source: str, target: str, size: int) -> None:  # noqa: ARG002  others need it
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
         with _LOCK:
             self.fs.pipe_file(target, self.fs.cat_file(source))
 
-    def move(self, source: str, target: str) -> None:
+    def move(self, source: str, target: str, size: int) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
         with _LOCK:
-            self.copy(source, target, 0)
+            self.copy(source, target, size)
             self.fs.rm_file(source)
 
     def remove(self, places: Iterable[str]) -> None:

@@ -6,12 +6,14 @@ What belongs here: :class:`S3Backend`. What does not: what all kinds of servers 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+from base64 import b64encode
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from itertools import count
+from dataclasses import dataclass, field
 from typing import Any
 
 from .backend import Seen, Sending, nanoseconds
@@ -85,75 +87,97 @@ class S3Backend:
         try:
             return bytes(self.fs.cat_file(place, start=start, end=start + length))
         except OSError as error:
-            if "InvalidRange" in f"{error}" or "not satisfiable" in f"{error}":  # behind the end: nothing
+            if _code(error) == "InvalidRange":  # behind the end: nothing
                 return b""
             raise
 
     def write(self, place: str, content: bytes, *, if_absent: bool) -> bool:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
-        bucket, _, key = place.partition("/")
-        condition = {"IfNoneMatch": "*"} if if_absent else {}
         try:
-            self.fs.call_s3("put_object", Bucket=bucket, Key=key, Body=content, **condition)
-        except FileExistsError:
-            return False
+            self._put(place, content, **({"IfNoneMatch": "*"} if if_absent else {}))
         except OSError as error:
-            if if_absent and "PreconditionFailed" in f"{error}{error.__cause__}":
+            if if_absent and _code(error) in ("PreconditionFailed", "ConditionalRequestConflict"):
                 return False
             raise
         return True
 
+    def _put(self, place: str, body: bytes, **how: str) -> None:
+        bucket, _, key = place.partition("/")
+        self.fs.call_s3("put_object", Bucket=bucket, Key=key, Body=body, **how)
+
     def send(self, place: str, sending: Sending) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
-        if sending.size <= _PART:
-            self.write(place, sending.piece(0, sending.size), if_absent=False)
+        content = sending.content
+        if content.size <= _PART:
+            body = sending.piece(0, content.size)
+            md5 = b64encode(bytes.fromhex(content.md5)).decode()  # the server refuses what arrives as something else
+            self._put(place, body, ContentMD5=md5)
+            sending.confirm(content.size)
             return
-        bucket, _, key = place.partition("/")
-        length = max(_PART, -(-sending.size // _PARTS))
-        where = {"Bucket": bucket, "Key": key}
-        where["UploadId"] = self.fs.call_s3("create_multipart_upload", **where)["UploadId"]
-        try:
-            parts = self._send_parts(sending, length, where)
-            self.fs.call_s3("complete_multipart_upload", **where, MultipartUpload={"Parts": parts})
-        except BaseException:
-            with suppress(Exception):  # the first error is the one to tell
-                self.fs.call_s3("abort_multipart_upload", **where)
-            raise
+        state = sending.state
+        if state is None:
+            bucket, _, key = place.partition("/")
+            where = {"Bucket": bucket, "Key": key}
+            where["UploadId"] = self.fs.call_s3("create_multipart_upload", **where)["UploadId"]
+            state = sending.state = _Parts(where)
+        self._send_parts(sending, state)
+        self._complete(place, sending, state)
 
-    def _send_parts(self, sending: Sending, length: int, where: dict[str, str]) -> list[dict[str, Any]]:
-        """Upload the parts of a file, some at a time; each is read, and so hashed, in their order."""
-        parts: list[dict[str, Any]] = []
-        going: deque[tuple[int, Future[Any]]] = deque()
+    def _send_parts(self, sending: Sending, state: _Parts) -> None:
+        """Upload the parts that the server does not have, some at a time; each is read in its order."""
+        size = sending.content.size
+        length = max(_PART, -(-size // _PARTS))
 
-        def finish() -> None:
-            number, future = going.popleft()
-            parts.append({"PartNumber": number, "ETag": future.result()["ETag"]})
+        def send(number: int, body: bytes) -> None:
+            state.etags[number] = self._send_part(state.where, number, body)
+            sending.confirm(len(body))
 
         with ThreadPoolExecutor(_AT_A_TIME) as pool:
-            for number, start in zip(count(1), range(0, sending.size, length), strict=False):
-                body = sending.piece(start, length)
-                going.append((number, pool.submit(self._send_part, where, number, body)))
-                if len(going) >= _AT_A_TIME:
-                    finish()
-            while going:
-                finish()
-        return parts
+            going: deque[Future[None]] = deque()
+            try:
+                for number, start in enumerate(range(0, size, length), start=1):
+                    if number in state.etags:
+                        continue
+                    going.append(pool.submit(send, number, sending.piece(start, length)))
+                    if len(going) == _AT_A_TIME:
+                        going.popleft().result()
+                while going:
+                    going.popleft().result()
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
 
-    def _send_part(self, where: dict[str, str], number: int, body: bytes) -> Any:  # noqa: ANN401  of the library
+    def _send_part(self, where: dict[str, str], number: int, body: bytes) -> str:
         from fsspec.asyn import sync
 
         timeout = _SILENCE_S + len(body) / _SLOWEST
-        return sync(
-            self.fs.loop, self.fs._call_s3, "upload_part", **where, PartNumber=number, Body=body, timeout=timeout
-        )
+        call = {**where, "PartNumber": number, "Body": body}
+        return str(sync(self.fs.loop, self.fs._call_s3, "upload_part", **call, timeout=timeout)["ETag"])
+
+    def _complete(self, place: str, sending: Sending, state: _Parts) -> None:
+        """Put the parts together; where that was done before and the answer lost, the object tells."""
+        parts = [{"PartNumber": number, "ETag": etag} for number, etag in sorted(state.etags.items())]
+        try:
+            self.fs.call_s3("complete_multipart_upload", **state.where, MultipartUpload={"Parts": parts})
+        except FileNotFoundError:  # no such upload
+            seen = self.stat(place)
+            if seen is not None and (seen.size, seen.version) == (sending.content.size, state.etag):
+                return
+            sending.begin_again()
+            raise ConnectionAbortedError(errno.ECONNABORTED, "the server has forgotten the upload") from None
+
+    def give_up(self, sending: Sending) -> None:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        if sending.state is not None:
+            with suppress(Exception):  # the server may be away; the error that led here is the one to tell
+                self.fs.call_s3("abort_multipart_upload", **sending.state.where)
 
     def copy(self, source: str, target: str, size: int) -> None:  # noqa: ARG002  others need it
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
         self.fs.cp_file(source, target)
 
-    def move(self, source: str, target: str) -> None:
+    def move(self, source: str, target: str, size: int) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
-        self.copy(source, target, 0)
+        self.copy(source, target, size)
         self.remove([source])
 
     def remove(self, places: Iterable[str]) -> None:
@@ -174,18 +198,48 @@ class S3Backend:
     def passing(self, error: BaseException) -> bool:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
         from aiohttp import ClientError as HttpError
-        from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
+        from botocore.exceptions import ConnectionError as NoConnection
+        from botocore.exceptions import HTTPClientError, IncompleteReadError, ResponseParserError
 
-        if isinstance(error, HTTPClientError | HttpError | IncompleteReadError):
+        if isinstance(error, NoConnection | HTTPClientError | HttpError | IncompleteReadError | ResponseParserError):
             return True
-        cause = error.__cause__ if isinstance(error.__cause__, ClientError) else error
-        if isinstance(cause, ClientError):
-            status = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            return bool(status >= 500 or status == 429) or cause.response.get("Error", {}).get("Code") == "SlowDown"
-        return False
+        status = _answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return status >= 500 or status == 429 or _code(error) in ("SlowDown", "RequestTimeout", "BadDigest")
 
     def renew(self) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`; each call has a connection of its own."""
+
+
+@dataclass(slots=True)
+class _Parts:
+    """An upload in parts."""
+
+    where: dict[str, str]
+    #: Number of the part → what the server calls it.
+    etags: dict[int, str] = field(default_factory=dict)
+
+    @property
+    def etag(self) -> str:
+        """What the server calls the whole: the hash of the parts' hashes, and how many there are."""
+        try:
+            parts = b"".join(bytes.fromhex(etag.strip('"')) for _, etag in sorted(self.etags.items()))
+        except ValueError:  # this server calls its parts something else
+            return ""
+        return f"{hashlib.md5(parts, usedforsecurity=False).hexdigest()}-{len(self.etags)}"
+
+
+def _answer(error: BaseException) -> dict[str, Any]:
+    """Return what the server has answered, where it has: s3fs keeps it as the cause."""
+    from botocore.exceptions import ClientError
+
+    for one in (error, error.__cause__):
+        if isinstance(one, ClientError):
+            return dict(one.response)
+    return {}
+
+
+def _code(error: BaseException) -> str:
+    return str(_answer(error).get("Error", {}).get("Code", ""))
 
 
 def _seen(place: str, size: int, answer: dict[str, Any]) -> Seen:

@@ -9,11 +9,12 @@ asyncssh was chosen after a trial against paramiko: it is as fast, one connectio
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import posixpath
 import stat as modes
 import time
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
@@ -29,8 +30,10 @@ _REQUESTS = 64
 _PIECE = 1 << 23
 _CONNECT_S, _ALIVE_EVERY_S, _ALIVE_TIMES = 15, 10, 6
 _SLOWEST = 50_000
-#: Seconds after which a name that two have taken at once belongs to the last one.
-_SETTLED_S = 1.0
+#: Bytes of a name to which a hidden form can be made.
+_LONGEST = 200
+#: Seconds after which a file of somebody who wanted a name is of a dead process.
+_LEFT_BEHIND_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ class SftpBackend:
             return self.passing(error) or isinstance(error, ConnectionError | TimeoutError)
         return False
 
-    def _run(self, work: Coroutine[Any, Any, Any], size: int = 0) -> Any:  # noqa: ANN401  what the work returns
+    def _run(self, work: Awaitable[Any], size: int = 0) -> Any:  # noqa: ANN401  what the work returns
         """Wait for the work, in plain errors of the system."""
         import asyncssh
         from fsspec.asyn import sync
@@ -161,84 +164,145 @@ class SftpBackend:
 
     def write(self, place: str, content: bytes, *, if_absent: bool) -> bool:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        if if_absent and self.stat(place) is not None:
+            return False
         self._make_folder(posixpath.dirname(place))
         beside = _beside(place)
 
         async def write() -> None:
-            async with self._client.open(beside, "xb", encoding=None, block_size=_BLOCK) as file:
+            async with self._client.open(beside, "wb", encoding=None, block_size=_BLOCK) as file:
                 await file.write(content)
+                await _flush(file)
 
-        self._run(write(), len(content))
-        return self._take_name(beside, place, if_absent=if_absent)
+        try:
+            self._run(write(), len(content))
+            if if_absent:
+                return self._take_name(beside, place)
+            self.move(beside, place, len(content))
+        except BaseException:
+            self._remove_quietly(beside)
+            raise
+        return True
 
-    def _take_name(self, beside: str, place: str, *, if_absent: bool) -> bool:
+    def _take_name(self, beside: str, place: str) -> bool:
+        """Give a file its name if nothing has it; a plain rename would replace that on some servers."""
         import asyncssh
 
-        if not if_absent:
-            self.move(beside, place)
-            return True
         try:
-            self._run(self._client.link(beside, place))  # refuses what is there; a rename does not, on some servers
+            self._run(self._client.link(beside, place))
         except asyncssh.SFTPOpUnsupported:
-            return self._take_name_and_look(beside, place)
+            return self._take_name_alone(beside, place)
         except (FileExistsError, asyncssh.SFTPFailure):
             if self.stat(place) is None:
                 raise
             return False
         finally:
-            self.remove([beside])
+            self._remove_quietly(beside)
         return True
 
-    def _take_name_and_look(self, beside: str, place: str) -> bool:
-        """Take a name on a server that refuses no second one: the last writer has it, and each looks after a while."""
-        if self.stat(place) is not None:
+    def _take_name_alone(self, beside: str, place: str) -> bool:
+        """Give a file its name on a server without links, unless somebody else wants that name at the same time.
+
+        Who wants it writes beside first and looks then: of two, one at least sees the other and steps back.
+        """
+        began = time.monotonic()
+        mine = self._run(self._client.stat(beside))
+        prefix = _beside_prefix(place)
+        others = [
+            seen
+            for seen in self.children(posixpath.dirname(place))
+            if seen.place.startswith(prefix) and seen.place != beside
+        ]
+        if any(seen.mtime_ns > _mtime(mine) - _LEFT_BEHIND_S * 1e9 for seen in others) or self.stat(place) is not None:
             return False
-        content = self.read(beside, 0, _PIECE)
-        self.move(beside, place)
-        time.sleep(_SETTLED_S)
-        return self.read(place, 0, _PIECE) == content
+        if time.monotonic() - began > _LEFT_BEHIND_S / 2:
+            raise TimeoutError("the server was too slow for a name to be taken safely")
+        self._run(self._client.posix_rename(beside, place))
+        return True
 
     def send(self, place: str, sending: Sending) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
-        self._make_folder(posixpath.dirname(place))
-        beside = _beside(place)
+        state = sending.state
+        if state is None:
+            self._make_folder(posixpath.dirname(place))
+            state = sending.state = _Beside(_beside(place))
+        if not state.whole:
+            self._send_rest(sending, state)
+            state.whole = True
+        try:
+            self._run(self._client.posix_rename(state.place, place))
+        except FileNotFoundError:  # an earlier try was done, and its answer lost
+            seen = self.stat(place)
+            if seen is None or seen.size != sending.content.size:
+                raise
+        sending.state = None
 
-        async def start() -> Any:  # noqa: ANN401  of asyncssh
-            return await self._client.open(beside, "xb", encoding=None, block_size=_BLOCK)
+    def _send_rest(self, sending: Sending, state: _Beside) -> None:
+        import asyncssh
 
         try:
-            out = self._run(start())  # one opening: some servers write from front to back alone
+            mode = "rb+" if state.done else "wb"
+            out = self._run(self._client.open(state.place, mode, encoding=None, block_size=_BLOCK))
             try:
-                for begin in range(0, sending.size, _PIECE):
+                size = sending.content.size
+                for begin in range(state.done, max(size, 1), _PIECE):
                     content = sending.piece(begin, _PIECE)
-                    self._run(out.write(content), len(content))
-                if not sending.size:
-                    sending.piece(0, 0)
+                    self._run(out.write(content, begin), len(content))
+                    state.done += len(content)
+                    sending.confirm(len(content))
+                self._run(_flush(out))
             finally:
                 self._run(out.close())
-            self.move(beside, place)
+        except (asyncssh.SFTPFailure, asyncssh.SFTPOpUnsupported, FileNotFoundError):
+            if not state.resumed:
+                raise
+            self.give_up(sending)  # this server writes from front to back alone
+            sending.begin_again()
+            raise ConnectionAbortedError(errno.ECONNABORTED, "the server has no part of the upload") from None
         except BaseException:
-            with suppress(Exception):  # the first error is the one to tell
-                self.remove([beside])
+            state.resumed = state.done > 0
             raise
+        seen = self.stat(state.place)
+        if seen is None or seen.size != sending.content.size:
+            self.give_up(sending)
+            sending.begin_again()
+            raise ConnectionAbortedError(errno.ECONNABORTED, "the server has lost a part of the upload")
+
+    def give_up(self, sending: Sending) -> None:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        if sending.state is not None:
+            self._remove_quietly(sending.state.place)
+
+    def _remove_quietly(self, place: str) -> None:
+        with suppress(Exception):  # the server may be away; what led here is to be told
+            self.remove([place])
 
     def copy(self, source: str, target: str, size: int) -> None:
-        """See :class:`~meso_core.storage.remote.backend.Backend`; most servers have no word for it: there and back."""
+        """See :class:`~meso_core.storage.remote.backend.Backend`; not every server has a word for it."""
+        import asyncssh
+
         self._make_folder(posixpath.dirname(target))
         beside = _beside(target)
+        try:
+            try:
+                self._run(self._client.remote_copy(source, beside), 2 * size)
+            except asyncssh.SFTPOpUnsupported:
+                self._run(self._there_and_back(source, beside), 2 * size)
+            self.move(beside, target, size)
+        except BaseException:
+            self._remove_quietly(beside)
+            raise
 
-        async def copy() -> None:
-            async with (
-                self._client.open(source, "rb", encoding=None, block_size=_BLOCK, max_requests=_REQUESTS) as file,
-                self._client.open(beside, "xb", encoding=None, block_size=_BLOCK) as out,
-            ):
-                while content := await file.read(_PIECE):
-                    await out.write(content)
+    async def _there_and_back(self, source: str, target: str) -> None:
+        async with (
+            self._client.open(source, "rb", encoding=None, block_size=_BLOCK, max_requests=_REQUESTS) as file,
+            self._client.open(target, "wb", encoding=None, block_size=_BLOCK) as out,
+        ):
+            while content := await file.read(_PIECE):
+                await out.write(content)
+            await _flush(out)
 
-        self._run(copy(), 2 * size)
-        self.move(beside, target)
-
-    def move(self, source: str, target: str) -> None:
+    def move(self, source: str, target: str, size: int) -> None:  # noqa: ARG002  others need it
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
         self._make_folder(posixpath.dirname(target))
         self._run(self._client.posix_rename(source, target))
@@ -262,10 +326,36 @@ class SftpBackend:
         return isinstance(error, (*lost, asyncssh.SFTPNoConnection))
 
 
+@dataclass(slots=True)
+class _Beside:
+    """An upload that has not its name yet."""
+
+    place: str
+    #: Bytes that the server has confirmed.
+    done: int = 0
+    #: Whether this is another try that goes on from there.
+    resumed: bool = False
+    #: Whether all has arrived.
+    whole: bool = False
+
+
+async def _flush(file: Any) -> None:  # noqa: ANN401  of asyncssh
+    """Bring a file to the server's disk, where the server can."""
+    import asyncssh
+
+    with suppress(asyncssh.SFTPOpUnsupported):
+        await file.fsync()
+
+
 def _beside(place: str) -> str:
     """Name under which a file is being made: hidden, in the same folder, of this call alone."""
+    return f"{_beside_prefix(place)}{uuid4().hex[:12]}.part"
+
+
+def _beside_prefix(place: str) -> str:
     folder, name = posixpath.split(place)
-    return posixpath.join(folder, f".{name[:100]}.{uuid4().hex[:12]}.part")
+    short = name if len(os.fsencode(name)) <= _LONGEST else hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
+    return posixpath.join(folder, f".{short}.")
 
 
 def _mtime(attributes: Any) -> int:  # noqa: ANN401  of asyncssh

@@ -1,0 +1,77 @@
+"""Single looks at a file of a root, and parts of its content.
+
+What belongs here: what reading and writing share. What does not: whole files (``download``, ``upload``).
+"""
+
+from __future__ import annotations
+
+from ...errors import StorageError
+from ...session import ListedFile
+from .backend import Seen
+from .filesystem import RemoteRoot
+
+
+def stat(root: RemoteRoot, path: str) -> ListedFile | None:
+    """Look at one file; None where there is none.
+
+    Raises
+    ------
+    StorageError
+        If the server refuses or does not answer.
+    """
+    seen = look(root, path)
+    return None if seen is None else ListedFile(path, seen.size, seen.mtime_ns)
+
+
+def look(root: RemoteRoot, path: str) -> Seen | None:
+    """Look at one file, with what the server calls its content."""
+    try:
+        return root.call("look at", path, lambda server: server.stat(root.place(path)))
+    except FileNotFoundError:
+        return None
+
+
+def must_have(root: RemoteRoot, path: str) -> Seen:
+    """Look at a file that must be there."""
+    seen = look(root, path)
+    if seen is None:
+        raise missing(root, path)
+    return seen
+
+
+def missing(root: RemoteRoot, path: str) -> StorageError:
+    """Make the error of a file that is not there."""
+    remedy = "Bring it back, or run again what makes it"
+    return StorageError.at(f"{root.url}/{path}", expected="a file", found="no such file", remedy=remedy)
+
+
+def just_written(root: RemoteRoot, path: str, size: int) -> ListedFile:
+    """Look at what this process has written: it is there, with the size that it must have.
+
+    Raises
+    ------
+    StorageError
+        If it is not.
+    """
+    seen = look(root, path)
+    if seen is None or seen.size != size:
+        found = "no file" if seen is None else f"{seen.size} bytes"
+        remedy = "Look who else writes there, then run again"
+        expected = f"the {size} bytes just written"
+        raise StorageError.at(f"{root.url}/{path}", expected=expected, found=found, remedy=remedy)
+    return ListedFile(path, seen.size, seen.mtime_ns)
+
+
+def read_range(root: RemoteRoot, path: str, start: int, length: int) -> bytes:
+    """Read a part of a file: fewer bytes where it ends before.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    StorageError
+        If the server refuses or does not answer.
+    """
+    if length <= 0:
+        return b""
+    return root.call("read", path, lambda server: server.read(root.place(path), start, length))
