@@ -125,7 +125,6 @@ _MAY = {
     "meso_core/storage/locks.py": "locks",
     "meso_core/storage/remote/filesystem.py": "folders of a server",
     "meso_core/storage/remote/mirror.py": "records of the mirror, beside their places",
-    "meso_core/storage/remote/scratch.py": "the scratch folder of this machine",
     "meso_core/storage/remote/sftp.py": "files of a server",
     "meso_core/storage/remote/download.py": "what arrives beside its place, in pieces, and goes on after a cut",
     "meso_core/storage/remote/scratch.py": "locks",

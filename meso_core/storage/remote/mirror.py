@@ -136,11 +136,13 @@ class Mirror:
         for place, folders, names in os.walk(self.folder):
             folders[:] = [name for name in folders if Path(place, name) not in own]
             for name in names:
-                if name.startswith(".") and name.endswith(".part"):
-                    continue
                 file = Path(place, name)
+                path = file.relative_to(self.folder).as_posix()
+                is_part = name.startswith(".") and name.endswith(".part")
+                if is_part or (path.startswith(f"{MESO_FOLDER}/") and not is_record(path)):
+                    continue
                 with suppress(FileNotFoundError):
-                    yield file.relative_to(self.folder).as_posix(), file.lstat()
+                    yield path, file.lstat()
 
 
 def is_record(path: str) -> bool:

@@ -130,8 +130,10 @@ class RemoteStore:
             if record is not None and (record.size, record.mtime_ns) == (file.size, file.mtime_ns):
                 hashes[file.path] = record.sha256
         self._in_use(mirror)
-        self.scratch.make_room(sum(file.size for file in files if not mirror.holds(file)))
-        mirror.fetch(files, hashes)
+        missing = [file for file in files if not mirror.holds(file)]
+        if missing:
+            with self.scratch.room(mirror.folder, sum(file.size for file in missing)):
+                mirror.fetch(missing, hashes)
         return mirror.folder
 
     @contextmanager
