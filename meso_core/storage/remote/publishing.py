@@ -2,8 +2,8 @@
 
 The steps, and what a kill between them leaves:
 
-1. files are made in the mirror's staging folder (``staging``) and uploaded below ``.meso/uploading/<asset>/files`` of
-   the session: a kill leaves the previous version, and uploads that the next publication clears
+1. files are made in the mirror's staging folder (``staging``) and uploaded to ``.meso/uploading/<asset>`` of the
+   session: a kill leaves the previous version, and uploads that the next publication clears
 2. the new manifest is written as ``.meso/uploading/<asset>/pending.json``: from here on a kill leaves the new version,
    rolled forward by whoever opens the session next, for all that it needs is on the server
 3. the server gives the uploaded files their places; those that the old manifest had and the new has not are removed
@@ -15,6 +15,7 @@ old manifest tells, by size and by the server's own time of change; otherwise it
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -77,6 +78,11 @@ def manifest_path(asset: str) -> str:
     return f"{MESO_FOLDER}/manifests/{asset}.json"
 
 
+def upload_path(asset: str, path: str) -> str:
+    """Where a file waits for its place, below the session: all side by side, for folders would stay on a server."""
+    return f"{uploading(asset)}/{hashlib.sha256(path.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}"
+
+
 def pending_assets(listing: Collection[ListedFile]) -> tuple[str, ...]:
     """Assets whose publication was begun, and has neither ended nor been given up."""
     parts = [file.path.split("/") for file in listing]
@@ -102,14 +108,14 @@ def begin(
         raise in_the_way(f"{session.root.url}/{session.base}", sealed.asset, foreign)
     clear(session, sealed.asset, listing)
     records, uploads = [], []
-    folder = session.place(f"{uploading(sealed.asset)}/files")
     for record in new.files:
         before = own.get(record.path)
         if before is not None and before.content == record.content and _is_as_recorded(present, before):
             records.append(before)  # it is there, and stays
             continue
         records.append(record)
-        uploads.append((sealed.folder / record.path, f"{folder}/{record.path}", record.content))
+        place = session.place(upload_path(sealed.asset, record.path))
+        uploads.append((sealed.folder / record.path, place, record.content))
     upload_all(session.root, uploads, workers=_AT_A_TIME)
     pending = replace(new, files=tuple(records))
     insist()
@@ -138,15 +144,13 @@ def roll_forward(session: RemoteSession, asset: str) -> Manifest | None:
     old = undamaged(session, manifest_path(asset), asset)
     check_places(f"{session.root.url}/{session.base}", old, pending, None)
     listing = session.listing()
-    present, own = session.present(listing), _by_path(old)
-    folder = f"{uploading(asset)}/files/"
-    uploaded = {file.path.removeprefix(folder) for file in listing if file.path.startswith(folder)}
-    to_place, own_now = [], []
+    present, own, there = session.present(listing), _by_path(old), {file.path for file in listing}
+    to_place, times = [], {}
     for record in pending.files:
         path = record.path
-        if path not in uploaded:
+        if upload_path(asset, path) not in there:
             _insist_on(session, present, pending, record)
-            own_now.append(path)
+            times[path] = present.files[path].mtime_ns
         elif path in present.files and not _is_ours(present, own.get(path), record):
             what = "somebody else has put this file there meanwhile; it was not changed, and the result does not count"
             warnings.warn(f"{session.root.url}/{session.place(path)}: {what}", MesoWarning, stacklevel=2)
@@ -155,13 +159,16 @@ def roll_forward(session: RemoteSession, asset: str) -> Manifest | None:
     # where a rename is one step, nothing is copied; S3 knows none, and its copies are made by the server
     give_place = move if session.root.url.startswith("sftp:") else copy
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        places = [(session.place(folder + path), session.place(path)) for path in to_place]
-        list(pool.map(lambda pair: give_place(session.root, *pair), places))
+        places = [(session.place(upload_path(asset, path)), session.place(path)) for path in to_place]
+        placed = pool.map(lambda pair: give_place(session.root, *pair), places)
+        times.update(zip(to_place, (file.mtime_ns for file in placed), strict=True))
     remove(session.root, [session.place(path) for path in _superseded(present, own, pending)])
-    committed = _with_times(session, pending, {*to_place, *own_now})
+    # a file of somebody else keeps the time that it had here: so it counts as another one
+    files = tuple(replace(record, mtime_ns=times.get(record.path, record.mtime_ns)) for record in pending.files)
+    committed = replace(pending, files=files)
     text = committed.to_json()
     write_small(session.root, session.place(manifest_path(asset)), text.encode())
-    clear(session, asset, session.listing())
+    clear(session, asset, listing)
     return replace(committed, digest=record_digest(text))
 
 
@@ -233,21 +240,3 @@ def _superseded(present: PresentFiles, old: Mapping[str, FileRecord], new: Manif
     kept = {record.path for record in new.files}
     gone = [record for path, record in old.items() if path not in kept and path in present.files]
     return [record.path for record in gone if _is_ours(present, record)]
-
-
-def _with_times(session: RemoteSession, pending: Manifest, own: Collection[str]) -> Manifest:
-    """Return the manifest with the times that the server gave its files; those of somebody else keep none of theirs."""
-    now, records = {file.path: file for file in session.listing()}, []
-    for record in pending.files:
-        file = now.get(record.path)
-        if record.path in own:
-            if file is None or file.size != record.size:
-                raise StorageError.at(
-                    f"{session.root.url}/{session.place(record.path)}",
-                    expected=f"the {record.size} bytes that were uploaded",
-                    found="no file" if file is None else f"{file.size} bytes",
-                    remedy=f"Check the server, then run the asset {pending.asset} again",
-                )
-            record = replace(record, mtime_ns=file.mtime_ns)
-        records.append(record)
-    return replace(pending, files=tuple(records))

@@ -95,7 +95,7 @@ def test_the_same_content_is_not_uploaded_again(machine, monkeypatch):
         remote_publishing, "upload_all", lambda root, files, **more: (sent.extend(files), real(root, files, **more))
     )
     publish(store, {"alf/a": b"1", "alf/b": b"3"}, run="run-2")
-    assert [path.rpartition("/")[2] for _, path, _ in sent] == ["b"]
+    assert [file.name for file, _, _ in sent] == ["b"]
 
 
 def test_a_file_of_somebody_else_is_neither_replaced_nor_removed(machine):
@@ -189,7 +189,7 @@ def test_an_upload_that_vanished_gives_the_old_version_and_says_so(machine, monk
         patched.setattr(remote_store, "roll_forward", _first_time_only(remote_store.roll_forward))
         with pytest.raises(Killed):
             publish(store, {"alf/a": b"2"}, run="run-2")
-    remove(store.remote, [f"{KEY}/.meso/uploading/rois/files/alf/a"])
+    remove(store.remote, [f"{KEY}/{remote_publishing.upload_path('rois', 'alf/a')}"])
     with pytest.raises(StorageError, match="run-2 uploaded"):
         store.local(KEY)
     assert store.manifest(KEY, "rois").made_by.run_id == "run-1"
