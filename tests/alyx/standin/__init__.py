@@ -1,0 +1,12 @@
+"""A stand-in for an Alyx server, for machines without one.
+
+What belongs here: the part of a real server (3.6.1) that meso, ``AlyxClient`` and ``ONE`` use, as it behaves when asked
+over HTTP, and faults that a test switches on. ``shared/alyx/probe.py`` compares it with what a real server did.
+"""
+
+from . import faults
+from .given import Given
+from .server import StandIn, serving
+from .throttle import Throttle
+
+__all__ = ["Given", "StandIn", "Throttle", "faults", "serving"]
