@@ -67,7 +67,15 @@ class GateError(MesoError, PermissionError):
 
 
 class AlyxError(MesoError, LookupError):
-    """Raised when Alyx does not hold what it must, or holds it more than once."""
+    """Raised when Alyx does not hold what it must, holds it more than once, or refuses what it is sent."""
+
+
+class AlyxUnavailableError(AlyxError):
+    """Raised when Alyx cannot be reached now: what is to be sent waits."""
+
+
+class StalePlanError(AlyxError):
+    """Raised when Alyx holds something else than when a plan was made."""
 
 
 class ProcessingError(MesoError, RuntimeError):

@@ -35,7 +35,7 @@ IN_PAGES = {
     "/data/Subjects/SP035/2023-03-03/001": "{session}",
     "/tmp/sessions": "{elsewhere}",
     'atlas="mri_toronto", resolution_um=10': 'atlas="phantom", resolution_um=50, cache_folder="{elsewhere}"',
-    '"https://alyx.example.org", username="…"': '"{alyx}", username="experimenter", password="x", silent=True',
+    '"https://alyx.example.org", user="…", password="…"': '"{alyx}", user="experimenter", password="let-me-in"',
 }
 
 
@@ -61,18 +61,17 @@ def processed(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def alyx(monkeypatch, tmp_path) -> Iterator[str]:
+def alyx() -> Iterator[str]:
     """Address of a server that knows the session and speaks as Alyx does."""
-    monkeypatch.syspath_prepend(REPOSITORY / "tests" / "alyx")
-    monkeypatch.setenv("HOME", str(tmp_path))  # the client keeps its token there
-    import alyx_stand_in
-    from alyx_server import serving
+    from tests.alyx.standin import Given, serving
 
-    monkeypatch.setattr(alyx_stand_in, "REGIONS", range(2**31))  # all areas of the atlas
-    stand_in = alyx_stand_in.StandIn()
-    stand_in.add("sessions", subject="SP035", start_time="2023-03-03T10:00:00", number=1)
-    with serving(stand_in) as url:
-        yield url
+    with serving() as server:
+        given = Given(server.url, stand_in=server)
+        given.a_lab()
+        given.subject("SP035")
+        given.session("SP035", "2023-03-03", 1)
+        given.close()
+        yield server.url
 
 
 @pytest.mark.filterwarnings("ignore:Numcodecs codecs")  # the page tells that zarr says so

@@ -102,6 +102,7 @@ _OPENS = {
 _WRITES = {"write_text", "write_bytes", "tofile", "savez", "imwrite", "mkdir", "makedirs", "copy2", "copyfile", "touch"}
 #: Who does so besides ``opening`` and ``storage.atomic``, and why.
 _MAY = {
+    "meso_core/alyx/note_pictures.py": "pictures in memory",
     "meso_core/archive/atomic.py": "the locked part of an archive, which takes its name when it is whole",
     "meso_core/archive/delivered.py": "a view of links in a temporary folder",
     "meso_core/archive/gate/log.py": "a log that only grows, line by line",

@@ -19,7 +19,10 @@ from ..location import Provenance
 from ..scanimage import as_imaging_metadata
 from ..session import SessionKey
 from ..session.imaging import Fov, ImagingMetadata
-from .client import AlyxClient, find_session, listed, read
+from .carry import carry_out
+from .client import AlyxClient, find_session
+from .fov_plan import fov_plan
+from .plan import Action, Kind, Outcome, Plan
 from .records import COORDINATE_SYSTEM, FieldOfViewRecord, FovLocationRecord, ImagingStackRecord, Status
 
 if TYPE_CHECKING:
@@ -27,7 +30,6 @@ if TYPE_CHECKING:
 
 #: Name of the coordinate frame that Alyx calls IBL-Allen.
 SENT_FRAME = "ccf"
-_BY_CODE = {provenance.alyx_code: provenance for provenance in Provenance}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,8 @@ def register_fov(
     if client is None:
         return records
     _gate(records)
-    return _send(records, client, find_session(client, session))
+    plan = plan_fovs(records, client)
+    return _with_answers(records, plan, carry_out(plan, client))
 
 
 def _gate(records: FovRegistration) -> None:
@@ -176,79 +179,66 @@ def _location(fov: FovLocation, provenance: Provenance, n_xyz: tuple[int, int, i
     return FovLocationRecord(fov.name, provenance.alyx_code, x, y, z, n_xyz, regions, default_provenance=True)
 
 
-def _send(records: FovRegistration, client: AlyxClient, eid: str) -> FovRegistration:
-    known = {row["name"]: row for row in listed(client, "fields-of-view", session=eid)}
-    stacks = {stack.name: _send_stack(stack, records, known, client) for stack in records.stacks}
-    fovs, locations = [], []
-    by_name = {location.field_of_view: location for location in records.locations}
-    for record in records.fields_of_view:
-        stack = stacks[record.stack].id if record.stack is not None else None
-        fov = _send_fov(replace(record, session=eid, stack=stack), known.get(record.name), client)
-        fovs.append(fov)
-        if record.name in by_name and fov.id is not None:
-            locations.append(_send_location(replace(by_name[record.name], field_of_view=fov.id), client))
+def plan_fovs(records: FovRegistration, client: AlyxClient) -> Plan:
+    """Compare the records of a session with what the server holds; nothing is sent.
+
+    Parameters
+    ----------
+    records
+        As :func:`register_fov` builds them without a client.
+    client
+        Alyx client.
+
+    Raises
+    ------
+    AlyxError
+        If Alyx does not hold the session, or holds it twice.
+    """
+    return fov_plan(records, client, find_session(client, records.session))
+
+
+def why_never_sent(records: FovRegistration) -> str:
+    """Say why these records are never sent to Alyx; empty where they may be."""
+    if records.is_phantom:
+        return (
+            f"the positions are in the phantom ({records.atlas}), which is no brain. Set the atlas to mri_toronto or "
+            "allen and locate the fields of view again"
+        )
+    if records.frame != SENT_FRAME:
+        return (
+            f"the positions are in the frame '{records.frame}', which Alyx does not call {COORDINATE_SYSTEM}. Set the "
+            f"frame to '{SENT_FRAME}' and locate the fields of view again"
+        )
+    return ""
+
+
+_STATUS = {Action.CREATE: Status.CREATED, Action.CHANGE: Status.UPDATED, Action.NOTHING: Status.UNCHANGED}
+
+
+def _with_answers(records: FovRegistration, plan: Plan, outcome: Outcome) -> FovRegistration:
+    """Write into the records what the server answered."""
+    sent = {(one.kind, one.name): one for one in outcome.records}
+    payloads = {(one.kind, one.name): one.payload for one in plan.records}
+
+    def stack(record: ImagingStackRecord) -> ImagingStackRecord:
+        one = sent[Kind.STACK, record.name]
+        return replace(record, id=one.id, status=_STATUS[one.action])
+
+    def fov(record: FieldOfViewRecord) -> FieldOfViewRecord:
+        one = sent[Kind.FOV, record.name]
+        held = sent[Kind.STACK, record.stack].id if record.stack is not None else None
+        return replace(record, session=outcome.eid, stack=held, id=one.id, status=_STATUS[one.action])
+
+    def location(record: FovLocationRecord) -> FovLocationRecord:
+        key = Kind.LOCATION, f"{record.field_of_view} {record.provenance}"
+        one, default = sent[key], bool(payloads[key]["default_provenance"])
+        of = sent[Kind.FOV, record.field_of_view].id
+        return replace(record, field_of_view=of, default_provenance=default, id=one.id, status=_STATUS[one.action])
+
     return replace(
         records,
-        stacks=tuple(stacks.values()),
-        fields_of_view=tuple(fovs),
-        locations=tuple(locations),
+        stacks=tuple(map(stack, records.stacks)),
+        fields_of_view=tuple(map(fov, records.fields_of_view)),
+        locations=tuple(map(location, records.locations)),
         dry_run=False,
     )
-
-
-def _send_stack(
-    stack: ImagingStackRecord, records: FovRegistration, known: Mapping[str, Any], client: AlyxClient
-) -> ImagingStackRecord:
-    # stacks have no unique name and cannot be deleted, so the one that a FOV of this session has is the one
-    for fov in records.fields_of_view:
-        held = known.get(fov.name, {}).get("stack") if fov.stack == stack.name else None
-        if held:
-            return replace(stack, id=str(held), status=Status.UNCHANGED)
-    created = client.rest("imaging-stack", "create", data=stack.payload())
-    return replace(stack, id=str(created["id"]), status=Status.CREATED)
-
-
-def _send_fov(record: FieldOfViewRecord, held: Mapping[str, Any] | None, client: AlyxClient) -> FieldOfViewRecord:
-    if held is None:
-        created = client.rest("fields-of-view", "create", data=record.payload())
-        return replace(record, id=str(created["id"]), status=Status.CREATED)
-    record = replace(record, id=str(held["id"]), status=Status.UNCHANGED)
-    if record.stack is not None and held.get("stack") != record.stack:
-        client.rest("fields-of-view", "partial_update", id=record.id, data={"stack": record.stack})
-        return replace(record, status=Status.UPDATED)
-    return record
-
-
-def _send_location(record: FovLocationRecord, client: AlyxClient) -> FovLocationRecord:
-    held = {row["provenance"]: row for row in read(client, "fields-of-view", record.field_of_view)["location"]}
-    rank = _BY_CODE[record.provenance].value
-    better = any(_BY_CODE[code].value > rank for code in held if code in _BY_CODE)
-    if record.provenance not in held:
-        record = replace(record, default_provenance=not better)
-        created = client.rest("fov-location", "create", data=record.payload())
-        return replace(record, id=str(created["id"]), status=Status.CREATED)
-    known = read(client, "fov-location", str(held[record.provenance]["id"]))
-    # where there is a better location, the default has been decided, perhaps by a person
-    default = bool(known["default_provenance"]) if better else True
-    record = replace(record, id=str(known["id"]), default_provenance=default, status=Status.UNCHANGED)
-    if _same(record.payload(), known):
-        return record
-    client.rest("fov-location", "partial_update", id=record.id, data=record.payload())
-    return replace(record, status=Status.UPDATED)
-
-
-def _same(sent: Mapping[str, Any], held: Mapping[str, Any]) -> bool:
-    """Tell whether Alyx holds what would be sent; lists of regions come back in any order."""
-    for key, value in sent.items():
-        other = held.get(key)
-        if key in ("x", "y", "z"):
-            if other is None or len(other) != len(value) or not np.allclose(value, other, rtol=0, atol=1e-6):
-                return False
-        elif key == "brain_region":
-            if sorted(other or ()) != value:
-                return False
-        elif key == "field_of_view":
-            continue
-        elif other != value:
-            return False
-    return True

@@ -6,21 +6,26 @@ What belongs here: finding pictures and captions, and sending each once.
 from __future__ import annotations
 
 import hashlib
-import json
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import AlyxError, InputFileError, MesoWarning
 from ..json_text import json_text
-from ..opening import TABLE_BYTES, is_there, open_plain, read_plain
+from ..opening import TABLE_BYTES, is_there, read_plain
 from ..session import SessionKey, imaging_bouts, natural_key, why_ignored
-from .client import AlyxClient, find_session, listed
+from .carry import carry_out
+from .client import AlyxClient, find_session
+from .note_pictures import picture
+from .plan import Action, Change, Kind, Part, Plan, Planned
 from .records import Status
+from .state import held_notes, note_state, sha256_of_note
 
 #: Pictures that Alyx takes.
 PICTURES = (".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
+_STATUS = {Action.CREATE: Status.CREATED, Action.CHANGE: Status.UPDATED, Action.NOTHING: Status.UNCHANGED}
 _MAGIC = (b"GIF8", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
@@ -79,11 +84,12 @@ def register_snapshots(
     records = SnapshotRegistration(str(session), notes, dry_run=True)
     if client is None:
         return records
-    eid = find_session(client, session)
-    held = {digest for row in listed(client, "notes", django=f"object_id,{eid}") if (digest := _digest_of(row))}
+    outcome = carry_out(plan_snapshots(records, session_path, client), client, session_path)
+    answers, by_content = {one.name: one for one in outcome.records}, {note.sha256: note.path for note in notes[::-1]}
     sent = tuple(
-        replace(note, status=Status.UNCHANGED) if note.sha256 in held else _send(note, session_path, eid, client)
+        replace(note, status=_STATUS[one.action], id=one.id)
         for note in notes
+        if (one := answers[by_content[note.sha256]])
     )
     return replace(records, notes=sent, dry_run=False)
 
@@ -119,32 +125,57 @@ def _caption(path: Path) -> str:
         return content.decode("cp1252", errors="replace").strip()
 
 
-def _send(note: SnapshotNote, session_path: Path, eid: str, client: AlyxClient) -> SnapshotNote:
+def plan_snapshots(records: SnapshotRegistration, session_path: str | Path, client: AlyxClient) -> Plan:
+    """Compare the pictures of a session with the notes that Alyx holds; nothing is sent.
+
+    Parameters
+    ----------
+    records
+        As :func:`register_snapshots` builds them without a client.
+    session_path
+        Session folder.
+    client
+        Alyx client.
+
+    Raises
+    ------
+    InputFileError
+        If a tif cannot be read.
+    AlyxError
+        If Alyx does not hold the session, or nobody is logged in.
+    """
+    session = find_session(client, records.session)
     if not client.user:
         raise AlyxError.at(
             "Alyx", field="user", expected="a user who is logged in", found="nobody", remedy="Log in first"
         )
-    data: dict[str, Any] = {
-        "user": client.user,
+    rows = held_notes(client, session.eid)
+    held = {digest: row for row in rows if (digest := sha256_of_note(row))}
+    planned, seen = [], set[str]()
+    for note in records.notes:
+        if note.sha256 not in seen:  # the same picture twice is one note
+            planned.append(_planned(note, held.get(note.sha256), client.user, session.eid))
+        seen.add(note.sha256)
+    for one in planned:
+        if one.action is Action.CREATE:
+            picture(Path(session_path), one.name)
+    return Plan(Part.SNAPSHOTS, session.name, session.eid, tuple(planned), note_state(rows), subject=session.subject)
+
+
+def _planned(note: SnapshotNote, held: Mapping[str, Any] | None, user: str, eid: str) -> Planned:
+    payload: dict[str, Any] = {
+        "user": user,
         "content_type": "session",
         "object_id": eid,
         "text": note.text,
         # as text, because a form with a picture takes nothing else; the note is recognised by it
         "json": json_text({"snapshot": note.path, "sha256": note.sha256}),
     }
-    if note.width is not None:
-        data["width"] = note.width
-    with open_plain(session_path / note.path, limit=TABLE_BYTES) as picture:
-        created = client.rest("notes", "create", data=data, files={"image": picture})
-    return replace(note, id=str(created["id"]), status=Status.CREATED)
-
-
-def _digest_of(row: dict[str, Any]) -> str | None:
-    content = row.get("json")
-    if isinstance(content, str):
-        try:
-            content = json.loads(content)
-        except ValueError:
-            return None
-    digest = content.get("sha256") if isinstance(content, dict) else None
-    return digest if isinstance(digest, str) else None
+    if held is None:
+        whole = payload if note.width is None else {**payload, "width": note.width}
+        return Planned(Kind.NOTE, note.path, Action.CREATE, payload=whole)
+    if (held.get("text") or "") == note.text:
+        return Planned(Kind.NOTE, note.path, Action.NOTHING, str(held["id"]))
+    change = Change("text", held.get("text"), note.text)
+    sent = {name: payload[name] for name in ("content_type", "object_id", "text")}  # a change must repeat the object
+    return Planned(Kind.NOTE, note.path, Action.CHANGE, str(held["id"]), (change,), sent)

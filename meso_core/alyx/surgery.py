@@ -17,8 +17,11 @@ from ..errors import GateError, LocationError, MesoWarning
 from ..json_text import json_text
 from ..scanimage import as_window_center
 from ..session.imaging import ImagingMetadata
-from .client import AlyxClient, listed, read
+from .carry import carry_out
+from .client import AlyxClient
+from .plan import Action, Change, Kind, Part, Plan, Planned, state_digest
 from .records import Status
+from .state import held_craniotomies
 
 NORMAL_KEY = "surface_normal_unit_vector"
 
@@ -102,29 +105,62 @@ def update_surgery_json(
             found="a normal in the phantom",
             remedy="Set the atlas to mri_toronto or allen and locate the fields of view again",
         )
-    return _send(update, client)
+    plan = plan_craniotomy(update, client)
+    if not plan.records:
+        return update
+    (sent,) = carry_out(plan, client).records
+    status = Status.UPDATED if sent.action is Action.CHANGE else Status.UNCHANGED
+    return replace(update, craniotomy=sent.name, status=status)
 
 
-def _send(update: SurgeryUpdate, client: AlyxClient) -> SurgeryUpdate:
-    surgeries = listed(client, "surgeries", subject=update.subject, procedure="craniotomy")
-    noted = (surgeries[0].get("json") or {}) if surgeries else {}
+def plan_craniotomy(update: SurgeryUpdate, client: AlyxClient, session: str = "", eid: str = "") -> Plan:
+    """Look for the craniotomy of this centre, and tell what would change in the subject's JSON; nothing is sent.
+
+    A craniotomy that is not there is no conflict: the plan is empty then, and a remark says so.
+
+    Parameters
+    ----------
+    update
+        As :func:`update_surgery_json` builds it without a client.
+    client
+        Alyx client.
+    session, eid
+        What the plan is called: path and id of the session.
+
+    Warns
+    -----
+    MesoWarning
+        If Alyx has no craniotomy of this centre.
+    """
+    held = held_craniotomies(client, update.subject)
+    noted, subject = held
     key = next((k for k, v in noted.items() if k.startswith("craniotomy") and _has_center(v, update.center)), None)
+    records: tuple[Planned, ...] = ()
+    remarks: tuple[str, ...] = ()
     if key is None:
-        found = "no craniotomy" if not surgeries else "only craniotomies at other places"
-        warnings.warn(
+        found = "only craniotomies at other places" if noted else "no craniotomy"
+        told = (
             f"{update.subject}: expected a craniotomy at ML, AP {update.center} mm in Alyx, found {found}; "
-            "the surface normal was not sent. Enter the surgery in Alyx, then run this again.",
-            MesoWarning,
-            stacklevel=3,
+            "the surface normal was not sent. Enter the surgery in Alyx, then run this again."
         )
-        return update
-    held = read(client, "subjects", update.subject).get("json") or {}
-    entry = {**held.get(key, {}), **noted[key], NORMAL_KEY: list(update.surface_normal_unit_vector)}
-    update = replace(update, craniotomy=key, status=Status.UNCHANGED)
-    if held.get(key) == entry:
-        return update
-    client.rest("subjects", "partial_update", id=update.subject, data={"json": {**held, key: entry}})
-    return replace(update, status=Status.UPDATED)
+        warnings.warn(told, MesoWarning, stacklevel=3)
+        remarks = (told,)
+    else:
+        records = (_planned(update, key, noted[key], subject),)
+    state = state_digest(held)
+    return Plan(Part.CRANIOTOMY, session or update.subject, eid, records, state, remarks, subject=update.subject)
+
+
+def _planned(update: SurgeryUpdate, key: str, noted: Mapping[str, Any], subject: Mapping[str, Any]) -> Planned:
+    held = subject.get(key)
+    own = held if isinstance(held, Mapping) else {}
+    entry = {**own, **noted, NORMAL_KEY: list(update.surface_normal_unit_vector)}
+    if held == entry:
+        return Planned(Kind.CRANIOTOMY, key, Action.NOTHING, update.subject)
+    changes = tuple(
+        Change(f"{key}.{name}", own.get(name), value) for name, value in entry.items() if own.get(name) != value
+    )
+    return Planned(Kind.CRANIOTOMY, key, Action.CHANGE, update.subject, changes, {"json": {**subject, key: entry}})
 
 
 def _has_center(entry: object, center: tuple[float, float]) -> bool:

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from alyx_stand_in import StandIn
+from PIL import Image
 
 from meso_core.alyx import Status, register_snapshots
 from meso_core.errors import AlyxError, InputFileError, MesoWarning
@@ -31,7 +32,7 @@ def session(tmp_path):
     (folder / "snapshots/b_2.txt").write_text("  before the session µ \n", encoding="utf-8")
     (folder / "snapshots/notes.docx").write_bytes(b"no picture")
     (folder / "raw_imaging_data_00/snapshots/moving.gif").write_bytes(b"GIF89a")
-    (folder / "raw_imaging_data_01/snapshots/z.tif").write_bytes(b"II*\0")
+    Image.new("I;16", (4, 3), 1000).save(folder / "raw_imaging_data_01/snapshots/z.tif")
     return folder
 
 

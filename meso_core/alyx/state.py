@@ -1,0 +1,104 @@
+"""What the server holds of each part of a session, and the digest by which a plan knows that it still holds.
+
+What belongs here: reading. What does not: comparing with what is known here (one module per kind of record).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .client import AlyxClient, listed, read
+from .plan import Part, Plan, state_digest
+
+#: Records of the server that decide whether a plan still holds.
+_OF_FOV = ("id", "name", "stack", "json")
+_OF_LOCATION = ("id", "provenance", "x", "y", "z", "n_xyz", "brain_region", "default_provenance", "coordinate_system")
+_OF_DATASET = ("url", "name", "collection", "revision", "hash", "file_size", "version", "qc", "protected")
+_OF_FILE = ("id", "data_repository", "exists")
+
+
+def state_now(plan: Plan, client: AlyxClient) -> str:
+    """Digest of what the server holds now of the part that a plan is about."""
+    if plan.part is Part.FOVS:
+        return fov_state(held_fovs(client, plan.eid))
+    if plan.part is Part.CRANIOTOMY:
+        return state_digest(held_craniotomies(client, plan.subject))
+    if plan.part is Part.SNAPSHOTS:
+        return note_state(held_notes(client, plan.eid))
+    return dataset_state(held_datasets(client, plan.eid))
+
+
+def held_fovs(client: AlyxClient, eid: str) -> list[dict[str, Any]]:
+    """Return the fields of view that the server holds of a session, each with its locations, by name."""
+    rows = listed(client, "fields-of-view", session=eid)
+    whole = [row if "location" in row else read(client, "fields-of-view", str(row["id"])) for row in rows]
+    return sorted(whole, key=lambda row: (str(row["name"]), str(row["id"])))
+
+
+def fov_state(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Digest of what the server holds of the fields of view."""
+
+    def location(row: Mapping[str, Any]) -> dict[str, Any]:
+        chosen = {name: row.get(name) for name in _OF_LOCATION}
+        return {**chosen, "brain_region": sorted(chosen["brain_region"] or ())}
+
+    return state_digest(
+        [
+            {
+                **{name: row.get(name) for name in _OF_FOV},
+                "location": sorted(map(location, row["location"]), key=lambda one: str(one["id"])),
+            }
+            for row in rows
+        ]
+    )
+
+
+def held_craniotomies(client: AlyxClient, subject: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the JSON of the newest craniotomy of a subject, and that of the subject, as the server holds them."""
+    surgeries = listed(client, "surgeries", subject=subject, procedure="craniotomy")
+    noted = surgeries[0].get("json") if surgeries else None
+    if not isinstance(noted, dict) or not noted:
+        return {}, {}
+    held = read(client, "subjects", subject).get("json")
+    return noted, held if isinstance(held, dict) else {}
+
+
+def held_notes(client: AlyxClient, eid: str) -> list[dict[str, Any]]:
+    """Return the notes that the server holds of a session."""
+    return listed(client, "notes", django=f"object_id,{eid}")
+
+
+def note_state(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Digest of what the server holds of the notes."""
+    return state_digest(sorted([str(row["id"]), str(row.get("text")), sha256_of_note(row) or ""] for row in rows))
+
+
+def sha256_of_note(row: Mapping[str, Any]) -> str | None:
+    """Hash of the picture of a note, as meso writes it into the note's JSON; None for notes of others."""
+    content = row.get("json")
+    if isinstance(content, str):
+        try:
+            content = json.loads(content)
+        except ValueError:
+            return None
+    digest = content.get("sha256") if isinstance(content, dict) else None
+    return digest if isinstance(digest, str) else None
+
+
+def held_datasets(client: AlyxClient, eid: str) -> list[dict[str, Any]]:
+    """Return the datasets that the server holds of a session, each with its file records."""
+    return listed(client, "datasets", session=eid)
+
+
+def dataset_state(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Digest of what the server holds of the datasets."""
+    chosen = [
+        {
+            **{name: row.get(name) for name in _OF_DATASET},
+            "file_records": sorted(([file.get(name) for name in _OF_FILE] for file in row["file_records"]), key=str),
+        }
+        for row in rows
+    ]
+    return state_digest(sorted(chosen, key=lambda row: str(row["url"])))
