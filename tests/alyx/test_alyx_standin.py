@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.alyx.standin import Given, Throttle, faults, serving
+from tests.alyx.standin import Given, Throttle, door_to, faults, serving
 from tests.conftest import REPOSITORY, unavailable
 
 FILE = "alf/FOV_00/mpci.times.npy"
@@ -195,3 +195,25 @@ def test_identical_requests_in_parallel_poison_a_file(server, given):
     assert Counter(row["name"] for row in given.rows("datasets")) == {"mpci.times.npy": 2}
     with pytest.raises(AssertionError, match=r"500.*returned more than one Dataset"):
         registered(given)
+
+
+def test_through_a_door_all_is_as_without_it_and_faults_strike(server, given):
+    with door_to(server.url) as door:
+        visitor = Given(door.url, stand_in=server, tag=given.tag)
+        eid = visitor.session("SP035", "2024-03-01")
+        names = [FILE, "alf/FOV_01/mpci.times.npy"]
+        door.faults.next("POST", "/register-file", faults.midway(1))
+        with pytest.raises(AssertionError, match="500"):
+            registered(visitor, filenames=names, hashes=["a" * 32] * 2)
+        (row,) = visitor.rows(f"datasets?session={eid}")
+        assert row["collection"] == "alf/FOV_00"
+        assert row["url"].startswith(door.url)
+        door.expire_tokens()
+        with pytest.raises(AssertionError, match=r"403.*Invalid token\."):
+            visitor.rows("sessions")
+        visitor.log_in()
+        assert visitor.rows("sessions")[0]["id"] == eid
+        door.stop()
+        with pytest.raises(requests.ConnectionError):
+            visitor.rows("sessions")
+        visitor.close()

@@ -5,8 +5,9 @@ over HTTP, and faults that a test switches on. ``shared/alyx/probe.py`` compares
 """
 
 from . import faults
+from .door import Door, door_to
 from .given import Given
 from .server import StandIn, serving
 from .throttle import Throttle
 
-__all__ = ["Given", "StandIn", "Throttle", "faults", "serving"]
+__all__ = ["Door", "Given", "StandIn", "Throttle", "door_to", "faults", "serving"]

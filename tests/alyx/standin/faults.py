@@ -6,10 +6,12 @@ be lost; ``after=3`` spares the first three, ``times=2`` hits two, ``times=None`
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -30,8 +32,13 @@ class Fault:
     lose: bool = False
     #: Seconds between carrying out and answering.
     wait_after: float = 0.0
-    #: For ``/register-file``: fail with 500 after so many files.
+    #: For ``/register-file``: so many files are registered, then the answer is 500.
     after_files: int | None = None
+
+
+def answered(status: int, content: dict[str, Any]) -> Answer:
+    """An answer with a body of JSON, which names its status too."""
+    return status, {"Content-Type": "application/json"}, json.dumps({**content, "status_code": status}).encode()
 
 
 drop = Fault(drop=True)
@@ -49,13 +56,12 @@ def answer_late(seconds: float) -> Fault:
 
 
 def too_many(retry_after: float) -> Fault:
-    headers = {"Content-Type": "application/json", "Retry-After": str(retry_after)}
-    return Fault(instead=(429, headers, b'{"detail": "Request was throttled.", "status_code": 429}'))
+    status, headers, body = answered(429, {"detail": "Request was throttled."})
+    return Fault(instead=(status, {**headers, "Retry-After": str(retry_after)}, body))
 
 
 def broken(status: int = 500) -> Fault:
-    body = f'{{"detail": "the database is restarting", "status_code": {status}}}'
-    return Fault(instead=(status, {"Content-Type": "application/json"}, body.encode()))
+    return Fault(instead=answered(status, {"detail": "the database is restarting"}))
 
 
 def proxy_page(status: int = 200) -> Fault:

@@ -33,6 +33,7 @@ class Given:
         self.log_in()
 
     def log_in(self) -> None:
+        self._http.headers.pop("Authorization", None)
         answer = self._http.post(f"{self.url}/auth-token", json={"username": self.user, "password": self.password})
         answer.raise_for_status()
         self._http.headers["Authorization"] = f"Token {answer.json()['token']}"

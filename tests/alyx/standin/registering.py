@@ -20,8 +20,6 @@ from .tables import Record, Tables
 class Behaviour:
     """How this server differs from one that answers one request after the other; switched by a test."""
 
-    #: Fail with 500 after so many files of the next batch.
-    fail_after: int | None = None
     #: Called between looking a dataset up and making it, while other requests are let in, as several workers do.
     in_parallel: Callable[[], object] | None = None
 
@@ -41,10 +39,7 @@ def register_files(tables: Tables, request: Request, behaviour: Behaviour) -> li
     if data.get("check_protected") and (details := _details(tables, session, prefix, [f.name for f in batch])):
         raise RefusalError(403, {"error": "One or more datasets is protected", "details": details})
     answers = []
-    for n, file in enumerate(batch):
-        if n == behaviour.fail_after:
-            behaviour.fail_after = None
-            refuse(500, "server closed the connection unexpectedly")
+    for file in batch:
         dataset = _upsert(tables, session, prefix, file, user, data, behaviour)
         _settle_files(tables, dataset, prefix, file, named, repositories, exists=data.get("exists", True))
         _tie(tables, dataset)

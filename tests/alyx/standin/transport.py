@@ -1,32 +1,61 @@
-"""HTTP: from bytes on a socket to requests and back, and the faults that strike in between."""
+"""HTTP: bytes on a socket, and the faults that strike between them and whatever answers."""
 
 from __future__ import annotations
 
-import email
 import json
 import socket
 import threading
 import time
 from contextlib import suppress
-from email.message import Message
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
 
-from .faults import Fault
-from .refusals import RefusalError, refuse
-from .resource import Request
+from .faults import Answer, Fault, Faults, broken
 
-if TYPE_CHECKING:
-    from .server import StandIn
+
+@dataclass(frozen=True)
+class Message:
+    """A request as it came."""
+
+    method: str
+    #: Path and query.
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        return next((value for key, value in self.headers.items() if key.lower() == name.lower()), None)
+
+
+class Behind(Protocol):
+    """What answers the requests: the stand-in itself, or a door to a real server."""
+
+    faults: Faults
+    requests: list[tuple[str, str]]
+
+    def carry_out(self, message: Message) -> Answer:
+        """Do what is asked."""
+
+
+def shortened(message: Message, files: int) -> Message:
+    """The same request for the first files only: what a batch that fails midway has done."""
+    data = json.loads(message.body)
+    for name in ("filenames", "hashes", "filesizes", "versions", "qc"):
+        if isinstance(data.get(name), list):
+            data[name] = data[name][:files]
+    body = json.dumps(data).encode()
+    headers = {key: value for key, value in message.headers.items() if key.lower() != "content-length"}
+    return replace(message, headers={**headers, "Content-Length": str(len(body))}, body=body)
 
 
 class Listener:
     """A port on loopback that is listened to or not, and the connections to it."""
 
-    def __init__(self, server: StandIn) -> None:
+    def __init__(self, behind: Behind) -> None:
         self.port = 0
-        self._handler = type("Handler", (_Handler,), {"stand_in": server, "connections": set()})
+        self._handler = type("Handler", (_Handler,), {"behind": behind, "connections": set()})
         self._http: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -66,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = -1
-    stand_in: StandIn
+    behind: Behind
     connections: set[socket.socket]
 
     def setup(self) -> None:
@@ -106,8 +135,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         url = urlsplit(self.path)
         path = unquote(url.path)
-        self.stand_in.requests.append((self.command, path.strip("/").partition("/")[0]))
-        fault = self.stand_in.faults.of(self.command, path) or Fault()
+        self.behind.requests.append((self.command, path.strip("/").partition("/")[0]))
+        fault = self.behind.faults.of(self.command, path) or Fault()
         if fault.meanwhile:
             fault.meanwhile()
         if fault.instead:
@@ -115,46 +144,14 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(fault.wait)
         if fault.drop:
             return self._hang_up()
+        message = Message(self.command, self.path, dict(self.headers.items()), body)
         if fault.after_files is not None:
-            self.stand_in.behaviour.fail_after = fault.after_files
-        status, headers, content = self._carry_out(path, dict(parse_qsl(url.query)), body)
+            message = shortened(message, fault.after_files)
+        answer = self.behind.carry_out(message)
+        if fault.after_files is not None:
+            answer = broken().instead or answer
         time.sleep(fault.wait_after)
-        return self._hang_up() if fault.lose else self._send(status, headers, content)
-
-    def _carry_out(self, path: str, query: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
-        headers = {"Content-Type": "application/json"}
-        try:
-            data, files = self._parsed(body)
-            if path == "/auth-token":
-                status, content = self.stand_in.log_in(self.command, data)
-            else:
-                user = self.stand_in.user_of(self.headers.get("Authorization"))
-                if (seconds := self.stand_in.throttle.wait(user)) is not None:
-                    headers["Retry-After"] = str(seconds)
-                    refuse(429, f"Request was throttled. Expected available in {seconds} seconds.")
-                request = Request(user, self.stand_in.url, query, data, files)
-                status, content = self.stand_in.answer(self.command, path, request)
-        except RefusalError as refusal:
-            if isinstance(refusal.body, str):
-                return refusal.status, {"Content-Type": "text/html; charset=utf-8"}, refusal.body.encode()
-            status, content = refusal.status, {"status_code": refusal.status, **refusal.body}
-        except Exception as error:  # noqa: BLE001  as the server does: what it did not foresee is a 500
-            status, content = 500, {"status_code": 500, "detail": f"{type(error).__name__}: {error}"}
-        return status, headers, b"" if status == 204 else json.dumps(content).encode()
-
-    def _parsed(self, body: bytes) -> tuple[dict[str, Any], dict[str, tuple[str, bytes]]]:
-        kind = self.headers.get("Content-Type") or ""
-        if kind.startswith("multipart"):
-            return _form(kind, body)
-        if kind.startswith("application/x-www-form-urlencoded"):
-            return dict(parse_qsl(body.decode())), {}
-        if not body or body == b"null":
-            return {}, {}
-        try:
-            content = json.loads(body)
-        except ValueError as error:
-            refuse(400, f"JSON parse error - {error}")
-        return (content, {}) if isinstance(content, dict) else refuse(400, "Invalid data. Expected a dictionary.")
+        return self._hang_up() if fault.lose else self._send(*answer)
 
     def _send(self, status: int, headers: dict[str, str], content: bytes) -> None:
         self.send_response(status)
@@ -167,24 +164,3 @@ class _Handler(BaseHTTPRequestHandler):
     def _hang_up(self) -> None:
         self.close_connection = True
         close(self.connection)
-
-
-def _form(kind: str, body: bytes) -> tuple[dict[str, Any], dict[str, tuple[str, bytes]]]:
-    message = email.message_from_bytes(b"Content-Type: " + kind.encode() + b"\r\n\r\n" + body)
-    data: dict[str, Any] = {}
-    files: dict[str, tuple[str, bytes]] = {}
-    for part in message.get_payload():
-        assert isinstance(part, Message)
-        name = str(part.get_param("name", header="content-disposition"))
-        content = part.get_payload(decode=True)
-        assert isinstance(content, bytes)
-        if (file_name := part.get_filename()) is not None:
-            files[name] = (file_name, content)
-        else:
-            data[name] = content.decode()
-    if "json" in data:
-        try:
-            data["json"] = json.loads(data["json"])  # of a form; text in a JSON body stays text
-        except ValueError:
-            raise RefusalError(400, {"json": ["Value must be valid JSON."]}) from None
-    return data, files
