@@ -30,6 +30,8 @@ class Fault:
     drop: bool = False
     #: True if the connection is closed, without an answer, after the request was carried out.
     lose: bool = False
+    #: True if somebody else sends the same a moment earlier.
+    twin: bool = False
     #: Seconds between carrying out and answering.
     wait_after: float = 0.0
     #: For ``/register-file``: so many files are registered, then the answer is 500.
@@ -43,6 +45,7 @@ def answered(status: int, content: dict[str, Any]) -> Answer:
 
 drop = Fault(drop=True)
 lose_answer = Fault(lose=True)
+somebody_else_first = Fault(twin=True)
 
 
 def hang(seconds: float) -> Fault:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from pathlib import PurePosixPath
 from typing import ClassVar
@@ -52,7 +51,7 @@ class Notes(Resource):
             _refuse_what_is_no_picture(content)
         self._refuse_what_there_is_not(values)
         values["image"] = f"notes/{_with_id(name, values['object_id'])}" if content is not None else None
-        values["sha256"] = hashlib.sha256(content).hexdigest() if content is not None else None
+        values["picture"] = (name, content) if content is not None else None
         values["width"] = request.data.get("width")
         note = super().make(values, request)
         if content is not None and values["width"] not in (None, "", "orig") and not str(values["width"]).isdigit():

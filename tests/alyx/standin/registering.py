@@ -147,7 +147,7 @@ def _dataset_type(tables: Tables, name: str) -> str:
     by_pattern = [
         t for t in tables["dataset-types"] if t["filename_pattern"] and fnmatch(name.lower(), t["filename_pattern"])
     ]
-    parts = re.fullmatch(r"(?:_[a-z]+_)?([^.]+)\.(_[a-z]+_)?([^._]+)[^.]*\..+", name)
+    parts = re.fullmatch(r"(?:_[a-zA-Z0-9]+_)?([^.]+)\.(_[a-z]+_)?([^._]+)[^.]*\..+", name)
     by_name = tables["dataset-types"].get(f"{parts[1]}.{parts[2] or ''}{parts[3]}") if parts else None
     if by_name is None and len(by_pattern) != 1:
         refuse(500, f"No dataset type found for filename `{name}`")

@@ -147,6 +147,8 @@ class _Handler(BaseHTTPRequestHandler):
         message = Message(self.command, self.path, dict(self.headers.items()), body)
         if fault.after_files is not None:
             message = shortened(message, fault.after_files)
+        if fault.twin:
+            self.behind.carry_out(message)
         answer = self.behind.carry_out(message)
         if fault.after_files is not None:
             answer = broken().instead or answer
