@@ -43,7 +43,8 @@ class Ours:
 
     key: SessionKey
     folder: Path
-    eid: str
+    #: Its id at the server; None where the server does not have it.
+    eid: str | None
     repository: str
     n_fovs: int = 4
     #: Whether the server has a craniotomy of the subject, which has no REST create.
@@ -62,7 +63,9 @@ class Ours:
             if site.stand_in is not None:
                 site.surgery(subject, "2024-01-02T10:00:00", {"craniotomy_00": {"center": list(CENTER)}})
         key = SessionKey(subject, date, "001")
-        ours = cls(key, key.folder(root), site.session(subject, date), site.repository, n_fovs, site.stand_in is not None)
+        ours = cls(
+            key, key.folder(root), site.session(subject, date), site.repository, n_fovs, site.stand_in is not None
+        )
         for place in ("snapshots", "raw_imaging_data_00/snapshots"):
             (ours.folder / place).mkdir(parents=True, exist_ok=True)
         for n, name in enumerate(("a.png", "b.jpg", "c.tif")):
@@ -137,7 +140,9 @@ class Ours:
 
 
 def held(site: Given, ours: Ours) -> dict[str, Any]:
-    """All that a server holds of a session, without the ids that it gave."""
+    """All that a server holds of a session, without the ids that it gave; nothing of one that it does not have."""
+    if ours.eid is None:
+        return {name: [] for name in ("stacks", "fovs", "locations", "datasets", "notes")}
     fovs = site.rows(f"fields-of-view?session={ours.eid}")
     details = {row["id"]: site.call("GET", f"/fields-of-view/{row['id']}") for row in fovs}
     stacks = site.rows("imaging-stack")
