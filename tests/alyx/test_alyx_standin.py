@@ -90,6 +90,11 @@ def test_the_django_filter_finds_what_it_says(given, lookup, numbers):
     assert [row["number"] for row in given.rows(f"sessions?django={lookup}")] == numbers
 
 
+def test_numbers_are_found_as_numbers(given):
+    eid = given.session("SP035", "2024-03-01", 1)
+    assert [row["id"] for row in given.rows("sessions?number=001")] == [eid]
+
+
 def test_an_unknown_lookup_is_an_error_of_the_server(given):
     given.session("SP035", "2024-03-01")
     with pytest.raises(AssertionError, match=r"500.*Cannot resolve keyword 'colour'"):

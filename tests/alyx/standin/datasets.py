@@ -103,7 +103,7 @@ class Datasets(Resource):
         "created_by": same("created_by"),
         "subject": _of_session("subject"),
         "lab": _of_session("lab"),
-        "experiment_number": _of_session("number"),
+        "experiment_number": lambda tables, r, value: tables["sessions"].get(r["session"])["number"] == int(value),
         "date": lambda tables, r, value: tables["sessions"].get(r["session"])["start_time"][:10] == value,
         "exists": _exists,
         "protected": lambda tables, r, value: str(is_protected(tables, r)).lower() == value.lower(),

@@ -86,7 +86,7 @@ class FieldsOfView(Resource):
         "imaging_type": same("imaging_type"),
         "stack": same("stack"),
         "subject": _of_session("subject"),
-        "experiment_number": _of_session("number"),
+        "experiment_number": lambda tables, r, value: tables["sessions"].get(r["session"])["number"] == int(value),
         "lab": _of_session("lab"),
         "date": lambda tables, r, value: tables["sessions"].get(r["session"])["start_time"][:10] == value,
         "atlas_acronym": _in_region("acronym"),

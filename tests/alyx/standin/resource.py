@@ -36,6 +36,11 @@ def same(column: str) -> Filter:
     return lambda _tables, record, value: str(record.get(column)) == value
 
 
+def number(column: str) -> Filter:
+    """Numbers are compared as such: ``001`` is 1."""
+    return lambda _tables, record, value: record.get(column) == float(value)
+
+
 def any_case(column: str) -> Filter:
     return lambda _tables, record, value: str(record.get(column)).lower() == value.lower()
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from .datasets import nested_in_session
 from .fields import Field, anything, as_uuid, by_id, by_name, integer, many, moment, qc, text
 from .imaging import descendants, fov_nested
-from .resource import Filter, Request, Resource, any_case, holds, same
+from .resource import Filter, Request, Resource, any_case, holds, number, same
 from .tables import Record, Tables
 
 SHORT = ("subject", "start_time", "number", "lab", "projects", "task_protocol")
@@ -64,7 +64,7 @@ class Sessions(Resource):
         "subject": any_case("subject"),
         "nickname": any_case("subject"),
         "date_range": _in_dates,
-        "number": same("number"),
+        "number": number("number"),
         "lab": same("lab"),
         "users": holds("users"),
         "projects": holds("projects"),
