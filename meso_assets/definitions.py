@@ -19,6 +19,7 @@ from .defs.partitions import session_partitions
 from .defs.removal import free_removed_tifs, remove_raw_tifs, removed_tifs_daily
 from .defs.sensors import dead_runs_end, sessions_arrive
 from .defs.session_checks import session_checks
+from .io.alyx import Alyx
 from .io.managers import AlfIOManager, RawIOManager, SessionFilesIOManager
 from .io.resources import Platform
 from .runs.console import readable_logger
@@ -77,6 +78,7 @@ def resources(settings: MesoSettings) -> Mapping[str, Any]:
     readers = {name: declared.read for name, declared in CATALOGUE.items() if declared.read is not None}
     return {
         "platform": platform,
+        "alyx": Alyx.open(settings),
         "raw": RawIOManager(platform, {raw_asset(kind): kind for kind in RAW}),
         "alf": AlfIOManager(platform, readers),
         "session_files": SessionFilesIOManager(platform, readers),

@@ -1,43 +1,94 @@
-"""Group alyx: records for the database, built and shown; nothing is sent from here."""
+"""Group alyx: what the lab's database is told of a session."""
+
+import functools
+import time
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from meso_core.session import SessionMetadata
+from meso_core.session import RawFiles, RawKind, SessionMetadata
 
 from ..defs.catalogue import CATALOGUE
+from ..defs.standings import look_at
+from ..io.alyx import Alyx
+from ..io.metadata import dataset_metadata, fov_record_metadata
 from ..io.published import LocatedFovs
 from ..io.resources import Platform
-from .session_asset import AssetRun, Product, Result, materialized, session_asset
+from .registering import Told, forbidden_by_qc, told_to_alyx
+from .session_asset import AssetRun, Result, session_asset
 
-RECORDS = "alyx/fov_records.json"
-_RECORDS = CATALOGUE["alyx_fov_records"]
+if TYPE_CHECKING:
+    from meso_core.alyx import Registration
+    from meso_core.storage import Staging
+
+_FOVS, _SNAPSHOTS, _DATASETS = (CATALOGUE[f"alyx_{name}"] for name in ("fov_records", "snapshots", "datasets"))
 
 
-@session_asset(_RECORDS)
+@session_asset(_FOVS)
 def alyx_fov_records(
     context: dg.AssetExecutionContext,
     platform: Platform,
+    alyx: Alyx,
     imaging_metadata: SessionMetadata,
     mean_image_mlapdv: LocatedFovs,
 ) -> Result:
-    """Build the records of all fields of view, as they would be sent."""
-    from meso_core.alyx import register_fov
+    """Tell Alyx of the fields of view, their locations, and the normal of the craniotomy."""
+    from meso_core.alyx import plan_craniotomy, plan_fovs, register_fov, update_surgery_json, why_never_sent
 
-    def compute(run: AssetRun) -> Product:
-        records, staging = (
-            register_fov(imaging_metadata.imaging, mean_image_mlapdv.locations, session=run.session.key),
-            run.stage(),
-        )
-        staging.write(RECORDS, records.to_json().encode())
-        return Product(
-            staging,
-            metadata={
-                "imaging_stacks": len(records.stacks),
-                "fields_of_view": len(records.fields_of_view),
-                "locations": len(records.locations),
-                "phantom": records.is_phantom,
-                "records": dg.MetadataValue.md(f"```json\n{records.to_json()[:6000]}\n```"),
-            },
+    def prepare(run: AssetRun) -> Told:
+        key, locations = run.session.key, mean_image_mlapdv.locations
+        records = register_fov(imaging_metadata.imaging, locations, session=key)
+        normal = update_surgery_json(imaging_metadata.imaging, locations.window.normal, key.subject)
+        never = why_never_sent(records)
+        return Told(
+            "fov_records",
+            records.to_json(),
+            (
+                functools.partial(plan_fovs, records),
+                functools.partial(plan_craniotomy, normal, session=str(key)),
+            ),
+            forbidden=(*([never] if never else []), *forbidden_by_qc(run, _FOVS.upstream).values()),
+            metadata=fov_record_metadata(records),
         )
 
-    return materialized(context, platform, _RECORDS, compute)
+    return told_to_alyx(context, platform, alyx, _FOVS, prepare)
+
+
+@session_asset(_SNAPSHOTS)
+def alyx_snapshots(
+    context: dg.AssetExecutionContext, platform: Platform, alyx: Alyx, raw_snapshots: RawFiles
+) -> Result:
+    """Tell Alyx of the pictures of the session."""
+    from meso_core.alyx import AlyxClient, Plan, plan_snapshots, register_snapshots
+
+    def prepare(run: AssetRun) -> Told:
+        records = register_snapshots(raw_snapshots.session_path, session=run.session.key)
+
+        def plan(client: AlyxClient) -> Plan:
+            return plan_snapshots(records, raw_snapshots.session_path, client)
+
+        return Told("snapshots", records.to_json(), (plan,), metadata={"pictures": len(records.notes)})
+
+    return told_to_alyx(context, platform, alyx, _SNAPSHOTS, prepare)
+
+
+@session_asset(_DATASETS)
+def alyx_datasets(context: dg.AssetExecutionContext, platform: Platform, alyx: Alyx) -> Result:
+    """Tell Alyx of the published files."""
+    from meso_core.alyx import AlyxClient, Plan, files_to_register, plan_datasets, stage_revisions
+
+    def prepare(run: AssetRun) -> Told:
+        refused = forbidden_by_qc(run, _DATASETS.upstream)
+        rigs = look_at(run.session).raw[RawKind.REFERENCE].files
+        own = files_to_register(run.session, _DATASETS.upstream, refused, rigs)
+
+        def plan(client: AlyxClient) -> Plan:
+            today = time.strftime("%Y-%m-%d")
+            return plan_datasets(own, client, repository=alyx.repository, today=today)
+
+        def keep_revisions(staging: "Staging", registration: "Registration") -> None:
+            stage_revisions(staging, run.session.path, registration.sent)
+
+        return Told("datasets", own.to_json(), (plan,), metadata=dataset_metadata(own), after=keep_revisions)
+
+    return told_to_alyx(context, platform, alyx, _DATASETS, prepare)

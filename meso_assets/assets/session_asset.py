@@ -140,8 +140,8 @@ def session_asset(declaration: Declaration) -> Callable[[AssetFunction], dg.Asse
     """
 
     def decorate(function: AssetFunction) -> dg.AssetsDefinition:
-        takes = set(inspect.signature(function).parameters) - {"context", "platform"}
-        if takes != set(declaration.inputs):
+        takes = set(inspect.signature(function).parameters) - {"context", "platform", "alyx"}
+        if takes != (set() if declaration.reads_records else set(declaration.inputs)):
             raise TypeError(f"{declaration.name}: declared inputs {declaration.inputs}, parameters {sorted(takes)}")
         return dg.asset(
             name=declaration.name,
@@ -154,6 +154,7 @@ def session_asset(declaration: Declaration) -> Callable[[AssetFunction], dg.Asse
             io_manager_key=declaration.io_manager,
             check_specs=check_specs(declaration),
             dagster_type=PUBLICATION,
+            deps=list(declaration.inputs) if declaration.reads_records else None,
         )(function)
 
     return decorate

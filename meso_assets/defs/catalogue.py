@@ -6,6 +6,7 @@ meaning of a result, raise its code version here: results of older code are stal
 
 from __future__ import annotations
 
+from meso_core.alyx import why_waiting
 from meso_core.archive import archive_doubts
 from meso_core.session import RawKind
 
@@ -21,6 +22,10 @@ _BOUT, _FOV, _REPORTS = r"raw_imaging_data(_\d\d)?", r"alf/FOV_\d\d", r"reports/
 
 #: What decides where a pixel lies, besides the session.
 _ATLAS = ("atlas", "atlas_resolution_um", "atlas_path", "mesh_path", "normal_rule", "frame")
+
+#: What decides what Alyx is told, besides the session.
+_ALYX = ("alyx", "alyx_url")
+_HELD = {"alyx_holds_it": "Does Alyx hold what is recorded here?"}
 
 #: Kind of raw files → what a person reads about it in the UI.
 RAW = {
@@ -211,16 +216,67 @@ _DECLARATIONS = (
     Declaration(
         name="alyx_fov_records",
         group="alyx",
-        code_version="1",
+        code_version="2",
         description=(
-            "**Records for Alyx**: imaging stack, fields of view and their locations, as they would be sent. A dry "
-            "run: nothing leaves this machine."
+            "**Fields of view in Alyx**: imaging stacks, fields of view and their locations, and the surface normal of "
+            "the craniotomy.\n\nWith `MESO_ALYX=off` the records as they would be sent; with `dry-run` what would "
+            "change on the server; with `online` it is sent, once, and the ids are kept. Nothing that was located with "
+            "the phantom is ever sent."
         ),
         io_manager="session_files",
-        places=r"alyx/[^/]+",
+        places=rf"alyx/fov_records\.[^/]+|{_REPORTS}",
         upstream=("imaging_metadata", "mean_image_mlapdv"),
+        settings=_ALYX,
+        waits_for=why_waiting,
         is_quick=True,
         kinds=("json",),
+        checks=_HELD,
+    ),
+    Declaration(
+        name="alyx_snapshots",
+        group="alyx",
+        code_version="1",
+        description=(
+            "**Snapshots in Alyx**: the pictures of `snapshots/` of the session and its bouts as notes of the session, "
+            "with the captions that lie beside them (`.txt`). Each picture once, recognised by its content."
+        ),
+        io_manager="session_files",
+        places=rf"alyx/snapshots\.[^/]+|{_REPORTS}",
+        raw=(RawKind.SNAPSHOTS,),
+        settings=_ALYX,
+        waits_for=why_waiting,
+        is_quick=True,
+        kinds=("json",),
+        checks=_HELD,
+    ),
+    Declaration(
+        name="alyx_datasets",
+        group="alyx",
+        code_version="1",
+        description=(
+            "**Files in Alyx**: each published file that is an ALF dataset, with its md5, size, version and quality, "
+            "in one batch per folder. Datasets that Alyx protects get a revision. What was made with the phantom, or "
+            "failed quality control, stays out. A file is registered when the server says so, not before."
+        ),
+        io_manager="session_files",
+        places=rf"alyx/datasets\.[^/]+|.+/#[^/]+#/[^/]+|{_REPORTS}",
+        raw=(RawKind.REFERENCE,),
+        upstream=(
+            "imaging_metadata",
+            "imaging_frames_archive",
+            "reference_images",
+            "frame_qc",
+            "frame_times",
+            "motion_registered_frames",
+            "rois",
+            "mean_image_mlapdv",
+            "roi_brain_locations",
+        ),
+        settings=(*_ALYX, "alyx_repository"),
+        waits_for=why_waiting,
+        reads_records=True,
+        kinds=("json",),
+        checks=_HELD,
     ),
 )
 

@@ -55,6 +55,10 @@ class Declaration:
     read: Callable[[Session, Manifest], Any] | None = None
     #: What, besides its files, must hold for the result to stand: gives a sentence for each thing that does not.
     doubts: Callable[[Path, PresentFiles, Sequence[FileRecord]], Sequence[str]] | None = None
+    #: What outside of the session has to come first: gives a sentence for each thing that is waited for.
+    waits_for: Callable[[Path, Sequence[FileRecord]], Sequence[str]] | None = None
+    #: Whether it reads what is recorded of its inputs, not the inputs: then those that are not made may be missing.
+    reads_records: bool = False
     #: Whether it refuses raw files that are links; to make it again beside its session, they are copied.
     takes_no_links: bool = False
     #: Tags of kinds in the UI.

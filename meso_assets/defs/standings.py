@@ -47,7 +47,13 @@ class SessionView:
         doubts: tuple[str, ...] = ()
         if declaration.doubts and manifest:
             doubts = tuple(declaration.doubts(self.session.path, self.present, manifest.files))
-        return standing(self.present, manifest, basis, doubts)
+        found = standing(self.present, manifest, basis, doubts)
+        if declaration.waits_for is None or manifest is None:
+            return found
+        records = [file.path for file in manifest.files if file.path.endswith(".json")]
+        folder = self.session.fetch(path for path in records if path in self.present.files)
+        waits = declaration.waits_for(folder, manifest.files)
+        return found.waiting_for(waits) if waits else found
 
     def standings(self, settings: MesoSettings) -> dict[str, Standing]:
         """How all assets stand."""

@@ -19,6 +19,7 @@ from meso_core.session import MESO_FOLDER
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from meso_core.alyx import FovRegistration, OwnFiles, Registration
     from meso_core.archive import ArchiveReport
     from meso_core.imaging import DetectionResult, RegistrationResult
     from meso_core.location import SessionLocations
@@ -253,3 +254,48 @@ def figures_metadata(captions: Mapping[str, str]) -> dict[str, Any]:
     """List the figures that are published as files, each with a line on how to read it."""
     lines = [f"- `reports/figures/{name}.png`: {caption}" for name, caption in captions.items()]
     return {"figures": dg.MetadataValue.md("\n".join(lines))}
+
+
+def fov_record_metadata(records: FovRegistration) -> dict[str, Any]:
+    """How many records of fields of view there are, and the records."""
+    return {
+        "imaging_stacks": len(records.stacks),
+        "fields_of_view": len(records.fields_of_view),
+        "locations": len(records.locations),
+        "phantom": records.is_phantom,
+        "records": dg.MetadataValue.md(f"```json\n{records.to_json()[:6000]}\n```"),
+    }
+
+
+def dataset_metadata(own: OwnFiles) -> dict[str, Any]:
+    """How many files are datasets, and why others are not."""
+    reasons = [f"| {path} | {why} |" for path, why in sorted(own.left_out.items())]
+    return {
+        "datasets": len(own.files),
+        "left_out": len(reasons),
+        "why_left_out": table("| file | why |", reasons[:MAX_ROWS]),
+    }
+
+
+def sent_metadata(registration: Registration) -> dict[str, Any]:
+    """Tell what became of telling Alyx: state, what was done or would be, and the records with their links."""
+    sent = [one for one in registration.sent if one.id]
+    rows = [
+        f"| {one.kind.value} | {one.name} | {one.action.value} | "
+        + (f"[`{one.id}`]({one.link}) |" if one.link else f"`{one.id}` |")
+        for one in sent
+    ]
+    if not rows:  # a dry run
+        work = [one for plan in registration.plans for one in plan.work]
+        rows = [f"| {one.kind.value} | {one.name} | {one.action.value} | – |" for one in work]
+    shown: dict[str, Any] = {
+        "alyx": registration.state.value,
+        "alyx_summary": registration.summary,
+        "alyx_records": len(sent),
+        "alyx_session": ", ".join(sorted({one.eid for one in registration.outcomes if one.eid})),
+    }
+    if registration.remarks:
+        shown["alyx_remarks"] = dg.MetadataValue.md("\n".join(f"- {remark}" for remark in registration.remarks))
+    if rows:
+        shown["alyx_ids"] = table("| kind | record | action | id |", rows[:MAX_ROWS])
+    return shown

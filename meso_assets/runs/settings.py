@@ -32,7 +32,15 @@ SETTINGS_FILE_VARIABLE = "MESO_SETTINGS"
 
 _PREFIX = "MESO_"
 #: Variables with our prefix that are no settings: of tests, benchmarks and continuous integration; secrets.
-_NO_SETTINGS = ("MESO_TEST_", "MESO_BENCH_", "MESO_PEER_PYTHON", "MESO_REAL_DATA", "MESO_CHROMIUM", "MESO_SFTP_")
+_NO_SETTINGS = (
+    "MESO_ALYX_PROBE",
+    "MESO_TEST_",
+    "MESO_BENCH_",
+    "MESO_PEER_PYTHON",
+    "MESO_REAL_DATA",
+    "MESO_CHROMIUM",
+    "MESO_SFTP_",
+)
 
 
 def _memory_gb() -> float:
@@ -114,6 +122,13 @@ class MesoSettings(BaseSettings):
         description="Where frames of a bout are missing or not whole: process the others, with a warning and a check "
         "that does not pass, or refuse the bout.",
     )
+    alyx: Literal["off", "dry-run", "online"] = Field(
+        "off",
+        description="Alyx: `off` writes what would be sent, `dry-run` asks the server and shows what would change, "
+        "`online` sends it. The user comes from `ALYX_USER` and `ALYX_PASSWORD` or `ALYX_TOKEN`.",
+    )
+    alyx_url: str = Field("", description="Address of the Alyx server, as in `https://alyx.example.org`.")
+    alyx_repository: str = Field("", description="Data repository of Alyx on which the files of the sessions lie.")
     quiet_minutes: float = Field(
         15.0, ge=0, description="A session without `raw_session.flag` is ready after this time without change."
     )

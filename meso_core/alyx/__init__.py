@@ -13,8 +13,24 @@ from .client import AlyxClient, HeldSession, find_session
 from .connection import Connection, connect
 from .datasets import OwnFile, OwnFiles, own_files, plan_datasets
 from .fov import FovRegistration, plan_fovs, register_fov, why_never_sent
+from .gate import SendingOverride, allow, forbidding, of_phantom, override_of
 from .plan import Action, Change, Kind, Outcome, Part, Plan, Planned, Sent, summary
+from .published_files import files_to_register, stage_revisions
 from .records import FieldOfViewRecord, FovLocationRecord, ImagingStackRecord, Status
+from .registering import (
+    PlanMaker,
+    Registration,
+    State,
+    Waiting,
+    planned,
+    record_path,
+    records_path,
+    registered,
+    unavailable,
+    waiting,
+    why_waiting,
+    withheld,
+)
 from .snapshots import SnapshotNote, SnapshotRegistration, plan_snapshots, register_snapshots
 from .surgery import SurgeryUpdate, plan_craniotomy, update_surgery_json
 from .transport import AnswerLostError, RefusedError
@@ -36,25 +52,44 @@ __all__ = [
     "OwnFiles",
     "Part",
     "Plan",
+    "PlanMaker",
     "Planned",
     "RefusedError",
+    "Registration",
+    "SendingOverride",
     "Sent",
     "SnapshotNote",
     "SnapshotRegistration",
+    "State",
     "Status",
     "SurgeryUpdate",
+    "Waiting",
+    "allow",
     "carry_out",
     "connect",
+    "files_to_register",
     "find_session",
+    "forbidding",
+    "of_phantom",
+    "override_of",
     "own_files",
     "plan_craniotomy",
     "plan_datasets",
     "plan_fovs",
     "plan_snapshots",
+    "planned",
+    "record_path",
+    "records_path",
     "register",
     "register_fov",
     "register_snapshots",
+    "registered",
+    "stage_revisions",
     "summary",
+    "unavailable",
     "update_surgery_json",
+    "waiting",
     "why_never_sent",
+    "why_waiting",
+    "withheld",
 ]

@@ -18,8 +18,9 @@ from ..session import SessionKey
 class AlyxClient(Protocol):
     """What is used of ``one.webclient.AlyxClient``."""
 
-    #: Name of the user who is logged in.
-    user: str | None
+    @property
+    def user(self) -> str | None:
+        """Name of the user who is logged in."""
 
     def rest(self, url: str, action: str, id: str | None = None, **kwargs: Any) -> Any:  # noqa: ANN401  JSON
         """Call an endpoint; ``data``, ``files``, ``no_cache`` and filters are keyword arguments."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote, urlencode
 
 from .transport import Transport
@@ -80,7 +80,7 @@ class Connection:
         function: Callable[..., Any],
         path: str,
         data: object = None,
-        files: Mapping[str, tuple[str, bytes]] | None = None,
+        files: Mapping[str, BinaryIO] | None = None,
         **_: object,
     ) -> Any:  # noqa: ANN401  JSON
         """Stand in the place of the method by which one-api's client sends everything."""

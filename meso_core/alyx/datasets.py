@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -64,8 +64,12 @@ class OwnFiles:
 
     session: str
     files: tuple[OwnFile, ...]
-    #: Path → why it is no dataset.
+    #: Path → why it is not registered.
     left_out: Mapping[str, str]
+    #: Asset → why its files may not be sent.
+    withheld: Mapping[str, str] = field(default_factory=dict)
+    #: Assets that are not made.
+    not_made: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Return the files as JSON."""
@@ -73,7 +77,13 @@ class OwnFiles:
             {"path": f.path, "size": f.size, "md5": f.md5, "asset": f.asset, "version": f.version, "qc": f.qc}
             for f in self.files
         ]
-        body = {"session": self.session, "datasets": records, "left_out": dict(sorted(self.left_out.items()))}
+        body = {
+            "session": self.session,
+            "datasets": records,
+            "left_out": dict(sorted(self.left_out.items())),
+            "withheld": dict(sorted(self.withheld.items())),
+            "not_made": list(self.not_made),
+        }
         return json_text(body, indent=1) + "\n"
 
 
@@ -148,6 +158,7 @@ def plan_datasets(
         held_session.eid,
         tuple(planned),
         dataset_state(rows),
+        (*own.withheld.values(), *(f"{asset} is not made: run it, and then this again" for asset in own.not_made)),
         subject=held_session.subject,
         repository=repository,
     )

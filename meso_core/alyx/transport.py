@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
 from ..errors import AlyxError, AlyxUnavailableError, SettingsError
@@ -105,7 +106,7 @@ class Transport:
         method: str,
         path: str,
         data: object = None,
-        files: Mapping[str, tuple[str, bytes]] | None = None,
+        files: Mapping[str, BinaryIO] | None = None,
     ) -> Any:  # noqa: ANN401  JSON
         """Send a request and return the JSON of its answer; lists come whole, all pages of them.
 
@@ -118,7 +119,9 @@ class Transport:
         RefusedError
             If the server refuses it.
         """
-        answer = self._one(method, path, data, files)
+        # read once: a file that was sent is at its end when it is sent again
+        content = None if files is None else {name: (Path(f.name).name, f.read()) for name, f in files.items()}
+        answer = self._one(method, path, data, content)
         if method != "get" or not (isinstance(answer, dict) and {"next", "results"} <= answer.keys()):
             return answer
         rows, following = list(answer["results"]), answer["next"]

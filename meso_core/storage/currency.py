@@ -7,7 +7,7 @@ record. What an asset depends on is declared by the platform, which hands the ba
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from .basis import Basis
@@ -45,6 +45,13 @@ class Standing:
     def reasons(self) -> tuple[str, ...]:
         """All that speaks against the result; empty where it is current."""
         return (*self.differing, *self.broken)
+
+    def waiting_for(self, sentences: Sequence[str]) -> Standing:
+        """Return a copy that is not current, since something outside of the session has to come first.
+
+        Nothing of the session changed, so that no run starts by itself for it.
+        """
+        return replace(self, broken=(*self.broken, *sentences), causes=self.causes | {Cause.MAKING})
 
     @property
     def is_current(self) -> bool:

@@ -32,8 +32,11 @@ RAW = {
     "raw_metadata": ("raw_imaging_data_00/*.meta.json", {"imaging_metadata", "imaging_frames_archive"}),
     "raw_frame_ratings": ("raw_imaging_data_01/*.mat", {"frame_qc"}),
     "raw_daq": ("raw_sync_data/*.raw.npy", {"frame_times"}),
-    "raw_reference": ("raw_imaging_data_00/reference/*", {"reference_images", "mean_image_mlapdv"}),
-    "raw_snapshots": ("snapshots/*", set()),
+    "raw_reference": (
+        "raw_imaging_data_00/reference/*",
+        {"reference_images", "mean_image_mlapdv", "alyx_datasets"},
+    ),
+    "raw_snapshots": ("snapshots/*", {"alyx_snapshots"}),
 }
 #: Asset → the assets that read it.
 READERS = {
@@ -45,17 +48,21 @@ READERS = {
         "rois",
         "mean_image_mlapdv",
         "alyx_fov_records",
+        "alyx_datasets",
     },
-    "imaging_frames_archive": set(),
-    "reference_images": set(),
-    "frame_qc": {"motion_registered_frames"},
-    "frame_times": set(),
-    "motion_registered_frames": {"rois"},
-    "rois": {"roi_brain_locations"},
-    "mean_image_mlapdv": {"roi_brain_locations", "alyx_fov_records"},
-    "roi_brain_locations": set(),
+    "imaging_frames_archive": {"alyx_datasets"},
+    "reference_images": {"alyx_datasets"},
+    "frame_qc": {"motion_registered_frames", "alyx_datasets"},
+    "frame_times": {"alyx_datasets"},
+    "motion_registered_frames": {"rois", "alyx_datasets"},
+    "rois": {"roi_brain_locations", "alyx_datasets"},
+    "mean_image_mlapdv": {"roi_brain_locations", "alyx_fov_records", "alyx_datasets"},
+    "roi_brain_locations": {"alyx_datasets"},
     "alyx_fov_records": set(),
+    "alyx_snapshots": set(),
+    "alyx_datasets": set(),
 }
+_ALYX = {"alyx_fov_records", "alyx_snapshots", "alyx_datasets"}
 _PLACES = {"mean_image_mlapdv", "roi_brain_locations"}
 #: Setting → another value, and the assets whose content depends on it.
 SETTINGS = {
@@ -72,6 +79,9 @@ SETTINGS = {
     "mesh_path": ("/elsewhere/mesh.npz", _PLACES),
     "normal_rule": ("facet", _PLACES),
     "frame": ("mri_toronto", _PLACES),
+    "alyx": ("dry-run", _ALYX),
+    "alyx_url": ("https://alyx.example.org", _ALYX),
+    "alyx_repository": ("lab_server", {"alyx_datasets"}),
 }
 #: Settings that decide how work is done, and nothing of what comes out.
 NO_CONTENT = {
@@ -328,6 +338,8 @@ WORKERS = {
     "mean_image_mlapdv": "meso_core.location.locate_session",
     "roi_brain_locations": "meso_core.location.locate_rois",
     "alyx_fov_records": "meso_core.alyx.register_fov",
+    "alyx_snapshots": "meso_core.alyx.register_snapshots",
+    "alyx_datasets": "meso_core.alyx.files_to_register",
 }
 
 

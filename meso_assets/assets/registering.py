@@ -1,0 +1,136 @@
+"""What the assets of group alyx share: as far as the setting goes, plan, send, and keep what the server answered.
+
+What belongs here: the frame around a part of a session that Alyx is told. What is told, and how it is compared and
+sent, is in ``meso_core.alyx``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+
+from meso_core.errors import AlyxUnavailableError
+from meso_core.qc import QCResult, Verdict, read_results, stored_results
+
+from ..defs.checks import check_results
+from ..defs.declare import Declaration
+from ..defs.guard import Context, guarded, tolerated_metadata
+from ..io.alyx import Alyx
+from ..io.metadata import sent_metadata
+from ..io.resources import Platform
+from .session_asset import AssetRun, Product, Result, open_run, tell_why
+
+if TYPE_CHECKING:
+    from meso_core.alyx import PlanMaker, Registration
+    from meso_core.storage import Staging
+
+_CHECK, _ORIGIN = "alyx_holds_it", "meso_core.alyx"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One part of a session that Alyx is told."""
+
+    #: Start of the names of its files.
+    part: str
+    #: The records as they would be sent, as JSON.
+    records: str
+    #: Make its plans from what the server holds.
+    makers: Sequence[PlanMaker]
+    #: Why all of it may not be sent; empty where it may.
+    forbidden: Sequence[str] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    #: Adds files that follow from what the server answered.
+    after: Callable[[Staging, Registration], None] | None = None
+
+
+def told_to_alyx(
+    context: Context, platform: Platform, alyx: Alyx, declaration: Declaration, prepare: Callable[[AssetRun], Told]
+) -> Result:
+    """Run an asset of group alyx.
+
+    With Alyx off, nothing is done where an earlier result is current. Else the server is asked each time: what it
+    holds may have changed. Where it holds everything, the earlier result stays.
+    """
+    with guarded(context) as tolerated:
+        run = open_run(context, platform, declaration)
+        told = None if run.is_current and alyx.is_off else prepare(run)
+        registration = None if told is None or alyx.is_off else _asked(run, alyx, told)
+        if told is None or (run.is_current and registration is not None and _stays(registration)):
+            publication, version = run.kept()
+            qc, metadata = read_results(run.session.path, declaration.name), run.kept_metadata()
+            if registration is not None:
+                metadata["last_asked"] = registration.summary
+        else:
+            tell_why(run)
+            product = _product(run, told, registration)
+            publication, version = run.publication(product)
+            qc, metadata = product.qc, dict(product.metadata)
+    return dg.MaterializeResult(
+        value=publication,
+        data_version=dg.DataVersion(version),
+        metadata={**metadata, **tolerated_metadata(tolerated)},
+        check_results=check_results(declaration, qc),
+    )
+
+
+def _stays(registration: Registration) -> bool:
+    """Whether an earlier, current result stays: the server holds all of it, or cannot be asked now."""
+    from meso_core.alyx import State
+
+    return registration.did_nothing or registration.state is State.PENDING
+
+
+def _asked(run: AssetRun, alyx: Alyx, told: Told) -> Registration:
+    from meso_core.alyx import planned, registered, unavailable, withheld
+
+    if told.forbidden:
+        return withheld(told.forbidden)
+    try:
+        client = alyx.connect()
+        found = registered(told.makers, client, run.session.path) if alyx.is_online else planned(told.makers, client)
+    except AlyxUnavailableError as error:
+        found = unavailable(error)
+    else:
+        run.context.log.info(f"{client.n_requests} requests to {client.url}")
+    run.context.log.info(f"{told.part}: {found.summary}")
+    return found
+
+
+def _product(run: AssetRun, told: Told, registration: Registration | None) -> Product:
+    from meso_core.alyx import record_path, records_path
+
+    staging = run.stage()
+    staging.write(records_path(told.part), told.records.encode())
+    if registration is None:
+        return Product(staging, metadata={"alyx": "off: nothing is sent", **told.metadata})
+    staging.write(record_path(told.part, registration), registration.to_json().encode())
+    if told.after is not None:
+        told.after(staging, registration)
+    return Product(staging, qc=(_verdict(registration),), metadata={**told.metadata, **sent_metadata(registration)})
+
+
+def _verdict(registration: Registration) -> QCResult:
+    from meso_core.alyx import State
+
+    message = "; ".join([registration.summary, *registration.remarks])
+    is_there = registration.state is State.REGISTERED
+    would = registration.state is State.PLANNED and all(plan.is_empty for plan in registration.plans)
+    verdict = Verdict.PASS if (is_there or would) and not registration.remarks else Verdict.WARNING
+    return QCResult(_CHECK, verdict, registration.state.value, "registered", message, _ORIGIN)
+
+
+def forbidden_by_qc(run: AssetRun, assets: Sequence[str]) -> dict[str, str]:
+    """Tell which assets may not be sent for their stored verdicts; none where a person has allowed it."""
+    from meso_core.alyx import forbidding, override_of
+
+    found = forbidding(stored_results(run.session.path), assets)
+    override = override_of(run.session.path) if found else None
+    if override is not None:
+        run.context.log.warning(f"sent although {'; '.join(found.values())}: {override.who}, {override.why}")
+        return {}
+    how = f"make it again, or allow it: meso alyx allow {run.session.key} --who NAME --why REASON"
+    return {asset: f"{why}; {how}" for asset, why in found.items()}
