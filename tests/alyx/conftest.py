@@ -14,6 +14,9 @@ import pytest
 from meso_core.alyx import connect
 from tests.alyx.ours import Ours
 from tests.alyx.standin import Door, Given, StandIn, Throttle, door_to, serving
+from tests.alyx.through_one import through_one
+
+__all__ = ["through_one"]
 
 REAL = tuple(os.environ.get(name, "") for name in ("ALYX_URL", "ALYX_USER", "ALYX_PASSWORD"))
 

@@ -1,10 +1,10 @@
 """Snapshots as notes: found with their captions, sent once."""
 
 import hashlib
+import io
 import json
 
 import pytest
-from alyx_stand_in import StandIn
 from PIL import Image
 
 from meso_core.alyx import Status, register_snapshots
@@ -12,14 +12,21 @@ from meso_core.errors import AlyxError, InputFileError, MesoWarning
 from meso_core.session import SessionKey
 
 KEY = SessionKey("SP035", "2023-03-03", "001")
-PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.fixture
-def alyx():
-    stand_in = StandIn()
-    stand_in.add("sessions", subject="SP035", start_time="2023-03-03T10:00:00", number=1)
-    return stand_in
+def alyx(through_one):
+    def enter(given):
+        given.subject("SP035")
+        given.session("SP035", "2023-03-03", 1)
+
+    return through_one(enter)
+
+
+def picture(grey, kind="PNG"):
+    content = io.BytesIO()
+    Image.new("L", (4, 3), grey).save(content, kind)
+    return content.getvalue()
 
 
 @pytest.fixture
@@ -27,11 +34,11 @@ def session(tmp_path):
     folder = KEY.folder(tmp_path)
     for place in ("snapshots", "raw_imaging_data_01/snapshots", "raw_imaging_data_00/snapshots"):
         (folder / place).mkdir(parents=True)
-    (folder / "snapshots/b_10.png").write_bytes(PNG + b"ten")
-    (folder / "snapshots/b_2.PNG").write_bytes(PNG + b"two")
+    (folder / "snapshots/b_10.png").write_bytes(picture(10))
+    (folder / "snapshots/b_2.PNG").write_bytes(picture(2))
     (folder / "snapshots/b_2.txt").write_text("  before the session µ \n", encoding="utf-8")
     (folder / "snapshots/notes.docx").write_bytes(b"no picture")
-    (folder / "raw_imaging_data_00/snapshots/moving.gif").write_bytes(b"GIF89a")
+    (folder / "raw_imaging_data_00/snapshots/moving.gif").write_bytes(picture(5, "GIF"))
     Image.new("I;16", (4, 3), 1000).save(folder / "raw_imaging_data_01/snapshots/z.tif")
     return folder
 
@@ -44,7 +51,7 @@ def test_pictures_are_listed_in_order_with_their_captions(session):
         ("raw_imaging_data_00/snapshots/moving.gif", "", "orig"),
         ("raw_imaging_data_01/snapshots/z.tif", "", None),
     ]
-    assert records.notes[0].sha256 == hashlib.sha256(PNG + b"two").hexdigest()
+    assert records.notes[0].sha256 == hashlib.sha256(picture(2)).hexdigest()
     assert records.dry_run
     assert json.loads(records.to_json())["notes"][0]["status"] == "not sent"
 
@@ -72,7 +79,7 @@ def test_only_new_pictures_are_sent_beside_notes_of_others(session, alyx):
     eid = alyx.of("sessions")[0]["id"]
     alyx.add("notes", object_id=eid, text="by hand", json=None)
     alyx.add("notes", object_id=eid, text="by hand", json="no json")
-    (session / "snapshots/new.jpg").write_bytes(b"\xff\xd8\xff")
+    (session / "snapshots/new.jpg").write_bytes(picture(7, "JPEG"))
     sent = register_snapshots(session, session=KEY, client=alyx)
     assert [note.path for note in sent.notes if note.status is Status.CREATED] == ["snapshots/new.jpg"]
 

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from alyx_stand_in import StandIn
 
 from meso_core.alyx import Status, update_surgery_json
 from meso_core.errors import GateError, LocationError, MesoWarning, MetadataError
@@ -16,13 +15,17 @@ NORMAL = np.array([0.6, 0.0, 0.8])
 
 
 @pytest.fixture
-def alyx():
-    stand_in = StandIn()
-    stand_in.add("subjects", nickname="SP035", json={"weight": 20, "craniotomy_01": {"note": "by hand"}})
-    stand_in.add("surgeries", subject="SP035", procedure="craniotomy", json={"craniotomy_00": {"center": [2.7, -1.3]}})
-    newest = {"craniotomy_00": {"center": [1.0, -3.0]}, "craniotomy_01": {"center": [2.7, -1.3]}}
-    stand_in.add("surgeries", subject="SP035", procedure="craniotomy", json=newest)
-    return stand_in
+def alyx(through_one):
+    def enter(given):
+        given.subject("SP035")
+        noted = {"weight": 20, "craniotomy_01": {"note": "by hand"}}
+        given.call("PATCH", "/subjects/SP035", json={"json": noted})
+        newest = {"craniotomy_00": {"center": [1.0, -3.0]}, "craniotomy_01": {"center": [2.7, -1.3]}}
+        given.surgery("SP035", "2023-02-01T10:00:00", newest)
+        given.surgery("SP035", "2023-01-01T10:00:00", {"craniotomy_00": {"center": [2.7, -1.3]}})
+        given.surgery("SP035", "2023-03-01T10:00:00", {"craniotomy_00": {"center": [2.7, -1.3]}}, "Histology")
+
+    return through_one(enter)
 
 
 def test_the_normal_joins_the_craniotomy_of_the_same_centre_and_nothing_is_lost(alyx):
@@ -60,7 +63,7 @@ def test_without_a_matching_craniotomy_nothing_is_sent_and_it_is_said(alyx, subj
 
 
 def test_entries_without_a_centre_are_passed_over(alyx):
-    alyx.of("surgeries")[-1]["json"] = {"craniotomy_00": "see paper", "craniotomy_01": {"center": [2.7, -1.3]}}
+    alyx.of("surgeries")[0]["json"] = {"craniotomy_00": "see paper", "craniotomy_01": {"center": [2.7, -1.3]}}
     assert update_surgery_json(META, NORMAL, "SP035", client=alyx).craniotomy == "craniotomy_01"
 
 
