@@ -3,6 +3,7 @@
 #   make dev    the user interface on the demo's data, on loopback
 #   make test   everything tests need, then the tests
 #   make nightly  the long sweeps, which make test leaves out
+#   make attacks  kills, bad inputs, losses of power, full disks, races: prints what was tried and what survived
 #   make lint   style, types, spelling, which module may import which
 #   make docs   the documentation as a site, docs/_build/html/index.html
 #   make bench  measure against the peers, print the table of the README
@@ -17,7 +18,7 @@ PYTEST_OPTIONS ?=
 PYTEST := $(VENV)/bin/python -m pytest -n $(shell nproc)
 PEER_PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(PEER)/bin/python -m pip install -q
 
-.PHONY: demo dev test nightly lint docs bench peer clean
+.PHONY: demo dev test nightly attacks lint docs bench peer clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else "meso needs Python 3.11 or newer; set PYTHON=python3.11")'
@@ -50,6 +51,10 @@ test: $(VENV)/.dev $(PEER_READY)
 
 nightly: $(VENV)/.dev $(PEER_READY)
 	$(PYTEST) -m nightly --timeout=7200 $(PYTEST_OPTIONS)
+
+# `make attacks PARTS="kills gate"` does some of it; what is in attack-data/ adds up
+attacks: $(VENV)/.dev
+	$(VENV)/bin/python -m tests.attacks $(PARTS)
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .

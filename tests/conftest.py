@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from attack_records import INTO, Record, summed, write
 
 #: Fixtures of real servers and of network shares, for whoever asks for them.
 pytest_plugins = ["tests.real_servers", "tests.share"]
@@ -152,34 +152,46 @@ def no_flushing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def tried(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """``tried("kills", 12)`` counts what a test tries, for the table at the end: it survives where the test passes."""
+    """``tried("kills: of a step", 12)`` counts what a test tries, for the table at the end; see ``attack_records``.
 
-    def count(kind: str, times: int = 1) -> None:
-        request.node.user_properties.append(("tried", (kind, times)))
+    All of it survives where the test passes. What a test sums up itself it tells with ``failures``.
+    """
+
+    def count(row: str, times: int = 1, failures: Sequence[str] | None = None) -> None:
+        request.node.user_properties.append(("tried", (row, times, failures)))
 
     return count
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Add what a test tried to the file that the environment names, test by test."""
+    if (file := os.environ.get(INTO)) and not os.environ.get("PYTEST_XDIST_WORKER"):
+        for record in told_by(report):
+            write(Path(file), record)
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print how often what was tried, and what did not survive."""
-    if rows := outcomes(terminalreporter.stats):
+    stats = terminalreporter.stats
+    reports = (*stats.get("passed", ()), *stats.get("failed", ()))
+    if rows := summed(record for report in reports for record in told_by(report)):
         terminalreporter.section("tried and survived")
-        for kind, (times, survived, failures) in sorted(rows.items()):
-            terminalreporter.line(f"{kind:<32}{times:>8} tried{survived:>8} survived")
-            for failure in failures:
+        for row in rows.values():
+            terminalreporter.line(f"{row.row:<48}{row.tried:>8} tried{row.tried - row.lost:>8} survived")
+            for failure in row.failures:
                 terminalreporter.line(f"    {failure}")
 
 
-def outcomes(stats: Mapping[str, Iterable[Any]]) -> dict[str, tuple[int, int, list[str]]]:
-    """Sum up what tests tried: kind → times tried, times survived, what each failure was."""
-    rows: dict[str, tuple[int, int, list[str]]] = {}
-    for report in (*stats.get("passed", ()), *stats.get("failed", ())):
-        counted: Counter[str] = Counter()
-        for name, value in getattr(report, "user_properties", ()):
-            if name == "tried" and report.when == "call":
-                counted[value[0]] += value[1]
-        for kind, n in counted.items():
-            times, survived, failures = rows.get(kind, (0, 0, []))
-            why = [] if report.passed else [f"{report.nodeid}: {report.longreprtext.strip().splitlines()[-1]}"]
-            rows[kind] = (times + n, survived + n * report.passed, failures + why)
-    return rows
+def told_by(report: Any) -> Iterator[Record]:
+    """Records of what one test tried."""
+    if getattr(report, "when", "") != "call":
+        return
+    for name, value in report.user_properties:
+        if name == "tried":
+            row, times, failures = value
+            if failures is None:
+                why = "" if report.passed else report.longreprtext.strip().splitlines()[-1]
+                failures, lost = ([f"{report.nodeid}: {why}"], times) if why else ([], 0)
+            else:
+                lost = min(len(failures), times)
+            yield Record(row, times, tuple(failures), lost)

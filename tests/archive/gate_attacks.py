@@ -459,6 +459,14 @@ FOLDERS = (
     *(lock_is_a_pipe, bout_is_moved_away),
 )
 ACTIONS = (*ARCHIVE, *RECORDS, *TIFS, *FOLDERS)
+
+
+def target_of(action: Callable[[Scene], None]) -> str:
+    """What an action attacks."""
+    targets = {"the archive": ARCHIVE, "the records": RECORDS, "the tifs": TIFS, "the folders": FOLDERS}
+    return next(target for target, actions in targets.items() if action in actions)
+
+
 #: When something happens: before the gate is asked, after it, and when removing or freeing tells its progress.
 MOMENTS = (
     "before",

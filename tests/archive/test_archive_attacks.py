@@ -83,7 +83,7 @@ def attack(base: Path, folder: Path, action: Action, moment: str) -> str:
 
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.__name__)
 def test_nothing_is_lost(archived_short: dict[str, Path], tmp_path: Path, action: Action, tried: Any) -> None:
-    tried("gate attacks")
+    tried(f"gate attacks: on {gate_attacks.target_of(action)}")
     attack(archived_short["tar.bz2"], tmp_path, action, EVERYDAY[action])
 
 
@@ -94,7 +94,7 @@ def test_nothing_is_lost(archived_short: dict[str, Path], tmp_path: Path, action
 def test_nothing_is_lost_at_any_moment(
     archived_short: dict[str, Path], tmp_path: Path, action: Action, moment: str, archive_format: str, tried: Any
 ) -> None:
-    tried("gate attacks")
+    tried(f"gate attacks: on {gate_attacks.target_of(action)}")
     attack(archived_short[archive_format], tmp_path, action, moment)
 
 
@@ -112,7 +112,7 @@ def test_a_writer_is_noticed_by_what_it_writes_where_the_system_does_not_tell_of
     monkeypatch: pytest.MonkeyPatch,
     tried: Any,
 ) -> None:
-    tried("gate attacks")
+    tried("gate attacks: on the tifs")
     monkeypatch.delattr(fcntl, "F_SETLEASE")
     attack(archived_short["tar.bz2"], tmp_path, action, moment)
 
@@ -131,7 +131,7 @@ def scene(archived_short: dict[str, Path], tmp_path: Path) -> Scene:
 
 @pytest.mark.parametrize("second", ["removing", "freeing", "restoring"])
 def test_a_second_removal_or_restoring_is_refused_while_one_is_going_on(scene: Scene, second: str, tried: Any) -> None:
-    tried("gate attacks")
+    tried("races: second removal meanwhile")
     told = []
     plan = plan_of(scene.session, override=WHO)
     calls: dict[str, Callable[[], object]] = {
@@ -154,7 +154,7 @@ def test_a_second_removal_or_restoring_is_refused_while_one_is_going_on(scene: S
 
 
 def test_who_reads_the_frames_meanwhile_gets_them_or_a_named_error(scene: Scene, tried: Any) -> None:
-    tried("gate attacks")
+    tried("races: reader meanwhile")
     bout = scene.place.parent
 
     def pages(source: BoutSource) -> list[bytes]:
@@ -177,7 +177,7 @@ def test_who_reads_the_frames_meanwhile_gets_them_or_a_named_error(scene: Scene,
 def test_a_full_disk_leaves_all_tifs_at_their_places(
     archived_short: dict[str, Path], disk: Callable[[str], Any], tried: Any
 ) -> None:
-    tried("gate attacks")
+    tried("gate attacks: a full disk")
     with disk("size=2m") as folder:
         scene = Scene.of(Path(shutil.copytree(archived_short["tar.bz2"], folder / "001")))
         (scene.session / ".meso" / "locks").mkdir(exist_ok=True)
@@ -193,7 +193,7 @@ def test_a_full_disk_leaves_all_tifs_at_their_places(
 
 
 def test_tifs_on_another_file_system_are_refused_by_name(scene: Scene, disk: Callable[..., Any], tried: Any) -> None:
-    tried("gate attacks")
+    tried("gate attacks: another file system")
     bout = scene.place.parent
     here = bout.rename(bout.with_name("here"))
     with disk("size=2m", bout):
@@ -208,7 +208,7 @@ def test_tifs_on_another_file_system_are_refused_by_name(scene: Scene, disk: Cal
 def test_a_folder_of_records_without_the_right_to_write_keeps_the_tifs(
     archived_short: dict[str, Path], others_folder: Path, another_user: Callable[[], Any], tried: Any
 ) -> None:
-    tried("gate attacks")
+    tried("gate attacks: no rights")
     scene = Scene.of(Path(shutil.copytree(archived_short["tar.bz2"], others_folder / "001")))
     for path in (scene.session, *scene.session.rglob("*")):
         path.chmod(0o777 if path.is_dir() and path.name != ".meso" else 0o755)
@@ -221,7 +221,7 @@ def test_a_folder_of_records_without_the_right_to_write_keeps_the_tifs(
 def test_a_clock_that_is_set_back_frees_nothing_too_early(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, tried: Any
 ) -> None:
-    tried("gate attacks")
+    tried("gate attacks: a clock set back")
 
     class Clock(datetime):
         @classmethod
@@ -247,7 +247,7 @@ def test_the_second_name_that_a_killed_restoring_of_an_earlier_version_left_is_c
 
 
 def test_both_are_kept_and_named_where_the_rig_has_taken_the_place_of_a_tif(scene: Scene, tried: Any) -> None:
-    tried("gate attacks")
+    tried("gate attacks: on the tifs")
     gate_attacks.archive_has_a_flipped_bit(scene)
 
     def rig_writes(*_: object) -> None:

@@ -102,7 +102,7 @@ def sweep(base: Path, folder: Path, what: str, every: int, tried: Callable[[str]
         session = Path(shutil.copytree(prepared, folder / str(step)))
         if not killed_at(step, lambda session=session: work(session)):  # type: ignore[misc]
             return (step - 1) // every
-        tried("kills of removal and restoring")
+        tried(f"kills at system calls: {what}")
         goes_on(session, scene, tifs, by_removing=step % 2 == 0, bad_archive=work is fail_to_remove)
         shutil.rmtree(session)
     pytest.fail("more steps than were tried")
@@ -136,7 +136,7 @@ def test_a_loss_of_power_at_any_step_loses_no_tif(
     with watched(session) as disk:
         work(session)
     assert len(disk.states) > 3
-    tried("losses of power", len(disk.states))
+    tried(f"losses of power: {what}", len(disk.states))
     for number, tree in enumerate(disk.states):
         left = write_tree(tree, tmp_path / str(number))
         goes_on(left, scene, tifs, by_removing=number % 2 == 0, bad_archive=work is fail_to_remove)

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 from killed_runs import KEY, Ground, Tally, _command, ground, kill
@@ -104,9 +105,8 @@ def one_cycle(server: Server, name: str, target: str) -> list[str]:
     return [] if found == want else ["other bytes than undisturbed"]
 
 
-def campaign(cycles: int, port: int) -> Tally:
+def campaign(tally: Tally, cycles: int, port: int) -> Tally:
     """Kill once in the run of each of several sessions, what is in turn."""
-    tally = Tally()
     with ground("multiprocess", QUICK) as here:
         names = [f"{100 + cycle}" for cycle in range(cycles)]
         for name in names:
@@ -115,10 +115,10 @@ def campaign(cycles: int, port: int) -> Tally:
         server.start()
         for cycle, name in enumerate(names):
             target = TARGETS[cycle % len(TARGETS)]
-            tally.add(f"{target}, under the daemon", "multiprocess", one_cycle(server, name, target))
+            tally.add(f"kills under the daemon: {target}", one_cycle(server, name, target))
         kill(server.find("everything"))
         if held := here.held():
-            tally.failed["everything, under the daemon", "multiprocess"].extend(held)
+            tally.add("kills under the daemon: places held at the end", held)
     return tally
 
 
@@ -126,8 +126,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cycles", type=int, default=len(TARGETS))
     parser.add_argument("--port", type=int, default=34567)
+    parser.add_argument("--record", type=Path, help="file to which each kill is added as it is judged")
     chosen = parser.parse_args()
-    print(campaign(chosen.cycles, chosen.port).table())
+    print(campaign(Tally(chosen.record), chosen.cycles, chosen.port).table())
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 ``python tests/integration/killed_runs.py --seconds 600`` prints a table: what was killed under which executor, how
 often, and what of it was not as it must be: another byte, a process that lives on, a file that changes after the kill,
-a place in a pool or a claim that stays taken, a run that does not end.
+a place in a pool or a claim that stays taken, a run that does not end. With ``--pairs`` it kills nothing: it starts
+two runs at once.
 """
 
 from __future__ import annotations
@@ -18,16 +19,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from attack_records import Record, table, write
+from warm_start import Running, Warm
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 KEY = "SP035/2023-03-03/001"
 CHEAP = ("imaging_metadata", "reference_images", "frame_qc", "frame_times", "mean_image_mlapdv")
+QUICK = ("imaging_metadata", "frame_qc")
 SUITE2P = ("imaging_metadata", "frame_qc", "motion_registered_frames")
 _MARK = "MESO_TEST_KILLS"
 #: Processes of a killed run must be gone after this time, s, and a run must end within that one.
@@ -36,21 +41,28 @@ _DEAD_WITHIN, _RUN_WITHIN = 4.0, 240.0
 
 @dataclass
 class Tally:
-    """What was killed, and what went wrong: (target, executor) → kills, and what was not as it must be."""
+    """What was attacked, and what went wrong; kept in a file as it comes, where one is named."""
 
-    tried: Counter = field(default_factory=Counter)
-    failed: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    file: Path | None = None
+    records: list[Record] = field(default_factory=list)
 
-    def add(self, target: str, executor: str, wrong: Sequence[str]) -> None:
-        self.tried[target, executor] += 1
-        self.failed.setdefault((target, executor), []).extend(wrong)
+    def add(self, row: str, wrong: Sequence[str], tried: int = 1) -> None:
+        """Count attacks, and what was not as it must be after them."""
+        record = Record(row, tried, tuple(wrong), min(len(wrong), tried))
+        self.records.append(record)
+        if self.file is not None:
+            write(self.file, record)
+
+    @property
+    def tried(self) -> int:
+        return sum(record.tried for record in self.records)
+
+    @property
+    def failures(self) -> list[str]:
+        return [failure for record in self.records for failure in record.failures]
 
     def table(self) -> str:
-        rows = ["| killed | executor | tried | survived | failures |", "| --- | --- | ---: | ---: | --- |"]
-        for (target, executor), tried in sorted(self.tried.items()):
-            wrong = self.failed[target, executor]
-            rows.append(f"| {target} | {executor} | {tried} | {tried - len(wrong)} | {'; '.join(wrong) or '0'} |")
-        return "\n".join([*rows, f"| all | | {self.tried.total()} | | {sum(map(len, self.failed.values()))} |"])
+        return table(self.records)
 
 
 @dataclass
@@ -61,7 +73,9 @@ class Ground:
     executor: str
     assets: tuple[str, ...]
     want: dict[str, str] = field(default_factory=dict)
+    #: How long a run takes that begins with the raw session, s.
     seconds: float = 0.0
+    warm: Warm | None = None
 
     @property
     def session(self) -> Path:
@@ -89,20 +103,26 @@ class Ground:
 
         simulate_session(self.folder / "Subjects", preset("tiny"))
         shutil.copytree(self.session, self.folder / "raw", copy_function=shutil.copy2)
-        started = time.monotonic()
-        ended = self.start().wait(_RUN_WITHIN)
-        self.seconds = time.monotonic() - started
-        assert ended == 0, self.log()
+        assert self.start().wait(_RUN_WITHIN) == 0, self.log()
         self.want = self.files()
+        self.renew()
+        self.warm = Warm(self.environment)
+        started = time.monotonic()
+        assert self.start().wait(_RUN_WITHIN) == 0, self.log()
+        self.seconds = time.monotonic() - started
+        assert self.files() == self.want, "the same twice"
 
     def renew(self) -> None:
         """Begin anew with the raw session."""
         shutil.rmtree(self.session)
         shutil.copytree(self.folder / "raw", self.session, copy_function=shutil.copy2)
 
-    def start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", "from meso_assets.cli import main; main()", "run", KEY]
-        command += ["--assets", ",".join(self.assets)] if self.assets else []
+    def start(self, *, cold: bool = False) -> Running | subprocess.Popen[bytes]:
+        """Start a run; ``cold`` loads everything anew, as a command in a terminal does."""
+        arguments = ["run", KEY, *(["--assets", ",".join(self.assets)] if self.assets else [])]
+        if self.warm is not None and not cold:
+            return self.warm.start(arguments, self.folder / "log.txt")
+        command = [sys.executable, "-c", "from meso_assets.cli import main; main()", *arguments]
         with (self.folder / "log.txt").open("ab") as log:
             return subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, start_new_session=True)
 
@@ -127,6 +147,8 @@ class Ground:
         """Processes of this ground that run."""
         found = []
         for process in psutil.process_iter():
+            if self.warm is not None and process.pid == self.warm.pid:
+                continue
             with contextlib.suppress(psutil.Error):
                 if process.status() != psutil.STATUS_ZOMBIE and process.environ().get(_MARK) == str(self.folder):
                     found.append(process)
@@ -164,21 +186,27 @@ class Ground:
 
     def held(self) -> list[str]:
         """Places in the pool that are taken though nothing runs."""
-        code = (
-            "from meso_assets.runs.instance import open_instance, SUITE2P_POOL\n"
-            "from meso_assets.runs.settings import load_settings\n"
-            "from meso_assets.defs.dagster_internals import places_of\n"
-            "import dagster as dg\n"
-            "with open_instance(load_settings()) as instance:\n"
-            "    print(len(places_of(instance, SUITE2P_POOL)), "
-            "instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])))\n"
-        )
-        told = subprocess.run([sys.executable, "-c", code], env=self.environment, capture_output=True, text=True)
-        return (
-            []
-            if told.stdout.split()[-2:] == ["0", "0"]
-            else [f"places or runs held: {told.stdout or told.stderr[-200:]}"]
-        )
+        told = self.folder / "held.txt"
+        told.unlink(missing_ok=True)
+        code = _HELD
+        if self.warm is None:
+            with told.open("wb") as log:
+                subprocess.run([sys.executable, "-c", code], env=self.environment, stdout=log, stderr=log, check=False)
+        else:
+            self.warm.start([], told, code).wait(_RUN_WITHIN)
+        text = told.read_text()
+        return [] if text.split()[-2:] == ["0", "0"] else [f"places or runs held: {text[-200:]}"]
+
+
+_HELD = """
+from meso_assets.runs.instance import open_instance, SUITE2P_POOL
+from meso_assets.runs.settings import load_settings
+from meso_assets.defs.dagster_internals import places_of
+import dagster as dg
+with open_instance(load_settings()) as instance:
+    started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
+    print(len(places_of(instance, SUITE2P_POOL)), instance.get_runs_count(started))
+"""
 
 
 def _command(process: psutil.Process) -> list[str]:
@@ -193,7 +221,7 @@ def kill(processes: Sequence[psutil.Process]) -> None:
             process.send_signal(signal.SIGKILL)
 
 
-def targets(target: str, ground: Ground, head: subprocess.Popen[bytes]) -> list[psutil.Process]:
+def targets(target: str, ground: Ground, head: Running | subprocess.Popen[bytes]) -> list[psutil.Process]:
     """Find the processes to kill; empty where there is none yet."""
     if target == "group":
         return ground.processes()
@@ -212,9 +240,9 @@ def _parent(process: psutil.Process) -> int:
     return -1
 
 
-def one_kill(ground: Ground, target: str, moment: float) -> list[str] | None:
+def one_kill(ground: Ground, target: str, moment: float, *, cold: bool = False) -> list[str] | None:
     """Start a run and kill at a moment, s; None if there was nothing to kill before it ended."""
-    head = ground.start()
+    head = ground.start(cold=cold)
     until = time.monotonic() + moment
     while head.poll() is None and time.monotonic() < until:
         time.sleep(0.02)
@@ -223,14 +251,11 @@ def one_kill(ground: Ground, target: str, moment: float) -> list[str] | None:
     if head.poll() is not None:
         return None
     kill(chosen)
-    if target in ("group", "head"):
-        head.wait()
-        return ground.still_there()
     try:  # a run whose step or worker was killed tells so and ends by itself
         head.wait(_RUN_WITHIN)
     except subprocess.TimeoutExpired:
         kill(ground.processes())
-        head.wait()
+        head.wait(_RUN_WITHIN)
         return [f"the run whose {target} was killed did not end"]
     return ground.still_there()
 
@@ -238,56 +263,95 @@ def one_kill(ground: Ground, target: str, moment: float) -> list[str] | None:
 def campaign(
     ground: Ground, kinds: Sequence[str], tally: Tally, *, seconds: float, kills: int = 10**9, per_life: int = 5
 ) -> None:
-    """Kill until the time is over: several times in the life of a session, then run to the end and compare."""
-    until, done = time.monotonic() + seconds, 0
-    while time.monotonic() < until and done < kills:
+    """Kill until the time is over: several times in the life of a session, then run to the end and compare.
+
+    The first run of each life is one that has to load everything.
+    """
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and tally.tried < kills:
         ground.renew()
-        made: list[str] = []
-        for _ in range(min(per_life, kills - done)):
-            target = random.choice(kinds)
-            wrong = one_kill(ground, target, random.uniform(0.3, 0.8 * ground.seconds))
+        made: list[tuple[str, list[str]]] = []
+        for number in range(min(per_life, kills - tally.tried)):
+            target, cold = random.choice(kinds), number == 0
+            wrong = one_kill(ground, target, random.uniform(0.1, 0.9 * ground.seconds + 3 * cold), cold=cold)
             if wrong is not None:
-                tally.add(target, ground.executor, wrong)
-                made.append(target)
-                done += 1
+                made.append((f"kills of whole runs: {ROW[target]}, {ground.executor}", wrong))
         wrong = ground.run_to_the_end()
-        if wrong and made:
-            tally.failed[made[-1], ground.executor].extend(wrong)
-        print(f"{done} kills; {made} {wrong}", file=sys.stderr, flush=True)
+        if made:
+            made[-1][1].extend(wrong)
+        for row, wrong in made:
+            tally.add(row, wrong)
+        print(f"{tally.tried} kills; {[row.split(': ')[1] for row, _ in made]} {wrong}", file=sys.stderr, flush=True)
+
+
+def pairs(ground: Ground, tally: Tally, *, seconds: float, races: int = 10**9) -> None:
+    """Start two runs of the session at once, or nearly so, until the time is over."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and tally.tried < races:
+        ground.renew()
+        (ground.folder / "log.txt").write_text("")
+        first = ground.start()
+        time.sleep(random.choice([0.0, 0.0, random.uniform(0, ground.seconds)]))
+        both = [first, ground.start()]
+        try:
+            codes = [running.wait(2 * _RUN_WITHIN) for running in both]
+            wrong = [] if codes == [0, 0] else [f"they ended with {codes}: {ground.log()[-300:]}"]
+            wrong += [] if ground.files() == ground.want else ["other bytes than undisturbed"]
+            wrong += ground.held()
+        except subprocess.TimeoutExpired:
+            kill(ground.processes())
+            wrong = [f"two runs at once did not end: {ground.log()[-300:]}"]
+        tally.add(f"races: two runs of a session at once, {ground.executor}", wrong)
+        print(f"{tally.tried} pairs; {wrong}", file=sys.stderr, flush=True)
+
+
+#: Target → how the table names it.
+ROW = {
+    "group": "all processes of a run",
+    "head": "the head of a run alone",
+    "step": "the process of a step alone",
+    "worker": "a suite2p worker alone",
+}
 
 
 @contextlib.contextmanager
 def ground(executor: str, assets: tuple[str, ...]) -> Iterator[Ground]:
     with tempfile.TemporaryDirectory(prefix="meso-kills-", ignore_cleanup_errors=True) as folder:
         made = Ground(Path(folder), executor, assets)
-        made.prepare()
         try:
+            made.prepare()
             yield made
         finally:
             kill(made.processes())
+            if made.warm is not None:
+                made.warm.close()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--times", type=int, default=10**9, help="kills, or pairs of runs, at most")
     parser.add_argument("--executor", default="multiprocess", choices=["multiprocess", "in_process"])
-    parser.add_argument("--suite2p", action="store_true", help="kill in registration too, workers among others")
-    parser.add_argument("--assets", default=",".join(CHEAP), help="with commas between them")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--assets", default="quick", help=f"{', '.join(ASSETS)}, or names with commas between them")
+    parser.add_argument("--pairs", action="store_true", help="two runs at once instead of kills")
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--record", type=Path, help="file to which each life of a session is added as it ends")
     chosen = parser.parse_args()
     random.seed(chosen.seed)
-    kinds = [
-        "group",
-        "head",
-        *(["step"] if chosen.executor == "multiprocess" else []),
-        *(["worker"] if chosen.suite2p else []),
-    ]
-    tally = Tally()
-    assets = SUITE2P if chosen.suite2p else tuple(chosen.assets.split(","))
+    assets = ASSETS.get(chosen.assets) or tuple(chosen.assets.split(","))
+    kinds = ["group", "head"]
+    kinds += ["step"] if chosen.executor == "multiprocess" else []
+    kinds += ["worker"] if "motion_registered_frames" in assets else []
+    tally = Tally(chosen.record)
     with ground(chosen.executor, assets) as here:
-        campaign(here, kinds, tally, seconds=chosen.seconds)
+        if chosen.pairs:
+            pairs(here, tally, seconds=chosen.seconds, races=chosen.times)
+        else:
+            campaign(here, kinds, tally, seconds=chosen.seconds, kills=chosen.times)
     print(tally.table())
 
+
+ASSETS = {"quick": QUICK, "cheap": CHEAP, "suite2p": SUITE2P}
 
 if __name__ == "__main__":
     main()

@@ -5,9 +5,7 @@ import re
 
 import killed_daemon
 import pytest
-from killed_runs import CHEAP, SUITE2P, Tally, campaign, ground, one_kill
-
-QUICK = ("imaging_metadata", "frame_qc")
+from killed_runs import CHEAP, QUICK, SUITE2P, Tally, campaign, ground, one_kill, pairs
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +15,7 @@ def quick():
 
 
 def test_a_run_whose_process_is_killed_ends_whole_and_the_next_one_makes_the_same(quick, tried):
-    tried("kills of a run", 2)
+    tried("kills of whole runs: step and head, multiprocess", 2)
     quick.renew()
     assert one_kill(quick, "step", 0.0) == []
     assert "the process of this step was killed (out of memory, most often)" in quick.log()
@@ -51,18 +49,27 @@ def test_hundreds_of_kills_lose_nothing(executor, assets, kinds, kills, capsys, 
     with ground(executor, assets) as made:
         campaign(made, kinds, tally, seconds=7000.0, kills=kills)
     told(tally, capsys, tried)
-    assert tally.tried.total() == kills
+    assert tally.tried == kills
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("assets", "races"), [(QUICK, 30), (SUITE2P, 4)])
+def test_two_runs_at_once_both_end_well_and_leave_the_bytes_of_one(assets, races, capsys, tried):
+    tally = Tally()
+    with ground("multiprocess", assets) as made:
+        pairs(made, tally, seconds=7000.0, races=races)
+    told(tally, capsys, tried)
 
 
 @pytest.mark.nightly
 def test_what_runs_under_meso_dev_comes_to_its_end_by_itself_whatever_is_killed(capsys, tried):
-    told(killed_daemon.campaign(cycles=24, port=34567), capsys, tried)
+    told(killed_daemon.campaign(Tally(), cycles=24, port=34567), capsys, tried)
 
 
 def told(tally, capsys, tried):
     """Print and count the figures, and insist that nothing was lost."""
-    for (target, executor), n in tally.tried.items():
-        tried(f"kills of a {target}, {executor}", n)
+    for record in tally.records:
+        tried(record.row, record.tried, record.failures)
     with capsys.disabled():
         print(f"\n{tally.table()}")
-    assert not any(tally.failed.values()), tally.table()
+    assert tally.failures == [], tally.table()

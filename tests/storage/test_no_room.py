@@ -77,7 +77,7 @@ def test_without_room_a_file_is_whole_or_not_there_and_the_error_says_what_to_do
     assert whole
     made = {path.stat().st_size for path in whole.values() if path.stat().st_nlink == 1}
     limits = sorted({n for size in sorted(made)[-4:] for n in (0, size // 2, size - 1) if n < size})
-    tried("full disks", len(limits))
+    tried(f"full disks: {what}", len(limits))
     for limit in limits:
         out = tmp_path / f"room {limit}"
         with room_for(limit), pytest.raises(StorageError, match="expected room on the disk") as told:
@@ -93,7 +93,7 @@ def test_without_room_a_file_is_whole_or_not_there_and_the_error_says_what_to_do
 
 @pytest.mark.parametrize("limit", [0, 10, 2500, 4999])
 def test_without_room_nothing_is_published_and_with_room_all_is(limit, tmp_path, tried):
-    tried("full disks")
+    tried("full disks: publication")
     session = tmp_path / "SP035" / "2023-03-03" / "001"
     session.mkdir(parents=True)
     with room_for(limit), pytest.raises(StorageError, match="expected room on the disk"):

@@ -34,7 +34,7 @@ def test_the_previous_version_or_the_new_one_is_whole(tmp_path: Path, tried: Any
         published(session, OLD, "old")
     with watched(session) as disk:
         published(session, NEW, "new")
-    tried("losses of power", len(disk.states))
+    tried("losses of power: publication", len(disk.states))
     found = set()
     for number, tree in enumerate(disk.states):
         left = write_tree(tree, tmp_path / str(number))

@@ -259,7 +259,7 @@ def test_a_kill_at_any_system_call_leaves_the_old_or_the_new_version(session, tr
         assert run.returncode == -signal.SIGKILL
     else:
         pytest.fail("the publisher made more calls than the test tried")
-    tried("kills within a publication", fatal_call - 1)
+    tried("kills at system calls: publication", fatal_call - 1)
     assert outcomes == {"run-1", "new"}
     assert fatal_call > 10
 

@@ -1,0 +1,102 @@
+"""Attacks meso in all ways that the tests know, for as long as that takes, and prints the table of ``docs/attacks.md``.
+
+``make attacks`` does all of it, in some hours. ``python -m tests.attacks --folder F kills`` does one part; what is in the
+folder adds up, and ``python -m tests.attacks --folder F --print`` prints the table of it. Parts that try each case once
+begin anew; those that kill at random moments go on, so that the table counts all their kills.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from attack_records import INTO, read, table  # noqa: E402
+
+_ALL = ("-m", "nightly or not nightly", "--timeout=7200", "-q", "-p", "no:cacheprovider")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something that attacks."""
+
+    does: str
+    #: Tests that attack, or else a script that does so at random moments.
+    tests: tuple[str, ...] = ()
+    script: tuple[str, ...] = ()
+
+    def run(self, name: str, folder: Path, options: list[str]) -> int:
+        """Attack; what comes of it is in the folder."""
+        file = folder.resolve() / f"{name}.jsonl"
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        if self.script:
+            program, *chosen = self.script
+            command = [str(REPOSITORY / "tests/integration" / program), *chosen, "--record", str(file), *options]
+        else:
+            file.unlink(missing_ok=True)
+            environment[INTO] = str(file)
+            command = ["-m", "pytest", *_ALL, *self.tests, *options]
+        return subprocess.run([sys.executable, *command], cwd=REPOSITORY, env=environment, check=False).returncode
+
+
+PARTS = {
+    "kills": Part("kills of short runs", script=("killed_runs.py", "--times", "500", "--seconds", "14400")),
+    "kills-in-one-process": Part(
+        "the same, all steps in one process",
+        script=("killed_runs.py", "--executor", "in_process", "--times", "100", "--seconds", "7200"),
+    ),
+    "kills-of-more": Part(
+        "kills of runs of all assets that take no suite2p",
+        script=("killed_runs.py", "--assets", "cheap", "--times", "100", "--seconds", "7200"),
+    ),
+    "kills-in-suite2p": Part(
+        "kills of runs that register movies",
+        script=("killed_runs.py", "--assets", "suite2p", "--times", "60", "--seconds", "7200"),
+    ),
+    "daemon": Part("kills under the daemon", script=("killed_daemon.py", "--cycles", "40")),
+    "pairs": Part("two runs at once", script=("killed_runs.py", "--pairs", "--times", "30", "--seconds", "7200")),
+    "pairs-in-suite2p": Part(
+        "two runs that register movies at once",
+        script=("killed_runs.py", "--pairs", "--assets", "suite2p", "--times", "3", "--seconds", "7200"),
+    ),
+    "publication": Part(
+        "kills, losses of power and full disks while files are published",
+        tests=("tests/storage/test_publish.py", "tests/storage/test_power_loss.py", "tests/storage/test_no_room.py"),
+    ),
+    "removal": Part("kills and losses of power while tifs go and come", tests=("tests/archive/test_archive_kills.py",)),
+    "gate": Part("attacks on the removal of tifs", tests=("tests/archive/test_archive_attacks.py",)),
+    "records": Part(
+        "kills of, full disks under, races for the records of the platform",
+        tests=("tests/runs/test_instance.py", "tests/runs/test_instance_attacks.py", "tests/runs/test_claims.py"),
+    ),
+    "inputs": Part("each raw file, bent in each way", tests=("tests/integration/test_bent_files.py",)),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, epilog="; ".join(f"{n}: {p.does}" for n, p in PARTS.items()))
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
+    parser.add_argument("--folder", type=Path, default=REPOSITORY / "attack-data")
+    parser.add_argument("--print", action="store_true", dest="only_print", help="attack nothing, print what is there")
+    chosen, options = parser.parse_known_args()
+    if unknown := set(chosen.parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    chosen.folder.mkdir(parents=True, exist_ok=True)
+    codes = {}
+    for name in () if chosen.only_print else chosen.parts or PARTS:
+        codes[name] = PARTS[name].run(name, chosen.folder, options)
+    records = list(read(chosen.folder))
+    print(table(records))
+    failed = [name for name, code in codes.items() if code]
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    sys.exit(1 if failed or any(record.lost for record in records) else 0)
+
+
+if __name__ == "__main__":
+    main()
