@@ -14,7 +14,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 #: Environment variable that names the file to which a run of tests adds its records.
-INTO = "MESO_ATTACK_RECORDS"
+INTO = "MESO_TEST_RECORDS"
 
 
 @lru_cache(maxsize=1)

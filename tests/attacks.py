@@ -1,7 +1,7 @@
 """Attacks meso in all ways that the tests know, for as long as that takes, and prints the table of ``docs/attacks.md``.
 
-``make attacks`` does all of it, in some hours. ``python -m tests.attacks --folder F kills`` does one part; what is in the
-folder adds up, and ``python -m tests.attacks --folder F --print`` prints the table of it. Parts that try each case once
+``make attacks`` does all of it, in some hours. ``python -m tests.attacks --folder F kills`` does one part; what is in F
+adds up, and ``python -m tests.attacks --folder F --print`` prints the table of it. Parts that try each case once
 begin anew; those that kill at random moments go on, so that the table counts all their kills.
 """
 
@@ -58,7 +58,7 @@ PARTS = {
         "kills of runs that register movies",
         script=("killed_runs.py", "--assets", "suite2p", "--times", "60", "--seconds", "7200"),
     ),
-    "daemon": Part("kills under the daemon", script=("killed_daemon.py", "--cycles", "40")),
+    "daemon": Part("kills under the daemon", script=("killed_daemon.py", "--kills", "60")),
     "pairs": Part("two runs at once", script=("killed_runs.py", "--pairs", "--times", "30", "--seconds", "7200")),
     "pairs-in-suite2p": Part(
         "two runs that register movies at once",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import click
@@ -30,16 +31,18 @@ def command(sessions: tuple[str, ...], yes: bool, now: bool, who: str, why: str)
     frees it, or this command does. Without SESSIONS, nothing is removed, and the room of all whose time is over is
     freed.
     """
+    from ..defs.claims import raw_tifs_claimed
     from ..io.resources import Platform
 
     platform = Platform.open(load_settings())
     if not sessions:
         _sweep(platform, yes=yes)
         return
-    closed = [
-        not _remove(platform, platform.session(str(session_key(name))), yes=yes, now=now, who=who, why=why)
-        for name in sessions
-    ]
+    closed = []
+    for name in sessions:
+        session = platform.session(str(session_key(name)))
+        with raw_tifs_claimed(session.path, "meso remove-raw", click.echo) if yes else nullcontext():
+            closed.append(not _remove(platform, session, yes=yes, now=now, who=who, why=why))
     sys.exit(1 if any(closed) else 0)
 
 

@@ -15,12 +15,15 @@ def command(session: str) -> None:
     from meso_core.archive import restore
     from meso_core.progress import throttled
 
+    from ..defs.claims import raw_tifs_claimed
     from ..io.resources import Platform
 
     settings = load_settings()
     opened = Platform.open(settings).session(str(session_key(session)))
     opened.insist_on_local("restoring raw tifs")
-    for tif in restore(opened.path, workers=settings.cores, progress=throttled(click.echo)):
+    with raw_tifs_claimed(opened.path, "meso restore", click.echo):
+        restored = restore(opened.path, workers=settings.cores, progress=throttled(click.echo))
+    for tif in restored:
         done = "put back" if tif.put_back else "restored" if tif.written else "was there, unchanged"
         recorded = tif.compared or tif.put_back
         compared = "" if recorded else ", not compared with a record: there is none of this archive"

@@ -282,6 +282,8 @@ _DECLARATIONS = (
 
 #: Assets with files in the session: what is not current is due.
 CATALOGUE = {declaration.name: declaration for declaration in _DECLARATIONS}
+#: Assets that read raw tifs: none is made while tifs are taken away or brought back.
+MADE_OF_TIFS = tuple(name for name, declared in CATALOGUE.items() if RawKind.FRAMES in declared.raw)
 
 #: Assets that tell how a session is: asked for, never due.
 RECORDS = {

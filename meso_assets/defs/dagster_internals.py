@@ -7,6 +7,8 @@ each.
 
 from __future__ import annotations
 
+import json
+import socket
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -213,6 +215,34 @@ def watched_claims(
         yield
     finally:
         del storage.claim_concurrency_slot  # the method of its class again
+
+
+#: Tag in which Dagster keeps the address of the server that starts a run; the name is its own.
+_SERVER = "dagster/grpc_info"
+_LISTENS_WITHIN_S = 2.0
+
+
+def server_is_gone(run: dg.DagsterRun) -> bool:
+    """Whether nobody listens any more where the server was that starts a run, on this machine.
+
+    Dagster does not tell of a run that is being started which process it is, only who starts it.
+    """
+    try:
+        told = json.loads(run.tags.get(_SERVER, ""))
+        host, port, path = told.get("host"), told.get("port"), told.get("socket")
+    except (ValueError, AttributeError):
+        return False
+    if host not in ("localhost", "127.0.0.1"):
+        return False
+    with socket.socket(socket.AF_UNIX if path else socket.AF_INET) as asking:
+        asking.settimeout(_LISTENS_WITHIN_S)
+        try:
+            asking.connect(path or (host, port))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return True
+        except (OSError, TypeError, OverflowError):
+            return False
+    return False
 
 
 def last_sign_of_life(instance: dg.DagsterInstance, run_id: str) -> float | None:

@@ -17,7 +17,15 @@ import dagster as dg
 from meso_core.json_text import json_text
 from meso_core.processes import ProcessId, this_process
 
-from .dagster_internals import HeldPlace, free_places, holders_of_places, last_sign_of_life, places_of, times_of_steps
+from .dagster_internals import (
+    HeldPlace,
+    free_places,
+    holders_of_places,
+    last_sign_of_life,
+    places_of,
+    server_is_gone,
+    times_of_steps,
+)
 
 #: Tag of a run: the process that leads it, as JSON.
 PROCESS_TAG = "meso/process"
@@ -25,6 +33,9 @@ PROCESS_TAG = "meso/process"
 INTERRUPTED_TAG = "meso/interrupted_at"
 #: A run writes its process down before its first step. One that has neither after this time never began, s.
 _SECONDS_TO_BEGIN = 300.0
+#: A run that is being started tells its process within seconds. Where the server that starts it is gone, and nothing
+#: came for this time, it was killed with it. One that begins later all the same is told by Dagster that it has ended.
+_SECONDS_TO_START_ALONE = 30.0
 
 _OPEN = [
     dg.DagsterRunStatus.STARTING,
@@ -121,6 +132,9 @@ def _is_dead(instance: dg.DagsterInstance, record: dg.RunRecord) -> bool:
     process = process_of(record.dagster_run.tags)
     if process is not None:  # one that ended well has said so before it was gone, maybe after the record was read
         return process.is_gone and not _has_ended(instance, record.dagster_run.run_id)
+    if record.dagster_run.status is dg.DagsterRunStatus.STARTING:
+        silent_s = time.time() - record.update_timestamp.timestamp()
+        return silent_s > _SECONDS_TO_START_ALONE and server_is_gone(record.dagster_run)
     if record.dagster_run.status is not dg.DagsterRunStatus.STARTED or record.start_time is None:
         return False  # not begun: Dagster's own limit of the time to start holds
     began = time.time() - record.start_time

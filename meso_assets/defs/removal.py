@@ -5,6 +5,7 @@ what was removed. The decision, and the only code that deletes raw data, are in 
 """
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -15,6 +16,7 @@ from meso_core.session import RawKind
 from meso_core.storage import Session
 
 from ..io.resources import Platform
+from .claims import raw_tifs_claimed
 from .confirmation import confirmation, insist_on_confirmation
 from .dagster_internals import observation
 from .declare import raw_asset
@@ -85,8 +87,10 @@ def _raw_tifs_removed(context: dg.OpExecutionContext, platform: Platform, config
     from meso_core.archive import settle_if_needed
 
     session, days = platform.session(context.partition_key), platform.settings.removed_kept_days
+    kept = nullcontext() if config.dry_run else raw_tifs_claimed(session.path, remove_raw_tifs.name, context.log.info)
     with guarded(context):
         session.insist_on_local("removing raw tifs")
+    with guarded(context), kept:
         if not config.dry_run:
             settle_if_needed(session.path)
         plan = plan_removal(session, config.who, config.why)

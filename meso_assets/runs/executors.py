@@ -18,12 +18,12 @@ import dagster as dg
 from meso_core.errors import MesoError
 
 from ..defs.catalogue import CATALOGUE
+from ..defs.claims import Claims
 from ..defs.dagster_internals import asset_of_step, preloaded_first, watched_claims
 from ..defs.dead_runs import end_dead_runs, process_tags, who_holds
+from ..defs.remote_claims import ClaimsOnServer, claims_of
 from ..io.resources import Platform
-from .claims import Claims
 from .instance import in_use
-from .remote_claims import ClaimsOnServer, claims_of
 from .settings import MesoSettings
 
 #: Between two lines that tell of the same holder of a place, s; and between two looks for dead holders.

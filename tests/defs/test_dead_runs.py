@@ -1,8 +1,11 @@
 """A run whose process is gone is marked, and what it held is free at once; every other run is left alone."""
 
 import json
+import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 
@@ -95,6 +98,58 @@ def test_a_run_that_says_no_process_is_dead_only_if_it_never_began(instance, mon
     instance.report_dagster_event(dg.DagsterEvent(event_type_value="PIPELINE_START", job_name="empty"), run_id=run_id)
     assert end_dead_runs(instance) == []
     monkeypatch.setattr("meso_assets.defs.dead_runs._SECONDS_TO_BEGIN", -1)
+    assert [found.run_id for found in end_dead_runs(instance)] == [run_id]
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Address of a server that starts runs, as Dagster writes it down, and how to end it."""
+    listening = socket.socket(socket.AF_UNIX)
+    folder = tempfile.mkdtemp(prefix="meso-")  # the path of a socket is short
+    listening.bind(f"{folder}/s")
+    listening.listen()
+    yield json.dumps({"host": "localhost", "socket": f"{folder}/s"}), listening.close
+    listening.close()
+    shutil.rmtree(folder)
+
+
+def starting(instance, server):
+    tags = {"dagster/grpc_info": server}
+    return instance.create_run_for_job(empty, status=dg.DagsterRunStatus.STARTING, tags=tags).run_id
+
+
+def test_a_run_that_was_being_started_is_dead_when_its_server_is_gone_and_it_told_nothing_since(
+    instance, server, monkeypatch
+):
+    address, end_server = server
+    run_id = starting(instance, address)
+    monkeypatch.setattr("meso_assets.defs.dead_runs._SECONDS_TO_START_ALONE", -1)
+    assert end_dead_runs(instance) == [], "it is being started"
+    end_server()
+    with monkeypatch.context() as patched:
+        patched.setattr("meso_assets.defs.dead_runs._SECONDS_TO_START_ALONE", 30)
+        assert end_dead_runs(instance) == [], "its own process may go on without the server"
+    assert [found.run_id for found in end_dead_runs(instance)] == [run_id]
+    assert status(instance, run_id) == "FAILURE"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "{", "[]", '{"host": "lab-server", "port": 1}', '{"host": "localhost"}', '{"host": "localhost", "port": "x"}'],
+)
+def test_a_run_whose_server_cannot_be_asked_is_left_to_dagster(instance, address, monkeypatch):
+    monkeypatch.setattr("meso_assets.defs.dead_runs._SECONDS_TO_START_ALONE", -1)
+    run_id = starting(instance, address)
+    assert end_dead_runs(instance) == []
+    assert status(instance, run_id) == "STARTING"
+
+
+def test_a_port_where_nobody_listens_is_that_of_a_server_that_is_gone(instance, monkeypatch):
+    monkeypatch.setattr("meso_assets.defs.dead_runs._SECONDS_TO_START_ALONE", -1)
+    with socket.socket() as once:
+        once.bind(("127.0.0.1", 0))
+        port = once.getsockname()[1]
+    run_id = starting(instance, json.dumps({"host": "localhost", "port": port}))
     assert [found.run_id for found in end_dead_runs(instance)] == [run_id]
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from meso_assets.definitions import build_defs
 from meso_assets.defs import removal
+from meso_assets.defs.claims import Claims
 from meso_assets.io.resources import Platform
 from meso_assets.runs.settings import MesoSettings
 from meso_core.errors import GateError
@@ -39,6 +40,29 @@ def test_one_session_in_doubt_is_told_and_the_others_go_on(platform, monkeypatch
 def test_sessions_without_removed_tifs_are_left_as_they_are(platform):
     assert removal.free_removed_tifs.execute_in_process(resources={"platform": platform}).success
     assert not list(platform.store.folder.rglob(".meso"))
+
+
+def test_the_job_that_removes_keeps_runs_away_that_read_tifs_unless_it_only_looks(platform, monkeypatch):
+    key, found = "SP035/2023-03-03/001", []
+
+    def look(session, who, why):
+        claims = Claims(session.path, "a run")
+        found.append([str(claim) for claim in claims.take(["motion_registered_frames"])])
+        claims.give_all_back()
+        raise GateError("no archive")
+
+    monkeypatch.setattr(removal, "plan_removal", look)
+    for dry_run in (False, True):
+        config = {"ops": {"raw_tifs_removed": {"config": {"dry_run": dry_run}}}}
+        with dg.DagsterInstance.ephemeral() as instance:
+            instance.add_dynamic_partitions("session", [key])
+            removal.remove_raw_tifs.execute_in_process(
+                config, instance=instance, partition_key=key, resources={"platform": platform}, raise_on_error=False
+            )
+    (told,), nobody = found
+    assert told.startswith("motion_registered_frames is kept by `remove_raw_tifs`, process ")
+    assert nobody == []
+    assert Claims(platform.session(key).path, "later").take(["motion_registered_frames"]) == ()
 
 
 def test_it_runs_every_day_by_itself(platform):

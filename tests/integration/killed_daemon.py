@@ -1,31 +1,45 @@
-"""Kills what runs under ``meso dev`` (run workers, the daemon, everything) and looks at what comes of it.
+"""Kills what runs under ``meso dev`` (run workers, the daemon, its servers, everything) and looks at what comes of it.
 
-``python tests/integration/killed_daemon.py --cycles 5`` prints a table. A run is asked for once; after that
-nobody helps, and the session must come to the same bytes by itself. Where `meso dev` itself was killed it is started
-again, as after a restart of the machine.
+``python tests/integration/killed_daemon.py --kills 20`` prints a table. Runs of many sessions are asked for, once
+each; while they work through the queue something is killed again and again. Nobody helps, and each session must come
+to the same bytes by itself. Where `meso dev` itself was killed it is started again, as after a restart of the machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import random
 import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from killed_runs import KEY, Ground, Tally, _command, ground, kill
+from killed_runs import KEY, Ground, Tally, _command, _parent, ground, kill
 
-_DAGSTER = [sys.executable, "-m", "dagster"]
 QUICK = ("imaging_metadata", "frame_qc", "frame_times", "mean_image_mlapdv", "alyx_fov_records")
-TARGETS = ("run worker", "everything", "daemon", "webserver")
-_ENDS_WITHIN = 420.0
+JOB = "time_and_place_session"
+TARGETS = ("run worker", "everything", "run worker", "daemon", "code server", "run worker", "webserver")
+#: Dagster runs an interrupted run again twice. A session that was hit more often is asked for again, as a person does.
+_TRIES = 2
+#: What nothing comes of for so long has come to a stop, s.
+_STOPPED = 600.0
 #: What cannot be the same in two sessions: a record with the session's name, a picture with it in its title.
 _NAME_THE_SESSION = ("alyx/fov_records.json", "reports/figures/frame_times.png")
+_LAUNCH = """
+mutation($tags: [ExecutionTag!]!) {
+  launchRun(executionParams: {
+    selector: {repositoryLocationName: "meso_assets.definitions", repositoryName: "__repository__", jobName: "%s"}
+    runConfigData: {}, executionMetadata: {tags: $tags}
+  }) { __typename ... on PythonError { message } }
+}
+"""
 
 
 @dataclass
@@ -48,75 +62,145 @@ class Server:
             "MESO_SCAN_EVERY_S": "30",
         }
 
-    def launch(self, session: str) -> None:
-        """Ask for a run, as a person does in the interface."""
-        command = [*_DAGSTER, "job", "launch", "-j", "time_and_place_session", "-m", "meso_assets.definitions"]
-        tags = json.dumps({"dagster/partition": f"{KEY.rpartition('/')[0]}/{session}"})
-        subprocess.run([*command, "--tags", tags], env=self.environment, check=True, capture_output=True, timeout=200)
+    def launch(self, session: str) -> bool:
+        """Ask for a run, as a person does in the interface; returns whether the server has taken it."""
+        tags = [{"key": "dagster/partition", "value": f"{KEY.rpartition('/')[0]}/{session}"}]
+        body = json.dumps({"query": _LAUNCH % JOB, "variables": {"tags": tags}}).encode()
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/graphql", body, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                told = json.load(answer)
+        except (OSError, urllib.error.URLError):
+            return False
+        return told.get("data", {}).get("launchRun", {}).get("__typename") == "LaunchRunSuccess"
 
     def find(self, target: str) -> list[psutil.Process]:
         found = self.ground.processes()
         if target == "everything":
             return found
         by_pid = {p.pid: " ".join(_command(p)) for p in found}
-        if target == "run worker":
-            servers = {p for p, text in by_pid.items() if "api grpc" in text}
-            return [p for p in found if "multiprocessing.spawn" in by_pid[p.pid] and p.ppid() in servers]
+        servers = {p for p, text in by_pid.items() if "api grpc" in text}
+        workers = {p.pid for p in found if "multiprocessing.spawn" in by_pid[p.pid] and _parent(p) in servers}
+        if target in ("run worker", "code server"):
+            chosen = [p for p in found if p.pid in (workers if target == "run worker" else servers)]
+            return random.sample(chosen, 1) if chosen else []
         text = {"daemon": "dagster-daemon run", "webserver": "dagster-webserver", "meso dev": "dev --port"}[target]
         return [p for p in found if text in by_pid[p.pid]]
 
 
-def one_cycle(server: Server, name: str, target: str) -> list[str]:
-    """Launch a run of a session, kill once while it works, and wait until the session has come to its end."""
-    here = server.ground
-    session = here.session.with_name(name)
-    manifests = session / ".meso" / "manifests"
-    server.launch(name)
-    until = time.monotonic() + 200
-    while time.monotonic() < until and not list((session / ".meso" / "claims").glob("*.json")):
-        time.sleep(0.2)
-    time.sleep(random.uniform(0, here.seconds / 3))
-    chosen = server.find(target)
-    while time.monotonic() < until and not chosen:
-        time.sleep(0.1)
-        chosen = server.find(target)
-    if not chosen:
-        return [f"no {target} to kill"]
-    kill(chosen)
-    killed_at = time.monotonic()
-    print(f"{session.name}: {target} killed ({len(chosen)} processes)", file=sys.stderr, flush=True)
-    want = set(here.assets)
-    while time.monotonic() < killed_at + _ENDS_WITHIN:
-        if not server.find("meso dev"):
-            server.start()
-        done = {path.stem for path in manifests.glob("[!.]*.json")}
-        claimed = list((session / ".meso" / "claims").glob("*.json"))
-        if done >= want and not claimed:
-            break
-        time.sleep(1)
-    else:
-        return [
-            f"{session.name} did not come to its end after the {target} was killed: {sorted(want - done)} {claimed}"
-        ]
-    print(f"{session.name}: whole {time.monotonic() - killed_at:.0f} s after the kill", file=sys.stderr, flush=True)
-    found, want = (
-        {k: v for k, v in files.items() if k not in _NAME_THE_SESSION} for files in (here.files(session), here.want)
-    )
-    return [] if found == want else ["other bytes than undisturbed"]
+@dataclass
+class Watched:
+    """A session that is to come to its end while things are killed around it."""
+
+    folder: Path
+    #: What was killed while a run of it worked.
+    hits: list[str] = field(default_factory=list)
+    asked: bool = False
+    whole: bool = False
+
+    def at_work(self) -> bool:
+        return bool(list((self.folder / ".meso" / "claims").glob("*.json")))
+
+    def is_whole(self, assets: tuple[str, ...]) -> bool:
+        done = {path.stem for path in (self.folder / ".meso" / "manifests").glob("[!.]*.json")}
+        return done >= set(assets) and not self.at_work()
 
 
-def campaign(tally: Tally, cycles: int, port: int) -> Tally:
-    """Kill once in the run of each of several sessions, what is in turn."""
+@dataclass
+class Campaign:
+    """Sessions, a server, and what was killed so far."""
+
+    server: Server
+    tally: Tally
+    sessions: list[Watched]
+    #: Kills that are not judged yet, for their sessions are not whole.
+    open: list[tuple[str, list[Watched]]] = field(default_factory=list)
+    last_news: float = field(default_factory=time.monotonic)
+
+    def look(self) -> None:
+        """Start what is not there, ask for what is not asked for, and judge what is whole."""
+        if not self.server.find("meso dev"):
+            self.server.start()
+            time.sleep(5)
+        for session in self.sessions:
+            spent = session.hits.count("run worker") + session.hits.count("everything") > _TRIES
+            if not session.asked and self.server.launch(session.folder.name):
+                session.asked, self.last_news = True, time.monotonic()
+            elif spent and not session.at_work() and not session.whole:
+                session.hits.clear()
+                session.asked = False
+            if session.asked and not session.whole and session.is_whole(self.server.ground.assets):
+                session.whole, self.last_news = True, time.monotonic()
+        for target, hit in [each for each in self.open if all(session.whole for session in each[1])]:
+            self.open.remove((target, hit))
+            self.judge(target, [line for session in hit for line in self.differs(session)])
+
+    def differs(self, session: Watched) -> list[str]:
+        ground = self.server.ground
+        found, want = (
+            {k: v for k, v in files.items() if k not in _NAME_THE_SESSION}
+            for files in (ground.files(session.folder), ground.want)
+        )
+        return [] if found == want else [f"{session.folder.name}: other bytes than undisturbed"]
+
+    def judge(self, target: str, wrong: list[str]) -> None:
+        self.tally.add(f"kills under the daemon: {target}", wrong)
+        print(f"{self.tally.tried} kills judged, {len(self.open)} open: {target} {wrong}", file=sys.stderr, flush=True)
+
+    def kill(self, target: str) -> bool:
+        """Kill once, if there is something to kill at work."""
+        at_work = [session for session in self.sessions if session.asked and not session.whole and session.at_work()]
+        if not at_work or not (chosen := self.server.find(target)):
+            return False
+        if target == "run worker":
+            at_work = [session for session in at_work if _leader(session) == chosen[0].pid] or at_work
+        kill(chosen)
+        for session in at_work:
+            session.hits.append(target)
+        self.open.append((target, at_work))
+        self.last_news = time.monotonic()
+        names = [session.folder.name for session in at_work]
+        print(f"{target} killed ({len(chosen)} processes), {names} at work", file=sys.stderr, flush=True)
+        return True
+
+    def give_up(self) -> None:
+        """Judge what is open as lost."""
+        for target, hit in self.open:
+            names = [session.folder.name for session in hit if not session.whole]
+            self.judge(target, [f"{names} did not come to their end"])
+        self.open.clear()
+
+
+def _leader(session: Watched) -> int:
+    """Process that leads the run that works on a session."""
+    for claim in (session.folder / ".meso" / "claims").glob("*.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            return int(json.loads(claim.read_text())["process"]["pid"])
+    return -1
+
+
+def campaign(tally: Tally, kills: int, port: int, seconds: float = 10**6) -> Tally:
+    """Kill so often while the sessions work through the queue, and wait until all have come to their end."""
+    until = time.monotonic() + seconds
     with ground("multiprocess", QUICK) as here:
-        names = [f"{100 + cycle}" for cycle in range(cycles)]
-        for name in names:
-            shutil.copytree(here.folder / "raw", here.session.with_name(name), copy_function=shutil.copy2)
-        server = Server(here, port)
-        server.start()
-        for cycle, name in enumerate(names):
-            target = TARGETS[cycle % len(TARGETS)]
-            tally.add(f"kills under the daemon: {target}", one_cycle(server, name, target))
-        kill(server.find("everything"))
+        sessions = [Watched(here.session.with_name(f"{100 + number}")) for number in range(max(2, kills // 2))]
+        for session in sessions:
+            shutil.copytree(here.folder / "raw", session.folder, copy_function=shutil.copy2)
+        attack = Campaign(Server(here, port), tally, sessions)
+        made, next_kill = 0, time.monotonic()
+        while time.monotonic() < attack.last_news + _STOPPED:
+            attack.look()
+            if made < kills and time.monotonic() > next_kill and time.monotonic() < until:
+                made += attack.kill(TARGETS[made % len(TARGETS)])
+                next_kill = time.monotonic() + random.uniform(0, here.seconds)
+            if not attack.open and (
+                all(session.whole for session in sessions) or made >= kills or time.monotonic() > until
+            ):
+                break
+            time.sleep(0.3)
+        attack.give_up()
+        kill(attack.server.find("everything"))
         if held := here.held():
             tally.add("kills under the daemon: places held at the end", held)
     return tally
@@ -124,11 +208,12 @@ def campaign(tally: Tally, cycles: int, port: int) -> Tally:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cycles", type=int, default=len(TARGETS))
+    parser.add_argument("--kills", type=int, default=len(TARGETS))
+    parser.add_argument("--seconds", type=float, default=10**6, help="begin no kill after this time")
     parser.add_argument("--port", type=int, default=34567)
     parser.add_argument("--record", type=Path, help="file to which each kill is added as it is judged")
     chosen = parser.parse_args()
-    print(campaign(Tally(chosen.record), chosen.cycles, chosen.port).table())
+    print(campaign(Tally(chosen.record), chosen.kills, chosen.port, chosen.seconds).table())
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def test_two_runs_at_once_both_end_well_and_leave_the_bytes_of_one(assets, races
 
 @pytest.mark.nightly
 def test_what_runs_under_meso_dev_comes_to_its_end_by_itself_whatever_is_killed(capsys, tried):
-    told(killed_daemon.campaign(Tally(), cycles=24, port=34567), capsys, tried)
+    told(killed_daemon.campaign(Tally(), kills=24, port=34567), capsys, tried)
 
 
 def told(tally, capsys, tried):

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from meso_assets.runs.claims import Claims
+from meso_assets.defs.claims import Claims, raw_tifs_claimed
 from meso_assets.runs.executors import _interruptible
+from meso_core.errors import StorageError
 from meso_core.processes import this_process
 
 
@@ -54,6 +55,38 @@ def test_the_claim_of_a_process_that_is_gone_is_free_but_not_that_of_another_mac
     assert (Claims(session, "next").take(["rois"]) == ()) is free
 
 
+def test_a_run_waits_for_the_command_that_has_the_tifs_and_others_that_read_none_do_not(session):
+    with raw_tifs_claimed(session, "meso remove-raw", lambda _: None):
+        (kept,) = Claims(session, "run").take(["motion_registered_frames", "frame_times"])
+        assert str(kept).startswith(f"motion_registered_frames is kept by `meso remove-raw`, {this_process()}, since ")
+        assert Claims(session, "another").take(["frame_times"]) == ()
+        told = []
+        with pytest.raises(RuntimeError), raw_tifs_claimed(session, "meso restore", tell_once_into(told)):
+            pytest.fail("two commands have the tifs")
+        assert "is kept by `meso remove-raw`" in told[0]
+    assert Claims(session, "run").take(["motion_registered_frames"]) == ()
+
+
+def tell_once_into(told):
+    def tell(text):
+        told.append(text)
+        raise RuntimeError("a person who does not want to wait")
+
+    return tell
+
+
+def test_a_session_in_which_nobody_may_write_is_named(others_folder, another_user):
+    session = others_folder / "001"
+    (session / ".meso").mkdir(parents=True)
+    (session / ".meso").chmod(0o555)
+    with (
+        another_user(),
+        pytest.raises(StorageError, match="Check the permissions"),
+        raw_tifs_claimed(session, "x", lambda _: None),
+    ):
+        pass
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[" * 100_000, b'{"run_id": 1}', b"\xff", b'{"process": {}}', b"0" * 10**6]
 )
@@ -74,7 +107,7 @@ def test_a_session_that_was_moved_away_is_not_made_anew(session):
 
 
 def test_a_run_waits_until_the_other_has_made_it_and_tells_once_for_whom(session, monkeypatch):
-    monkeypatch.setattr("meso_assets.runs.claims._LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr("meso_assets.defs.claims._LOOK_EVERY_S", 0.01)
     one, told = Claims(session, "one"), []
     one.take(["rois"])
     timer = threading.Timer(0.2, one.give_all_back)

@@ -5,12 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from meso_assets.cli import group
+from meso_assets.defs.claims import Claims
 from meso_assets.runs.settings import MesoSettings
 from meso_core.errors import MissingInputError
 from meso_core.session import imaging_bouts, raw_tifs
@@ -169,6 +171,39 @@ def test_the_room_of_all_sessions_whose_time_is_over_is_freed_and_one_in_doubt_k
     assert "recorded, but not there" in next(line for line in told.output.splitlines() if line.startswith("kept"))
     assert not (other / ".meso" / "removed").exists()
     assert sum(len(raw_tifs(bout)) for bout in imaging_bouts(archived)) == 3, "they are back at their places"
+
+
+REMOVING = ["remove-raw", "SP035/2023-03-03/001", "--who", "me", "--why", "a test"]
+
+
+@pytest.mark.parametrize("arguments", [[*REMOVING, "--yes"], ["restore", "SP035/2023-03-03/001"]])
+def test_tifs_neither_go_nor_come_while_a_run_reads_them(archived, arguments, monkeypatch):
+    monkeypatch.setattr("meso_assets.defs.claims._LOOK_EVERY_S", 0.01)
+    run, tifs = Claims(archived, "aaaa-1"), [tif for bout in imaging_bouts(archived) for tif in raw_tifs(bout)]
+    if arguments[0] == "restore":
+        assert CliRunner().invoke(group, [*REMOVING, "--yes"]).exit_code == 0
+    there, found = [tif.exists() for tif in tifs], []
+    run.take(["motion_registered_frames", "frame_times"])
+
+    def ends():
+        found.extend(tif.exists() for tif in tifs)
+        run.give_all_back()
+
+    timer = threading.Timer(0.5, ends)
+    timer.start()
+    told = CliRunner().invoke(group, arguments)
+    timer.join()
+    assert told.exit_code == 0, told.output
+    assert "waiting: motion_registered_frames is made by run aaaa, process" in told.output
+    assert "frame_times is" not in told.output, "it reads no tif"
+    assert found == there
+    assert [tif.exists() for tif in tifs] == [not each for each in there]
+    assert Claims(archived, "next").take(["motion_registered_frames", "imaging_frames_archive"]) == ()
+
+
+def test_a_dry_run_waits_for_nobody(archived):
+    Claims(archived, "aaaa-1").take(["motion_registered_frames"])
+    assert CliRunner().invoke(group, REMOVING).exit_code == 0
 
 
 @pytest.mark.parametrize("recorded", [True, False])

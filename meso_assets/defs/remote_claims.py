@@ -17,7 +17,7 @@ from .claims import Claim, Claims, wait
 
 
 class ClaimsOnServer:
-    """What one run claims of one session, as :class:`~meso_assets.runs.claims.Claims`."""
+    """What one run claims of one session, as :class:`~meso_assets.defs.claims.Claims`."""
 
     def __init__(self, claims: RemoteClaims) -> None:
         self._claims = claims
