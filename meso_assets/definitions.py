@@ -12,6 +12,7 @@ import dagster as dg
 
 from . import assets
 from .assets.lineage import audit_schedules, audit_sessions
+from .defs.alyx_sensor import alyx_comes_back
 from .defs.catalogue import CATALOGUE, RAW, RECORDS
 from .defs.declare import raw_asset
 from .defs.jobs import session_jobs
@@ -43,7 +44,7 @@ def build_defs(settings: MesoSettings | None = None, **overrides: Any) -> dg.Def
         "asset_checks": list(session_checks),
         "jobs": [*session_jobs, remove_raw_tifs, free_removed_tifs, audit_sessions],
         "schedules": [removed_tifs_daily, *audit_schedules],
-        "sensors": [sessions_arrive(settings), dead_runs_end],
+        "sensors": [sessions_arrive(settings), alyx_comes_back(settings), dead_runs_end],
         "loggers": {"readable": readable_logger},
         "executor": executor(settings),
         "resources": {**resources(settings), **overrides.pop("resources", {})},

@@ -65,7 +65,10 @@ def told_to_alyx(
             if registration is not None:
                 metadata["last_asked"] = registration.summary
         else:
-            tell_why(run)
+            if run.is_current:
+                run.context.log.info(f"{declaration.name}: Alyx does not hold all of it any more")
+            else:
+                tell_why(run)
             product = _product(run, told, registration)
             publication, version = run.publication(product)
             qc, metadata = product.qc, dict(product.metadata)

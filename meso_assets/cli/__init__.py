@@ -17,6 +17,7 @@ _COMMANDS = {
     "run": "run",
     "status": "status",
     "audit": "audit",
+    "alyx": "alyx",
     "lineage": "lineage",
     "reproduce": "reproduce",
     "diff": "diff",

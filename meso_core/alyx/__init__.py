@@ -8,6 +8,7 @@ Each kind of record has a ``plan_*`` function that reads what the server holds a
 method of ``one.webclient.AlyxClient``; :func:`connect` makes one that tries again where that is safe.
 """
 
+from .audit import AlyxFinding, Reason, only_in_alyx, plan_findings
 from .carry import carry_out, register
 from .client import AlyxClient, HeldSession, find_session
 from .connection import Connection, connect
@@ -38,6 +39,7 @@ from .transport import AnswerLostError, RefusedError
 __all__ = [
     "Action",
     "AlyxClient",
+    "AlyxFinding",
     "AnswerLostError",
     "Change",
     "Connection",
@@ -54,6 +56,7 @@ __all__ = [
     "Plan",
     "PlanMaker",
     "Planned",
+    "Reason",
     "RefusedError",
     "Registration",
     "SendingOverride",
@@ -71,10 +74,12 @@ __all__ = [
     "find_session",
     "forbidding",
     "of_phantom",
+    "only_in_alyx",
     "override_of",
     "own_files",
     "plan_craniotomy",
     "plan_datasets",
+    "plan_findings",
     "plan_fovs",
     "plan_snapshots",
     "planned",

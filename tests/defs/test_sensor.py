@@ -106,7 +106,7 @@ def test_a_daq_that_comes_late_asks_for_what_reads_it_and_nothing_else(instance,
     daq.mkdir()
     (daq / "_timeline_DAQdata.raw.npy").write_bytes(b"late")
     (run,) = look(instance, settings).run_requests
-    assert selected(run) == {"frame_times"}
+    assert selected(run) == {"frame_times", "alyx_datasets"}, "the files that come out are registered again"
     assert "raw_daq" in run.tags["meso/why"]
 
 
@@ -114,7 +114,7 @@ def test_what_is_downstream_of_what_is_due_is_run_with_it(instance, settings, ro
     make_everything(settings)
     (root / KEY / "raw_imaging_data_00" / "exptQC.mat").write_bytes(b"late")
     (run,) = look(instance, settings).run_requests
-    assert selected(run) == {"frame_qc", "motion_registered_frames", "rois", "roi_brain_locations"}
+    assert selected(run) == {"frame_qc", "motion_registered_frames", "rois", "roi_brain_locations", "alyx_datasets"}
 
 
 @pytest.mark.parametrize("changed", ["setting", "code"])
@@ -131,14 +131,20 @@ def test_changed_settings_and_code_are_seen_and_run_only_where_a_lab_wants_that(
     assert set(state_of(session, settings, now_ns=10**19).due) == {"imaging_frames_archive"}
     assert look(instance, settings).run_requests == [], "it waits until somebody asks"
     (run,) = look(instance, settings.model_copy(update={"rerun_stale": True})).run_requests
-    assert selected(run) == {"imaging_frames_archive"}
+    assert selected(run) == {"imaging_frames_archive", "alyx_datasets"}
 
 
-def test_a_flag_that_the_server_takes_away_and_a_late_note_ask_for_no_other_run(instance, settings, root):
-    first = look(instance, settings).run_requests[0].run_key
-    (root / KEY / "raw_session.flag").unlink()
+def test_a_late_note_asks_for_the_snapshots_alone(instance, settings, root):
+    make_everything(settings)
     (root / KEY / "snapshots").mkdir()
     (root / KEY / "snapshots" / "late_note.txt").write_text("the window was cleaned")
+    (run,) = look(instance, settings).run_requests
+    assert selected(run) == {"alyx_snapshots"}
+
+
+def test_a_flag_that_the_server_takes_away_asks_for_no_other_run(instance, settings, root):
+    first = look(instance, settings).run_requests[0].run_key
+    (root / KEY / "raw_session.flag").unlink()
     quiet = settings.model_copy(update={"quiet_minutes": 0.0})
     assert state_of(Platform.open(quiet).session(KEY), quiet, now_ns=10**19).run_key == first
 

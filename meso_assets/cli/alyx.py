@@ -1,0 +1,106 @@
+"""``meso alyx``: what Alyx would be told of a session, what it holds, and what a person lets through."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+import click
+
+from ..runs.settings import load_settings
+from . import session_key
+
+
+@click.group("alyx")
+def command() -> None:
+    """Show what Alyx would be told, and compare what it holds; nothing is sent from here.
+
+    The server is MESO_ALYX_URL, the user comes from ALYX_USER and ALYX_PASSWORD or ALYX_TOKEN. The assets of group
+    alyx send (`meso run SESSION --assets alyx_fov_records,alyx_snapshots,alyx_datasets`, with MESO_ALYX=online).
+    """
+
+
+@command.command("plan")
+@click.argument("session")
+@click.option("--json", "as_json", is_flag=True, help="Print the plans as JSON.")
+def plan(session: str, as_json: bool) -> None:
+    """Tell what would be created and changed on the server for SESSION, field by field."""
+    import json
+
+    from meso_core.alyx import summary
+    from meso_core.json_text import json_text
+
+    from ..defs.alyx_parts import session_plans
+    from ..io.alyx import Alyx
+    from ..io.resources import Platform
+
+    settings = load_settings()
+    opened, alyx = Platform.open(settings).session(str(session_key(session))), Alyx.open(settings)
+    with warnings.catch_warnings():
+        if as_json:
+            warnings.simplefilter("ignore")
+        found = session_plans(opened, alyx, alyx.connect())
+    if as_json:
+        plans = [json.loads(one.to_json()) for one in found.plans]
+        click.echo(json_text({"plans": plans, "without": list(found.without)}, indent=1))
+    else:
+        for one in found.plans:
+            click.echo(one.as_text())
+        for why in found.without:
+            click.echo(f"no plan for {why}")
+        click.echo(summary(found.plans))
+    sys.exit(1 if any(one.conflicts for one in found.plans) else 0)
+
+
+@command.command("audit")
+@click.argument("sessions", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="Print records instead of sentences, one session a line.")
+def audit(sessions: tuple[str, ...], as_json: bool) -> None:
+    """Compare what the server holds with files and records, both ways.
+
+    SESSIONS are all sessions below MESO_ROOT, unless some are named. The exit status is 1 where something is to be
+    done.
+    """
+    from meso_core.errors import MesoError
+    from meso_core.json_text import json_text
+
+    from ..defs.alyx_parts import session_findings
+    from ..io.alyx import Alyx
+    from ..io.resources import Platform
+
+    settings = load_settings()
+    platform, alyx = Platform.open(settings), Alyx.open(settings)
+    keys = [platform.session(str(session_key(text))).key for text in sessions] or platform.store.sessions()
+    client, n_faulty = alyx.connect(), 0
+    for key in keys:
+        try:
+            findings = session_findings(platform.session(str(key)), alyx, client)
+        except MesoError as error:  # the others go on
+            click.echo(f"{key}: could not be compared: {error}", err=True)
+            n_faulty += 1
+            continue
+        n_faulty += bool(findings)
+        if as_json:
+            click.echo(json_text({"session": str(key), "findings": [one.as_record() for one in findings]}))
+            continue
+        click.echo(f"{key}: {len(findings) or 'no'} findings")
+        for one in findings:
+            click.echo(f"  {one}")
+    if not as_json:
+        click.echo(f"{n_faulty} of {len(keys)} sessions with findings; {client.n_requests} requests")
+    sys.exit(1 if n_faulty else 0)
+
+
+@command.command("allow")
+@click.argument("session")
+@click.option("--who", required=True, help="Your name; it is kept with the session.")
+@click.option("--why", required=True, help="The reason; it is kept with the session.")
+def allow(session: str, who: str, why: str) -> None:
+    """Let SESSION be sent although quality control forbids it; what was made with the phantom is never sent."""
+    from meso_core.alyx import allow as keep
+
+    from ..io.resources import Platform
+
+    opened = Platform.open(load_settings()).session(str(session_key(session)))
+    override = keep(opened.path, who, why)
+    click.echo(f"{opened.key}: allowed by {override.who}: {override.why}. Run the assets of group alyx again")

@@ -1,0 +1,114 @@
+"""The sensor that carries out what waits for Alyx, when the server is back: oldest first, each once.
+
+What belongs here: finding what waits, by the records in the sessions, and asking for runs. Whether something is due is
+looked at again by the run, so that nothing is sent twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import dagster as dg
+
+from meso_core.errors import AlyxError, MesoError
+from meso_core.storage import Session
+
+from ..io.alyx import Alyx
+from ..io.resources import Platform
+from ..runs.settings import MesoSettings
+from .catalogue import CATALOGUE
+from .guard import told
+from .jobs import PROCESS_SESSION
+from .partitions import known_sessions
+
+_GROUP = "alyx"
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingAsset:
+    """An asset of a session that waits for the server."""
+
+    #: ISO 8601; the oldest is first.
+    since: str
+    session: str
+    asset: str
+
+
+def waiting_assets(session: Session) -> list[WaitingAsset]:
+    """Find what of a session waits for the server."""
+    from meso_core.alyx import waiting
+
+    names = [name for name, declared in CATALOGUE.items() if declared.group == _GROUP]
+    found = []
+    for name in names:
+        manifest = session.manifest(name)
+        waits = waiting(session.path, manifest.files) if manifest is not None else None
+        if waits is not None:
+            found.append(WaitingAsset(waits.since, str(session.key), name))
+    return found
+
+
+def alyx_comes_back(settings: MesoSettings) -> dg.SensorDefinition:
+    """Make the sensor."""
+
+    @dg.sensor(
+        name="alyx_comes_back",
+        job_name=PROCESS_SESSION,
+        minimum_interval_seconds=settings.scan_every_s,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=(
+            "Asks whether Alyx answers again, where something waits for it (`MESO_ALYX=online`), and runs what waits, "
+            "the oldest first."
+        ),
+    )
+    def look(context: dg.SensorEvaluationContext, platform: Platform, alyx: Alyx) -> dg.SensorResult | dg.SkipReason:
+        return send_what_waits(context, platform, alyx)
+
+    return look
+
+
+def send_what_waits(
+    context: dg.SensorEvaluationContext, platform: Platform, alyx: Alyx
+) -> dg.SensorResult | dg.SkipReason:
+    """Ask for runs of what waits, if the server answers."""
+    if not alyx.is_online:
+        return dg.SkipReason("MESO_ALYX is not online")
+    waits = _all_waiting(context, platform)
+    if not waits:
+        return dg.SkipReason("nothing waits for Alyx")
+    try:
+        alyx.connect(tries=1).rest("data-repository", "list")
+    except (AlyxError, MesoError) as error:
+        return dg.SkipReason(f"{len(waits)} wait; {told(error)}")
+    by_session: dict[str, list[WaitingAsset]] = {}
+    for one in sorted(waits, key=lambda one: (one.since, one.session)):
+        by_session.setdefault(one.session, []).append(one)
+    known = known_sessions(context.instance)
+    runs = [
+        dg.RunRequest(
+            run_key=f"alyx:{key}:{max(one.since for one in some)}",
+            partition_key=key,
+            asset_selection=[dg.AssetKey(one.asset) for one in some],
+            tags={"meso/why": f"Alyx answers again; waiting since {some[0].since}"},
+        )
+        for key, some in by_session.items()
+        if key in known
+    ]
+    return dg.SensorResult(run_requests=_not_asked(context.instance, runs)[: platform.settings.scan_max_runs])
+
+
+def _all_waiting(context: dg.SensorEvaluationContext, platform: Platform) -> list[WaitingAsset]:
+    found: list[WaitingAsset] = []
+    for key in platform.store.sessions():
+        try:
+            found += waiting_assets(platform.session(str(key)))
+        except (MesoError, OSError) as error:  # the others go on
+            context.log.warning(f"{key}: {told(error)}")
+    return found
+
+
+def _not_asked(instance: dg.DagsterInstance, runs: list[dg.RunRequest]) -> list[dg.RunRequest]:
+    """Leave out runs that were asked for: else they would take the place of others in each tick."""
+    return [
+        run for run in runs if not instance.get_runs_count(dg.RunsFilter(tags={"dagster/run_key": str(run.run_key)}))
+    ]
