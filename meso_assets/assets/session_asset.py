@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dagster as dg
 
+from meso_core.archive.delivered import files_to_read
 from meso_core.archive.gate.kept import settle_if_needed
 from meso_core.json_text import json_text
 from meso_core.progress import Progress, throttled
@@ -25,7 +26,7 @@ from ..defs.dagster_internals import observe, versioned_output
 from ..defs.declare import Declaration, raw_asset
 from ..defs.guard import Context, guarded, tolerated_metadata
 from ..defs.partitions import session_partitions
-from ..defs.standings import look_at
+from ..defs.standings import SessionView, look_at
 from ..io.managers import PUBLICATION, Publication
 from ..io.resources import Platform
 from ..runs.settings import MesoSettings
@@ -81,6 +82,8 @@ class AssetRun:
     settings: MesoSettings
     session: Session
     standing: Standing
+    #: The look at the session from which the standing follows.
+    seen: SessionView
     #: Options of this run alone, as JSON values.
     options: Mapping[str, Any]
 
@@ -89,6 +92,12 @@ class AssetRun:
         """Whether nothing is to be done: an earlier result is current, and this run asks for nothing else."""
         made = self.standing.manifest
         return self.standing.is_current and made is not None and dict(made.made_by.options) == dict(self.options)
+
+    def fetch_raw(self) -> None:
+        """Have the raw files here that the asset reads; of a local root they are here already."""
+        kinds = [self.seen.raw[kind] for kind in self.declaration.raw]
+        if paths := {path for raw in kinds for path in files_to_read(raw, self.seen.listing)}:
+            self.session.fetch(sorted(paths))
 
     @property
     def progress(self) -> Progress:
@@ -171,6 +180,7 @@ def materialized(
             qc, metadata = read_results(run.session.path, declaration.name), run.kept_metadata()
         else:
             tell_why(run)
+            run.fetch_raw()
             product = compute(run)
             publication, version = run.publication(product)
             qc, metadata = product.qc, dict(product.metadata)
@@ -212,7 +222,7 @@ def open_run(
         context.log.info("the raw files are not those that were seen last; starting again with those that are there")
         raise dg.RetryRequested(max_retries=1)
     plain = json.loads(json_text(dict(options or {})))
-    return AssetRun(context, declaration, settings, session, seen.standing(declaration, settings), plain)
+    return AssetRun(context, declaration, settings, session, seen.standing(declaration, settings), seen, plain)
 
 
 def _facts(metadata: Mapping[str, Any]) -> dict[str, str | int | float | bool]:

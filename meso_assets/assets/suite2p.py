@@ -106,6 +106,7 @@ def split_pages(
         if run.is_current:
             return
         tell_why(run)
+        run.fetch_raw()
         cores = run.settings.cores
         frames = {bout.name: bout.frame_index for bout in imaging_metadata.bouts}
         n_fovs = _imaging(run, config, imaging_metadata, frame_qc).split(
@@ -181,11 +182,11 @@ def each_fov(
         made = run.standing.manifest
         published = {file.path: file.sha256 for file in made.files} if made else {}
         run.stage()
-        there = run.session.present().files
-        session_path = run.session.fetch(path for path in published if path in there and path.startswith("suite2p/"))
-        n_fovs = _imaging(run, config, imaging_metadata).begin_rois(
-            session_path, motion_registered_frames.manifest.files, published
-        )
+        movies = motion_registered_frames.manifest.files
+        curated = [path for path in published if path.startswith("suite2p/")]
+        there = run.seen.present.files
+        root = run.session.fetch(path for path in (*(file.path for file in movies), *curated) if path in there)
+        n_fovs = _imaging(run, config, imaging_metadata).begin_rois(root, movies, published)
     for fov in range(n_fovs):
         yield dg.DynamicOutput(fov, mapping_key=fov_name(fov))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from meso_core.archive.delivered import delivered_files, files_to_read, raw_by_kind
+from meso_core.archive.delivered import delivered_files, raw_by_kind
 from meso_core.session import RawFiles, RawKind
 from meso_core.storage import Basis, MadeBy, Manifest, Sealed, Session
 
@@ -109,10 +109,7 @@ class RawIOManager(dg.IOManager):
         raise TypeError(f"{context.asset_key.to_user_string()}: raw data is only read, found {type(obj).__name__}")
 
     def load_input(self, context: dg.InputContext) -> RawFiles:
-        """List the rig's files of the kind that the asset stands for, and have them here."""
+        """List the rig's files of the kind that the asset stands for; what an asset reads of them it fetches itself."""
         session = self._platform.session(context.partition_key)
-        listing = session.store.listing(session.key)
-        files = delivered_files(session, session.manifests(), listing)
-        raw = raw_by_kind(session.path, files)[self._kinds[context.asset_key.path[-1]]]
-        session.fetch(files_to_read(raw, listing))
-        return raw
+        files = delivered_files(session, session.manifests())
+        return raw_by_kind(session.path, files)[self._kinds[context.asset_key.path[-1]]]

@@ -72,13 +72,14 @@ class FovDatasets(Mapping[str, Mapping[str, DatasetValue]]):
 class SessionFiles:
     """Files that an asset published."""
 
-    session_path: Path
+    session: Session
     manifest: Manifest
 
     @property
     def paths(self) -> tuple[Path, ...]:
-        """Local paths, in the order of the manifest."""
-        return tuple(self.session_path / file.path for file in self.manifest.files)
+        """Local paths, in the order of the manifest; the files are fetched."""
+        folder = self.session.fetch(file.path for file in self.manifest.files)
+        return tuple(folder / file.path for file in self.manifest.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +91,8 @@ class LocatedFovs:
 
 
 def read_files(session: Session, manifest: Manifest) -> SessionFiles:
-    """Hand out the published files as local paths; one that is gone is for the reader to miss."""
-    there = session.present().files
-    return SessionFiles(session.fetch(file.path for file in manifest.files if file.path in there), manifest)
+    """Hand out the published files; they are fetched when asked for."""
+    return SessionFiles(session, manifest)
 
 
 def read_fovs(session: Session, manifest: Manifest) -> FovDatasets:
