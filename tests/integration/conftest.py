@@ -38,12 +38,12 @@ class Finished:
         return run_meso(self.settings, *arguments)
 
 
-def run_meso(settings: MesoSettings, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_meso(settings: MesoSettings, *arguments: str, timeout: float = 280) -> subprocess.CompletedProcess[str]:
     """Call the command line in a process of its own."""
     environment = {**os.environ, **settings.as_environment()}
     environment.pop("DAGSTER_HOME", None)
     command = [sys.executable, "-c", "from meso_assets.cli import main; main()", *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
 
 
 def settings_in(folder: Path, **changes: object) -> MesoSettings:
@@ -85,6 +85,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     made = simulate_session(settings.root, replace(preset("tiny"), lab="lab"))
     files = [file for file in sorted(made.session_path.rglob("*")) if file.is_file()]
     raw = {file.relative_to(made.session_path).as_posix(): hash_file(file).sha256 for file in files}
-    ran = run_meso(settings, "run", str(made.key))
+    ran = run_meso(settings, "run", str(made.key), timeout=900)  # a busy machine takes its time
     assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
     return Finished(settings, made.key, ran.stdout, raw)

@@ -75,7 +75,7 @@ def processed_by_meso_run(finished, folder: Path, url: str) -> OnServer:
     settings = settings_in(folder, root=url)
     root = open_root(url)
     deliver(root, finished)
-    ran = run_meso(settings, "run", str(finished.key))
+    ran = run_meso(settings, "run", str(finished.key), timeout=900)
     assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
     return OnServer(settings, finished.key, root)
 
