@@ -215,6 +215,7 @@ def open_run(
     the result would count as made from the files that were seen before.
     """
     session, settings = platform.session(context.partition_key), platform.settings
+    session.hold()
     settle_if_needed(session.path)  # what a killed removal or restoring of raw tifs left
     seen = look_at(session)
     versions = {raw_asset(kind): seen.raw[kind].version for kind in declaration.raw}

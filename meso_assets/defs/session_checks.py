@@ -71,6 +71,7 @@ def _time_results(session: Session) -> list[QCResult]:
 def rois_are_whole(context: dg.AssetCheckExecutionContext, platform: Platform) -> Iterator[dg.AssetCheckResult]:
     """Check what ``rois`` published."""
     session = platform.session(context.partition_key)
+    session.hold()
     yield from check_results(_ROIS, [*read_results(session.path, "rois"), *_roi_results(session)])
 
 
@@ -78,6 +79,7 @@ def rois_are_whole(context: dg.AssetCheckExecutionContext, platform: Platform) -
 def frames_are_registered(context: dg.AssetCheckExecutionContext, platform: Platform) -> Iterator[dg.AssetCheckResult]:
     """Show the verdicts that ``motion_registered_frames`` published."""
     session = platform.session(context.partition_key)
+    session.hold()
     yield from check_results(_FRAMES, read_results(session.path, "motion_registered_frames"))
 
 
@@ -95,6 +97,7 @@ def frames_are_registered(context: dg.AssetCheckExecutionContext, platform: Plat
 def frames_have_times(context: dg.AssetCheckExecutionContext, platform: Platform) -> Iterator[dg.AssetCheckResult]:
     """Compare ``frame_times`` with ``rois``."""
     session = platform.session(context.partition_key)
+    session.hold()
     yield as_check_result("frame_times", "frames_match_timestamps", _time_results(session))
 
 

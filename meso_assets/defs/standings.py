@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from meso_core.archive.delivered import delivered_files, raw_by_kind
 from meso_core.session import (
+    DESCRIPTION,
+    GONE,
     Arrival,
     ListedFile,
     ignored_among,
@@ -67,8 +70,13 @@ class SessionView:
             self.delivered,
             now_ns=now_ns,
             quiet_ns=int(settings.quiet_minutes * 60e9),
-            description=read_description(self.session.path),
+            description=read_description(self._folder_of_description()),
         )
+
+    def _folder_of_description(self) -> Path:
+        file = self.present.files.get(DESCRIPTION)
+        there = file is not None and file.size != GONE
+        return self.session.fetch([DESCRIPTION]) if there else self.session.path
 
     def remarks(self) -> tuple[str, ...]:
         """Name what lies in the session and is no data, or somebody else's, in sentences."""

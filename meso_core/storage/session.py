@@ -78,6 +78,10 @@ class Session:
         """Return the session's folder, in which these files are; of a local root they are there already."""
         return self.store.local(self.key, paths)
 
+    def hold(self) -> None:
+        """Keep what is fetched of the session here while this process lives."""
+        self.store.hold(self.key)
+
     def recording(self) -> AbstractContextManager[Path]:
         """Return the session's folder, to write small records into it; they are in the store when the block ends."""
         return self.store.recording(self.key)

@@ -54,6 +54,9 @@ class SessionStore(Protocol):
         Raises :class:`InputFileError` when there is no such file, or it cannot be read.
         """
 
+    def hold(self, key: SessionKey) -> None:
+        """Keep what :meth:`local` has brought here while this process lives; of a local root it stays anyway."""
+
     def recording(self, key: SessionKey) -> AbstractContextManager[Path]:
         """Return the session's folder, to write small records into it; they are in the store when the block ends."""
 
@@ -119,6 +122,9 @@ class LocalStore:
     def sha256(self, key: SessionKey, path: str, read: Callable[[int], None] = lambda _: None) -> str:
         """See :class:`SessionStore`."""
         return sha256_of(key.folder(self.folder) / path, read)
+
+    def hold(self, key: SessionKey) -> None:
+        """See :class:`SessionStore`."""
 
     @contextmanager
     def recording(self, key: SessionKey) -> Iterator[Path]:

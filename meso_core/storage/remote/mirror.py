@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import uuid4
 
 from ...opening import RECORD_BYTES
 from ...session import DESCRIPTION, MESO_FOLDER, ListedFile
-from ..atomic import make_folder, part_path, storage_errors
+from ..atomic import make_folder, storage_errors
 from .filesystem import RemoteRoot
 from .transfer import Wanted, download_all, read_small
 
@@ -81,7 +84,7 @@ class Mirror:
         if content is None:  # it has just gone
             return
         target = self.folder / file.path
-        beside = part_path(target)
+        beside = target.with_name(f".{uuid4().hex}.part")
         make_folder(target.parent)
         with storage_errors(target):
             beside.write_bytes(content)
@@ -121,6 +124,18 @@ class Mirror:
             for path, status in self._files()
             if is_record(path)
         }
+
+    @contextmanager
+    def copy_of_records(self) -> Iterator[Mirror]:
+        """Copy the records to a folder of their own, which is gone when the block ends."""
+        with TemporaryDirectory(prefix="meso-records-") as folder:
+            copied = replace(self, folder=Path(folder))
+            make_folder_of_session(copied.folder)
+            for path in self.records():
+                with suppress(FileNotFoundError):
+                    make_folder((copied.folder / path).parent)
+                    shutil.copy2(self.folder / path, copied.folder / path)
+            yield copied
 
     def take(self, source: Path, path: str, mtime_ns: int) -> None:
         """Keep a file that was uploaded from this machine, with the time that the server gave it."""

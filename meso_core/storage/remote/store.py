@@ -26,7 +26,7 @@ from ..publishing import kept_records, load_manifest, load_manifests, published_
 from ..staging import Sealed, Staging
 from .claims import Holder, RemoteClaims
 from .filesystem import RemoteRoot, children, list_below
-from .mirror import Mirror
+from .mirror import Mirror, is_record
 from .publishing import RemoteSession, begin, manifest_path, pending_assets, roll_forward, undamaged
 from .scratch import Scratch
 from .streaming import streamed_sha256
@@ -129,12 +129,17 @@ class RemoteStore:
             record = known.get(file.path)
             if record is not None and (record.size, record.mtime_ns) == (file.size, file.mtime_ns):
                 hashes[file.path] = record.sha256
-        self._in_use(mirror)
+        if not all(is_record(path) for path in wanted):
+            self._in_use(mirror)
         missing = [file for file in files if not mirror.holds(file)]
         if missing:
             with self.scratch.room(mirror.folder, sum(file.size for file in missing)):
                 mirror.fetch(missing, hashes)
         return mirror.folder
+
+    def hold(self, key: SessionKey) -> None:
+        """See :class:`SessionStore`."""
+        self._in_use(self._mirror(key))
 
     @contextmanager
     def recording(self, key: SessionKey) -> Iterator[Path]:
@@ -142,14 +147,14 @@ class RemoteStore:
         session = RemoteSession(self.remote, self._place(key))
         with self._alone(session, "records", "a record"):
             mirror = self._opened(key)
-            before = mirror.records()
-            yield mirror.folder
-            after = mirror.records()
-            for path in (path for path, status in after.items() if before.get(path) != status):
-                write_small(self.remote, session.place(path), read_plain(mirror.folder / path, RECORD_BYTES))
-                if (file := stat(self.remote, session.place(path))) is not None:
-                    os.utime(mirror.folder / path, ns=(file.mtime_ns, file.mtime_ns))
-            remove(self.remote, [session.place(path) for path in before if path not in after])
+            with mirror.copy_of_records() as copied:  # what is in the mirror is always on the server too
+                before = copied.records()
+                yield copied.folder
+                after = copied.records()
+                for path in (path for path, status in after.items() if before.get(path) != status):
+                    write_small(self.remote, session.place(path), read_plain(copied.folder / path, RECORD_BYTES))
+                remove(self.remote, [session.place(path) for path in before if path not in after])
+            self._opened(key)
 
     def stage(self, key: SessionKey, asset: str, *, keep: bool = False) -> Staging:
         """See :class:`SessionStore`; in the mirror, where a killed run finds it again on the same machine."""

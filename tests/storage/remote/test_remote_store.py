@@ -144,6 +144,7 @@ def kill_at(monkeypatch, n: int) -> list[int]:
     return calls
 
 
+@pytest.mark.parametrize("url", ["memory", "s3", pytest.param("openssh", marks=pytest.mark.nightly)], indirect=True)
 def test_a_kill_at_any_call_leaves_the_old_version_or_the_new_one(machine, monkeypatch, tried):
     first, second = {"alf/a": b"1", "alf/b": b"2", "alf/e": b"5"}, {"alf/a": b"3", "alf/c": b"4", "alf/e": b"5"}
     raw = {"raw_imaging_data_00/a_00001.tif": b"tif"}
