@@ -10,17 +10,19 @@ from meso_core.session import RawFiles
 
 from ..defs.catalogue import CATALOGUE
 from ..defs.standings import look_at
+from ..io.alyx import Alyx
 from ..io.metadata import imaging_metadata_metadata
 from ..io.published import BOUTS_FILE, SESSION_METADATA_FILE
 from ..io.resources import Platform
 from .session_asset import AssetRun, Product, Result, materialized, session_asset
+from .subject import ask_alyx
 
 _METADATA = CATALOGUE["imaging_metadata"]
 
 
 @session_asset(_METADATA)
 def imaging_metadata(
-    context: dg.AssetExecutionContext, platform: Platform, raw_frames: RawFiles, raw_metadata: RawFiles
+    context: dg.AssetExecutionContext, platform: Platform, alyx: Alyx, raw_frames: RawFiles, raw_metadata: RawFiles
 ) -> Result:
     """Use the rig's metadata, make what it did not deliver, and publish what holds for the session."""
     from meso_core.scanimage import check_frames, load_session_metadata, write_missing_meta
@@ -43,4 +45,4 @@ def imaging_metadata(
         staging.write(BOUTS_FILE, metadata.to_json().encode())
         return Product(staging, qc=check_frames(metadata), metadata=imaging_metadata_metadata(metadata))
 
-    return materialized(context, platform, _METADATA, compute)
+    return materialized(context, platform, _METADATA, compute, lambda: ask_alyx(context, platform, alyx))

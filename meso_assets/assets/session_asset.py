@@ -79,6 +79,7 @@ class AssetRun:
 
     context: Context
     declaration: Declaration
+    #: Those that hold for this session.
     settings: MesoSettings
     session: Session
     standing: Standing
@@ -170,10 +171,19 @@ def session_asset(declaration: Declaration) -> Callable[[AssetFunction], dg.Asse
 
 
 def materialized(
-    context: Context, platform: Platform, declaration: Declaration, compute: Callable[[AssetRun], Product]
+    context: Context,
+    platform: Platform,
+    declaration: Declaration,
+    compute: Callable[[AssetRun], Product],
+    before: Callable[[], None] | None = None,
 ) -> Result:
-    """Run an asset: nothing is computed where an earlier result is current."""
+    """Run an asset: nothing is computed where an earlier result is current.
+
+    ``before`` is called first: it may bring what the asset depends on up to date.
+    """
     with guarded(context) as tolerated:
+        if before is not None:
+            before()
         run = open_run(context, platform, declaration)
         if run.is_current:
             publication, version = run.kept()
@@ -223,7 +233,8 @@ def open_run(
         context.log.info("the raw files are not those that were seen last; starting again with those that are there")
         raise dg.RetryRequested(max_retries=1)
     plain = json.loads(json_text(dict(options or {})))
-    return AssetRun(context, declaration, settings, session, seen.standing(declaration, settings), seen, plain)
+    own = seen.own_settings(settings)
+    return AssetRun(context, declaration, own, session, seen.standing(declaration, settings), seen, plain)
 
 
 def _facts(metadata: Mapping[str, Any]) -> dict[str, str | int | float | bool]:

@@ -18,6 +18,7 @@ from ..defs.catalogue import CATALOGUE
 from ..defs.declare import Declaration
 from ..defs.guard import guarded
 from ..defs.partitions import session_partitions
+from ..io.alyx import Alyx
 from ..io.managers import PUBLICATION, Publication
 from ..io.metadata import picture, registration_metadata, rois_metadata
 from ..io.published import FovDatasets, SessionFiles
@@ -25,6 +26,7 @@ from ..io.resources import Platform
 from ..runs.instance import SUITE2P_POOL
 from ..runs.settings import MesoSettings
 from .session_asset import OWNERS, AssetRun, Product, gathered, open_run, tell_why
+from .subject import ask_alyx, tau_metadata
 
 if TYPE_CHECKING:
     from meso_core.imaging import SessionImaging
@@ -169,12 +171,14 @@ def publish_frames(
 def each_fov(
     context: dg.OpExecutionContext,
     platform: Platform,
+    alyx: Alyx,
     config: Suite2pConfig,
     imaging_metadata: SessionMetadata,
     motion_registered_frames: SessionFiles,
 ) -> Iterator[dg.DynamicOutput[int]]:
     """Start one step per FOV."""
     with guarded(context):
+        ask_alyx(context, platform, alyx)
         run = _open(context, platform, _ROIS, config)
         if run.is_current:
             return
@@ -230,7 +234,11 @@ def publish_rois(
         in_order = sorted(detected, key=lambda one: one.fov)
         found = _imaging(run, config, imaging_metadata).stage_rois(staging.folder, in_order)
         staging.know({file.path: file.content for file in found.files})
-        shown = {**rois_metadata(list(found.fovs)), **picture(found.picture, "mean image of FOV_00 with ROI outlines")}
+        shown = {
+            **rois_metadata(list(found.fovs)),
+            **tau_metadata(platform.settings, run.settings, config.suite2p),
+            **picture(found.picture, "mean image of FOV_00 with ROI outlines"),
+        }
         return Product(staging, qc=found.qc, metadata=shown)
 
     return gathered(context, lambda: _open(context, platform, _ROIS, config), compute)

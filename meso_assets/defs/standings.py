@@ -10,12 +10,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from meso_core.alyx import SubjectAnswer, kept_answer
 from meso_core.archive.delivered import delivered_files, raw_by_kind
 from meso_core.session import (
     DESCRIPTION,
     GONE,
+    IMAGING_META_FILE,
     Arrival,
     ListedFile,
+    RawKind,
     ignored_among,
     judge_arrival,
     odd_bouts,
@@ -42,10 +45,28 @@ class SessionView:
     raw: RawByKind
     #: What assets have published.
     made: Mapping[str, Manifest]
+    #: What Alyx said of the subject; None where it was never asked.
+    subject: SubjectAnswer | None = None
+
+    def own_settings(self, settings: MesoSettings) -> MesoSettings:
+        """Return the settings that hold for this session: where a person gave none, what Alyx said counts.
+
+        The genotype, and the window's centre where the rig left no metadata that tell it.
+        """
+        if self.subject is None:
+            return settings
+        own: dict[str, object] = {}
+        if not settings.genotype and self.subject.genotype:
+            own["genotype"] = self.subject.genotype
+        asked = settings.window_center_ml is None and settings.window_center_ap is None
+        told_by_rig = any(file.path.endswith(IMAGING_META_FILE) for file in self.raw[RawKind.METADATA].files)
+        if asked and not told_by_rig and self.subject.window_center is not None:
+            own["window_center_ml"], own["window_center_ap"] = self.subject.window_center
+        return settings.model_copy(update=own) if own else settings
 
     def standing(self, declaration: Declaration, settings: MesoSettings) -> Standing:
         """How one asset stands."""
-        basis = declaration.basis(self.raw, self.made, settings)
+        basis = declaration.basis(self.raw, self.made, self.own_settings(settings))
         manifest = self.made.get(declaration.name)
         doubts: tuple[str, ...] = ()
         if declaration.doubts and manifest:
@@ -103,7 +124,8 @@ def look_at(session: Session) -> SessionView:
     made = session.manifests()
     listing = session.store.listing(session.key)
     files = delivered_files(session, made, listing)
-    return SessionView(session, listing, session.present(listing), files, raw_by_kind(session.path, files), made)
+    raw, answer = raw_by_kind(session.path, files), kept_answer(session.path)
+    return SessionView(session, listing, session.present(listing), files, raw, made, answer)
 
 
 def with_downstream(assets: Iterable[str]) -> tuple[str, ...]:

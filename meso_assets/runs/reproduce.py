@@ -27,13 +27,14 @@ from ..defs.dagster_internals import end_of_steps, failure_message
 from ..defs.declare import Declaration
 from ..defs.jobs import PROCESS_SESSION
 from ..defs.standings import SessionView, look_at
+from ..io.alyx import OFF
 from ..io.published import required
 from ..io.resources import Platform
 from .run import register_sessions
 from .settings import MesoSettings
 
 #: What of `.meso` says nothing of what the rig delivered: scratch, claims, verdicts, tifs that were set aside.
-_NO_RECORDS = ("work", "staging", "locks", "audit", "removed")
+_NO_RECORDS = ("work", "staging", "locks", "audit", "removed", "alyx")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ def reproduce(settings: MesoSettings, session: Session, asset: str) -> Reproduct
     """
     declared, manifest = CATALOGUE[asset], required(session, asset)
     recorded = recorded_settings(settings, declared, manifest)
+    _insist_on_no_server(session, declared, manifest)
     _insist_on_inputs(session, recorded, declared, manifest)
     with _view(session, declared, manifest) as folder:
         scratch = recorded.model_copy(
@@ -79,6 +81,18 @@ def reproduce(settings: MesoSettings, session: Session, asset: str) -> Reproduct
         files = tuple(compare_files(path, session_path / path, made / path) for path in paths)
         files = tuple(_as_recorded(comparison, manifest, new) for comparison in files)
     return Reproduction(str(session.key), asset, manifest.made_by.run_id, files, _notes(manifest))
+
+
+def _insist_on_no_server(session: Session, declared: Declaration, manifest: Manifest) -> None:
+    """Refuse what a server had a part in: to make it again would send it again."""
+    mode = manifest.basis.settings.get("alyx", OFF)
+    if mode != OFF:
+        raise ProcessingError.at(
+            f"{session.key} {declared.name}",
+            expected="a result that follows from its inputs alone",
+            found=f"one that was made with MESO_ALYX={mode}: a server had a part in it",
+            remedy="Compare with the server: meso alyx audit",
+        )
 
 
 def scratch_session(settings: MesoSettings, session: Session) -> Session:

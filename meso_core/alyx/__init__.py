@@ -33,6 +33,7 @@ from .registering import (
     withheld,
 )
 from .snapshots import SnapshotNote, SnapshotRegistration, plan_snapshots, register_snapshots
+from .subject import SubjectAnswer, ask_subject, keep_answer, kept_answer
 from .surgery import SurgeryUpdate, plan_craniotomy, update_surgery_json
 from .transport import AnswerLostError, RefusedError
 
@@ -65,14 +66,18 @@ __all__ = [
     "SnapshotRegistration",
     "State",
     "Status",
+    "SubjectAnswer",
     "SurgeryUpdate",
     "Waiting",
     "allow",
+    "ask_subject",
     "carry_out",
     "connect",
     "files_to_register",
     "find_session",
     "forbidding",
+    "keep_answer",
+    "kept_answer",
     "of_phantom",
     "only_in_alyx",
     "override_of",
