@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import sys
 import warnings
+from typing import TYPE_CHECKING
 
 import click
 
 from ..runs.settings import load_settings
 from . import session_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from meso_core.alyx import AlyxFinding
+    from meso_core.session import SessionKey
+
+    from ..io.resources import Platform
+    from ..runs.settings import MesoSettings
 
 
 @click.group("alyx")
@@ -61,24 +71,16 @@ def audit(sessions: tuple[str, ...], as_json: bool) -> None:
     SESSIONS are all sessions below MESO_ROOT, unless some are named. The exit status is 1 where something is to be
     done.
     """
-    from meso_core.errors import MesoError
     from meso_core.json_text import json_text
 
-    from ..defs.alyx_parts import session_findings
-    from ..io.alyx import Alyx
     from ..io.resources import Platform
 
     settings = load_settings()
-    platform, alyx = Platform.open(settings), Alyx.open(settings)
+    platform = Platform.open(settings)
     keys = [platform.session(str(session_key(text))).key for text in sessions] or platform.store.sessions()
-    client, n_faulty = alyx.connect(), 0
+    compare, n_faulty = comparison(settings, platform), 0
     for key in keys:
-        try:
-            findings = session_findings(platform.session(str(key)), alyx, client)
-        except MesoError as error:  # the others go on
-            click.echo(f"{key}: could not be compared: {error}", err=True)
-            n_faulty += 1
-            continue
+        findings = compare(key)
         n_faulty += bool(findings)
         if as_json:
             click.echo(json_text({"session": str(key), "findings": [one.as_record() for one in findings]}))
@@ -87,8 +89,33 @@ def audit(sessions: tuple[str, ...], as_json: bool) -> None:
         for one in findings:
             click.echo(f"  {one}")
     if not as_json:
-        click.echo(f"{n_faulty} of {len(keys)} sessions with findings; {client.n_requests} requests")
+        click.echo(f"{n_faulty} of {len(keys)} sessions with findings")
     sys.exit(1 if n_faulty else 0)
+
+
+def comparison(settings: MesoSettings, platform: Platform) -> Callable[[SessionKey], Sequence[AlyxFinding]]:
+    """Make the function that compares a session with the server, over one connection.
+
+    A session that cannot be compared is a finding, so that the others go on.
+    """
+    from meso_core.alyx import AlyxFinding, Reason
+    from meso_core.errors import AlyxUnavailableError, MesoError
+
+    from ..defs.alyx_parts import session_findings
+    from ..io.alyx import Alyx
+
+    alyx = Alyx.open(settings)
+    client = alyx.connect()
+
+    def compare(key: SessionKey) -> Sequence[AlyxFinding]:
+        try:
+            return session_findings(platform.session(str(key)), alyx, client)
+        except AlyxUnavailableError:  # it would be so for the others too
+            raise
+        except MesoError as error:
+            return (AlyxFinding(Reason.CONFLICT, "session", str(key), f"could not be compared: {error}", "See there"),)
+
+    return compare
 
 
 @command.command("allow")

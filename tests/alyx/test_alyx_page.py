@@ -26,13 +26,14 @@ def located(tiny_session, tmp_path_factory):
     return meta, projection, alf
 
 
-def test_the_dry_run_of_the_page_prints_the_records(located, tiny_session, capsys):
+def test_the_dry_run_of_the_page_makes_the_records(located, tiny_session):
     _, _, alf = located
-    (code,) = re.findall(r"## Dry run\n\n```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    (code,) = re.findall(r"## From Python\n\n```python\n(.*?)\nalyx = ", PAGE.read_text(), re.DOTALL)
     code = code.replace("/data/Subjects/SP035/2023-03-03/001", str(tiny_session.session_path))
     code = code.replace('session / "alf" / "fovs.locations.json"', f"Path({str(alf / 'fovs.locations.json')!r})")
-    exec(code, {})
-    shown = json.loads(capsys.readouterr().out)
+    names = {}
+    exec(code, names)
+    shown = json.loads(names["records"].to_json())
     assert [fov["name"] for fov in shown["fields_of_view"]] == ["FOV_00", "FOV_01", "FOV_02"]
     assert shown["is_phantom"]
 
