@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from meso_core.errors import AlyxError, MesoError
+from meso_core.opening import is_there
 from meso_core.storage import Session
 
 from ..io.alyx import Alyx
@@ -36,11 +37,13 @@ class WaitingAsset:
 
 def waiting_assets(session: Session) -> list[WaitingAsset]:
     """Find what of a session waits for the server."""
-    from meso_core.alyx import waiting
+    from meso_core.alyx import sent_path, waiting
 
     names = [name for name, declared in CATALOGUE.items() if declared.group == _GROUP]
     found = []
     for name in names:
+        if not is_there(session.path / sent_path(name.removeprefix(f"{_GROUP}_"))):
+            continue  # without reading its manifest: there may be thousands
         manifest = session.manifest(name)
         waits = waiting(session.path, manifest.files) if manifest is not None else None
         if waits is not None:

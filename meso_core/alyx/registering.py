@@ -155,6 +155,11 @@ def record_path(part: str, registration: Registration) -> str:
     return f"{_FOLDER}/{part}{_PLAN if registration.state is State.PLANNED else _SENT}"
 
 
+def sent_path(part: str) -> str:
+    """Path of the record of what the server answered, below the session."""
+    return f"{_FOLDER}/{part}{_SENT}"
+
+
 def records_path(part: str) -> str:
     """Path of the records as they would be sent, below the session."""
     return f"{_FOLDER}/{part}.json"

@@ -10,7 +10,6 @@ answer was lost may have been carried out: it is an :class:`AnswerLostError`, an
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
 from ..errors import AlyxError, AlyxUnavailableError, SettingsError
+from ..json_text import json_text
 
 if TYPE_CHECKING:
     import requests
@@ -171,7 +171,7 @@ class Transport:
         files: Mapping[str, tuple[str, bytes]] | None,
     ) -> requests.Response:
         self.n_requests += 1
-        body: Any = data if files is not None or data is None else json.dumps(data, allow_nan=False)
+        body: Any = data if files is not None or data is None else self._json(path, data)
         return self._session.request(
             method.upper(),
             self.url + path,
@@ -182,6 +182,17 @@ class Transport:
             auth=_as_it_is,  # else a .netrc would replace the token
             allow_redirects=method == "get",
         )
+
+    def _json(self, path: str, data: object) -> str:
+        try:
+            return json_text(data)
+        except ValueError as error:  # Alyx takes and gives what is no JSON
+            raise AlyxError.at(
+                f"{self.url}{path}",
+                expected="finite numbers in what is sent",
+                found="NaN or an infinity, from the JSON of this record in Alyx",
+                remedy="Correct the JSON of the record in Alyx, then run this again",
+            ) from error
 
     def _headers(self, path: str, files: object) -> dict[str, str]:
         if self._token is None:
@@ -320,5 +331,5 @@ def _detail(reply: requests.Response) -> str:
     if isinstance(body, dict):
         body = {key: value for key, value in body.items() if key != "status_code"}
         body = next((body[key] for key in ("detail", "error") if set(body) == {key}), body)
-    text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
+    text = body if isinstance(body, str) else json_text(body, nulls=True)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
