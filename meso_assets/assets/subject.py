@@ -42,7 +42,9 @@ def ask_alyx(context: Context, platform: Platform, alyx: Alyx) -> None:
         told = f"{session.key}: Alyx was not asked for the subject, what it said before counts: {error}"
         warnings.warn(told, MesoWarning, stacklevel=2)
         return
-    if keep_answer(session.path, answer):
+    with session.recording() as folder:
+        is_news = keep_answer(folder, answer)
+    if is_news:
         context.log.info(f"Alyx says of {answer.subject}: alleles {answer.genotype or 'none'}")
 
 
