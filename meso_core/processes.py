@@ -19,6 +19,7 @@ from typing import Any
 
 _LINUX = sys.platform.startswith("linux")
 _PROC = Path("/proc")
+_STARTED_BY = "_MESO_STARTED_BY"
 _PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 #: Fields of ``/proc/PID/stat`` behind the name of the program, which may hold anything (``man 5 proc``).
 _STATE, _START = 0, 19
@@ -94,6 +95,17 @@ def end_with_parent(parent: int | None = None) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if parent is not None and os.getppid() != parent:
         os._exit(1)
+
+
+def tell_children() -> None:
+    """Let processes that this one starts know which one it is, by the environment; see :func:`told_parent`."""
+    os.environ[_STARTED_BY] = str(os.getpid())
+
+
+def told_parent() -> int | None:
+    """Tell the number of the process that started this one, for :func:`end_with_parent`; None where it did not say."""
+    told = os.environ.get(_STARTED_BY, "")
+    return int(told) if told.isdecimal() else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from meso_core.processes import ProcessId, this_process
+from meso_core.processes import ProcessId, tell_children, this_process, told_parent
 from tests.conftest import unavailable
 
 CHILD = "import sys, time; from meso_core.processes import end_with_parent; end_with_parent(); print(1, flush=True); "
@@ -69,6 +69,34 @@ def test_a_record_gives_the_process_back_and_nothing_else_does():
     assert ProcessId.from_record(me.as_record()) == me
     for wrong in (None, [], "1", {}, {**me.as_record(), "pid": "1"}, {**me.as_record(), "host": 1}):
         assert ProcessId.from_record(wrong) is None
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks the Linux kernel")
+@pytest.mark.parametrize("parent_lives", [True, False])
+def test_the_server_of_the_steps_ends_at_once_where_its_run_was_killed_before_it_could_ask_the_kernel(parent_lives):
+    gone = subprocess.run([sys.executable, "-S", "-c", "import os; print(os.getpid())"], stdout=subprocess.PIPE)
+    parent = os.getpid() if parent_lives else int(gone.stdout)
+    code = "import meso_assets.runs.step_processes; print('goes on')"
+    started = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "_MESO_STARTED_BY": str(parent)},
+        capture_output=True,
+        text=True,
+    )
+    assert (started.stdout == "goes on\n") is parent_lives, started.stderr
+    assert started.stderr == ""
+
+
+def test_a_process_tells_those_that_it_starts_which_one_it_is(monkeypatch):
+    monkeypatch.delenv("_MESO_STARTED_BY", raising=False)
+    assert told_parent() is None
+    tell_children()
+    child = subprocess.run(
+        [sys.executable, "-c", "from meso_core.processes import told_parent; print(told_parent())"],
+        stdout=subprocess.PIPE,
+    )
+    assert int(child.stdout) == os.getpid()
+    monkeypatch.delenv("_MESO_STARTED_BY")
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks the Linux kernel")

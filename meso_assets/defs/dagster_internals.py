@@ -218,15 +218,19 @@ def watched_claims(
 
 
 #: Tag in which Dagster keeps the address of the server that starts a run; the name is its own.
-_SERVER = "dagster/grpc_info"
+_SERVER = ".dagster/grpc_info"
 _LISTENS_WITHIN_S = 2.0
 
 
-def server_is_gone(run: dg.DagsterRun) -> bool:
+def server_is_gone(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Whether nobody listens any more where the server was that starts a run, on this machine.
 
-    Dagster does not tell of a run that is being started which process it is, only who starts it.
+    Dagster does not tell of a run that is being started which process it is, only who starts it. A run that repeats
+    another one has that one's server in its tags at first.
     """
+    repeated = instance.get_run_by_id(run.parent_run_id) if run.parent_run_id else None
+    if repeated is not None and repeated.tags.get(_SERVER) == run.tags.get(_SERVER):
+        return False
     try:
         told = json.loads(run.tags.get(_SERVER, ""))
         host, port, path = told.get("host"), told.get("port"), told.get("socket")

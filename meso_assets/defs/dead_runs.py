@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -27,9 +26,10 @@ from .dagster_internals import (
     times_of_steps,
 )
 
-#: Tag of a run: the process that leads it, as JSON.
+#: Tag of a run: the process that leads it, as JSON, and the run: one that is run again hands its tags on, and what
+#: they tell is not true of the new one.
 PROCESS_TAG = "meso/process"
-#: Tag of a run that was found dead: its last sign of life, s since 1970.
+#: Tag of a run that was found dead: its last sign of life, s since 1970, and the run.
 INTERRUPTED_TAG = "meso/interrupted_at"
 #: A run writes its process down before its first step. One that has neither after this time never began, s.
 _SECONDS_TO_BEGIN = 300.0
@@ -61,15 +61,27 @@ class Interrupted:
         return f"run {short(self.run_id)} of {self.session or 'no session'} was interrupted at {clock(self.at)}{where}"
 
 
-def process_tags() -> dict[str, str]:
-    """Tags that tell that this process leads a run."""
-    return {PROCESS_TAG: json_text(this_process().as_record())}
+def process_tags(run_id: str = "") -> dict[str, str]:
+    """Make the tags that tell that this process leads a run; one that is just to be made has no id yet."""
+    return {PROCESS_TAG: json_text({"run_id": run_id, **this_process().as_record()})}
 
 
-def process_of(tags: Mapping[str, str]) -> ProcessId | None:
-    """Process that leads a run, if the run has told."""
+def process_of(run: dg.DagsterRun) -> ProcessId | None:
+    """Process that leads a run, if the run has told; what it has from the run that it repeats does not count."""
     try:
-        return ProcessId.from_record(json.loads(tags.get(PROCESS_TAG, "")))
+        record = json.loads(run.tags.get(PROCESS_TAG, ""))
+    except ValueError:
+        return None
+    told = record.get("run_id", "") if isinstance(record, dict) else None
+    is_own = told == run.run_id or (told == "" and run.parent_run_id is None)
+    return ProcessId.from_record(record) if is_own else None
+
+
+def interrupted_at(run: dg.DagsterRun) -> float | None:
+    """Last sign of life of a run that was found dead, s since 1970; None for every other run."""
+    at, _, run_id = run.tags.get(INTERRUPTED_TAG, "").partition(" ")
+    try:
+        return float(at) if run_id in (run.run_id, "") else None
     except ValueError:
         return None
 
@@ -85,10 +97,8 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[Interrupted]:
         if not _is_dead(instance, record):
             continue
         unfinished = _interrupted(instance, run)
-        instance.add_run_tags(run.run_id, {INTERRUPTED_TAG: f"{unfinished.at:.0f}"})
-        why = (
-            f"Interrupted: its process is gone ({process_of(run.tags) or 'it never began'}), killed or with its machine"
-        )
+        instance.add_run_tags(run.run_id, {INTERRUPTED_TAG: f"{unfinished.at:.0f} {run.run_id}"})
+        why = f"Interrupted: its process is gone ({process_of(run) or 'it never began'}), killed or with its machine"
         if run.status is dg.DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run, message=why)
         else:
@@ -109,9 +119,9 @@ def who_holds(instance: dg.DagsterInstance, pool: str, *, but: str) -> str:
         if run_id == but:
             continue
         record = instance.get_run_record_by_id(run_id)
-        tags = record.dagster_run.tags if record else {}
-        session = tags.get("dagster/partition", "no session")
-        host = f" on {process.host}, process {process.pid}," if (process := process_of(tags)) else ""
+        run = record.dagster_run if record else None
+        session = run.tags.get("dagster/partition", "no session") if run else "no session"
+        host = f" on {process.host}, process {process.pid}," if run and (process := process_of(run)) else ""
         since, steps = min(place.since for place in places), ", ".join(sorted(place.step for place in places))
         told.append(f"run {short(run_id)} of {session}{host} since {clock(since)} ({steps})")
     return "; ".join(told)
@@ -129,12 +139,12 @@ def clock(at: float) -> str:
 
 
 def _is_dead(instance: dg.DagsterInstance, record: dg.RunRecord) -> bool:
-    process = process_of(record.dagster_run.tags)
+    process = process_of(record.dagster_run)
     if process is not None:  # one that ended well has said so before it was gone, maybe after the record was read
         return process.is_gone and not _has_ended(instance, record.dagster_run.run_id)
     if record.dagster_run.status is dg.DagsterRunStatus.STARTING:
         silent_s = time.time() - record.update_timestamp.timestamp()
-        return silent_s > _SECONDS_TO_START_ALONE and server_is_gone(record.dagster_run)
+        return silent_s > _SECONDS_TO_START_ALONE and server_is_gone(instance, record.dagster_run)
     if record.dagster_run.status is not dg.DagsterRunStatus.STARTED or record.start_time is None:
         return False  # not begun: Dagster's own limit of the time to start holds
     began = time.time() - record.start_time
@@ -156,6 +166,6 @@ def _free_places_of_ended_runs(instance: dg.DagsterInstance) -> None:
     """Give back what runs hold that have ended, or whose record is gone; one that is just ending does so itself."""
     for run_id in holders_of_places(instance):
         run = instance.get_run_by_id(run_id)
-        process = process_of(run.tags) if run else None
+        process = process_of(run) if run else None
         if run is None or (run.is_finished and (process is None or process.is_gone)):
             free_places(instance, run_id)

@@ -16,6 +16,7 @@ from typing import Any
 import dagster as dg
 
 from meso_core.errors import MesoError
+from meso_core.processes import tell_children
 
 from ..defs.catalogue import CATALOGUE
 from ..defs.claims import Claims
@@ -76,7 +77,8 @@ class _Lead(dg.Executor):
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:  # noqa: ANN401  Dagster's
         """Execute the steps of a run."""
         instance, run = plan_context.instance, plan_context.dagster_run
-        instance.add_run_tags(run.run_id, process_tags())
+        instance.add_run_tags(run.run_id, process_tags(run.run_id))
+        tell_children()
         assets = {asset_of_step(key) for key in execution_plan.step_keys_to_execute} & set(CATALOGUE)
         at_work: set[str] = set()
         with ExitStack() as until_end:

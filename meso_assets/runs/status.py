@@ -20,7 +20,7 @@ from meso_core.storage import Manifest, Standing
 
 from ..defs.catalogue import CATALOGUE
 from ..defs.dagster_internals import asset_of_step, end_of_steps, failure_message, times_of_steps
-from ..defs.dead_runs import INTERRUPTED_TAG, clock, short
+from ..defs.dead_runs import clock, interrupted_at, short
 from ..defs.guard import told
 from ..defs.standings import look_at
 from ..io.resources import Platform
@@ -143,9 +143,9 @@ def recent_failures(instance: dg.DagsterInstance, session: str) -> dict[str, Fai
 
 def _interrupted(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, Failure | None]:
     """Find the assets that a run was making when its process was gone."""
-    if INTERRUPTED_TAG not in run.tags:
+    if (at := interrupted_at(run)) is None:
         return {}
-    when = clock(float(run.tags[INTERRUPTED_TAG]))
+    when = clock(at)
     again = run.tags.get("dagster/will_retry") == "true"
     then = "the daemon runs it again" if again else f"run it again: meso run {run.tags.get('dagster/partition')}"
     times = times_of_steps(instance, run.run_id)
@@ -155,5 +155,6 @@ def _interrupted(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, 
         where = {asset: "before" for asset in [*(name for name in CATALOGUE if name in chosen)][:1]}
     why = f"(run {short(run.run_id)}: its process was killed, or its machine went down); {then}"
     return {
-        asset: Failure(State.INTERRUPTED, f"interrupted at {when} {at} {asset} {why}") for asset, at in where.items()
+        asset: Failure(State.INTERRUPTED, f"interrupted at {when} {place} {asset} {why}")
+        for asset, place in where.items()
     }

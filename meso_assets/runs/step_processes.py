@@ -7,7 +7,7 @@ it; what a step starts (a suite2p worker) ends with the step. Nothing writes on 
 
 import os
 
-from meso_core.processes import end_with_parent
+from meso_core.processes import end_with_parent, told_parent
 
 
 class _Forks:
@@ -24,5 +24,5 @@ class _Forks:
         end_with_parent(cls.parent)
 
 
-end_with_parent()
+end_with_parent(told_parent())  # the run may have been killed while Python loaded this
 os.register_at_fork(before=_Forks.before, after_in_child=_Forks.in_child)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,7 +27,11 @@ from .state import held_notes, note_state, sha256_of_note
 #: Pictures that Alyx takes.
 PICTURES = (".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
 _STATUS = {Action.CREATE: Status.CREATED, Action.CHANGE: Status.UPDATED, Action.NOTHING: Status.UNCHANGED}
-_MAGIC = (b"GIF8", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+_MAGIC = (b"GIF8", _JPEG, _PNG, b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+#: Where the end of a JPEG is looked for.
+_TRAILER_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +108,45 @@ def _pictures(folder: Path) -> list[Path]:
 
 def _note(path: Path, session_path: Path) -> SnapshotNote:
     content = read_plain(path, TABLE_BYTES)
-    if not content.startswith(_MAGIC):
+    if wrong := _what_is_wrong(content):
         raise InputFileError.at(
             path,
-            expected="a picture (PNG, JPEG, GIF or TIFF)",
-            found="an empty file" if not content else f"a file that begins with {content[:8]!r}",
+            expected="a whole picture (PNG, JPEG, GIF or TIFF)",
+            found=wrong,
             remedy="Move the file out of the snapshots folder, or copy it again from the rig",
         )
     caption = path.with_suffix(".txt")
     text = _caption(caption) if is_there(caption) else ""
     width = "orig" if path.suffix.lower() == ".gif" else None
     return SnapshotNote(path.relative_to(session_path).as_posix(), text, hashlib.sha256(content).hexdigest(), width)
+
+
+def _what_is_wrong(content: bytes) -> str:
+    """Say why something is no whole picture; empty where it is one, as far as its frame tells."""
+    if not content:
+        return "an empty file"
+    if not content.startswith(_MAGIC):
+        return f"a file that begins with {content[:8]!r}"
+    if content.startswith(_PNG):
+        whole = _png_is_whole(content)
+    elif content.startswith(_JPEG):
+        whole = b"\xff\xd9" in content[-_TRAILER_BYTES:]  # end of image; some cameras write more behind it
+    else:
+        whole = not content.startswith(b"GIF8") or content.rstrip(b"\0").endswith(b";")
+    return "" if whole else "one that is cut short or damaged"
+
+
+def _png_is_whole(content: bytes) -> bool:
+    """Follow the chunks of a PNG to the last one, and compare check sums (https://www.w3.org/TR/png/#5Chunk-layout)."""
+    at = len(_PNG)
+    while at + 12 <= len(content):
+        end = at + 8 + int.from_bytes(content[at : at + 4], "big")
+        if zlib.crc32(content[at + 4 : end]) != int.from_bytes(content[end : end + 4], "big"):
+            return False
+        if content[at + 4 : at + 8] == b"IEND":
+            return True
+        at = end + 4
+    return False
 
 
 def _caption(path: Path) -> str:

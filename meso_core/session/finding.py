@@ -84,13 +84,20 @@ class LocalFolders:
         """See :class:`Folders`."""
         with os.scandir(self.folder / folder) as entries:
             return tuple(
-                Child(entry.name, entry.is_dir(), str(Path(entry.path).readlink()) if _is_broken(entry) else "")
+                Child(entry.name, _is_folder(entry), str(Path(entry.path).readlink()) if _is_broken(entry) else "")
                 for entry in entries
             )
 
     def are_same(self, one: str, other: str) -> bool:
         """See :class:`Folders`."""
         return (self.folder / one).samefile(self.folder / other)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle, or to where nobody may look: it is told as a broken one
+        return False
 
 
 def _is_broken(entry: os.DirEntry[str]) -> bool:

@@ -6,8 +6,7 @@ What belongs here: the walk over its files. How a session of a remote root is li
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..errors import InputFileError
@@ -37,18 +36,39 @@ def _files_below(folder: Path, place: str, above: tuple[str, ...]) -> Iterator[L
     except FileNotFoundError:  # it has just gone
         return
     except OSError as error:
-        expected, remedy = "a readable folder", "Give the platform's user the right to read it, or mount its disk"
-        found = error.strerror or str(error)
-        raise InputFileError.at(folder, expected=expected, found=found, remedy=remedy) from error
+        raise _unreadable(folder, error) from error
     for entry in entries:
         path = f"{place}{entry.name}"
-        if entry.is_dir():
+        if _leads_to(entry.is_dir):
             yield from _files_below(folder / entry.name, f"{path}/", (*above, real))
-            continue
-        with suppress(FileNotFoundError):  # it has just gone
-            is_link = entry.is_symlink()
-            if entry.is_file():
-                stat = entry.stat()
-                yield ListedFile(path, stat.st_size, stat.st_mtime_ns, is_link)
-            elif is_link:
-                yield ListedFile(path, GONE, entry.stat(follow_symlinks=False).st_mtime_ns, is_link)
+        elif (file := _listed(entry, path)) is not None:
+            yield file
+
+
+def _listed(entry: os.DirEntry[str], path: str) -> ListedFile | None:
+    """List a file, or a link that leads to nothing; None for what is neither, or has just gone."""
+    is_link = entry.is_symlink()
+    try:
+        if _leads_to(entry.is_file):
+            stat = entry.stat()
+            return ListedFile(path, stat.st_size, stat.st_mtime_ns, is_link)
+        if is_link:
+            return ListedFile(path, GONE, entry.stat(follow_symlinks=False).st_mtime_ns, is_link)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unreadable(Path(entry.path), error) from error
+    return None
+
+
+def _leads_to(asked: Callable[[], bool]) -> bool:
+    """Ask whether an entry is a folder, or a file; a link in a circle or to where nobody may look is neither."""
+    try:
+        return asked()
+    except OSError:
+        return False
+
+
+def _unreadable(where: Path, error: OSError) -> InputFileError:
+    expected, remedy = "a readable folder", "Give the platform's user the right to read it, or mount its disk"
+    return InputFileError.at(where, expected=expected, found=error.strerror or str(error), remedy=remedy)

@@ -92,6 +92,27 @@ def test_a_file_that_is_no_picture_is_named_before_anything_is_sent(session, aly
     assert not alyx.calls
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF"])
+def test_a_picture_that_a_copy_cut_short_is_named(session, kind):
+    whole = picture(3, kind)
+    place = session / "snapshots" / f"cut.{kind.lower()}"
+    for n in (1, 2, len(whole) // 4, len(whole) // 2):
+        place.write_bytes(whole[:-n])
+        with pytest.raises(InputFileError, match=r"cut\..*found one that is cut short or damaged"):
+            register_snapshots(session, session=KEY)
+    place.write_bytes(whole)
+    assert len(register_snapshots(session, session=KEY).notes) == 5
+
+
+@pytest.mark.parametrize("at", range(8, 60, 7))
+def test_a_flipped_bit_of_a_png_is_named(session, at):
+    content = bytearray(picture(3))
+    content[at] ^= 4
+    (session / "snapshots/b_10.png").write_bytes(content)
+    with pytest.raises(InputFileError, match="cut short or damaged"):
+        register_snapshots(session, session=KEY)
+
+
 def test_a_caption_from_windows_is_read_with_a_warning(session):
     (session / "snapshots/b_10.txt").write_bytes("40 µm".encode("cp1252"))
     with pytest.warns(MesoWarning, match=r"b_10\.txt: not UTF-8"):

@@ -11,9 +11,10 @@ from dataclasses import replace
 
 import dagster as dg
 import pytest
+from dagster._core.storage.tags import GRPC_INFO_TAG  # the name that it has there
 
 from meso_assets.defs.dagster_internals import places_of, watched_claims
-from meso_assets.defs.dead_runs import INTERRUPTED_TAG, PROCESS_TAG, end_dead_runs, process_tags, who_holds
+from meso_assets.defs.dead_runs import PROCESS_TAG, end_dead_runs, interrupted_at, process_tags, who_holds
 from meso_assets.defs.sensors import dead_runs_end
 from meso_assets.runs.status import State, recent_failures
 from meso_core.processes import this_process
@@ -114,7 +115,7 @@ def server(tmp_path):
 
 
 def starting(instance, server):
-    tags = {"dagster/grpc_info": server}
+    tags = {GRPC_INFO_TAG: server}
     return instance.create_run_for_job(empty, status=dg.DagsterRunStatus.STARTING, tags=tags).run_id
 
 
@@ -131,6 +132,18 @@ def test_a_run_that_was_being_started_is_dead_when_its_server_is_gone_and_it_tol
         assert end_dead_runs(instance) == [], "its own process may go on without the server"
     assert [found.run_id for found in end_dead_runs(instance)] == [run_id]
     assert status(instance, run_id) == "FAILURE"
+
+
+def test_a_run_that_repeats_another_is_not_judged_by_the_server_of_that_one(instance, server, monkeypatch):
+    monkeypatch.setattr("meso_assets.defs.dead_runs._SECONDS_TO_START_ALONE", -1)
+    address, end_server = server
+    end_server()
+    first, tags = starting(instance, address), {GRPC_INFO_TAG: address}
+    again = instance.create_run_for_job(
+        empty, status=dg.DagsterRunStatus.STARTING, tags=tags, parent_run_id=first, root_run_id=first
+    ).run_id
+    assert [found.run_id for found in end_dead_runs(instance)] == [first]
+    assert status(instance, again) == "STARTING"
 
 
 @pytest.mark.parametrize(
@@ -151,6 +164,30 @@ def test_a_port_where_nobody_listens_is_that_of_a_server_that_is_gone(instance, 
         port = once.getsockname()[1]
     run_id = starting(instance, json.dumps({"host": "localhost", "port": port}))
     assert [found.run_id for found in end_dead_runs(instance)] == [run_id]
+
+
+@pytest.mark.parametrize("names_its_run", [True, False])
+def test_a_run_that_repeats_a_dead_one_is_not_taken_for_dead_by_the_tags_that_it_has_from_it(instance, names_its_run):
+    dead = begun(instance)
+    if names_its_run:
+        record = {"run_id": dead, **replace(this_process(), start=1).as_record()}
+        instance.add_run_tags(dead, {PROCESS_TAG: json.dumps(record)})
+    assert [found.run_id for found in end_dead_runs(instance)] == [dead]
+    handed_on = instance.get_run_by_id(dead).tags
+    assert {PROCESS_TAG, "meso/interrupted_at"} <= handed_on.keys()
+    again = instance.create_run_for_job(
+        empty, status=dg.DagsterRunStatus.STARTING, tags=handed_on, parent_run_id=dead, root_run_id=dead
+    ).run_id
+    assert end_dead_runs(instance) == []
+    assert status(instance, again) == "STARTING"
+    instance.add_run_tags(again, process_tags(again))
+    assert end_dead_runs(instance) == []
+    assert interrupted_at(instance.get_run_by_id(dead)) is not None
+    assert interrupted_at(instance.get_run_by_id(again)) is None
+    instance.add_run_tags(
+        again, {PROCESS_TAG: json.dumps({"run_id": again, **replace(this_process(), start=1).as_record()})}
+    )
+    assert [found.run_id for found in end_dead_runs(instance)] == [again]
 
 
 def test_the_run_that_waits_is_told_who_holds_the_place_but_not_that_it_does_so_itself(instance):
@@ -200,7 +237,7 @@ def test_status_tells_when_and_in_what_a_run_was_interrupted_and_what_comes_next
     instance.add_run_tags(run_id, {"dagster/will_retry": retry})
     failure = recent_failures(instance, KEY)["rois"]
     assert failure.state is State.INTERRUPTED
-    at = time.strftime("%H:%M", time.localtime(float(instance.get_run_by_id(run_id).tags[INTERRUPTED_TAG])))
+    at = time.strftime("%H:%M", time.localtime(interrupted_at(instance.get_run_by_id(run_id))))
     assert failure.why.startswith(f"interrupted at {at} in rois (run {run_id.split('-')[0]}")
     assert then in failure.why
 

@@ -14,10 +14,11 @@ import socket
 import traceback
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,8 +38,9 @@ from meso_core.storage import Session, open_store
 from meso_core.timing import find_frame_times, session_frame_qc
 
 SPARSE_BYTES = 60 << 30
-#: What a person waits at most for a named error, s.
-SECONDS = 60
+#: What may be computed at most before a named error, s (to hash a sparse file takes most), and what a person waits at
+#: most on a machine that does other things too.
+COMPUTING_S, WAITING_S = 120, 400
 
 
 def _cut(share: float, less: int = 0) -> Callable[[Path], None]:
@@ -297,41 +299,53 @@ def _twin(session_path: Path, file: str) -> Path:
 class Found:
     """What meso made of a session."""
 
-    #: Digest of all results.
-    digest: str
+    #: Part of the results → its digest.
+    parts: Mapping[str, str]
     #: Verdicts that do not pass, and warnings.
     doubts: tuple[str, ...]
+
+
+class Parts:
+    """Digests of the parts of the results."""
+
+    def __init__(self) -> None:
+        self._hashes: dict[str, Any] = {}
+
+    def add(self, part: str, value: object) -> None:
+        """Add a value to a part."""
+        content = value if isinstance(value, bytes) else repr(value).encode()
+        self._hashes.setdefault(part, hashlib.sha256()).update(content)
+
+    def digests(self) -> dict[str, str]:
+        """Digest of each part."""
+        return {part: digest.hexdigest() for part, digest in self._hashes.items()}
 
 
 def process(session_path: Path, out: Path) -> Found:
     """Read a session as the assets do: every raw file is looked into, nothing that takes long is computed."""
     key = SessionKey(*session_path.parts[-3:])
     session = Session(key, session_path, open_store(session_path.parents[2]))
-    seen, digest, results = look_at(session), hashlib.sha256(), []
+    seen, parts, results = look_at(session), Parts(), []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", MesoWarning)
         judged = judge_arrival(seen.delivered, now_ns=10**19, quiet_ns=0, description=read_description(session_path))
-        digest.update(str(judged.ready).encode())
+        parts.add("readiness", judged.ready)
         with delivered_view(seen.raw[RawKind.METADATA], seen.raw[RawKind.FRAMES]) as rig:
             metadata = load_session_metadata(rig)
             for movie in bin_per_plane(local_bouts(rig), metadata.imaging, out / "movies"):
-                digest.update(movie.path.read_bytes())
+                parts.add("movies", movie.path.read_bytes())
         for bout in metadata.bouts:
             tifs = [ScanImageTif(tif) for tif in raw_tifs(session_path / bout.name)]
-            digest.update(repr([m.sha256 for m in hash_tifs(tifs)]).encode())
-        digest.update(metadata.to_json().encode())
+            parts.add("archives", [m.sha256 for m in hash_tifs(tifs)])
+        parts.add("metadata", metadata.to_json())
         quality = session_frame_qc([session_path / bout.name for bout in metadata.bouts], metadata)
         times = find_frame_times(session_path / "raw_sync_data", metadata, session=key)
         results += [*quality.joined.results, *times.results]
-        for datasets in (*quality.datasets().values(), *times.datasets().values()):
-            digest.update(
-                repr(
-                    [
-                        (n, v.to_csv() if hasattr(v, "to_csv") else np.asarray(v).tobytes())
-                        for n, v in sorted(datasets.items())
-                    ]
-                ).encode()
-            )
+        for part, made in (("ratings", quality), ("times", times)):
+            for datasets in made.datasets().values():
+                for name, value in sorted(datasets.items()):
+                    parts.add(part, name)
+                    parts.add(part, value.to_csv() if hasattr(value, "to_csv") else np.asarray(value).tobytes())
         with delivered_view(seen.raw[RawKind.REFERENCE]) as rig:
             for bout in metadata.bouts:
                 (rig / bout.name).mkdir(exist_ok=True)
@@ -339,11 +353,11 @@ def process(session_path: Path, out: Path) -> Found:
             images = reference_images(rig, out, center_ml=window.ml_mm, center_ap=window.ap_mm)
             find_reference([rig / bout.name for bout in metadata.bouts])
         results += check_references([(image.bout, image.taken_at) for image in images], metadata.bouts)
-        digest.update(repr([(image.sha256, image.shape, image.picture) for image in images]).encode())
-        digest.update(register_snapshots(session_path, session=key).to_json().encode())
+        parts.add("reference images", [(image.sha256, image.shape, image.picture) for image in images])
+        parts.add("snapshots", register_snapshots(session_path, session=key).to_json())
     doubts = [f"{r.check} {r.verdict.name}: {r.message}" for r in results if r.verdict is not Verdict.PASS]
     doubts += [str(w.message) for w in caught if issubclass(w.category, MesoWarning)]
-    return Found(digest.hexdigest(), tuple(sorted(doubts)))
+    return Found(parts.digests(), tuple(sorted(doubts)))
 
 
 class HangError(Exception):
@@ -351,25 +365,29 @@ class HangError(Exception):
 
 
 @contextmanager
-def at_most(seconds: int) -> Iterator[None]:
-    """Interrupt the block after a time."""
+def at_most(computing_s: int, waiting_s: int) -> Iterator[None]:
+    """Interrupt the block after so much time of the processor, or after a time in which it does nothing else."""
 
-    def ring(*_: object) -> None:
-        raise HangError(f"no end after {seconds} s")
+    def ring(number: int, _: object) -> None:
+        raise HangError(f"no end, told by {signal.Signals(number).name}")
 
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(seconds)
+    timers = {signal.SIGPROF: (signal.ITIMER_PROF, computing_s), signal.SIGALRM: (signal.ITIMER_REAL, waiting_s)}
+    before = {number: signal.signal(number, ring) for number in timers}
+    for timer, seconds in timers.values():
+        signal.setitimer(timer, seconds)
     try:
         yield
     finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        for timer, _ in timers.values():
+            signal.setitimer(timer, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def outcome(session_path: Path, out: Path, undisturbed: Found) -> tuple[str, str]:
     """Say what came of a bent session: a word, and more about it."""
     try:
-        with at_most(SECONDS):
+        with at_most(COMPUTING_S, WAITING_S):
             found = process(session_path, out)
     except MesoError as error:
         text = str(error)
@@ -380,6 +398,7 @@ def outcome(session_path: Path, out: Path, undisturbed: Found) -> tuple[str, str
     except Exception as error:  # noqa: BLE001  which is what is looked for
         return "nameless error", "".join(traceback.format_exception(error)[-6:])
     new = [doubt for doubt in found.doubts if doubt not in undisturbed.doubts]
-    if found.digest == undisturbed.digest:
+    if found.parts == undisturbed.parts:
         return "same result", "; ".join(new)
-    return ("doubt", "; ".join(new)) if new else ("other result", "")
+    changed = sorted(part for part, digest in undisturbed.parts.items() if found.parts.get(part) != digest)
+    return ("doubt", "; ".join(new)) if new else ("other result", ", ".join(changed))

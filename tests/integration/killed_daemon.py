@@ -23,6 +23,8 @@ from pathlib import Path
 import psutil
 from killed_runs import KEY, Ground, Tally, _command, _parent, ground, kill
 
+from meso_core.processes import ProcessId
+
 QUICK = ("imaging_metadata", "frame_qc", "frame_times", "mean_image_mlapdv", "alyx_fov_records")
 JOB = "time_and_place_session"
 TARGETS = ("run worker", "everything", "run worker", "daemon", "code server", "run worker", "webserver")
@@ -99,12 +101,18 @@ class Watched:
     asked: bool = False
     whole: bool = False
 
-    def at_work(self) -> bool:
-        return bool(list((self.folder / ".meso" / "claims").glob("*.json")))
+    def leaders(self) -> set[int]:
+        """Numbers of the processes that lead runs of it now."""
+        found = set()
+        for claim in (self.folder / ".meso" / "claims").glob("*.json"):
+            with contextlib.suppress(OSError, ValueError):
+                process = ProcessId.from_record(json.loads(claim.read_text())["process"])
+                found |= {process.pid} if process and not process.is_gone else set()
+        return found
 
     def is_whole(self, assets: tuple[str, ...]) -> bool:
         done = {path.stem for path in (self.folder / ".meso" / "manifests").glob("[!.]*.json")}
-        return done >= set(assets) and not self.at_work()
+        return done >= set(assets) and not list((self.folder / ".meso" / "claims").glob("*.json"))
 
 
 @dataclass
@@ -127,7 +135,7 @@ class Campaign:
             spent = session.hits.count("run worker") + session.hits.count("everything") > _TRIES
             if not session.asked and self.server.launch(session.folder.name):
                 session.asked, self.last_news = True, time.monotonic()
-            elif spent and not session.at_work() and not session.whole:
+            elif spent and not session.leaders() and not session.whole:
                 session.hits.clear()
                 session.asked = False
             if session.asked and not session.whole and session.is_whole(self.server.ground.assets):
@@ -150,11 +158,13 @@ class Campaign:
 
     def kill(self, target: str) -> bool:
         """Kill once, if there is something to kill at work."""
-        at_work = [session for session in self.sessions if session.asked and not session.whole and session.at_work()]
+        at_work = [session for session in self.sessions if session.asked and not session.whole and session.leaders()]
         if not at_work or not (chosen := self.server.find(target)):
             return False
         if target == "run worker":
-            at_work = [session for session in at_work if _leader(session) == chosen[0].pid] or at_work
+            at_work = [session for session in at_work if chosen[0].pid in session.leaders()]
+            if not at_work:
+                return False
         kill(chosen)
         for session in at_work:
             session.hits.append(target)
@@ -172,19 +182,11 @@ class Campaign:
         self.open.clear()
 
 
-def _leader(session: Watched) -> int:
-    """Process that leads the run that works on a session."""
-    for claim in (session.folder / ".meso" / "claims").glob("*.json"):
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            return int(json.loads(claim.read_text())["process"]["pid"])
-    return -1
-
-
 def campaign(tally: Tally, kills: int, port: int, seconds: float = 10**6) -> Tally:
     """Kill so often while the sessions work through the queue, and wait until all have come to their end."""
     until = time.monotonic() + seconds
     with ground("multiprocess", QUICK) as here:
-        sessions = [Watched(here.session.with_name(f"{100 + number}")) for number in range(max(2, kills // 2))]
+        sessions = [Watched(here.session.with_name(f"{100 + number}")) for number in range(max(2, kills // 3))]
         for session in sessions:
             shutil.copytree(here.folder / "raw", session.folder, copy_function=shutil.copy2)
         attack = Campaign(Server(here, port), tally, sessions)

@@ -1,5 +1,6 @@
 """Dagster's records are made once, looked at before use, backed up, and set aside when they are damaged."""
 
+import errno
 import fcntl
 import json
 import os
@@ -189,7 +190,6 @@ def test_an_interrupted_run_is_run_again_by_dagster_but_not_for_ever(settings, h
     def empty() -> None:
         nothing()
 
-    dead = {PROCESS_TAG: json.dumps(replace(this_process(), start=1).as_record())}
     again, root = [], None
     with open_instance(settings) as instance:
         for _ in range(4):
@@ -197,11 +197,13 @@ def test_an_interrupted_run_is_run_again_by_dagster_but_not_for_ever(settings, h
             run = instance.create_run_for_job(
                 empty,
                 status=dg.DagsterRunStatus.STARTED,
-                tags={**dead, **of_root},
+                tags=of_root,
                 root_run_id=root,
                 parent_run_id=root,
             )
             root = root or run.run_id
+            dead = {"run_id": run.run_id, **replace(this_process(), start=1).as_record()}
+            instance.add_run_tags(run.run_id, {PROCESS_TAG: json.dumps(dead)})
             assert [found.run_id for found in end_dead_runs(instance)] == [run.run_id]
             again.append(instance.get_run_by_id(run.run_id).tags["dagster/will_retry"])
     assert again == ["true", "true", "false", "false"]
@@ -219,6 +221,8 @@ def test_another_database_is_left_to_those_who_chose_it(home):
         (sqlite3.OperationalError("database or disk is full"), "Free space"),
         (sqlite3.OperationalError("attempt to write a readonly database"), "permissions"),
         (sqlite3.DatabaseError("database disk image is malformed"), "meso instance repair"),
+        (OSError(errno.ENOSPC, "No space left on device"), "Free space"),
+        (OSError(errno.ENOENT, "No such file"), None),
         (RuntimeError("something else"), None),
     ],
 )

@@ -18,7 +18,7 @@ from pathlib import Path
 import dagster as dg
 
 from meso_core.errors import StorageError
-from meso_core.storage.atomic import write_file
+from meso_core.storage.atomic import storage_errors, write_file
 
 from ...defs.dagster_internals import layouts_are_current, set_pool_size
 from ...defs.dead_runs import end_dead_runs
@@ -83,7 +83,7 @@ def open_instance(settings: MesoSettings, tell: Callable[[str], None] = lambda _
     """
     home = prepare_home(settings)
     with contextlib.ExitStack() as until_end:
-        with _locked(home / _OPENING, fcntl.LOCK_EX):
+        with _locked(home / _OPENING, fcntl.LOCK_EX), storage_errors(home):
             if keeps_sqlite(home):
                 make_missing(home)
                 check_main(home)

@@ -6,10 +6,13 @@ sessions hold does not depend on them: each result has its manifest beside it.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import shutil
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +33,8 @@ MAIN = {
 _ONE_RUN = "the log of one run"
 BACKUPS, DAMAGED = "backups", "damaged"
 _WAIT_S = 60.0
+#: With less room than this on the disk, bytes, it is taken for full.
+_LITTLE_ROOM = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,15 +153,25 @@ def damaged(where: Path, found: str) -> StorageError:
 
 def error_of_records(error: BaseException) -> StorageError | None:
     """Find out whether an unexpected error came from Dagster's records, and name it; None if it did not."""
+    home, found = Path(os.environ.get("DAGSTER_HOME", "MESO_HOME")), _chain(error)
+    for one in found:
+        if isinstance(one, sqlite3.Error) or type(one).__module__.startswith(("sqlalchemy.", "alembic.")):
+            text = str(one).splitlines()[0]
+            return _not_reached(home, text) if _of_the_disk(text) else damaged(home, text)
+    for one in found:  # what Dagster writes beside its databases: configuration, what steps print
+        if isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _not_reached(Path(one.filename or home), f"{one.strerror}: the disk is full")
+    return None
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """List an error and those that led to it."""
+    chain: list[BaseException] = []
     found: BaseException | None = error
-    while found is not None:
-        if isinstance(found, sqlite3.Error) or type(found).__module__.startswith(("sqlalchemy.", "alembic.")):
-            break
+    while found is not None and found not in chain:
+        chain.append(found)
         found = found.__cause__ or found.__context__
-    if found is None:
-        return None
-    text, home = str(found).splitlines()[0], Path(os.environ.get("DAGSTER_HOME", "MESO_HOME"))
-    return _not_reached(home, text) if _of_the_disk(text) else damaged(home, text)
+    return chain
 
 
 def _of_the_disk(text: str) -> bool:
@@ -165,20 +180,30 @@ def _of_the_disk(text: str) -> bool:
 
 
 def _not_reached(where: Path, found: str) -> StorageError:
-    first = (
-        "Free space on the disk of MESO_HOME" if "full" in found else "Check the disk of MESO_HOME and its permissions"
-    )
+    full = "full" in found or _has_no_room(where)
+    first = "Free space on the disk of MESO_HOME" if full else "Check the disk of MESO_HOME and its permissions"
     return StorageError.at(
         where, expected="records that can be read and written", found=found, remedy=f"{first}, then run again"
     )
+
+
+def _has_no_room(where: Path) -> bool:
+    """Whether its disk is full: SQLite calls that a fault of the disk where it makes the files beside a database."""
+    try:
+        return shutil.disk_usage(where if where.exists() else where.parent).free < _LITTLE_ROOM
+    except OSError:
+        return False
 
 
 def back_up(home: Path) -> Path:
     """Copy all records into a folder of the home, while they are in use; returns the folder."""
     stamp = f"{datetime.now():%Y-%m-%dT%H%M%S.%f}"
     target, beside = home / BACKUPS / stamp, home / BACKUPS / f".{stamp}.part"
-    make_folder(beside)
-    with storage_errors(beside):
+    make_folder(home / BACKUPS)
+    with storage_errors(beside), _alone(home / BACKUPS):
+        for left in (home / BACKUPS).glob(".*.part"):  # by a backup that was killed, or had no room
+            shutil.rmtree(left)
+        make_folder(beside)
         for name in databases(home):
             if (home / name).is_file():
                 _copy(home / name, beside / name)
@@ -187,6 +212,17 @@ def back_up(home: Path) -> Path:
         beside.replace(target)
         sync_folder(target.parent)
     return target
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep others from a folder that do the same; wait for them. It ends with the process."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def backups(home: Path) -> list[Path]:
@@ -207,14 +243,25 @@ def repair(home: Path) -> list[Repaired]:
         wrong = what_is_wrong(path, thorough=True)
         if not wrong or not path.exists():
             continue
-        make_folder((aside / name).parent)
-        for file in (path, *_side_files(path)):
-            file.replace(aside / Path(name).with_name(file.name))
         sound = next((b / name for b in backups(home) if not what_is_wrong(b / name, thorough=True)), None)
-        if sound is not None:
-            _copy(sound, path)
+        with storage_errors(path):
+            _keep_aside(path, (aside / name).parent)
+            _copy(sound, path) if sound is not None else path.unlink()
         done.append(Repaired(name, wrong, aside / name, sound))
     return done
+
+
+def _keep_aside(path: Path, folder: Path) -> None:
+    """Give a damaged file and what belongs to it a second name each; the file keeps its place until another has it.
+
+    A killed repair leaves a damaged file or a restored one there, never none: that would be made anew without a word.
+    """
+    make_folder(folder)
+    for file in (path, *_side_files(path)):
+        (folder / file.name).hardlink_to(file)
+    sync_folder(folder)
+    for file in _side_files(path):
+        file.unlink()  # else they would be taken for those of the file that comes
 
 
 def _copy(source: Path, target: Path) -> None:
