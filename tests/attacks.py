@@ -17,6 +17,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from attack_records import INTO, read, table  # noqa: E402
+from ordinary_user import prefix  # noqa: E402
 
 _ALL = ("-m", "nightly or not nightly", "--timeout=7200", "-q", "-p", "no:cacheprovider")
 
@@ -30,7 +31,7 @@ class Part:
     tests: tuple[str, ...] = ()
     script: tuple[str, ...] = ()
 
-    def run(self, name: str, folder: Path, options: list[str]) -> int:
+    def run(self, name: str, folder: Path, options: list[str], start: list[str]) -> int:
         """Attack; what comes of it is in the folder."""
         file = folder.resolve() / f"{name}.jsonl"
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
@@ -41,7 +42,9 @@ class Part:
             file.unlink(missing_ok=True)
             environment[INTO] = str(file)
             command = ["-m", "pytest", *_ALL, *self.tests, *options]
-        return subprocess.run([sys.executable, *command], cwd=REPOSITORY, env=environment, check=False).returncode
+        return subprocess.run(
+            [*start, sys.executable, *command], cwd=REPOSITORY, env=environment, check=False
+        ).returncode
 
 
 PARTS = {
@@ -66,7 +69,12 @@ PARTS = {
     ),
     "publication": Part(
         "kills, losses of power and full disks while files are published",
-        tests=("tests/storage/test_publish.py", "tests/storage/test_power_loss.py", "tests/storage/test_no_room.py"),
+        tests=(
+            "tests/storage/test_publish.py",
+            "tests/storage/test_publication_kills.py",
+            "tests/storage/test_power_loss.py",
+            "tests/storage/test_no_room.py",
+        ),
     ),
     "removal": Part("kills and losses of power while tifs go and come", tests=("tests/archive/test_archive_kills.py",)),
     "gate": Part("attacks on the removal of tifs", tests=("tests/archive/test_archive_attacks.py",)),
@@ -75,6 +83,7 @@ PARTS = {
         tests=("tests/runs/test_instance.py", "tests/runs/test_instance_attacks.py", "tests/runs/test_claims.py"),
     ),
     "inputs": Part("each raw file, bent in each way", tests=("tests/integration/test_bent_files.py",)),
+    "rights": Part("what is closed to the user who runs meso", tests=("tests/integration/test_without_rights.py",)),
 }
 
 
@@ -83,13 +92,14 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
     parser.add_argument("--folder", type=Path, default=REPOSITORY / "attack-data")
     parser.add_argument("--print", action="store_true", dest="only_print", help="attack nothing, print what is there")
+    parser.add_argument("--ordinary-user", action="store_true", help="where root runs it: without root's rights")
     chosen, options = parser.parse_known_args()
     if unknown := set(chosen.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     chosen.folder.mkdir(parents=True, exist_ok=True)
-    codes = {}
+    start, codes = prefix() if chosen.ordinary_user else [], {}
     for name in () if chosen.only_print else chosen.parts or PARTS:
-        codes[name] = PARTS[name].run(name, chosen.folder, options)
+        codes[name] = PARTS[name].run(name, chosen.folder, options, start)
     records = list(read(chosen.folder))
     print(table(records))
     failed = [name for name, code in codes.items() if code]

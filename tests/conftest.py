@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import pytest
 from attack_records import INTO, Record, summed, write
+from ordinary_user import ignores_rights
 
 #: Fixtures of real servers and of network shares, for whoever asks for them.
 pytest_plugins = ["tests.real_servers", "tests.share"]
@@ -84,7 +85,7 @@ def another_user() -> Callable[[], AbstractContextManager[None]]:
 
     @contextmanager
     def somebody_else() -> Iterator[None]:
-        if os.geteuid():
+        if not ignores_rights():
             yield
             return
         os.seteuid(65534)

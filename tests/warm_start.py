@@ -82,11 +82,19 @@ class Running:
 
 
 class Warm:
-    """A process that has meso loaded, and starts commands."""
+    """A process that has meso loaded, and starts commands.
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    Parameters
+    ----------
+    environment
+        Of that process.
+    prefix
+        Program that starts it, and what that takes, where it is not to be started as it is.
+    """
+
+    def __init__(self, environment: Mapping[str, str], prefix: Sequence[str] = ()) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _LOADED],
+            [*prefix, sys.executable, "-c", _LOADED],
             env=dict(environment),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

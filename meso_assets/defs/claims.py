@@ -21,7 +21,7 @@ from meso_core.json_text import json_text
 from meso_core.opening import read_json
 from meso_core.processes import ProcessId, this_process
 from meso_core.session import MESO_FOLDER
-from meso_core.storage.atomic import part_path, storage_errors
+from meso_core.storage.atomic import clear_parts, part_path, storage_errors
 from meso_core.storage.locks import locked
 from meso_core.storage.names import remove_name, replace_name
 from meso_core.storage.permissions import folder_as_its_parent
@@ -169,6 +169,7 @@ def _read(folder: Path, asset: str) -> Claim | None:
 def _write(folder: Path, claim: Claim) -> None:
     """Write a claim whole; it need not outlive a loss of power, so nothing is brought to the disk."""
     path = folder / f"{claim.asset}.json"
+    clear_parts(path)
     beside = part_path(path)
     record = {"run_id": claim.run_id, "command": claim.command, "process": claim.process.as_record()}
     beside.write_text(json_text(record, indent=1))

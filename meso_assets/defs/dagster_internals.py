@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 import dagster as dg
 
+from meso_core.errors import MesoError
+
 from ..io.metadata import MANIFEST_DIGEST
 from .partitions import session_partitions
 
@@ -255,17 +257,20 @@ def last_sign_of_life(instance: dg.DagsterInstance, run_id: str) -> float | None
     return float(last[0].event_log_entry.timestamp) if last else None
 
 
+_OWN_ERRORS = f"{MesoError.__module__}."
+
+
 def failure_message(event: dg.DagsterEvent) -> str:
     """Message of a step failure: what ``meso_core`` said, without Dagster's frame around it."""
     data = event.step_failure_data
     if data.user_failure_data is not None and data.user_failure_data.description:
         return str(data.user_failure_data.description)
     error = data.error
-    while error is not None and error.cause is not None:
-        error = error.cause
+    while error is not None and error.cause is not None and not error.message.startswith(_OWN_ERRORS):
+        error = error.cause  # an error of meso says more than what led to it
     if error is not None and error.cls_name == "ChildProcessCrashException":
         return "the process of this step was killed (out of memory, most often): free memory, then run it again"
-    return str(error.message).strip() if error is not None else "no reason recorded"
+    return str(error.message).removeprefix(_OWN_ERRORS).strip() if error is not None else "no reason recorded"
 
 
 @dataclass(frozen=True, slots=True)

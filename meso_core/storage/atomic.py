@@ -7,6 +7,7 @@ files belong together (``staging``, ``publishing``).
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
 import shutil
@@ -153,6 +154,7 @@ def move_file(source: Path, target: Path) -> None:
             raise
         beside, status = part_path(target), source.stat()
         with storage_errors(target):
+            clear_parts(target)
             shutil.copyfile(source, beside)
             os.utime(beside, ns=(status.st_atime_ns, status.st_mtime_ns))
             sync_file(beside)
@@ -205,6 +207,14 @@ def part_path(path: Path, *, shared: bool = False) -> Path:
     if len(os.fsencode(name)) > _LONGEST_NAME:
         name = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]}{ending}"
     return path.with_name(name)
+
+
+def clear_parts(path: Path) -> None:
+    """Remove what killed processes left of a file that they were making; only where nobody else can be making it."""
+    part = part_path(path)
+    ending = f".{os.getpid()}.part"
+    for left in path.parent.glob(f"{glob.escape(part.name.removesuffix(ending))}.*.part"):
+        left.unlink(missing_ok=True)
 
 
 @contextmanager

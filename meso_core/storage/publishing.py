@@ -25,7 +25,7 @@ from pathlib import Path
 from ..errors import InputFileError, MesoWarning, MissingInputError, StorageError
 from ..opening import TABLE_BYTES, is_there, read_plain
 from ..session import MESO_FOLDER
-from .atomic import link_or_rename, make_folder, move_file, storage_errors, write_file
+from .atomic import clear_parts, link_or_rename, make_folder, move_file, storage_errors, write_file
 from .basis import Basis
 from .hashing import sync_folder
 from .locks import locked
@@ -77,7 +77,7 @@ def publish(
     manifest = Manifest(
         sealed.asset, sealed.files, basis, made_by, now, sealed.contents, session=session, facts=sealed.facts
     )
-    with _locked(session_path, sealed.asset):
+    with storage_errors(session_path), _locked(session_path, sealed.asset):
         path = _manifest_path(session_path, sealed.asset)
         previous, old = _digest_of(path), _undamaged(path)
         check_places(session_path, old, manifest, places)
@@ -88,6 +88,7 @@ def publish(
             _keep(session_path, old)
         manifest = replace(manifest, chain=Chain(previous, _input_digests(session_path, basis)))
         text = manifest.to_json()
+        clear_parts(_pending_path(session_path, sealed.asset))
         write_file(_pending_path(session_path, sealed.asset), text.encode())
         _roll_forward(session_path, sealed.asset, ours)
     shutil.rmtree(sealed.folder)
@@ -128,7 +129,7 @@ def load_manifests(session_path: Path) -> dict[str, Manifest | StorageError]:
 def finish_publication(session_path: Path, asset: str) -> None:
     """Finish a publication that was killed after its files were whole, where there is one."""
     if is_there(_pending_path(session_path, asset)):
-        with _locked(session_path, asset):
+        with storage_errors(session_path), _locked(session_path, asset):
             _roll_forward(session_path, asset)
 
 
@@ -262,6 +263,8 @@ def _keep(session_path: Path, old: Manifest) -> None:
     """Keep a record that is about to be replaced, under its digest."""
     path = _manifest_path(session_path, old.asset)
     kept = path.parent / _HISTORY / old.asset / f"{old.digest}.json"
+    for left in kept.parent.glob(".*.part"):  # by a publication that was killed; no other one goes on
+        left.unlink(missing_ok=True)
     write_file(kept, _text(path).encode("utf-8", "surrogateescape"))
 
 

@@ -183,6 +183,8 @@ class Ground:
             p.name for p in (self.session / ".meso" / "staging").glob("*") if p.name in self.assets and any(p.iterdir())
         ]:
             wrong.append(f"staged files stay: {left}")
+        if left := [str(p.relative_to(self.session)) for p in self.session.rglob(".*.part")]:
+            wrong.append(f"half-written files stay: {left}")
         return wrong + self.held()
 
     def held(self) -> list[str]:

@@ -96,6 +96,15 @@ def test_a_file_that_is_no_claim_stops_nobody(session, content):
     assert Claims(session, "next").take(["rois"]) == ()
 
 
+def test_what_a_killed_run_left_of_a_claim_is_cleared_by_the_next(session):
+    folder = session / ".meso" / "claims"
+    folder.mkdir(parents=True)
+    for name in (".rois.json.12345.part", ".roistas.json.12345.part"):
+        (folder / name).write_bytes(b"{")
+    Claims(session, "one").take(["rois"])
+    assert [path.name for path in folder.glob(".*.part")] == [".roistas.json.12345.part"], "that of another asset stays"
+
+
 def test_a_session_that_was_moved_away_is_not_made_anew(session):
     claims = Claims(session, "one")
     claims.take(["rois"])

@@ -64,5 +64,5 @@ def test_a_folder_that_is_a_link_in_a_circle_or_to_where_nobody_may_look_stops_n
         survey = survey_sessions(session.parents[2])
     assert survey.sessions == (KEY,)
     assert [os.path.basename(passed.path) for passed in survey.passed_over] == [name, circle.name]  # noqa: PTH119
-    assert "cannot be read: Permission denied" in survey.passed_over[0].reason
+    assert all(passed.reason.startswith("a link to ") for passed in survey.passed_over)
     closed.chmod(0o700)
