@@ -39,6 +39,8 @@ _FEW = 4
 #: What came into a mirror within this time before a listing began may be younger than it, s: clocks of file systems
 #: are coarse.
 _COARSE_S = 0.05
+#: For this time a look at a session counts for the records that are read next.
+_MOMENT_S = 0.3
 #: Mirrors that this process works with, by its number and their folder.
 _IN_USE: dict[tuple[int, Path], ExitStack] = {}
 
@@ -79,6 +81,8 @@ class RemoteStore:
     scratch: Scratch
     #: Session → its path below the root, once it was found.
     _places: dict[SessionKey, str] = field(default_factory=dict, compare=False, repr=False)
+    #: Session → when its mirror was last brought up to date, by this process's clock.
+    _looked: dict[SessionKey, float] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def root(self) -> str:
@@ -183,24 +187,25 @@ class RemoteStore:
             begin(session, sealed, new, old, insist)
             committed = roll_forward(session, asset)
             assert committed is not None
+        self._looked.pop(key, None)
         _keep(mirror, sealed, old, committed)
         return committed
 
     def manifests(self, key: SessionKey) -> Mapping[str, Manifest | StorageError]:
         """See :class:`SessionStore`."""
-        return load_manifests(self._opened(key).folder)
+        return load_manifests(self._recent(key).folder)
 
     def history(self, key: SessionKey) -> Mapping[str, Mapping[str, str]]:
         """See :class:`SessionStore`."""
-        return kept_records(self._opened(key).folder)
+        return kept_records(self._recent(key).folder)
 
     def published(self, key: SessionKey) -> tuple[str, ...]:
         """See :class:`SessionStore`."""
-        return published_assets(self._opened(key).folder)
+        return published_assets(self._recent(key).folder)
 
     def manifest(self, key: SessionKey, asset: str) -> Manifest | None:
         """See :class:`SessionStore`."""
-        return load_manifest(self._opened(key).folder, asset)
+        return load_manifest(self._recent(key).folder, asset)
 
     def claims(self, key: SessionKey, run_id: str) -> RemoteClaims:
         """Claims of a run on assets of a session."""
@@ -221,11 +226,17 @@ class RemoteStore:
             if not pending:
                 mirror = self._mirror(key)
                 mirror.bring_up_to_date(listing, began)
+                self._looked[key] = time.monotonic()
                 return mirror
             session = RemoteSession(self.remote, base)
             for asset in pending:
                 with self._alone(session, asset, "a look at the session"):
                     roll_forward(session, asset)
+
+    def _recent(self, key: SessionKey) -> Mirror:
+        """Bring the mirror up to date, unless that was done a moment ago: records are read one after another."""
+        looked = self._looked.get(key)
+        return self._opened(key) if looked is None or time.monotonic() - looked > _MOMENT_S else self._mirror(key)
 
     def _place(self, key: SessionKey) -> str:
         return self._places.get(key) or self._listed(key)[0]
