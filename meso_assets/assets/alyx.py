@@ -87,7 +87,9 @@ def alyx_datasets(context: dg.AssetExecutionContext, platform: Platform, alyx: A
             return plan_datasets(own, client, repository=alyx.repository, today=today)
 
         def keep_revisions(staging: "Staging", registration: "Registration") -> None:
-            stage_revisions(staging, run.session.path, registration.sent)
+            there = run.session.present().files
+            folder = run.session.fetch([one.name for one in registration.sent if one.path and one.name in there])
+            stage_revisions(staging, folder, registration.sent)
 
         return Told("datasets", own.to_json(), (plan,), metadata=dataset_metadata(own), after=keep_revisions)
 

@@ -57,7 +57,10 @@ def told_to_alyx(
     """
     with guarded(context) as tolerated:
         run = open_run(context, platform, declaration)
-        told = None if run.is_current and alyx.is_off else prepare(run)
+        asked = not (run.is_current and alyx.is_off)
+        if asked:
+            run.fetch_raw()
+        told = prepare(run) if asked else None
         registration = None if told is None or alyx.is_off else _asked(run, alyx, told)
         if told is None or (run.is_current and registration is not None and _stays(registration)):
             publication, version = run.kept()

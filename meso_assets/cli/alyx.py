@@ -129,5 +129,6 @@ def allow(session: str, who: str, why: str) -> None:
     from ..io.resources import Platform
 
     opened = Platform.open(load_settings()).session(str(session_key(session)))
-    override = keep(opened.path, who, why)
+    with opened.recording() as folder:
+        override = keep(folder, who, why)
     click.echo(f"{opened.key}: allowed by {override.who}: {override.why}. Run the assets of group alyx again")

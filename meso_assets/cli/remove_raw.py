@@ -41,6 +41,7 @@ def command(sessions: tuple[str, ...], yes: bool, now: bool, who: str, why: str)
     closed = []
     for name in sessions:
         session = platform.session(str(session_key(name)))
+        session.insist_on_local("removing raw tifs")
         with raw_tifs_claimed(session.path, "meso remove-raw", click.echo) if yes else nullcontext():
             closed.append(not _remove(platform, session, yes=yes, now=now, who=who, why=why))
     sys.exit(1 if any(closed) else 0)

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from meso_core.archive.delivered import files_to_read
 from meso_core.errors import MesoError
 from meso_core.qc import stored_results
 from meso_core.session import RawKind
@@ -46,6 +47,9 @@ def session_plans(session: Session, alyx: Alyx, client: AlyxClient) -> SessionPl
     from meso_core.alyx import plan_datasets, plan_snapshots, register_snapshots
 
     plans, without = _fov_plans(session, client)
+    seen = look_at(session)
+    kinds = [seen.raw[kind] for kind in (RawKind.SNAPSHOTS, RawKind.REFERENCE)]
+    session.fetch([path for raw in kinds for path in files_to_read(raw, seen.listing)])
     snapshots = register_snapshots(session.path, session=session.key)
     plans += [plan_snapshots(snapshots, session.path, client)]
     own = own_files_of(session)
@@ -90,5 +94,5 @@ def session_findings(session: Session, alyx: Alyx, client: AlyxClient) -> tuple[
     paths = [file.path for file in found.own.files]
     return (
         *plan_findings(found.plans, str(session.key)),
-        *only_in_alyx(client, eid, session.path, paths, alyx.repository),
+        *only_in_alyx(client, eid, session.present().files, paths, alyx.repository),
     )

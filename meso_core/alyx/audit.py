@@ -6,10 +6,9 @@ which ``meso_core.lineage`` compares.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 from .client import AlyxClient
@@ -81,7 +80,7 @@ def _of(record: Planned, session: str, plan: Plan) -> AlyxFinding | None:
 
 
 def only_in_alyx(
-    client: AlyxClient, eid: str, session_path: Path, registered: Sequence[str], repository: str
+    client: AlyxClient, eid: str, there: Collection[str], registered: Sequence[str], repository: str
 ) -> tuple[AlyxFinding, ...]:
     """Find datasets that the server believes to be here and that are not.
 
@@ -91,8 +90,8 @@ def only_in_alyx(
         Alyx client.
     eid
         Id of the session.
-    session_path
-        Session folder.
+    there
+        Paths of all files of the session.
     registered
         Paths below the session of the files that are registered from here; what becomes of those is in their plan.
     repository
@@ -102,7 +101,7 @@ def only_in_alyx(
     for row in held_datasets(client, eid):
         path = _path(row)
         here = [one for one in row.get("file_records", ()) if one["data_repository"] == repository and one["exists"]]
-        if here and path not in known and not (session_path / path).is_file():
+        if here and path not in known and path not in there:
             found.append(
                 AlyxFinding(
                     Reason.ONLY_IN_ALYX,

@@ -26,8 +26,8 @@ from .transfer import Wanted, download_all, read_small
 
 #: What is small, and needed whenever a session is looked at.
 _RECORDS = re.compile(
-    rf"{re.escape(MESO_FOLDER)}/(manifests/(history/[^/]+/)?[^/]+\.json[^/]*|archive/[^/]+\.json|audit/[^/]+|[^/]+\.jsonl)"
-    rf"|reports/qc/[^/]+\.json|{re.escape(DESCRIPTION)}",
+    rf"{re.escape(MESO_FOLDER)}/(manifests/(history/[^/]+/)?[^/]+\.json[^/]*|(archive|alyx)/[^/]+\.json|audit/[^/]+|[^/]+\.jsonl)"
+    rf"|(reports/qc|alyx)/[^/]+\.json|{re.escape(DESCRIPTION)}",
     re.DOTALL,
 )
 #: Of these folders of the platform, a session has its own on each machine.
