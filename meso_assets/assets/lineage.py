@@ -10,6 +10,7 @@ from meso_core.lineage import AuditVerdict, earlier_verdicts, keep_verdict
 from meso_core.progress import throttled
 from meso_core.storage import Session
 
+from ..defs.auditing import AuditOrder
 from ..defs.audits import audited, audited_sessions, verdict_metadata
 from ..defs.catalogue import RECORDS
 from ..defs.checks import check_results, check_specs
@@ -74,21 +75,20 @@ def _version(verdict: AuditVerdict) -> str:
 )
 def _sessions_audited(context: dg.OpExecutionContext, platform: Platform, config: AuditConfig) -> None:
     known, n_faulty, n_unreadable = known_sessions(context.instance), 0, 0
-    for key, verdict in audited_sessions(platform, platform.store.sessions(), context.instance, deep=config.deep):
-        if isinstance(verdict, Exception):
-            context.log.warning(f"{key}: could not be audited: {verdict}")
+    keys, progress = platform.store.sessions(), throttled(context.log.info, every_s=60.0)
+    order = AuditOrder(config.deep)
+    for one in audited_sessions(keys, platform.settings, context.instance, order, progress=progress):
+        if one.verdict is None:
+            context.log.warning(f"{one.key}: could not be audited: {one.error}")
             n_unreadable += 1
             continue
-        session = platform.session(str(key))
-        with session.recording() as session_path:
-            is_news = keep_verdict(session_path, verdict)
-        n_faulty += bool(verdict.faults)
-        if verdict.faults:
-            context.log.warning(f"{key}: {verdict.summary}")
-        if is_news and str(key) in known:
-            context.log_event(_event(session, verdict))
-            (answer,) = check_results(_AUDIT, [verdict.as_check(_CHECK)])
-            report_check(context, answer, str(key))
+        n_faulty += bool(one.verdict.faults)
+        if one.verdict.faults:
+            context.log.warning(f"{one.key}: {one.verdict.summary}")
+        if one.is_news and str(one.key) in known:
+            context.log_event(_event(platform.session(str(one.key)), one.verdict))
+            (answer,) = check_results(_AUDIT, [one.verdict.as_check(_CHECK)])
+            report_check(context, answer, str(one.key))
     context.log.info(f"{n_faulty} sessions with findings")
     if n_unreadable:
         raise dg.Failure(f"{n_unreadable} sessions could not be audited; the log names them", allow_retries=False)

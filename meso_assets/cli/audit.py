@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,6 +11,13 @@ from meso_core.json_text import json_text
 
 from ..runs.settings import load_settings
 from . import session_key
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from meso_core.alyx import AlyxFinding
+
+    from ..defs.auditing import Audited
 
 
 @click.command("audit")
@@ -27,9 +35,9 @@ def command(sessions: tuple[str, ...], deep: bool, as_json: bool, with_alyx: boo
     SESSIONS are all sessions below MESO_ROOT, unless some are named. The exit status is 1 where something is to be
     done.
     """
-    from meso_core.lineage import accept_findings, keep_verdict, with_accepted
     from meso_core.progress import throttled
 
+    from ..defs.auditing import AuditOrder
     from ..defs.audits import audited_sessions
     from ..io.resources import Platform
     from ..runs.instance import open_instance
@@ -42,27 +50,27 @@ def command(sessions: tuple[str, ...], deep: bool, as_json: bool, with_alyx: boo
     with open_instance(settings) as instance:
         keys = [platform.session(str(session_key(text))).key for text in sessions] or platform.store.sessions()
         progress = throttled(lambda text: click.echo(text, err=True))
-        for key, verdict in audited_sessions(platform, keys, instance, deep=deep, progress=progress):
+        order = AuditOrder(deep, who, why)
+        for one in audited_sessions(keys, settings, instance, order, progress=progress):
             n_sessions += 1
-            if isinstance(verdict, Exception):
-                n_faulty += 1
-                click.echo(f"{key}: could not be audited: {verdict}", err=True)
-                continue
-            with platform.session(str(key)).recording() as path:
-                if (why or who) and accept_findings(path, verdict, who, why):
-                    verdict = with_accepted(path, verdict)
-                keep_verdict(path, verdict)
-            others = compare(key)
-            n_faulty += bool(verdict.faults or others)
-            if as_json:
-                told = {"alyx": [one.as_record() for one in others]} if with_alyx else {}
-                click.echo(json_text({**verdict.as_record(), **told}))
-                continue
-            click.echo(f"{key}: {verdict.summary}")
-            for finding in verdict.findings:
-                click.echo(f"  {finding.kind.value:<14}{finding}")
-            for one in others:
-                click.echo(f"  {one}")
+            others = compare(one.key) if one.verdict is not None else ()
+            n_faulty += one.verdict is None or bool(one.verdict.faults or others)
+            _tell(one, others if with_alyx else None, as_json=as_json)
     if not as_json:
         click.echo(f"{n_faulty} of {n_sessions} sessions with findings")
     sys.exit(1 if n_faulty else 0)
+
+
+def _tell(one: Audited, others: Sequence[AlyxFinding] | None, *, as_json: bool) -> None:
+    """Print what was found, and what the server of Alyx has otherwise, where it was asked."""
+    if one.verdict is None:
+        click.echo(f"{one.key}: could not be audited: {one.error}", err=True)
+    elif as_json:
+        told = {} if others is None else {"alyx": [other.as_record() for other in others]}
+        click.echo(json_text({**one.verdict.as_record(), **told}))
+    else:
+        click.echo(f"{one.key}: {one.verdict.summary}")
+        for finding in one.verdict.findings:
+            click.echo(f"  {finding.kind.value:<14}{finding}")
+        for other in others or ():
+            click.echo(f"  {other}")

@@ -6,24 +6,21 @@ What belongs here: what the event log holds of a session's assets, as plain valu
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 
-from meso_core.errors import MesoError, MesoWarning
-from meso_core.lineage import AuditedAsset, AuditVerdict, Finding, Materialization, audit_session, with_accepted
+from meso_core.lineage import AuditVerdict, Finding, Materialization
 from meso_core.progress import Progress, silent
 from meso_core.session import SessionKey
 from meso_core.storage import Session
 
-from ..io.resources import Platform
 from ..runs.settings import MesoSettings
+from .auditing import Audited, AuditOrder, KnownSession, audit_all, audit_known
 from .catalogue import CATALOGUE
 from .dagster_internals import latest_versions, materializations
-from .standings import look_at
 
 _AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
@@ -34,7 +31,7 @@ _MAX_ROWS = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class _Known:
     """What Dagster knows of some sessions, asked for in a few queries."""
 
     #: Asset → session → data version of the last materialisation.
@@ -52,88 +49,55 @@ def audited(
     progress: Progress = silent,
 ) -> AuditVerdict:
     """Audit one session; nothing is written."""
-    return _audited(session, settings, instance, _known(instance, [str(session.key)]), deep=deep, progress=progress)
+    (known,) = _known_sessions([session.key], instance, deep=deep)
+    return audit_known(session, settings, known, deep=deep, progress=progress)
 
 
 def audited_sessions(
-    platform: Platform,
     keys: Sequence[SessionKey],
+    settings: MesoSettings,
     instance: dg.DagsterInstance,
+    order: AuditOrder,
     *,
-    deep: bool = False,
     progress: Progress = silent,
-) -> Iterator[tuple[SessionKey, AuditVerdict | Exception]]:
-    """Audit sessions one after another; for one that cannot be read, its error is given.
+) -> Iterator[Audited]:
+    """Audit sessions and keep their verdicts, in this order; for one that cannot be read, its error is given.
 
     Memory does not grow with their number.
     """
+    return audit_all(_known_sessions(keys, instance, deep=order.deep), len(keys), settings, order, progress)
+
+
+def _known_sessions(keys: Sequence[SessionKey], instance: dg.DagsterInstance, *, deep: bool) -> Iterator[KnownSession]:
+    """Ask Dagster's log of sessions: a deep audit takes all events of their assets, a quick one the last of each."""
     for start in range(0, len(keys), _AT_A_TIME):
-        some = keys[start : start + _AT_A_TIME]
-        known = _known(instance, [str(key) for key in some])
-        for key in some:
-            try:
-                session = platform.session(str(key))
-                verdict = _audited(session, platform.settings, instance, known, deep=deep, progress=progress)
-            except (MesoError, OSError) as error:  # the others go on
-                yield key, error
-            else:
-                yield key, verdict
-
-
-def _audited(
-    session: Session,
-    settings: MesoSettings,
-    instance: dg.DagsterInstance,
-    known: Known,
-    *,
-    deep: bool,
-    progress: Progress,
-) -> AuditVerdict:
-    """Audit a session: the deep pass asks for all events of its assets, the quick one takes the last of each."""
-    key = str(session.key)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", MesoWarning)  # a damaged record is a finding
-        seen = look_at(session)
-        standings = seen.standings(settings)
-    assets = [
-        AuditedAsset(
-            name,
-            declared.places,
-            standings[name],
-            _all_events(instance, name, key) if deep else _last_version(known, name, key),
-            known.running.get(key, {}).get(name, ""),
-        )
-        for name, declared in CATALOGUE.items()
-    ]
-    verdict = audit_session(
-        session,
-        assets,
-        seen.listing,
-        {file.path for file in seen.delivered},
-        deep=deep,
-        threads=settings.cores,
-        progress=progress,
-    )
-    return with_accepted(session.path, verdict)
+        some = [str(key) for key in keys[start : start + _AT_A_TIME]]
+        known = _known(instance, some)
+        for key, text in zip(keys[start : start + _AT_A_TIME], some, strict=True):
+            events = {
+                name: _all_events(instance, name, text) if deep else _last_version(known, name, text)
+                for name in CATALOGUE
+            }
+            yield KnownSession(key, events, known.running.get(text, {}))
 
 
 def _all_events(instance: dg.DagsterInstance, asset: str, session: str) -> tuple[Materialization, ...]:
     return tuple(Materialization(*event) for event in materializations(instance, asset, session))
 
 
-def _last_version(known: Known, asset: str, session: str) -> tuple[Materialization, ...]:
+def _last_version(known: _Known, asset: str, session: str) -> tuple[Materialization, ...]:
     version = known.versions[asset].get(session)
     return () if version is None else (Materialization("", 0.0, version),)
 
 
-def _known(instance: dg.DagsterInstance, sessions: Sequence[str]) -> Known:
+def _known(instance: dg.DagsterInstance, sessions: Sequence[str]) -> _Known:
     running: dict[str, dict[str, str]] = {}
     for run in instance.get_runs(dg.RunsFilter(statuses=_AT_WORK)):
         chosen = run.asset_selection
         names = tuple(CATALOGUE) if chosen is None else tuple(asset.path[-1] for asset in chosen)
         session = run.tags.get("dagster/partition", "")
         running.setdefault(session, {}).update(dict.fromkeys(names, run.run_id))
-    return Known({name: latest_versions(instance, name, sessions) for name in CATALOGUE}, running)
+    return _Known({name: latest_versions(instance, name, sessions) for name in CATALOGUE}, running)
 
 
 def verdict_metadata(verdict: AuditVerdict, earlier: Sequence[str] = ()) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import InputFileError, MissingInputError, SettingsError
 from ..json_text import json_text
-from ..opening import is_there, read_json, read_plain
+from ..opening import is_there, read_plain
 from ..session import MESO_FOLDER
 from ..storage import storage_errors, write_file
 from ..storage.atomic import make_folder
@@ -27,7 +27,9 @@ _ACCEPTABLE = frozenset({Kind.EDITED, Kind.HISTORY, Kind.CLOCK})
 
 
 def keep_verdict(session_path: Path, verdict: AuditVerdict) -> bool:
-    """Keep a verdict with the session.
+    """Keep a verdict with the session: whole where it finds something else than the last one, and as a line anyway.
+
+    Nothing waits for the disk: after a loss of power, an audit can be had again.
 
     Returns
     -------
@@ -35,11 +37,14 @@ def keep_verdict(session_path: Path, verdict: AuditVerdict) -> bool:
         Whether it finds something else than the last one did.
     """
     last = last_verdict(session_path)
-    write_file(session_path / LAST_VERDICT, (json_text(verdict.as_record(), indent=1) + "\n").encode())
+    is_news = last is None or set(last.findings) != set(verdict.findings)
+    if is_news or last is None or last.deep != verdict.deep:
+        text = json_text(verdict.as_record(), indent=1) + "\n"
+        write_file(session_path / LAST_VERDICT, text.encode(), flush=False)
     counts = Counter(finding.kind.value for finding in verdict.findings)
     line = {"audited_at": verdict.audited_at, "deep": verdict.deep, "faults": len(verdict.faults), "findings": counts}
-    _append(session_path / EARLIER_VERDICTS, line)
-    return last is None or set(last.findings) != set(verdict.findings)
+    _append(session_path / EARLIER_VERDICTS, line, flush=False)
+    return is_news
 
 
 def accept_findings(session_path: Path, verdict: AuditVerdict, who: str, why: str) -> tuple[Finding, ...]:
@@ -64,7 +69,7 @@ def accept_findings(session_path: Path, verdict: AuditVerdict, who: str, why: st
     told = f"{who} on {verdict.audited_at}: {why}"
     accepted = tuple(replace(finding, accepted=told) for finding in chosen)
     for finding in accepted:
-        _append(session_path / ACCEPTED, finding.as_record())
+        _append(session_path / ACCEPTED, finding.as_record(), flush=True)
     return accepted
 
 
@@ -96,17 +101,20 @@ def with_accepted(session_path: Path, verdict: AuditVerdict) -> AuditVerdict:
 _SAME = ("kind", "session", "asset", "path", "expected", "found")
 
 
-def _append(path: Path, record: object) -> None:
-    """Add a line to a file."""
+def _append(path: Path, record: object, *, flush: bool) -> None:
+    """Add a line to a file; ``flush`` waits until it is on the disk."""
     make_folder(path.parent)
     with storage_errors(path), path.open("ab") as file:
         file.write((json_text(record) + "\n").encode())
         file.flush()
-        os.fsync(file.fileno())
+        if flush:
+            os.fsync(file.fileno())
 
 
 def last_verdict(session_path: Path) -> AuditVerdict | None:
-    """Read the last verdict; None where the session was never audited.
+    """Read the last verdict; None where the session was never audited, or the power went before it reached the disk.
+
+    Audits that found the same since, at the same depth, are lines of the history.
 
     Raises
     ------
@@ -115,12 +123,14 @@ def last_verdict(session_path: Path) -> AuditVerdict | None:
     """
     file, remedy = session_path / LAST_VERDICT, "Remove the file, audit again"
     try:
-        record = read_json(file, remedy)
+        if not (text := read_plain(file)).strip(b"\0"):
+            return None
     except MissingInputError:
         return None
     try:
+        record = json.loads(text)
         return read_verdict(record)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise InputFileError.at(file, expected="a verdict of an audit", found=repr(error), remedy=remedy) from error
 
 

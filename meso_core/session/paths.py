@@ -6,8 +6,10 @@ any file.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path, PurePosixPath
@@ -98,8 +100,9 @@ class SessionKey:
         InputFileError
             If there are two: nobody but a person knows which is meant.
         """
-        places = [Path(root) / place for place in self.places]
-        found = [place for place in places if place.is_dir()]
+        base = str(root).rstrip("/")  # of very many sessions: path objects cost more than asking the system
+        places = [f"{base}/{place}" for place in self.places]
+        found = [Path(place) for place in places if _is_folder(place)]
         if others := [other for other in found[1:] if not other.samefile(found[0])]:
             raise InputFileError(
                 problem(
@@ -109,7 +112,16 @@ class SessionKey:
                     remedy="Keep the folder that holds the session and move the other away, or give it another number",
                 )
             )
-        return found[0] if found else places[0]
+        return found[0] if found else Path(places[0])
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116  as said
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
+        return False
 
 
 def imaging_bouts(session_path: str | os.PathLike[str]) -> tuple[Path, ...]:

@@ -70,7 +70,7 @@ class HashedFile:
 
 
 @contextmanager
-def replacing(path: Path, *, buffering: int = -1) -> Iterator[HashedFile]:
+def replacing(path: Path, *, buffering: int = -1, flush: bool = True) -> Iterator[HashedFile]:
     """Write a file that takes its name only when it is whole; what had the name before stays until then.
 
     Parameters
@@ -79,6 +79,8 @@ def replacing(path: Path, *, buffering: int = -1) -> Iterator[HashedFile]:
         The file. Its folder is made where it is not there.
     buffering
         As for :func:`open`.
+    flush
+        Wait until it is on the disk. Without, a loss of power may leave it empty: only for what can be had again.
 
     Yields
     ------
@@ -91,7 +93,7 @@ def replacing(path: Path, *, buffering: int = -1) -> Iterator[HashedFile]:
         If the disk has no room, or does not allow writing.
     """
     hashed: HashedFile | None = None
-    with making(path) as beside:
+    with making(path, flush=flush) as beside:
         try:
             with beside.open("wb", buffering=buffering) as file:
                 as_its_folder(beside, file.fileno())
@@ -104,7 +106,7 @@ def replacing(path: Path, *, buffering: int = -1) -> Iterator[HashedFile]:
 
 
 @contextmanager
-def making(path: Path) -> Iterator[Path]:
+def making(path: Path, *, flush: bool = True) -> Iterator[Path]:
     """Let another program write a file that takes its name only when it is whole, as :func:`replacing`.
 
     Yields
@@ -117,13 +119,15 @@ def making(path: Path) -> Iterator[Path]:
     with storage_errors(path):
         try:
             yield beside
-            sync_file(beside)
+            if flush:
+                sync_file(beside)
             replace_name(beside, path)
         except BaseException:
             with suppress(OSError):  # the first error is the one to tell
                 beside.unlink(missing_ok=True)
             raise
-        sync_folder(path.parent)
+        if flush:
+            sync_folder(path.parent)
 
 
 def make_folder(folder: Path) -> None:
@@ -136,6 +140,8 @@ def make_folder(folder: Path) -> None:
         the session that they belong to is gone: an empty session is not made in its place.
     """
     with storage_errors(folder):
+        if folder.is_dir():
+            return
         made = [new for new in (folder, *folder.parents) if not new.exists()]
         if gone := next((new for new in made if (MESO_FOLDER in folder.relative_to(new).parts)), None):
             raise FileNotFoundError(errno.ENOENT, "the session is not there any more", str(gone))
@@ -162,15 +168,15 @@ def move_file(source: Path, target: Path) -> None:
             source.unlink()
 
 
-def write_file(path: Path, content: bytes) -> FileHash:
-    """Write a small file whole or not at all, and return its hashes.
+def write_file(path: Path, content: bytes, *, flush: bool = True) -> FileHash:
+    """Write a small file whole or not at all, and return its hashes; ``flush`` as for :func:`replacing`.
 
     Raises
     ------
     StorageError
         As :func:`replacing`.
     """
-    with replacing(path) as file:
+    with replacing(path, flush=flush) as file:
         file.write(content)
     return file.content
 

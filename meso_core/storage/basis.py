@@ -57,7 +57,7 @@ class Basis:
     @property
     def digest(self) -> str:
         """SHA-256 of the record."""
-        return hashlib.sha256(json_text(self.as_record(), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(self._text().encode()).hexdigest()
 
     def with_settings(self, **more: object) -> Basis:
         """Return a copy that depends on further settings, as the part of one field of view."""
@@ -71,7 +71,7 @@ class Basis:
         tuple of str
             A sentence per part, as in ``setting archive_format: tar.bz2 → zarr``; empty where they are equal.
         """
-        if self._text() == now._text():
+        if self.settings == now.settings and replace(self, settings={}) == replace(now, settings={}):
             return ()
         before, after = self.as_record(), now.as_record()
         found = []

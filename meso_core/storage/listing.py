@@ -23,14 +23,16 @@ def files_below(session_path: Path) -> tuple[ListedFile, ...]:
     InputFileError
         If a folder cannot be read.
     """
-    return tuple(sorted(_files_below(session_path, "", ()), key=lambda file: file.path))
+    return tuple(sorted(_files_below(str(session_path), "", ()), key=lambda file: file.path))
 
 
-def _files_below(folder: Path, place: str, above: tuple[str, ...]) -> Iterator[ListedFile]:
-    real = os.path.realpath(folder)
-    if real in above:
-        return
+def _files_below(folder: str, place: str, above: tuple[tuple[int, int], ...]) -> Iterator[ListedFile]:
+    """Yield files; paths are text: of very many files, path objects cost more than asking the system."""
     try:
+        status = os.stat(folder)  # noqa: PTH116  as said
+        this = (status.st_dev, status.st_ino)
+        if this in above:
+            return
         with os.scandir(folder) as scan:
             entries = [entry for entry in scan if (place, entry.name) != ("", MESO_FOLDER)]
     except FileNotFoundError:  # it has just gone
@@ -40,7 +42,7 @@ def _files_below(folder: Path, place: str, above: tuple[str, ...]) -> Iterator[L
     for entry in entries:
         path = f"{place}{entry.name}"
         if _leads_to(entry.is_dir):
-            yield from _files_below(folder / entry.name, f"{path}/", (*above, real))
+            yield from _files_below(entry.path, f"{path}/", (*above, this))
         elif (file := _listed(entry, path)) is not None:
             yield file
 
@@ -57,7 +59,7 @@ def _listed(entry: os.DirEntry[str], path: str) -> ListedFile | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _unreadable(Path(entry.path), error) from error
+        raise _unreadable(entry.path, error) from error
     return None
 
 
@@ -69,6 +71,6 @@ def _leads_to(asked: Callable[[], bool]) -> bool:
         return False
 
 
-def _unreadable(where: Path, error: OSError) -> InputFileError:
+def _unreadable(where: str, error: OSError) -> InputFileError:
     expected, remedy = "a readable folder", "Give the platform's user the right to read it, or mount its disk"
     return InputFileError.at(where, expected=expected, found=error.strerror or str(error), remedy=remedy)
