@@ -5,7 +5,9 @@ What belongs here: names of datasets, and what they must look like. What does no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import difflib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -22,6 +24,9 @@ DatasetValue: TypeAlias = "np.ndarray | pd.DataFrame | sparse.SparseArray"
 
 #: Suffixes of an ALF attribute for how a brain location was found; no suffix means HISTOLOGY.
 PROVENANCE_SUFFIXES = ("_estimate", "_functional", "_landmark")
+
+#: Values that are looked at at a time.
+_AT_A_TIME = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +92,29 @@ def spec_of(name: str) -> DatasetSpec:
     DatasetError
         If the table has no such dataset.
     """
-    bare = name
-    for suffix in PROVENANCE_SUFFIXES:
-        bare = bare.removesuffix(suffix)
-    spec = _BY_NAME.get(bare)
+    spec = _row(name)
     if spec is None:
         raise DatasetError(
-            f"dataset {name!r}: expected one of {', '.join(sorted(_BY_NAME))}, found no such name. "
-            "Use one of these, or add a row to meso_core/datasets.py."
+            f"dataset {name!r}: {_no_such(name)}. Use one of these, or add a row to meso_core/datasets.py."
         )
     return spec
+
+
+def bare_name(name: str) -> str:
+    """Name of a dataset without its provenance suffix: ``mpciROIs.mlapdv_estimate`` → ``mpciROIs.mlapdv``."""
+    for suffix in PROVENANCE_SUFFIXES:
+        name = name.removesuffix(suffix)
+    return name
+
+
+def _row(name: str) -> DatasetSpec | None:
+    return _BY_NAME.get(bare_name(name))
+
+
+def _no_such(name: str) -> str:
+    near = difflib.get_close_matches(name, sorted(_BY_NAME), n=1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    return f"expected one of {', '.join(sorted(_BY_NAME))}, found no such name{meant}"
 
 
 def file_name(name: str) -> str:
@@ -119,16 +137,46 @@ def check_datasets(where: str, datasets: Mapping[str, DatasetValue]) -> None:
     DatasetError
         With all problems, not only the first.
     """
-    sizes: dict[str, tuple[int, str]] = {}
-    problems: list[str] = []
-    for name, value in datasets.items():
-        problems += _problems_of_one(name, value)
-        problems += _disagreements(name, value, sizes)
+    refuse(where, dataset_problems(datasets))
+
+
+def check_fovs(where: str, fovs: Mapping[str, Mapping[str, DatasetValue]]) -> None:
+    """Check the datasets of all FOVs of a session, as :func:`check_datasets`, with one error of all."""
+    refuse(where, [f"{fov} {text}" for fov, datasets in fovs.items() for text in dataset_problems(datasets)])
+
+
+def refuse(where: str, problems: Sequence[str]) -> None:
+    """Raise a DatasetError of all problems, if there are any."""
     if problems:
         raise DatasetError(
             f"{where}: {'; '.join(problems)}. Nothing was written. This is a fault of the step that made these values: "
             "report it with this message."
         )
+
+
+def dataset_problems(
+    datasets: Mapping[str, DatasetValue], others: Mapping[str, Mapping[str, DatasetValue]] | None = None
+) -> list[str]:
+    """Say what is wrong with the datasets of one FOV.
+
+    Parameters
+    ----------
+    datasets
+        Dataset name → value.
+    others
+        Asset → its datasets of the same FOV, whose lengths these must have.
+
+    Returns
+    -------
+    list of str
+        A sentence for each problem, which begins with the name of the dataset.
+    """
+    problems: list[str] = []
+    known = {name: value for name, value in datasets.items() if _row(name) is not None}
+    problems += [f"{name}: {_no_such(name)}" for name in datasets if name not in known]
+    for name, value in known.items():
+        problems += _problems_of_one(name, value)
+    return [*problems, *_disagreements(known, others or {})]
 
 
 def _problems_of_one(name: str, value: DatasetValue) -> Iterable[str]:
@@ -144,8 +192,8 @@ def _problems_of_one(name: str, value: DatasetValue) -> Iterable[str]:
         problems.append(f"{name}: expected dtype {spec.dtype}, found {dtype}")
     if len(value.shape) != len(spec.dims):
         problems.append(f"{name}: expected dimensions {spec.dims}, found shape {value.shape}")
-    elif spec.finite and dtype.kind == "f" and not _is_finite(value):
-        problems.append(f"{name}: expected finite numbers, found NaN or infinity")
+    elif dtype.kind == "f" and (odd := _not_finite(value, nan_too=spec.finite)):
+        problems.append(f"{name}: expected {'finite numbers' if spec.finite else 'finite numbers or NaN'}, found {odd}")
     return problems
 
 
@@ -155,22 +203,45 @@ def _dtype_fits(found: np.dtype, wanted: str) -> bool:
     return found.kind == wanted if len(wanted) == 1 else found == np.dtype(wanted)
 
 
-def _is_finite(value: DatasetValue) -> bool:
+def _not_finite(value: DatasetValue, *, nan_too: bool) -> str:
+    """Say what is found that is not finite; piece by piece, since arrays may be mapped and larger than memory."""
     array = value if isinstance(value, np.ndarray) else np.asarray(value.data)  # a sparse array keeps its values there
-    return bool(np.isfinite(array).all())
+    if array.ndim == 0:
+        array = array[np.newaxis]
+    rows = max(1, _AT_A_TIME // max(1, array[:1].size))
+    for start in range(0, len(array), rows):
+        piece = array[start : start + rows]
+        if not (np.isfinite(piece) if nan_too else ~np.isinf(piece)).all():
+            return "NaN or infinity" if nan_too else "infinity"
+    return ""
 
 
-def _disagreements(name: str, value: DatasetValue, sizes: dict[str, tuple[int, str]]) -> Iterable[str]:
-    """Yield a sentence for each dimension whose length differs from that of an earlier dataset."""
-    spec = spec_of(name)
-    shape = getattr(value, "shape", ())
-    if spec.columns or len(shape) != len(spec.dims):
-        return
-    for dim, length in zip(spec.dims, shape, strict=True):
+def _disagreements(
+    datasets: Mapping[str, DatasetValue], others: Mapping[str, Mapping[str, DatasetValue]]
+) -> Iterable[str]:
+    """Yield a sentence for each dimension whose length differs: from that of other assets, or else of most datasets."""
+    lengths = list(_lengths(datasets))
+    known = [
+        (dim, length, f"{name} of {asset}")
+        for asset, of_asset in others.items()
+        for dim, length, name in _lengths(of_asset)
+        if name not in datasets
+    ]
+    for dim, length, name in lengths:
         if isinstance(dim, int):
             if dim != length:
                 yield f"{name}: expected length {dim}, found {length}"
             continue
-        known, first = sizes.setdefault(dim, (length, name))
-        if known != length:
-            yield f"{name}: expected {dim} = {known} as in {first}, found {length}"
+        of_dim = [(n, who) for d, n, who in known if d == dim] or [(n, who) for d, n, who in lengths if d == dim]
+        wanted = Counter(n for n, _ in of_dim).most_common(1)[0][0]
+        if wanted != length:
+            first = next(who for n, who in of_dim if n == wanted)
+            yield f"{name}: expected {dim} = {wanted} as in {first}, found {length}"
+
+
+def _lengths(datasets: Mapping[str, DatasetValue]) -> Iterable[tuple[str | int, int, str]]:
+    """Yield each dimension of each dataset, its length, and the name of the dataset; tables have none."""
+    for name, value in datasets.items():
+        spec, shape = _row(name), getattr(value, "shape", ())
+        if spec is not None and not spec.columns and len(shape) == len(spec.dims):
+            yield from ((dim, length, name) for dim, length in zip(spec.dims, shape, strict=True))

@@ -40,8 +40,7 @@ def mean_image_mlapdv(
             reference = find_reference([rig / bout.name for bout in imaging_metadata.bouts])
             found = locate_session(imaging_metadata.imaging, atlas, reference, settings=settings)
         pictures = draw_locations(found, atlas)
-        for fov, datasets in found.datasets.items():
-            staging.write_fov(fov, datasets, where=f"{run.session.key} {fov}")
+        staging.write_fovs(found.datasets, where=str(run.session.key))
         staging.write(LOCATIONS_FILE, locations_to_json(found.locations).encode())
         return Product(
             staging,
@@ -63,8 +62,7 @@ def roi_brain_locations(
     def compute(run: AssetRun) -> Product:
         atlas, staging = load_atlas(run.settings.location(), progress=run.progress), run.stage()
         found = locate_rois(mean_image_mlapdv.locations, rois, mean_image_mlapdv.datasets, atlas)
-        for fov, datasets in found.datasets.items():
-            staging.write_fov(fov, datasets, where=f"{run.session.key} {fov}")
+        staging.write_fovs(found.datasets, where=str(run.session.key))
         return Product(
             staging,
             figures={picture.name: picture.png for picture in found.pictures.full},

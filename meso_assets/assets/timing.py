@@ -26,8 +26,7 @@ def frame_qc(
     def compute(run: AssetRun) -> Product:
         bouts = [raw_frame_ratings.session_path / bout.name for bout in imaging_metadata.bouts]
         quality, staging = session_frame_qc(bouts, imaging_metadata), run.stage()
-        for fov, datasets in quality.datasets().items():
-            staging.write_fov(fov, datasets, where=f"{run.session.key} {fov}")
+        staging.write_fovs(quality.datasets(), where=str(run.session.key))
         return Product(staging, qc=quality.joined.results, metadata=frame_qc_metadata(quality.joined))
 
     return materialized(context, platform, _FRAME_QC, compute)
@@ -48,8 +47,7 @@ def frame_times(
             frame_channel=run.settings.frame_channel,
         )
         figure, staging = frame_interval_figure(times, str(run.session.key)), run.stage()
-        for fov, datasets in times.datasets().items():
-            staging.write_fov(fov, datasets, where=f"{run.session.key} {fov}")
+        staging.write_fovs(times.datasets(), where=str(run.session.key))
         return Product(
             staging,
             qc=times.results,

@@ -49,6 +49,11 @@ def write_fov(folder: Path, datasets: Mapping[str, DatasetValue], *, where: str)
         If a file cannot be written.
     """
     check_datasets(where, datasets)
+    return write_datasets(folder, datasets)
+
+
+def write_datasets(folder: Path, datasets: Mapping[str, DatasetValue]) -> dict[str, FileHash]:
+    """Write datasets that were checked, as :func:`write_fov`."""
     written = {}
     for name in sorted(datasets):
         with replacing(folder / file_name(name)) as file:

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..datasets import DatasetValue
+from ..datasets import DatasetValue, check_fovs
 from ..errors import StorageError, problem
 from ..session import MESO_FOLDER
-from .alf import write_fov
+from .alf import write_datasets
 from .atomic import HashedFile, make_folder, replacing, storage_errors
 from .hashing import FileHash, hash_file, sync_folder
 from .manifest import FileRecord, PackedFile, content_version
@@ -75,16 +75,18 @@ class Staging:
         with self.open(path) as file:
             file.write(content)
 
-    def write_fov(self, fov: str, datasets: Mapping[str, DatasetValue], *, where: str) -> None:
-        """Check the datasets of one FOV and write them below ``alf/``.
+    def write_fovs(self, fovs: Mapping[str, Mapping[str, DatasetValue]], *, where: str) -> None:
+        """Check the datasets of all FOVs, then write them below ``alf/``.
 
         Raises
         ------
         DatasetError
-            If a value breaks the dataset table; then nothing is written.
+            If a value breaks the dataset table, with all problems of all FOVs; then nothing is written.
         """
-        written = write_fov(self.folder / "alf" / fov, datasets, where=where)
-        self._known.update({f"alf/{fov}/{name}": content for name, content in written.items()})
+        check_fovs(where, fovs)
+        for fov, datasets in fovs.items():
+            written = write_datasets(self.folder / "alf" / fov, datasets)
+            self._known.update({f"alf/{fov}/{name}": content for name, content in written.items()})
 
     def know(self, content: Mapping[str, FileHash]) -> None:
         """Take over hashes of files, by path, that somebody else has put into the folder and flushed."""

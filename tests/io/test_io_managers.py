@@ -58,8 +58,7 @@ def instance():
 def write(datasets, **more):
     def compute(run: AssetRun) -> Product:
         staging = run.stage()
-        for fov, of in datasets.items():
-            staging.write_fov(fov, of, where=fov)
+        staging.write_fovs(datasets, where=KEY)
         return Product(staging, **more)
 
     return compute
