@@ -94,7 +94,7 @@ def connect(
     user: str,
     password: str | None = None,
     token: str | None = None,
-    timeout_s: float = 20.0,
+    timeout_s: float = 60.0,
     tries: int = 5,
     wait: Callable[[float], None] = time.sleep,
 ) -> Connection:
@@ -109,7 +109,7 @@ def connect(
     password, token
         One of them.
     timeout_s
-        Longest wait for a connection, and for each part of an answer, s.
+        Longest wait for each part of an answer, s; for a connection, at most 10 s.
     tries
         How often a request is sent at most.
     wait

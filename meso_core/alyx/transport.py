@@ -27,7 +27,9 @@ _LONGEST_WAIT_S = 90.0
 _FIRST_WAIT_S, _SHOWN = 0.5, 300
 #: Answers of a gateway or of a server that is being restarted.
 _GATEWAY = (502, 503, 504)
-_TURNED_AWAY = 429
+_TURNED_AWAY, _FAILED = 429, 500
+#: Longest wait for a connection, s.
+_CONNECT_S = 10.0
 
 
 class AnswerLostError(AlyxUnavailableError):
@@ -62,7 +64,7 @@ class Transport:
     password, token
         One of them.
     timeout_s
-        Longest wait for a connection, and for each part of an answer, s.
+        Longest wait for each part of an answer, s; for a connection, at most 10 s.
     tries
         How often a request is sent at most.
     wait
@@ -76,7 +78,7 @@ class Transport:
         user: str,
         password: str | None = None,
         token: str | None = None,
-        timeout_s: float = 20.0,
+        timeout_s: float = 60.0,
         tries: int = 5,
         wait: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -150,7 +152,7 @@ class Transport:
                 if reply.status_code == 403 and "Invalid token" in reply.text and self._password and not renewed:
                     self._token, renewed = None, True
                     continue
-                if not _is_passing(reply):
+                if not _is_passing(reply, once_more=method == "get" and attempt == 0):
                     return self._read(method, path, reply)
                 problem = f"{reply.status_code} {_shown(reply)}"
                 if reply.status_code != _TURNED_AWAY and not repeats:
@@ -178,7 +180,7 @@ class Transport:
             headers=dict(headers),
             data=body,
             files=files,
-            timeout=self._timeout_s,
+            timeout=(min(_CONNECT_S, self._timeout_s), self._timeout_s),
             auth=_as_it_is,  # else a .netrc would replace the token
             allow_redirects=method == "get",
         )
@@ -292,8 +294,9 @@ def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-def _is_passing(reply: requests.Response) -> bool:
-    return reply.status_code in (*_GATEWAY, _TURNED_AWAY)
+def _is_passing(reply: requests.Response, *, once_more: bool = False) -> bool:
+    """Tell whether to ask again; after a failure of the server once, since most such answers stay the same."""
+    return reply.status_code in (*_GATEWAY, _TURNED_AWAY) or (once_more and reply.status_code == _FAILED)
 
 
 def _is_page(reply: requests.Response) -> bool:

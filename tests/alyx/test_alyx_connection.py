@@ -159,3 +159,13 @@ def test_lists_come_whole_and_lasting_ones_once(lab, connection):
     n = connection.n_requests
     assert connection.rest("brain-regions", "list") == regions
     assert connection.n_requests == n
+
+
+def test_a_read_that_fails_is_asked_once_more_and_then_told(lab_server, connection, waits):
+    connection.rest("sessions", "list")
+    lab_server.faults.next("GET", "/sessions", faults.broken(500))
+    assert connection.rest("sessions", "list")
+    lab_server.faults.next("GET", "/sessions", faults.broken(500), times=None)
+    with pytest.raises(AlyxError, match="500: the database is restarting"):
+        connection.rest("sessions", "list")
+    assert len(waits) == 2
