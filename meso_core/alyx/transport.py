@@ -140,13 +140,14 @@ class Transport:
         repeats, renewed = method != "post", False
         problem = ""
         for attempt in range(self._tries):
-            pause, headers = _FIRST_WAIT_S * 2**attempt, None
+            pause, is_login = _FIRST_WAIT_S * 2**attempt, self._token is None
             try:
-                headers = self._headers(path, files)
-                reply = self._send(method, path, headers, data, files)
+                busy = self._log_in() if is_login else None
+                is_login = busy is not None
+                reply = busy if busy is not None else self._send(method, path, self._headers(path, files), data, files)
             except OSError as error:  # those of requests are such
                 problem, was_sent = self._told(error)
-                if was_sent and headers is not None and not repeats:
+                if was_sent and not is_login and not repeats:
                     raise self._lost(method, path, problem) from None
             else:
                 if reply.status_code == 403 and "Invalid token" in reply.text and self._password and not renewed:
@@ -155,7 +156,7 @@ class Transport:
                 if not _is_passing(reply, once_more=method == "get" and attempt == 0):
                     return self._read(method, path, reply)
                 problem = f"{reply.status_code} {_shown(reply)}"
-                if reply.status_code != _TURNED_AWAY and not repeats:
+                if reply.status_code != _TURNED_AWAY and not is_login and not repeats:
                     raise self._lost(method, path, problem)
                 pause = max(pause, _retry_after(reply))
                 if pause > _LONGEST_WAIT_S:
@@ -197,19 +198,19 @@ class Transport:
             ) from error
 
     def _headers(self, path: str, files: object) -> dict[str, str]:
-        if self._token is None:
-            self._token = self._log_in()
         headers = {"Accept": "application/json", "Authorization": f"Token {self._token}"}
         if path.startswith("/api/schema"):
             headers |= {"Accept": "application/vnd.oai.openapi+json", "Accept-Version": "3.0"}
         return headers if files is not None else {**headers, "Content-Type": "application/json"}
 
-    def _log_in(self) -> str:
-        """Ask for the token of the user."""
+    def _log_in(self) -> requests.Response | None:
+        """Ask for the token of the user; returns the answer of a server that is busy, or else nothing."""
         credentials = {"username": self.user, "password": self._password}
         head = {"Accept": "application/json", "Content-Type": "application/json"}
         reply = self._send("post", "/auth-token", head, credentials, None)
-        if _is_passing(reply) or _is_page(reply):
+        if _is_passing(reply):
+            return reply
+        if _is_page(reply):
             raise self._unavailable(f"{reply.status_code} {_shown(reply)}")
         if reply.status_code != 200:
             raise AlyxError.at(
@@ -219,7 +220,8 @@ class Transport:
                 found=f"{reply.status_code}: the server does not take it",
                 remedy="Correct ALYX_USER and ALYX_PASSWORD (or ALYX_TOKEN) in the environment",
             )
-        return str(reply.json()["token"])
+        self._token = str(reply.json()["token"])
+        return None
 
     def _read(self, method: str, path: str, reply: requests.Response) -> Any:  # noqa: ANN401  JSON
         if _is_page(reply) and reply.status_code != 404:

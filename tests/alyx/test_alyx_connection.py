@@ -169,3 +169,10 @@ def test_a_read_that_fails_is_asked_once_more_and_then_told(lab_server, connecti
     with pytest.raises(AlyxError, match="500: the database is restarting"):
         connection.rest("sessions", "list")
     assert len(waits) == 2
+
+
+@pytest.mark.parametrize("fault", [faults.too_many(3), faults.broken(503)])
+def test_a_login_is_tried_again_where_the_server_is_busy(lab_server, connection, waits, fault):
+    lab_server.faults.next("POST", "/auth-token", fault)
+    assert connection.rest("sessions", "list")
+    assert len(waits) == 1

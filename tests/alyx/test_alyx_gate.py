@@ -120,13 +120,7 @@ def test_a_revision_is_copied_to_where_one_looks_for_it_but_not_into_folders_of_
     sent = [
         Sent(Kind.DATASET, "alf/FOV_00/mpci.times.npy", "1", Action.CREATE, path=revised),
         Sent(Kind.DATASET, raw, "2", Action.CREATE, path=f"raw_imaging_data_00/#2024-05-01#/{raw.partition('/')[2]}"),
-        Sent(
-            Kind.DATASET,
-            "alf/FOV_00/mpci.ROIActivityF.npy",
-            "3",
-            Action.NOTHING,
-            path="alf/FOV_00/mpci.ROIActivityF.npy",
-        ),
+        Sent(Kind.DATASET, activity, "3", Action.NOTHING, path=activity),
     ]
     stage_revisions(staging, session.path, sent)
     (file,) = staging.seal().files
