@@ -24,6 +24,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 #: Files whose tests use what was processed once, which takes a minute; all others share nothing beyond their file.
 TOGETHER = {
+    "test_alyx_from_the_platform": "finished",
     "test_one_truth": "finished",
     "test_session_from_folder_to_alf": "finished",
     "test_what_people_do_afterwards": "finished",

@@ -31,6 +31,8 @@ FAULTS = {
     "down before": lambda server: faults.Fault(meanwhile=server.stop, drop=True),
     "down after": lambda server: faults.meanwhile(server.stop),
 }
+#: Those after which the same run goes on.
+PASSING = ("429", "token expired")
 #: Those that wait in real time.
 LATE_FAULTS = {"carried out at once, answered late": faults.answer_late(LATE), "carried out late": faults.hang(LATE)}
 
@@ -114,7 +116,8 @@ def test_an_undisturbed_registration_holds_what_the_session_says_and_the_second_
 def test_a_fault_at_any_write_does_not_double_a_record(name, stand_in, at_stand_in, tmp_path, tried):
     requests = requests_of_a_registration(stand_in, at_stand_in, tmp_path, n_fovs=2)
     writes = [k for k, (method, _) in enumerate(requests) if method != "GET"]
-    sweep(stand_in, at_stand_in, tmp_path, FAULTS[name](stand_in), writes, n_fovs=2)
+    n_broken = sweep(stand_in, at_stand_in, tmp_path, FAULTS[name](stand_in), writes, n_fovs=2)
+    assert n_broken == 0 or name not in PASSING
     tried(f"Alyx: {name}", len(writes))
 
 

@@ -27,8 +27,11 @@ class Given:
     #: The stand-in behind the address; None for a real server.
     stand_in: StandIn | None = None
     tag: str = field(default_factory=lambda: uuid4().hex[:8])
+    #: Name of the lab.
+    lab: str = ""
 
     def __post_init__(self) -> None:
+        self.lab = self.lab or f"lab_{self.tag}"
         self._http = requests.Session()
         self.log_in()
 
@@ -59,10 +62,6 @@ class Given:
             found += page["results"]
             if len(found) >= page["count"] or not page["results"]:
                 return found
-
-    @property
-    def lab(self) -> str:
-        return f"lab_{self.tag}"
 
     @property
     def repository(self) -> str:
