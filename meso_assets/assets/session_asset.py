@@ -119,8 +119,17 @@ class AssetRun:
         sealed = staging.seal(product.contents, _facts(product.metadata))
         run, host = self.context.run.run_id, socket.gethostname()
         made_by = MadeBy(run, package_versions(), dict(self.options), host, code_version())
-        places = self.declaration.places or None
-        return Publication(sealed, self.standing.basis, made_by, product.then, places), sealed.data_version
+        declared = self.declaration
+        publication = Publication(
+            sealed,
+            self.standing.basis,
+            made_by,
+            product.then,
+            places=declared.places or None,
+            n_kept=self.settings.keep_versions if declared.keeps_versions else 0,
+            datasets=declared.datasets,
+        )
+        return publication, sealed.data_version
 
     def kept(self) -> tuple[Publication, str]:
         """Hand on the earlier result."""

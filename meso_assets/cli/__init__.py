@@ -24,6 +24,7 @@ _COMMANDS = {
     "demo": "demo",
     "dev": "dev",
     "restore": "restore",
+    "versions": "versions",
     "remove-raw": "remove_raw",
     "instance": "instance",
 }

@@ -24,8 +24,8 @@ from ..io.metadata import MANIFEST_DIGEST
 from .partitions import session_partitions
 
 T = TypeVar("T")
-#: Tag in which Dagster keeps the data version of an event; the name is its own.
-_DATA_VERSION = "dagster/data_version"
+#: Tags in which Dagster keeps the versions of an event; the names are its own.
+_DATA_VERSION, _CODE_VERSION = "dagster/data_version", "dagster/code_version"
 #: Events that are asked for at a time.
 _PAGE = 100
 
@@ -56,6 +56,15 @@ def observation(
 ) -> dg.AssetObservation:
     """Make the event that raw files were seen in a version."""
     return dg.AssetObservation(asset, description, metadata, partition=session, tags={_DATA_VERSION: version})
+
+
+def brought_back(
+    asset: str, session: str, version: str, code_version: str, metadata: Mapping[str, Any]
+) -> dg.AssetMaterialization:
+    """Make the event that an earlier result of an asset counts again."""
+    tags = {_DATA_VERSION: version, _CODE_VERSION: code_version}
+    said = "an earlier version was brought back by `meso versions restore`"
+    return dg.AssetMaterialization(asset, said, metadata, partition=session, tags=tags)
 
 
 def last_seen(instance: dg.DagsterInstance, asset: str, session: str) -> str | None:

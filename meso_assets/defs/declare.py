@@ -51,6 +51,8 @@ class Declaration:
     packages: tuple[str, ...] = ()
     #: Where it publishes: a regular expression of paths below the session.
     places: str = ""
+    #: ALF datasets that each field of view has, without the suffix for how a location was found.
+    datasets: tuple[str, ...] = ()
     #: What the result means to an asset that reads it; where none is given, the IO manager hands out files or datasets.
     read: Callable[[Session, Manifest], Any] | None = None
     #: What, besides its files, must hold for the result to stand: gives a sentence for each thing that does not.
@@ -61,6 +63,8 @@ class Declaration:
     reads_records: bool = False
     #: Whether it refuses raw files that are links; to make it again beside its session, they are copied.
     takes_no_links: bool = False
+    #: Whether earlier versions of its files are worth keeping, where the lab keeps some.
+    keeps_versions: bool = True
     #: Tags of kinds in the UI.
     kinds: tuple[str, ...] = ()
     #: Check name → the question it asks; verdicts of ``meso_core`` with these names are its answers.

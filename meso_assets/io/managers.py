@@ -6,14 +6,19 @@ is in ``meso_core.storage``; what they mean to a reader is in ``published``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 
 from meso_core.archive.delivered import delivered_files, raw_by_kind
-from meso_core.session import RawFiles, RawKind
+from meso_core.errors import MesoWarning
+from meso_core.session import RawFiles, RawKind, SessionMetadata
 from meso_core.storage import Basis, MadeBy, Manifest, Sealed, Session
+from meso_core.storage.typed import Promised, check_sealed, files_by_fov, must_agree
+from meso_core.storage.versions import clean_versions, keep_present
 
 from .metadata import lineage_metadata
 from .published import read_files, read_fovs, required
@@ -39,6 +44,10 @@ class Publication:
         Called once they are published.
     places
         Regular expression of the paths at which the asset may publish.
+    n_kept
+        Earlier versions that are kept; 0 where what is replaced is not.
+    datasets
+        ALF datasets that each field of view must have, without provenance suffix.
     """
 
     sealed: Sealed | None
@@ -46,6 +55,8 @@ class Publication:
     made_by: MadeBy
     then: Callable[[], None] | None = None
     places: str | None = None
+    n_kept: int = 0
+    datasets: tuple[str, ...] = ()
 
 
 #: The type by which Dagster knows what an asset hands over.
@@ -70,19 +81,15 @@ class SessionFilesIOManager(dg.IOManager):
         """Publish; nothing is to be done where an earlier result is current."""
         session, asset = self._platform.session(context.partition_key), context.asset_key.path[-1]
         if obj.sealed is not None:
-            session.publish(obj.sealed, obj.basis, obj.made_by, places=obj.places)
+            self.check(session, obj.sealed, obj)
+            _publish(session, obj.sealed, obj)
         if obj.then is not None:
             obj.then()
         manifest = required(session, asset)
-        context.add_output_metadata(
-            {
-                "files": len(manifest.files),
-                "size_mb": round(manifest.total_bytes / 1e6, 3),
-                "folder": dg.MetadataValue.path(session.where()),
-                "content_version": manifest.data_version[:12],
-                **lineage_metadata(session, manifest),
-            }
-        )
+        context.add_output_metadata(publication_metadata(session, manifest))
+
+    def check(self, session: Session, sealed: Sealed, publication: Publication) -> None:
+        """Refuse what must not be published; files that are no datasets may be anything."""
 
     def load_input(self, context: dg.InputContext) -> object:
         """Hand out what an upstream asset published."""
@@ -92,8 +99,53 @@ class SessionFilesIOManager(dg.IOManager):
     default: Reader = staticmethod(read_files)
 
 
+def _publish(session: Session, sealed: Sealed, obj: Publication) -> None:
+    keeps = obj.n_kept > 0 and session.store.is_local
+    if keeps:
+        keep_present(session.path, sealed.asset)
+    elif obj.n_kept:
+        warnings.warn(f"{session.where()}: on a server, earlier versions are not kept", MesoWarning, stacklevel=2)
+    session.publish(sealed, obj.basis, obj.made_by, places=obj.places)
+    if keeps:
+        clean_versions(session.path, sealed.asset, obj.n_kept)
+
+
+def publication_metadata(session: Session, manifest: Manifest) -> dict[str, Any]:
+    """Describe what is published: how much it is, where, and its record."""
+    return {
+        "files": len(manifest.files),
+        "size_mb": round(manifest.total_bytes / 1e6, 3),
+        "folder": dg.MetadataValue.path(session.where()),
+        "content_version": manifest.data_version[:12],
+        **lineage_metadata(session, manifest),
+    }
+
+
 class AlfIOManager(SessionFilesIOManager):
-    """Hands out datasets by FOV, read when asked for."""
+    """Publishes datasets that are what they must be, and agree; hands them out by FOV, read when asked for."""
+
+    def check(self, session: Session, sealed: Sealed, publication: Publication) -> None:
+        """Refuse datasets that are missing, of another kind, or disagree with those of other assets.
+
+        Raises
+        ------
+        DatasetError
+            With all problems of all fields of view.
+        """
+        basis, made = publication.basis, session.manifests()
+        others = must_agree(sealed.asset, basis, made)
+        read = [manifest for name, manifest in others.items() if name in basis.inputs]
+        fovs = self._fovs_of_metadata(session, read) or {fov for one in read for fov in files_by_fov(one.files)}
+        promised = Promised(publication.datasets, sorted(fovs) or None)
+        check_sealed(sealed, promised, session.path, others, where=str(session.key))
+
+    def _fovs_of_metadata(self, session: Session, read: Sequence[Manifest]) -> set[str]:
+        """Names of the fields of view, where the imaging metadata are among what was read."""
+        for manifest in read:
+            found = self._readers[manifest.asset](session, manifest) if manifest.asset in self._readers else None
+            if isinstance(found, SessionMetadata):
+                return {fov.name for fov in found.imaging.fovs}
+        return set()
 
     default: Reader = staticmethod(read_fovs)
 

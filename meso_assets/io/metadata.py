@@ -57,7 +57,7 @@ def table(head: str, rows: Iterable[str]) -> dg.MarkdownMetadataValue:
 
 
 def lineage_metadata(session: Session, manifest: Manifest) -> dict[str, Any]:
-    """Where the record of a result is, its digest, its inputs, and where to ask whether all of it still holds."""
+    """Where the record of a result is, with its digest, code, inputs and hashes, and where to ask whether all holds."""
     inputs = [
         f"| {name} | `{version[:12]}` | `{manifest.chain.inputs.get(name, '–')[:12]}` |"
         for name, version in manifest.basis.inputs.items()
@@ -68,6 +68,8 @@ def lineage_metadata(session: Session, manifest: Manifest) -> dict[str, Any]:
     return {
         "manifest": dg.MetadataValue.path(session.where(f"{MESO_FOLDER}/manifests/{manifest.asset}.json")),
         MANIFEST_DIGEST: manifest.digest,
+        "replaced_manifest": manifest.chain.previous or "none: it is the first",
+        "code": str(manifest.made_by.code),
         "inputs": table("| input | version | manifest |", inputs),
         "hashes": table("| file | bytes | sha-256 |", hashes),
         "audit": dg.MetadataValue.asset(dg.AssetKey("lineage_audit")),

@@ -117,6 +117,12 @@ class MesoSettings(BaseSettings):
         le=36_500,
         description="Days for which removed tifs are kept in `.meso/removed`; until then `meso restore` is a rename.",
     )
+    keep_versions: int = Field(
+        0,
+        ge=0,
+        description="Earlier versions of each result that are kept in `.meso/versions` when it is replaced "
+        "(`meso versions`); archives are not, for any holds the same tifs.",
+    )
     damaged_frames: Literal["salvage", "refuse"] = Field(
         "salvage",
         description="Where frames of a bout are missing or not whole: process the others, with a warning and a check "

@@ -158,14 +158,30 @@ def move_file(source: Path, target: Path) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        beside, status = part_path(target), source.stat()
+        _copy(source, target)
         with storage_errors(target):
-            clear_parts(target)
-            shutil.copyfile(source, beside)
-            os.utime(beside, ns=(status.st_atime_ns, status.st_mtime_ns))
-            sync_file(beside)
-            replace_name(beside, target)
             source.unlink()
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name, or make a copy of it with its time where that cannot be; nothing may have the name."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError as error:
+        if error.errno not in (*NO_LINKS, errno.EXDEV):
+            raise
+        _copy(source, target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file with its time, whole or not at all."""
+    beside, status = part_path(target), source.stat()
+    with storage_errors(target):
+        clear_parts(target)
+        shutil.copyfile(source, beside)
+        os.utime(beside, ns=(status.st_atime_ns, status.st_mtime_ns))
+        sync_file(beside)
+        replace_name(beside, target)
 
 
 def write_file(path: Path, content: bytes, *, flush: bool = True) -> FileHash:

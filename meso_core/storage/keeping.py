@@ -13,6 +13,7 @@ from ..session import MESO_FOLDER
 from .atomic import link_or_copy, link_or_rename, make_folder, storage_errors
 from .hashing import sync_folder
 from .manifest import FileRecord, Manifest
+from .names import remove_name
 from .ownership import verify_file
 
 
@@ -72,7 +73,7 @@ def holds(file: Path, record: FileRecord) -> bool:
 def _give_second_name(file: Path, kept: Path) -> None:
     """Keep a file; where the file system knows no links it is moved, and between two it is copied."""
     with storage_errors(kept):
-        kept.unlink(missing_ok=True)  # half of a copy, or what somebody made of it
+        remove_name(kept)  # half of a copy, or what somebody made of it
         try:
             link_or_rename(file, kept)
         except OSError as error:

@@ -5,7 +5,8 @@ The steps, and what a kill between them leaves:
 1. files are made in a staging folder of the same file system, flushed and hashed (``staging``): a kill leaves the
    previous version
 2. the new manifest is written as *pending*: from here on a kill leaves the new version, rolled forward when next opened
-3. files are renamed into place; those that the old manifest had and the new has not are removed
+3. files are renamed into place; those that the old manifest had and the new has not are removed. Where it was asked,
+   the old ones get a second name first (``keeping``)
 4. the pending manifest is renamed to its final name
 """
 
@@ -28,6 +29,7 @@ from ..session import MESO_FOLDER
 from .atomic import clear_parts, link_or_rename, make_folder, move_file, storage_errors, write_file
 from .basis import Basis
 from .hashing import sync_folder
+from .keeping import keep_replaced
 from .locks import locked
 from .manifest import RUN_AGAIN, Chain, MadeBy, Manifest, record_digest
 from .names import remove_name, replace_name
@@ -77,7 +79,7 @@ def publish(
     manifest = Manifest(
         sealed.asset, sealed.files, basis, made_by, now, sealed.contents, session=session, facts=sealed.facts
     )
-    with storage_errors(session_path), _locked(session_path, sealed.asset):
+    with storage_errors(session_path), asset_lock(session_path, sealed.asset):
         path = _manifest_path(session_path, sealed.asset)
         previous, old = _digest_of(path), _undamaged(path)
         check_places(session_path, old, manifest, places)
@@ -101,6 +103,11 @@ def load_manifest(session_path: Path, asset: str) -> Manifest | None:
     A publication that was killed after its files were whole is finished first.
     """
     finish_publication(session_path, asset)
+    return committed_manifest(session_path, asset)
+
+
+def committed_manifest(session_path: Path, asset: str) -> Manifest | None:
+    """Read the committed manifest as it is, for who holds the lock: a publication is not finished first."""
     return _read(_manifest_path(session_path, asset))
 
 
@@ -129,7 +136,7 @@ def load_manifests(session_path: Path) -> dict[str, Manifest | StorageError]:
 def finish_publication(session_path: Path, asset: str) -> None:
     """Finish a publication that was killed after its files were whole, where there is one."""
     if is_there(_pending_path(session_path, asset)):
-        with storage_errors(session_path), _locked(session_path, asset):
+        with storage_errors(session_path), asset_lock(session_path, asset):
             _roll_forward(session_path, asset)
 
 
@@ -172,7 +179,8 @@ def _roll_forward(session_path: Path, asset: str, ours: set[str] | None = None) 
     check_places(session_path, old, pending, None)
     if ours is None:
         ours, _ = replaceable(session_path, old, pending, staged)
-    folders = set()
+    keep_replaced(session_path, old, pending)
+    folders = set[Path]()
     for record in pending.files:
         source, target = staged / record.path, session_path / record.path
         if source.is_file():
@@ -187,7 +195,7 @@ def _roll_forward(session_path: Path, asset: str, ours: set[str] | None = None) 
                 remedy=f"Run the asset {asset} again",
             )
         folders.add(target.parent)
-    _remove_superseded(session_path, old, pending)
+    folders |= _remove_superseded(session_path, old, pending)
     for folder in sorted(folders):
         sync_folder(folder)
     replace_name(pending_path, _manifest_path(session_path, asset))
@@ -278,13 +286,19 @@ def _input_digests(session_path: Path, basis: Basis) -> dict[str, str]:
     }
 
 
-def _remove_superseded(session_path: Path, old: Manifest | None, new: Manifest) -> None:
+def _remove_superseded(session_path: Path, old: Manifest | None, new: Manifest) -> set[Path]:
     """Remove the files that only the old version had, and the folders that are empty then.
 
     An empty tree would pass for a result that is a folder.
+
+    Returns
+    -------
+    set of Path
+        Folders that hold something less, to be flushed.
     """
+    changed = set[Path]()
     if old is None:
-        return
+        return changed
     kept = {file.path for file in new.files}
     gone = {f.path: f for f in old.files if f.path not in kept and not (session_path / f.path).is_symlink()}
     # a file that is another one by now is somebody else's
@@ -299,6 +313,8 @@ def _remove_superseded(session_path: Path, old: Manifest | None, new: Manifest) 
             with suppress(FileNotFoundError):  # before a kill it was removed, and its parent was not
                 folder.rmdir()
             folder = folder.parent
+        changed.add(folder)
+    return {folder for folder in changed if folder.is_dir()}  # one may have become empty later
 
 
 def _manifest_path(session_path: Path, asset: str) -> Path:
@@ -329,7 +345,7 @@ def _text(path: Path) -> str:
 
 
 @contextmanager
-def _locked(session_path: Path, asset: str) -> Iterator[None]:
+def asset_lock(session_path: Path, asset: str) -> Iterator[None]:
     """Hold the publication lock of one asset; the lock dies with the process."""
     folder = session_path / MESO_FOLDER / "locks"
     make_folder(folder)

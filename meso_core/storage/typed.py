@@ -57,7 +57,7 @@ def check_sealed(
     problems: list[str] = []
     for fov in sorted({*staged, *(promised.fovs or ())}):
         if promised.fovs is not None and fov not in promised.fovs:
-            problems.append(f"{fov}: no such field of view in the imaging metadata")
+            problems.append(f"{fov}: no such field of view in what was read")
         values, told = _read(sealed.folder, staged.get(fov, ()))
         found = {bare_name(name) for name in (*values, *(text.split(": ")[0] for text in told))}
         told += [f"{name}: missing" for name in promised.datasets if name not in found]

@@ -13,12 +13,15 @@ from meso_assets.definitions import build_defs
 from meso_assets.defs.audits import audited
 from meso_assets.defs.catalogue import CATALOGUE
 from meso_assets.defs.traces import located, traced
+from meso_assets.io.published import read_metadata
 from meso_assets.io.resources import Platform
 from meso_assets.runs.instance import open_instance
 from meso_assets.runs.reproduce import reproduce
+from meso_core.datasets import bare_name
 from meso_core.errors import MissingInputError
 from meso_core.lineage import Kind, last_verdict
 from meso_core.storage import Manifest, hash_file
+from meso_core.storage.typed import files_by_fov
 
 #: Assets that take seconds.
 QUICK = ("imaging_metadata", "frame_qc")
@@ -102,7 +105,20 @@ def test_each_materialisation_shows_its_record_hashes_and_inputs(finished, insta
             f"| {name} | `{version[:12]}`" in shown["inputs"].value for name, version in manifest.basis.inputs.items()
         )
         assert manifest.files[0].sha256[:16] in shown["hashes"].value
+        assert shown["replaced_manifest"].value == (manifest.chain.previous or "none: it is the first")
+        assert shown["code"].value == str(manifest.made_by.code)
         assert shown["audit"].value == dg.AssetKey("lineage_audit")
+
+
+def test_each_asset_publishes_the_datasets_that_it_declares_for_each_field_of_view(finished):
+    n_fovs = len(read_metadata(finished.session, finished.session.manifest("imaging_metadata")).imaging.fovs)
+    for name, declared in CATALOGUE.items():
+        fovs = files_by_fov(finished.session.manifest(name).files)
+        assert bool(declared.datasets) == (declared.io_manager == "alf")
+        assert len(fovs) == (n_fovs if declared.datasets else 0), name
+        for files in fovs.values():
+            found = {bare_name(".".join(file.path.split("/")[2].split(".")[:2])) for file in files}
+            assert found == set(declared.datasets), name
 
 
 def test_a_record_names_code_host_and_the_records_of_its_inputs(finished):

@@ -96,6 +96,7 @@ NO_CONTENT = {
     "cache",
     "quiet_minutes",
     "removed_kept_days",
+    "keep_versions",
     "ui_hosts",
     "scan_every_s",
     "scan_max_runs",

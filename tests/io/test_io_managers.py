@@ -1,10 +1,13 @@
 """What an asset hands over is published whole, with its basis, and comes back as typed values."""
 
+from dataclasses import replace
+
 import dagster as dg
 import numpy as np
 import pytest
 
 from meso_assets.assets.session_asset import AssetRun, Product, materialized
+from meso_assets.defs.dagster_internals import failure_message
 from meso_assets.defs.declare import Declaration
 from meso_assets.defs.partitions import session_partitions
 from meso_assets.io.managers import PUBLICATION, AlfIOManager, RawIOManager, SessionFilesIOManager
@@ -133,6 +136,37 @@ def test_a_value_that_breaks_the_table_fails_and_leaves_what_was_there(settings,
     broken = first_asset(write({"FOV_00": {"mpci.times": np.arange(5)}}))
     assert not run(settings, broken, instance=instance).success
     assert session_of(settings).manifest("first") == before
+
+
+def test_no_path_leads_round_the_look_at_what_is_published_and_all_problems_are_one_message(settings, instance):
+    """Files that the step wrote itself, of two fields of view, and one that disagrees with what it was made from."""
+    assert run(settings, first_asset(write(TIMES)), instance=instance).success
+    declared = replace(SECOND, datasets=("mpci.badFrames", "mpci.mpciFrameQC"))
+
+    def compute(asset_run: AssetRun) -> Product:
+        staging = asset_run.stage()
+        for fov, value in {"FOV_00": np.zeros(6, bool), "FOV_02": np.zeros(5)}.items():
+            (staging.folder / "alf" / fov).mkdir(parents=True)
+            np.save(staging.folder / "alf" / fov / "mpci.badFrames.npy", value)
+        return Product(staging)
+
+    @dg.asset(name="second", partitions_def=session_partitions, io_manager_key="alf", dagster_type=PUBLICATION)
+    def second(context: dg.AssetExecutionContext, platform: Platform, first: FovDatasets) -> dg.MaterializeResult:
+        return materialized(context, platform, declared, compute)
+
+    done = run(settings, first_asset(write(TIMES)), second, instance=instance)
+    (failure,) = [event for event in done.all_events if event.is_step_failure]
+    told = failure_message(failure)
+    for part in (
+        "FOV_00 mpci.badFrames: expected n_frames = 5 as in mpci.times of first, found 6",
+        "FOV_00 mpci.mpciFrameQC: missing",
+        "FOV_01 mpci.badFrames: missing",
+        "FOV_02: no such field of view",
+        "FOV_02 mpci.badFrames: expected dtype b1, found float64",
+    ):
+        assert part in told
+    assert session_of(settings).manifest("second") is None
+    assert sorted(file.name for file in (session_of(settings).path / "alf").rglob("*.npy")) == ["mpci.times.npy"] * 2
 
 
 def test_a_current_result_is_handed_on_with_what_was_told_of_it_and_nothing_is_computed(settings, instance):

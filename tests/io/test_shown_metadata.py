@@ -7,8 +7,10 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from meso_assets.io.metadata import archive_metadata, picture, registration_metadata
+from meso_assets.io.metadata import archive_metadata, lineage_metadata, picture, registration_metadata
 from meso_core.archive import ArchiveMember, ArchiveReport
+from meso_core.session import SessionKey
+from meso_core.storage import Basis, Chain, CodeVersion, FileRecord, LocalStore, MadeBy, Manifest, Session
 
 
 @pytest.mark.parametrize("side", [96, 256, 512])
@@ -33,6 +35,26 @@ def test_a_fovs_full_picture_becomes_small_in_metadata():
     Image.fromarray(noise).save(file, format="png")
     (entry,) = picture(file.getvalue(), "areas").values()
     assert len(entry.value) <= 40_000 + 100
+
+
+def test_a_result_shows_its_record_what_it_replaced_its_code_inputs_hashes_and_where_to_audit_it(tmp_path):
+    files = tuple(FileRecord(f"alf/{i:03d}.npy", i, f"{i:064d}", "0" * 32) for i in range(45))
+    basis = Basis("1", {"raw_daq": "a" * 64, "imaging_metadata": "b" * 64})
+    made_by = MadeBy("run", code=CodeVersion("1.2.3", "abcdef1234", dirty=True))
+    made = Manifest("frame_times", files, basis, made_by, "2026-01-01T00:00:00+00:00", digest="d" * 64)
+    key = SessionKey.parse("SP035/2023-03-03/001")
+    session = Session(key, key.folder(tmp_path), LocalStore(tmp_path))
+    shown = lineage_metadata(session, replace(made, chain=Chain("e" * 64, {"imaging_metadata": "c" * 64})))
+    assert shown["manifest"].value == str(session.path / ".meso/manifests/frame_times.json")
+    assert (shown["manifest_sha256"], shown["replaced_manifest"]) == ("d" * 64, "e" * 64)
+    assert all(part in shown["code"] for part in ("1.2.3", "abcdef1234"[:7]))
+    inputs, hashes = shown["inputs"].value.splitlines(), shown["hashes"].value.splitlines()
+    assert f"| raw_daq | `{'a' * 12}` | `–` |" in inputs, "raw files have no record"
+    assert f"| imaging_metadata | `{'b' * 12}` | `{'c' * 12}` |" in inputs
+    assert [row.split(" | ")[0] for row in hashes[2:42]] == [f"| {file.path}" for file in files[:40]]
+    assert hashes[42] == "| 5 more are in the manifest | | |"
+    assert shown["audit"].value == dg.AssetKey("lineage_audit")
+    assert lineage_metadata(session, made)["replaced_manifest"] == "none: it is the first"
 
 
 def test_motion_that_is_left_is_shown_as_mean_and_largest_and_not_at_all_where_unmeasured(tmp_path):

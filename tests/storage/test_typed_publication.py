@@ -207,7 +207,7 @@ def test_a_field_of_view_that_is_missing_or_unknown_is_named(session):
     with pytest.raises(DatasetError) as refused:
         check_sealed(sealed, promised, session, {}, where="here")
     assert "FOV_03 mpci.badFrames: missing" in str(refused.value)
-    assert "FOV_00: no such field of view in the imaging metadata" in str(refused.value)
+    assert "FOV_00: no such field of view in what was read" in str(refused.value)
     assert not re.search("FOV_0[12]", str(refused.value))
 
 
