@@ -29,6 +29,8 @@ from tests.conftest import unavailable
 
 _LOOPBACK = "127.0.0.1"
 _STARTED_WITHIN_S = 60.0
+#: How long rclone does not look at the disk again, s.
+_FORGETS_S = 0.05
 BUCKET = "meso-tests"
 
 
@@ -312,10 +314,16 @@ class RcloneServer(SftpServer):
             # nothing is kept back: what a client is told is on the disk is there
             "vfs-cache-mode": "writes",
             "vfs-write-back": "0s",
-            "dir-cache-time": "0s",
+            # without any memory each look reads all folders again that others have seen
+            "dir-cache-time": f"{_FORGETS_S:g}s",
         }
         given = [f"--{name}={value}" for name, value in options.items()]
         return [str(self._rclone), "serve", "sftp", str(self.served), *given]
+
+    def new_root(self, port: int | None = None) -> str:
+        url = super().new_root(port)
+        time.sleep(2 * _FORGETS_S)
+        return url
 
     def path_of(self, path: Path) -> str:
         return f"/{path.relative_to(self.served)}"

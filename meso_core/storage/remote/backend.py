@@ -89,6 +89,9 @@ class Backend(Protocol):
     def renew(self) -> None:
         """Connect again."""
 
+    def own(self) -> None:
+        """Connect again in a process that was forked: it cannot share the threads and sockets of its parent."""
+
 
 def nanoseconds(moment: datetime | None) -> int:
     """Nanoseconds since 1970, exactly; 0 where a server does not tell."""

@@ -78,6 +78,7 @@ class Caller:
         wait, first, so_far = self.patience.first_s, 0.0, -1
         while True:
             try:
+                self.backend.own()
                 return work(self.backend)
             except (FileNotFoundError, MesoError):
                 raise

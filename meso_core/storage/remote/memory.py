@@ -89,6 +89,9 @@ class MemoryBackend:
     def renew(self) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
 
+    def own(self) -> None:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+
     def _seen(self, place: str, kind: str) -> Seen:
         if kind == "directory":
             return Seen(place, True)

@@ -32,6 +32,17 @@ class S3Backend:
     """Objects of a bucket. Credentials, region and endpoint come from the environment or the files of AWS."""
 
     def __init__(self) -> None:
+        self._of_parent: list[Any] = []
+        self.fs: Any = None
+        self._connect()
+
+    def own(self) -> None:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        if self._pid != os.getpid():
+            self._of_parent.append(self.fs)  # its end would be tried in a loop that does not run here
+            self._connect()
+
+    def _connect(self) -> None:
         from s3fs import S3FileSystem
 
         config: dict[str, Any] = {
@@ -42,10 +53,9 @@ class S3Backend:
         }
         if os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"):
             config["s3"] = {"addressing_style": "path"}  # few servers beside AWS have a name for each bucket
-        self.fs: Any = S3FileSystem(
-            anon=False, skip_instance_cache=True, use_listings_cache=False, config_kwargs=config
-        )
+        self.fs = S3FileSystem(anon=False, skip_instance_cache=True, use_listings_cache=False, config_kwargs=config)
         self.fs.retries = 1
+        self._pid = os.getpid()  # last: another thread that finds it uses what was made
 
     def children(self, place: str) -> Iterable[Seen]:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
@@ -199,7 +209,8 @@ class S3Backend:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
         from aiohttp import ClientError as HttpError
         from botocore.exceptions import ConnectionError as NoConnection
-        from botocore.exceptions import HTTPClientError, IncompleteReadError, ResponseParserError
+        from botocore.exceptions import HTTPClientError, IncompleteReadError
+        from botocore.parsers import ResponseParserError
 
         if isinstance(error, NoConnection | HTTPClientError | HttpError | IncompleteReadError | ResponseParserError):
             return True

@@ -51,9 +51,17 @@ class SftpBackend:
     def __init__(self, address: SftpAddress) -> None:
         self._address = address
         self._lock = Lock()
+        self._of_parent: list[Any] = []
         self.fs: Any = None
         self._client: Any = None
         self._connect()
+
+    def own(self) -> None:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        if self._pid != os.getpid():
+            self._lock = Lock()
+            self._of_parent += [self.fs, self._client]  # their end would be told to the parent's server
+            self._connect()
 
     def _connect(self) -> None:
         from fsspec.asyn import sync
@@ -75,6 +83,7 @@ class SftpBackend:
         )
         start = self.fs.client.start_sftp_client
         self._client = sync(self.fs.loop, start, path_errors="surrogateescape", timeout=2 * _CONNECT_S)
+        self._pid = os.getpid()  # last: another thread that finds it uses what was made
 
     def renew(self) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""

@@ -1,0 +1,182 @@
+"""Networks that cut and lose answers, and servers that are killed: a transfer goes on, or is told, never half."""
+
+from __future__ import annotations
+
+import threading
+import time
+from functools import partial
+
+import pytest
+
+from meso_core.errors import StorageError
+from meso_core.storage.hashing import hash_file
+from meso_core.storage.remote import (
+    copy,
+    download,
+    list_below,
+    move,
+    read_small,
+    remove,
+    stat,
+    upload,
+    write_small,
+)
+from tests.remote_roots import QUICK, REAL, new_root, random_file, server_of
+
+LARGE = 17_654_321
+
+
+@pytest.fixture(params=REAL)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def proxy(kind, request, bad_network):
+    return bad_network(server_of(kind, request))
+
+
+@pytest.fixture
+def root(kind, proxy, request, monkeypatch):
+    return new_root(kind, request, monkeypatch, port=proxy.port)
+
+
+def quick(kind, request, monkeypatch, port):
+    return new_root(kind, request, monkeypatch, port=port, patience=QUICK)
+
+
+def test_a_download_that_is_cut_goes_on(root, proxy, tmp_path, tried):
+    content = random_file(tmp_path / "file", LARGE)
+    there = upload(root, tmp_path / "file", "file", content=content)
+    for i, after in enumerate((1000, LARGE // 3, LARGE - 100_000)):
+        cuts, before = proxy.cuts, proxy.received
+        proxy.cut_after(received=after)
+        target = tmp_path / f"back{i}"
+        download(root, "file", target, size=LARGE, sha256=content.sha256, mtime_ns=there.mtime_ns)
+        assert hash_file(target) == content
+        assert proxy.cuts == cuts + 1
+        assert proxy.received - before < 2.7 * LARGE, "what had arrived did not come again"
+        tried("downloads that are cut")
+
+
+def test_an_upload_that_is_cut_goes_on(root, proxy, tmp_path, tried):
+    content = random_file(tmp_path / "file", LARGE)
+    for after in (1000, LARGE // 3, LARGE - 100_000):
+        cuts = proxy.cuts
+        proxy.cut_after(sent=after)
+        there = upload(root, tmp_path / "file", f"file{after}", content=content)
+        assert proxy.cuts == cuts + 1
+        download(root, f"file{after}", tmp_path / f"{after}", size=LARGE, sha256=content.sha256)
+        assert there.size == LARGE
+        tried("uploads that are cut")
+    assert len(list_below(root)) == 3, "nothing is left beside"
+
+
+def test_what_was_done_before_an_answer_was_lost_is_found_done(root, proxy, tried):
+    """Each call has its connection cut after each of its first answers."""
+    for n in range(0, 1200, 300):
+        name = f"folder/{n}"
+        works = [
+            ("write", partial(write_small, root, name, b"content of mine", if_absent=True)),
+            ("copy", partial(copy, root, name, f"{name} copied")),
+            ("move", partial(move, root, f"{name} copied", f"{name} moved")),
+            ("remove", partial(remove, root, [name])),
+        ]
+        for what, work in works:
+            proxy.cut_after(received=n)
+            result = work()
+            assert result or what == "remove", what
+            tried("answers that are lost")
+        proxy.cut_after()
+        assert read_small(root, f"{name} moved", 100) == b"content of mine"
+        assert stat(root, name) is None
+        assert stat(root, f"{name} copied") is None
+
+
+def test_a_server_that_starts_again_is_waited_for(kind, root, request, tmp_path):
+    server = server_of(kind, request)
+    content = random_file(tmp_path / "file", LARGE)
+    upload(root, tmp_path / "file", "file", content=content)
+    server.kill()
+    restart = threading.Timer(1.0, server.start)
+    restart.start()
+    try:
+        download(root, "file", tmp_path / "back", size=LARGE, sha256=content.sha256)
+    finally:
+        restart.join()
+    assert hash_file(tmp_path / "back") == content
+
+
+def test_a_server_killed_half_way_through_an_upload_gets_it_whole_or_not(kind, root, proxy, request, tmp_path):
+    server = server_of(kind, request)
+    content = random_file(tmp_path / "file", LARGE)
+    killed = threading.Event()
+
+    def kill(done, total, what):
+        if not killed.is_set():
+            killed.set()
+            server.kill()
+            threading.Timer(0.5, server.start).start()
+
+    upload(root, tmp_path / "file", "file", content=content, progress=kill)
+    assert killed.is_set()
+    download(root, "file", tmp_path / "back", size=LARGE, sha256=content.sha256)
+    assert [file.path for file in list_below(root) if not file.path.endswith(".part")] == ["file"]
+
+
+def test_a_server_that_stays_away_is_named_after_a_time(kind, proxy, request, monkeypatch, tmp_path):
+    root = quick(kind, request, monkeypatch, proxy.port)
+    content = random_file(tmp_path / "file", 1000)
+    upload(root, tmp_path / "file", "file", content=content)
+    proxy.refuses = True
+    proxy.cut()
+    works = {
+        "read": lambda: read_small(root, "file", 2000),
+        "list": lambda: list_below(root),
+        "look at": lambda: stat(root, "file"),
+        "write": lambda: write_small(root, "other", b"x"),
+        "upload": lambda: upload(root, tmp_path / "file", "other", content=content),
+        "remove": lambda: remove(root, ["file"]),
+    }
+    for doing, work in works.items():
+        begin = time.monotonic()
+        with pytest.raises(StorageError, match=f"a server that can {doing} this") as error:
+            work()
+        assert root.url in str(error.value)
+        assert "Check the network" in str(error.value)
+        assert time.monotonic() - begin < 40
+    proxy.refuses = False
+    assert read_small(root, "file", 2000) is not None, "it works again when the network does"
+
+
+def test_a_listing_that_fails_is_not_an_empty_one(kind, proxy, request, monkeypatch):
+    root = quick(kind, request, monkeypatch, proxy.port)
+    for i in range(50):
+        write_small(root, f"folder {i}/file", b"x")
+    stop = threading.Event()
+
+    def cut():
+        while not stop.is_set():
+            proxy.cut()
+            time.sleep(0.02)
+
+    cutter = threading.Thread(target=cut)
+    cutter.start()
+    try:
+        for _ in range(3):
+            try:
+                found = list_below(root)
+            except StorageError:
+                continue
+            assert len(found) == 50
+    finally:
+        stop.set()
+        cutter.join()
+    assert len(list_below(root)) == 50
+
+
+def test_a_slow_server_is_waited_for(root, proxy, tmp_path):
+    content = random_file(tmp_path / "file", 1_000_000)
+    proxy.bytes_per_s, proxy.delay_s = 1_000_000, 0.02
+    upload(root, tmp_path / "file", "file", content=content)
+    download(root, "file", tmp_path / "back", size=content.size, sha256=content.sha256)
