@@ -18,7 +18,7 @@ REAL = KINDS[1:]
 #: Tests wait for no longer than that where a call is to fail in the end.
 QUICK = Patience(total_s=1.5, first_s=0.05, longest_s=0.3)
 #: Where a call is to succeed in the end, though servers start again meanwhile, on a busy machine.
-LONG = Patience(total_s=60.0, first_s=0.05, longest_s=0.5)
+LONG = Patience(total_s=150.0, first_s=0.05, longest_s=0.5)
 
 _NUMBERS = itertools.count()
 

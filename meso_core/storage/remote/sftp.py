@@ -15,6 +15,7 @@ import posixpath
 import stat as modes
 import time
 from collections.abc import Awaitable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
@@ -24,7 +25,7 @@ from uuid import uuid4
 from ...session import GONE
 from .backend import Seen, Sending
 
-#: Bytes of one request: every server answers 32 kB whole; a part answer to a larger one costs a round trip.
+#: Bytes of one request where a server does not say what it takes: every one answers so much whole.
 _BLOCK = 1 << 15
 _REQUESTS = 64
 _PIECE = 1 << 23
@@ -83,6 +84,8 @@ class SftpBackend:
         )
         start = self.fs.client.start_sftp_client
         self._client = sync(self.fs.loop, start, path_errors="surrogateescape", timeout=2 * _CONNECT_S)
+        limits = self._client.limits
+        self._read_block, self._write_block = max(_BLOCK, limits.max_read_len), max(_BLOCK, limits.max_write_len)
         self._pid = os.getpid()  # last: another thread that finds it uses what was made
 
     def renew(self) -> None:
@@ -166,7 +169,9 @@ class SftpBackend:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
 
         async def read() -> bytes:
-            async with self._client.open(place, "rb", encoding=None, block_size=_BLOCK, max_requests=_REQUESTS) as file:
+            async with self._client.open(
+                place, "rb", encoding=None, block_size=self._read_block, max_requests=_REQUESTS
+            ) as file:
                 return bytes(await file.read(length, start))
 
         return bytes(self._run(read(), length))
@@ -176,10 +181,11 @@ class SftpBackend:
         if if_absent and self.stat(place) is not None:
             return False
         self._make_folder(posixpath.dirname(place))
-        beside = _beside(place)
+        # who asks again after a lost answer finds his own file: to others who want the name, contents differ
+        beside = _beside(place, hashlib.sha256(content).hexdigest() if if_absent else None)
 
         async def write() -> None:
-            async with self._client.open(beside, "wb", encoding=None, block_size=_BLOCK) as file:
+            async with self._client.open(beside, "wb", encoding=None, block_size=self._write_block) as file:
                 await file.write(content)
                 await _flush(file)
 
@@ -251,14 +257,9 @@ class SftpBackend:
 
         try:
             mode = "rb+" if state.done else "wb"
-            out = self._run(self._client.open(state.place, mode, encoding=None, block_size=_BLOCK))
+            out = self._run(self._client.open(state.place, mode, encoding=None, block_size=self._write_block))
             try:
-                size = sending.content.size
-                for begin in range(state.done, max(size, 1), _PIECE):
-                    content = sending.piece(begin, _PIECE)
-                    self._run(out.write(content, begin), len(content))
-                    state.done += len(content)
-                    sending.confirm(len(content))
+                self._write_pieces(sending, state, out)
                 self._run(_flush(out))
             finally:
                 self._run(out.close())
@@ -276,6 +277,24 @@ class SftpBackend:
             self.give_up(sending)
             sending.begin_again()
             raise ConnectionAbortedError(errno.ECONNABORTED, "the server has lost a part of the upload")
+
+    def _write_pieces(self, sending: Sending, state: _Beside, out: Any) -> None:  # noqa: ANN401  of asyncssh
+        """Write what the server does not have; the next piece is read, and hashed, while one is on its way."""
+
+        def write(begin: int, content: bytes) -> None:
+            self._run(out.write(content, begin), len(content))
+            state.done += len(content)
+            sending.confirm(len(content))
+
+        with ThreadPoolExecutor(1) as pool:
+            going: Future[None] | None = None
+            for begin in range(state.done, max(sending.content.size, 1), _PIECE):
+                content = sending.piece(begin, _PIECE)
+                if going is not None:
+                    going.result()
+                going = pool.submit(write, begin, content)
+            if going is not None:
+                going.result()
 
     def give_up(self, sending: Sending) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
@@ -304,8 +323,8 @@ class SftpBackend:
 
     async def _there_and_back(self, source: str, target: str) -> None:
         async with (
-            self._client.open(source, "rb", encoding=None, block_size=_BLOCK, max_requests=_REQUESTS) as file,
-            self._client.open(target, "wb", encoding=None, block_size=_BLOCK) as out,
+            self._client.open(source, "rb", encoding=None, block_size=self._read_block, max_requests=_REQUESTS) as file,
+            self._client.open(target, "wb", encoding=None, block_size=self._write_block) as out,
         ):
             while content := await file.read(_PIECE):
                 await out.write(content)
@@ -356,9 +375,9 @@ async def _flush(file: Any) -> None:  # noqa: ANN401  of asyncssh
         await file.fsync()
 
 
-def _beside(place: str) -> str:
-    """Name under which a file is being made: hidden, in the same folder, of this call alone."""
-    return f"{_beside_prefix(place)}{uuid4().hex[:12]}.part"
+def _beside(place: str, mark: str | None = None) -> str:
+    """Name under which a file is being made: hidden, in the same folder, of this call alone or of its mark."""
+    return f"{_beside_prefix(place)}{(mark or uuid4().hex)[:12]}.part"
 
 
 def _beside_prefix(place: str) -> str:

@@ -110,7 +110,7 @@ def test_more_than_the_limit_is_refused(scratch):
 
 def test_more_than_the_disk_has_is_refused_with_another_remedy(tmp_path):
     scratch = Scratch(tmp_path / "scratch", limit_bytes=1 << 60)
-    with pytest.raises(StorageError, match="free on this disk.*MESO_SCRATCH to a folder on a larger one"):
+    with pytest.raises(StorageError, match=r"free on this disk.*MESO_SCRATCH to a folder on a larger one"):
         scratch.make_room(1 << 59)
 
 
@@ -144,9 +144,7 @@ def test_users_and_cleaners_at_once_never_lose_a_file_that_is_used(scratch, trie
         while not stop.is_set():
             with scratch.use(folder):
                 (folder / "file").write_bytes(b"x" * MB)
-                for _ in range(20):
-                    if not (folder / "file").exists():
-                        lost.append(name)
+                lost.extend(name for _ in range(20) if not (folder / "file").exists())
                 tried("uses of a mirror beside a cleaner")
 
     def clean():

@@ -276,9 +276,8 @@ def test_a_download_that_a_dead_process_began_goes_on(real_root, tmp_path, monke
     if not child:
         try:
             download(real_root, "file", tmp_path / "back", **wanted, progress=_die_half_way)
-        except Exception:
-            traceback.print_exc()
         finally:
+            traceback.print_exc()
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     (part,) = tmp_path.glob(".back*.part")
