@@ -128,7 +128,6 @@ _MAY = {
     "meso_core/storage/remote/mirror.py": "records of the mirror, beside their places",
     "meso_core/storage/remote/sftp.py": "files of a server",
     "meso_core/storage/remote/download.py": "what arrives beside its place, in pieces, and goes on after a cut",
-    "meso_core/storage/remote/filesystem.py": "a root in memory",
     "meso_core/storage/remote/scratch.py": "locks",
     "meso_core/timing/mat_files.py": "MAT-files, on bytes",
     "meso_assets/assets/archive.py": "empty folders in the view of links",

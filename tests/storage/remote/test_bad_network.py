@@ -44,7 +44,8 @@ def root(kind, proxy, request, monkeypatch):
 
 @contextmanager
 def killed_and_started_again(server):
-    """Kill a server now, and start it again beside the block."""
+    """Kill a server now, and start it again beside the block; it runs until the block ends."""
+    ended = threading.Event()
 
     def start():
         time.sleep(0.5)
@@ -53,6 +54,7 @@ def killed_and_started_again(server):
         except RuntimeError:  # on a busy machine it may miss its time
             server.kill()
             server.start()
+        ended.wait()  # the server ends with the thread that has started it
 
     server.kill()
     starting = threading.Thread(target=start)
@@ -60,6 +62,7 @@ def killed_and_started_again(server):
     try:
         yield
     finally:
+        ended.set()
         starting.join()
 
 
@@ -137,8 +140,8 @@ def test_a_server_killed_half_way_through_an_upload_gets_it_whole_or_not(kind, r
 
         upload(root, tmp_path / "file", "file", content=content, progress=listen)
         assert not kills
-    download(root, "file", tmp_path / "back", size=LARGE, sha256=content.sha256)
-    assert [file.path for file in list_below(root) if not file.path.endswith(".part")] == ["file"]
+        download(root, "file", tmp_path / "back", size=LARGE, sha256=content.sha256)
+        assert [file.path for file in list_below(root) if not file.path.endswith(".part")] == ["file"]
 
 
 def test_a_server_that_stays_away_is_named_after_a_time(kind, proxy, request, monkeypatch, tmp_path):
