@@ -125,6 +125,7 @@ _MAY = {
     "meso_core/storage/alf.py": "tables and masks, on bytes or on a file that was opened",
     "meso_core/storage/locks.py": "locks",
     "meso_core/storage/remote/filesystem.py": "folders of a server",
+    "meso_core/storage/remote/known.py": "lines of the mirror, which only grow",
     "meso_core/storage/remote/mirror.py": "records of the mirror, beside their places",
     "meso_core/storage/remote/sftp.py": "files of a server",
     "meso_core/storage/remote/download.py": "what arrives beside its place, in pieces, and goes on after a cut",

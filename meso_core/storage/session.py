@@ -71,8 +71,8 @@ class Session:
 
     def present(self, listing: Iterable[ListedFile] | None = None) -> PresentFiles:
         """Look at the session's files; ``listing`` is that of the whole session, where the caller has it."""
-        files = self.store.listing(self.key) if listing is None else listing
-        return PresentFiles.of(files, lambda path: self.store.sha256(self.key, path))
+        files = {file.path: file for file in (self.store.listing(self.key) if listing is None else listing)}
+        return PresentFiles(files, lambda path: self.store.sha256_as_listed(self.key, files[path]))
 
     def fetch(self, paths: Iterable[str]) -> Path:
         """Return the session's folder, in which these files are; of a local root they are there already."""

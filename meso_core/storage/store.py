@@ -54,6 +54,9 @@ class SessionStore(Protocol):
         Raises :class:`InputFileError` when there is no such file, or it cannot be read.
         """
 
+    def sha256_as_listed(self, key: SessionKey, file: ListedFile) -> str:
+        """Return the SHA-256 of a file as :meth:`sha256`, or one that is known of a file of this size and time."""
+
     def hold(self, key: SessionKey) -> None:
         """Keep what :meth:`local` has brought here while this process lives; of a local root it stays anyway."""
 
@@ -122,6 +125,10 @@ class LocalStore:
     def sha256(self, key: SessionKey, path: str, read: Callable[[int], None] = lambda _: None) -> str:
         """See :class:`SessionStore`."""
         return sha256_of(key.folder(self.folder) / path, read)
+
+    def sha256_as_listed(self, key: SessionKey, file: ListedFile) -> str:
+        """See :class:`SessionStore`; here the file is read."""
+        return self.sha256(key, file.path)
 
     def hold(self, key: SessionKey) -> None:
         """See :class:`SessionStore`."""

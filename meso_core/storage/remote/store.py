@@ -26,6 +26,7 @@ from ..publishing import kept_records, load_manifest, load_manifests, published_
 from ..staging import Sealed, Staging
 from .claims import Holder, RemoteClaims
 from .filesystem import RemoteRoot, children, list_below
+from .known import KnownHashes
 from .mirror import Mirror, is_record
 from .publishing import RemoteSession, begin, manifest_path, pending_assets, roll_forward, undamaged
 from .scratch import Scratch
@@ -114,6 +115,10 @@ class RemoteStore:
     def sha256(self, key: SessionKey, path: str, read: Callable[[int], None] = lambda _: None) -> str:
         """See :class:`SessionStore`; the file is read over the network, and not kept."""
         return streamed_sha256(self.remote, f"{self._place(key)}/{path}", read)
+
+    def sha256_as_listed(self, key: SessionKey, file: ListedFile) -> str:
+        """See :class:`SessionStore`; what was read once is remembered in the mirror."""
+        return KnownHashes(self._mirror(key).folder).of(file, lambda: self.sha256(key, file.path))
 
     def local(self, key: SessionKey, paths: Iterable[str] = ()) -> Path:
         """See :class:`SessionStore`."""

@@ -242,6 +242,29 @@ def test_a_published_file_that_the_server_damaged_is_refused(machine, monkeypatc
     assert store.sha256(KEY, "alf/a") != made.files[0].sha256, "a deep audit names it"
 
 
+def test_a_file_that_was_copied_to_the_server_is_read_once_and_a_changed_one_again(machine, monkeypatch):
+    store = machine("a")
+    made = publish(store, {"alf/a": b"123"})
+    read = []
+    real = remote_store.streamed_sha256
+    monkeypatch.setattr(remote_store, "streamed_sha256", lambda *given: (read.append(given[1]), real(*given))[1])
+    session = Session(KEY, store.local(KEY), store)
+    (file,) = made.files
+    long_ago = replace(session.present().files["alf/a"], mtime_ns=10**18)
+    for _ in range(3):
+        assert session.present([long_ago]).wrong_with(file) == ""
+    assert len(read) == 1
+    later = replace(long_ago, mtime_ns=2 * 10**17)
+    assert session.present([later]).wrong_with(file) == ""
+    assert len(read) == 2
+    just_now = replace(long_ago, mtime_ns=time.time_ns() + 1)
+    for _ in range(2):
+        session.present([just_now]).wrong_with(file)
+    assert len(read) == 4, "what is that young may change within the second"
+    store.sha256(KEY, "alf/a")
+    assert len(read) == 5, "a deep audit reads"
+
+
 def test_records_are_written_one_at_a_time_and_kept(machine):
     one, other = machine("a"), machine("b")
     for store in (one, other, one):
