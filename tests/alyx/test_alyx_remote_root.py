@@ -1,0 +1,66 @@
+"""Sessions on a server: what Alyx said and what a person allowed is kept there, and what is read is fetched."""
+
+from itertools import count
+
+import pytest
+
+from meso_core.alyx import (
+    Action,
+    Kind,
+    Sent,
+    SubjectAnswer,
+    allow,
+    files_to_register,
+    keep_answer,
+    kept_answer,
+    override_of,
+    stage_revisions,
+)
+from meso_core.session import SessionKey
+from meso_core.storage import Basis, MadeBy, Session
+from meso_core.storage.remote.filesystem import open_root
+from meso_core.storage.remote.scratch import Scratch
+from meso_core.storage.remote.store import RemoteStore
+from meso_core.storage.remote.transfer import write_small
+
+KEY = SessionKey.parse("SP035/2023-03-03/001")
+IMAGE = "raw_imaging_data_00/reference/referenceImage.raw.tif"
+TIMES = "alf/FOV_00/mpci.times.npy"
+_NUMBERS = count()
+
+
+@pytest.fixture
+def machine(tmp_path):
+    root = open_root(f"memory://alyx{next(_NUMBERS)}")
+    write_small(root, f"{KEY}/{IMAGE}", b"a tif of the rig")
+
+    def seen_from(name):
+        store = RemoteStore(root, Scratch(tmp_path / name, 10**9))
+        return Session(KEY, store.local(KEY), store)
+
+    return seen_from
+
+
+def test_what_was_said_and_allowed_on_one_machine_is_known_on_another(machine):
+    with machine("a").recording() as folder:
+        keep_answer(folder, SubjectAnswer("SP035", ("tetO-G6f",), (1.0, -2.0)))
+        allow(folder, "Ada", "seen, is fine")
+    other = machine("b").path
+    assert kept_answer(other).genotype == "tetO-G6f"
+    assert override_of(other).who == "Ada"
+
+
+def test_reference_images_are_hashed_and_revisions_are_copied_from_what_was_fetched(machine):
+    maker = machine("a")
+    staging = maker.stage("frame_times")
+    staging.write(TIMES, b"times")
+    maker.publish(staging.seal(), Basis("1"), MadeBy("by hand"))
+    session = machine("b")
+    folder = session.fetch([IMAGE, TIMES])
+    delivered = [file for file in session.store.listing(KEY) if file.path == IMAGE]
+    own = files_to_register(session, ("frame_times",), {}, delivered)
+    assert {file.path for file in own.files} == {TIMES, IMAGE}
+    revised = "alf/FOV_00/#2024-05-01#/mpci.times.npy"
+    copy = session.stage("alyx_datasets")
+    stage_revisions(copy, folder, [Sent(Kind.DATASET, TIMES, "1", Action.CREATE, path=revised)])
+    assert (copy.folder / revised).read_bytes() == b"times"
