@@ -22,6 +22,7 @@ from tests.alyx.standin import Given, Throttle, serving
 from tests.alyx.standin.given import PASSWORD, USER
 from tests.integration.conftest import run_meso
 
+LOCATED = ("mean_image_mlapdv", "roi_brain_locations")
 TOLD = ("alyx_fov_records", "alyx_snapshots", "alyx_datasets")
 
 
@@ -67,7 +68,8 @@ class Story:
     def command(self, mode):
         """``meso run`` in a process of its own."""
         settings = self.in_a_brain.model_copy(update={"alyx": mode})
-        return self._step(lambda: run_meso(settings, "run", str(self.key)))
+        assets = ",".join([*LOCATED, *TOLD])
+        return self._step(lambda: run_meso(settings, "run", str(self.key), "--assets", assets))
 
     def tick(self):
         """Let the sensor look; the assets of the session for which it asks for a run, in order."""
@@ -78,11 +80,11 @@ class Story:
         asked = found if isinstance(found, list) else getattr(found, "run_requests", None) or []
         return [key.to_user_string() for request in asked for key in request.asset_selection]
 
-    def assets(self, settings, mode, also=()):
+    def assets(self, settings, mode):
         """The three assets, in this process."""
         with dg.DagsterInstance.ephemeral() as instance:
             chosen = settings.model_copy(update={"alyx": mode})
-            return self._step(lambda: self._materialise(instance, chosen, self.key, [*also, *TOLD]))
+            return self._step(lambda: self._materialise(instance, chosen, self.key, TOLD))
 
     def _step(self, run):
         before = len(self.server.requests)
