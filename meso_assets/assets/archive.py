@@ -8,6 +8,7 @@ import dagster as dg
 
 from meso_core.archive.delivered import delivered_view
 from meso_core.json_text import json_text
+from meso_core.opening import is_there
 from meso_core.session import RawFiles, SessionMetadata, natural_key
 
 from ..defs.catalogue import CATALOGUE
@@ -51,6 +52,7 @@ def imaging_frames_archive(
         ]
         for report in reports:
             staging.know(report.known_hashes)
+            staging.leave({p: c for p, c in report.known_hashes.items() if not is_there(staging.folder / p)})
 
         def keep_records() -> None:
             with run.session.recording() as session_path:

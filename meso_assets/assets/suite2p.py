@@ -155,8 +155,10 @@ def publish_frames(
     """Gather the registered FOVs."""
 
     def compute(run: AssetRun) -> Product:
+        imaging = _imaging(run, config, imaging_metadata, frame_qc)
+        imaging.take_back(run.stage(keep=True).folder)
         staging = run.stage()
-        found = _imaging(run, config, imaging_metadata, frame_qc).stage_registered(staging.folder, sorted(fovs))
+        found = imaging.stage_registered(staging.folder, sorted(fovs), run.session.path)
         staging.know({file.path: file.content for file in found.files})
         shown = {**registration_metadata(list(found.fovs)), **picture(found.picture, "shifts over time of FOV_00")}
         return Product(staging, qc=found.qc, metadata=shown)

@@ -21,7 +21,7 @@ from ..progress import Progress, silent
 from ..scanimage import open_bout
 from ..scanimage.metadata.bouts import find_meta
 from ..session import raw_tifs
-from ..storage.atomic import make_folder, replacing
+from ..storage.atomic import NO_LINKS, make_folder, replacing
 from .gate.processed import page_mismatch
 from .rawtif import disagreements, hash_tif, hash_tifs
 from .report import ARCHIVE_NAME, ZARR_NAME, ArchiveMember, ArchiveReport
@@ -60,8 +60,8 @@ def archive_bout(
     bout_folder
         ``raw_imaging_data_NN``; only read.
     out_folder
-        Where to put the archive, for example a staging folder; the bout's folder by default. An archive that was
-        there before is linked, not copied.
+        Where to put the archive, for example a staging folder; the bout's folder by default. An archive that the bout
+        holds already is linked, not copied; where the file system knows no links, it is left where it is.
     archive_format
         ``tar.bz2``, which every tar reads, or ``zarr``, which is smaller, ten times as fast, and read by frame.
         Tifs that do not fit the latter are kept as tar.bz2; a MesoWarning and ``report.note`` say why.
@@ -228,7 +228,10 @@ def _with_pages(
 
 
 def _link(archive: Path, folder: Path) -> None:
-    """Give an archive a second name in another folder; on another file system, a copy of it."""
+    """Give an archive a second name in another folder; on another file system, a copy of it.
+
+    Where there are no hard links it stays where it is: a copy would double it, and it must not be moved.
+    """
     make_folder(folder)
     files = [p for p in archive.rglob("*") if p.is_file()] if archive.is_dir() else [archive]
     for file in files:
@@ -237,6 +240,8 @@ def _link(archive: Path, folder: Path) -> None:
         try:
             os.link(file, target)
         except OSError as error:
+            if error.errno in NO_LINKS:
+                continue
             if error.errno != errno.EXDEV:
                 raise
             with open_plain(file) as content, replacing(target) as copy:

@@ -15,6 +15,7 @@ from ..errors import ArchiveError, MesoWarning, MissingInputError
 from ..session import bout_names, imaging_bouts
 from ..storage import FileRecord, PresentFiles, hash_file
 from ..storage.atomic import storage_errors
+from ..storage.times import same_time
 from .report import ARCHIVE_NAME, ZARR_NAME, ArchiveReport, hash_of_listing, load_report
 
 
@@ -109,8 +110,8 @@ def _others(tifs: Sequence[Path], report: ArchiveReport | None) -> set[str]:
     others = set()
     for tif in tifs:
         member, status = members.get(tif.name), tif.stat()
-        same_time = member is not None and status.st_mtime_ns == member.mtime_ns
-        if member is not None and status.st_size == member.size and (same_time or _hash(tif) == member.sha256):
+        untouched = member is not None and same_time(status.st_mtime_ns, member.mtime_ns)
+        if member is not None and status.st_size == member.size and (untouched or _hash(tif) == member.sha256):
             continue
         others.add(tif.name)
     return others

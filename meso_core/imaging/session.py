@@ -5,7 +5,8 @@ not: suite2p itself (``registration``, ``detection``), and where inputs come fro
 published files are given.
 
 The work folder keeps the completion markers and everything that resuming needs. Staged movies are hard links to it, so
-no movie is on the disk twice; small files are copies, because suite2p's GUI may rewrite those that are published.
+no movie is on the disk twice; where no links can be made they are moved, and read where they were published. Small
+files are copies, because suite2p's GUI may rewrite those that are published.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ from .staging import (
     record,
     stage_outputs,
     stage_picture,
+    take_back_movies,
 )
 
 _SPLIT_MARKER = ".split"
@@ -150,7 +152,12 @@ class SessionImaging:
             (job.folder / name).unlink(missing_ok=True)
         return RegisteredFov(fov, done.registration.n_frames, reason or "")
 
-    def stage_registered(self, staged: Path, fovs: Sequence[int]) -> StagedRegistration:
+    def take_back(self, staged: Path) -> None:
+        """Take back the movies that a killed run has moved to be published, before their folder is emptied."""
+        for fov in range(self.n_fovs):
+            take_back_movies(self.folder / plane_name(fov), staged)
+
+    def stage_registered(self, staged: Path, fovs: Sequence[int], published: Path | None = None) -> StagedRegistration:
         """Stage the registered movies, suite2p's files and figures.
 
         Parameters
@@ -159,6 +166,9 @@ class SessionImaging:
             Folder that mirrors the session.
         fovs
             Indices of the FOVs, in their order.
+        published
+            Folder in which the files will lie by their paths. Movies are moved there where they cannot be linked;
+            without it they are copied.
 
         Raises
         ------
@@ -176,7 +186,7 @@ class SessionImaging:
             )
         files, pictures = [], []
         for job in jobs:
-            files += stage_outputs(job, staged, REGISTRATION)
+            files += stage_outputs(job, staged, REGISTRATION, published)
             picture = registration_figure(job.folder, rate_hz=self.meta.fov_rate_hz)
             files.append(stage_picture(job, staged, "motion", picture))
             pictures.append(picture.small)
@@ -245,8 +255,10 @@ class SessionImaging:
             return
         remove_marker(folder, REGISTRATION)
         for name, content in wanted.items():
-            take = link_file if name.endswith(".bin") else copy_checked
-            take(root / prefix / name, folder / name, content)
+            if not name.endswith(".bin"):
+                copy_checked(root / prefix / name, folder / name, content)
+            elif not link_file(root / prefix / name, folder / name, content):
+                plane.note_moved(folder, [root / prefix])  # it is read there
         # registration itself is not whole by this: what the files were made from is for the publisher to know
         write_marker(folder, Marker(REGISTRATION, NO_BASIS, wanted, {"taken_from": "published files"}))
 

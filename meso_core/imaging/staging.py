@@ -6,6 +6,7 @@ does not: the steps (``session``).
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,15 @@ from ..errors import InputFileError
 from ..opening import open_plain
 from ..qc import QCResult
 from ..session import fov_name
-from ..storage.atomic import make_folder, replacing, storage_errors, write_file
+from ..storage.atomic import make_folder, move_file, replacing, storage_errors, write_file
 from ..storage.hashing import FileHash
 from ..storage.manifest import FileRecord
+from ..storage.names import remove_name, replace_name
 from .detection.fov import DetectionResult
 from .figures import FovPicture
 from .fovs.job import FovJob
 from .fovs.marker import read_marker
+from .fovs.plane import REGISTERED, REGISTERED_CHAN2, find_movie, note_moved
 from .registration.fov import RegistrationResult
 
 _CHUNK = 1 << 22
@@ -77,8 +80,13 @@ def copy_file(source: Path, target: Path) -> FileHash:
     return copy.content
 
 
-def link_file(source: Path, target: Path, known: FileHash) -> FileHash:
-    """Give a file of known content a second name; copy it where the file system cannot, and compare.
+def link_file(source: Path, target: Path, known: FileHash) -> bool:
+    """Give a file of known content a second name.
+
+    Returns
+    -------
+    bool
+        False where that cannot be done: between two disks, or on a file system without hard links.
 
     Raises
     ------
@@ -92,12 +100,26 @@ def link_file(source: Path, target: Path, known: FileHash) -> FileHash:
         os.link(source, target)
     except FileNotFoundError:
         raise _changed(source, known, "no such file") from None
-    except OSError:  # another disk, or a file system without hard links
-        return copy_checked(source, target, known)
+    except OSError:
+        if (size := source.stat().st_size) != known.size:
+            raise _changed(source, known, f"{size} bytes") from None
+        return False
     if (size := target.stat().st_size) != known.size:
         target.unlink()
         raise _changed(source, known, f"{size} bytes")
-    return known
+    return True
+
+
+def move_checked(source: Path, target: Path, known: FileHash) -> None:
+    """Move a file of known content; errors as :func:`copy_checked`."""
+    with storage_errors(target):
+        try:
+            replace_name(source, target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            copy_checked(source, target, known)
+            remove_name(source)
 
 
 def copy_checked(source: Path, target: Path, known: FileHash) -> FileHash:
@@ -122,17 +144,49 @@ def record(path: str, content: FileHash) -> FileRecord:
     return FileRecord(path, content.size, content.sha256, content.md5)
 
 
-def stage_outputs(job: FovJob, staged: Path, stage: str) -> list[FileRecord]:
-    """Stage what a stage left, as its marker lists it: movies as links of known content, small files as copies."""
+def stage_outputs(job: FovJob, staged: Path, stage: str, published: Path | None = None) -> list[FileRecord]:
+    """Stage what a stage left, as its marker lists it: movies as links of known content, small files as copies.
+
+    Parameters
+    ----------
+    job, staged, stage
+        The FOV, the folder that mirrors the session, and the stage.
+    published
+        Folder in which the files will lie by their paths once they are published. Where no links can be made, movies
+        are moved, and are looked for there from now on.
+    """
     marker = read_marker(job.folder, stage)
     assert marker is not None, "the stage was found whole"
     files = []
     for name, known in sorted(marker.outputs.items()):
         path = f"suite2p/{job.folder.name}/{name}"
-        source, target = job.folder / name, staged / path
-        content = link_file(source, target, known) if name.endswith(".bin") else copy_file(source, target)
-        files.append(record(path, content))
+        if name.endswith(".bin"):
+            _stage_movie(job.folder, name, staged / path, known, None if published is None else published / path)
+            files.append(record(path, known))
+        else:
+            files.append(record(path, copy_file(job.folder / name, staged / path)))
     return files
+
+
+def _stage_movie(folder: Path, name: str, target: Path, known: FileHash, published: Path | None) -> None:
+    """Stage a movie: as a link, or itself where no link can be made and it is not in its published place already."""
+    source = find_movie(folder, name)
+    if link_file(source, target, known):
+        return
+    if published is None or source != folder / name:
+        copy_checked(source, target, known)
+        return
+    note_moved(folder, (target.parent, published.parent))
+    move_checked(source, target, known)
+
+
+def take_back_movies(folder: Path, staged: Path) -> None:
+    """Move movies of a FOV back that were moved to be published, and were not: the folder is about to be emptied."""
+    for name in (REGISTERED, REGISTERED_CHAN2):
+        left = staged / "suite2p" / folder.name / name
+        if left.is_file() and not (folder / name).is_file():
+            with storage_errors(left):
+                move_file(left, folder / name)
 
 
 def stage_picture(job: FovJob, staged: Path, kind: str, picture: FovPicture) -> FileRecord:

@@ -59,7 +59,9 @@ def _leads_to_raw_data(folder: Path, path: str) -> bool:
     return any(_NOT_OF_ASSETS.fullmatch(part) and f"{part}/" not in path for part in folder.resolve().parts)
 
 
-def replaceable(session_path: Path, old: Manifest | None, new: Manifest, staged: Path) -> tuple[set[str], list[str]]:
+def replaceable(
+    session_path: Path, old: Manifest | None, new: Manifest, staged: Path, left: frozenset[str] = frozenset()
+) -> tuple[set[str], list[str]]:
     """Sort out the files that are at the places of a publication.
 
     Parameters
@@ -71,6 +73,8 @@ def replaceable(session_path: Path, old: Manifest | None, new: Manifest, staged:
         it is, or that has the new content already, may be replaced.
     staged
         Folder with the new files.
+    left
+        Paths of those of them that were hashed where they are, a moment ago.
 
     Returns
     -------
@@ -83,7 +87,8 @@ def replaceable(session_path: Path, old: Manifest | None, new: Manifest, staged:
     ours, foreign = set[str](), []
     for record in new.files:
         path, file = record.path, session_path / record.path
-        if _has_content(file, record, staged / path) or (path in own and is_ours(session_path, own[path])):
+        here = _has_content(file, record, None if path in left else staged / path)
+        if here or (path in own and is_ours(session_path, own[path])):
             ours.add(path)
         elif os.path.lexists(file):
             foreign.append(path)
@@ -152,8 +157,11 @@ def check_places(session_path: Path | str, old: Manifest | None, new: Manifest, 
             )
 
 
-def _has_content(file: Path, record: FileRecord, staged: Path) -> bool:
-    if file.is_symlink() or not file.is_file() or file.stat().st_size != record.size:
+def _has_content(file: Path, record: FileRecord, staged: Path | None) -> bool:
+    """Whether a file has the content of a record; ``staged`` is None where it was hashed in place."""
+    if file.is_symlink() or not file.is_file() or (status := file.stat()).st_size != record.size:
         return False
+    if staged is None and status.st_mtime_ns == record.mtime_ns:
+        return True
     # an archive that is kept as it is was staged as a second name of the file
-    return same_file(file, staged) or sha256_of(file) == record.sha256
+    return (staged is not None and same_file(file, staged)) or sha256_of(file) == record.sha256

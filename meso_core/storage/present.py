@@ -14,6 +14,7 @@ from ..session import GONE, ListedFile
 from .hashing import hash_file
 from .listing import files_below
 from .manifest import FileRecord, Manifest
+from .times import same_time
 
 #: Files up to this size are hashed where their time of change differs from the record; an edited label file is small.
 _HASHED_IF_TOUCHED_BYTES = 1 << 26
@@ -72,7 +73,8 @@ def difference(record: FileRecord, file: ListedFile | None, sha256: Callable[[],
         return f"{record.path}: missing"
     if file.size != record.size:
         return f"{record.path}: expected {record.size} bytes, found {file.size}"
-    touched = record.mtime_ns not in (0, file.mtime_ns) and record.size <= _HASHED_IF_TOUCHED_BYTES
+    touched = record.mtime_ns != 0 and not same_time(record.mtime_ns, file.mtime_ns)
+    touched = touched and record.size <= _HASHED_IF_TOUCHED_BYTES
     if (content or touched) and sha256() != record.sha256:
         return f"{record.path}: content changed since it was published"
     return ""

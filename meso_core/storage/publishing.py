@@ -81,18 +81,18 @@ def publish(
     )
     with storage_errors(session_path), asset_lock(session_path, sealed.asset):
         path = _manifest_path(session_path, sealed.asset)
+        _clear(session_path, sealed.asset)
         previous, old = _digest_of(path), _undamaged(path)
         check_places(session_path, old, manifest, places)
-        ours, foreign = replaceable(session_path, old, manifest, sealed.folder)
+        ours, foreign = replaceable(session_path, old, manifest, sealed.folder, sealed.left)
         if foreign:
             raise in_the_way(session_path, sealed.asset, foreign)
         if old is not None:
             _keep(session_path, old)
         manifest = replace(manifest, chain=Chain(previous, _input_digests(session_path, basis)))
         text = manifest.to_json()
-        clear_parts(_pending_path(session_path, sealed.asset))
         write_file(_pending_path(session_path, sealed.asset), text.encode())
-        _roll_forward(session_path, sealed.asset, ours)
+        _roll_forward(session_path, sealed.asset, ours, sealed.left & ours)
     shutil.rmtree(sealed.folder)
     return replace(manifest, digest=record_digest(text))
 
@@ -159,7 +159,9 @@ def verify_manifest(session_path: Path, manifest: Manifest, *, content: bool = T
     return tuple(sentence for sentence in found if sentence)
 
 
-def _roll_forward(session_path: Path, asset: str, ours: set[str] | None = None) -> None:
+def _roll_forward(
+    session_path: Path, asset: str, ours: set[str] | None = None, left: frozenset[str] = frozenset()
+) -> None:
     """Finish the publication that the pending manifest describes; may be called again at any point of it.
 
     A file of somebody else that has come to one of its places stays there: then the result does not count as current.
@@ -170,6 +172,8 @@ def _roll_forward(session_path: Path, asset: str, ours: set[str] | None = None) 
         Where it was published, and by which asset.
     ours
         Paths of the files that may be replaced; found out where it is not known, after a kill.
+    left
+        Paths of those that have their places already, and were compared; all are compared after a kill.
     """
     pending_path = _pending_path(session_path, asset)
     pending = _undamaged(pending_path)
@@ -186,7 +190,7 @@ def _roll_forward(session_path: Path, asset: str, ours: set[str] | None = None) 
         if source.is_file():
             make_folder(target.parent)
             _put(source, target, replace=record.path in ours)
-        elif wrong := verify_file(target, record, content=True):
+        elif record.path not in left and (wrong := verify_file(target, record, content=True)):
             pending_path.unlink()
             raise StorageError.at(
                 target,
@@ -274,6 +278,16 @@ def _keep(session_path: Path, old: Manifest) -> None:
     for left in kept.parent.glob(".*.part"):  # by a publication that was killed; no other one goes on
         left.unlink(missing_ok=True)
     write_file(kept, _text(path).encode("utf-8", "surrogateescape"))
+
+
+def _clear(session_path: Path, asset: str) -> None:
+    """Remove what a killed publication of the asset left half-written; its lock is held."""
+    path = _manifest_path(session_path, asset)
+    with storage_errors(path):
+        clear_parts(path)
+        clear_parts(_pending_path(session_path, asset))
+        for part in (path.parent / _HISTORY / asset).glob(".*.part"):
+            part.unlink(missing_ok=True)
 
 
 def _input_digests(session_path: Path, basis: Basis) -> dict[str, str]:

@@ -34,6 +34,8 @@ class Sealed:
     contents: Mapping[str, tuple[PackedFile, ...]] = field(default_factory=dict)
     #: Name → number or text that sums up the result.
     facts: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    #: Paths of those files that are not in the folder, but have their places in the session already.
+    left: frozenset[str] = frozenset()
 
     @property
     def data_version(self) -> str:
@@ -57,7 +59,9 @@ class Staging:
     def __init__(self, session_path: Path, asset: str, *, keep: bool = False) -> None:
         self.asset = asset
         self.folder = staging_path(session_path, asset)
+        self._session_path = session_path
         self._known: dict[str, FileHash] = {}
+        self._left: dict[str, FileHash] = {}
         with storage_errors(self.folder):
             if not keep and self.folder.exists():
                 shutil.rmtree(self.folder)
@@ -92,6 +96,13 @@ class Staging:
         """Take over hashes of files, by path, that somebody else has put into the folder and flushed."""
         self._known.update(content)
 
+    def leave(self, content: Mapping[str, FileHash]) -> None:
+        """Count files of known content, by path, that have their places in the session and cannot be linked here.
+
+        A file system without hard links can give such a file no second name, and a copy would double it.
+        """
+        self._left.update(content)
+
     def seal(
         self,
         contents: Mapping[str, tuple[PackedFile, ...]] | None = None,
@@ -106,28 +117,32 @@ class Staging:
         StorageError
             If nothing is there, an entry is not a plain file, or a file is not as large as it was when it was hashed.
         """
-        records = []
+        records = [self._record(path, self._session_path / path, content) for path, content in self._left.items()]
         for file in _staged_files(self.folder):
             path = file.relative_to(self.folder).as_posix()
-            content = self._known.get(path) or hash_file(file, sync=True)
-            stat = file.stat()
-            if stat.st_size != content.size:
-                raise StorageError(
-                    problem(
-                        file,
-                        expected=f"the {content.size} bytes that were written",
-                        found=f"{stat.st_size} bytes",
-                        remedy=f"Run {self.asset} again; no other program may write below {MESO_FOLDER}",
-                    )
-                )
-            records.append(FileRecord(path, content.size, content.sha256, content.md5, stat.st_mtime_ns))
+            records.append(self._record(path, file, self._known.get(path) or hash_file(file, sync=True)))
         if not records:
             raise StorageError(
                 problem(self.folder, expected=f"files of {self.asset}", found="none", remedy="Report this as a defect")
             )
         for folder in {self.folder, *(p for p in self.folder.rglob("*") if p.is_dir() and not p.is_symlink())}:
             sync_folder(folder)
-        return Sealed(self.asset, self.folder, tuple(records), contents or {}, facts or {})
+        in_order = tuple(sorted(records, key=lambda record: record.path))
+        return Sealed(self.asset, self.folder, in_order, contents or {}, facts or {}, frozenset(self._left))
+
+    def _record(self, path: str, file: Path, content: FileHash) -> FileRecord:
+        with storage_errors(file):
+            stat = file.stat()
+        if stat.st_size != content.size:
+            raise StorageError(
+                problem(
+                    file,
+                    expected=f"the {content.size} bytes that were written",
+                    found=f"{stat.st_size} bytes",
+                    remedy=f"Run {self.asset} again; no other program may write below {MESO_FOLDER}",
+                )
+            )
+        return FileRecord(path, content.size, content.sha256, content.md5, stat.st_mtime_ns)
 
 
 def staging_path(session_path: Path, asset: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -31,6 +32,7 @@ from meso_core.archive import (
 from meso_core.archive.report import record_path
 from meso_core.errors import ArchiveError, MesoError, MesoWarning, MissingInputError
 from meso_core.session import raw_tifs
+from meso_core.storage import Basis, MadeBy, Staging, publish, verify_manifest
 
 MAKE = {"tar.bz2": compress_tifs, "zarr": compress_to_zarr}
 NAMES = {"tar.bz2": ARCHIVE_NAME, "zarr": ZARR_NAME}
@@ -277,3 +279,32 @@ def test_a_tif_that_was_replaced_is_not_passed_over_because_others_are_in_the_ar
         os.utime(first, ns=(status.st_atime_ns, status.st_mtime_ns))
     with pytest.raises(ArchiveError, match=f"{first.name} beside them, while {second.name} is gone"):
         bout_source(bout)
+
+
+@pytest.mark.parametrize("archive_format", ["tar.bz2", "zarr"])
+def test_where_no_links_can_be_made_an_archive_stays_where_it_is_and_is_published_there(
+    bout: Path, archive_format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy would double it, and on its way to another place a kill could lose it."""
+    session, name = bout.parent, NAMES[archive_format]
+    save_report(session, archive_bout(bout, archive_format=archive_format))  # type: ignore[arg-type]
+    _remove(bout)
+    before = snapshot(bout)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(os, "link", refuse)
+    staging = Staging(session, "imaging_frames_archive")
+    report = archive_bout(bout, staging.folder / bout.name, archive_format=archive_format)  # type: ignore[arg-type]
+    assert not [p for p in staging.folder.rglob("*") if p.is_file()]
+    staging.leave(report.known_hashes)
+    reads: list[str] = []
+    monkeypatch.setattr("meso_core.storage.ownership.sha256_of", lambda path: reads.append(str(path)))
+    manifest = publish(session, staging.seal(), Basis("1"), MadeBy("run-1"))
+    assert reads == []  # it was read when it was verified
+    assert {file.path for file in manifest.files} == set(report.known_hashes)
+    assert snapshot(bout) == before
+    assert (bout / name).exists()
+    monkeypatch.undo()
+    assert verify_manifest(session, manifest) == ()

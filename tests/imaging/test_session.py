@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +15,7 @@ import pytest
 
 from meso_core.errors import InputFileError, MissingInputError, ProcessingError
 from meso_core.imaging import DetectedFov, SessionImaging, StagedRegistration, StagedRois, Suite2pOverrides
-from meso_core.imaging.fovs.marker import read_marker
+from meso_core.imaging.fovs.marker import read_marker, why_not_whole
 from meso_core.imaging.registration.fov import why_not_registered
 from meso_core.progress import silent
 from meso_core.scanimage import BoutSource, load_session_metadata, local_bouts
@@ -119,6 +121,71 @@ def test_movies_are_staged_without_a_second_copy(done: tuple[Run, Any, Any]) -> 
     for fov in range(run.imaging.n_fovs):
         name = f"plane{fov}/imaging.frames_motionRegistered.bin"
         assert (run.root / "work" / name).samefile(run.root / "staged_registration" / "suite2p" / name)
+
+
+def test_where_no_links_can_be_made_movies_are_moved_and_read_where_they_were_published(
+    copied: tuple[Run, Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, registered, rois = copied
+    staged, published = run.root / "staged_registration", run.root / "published"
+    for left in (staged, published, run.root / "staged_rois"):
+        shutil.rmtree(left)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(os, "link", refuse)
+    fovs = list(range(run.imaging.n_fovs))
+    movies = [f"plane{fov}/imaging.frames_motionRegistered.bin" for fov in fovs]
+
+    def where() -> list[str]:
+        return sorted(p.relative_to(run.root).as_posix() for p in run.root.rglob("*Registered.bin"))
+
+    for _ in range(2):  # a run is killed once the movies are staged, and another one begins
+        run.imaging.take_back(staged)
+        shutil.rmtree(staged, ignore_errors=True)
+        assert where() == [f"work/{movie}" for movie in movies]
+        assert run.imaging.split(run.sources, silent) == len(fovs)
+        assert [run.imaging.register(fov, silent).reason for fov in fovs] == [""] * len(fovs)
+        assert run.imaging.stage_registered(staged, fovs, published).files == registered.files
+        assert where() == [f"staged_registration/suite2p/{movie}" for movie in movies]
+        assert [run.imaging.register(fov, silent).reason for fov in fovs] == [""] * len(fovs)
+    shutil.move(staged, published)
+    assert run.imaging.split(run.sources, silent) == len(fovs)
+    assert run.opened == 0
+    found = run.find_rois(registered.files)
+    assert found.files == rois.files
+    assert where() == [f"published/suite2p/{movie}" for movie in movies]
+
+    shutil.rmtree(run.root / "work")  # nor is one copied into a new work folder
+    assert run.find_rois(registered.files).files == rois.files
+    assert where() == [f"published/suite2p/{movie}" for movie in movies]
+
+
+def test_another_movie_at_the_published_place_does_not_pass_for_the_one_that_was_moved(
+    copied: tuple[Run, Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, fovs = copied[0], list(range(copied[0].imaging.n_fovs))
+    monkeypatch.setattr("meso_core.imaging.fovs.marker._HASHED_UP_TO_BYTES", 0)  # as if the movies were large
+    monkeypatch.setattr("meso_core.imaging.staging.link_file", lambda *_: False)
+    run.imaging.stage_registered(run.root / "staged", fovs, run.root / "published")
+    movie = run.root / "staged" / "suite2p" / "plane0" / "imaging.frames_motionRegistered.bin"
+    other = bytearray(movie.read_bytes())
+    other[0] ^= 1
+    shutil.rmtree(run.root / "staged")
+    place = run.root / "published" / "suite2p" / "plane0" / movie.name
+    place.unlink()
+    place.write_bytes(other)
+    assert (
+        why_not_whole(run.root / "work" / "plane0", "registration", read_basis(run))
+        == f"{movie.name} missing or changed since"
+    )
+
+
+def read_basis(run: Run) -> Basis:
+    marker = read_marker(run.root / "work" / "plane0", "registration")
+    assert marker is not None
+    return marker.basis
 
 
 def test_an_unchanged_session_reads_no_page_and_gives_the_same_records(copied: tuple[Run, Any, Any]) -> None:

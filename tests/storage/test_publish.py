@@ -20,6 +20,7 @@ from meso_core.storage import (
     Manifest,
     PackedFile,
     Staging,
+    hash_file,
     load_manifest,
     verify_manifest,
 )
@@ -313,3 +314,44 @@ def test_a_result_is_published_into_a_folder_that_is_a_link_to_another_file_syst
         assert [p.name for p in elsewhere.iterdir()] == ["a.npy"]
         assert verify_manifest(session, manifest, content=False) == ()
         assert (elsewhere / "a.npy").stat().st_mtime_ns == manifest.files[0].mtime_ns
+
+
+def left_in_place(session: Path) -> Staging:
+    """Stage one file, and count another that has its place already and cannot be linked."""
+    place = session / "raw_imaging_data_00" / "imaging.frames.tar.bz2"
+    place.parent.mkdir(exist_ok=True)
+    place.write_bytes(b"archive")
+    staging = stage(session, {"reports/a.json": b"{}"})
+    staging.leave({"raw_imaging_data_00/imaging.frames.tar.bz2": hash_file(place)})
+    return staging
+
+
+def test_a_file_that_has_its_place_already_is_published_where_it_is(session):
+    manifest = publish_sealed(session, left_in_place(session).seal(), BASIS, BY)
+    assert [file.path for file in manifest.files] == ["raw_imaging_data_00/imaging.frames.tar.bz2", "reports/a.json"]
+    assert verify_manifest(session, manifest) == ()
+    assert (session / "raw_imaging_data_00" / "imaging.frames.tar.bz2").read_bytes() == b"archive"
+
+
+@pytest.mark.parametrize("what", ["changed", "gone"])
+def test_a_file_in_its_place_that_changes_after_it_was_sealed_is_not_published(session, what):
+    sealed, place = left_in_place(session).seal(), session / "raw_imaging_data_00" / "imaging.frames.tar.bz2"
+    if what == "gone":
+        place.unlink()
+    else:
+        place.write_bytes(b"ARCHIVE")
+        os.utime(place, ns=(0, 0))
+    with pytest.raises(StorageError, match=r"frames\.tar\.bz2"):
+        publish_sealed(session, sealed, BASIS, BY)
+    assert load_manifest(session, "rois") is None
+
+
+def test_a_file_in_its_place_is_compared_when_a_killed_publication_is_finished(session, monkeypatch):
+    sealed, place = left_in_place(session).seal(), session / "raw_imaging_data_00" / "imaging.frames.tar.bz2"
+    with monkeypatch.context() as patch:
+        patch.setattr("meso_core.storage.publishing._roll_forward", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            publish_sealed(session, sealed, BASIS, BY)
+    place.write_bytes(b"ARCHIVE")
+    with pytest.raises(StorageError, match=r"frames\.tar\.bz2.*Run the asset rois again"):
+        load_manifest(session, "rois")

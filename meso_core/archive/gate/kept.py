@@ -21,6 +21,7 @@ from ...session import MESO_FOLDER, imaging_bouts, natural_key, raw_tifs
 from ...storage.atomic import link_or_rename, make_folder, part_path, same_file, storage_errors
 from ...storage.hashing import sync_folder
 from ...storage.locks import locked
+from ...storage.times import same_time
 from .log import RemovalEvent, load_removals
 
 _SECONDS_OF_A_DAY = 86_400.0
@@ -72,15 +73,20 @@ def kept_tifs(session_path: Path) -> tuple[KeptTif, ...]:
     if not folder.is_dir() or folder.is_symlink():
         return ()
     with storage_errors(folder):
-        events = {(e.path, e.size, e.mtime_ns): e for e in load_removals(session_path)}
-        kept = []
+        events, kept = load_removals(session_path), []
         for file in folder.glob("*/*"):
             status, path = file.lstat(), file.relative_to(folder).as_posix()
             if not stat.S_ISDIR(status.st_mode) and not file.parent.is_symlink():
-                event = events.get((path, status.st_size, status.st_mtime_ns))
+                event = _removal_of(path, status, events)
                 at = max(status.st_ctime, 0.0 if event is None else _seconds(event.at))
                 kept.append(KeptTif(path, file, status.st_size, status.st_mtime_ns, event, at))
     return tuple(sorted(kept, key=lambda tif: natural_key(tif.path)))
+
+
+def _removal_of(path: str, status: os.stat_result, events: Sequence[RemovalEvent]) -> RemovalEvent | None:
+    """Find the last removal of a tif as it is."""
+    same = (e for e in reversed(events) if (e.path, e.size) == (path, status.st_size))
+    return next((e for e in same if same_time(e.mtime_ns, status.st_mtime_ns)), None)
 
 
 @contextmanager

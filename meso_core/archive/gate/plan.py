@@ -16,6 +16,7 @@ from ...qc import QCResult
 from ...session import MESO_FOLDER, imaging_bouts, printable, raw_tifs
 from ...storage import Manifest, load_manifest
 from ...storage.atomic import storage_errors
+from ...storage.times import same_time
 from ..report import ArchiveReport, load_report
 from ..selection import archives_in, holds
 from ..untrusted import plain_bytes
@@ -223,13 +224,13 @@ def _plan_bout(
                 f"{tif.name} is a link to {printable(str(tif.readlink()))}: what lies elsewhere is not removed. Put "
                 "the tif itself in place of the link, or move the link out of the bout"
             )
-        elif (status.st_size, status.st_mtime_ns) != (member.size, member.mtime_ns):
+        elif status.st_size != member.size or not same_time(status.st_mtime_ns, member.mtime_ns):
             problems.append(f"{tif.name} changed after it was archived (size or time)")
         elif path in [p.path for p in planned]:
             problems.append(f"a new {tif.name} has appeared")
         else:
             hashes = (member.sha256, member.md5, archive, report.sha256)
-            planned.append(PlannedRemoval(path, member.size, member.mtime_ns, *hashes))
+            planned.append(PlannedRemoval(path, member.size, status.st_mtime_ns, *hashes))
     obstacles = [Obstacle(bout.name, message, can_be_overridden=False) for message in problems]
     if mismatch := page_mismatch(bout, report.n_pages):
         obstacles.append(Obstacle(bout.name, mismatch, can_be_overridden=True))

@@ -158,7 +158,7 @@ def _detect(job: FovJob, staged: Path, progress: Progress) -> dict[str, FileHash
 
     steps = ("movie binned and ROIs detected", "traces extracted", "spikes deconvolved")
     settings = job.options.settings_dict()
-    registered = plane.open_frames(job.folder / plane.REGISTERED, job.shape)
+    registered = plane.open_frames(plane.find_movie(job.folder, plane.REGISTERED), job.shape)
     reg = plane.load_dict(job.folder / "reg_outputs.npy")
     device = pick_device(settings)
     classifier = classifier_file(settings["classification"])

@@ -122,7 +122,8 @@ def extract_traces(
 
     wanted = settings["extraction"]
     a_few = {**wanted, "batch_size": min(wanted["batch_size"], _FRAMES_AT_A_TIME)}
-    chan2 = plane.open_frames(job.folder / plane.REGISTERED_CHAN2, job.shape) if job.two_channels else None
+    second = plane.find_movie(job.folder, plane.REGISTERED_CHAN2)
+    chan2 = plane.open_frames(second, job.shape) if job.two_channels else None
     for attempt in range(2):
         cells, neuropil = _masks(stat, job.shape, wanted)
         found = extraction_wrapper(

@@ -16,6 +16,8 @@ from ...opening import read_json
 from ...storage.atomic import write_file
 from ...storage.basis import Basis
 from ...storage.hashing import FileHash, hash_file
+from ...storage.times import same_time
+from .plane import find_movie
 
 #: Files above this size are compared by size alone when asked whether a stage is whole: hashing a registered movie
 #: takes as long as reading it, and it was hashed and flushed before its marker was written.
@@ -50,7 +52,7 @@ def write_marker(folder: Path, marker: Marker) -> None:
         "basis_digest": marker.basis.digest,
         "outputs": {name: asdict(content) for name, content in marker.outputs.items()},
         "notes": dict(marker.notes),
-        "modified": {name: (folder / name).stat().st_mtime_ns for name in marker.outputs},
+        "modified": {name: find_movie(folder, name).stat().st_mtime_ns for name in marker.outputs},
     }
     write_file(marker_path(folder, marker.stage), (json_text(record, indent=1, sort_keys=True) + "\n").encode())
 
@@ -91,13 +93,16 @@ def why_not_whole(folder: Path, stage: str, basis: Basis) -> str | None:
 
 def changed_outputs(folder: Path, marker: Marker) -> list[str]:
     """Names of outputs that are gone or differ from what the marker holds."""
-    return [name for name in marker.outputs if not _holds(folder / name, marker)]
+    return [name for name in marker.outputs if not _holds(find_movie(folder, name), marker, folder)]
 
 
-def _holds(path: Path, marker: Marker) -> bool:
+def _holds(path: Path, marker: Marker, folder: Path) -> bool:
     content = marker.outputs[path.name]
     if not path.is_file() or (now := path.stat()).st_size != content.size:
         return False
-    if content.size > _HASHED_UP_TO_BYTES or now.st_mtime_ns == marker.modified.get(path.name):
+    # what lies elsewhere may be the movie of another registration, as long as this one
+    if content.size > _HASHED_UP_TO_BYTES and path.parent == folder:
+        return True
+    if same_time(now.st_mtime_ns, marker.modified.get(path.name, 0)):
         return True
     return hash_file(path).sha256 == content.sha256

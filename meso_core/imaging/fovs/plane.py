@@ -6,15 +6,17 @@ work.
 
 from __future__ import annotations
 
+import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from ...errors import InputFileError, MissingInputError
-from ...storage.atomic import replacing
+from ...opening import read_plain
+from ...storage.atomic import replacing, write_file
 from ...storage.hashing import FileHash
 from .objects import read_objects
 
@@ -31,6 +33,25 @@ DETECTION = "detection"
 STAGES = (REGISTRATION, DETECTION)
 #: What a person does where a file of suite2p is damaged: its marker does not hold then, and it is made again.
 _AGAIN = "Move this file away and run motion_registered_frames and rois of this session again"
+
+
+#: In ``planeN``: the folders, one a line, in which movies lie that were moved out of it.
+_MOVED_TO = ".movies"
+
+
+def find_movie(folder: Path, name: str) -> Path:
+    """Path of a movie of a FOV: in its folder, or where :func:`note_moved` says; in its folder where it is nowhere."""
+    places = [folder]
+    if not (folder / name).is_file() and (folder / _MOVED_TO).is_file():
+        places += [folder / line for line in read_plain(folder / _MOVED_TO).decode().splitlines()]
+    return next((place / name for place in places if (place / name).is_file()), folder / name)
+
+
+def note_moved(folder: Path, places: Sequence[Path]) -> None:
+    """Note in which folders movies of a FOV are looked for, in this order, where its own folder has none."""
+    lines = "".join(f"{os.path.relpath(place, folder)}\n" for place in places)
+    if not (folder / _MOVED_TO).is_file() or read_plain(folder / _MOVED_TO) != lines.encode():
+        write_file(folder / _MOVED_TO, lines.encode())
 
 
 class SupportsWrite(Protocol):

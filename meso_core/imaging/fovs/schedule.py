@@ -137,7 +137,8 @@ def memory_needed(job: FovJob) -> int:
     """
     ny, nx = job.shape
     settings = job.options.settings
-    path = next((p for n in (plane.RAW, plane.REGISTERED) if (p := job.folder / n).is_file()), None)
+    raw = job.folder / plane.RAW
+    path = next((p for p in (raw, plane.find_movie(job.folder, plane.REGISTERED)) if p.is_file()), None)
     n_frames = path.stat().st_size // (2 * ny * nx) if path else 0
     bin_size = max(1, round(settings["tau"] * settings["fs"]))
     n_bins = min(settings["detection"]["nbins"], n_frames // bin_size)

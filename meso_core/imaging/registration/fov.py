@@ -17,6 +17,7 @@ from ...errors import ProcessingError
 from ...progress import Progress, silent
 from ...storage.atomic import storage_errors
 from ...storage.hashing import FileHash, hash_file
+from ...storage.names import remove_name
 from ..device import pick_device
 from ..fovs import plane
 from ..fovs.job import FovJob, registration_basis
@@ -94,17 +95,19 @@ def image_motion_registration(job: FovJob, *, progress: Progress = silent) -> Re
         return load_registration(job.folder, resumed=True)
     started = time.monotonic()
     raw = plane.open_frames(job.folder / plane.RAW, job.shape)
-    bad = _bad_frames(job, len(raw))
+    n_frames = len(raw)
+    bad = _bad_frames(job, n_frames)
     with storage_errors(job.folder):
         remove_marker(job.folder, plane.REGISTRATION)
         plane.remove_leftovers(job.folder)
         outputs, moved = _register(job, raw, bad, progress)
-        written = {**moved.written, **_save(job, len(raw), outputs)}
-    notes = {"seconds": round(time.monotonic() - started, 3), "n_frames": len(raw), "raw_sha256": list(moved.read)}
+        written = {**moved.written, **_save(job, n_frames, outputs)}
+    notes = {"seconds": round(time.monotonic() - started, 3), "n_frames": n_frames, "raw_sha256": list(moved.read)}
     write_marker(job.folder, Marker(plane.REGISTRATION, registration_basis(job), written, notes))
+    del raw  # a share removes no file that is mapped
     if not job.keep_raw:
         for name in (plane.RAW, plane.RAW_CHAN2):
-            (job.folder / name).unlink(missing_ok=True)
+            remove_name(job.folder / name)
     return load_registration(job.folder, resumed=False)
 
 
