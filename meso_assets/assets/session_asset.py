@@ -19,7 +19,17 @@ from meso_core.archive.gate.kept import settle_if_needed
 from meso_core.json_text import json_text
 from meso_core.progress import Progress, throttled
 from meso_core.qc import QCResult, qc_path, read_results, results_to_json
-from meso_core.storage import MadeBy, PackedFile, Session, Staging, Standing, code_version, package_versions
+from meso_core.storage import (
+    LocalStore,
+    MadeBy,
+    PackedFile,
+    Session,
+    Staging,
+    Standing,
+    code_version,
+    file_system_of,
+    package_versions,
+)
 
 from ..defs.checks import check_results, check_specs
 from ..defs.dagster_internals import observe, versioned_output
@@ -256,5 +266,7 @@ def _facts(metadata: Mapping[str, Any]) -> dict[str, str | int | float | bool]:
 
 
 def tell_why(run: AssetRun) -> None:
-    """Log why something is made."""
+    """Log why something is made, and on what kind of disk, if that has limits."""
     run.context.log.info(f"{run.declaration.name}: {'; '.join(run.standing.reasons) or 'other options for this run'}")
+    if isinstance(run.session.store, LocalStore) and (limits := file_system_of(run.session.path).limits):
+        run.context.log.info(f"disk of the session: {'; '.join(limits)}")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
+from meso_core.errors import StorageError
 from meso_core.json_text import json_text
 from meso_core.session import Survey
+from meso_core.storage import LocalStore, file_system_of
 
 from ..runs.settings import load_settings
 from . import session_key
@@ -56,6 +60,16 @@ def command(sessions: tuple[str, ...], as_json: bool) -> None:
     reasons += [f"passed over: {passed}" for passed in passed_over]
     if reasons:
         click.echo("\n" + "\n".join(reasons))
+    if isinstance(platform.store, LocalStore):
+        click.echo(f"\ndisk of {platform.store.root}: {_disk(Path(platform.store.root))}")
+
+
+def _disk(folder: Path) -> str:
+    """Say what the disk can do; who may only read there cannot try."""
+    try:
+        return str(file_system_of(folder))
+    except StorageError as error:
+        return f"not tried, for nothing can be written there ({error.__cause__})"
 
 
 def _record(session: str, state: str, why: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ from .atomic import HashedFile, replacing, storage_errors, write_file
 from .basis import Basis
 from .code_version import CodeVersion, code_version, package_versions
 from .currency import Cause, Standing, standing
+from .file_system import FileSystem, file_system_of, try_file_system
 from .hashing import FileHash, hash_file
 from .manifest import Chain, FileRecord, MadeBy, Manifest, PackedFile
 from .ownership import foreign_results
@@ -24,6 +25,7 @@ __all__ = [
     "CodeVersion",
     "FileHash",
     "FileRecord",
+    "FileSystem",
     "HashedFile",
     "LocalStore",
     "MadeBy",
@@ -36,6 +38,7 @@ __all__ = [
     "Staging",
     "Standing",
     "code_version",
+    "file_system_of",
     "files_in",
     "foreign_results",
     "hash_file",
@@ -48,6 +51,7 @@ __all__ = [
     "replacing",
     "standing",
     "storage_errors",
+    "try_file_system",
     "verify_manifest",
     "write_file",
     "write_fov",

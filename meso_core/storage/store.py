@@ -17,6 +17,7 @@ from typing import Protocol
 
 from ..errors import MissingInputError, StorageError
 from ..session import ListedFile, SessionKey, Survey, survey_sessions
+from .atomic import storage_errors
 from .basis import Basis
 from .hashing import sha256_of
 from .listing import files_below
@@ -96,6 +97,10 @@ class LocalStore:
 
     folder: Path
 
+    def _folder(self, key: SessionKey) -> Path:
+        with storage_errors(self.folder):  # a share whose server is gone
+            return key.folder(self.folder)
+
     @property
     def root(self) -> str:
         """The folder as text."""
@@ -124,7 +129,7 @@ class LocalStore:
 
     def sha256(self, key: SessionKey, path: str, read: Callable[[int], None] = lambda _: None) -> str:
         """See :class:`SessionStore`."""
-        return sha256_of(key.folder(self.folder) / path, read)
+        return sha256_of(self._folder(key) / path, read)
 
     def sha256_as_listed(self, key: SessionKey, file: ListedFile) -> str:
         """See :class:`SessionStore`; here the file is read."""
@@ -140,8 +145,9 @@ class LocalStore:
 
     def local(self, key: SessionKey, paths: Iterable[str] = ()) -> Path:
         """See :class:`SessionStore`; here the files themselves are handed out."""
-        base = key.folder(self.folder)
-        missing = [p for p in ("", *paths) if not (base / p).exists()]
+        base = self._folder(key)
+        with storage_errors(base):
+            missing = [p for p in ("", *paths) if not (base / p).exists()]
         if missing:
             raise MissingInputError.at(
                 base / missing[0],
@@ -165,19 +171,19 @@ class LocalStore:
 
     def manifests(self, key: SessionKey) -> Mapping[str, Manifest | StorageError]:
         """See :class:`SessionStore`."""
-        return load_manifests(key.folder(self.folder))
+        return load_manifests(self._folder(key))
 
     def history(self, key: SessionKey) -> Mapping[str, Mapping[str, str]]:
         """See :class:`SessionStore`."""
-        return kept_records(key.folder(self.folder))
+        return kept_records(self._folder(key))
 
     def published(self, key: SessionKey) -> tuple[str, ...]:
         """See :class:`SessionStore`."""
-        return published_assets(key.folder(self.folder))
+        return published_assets(self._folder(key))
 
     def manifest(self, key: SessionKey, asset: str) -> Manifest | None:
         """See :class:`SessionStore`."""
-        return load_manifest(key.folder(self.folder), asset)
+        return load_manifest(self._folder(key), asset)
 
 
 def open_store(root: str | Path, *, scratch: Path | None = None, scratch_gb: float = 100.0) -> SessionStore:

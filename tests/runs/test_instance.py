@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from meso_assets.cli import group
 from meso_assets.defs.dead_runs import PROCESS_TAG, end_dead_runs
-from meso_assets.runs.instance import open_instance, records, sole_use
+from meso_assets.runs.instance import in_use, open_instance, records, sole_use
 from meso_assets.runs.settings import load_settings
 from meso_core.errors import StorageError
 from meso_core.processes import this_process
@@ -231,3 +231,10 @@ def test_an_error_of_the_records_is_named_wherever_it_comes_up(error, told):
     outer.__cause__ = error
     named = records.error_of_records(outer)
     assert (told is None and named is None) or told in str(named)
+
+
+def test_records_on_a_share_that_keeps_no_locks_are_refused_with_what_to_do(make_share):
+    home = make_share().mount / "home"
+    home.mkdir()
+    with pytest.raises(StorageError, match=r"keeps locks.*Set MESO_HOME to a folder of a local disk"), in_use(home):
+        pass

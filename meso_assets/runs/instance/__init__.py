@@ -19,6 +19,7 @@ import dagster as dg
 
 from meso_core.errors import StorageError
 from meso_core.storage.atomic import storage_errors, write_file
+from meso_core.storage.locks import NO_LOCKS
 
 from ...defs.dagster_internals import layouts_are_current, set_pool_size
 from ...defs.dead_runs import end_dead_runs
@@ -142,6 +143,15 @@ def _locked(file: Path, how: int) -> Iterator[None]:
                 expected="records that nobody uses",
                 found="`meso dev` or a run that does",
                 remedy="Stop `meso dev`, wait for the runs to end, then do it again",
+            ) from error
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            raise StorageError.at(
+                file.parent,
+                expected="a disk that keeps locks, which Dagster's records need",
+                found=error.strerror or str(error),
+                remedy="Set MESO_HOME to a folder of a local disk",
             ) from error
         yield
     finally:
