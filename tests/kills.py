@@ -25,7 +25,7 @@ def killed_at(step: int, work: Callable[[], object]) -> bool:
     if child == 0:
         status = 1
         try:
-            _count_to(step)
+            count_to(step)
             warnings.simplefilter("ignore")
             work()
             status = 0
@@ -38,7 +38,8 @@ def killed_at(step: int, work: Callable[[], object]) -> bool:
     return False
 
 
-def _count_to(step: int) -> None:
+def count_to(step: int) -> None:
+    """Kill this process before its n-th change of the disk, counted from 1."""
     counted, fsync = 0, os.fsync
 
     def count() -> None:
