@@ -42,6 +42,10 @@ class Sealed:
         """Content version that the published result will have."""
         return content_version(self.files)
 
+    def source(self, path: str) -> Path:
+        """Where a file is now, by its path below the session."""
+        return (self.folder.parents[2] if path in self.left else self.folder) / path
+
 
 class Staging:
     """The folder in which an asset prepares its files; it mirrors the session.

@@ -355,3 +355,10 @@ def test_a_file_in_its_place_is_compared_when_a_killed_publication_is_finished(s
     place.write_bytes(b"ARCHIVE")
     with pytest.raises(StorageError, match=r"frames\.tar\.bz2.*Run the asset rois again"):
         load_manifest(session, "rois")
+
+
+def test_what_is_sealed_tells_where_each_file_is(session):
+    sealed = left_in_place(session).seal()
+    assert {record.path: hash_file(sealed.source(record.path)).sha256 for record in sealed.files} == {
+        record.path: record.sha256 for record in sealed.files
+    }

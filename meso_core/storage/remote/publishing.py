@@ -115,7 +115,7 @@ def begin(
             continue
         records.append(record)
         place = session.place(upload_path(sealed.asset, record.path))
-        uploads.append((sealed.folder / record.path, place, record.content))
+        uploads.append((sealed.source(record.path), place, record.content))
     upload_all(session.root, uploads, workers=_AT_A_TIME)
     pending = replace(new, files=tuple(records))
     insist()
