@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+PAGE = REPOSITORY / "docs" / "attacks.md"
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from attack_records import INTO, read, table  # noqa: E402
 from ordinary_user import prefix  # noqa: E402
@@ -87,12 +88,21 @@ PARTS = {
 }
 
 
+def put_into_page(text: str) -> None:
+    """Replace the table of the page by this one."""
+    before, begin, rest = PAGE.read_text().partition("<!-- table")
+    head, _, rest = rest.partition("-->\n")
+    _, end, after = rest.partition("<!-- end of the table -->")
+    PAGE.write_text(f"{before}{begin}{head}-->\n\n{text}\n\n{end}{after}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, epilog="; ".join(f"{n}: {p.does}" for n, p in PARTS.items()))
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
     parser.add_argument("--folder", type=Path, default=REPOSITORY / "attack-data")
     parser.add_argument("--print", action="store_true", dest="only_print", help="attack nothing, print what is there")
     parser.add_argument("--ordinary-user", action="store_true", help="where root runs it: without root's rights")
+    parser.add_argument("--page", action="store_true", help="put the table into docs/attacks.md")
     chosen, options = parser.parse_known_args()
     if unknown := set(chosen.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
@@ -102,6 +112,8 @@ def main() -> None:
         codes[name] = PARTS[name].run(name, chosen.folder, options, start)
     records = list(read(chosen.folder))
     print(table(records))
+    if chosen.page:
+        put_into_page(table(records))
     failed = [name for name, code in codes.items() if code]
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)

@@ -23,7 +23,8 @@ def test_a_run_whose_process_is_killed_ends_whole_and_the_next_one_makes_the_sam
     assert quick.run_to_the_end() == []
 
 
-def test_of_two_runs_of_a_session_one_works_and_the_other_says_for_whom_it_waits(quick):
+def test_of_two_runs_of_a_session_one_works_and_the_other_says_for_whom_it_waits(quick, tried):
+    tried("races: two runs of a session at once, multiprocess")
     quick.renew()
     (quick.folder / "log.txt").write_text("")
     both = [quick.start(), quick.start()]

@@ -149,7 +149,8 @@ def _race(session, number, results):
     multiprocessing.parent_process().join()  # stays until all have asked
 
 
-def test_of_many_that_ask_at_once_one_gets_it_from_a_dead_one(session):
+def test_of_many_that_ask_at_once_one_gets_it_from_a_dead_one(session, tried):
+    tried("races: runs that claim at once", 6)
     Claims(session, "dead").take(["rois"])
     spoil(session, "rois", start=1)
     context = multiprocessing.get_context("fork")

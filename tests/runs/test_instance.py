@@ -60,7 +60,8 @@ def spoil(path):
         file.write(b"\xff" * (path.stat().st_size - 4096))
 
 
-def test_first_commands_at_once_make_one_whole_database(settings):
+def test_first_commands_at_once_make_one_whole_database(settings, tried):
+    tried("races: first commands at once", 3)
     code = "from meso_assets.runs.instance import open_instance; from meso_assets.runs.settings import load_settings\n"
     code += "with open_instance(load_settings()) as instance: print(len(instance.get_runs()))"
     at_once = [
