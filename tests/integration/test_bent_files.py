@@ -61,10 +61,6 @@ MAY_DIFFER = tuple(
             "a rig writes it where somebody marked frames: without it, and in an empty one, none is marked",
         ),
         (
-            *(rf"{_BOUT}/(badframes|exptQC)\.mat", _OTHER, "ratings"),
-            "it holds numbers of frames or one number per frame, and no name, time or bout; here as many frames exist",
-        ),
-        (
             *(r"raw_sync_data/_timeline_DAQdata\.timestamps\.npy", "as f4", "times"),
             "it resolves a tenth of a sample for 2 s at 1 kHz and more: a test below bounds by how much times move",
         ),

@@ -18,7 +18,7 @@ from pathlib import Path
 import dagster as dg
 
 from meso_core.errors import StorageError
-from meso_core.storage.atomic import storage_errors, write_file
+from meso_core.storage.atomic import clear_parts, storage_errors, write_file
 from meso_core.storage.locks import NO_LOCKS
 
 from ...defs.dagster_internals import layouts_are_current, set_pool_size
@@ -51,7 +51,9 @@ def prepare_home(settings: MesoSettings) -> Path:
     try:
         home.mkdir(parents=True, exist_ok=True)
         if not (home / "dagster.yaml").exists():
-            write_file(home / "dagster.yaml", CONFIGURATION.read_bytes())
+            with _locked(home / _OPENING, fcntl.LOCK_EX):
+                clear_parts(home / "dagster.yaml")
+                write_file(home / "dagster.yaml", CONFIGURATION.read_bytes())
     except OSError as error:
         raise StorageError.at(
             home,
@@ -127,6 +129,7 @@ def _bring_up_to_date(home: Path, instance: dg.DagsterInstance) -> None:
             back_up(home)
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 instance.upgrade()
+    clear_parts(version)
     write_file(version, f"{now}\n".encode())
 
 
