@@ -145,7 +145,8 @@ ANY: dict[str, Callable[[Path], None]] = {
 
 def _array(change: Callable[[np.ndarray], np.ndarray], **options: bool) -> Callable[[Path], None]:
     def bend(path: Path) -> None:
-        np.save(path, change(np.load(path)), allow_pickle=True)
+        with np.errstate(all="ignore"):  # what does not fit the type is part of the harm
+            np.save(path, change(np.load(path)), allow_pickle=True)
 
     return bend
 
