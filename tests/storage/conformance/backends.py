@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
+
 from meso_core.storage import SessionStore, open_store
 from tests.bad_network import Proxy
 from tests.real_servers import BUCKET, S3Server, Server, SftpServer
@@ -16,11 +18,16 @@ from tests.storage.conformance.publications import KEY
 
 #: A file that the rig has left in the session; no publication may touch it.
 RIG = ("raw_imaging_data_00/x_00001_00001.tif", b"pages of the rig")
-LOCAL, REMOTE = ("local disk", "share"), ("memory", "s3", "openssh", "rclone")
+LOCAL, REMOTE = ("local disk", "share"), ("memory", "s3", "openssh")
 #: A root in memory cannot be reached from another process.
 KINDS = LOCAL + REMOTE
 SHARED_BY_PROCESSES = tuple(kind for kind in KINDS if kind != "memory")
-SERVERS = tuple(kind for kind in KINDS if kind in ("s3", "openssh", "rclone"))
+SERVERS = tuple(kind for kind in KINDS if kind in ("s3", "openssh"))
+
+
+def nightly_if_remote(kinds: tuple[str, ...]) -> list[object]:
+    """Parameters of a test that takes long where a network is between."""
+    return [kind if kind in LOCAL else pytest.param(kind, marks=pytest.mark.nightly) for kind in kinds]
 
 
 class Backend(ABC):

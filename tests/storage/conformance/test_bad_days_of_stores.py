@@ -14,14 +14,14 @@ from meso_core.errors import MesoError, StorageError
 from tests.real_servers import S3Server
 from tests.share import Share, mounted
 from tests.share_server import Limits
-from tests.storage.conformance.backends import RIG, SERVERS, Backend, FolderBackend, S3Backend
+from tests.storage.conformance.backends import RIG, SERVERS, Backend, FolderBackend, S3Backend, nightly_if_remote
 from tests.storage.conformance.publications import ASSET, KEY, publish
 
 OLD = {"alf/FOV_00/a.npy": b"old a", "alf/FOV_01/only old.npy": b"old"}
 NEW = {"alf/FOV_00/a.npy": b"new a", "alf/FOV_02/new.bin": os.urandom(6_000_000)}
 
 
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(params=nightly_if_remote(SERVERS))
 def remote(request: pytest.FixtureRequest, make_backend: Callable[..., Backend]) -> Backend:
     """A root on a server, with a bad network before it."""
     backend = make_backend(request.param, bad=True)

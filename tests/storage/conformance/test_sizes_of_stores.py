@@ -9,14 +9,10 @@ from pathlib import Path
 import pytest
 
 from meso_core.storage import MadeBy
-from tests.storage.conformance.backends import KINDS, LOCAL, Backend
+from tests.storage.conformance.backends import KINDS, Backend, nightly_if_remote
 from tests.storage.conformance.publications import ASSET, BASIS, KEY
 
 MANY, LARGE = 10_000, 6_000_000_000
-
-
-def nightly_if_remote(kinds: tuple[str, ...]) -> list[object]:
-    return [kind if kind in LOCAL else pytest.param(kind, marks=pytest.mark.nightly) for kind in kinds]
 
 
 @pytest.mark.nightly

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.storage.conformance.backends import RIG, SERVERS, SHARED_BY_PROCESSES, Backend
+from tests.storage.conformance.backends import RIG, SERVERS, SHARED_BY_PROCESSES, Backend, nightly_if_remote
 from tests.storage.conformance.publications import ASSET, KEY, Publisher, publish, publish_as_a_run, publisher
 
 OLD = {"alf/FOV_00/a.npy": b"old a", "alf/FOV_00/b.npy": b"old b", "alf/FOV_01/only old.npy": b"old"}
 NEW = {"alf/FOV_00/a.npy": b"new a", "alf/FOV_00/b.npy": b"old b", "alf/FOV_02/only new.npy": b"new" * 5000}
 
 
-@pytest.fixture(params=SHARED_BY_PROCESSES)
+@pytest.fixture(params=nightly_if_remote(SHARED_BY_PROCESSES))
 def shared(request: pytest.FixtureRequest, make_backend: Callable[..., Backend]) -> Backend:
     """A root that several processes can reach."""
     return make_backend(request.param)
@@ -100,6 +100,7 @@ def test_killed_at_each_of_its_steps_a_writer_leaves_the_old_version_or_the_new_
     killed_at_steps(shared, program, [*range(1, 400)], tried)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("kind", SERVERS)
 def test_killed_while_it_talks_to_its_server_a_writer_leaves_the_old_version_or_the_new_one(
     make_backend: Callable[..., Backend], kind: str, tried: Callable[..., None]
