@@ -11,6 +11,7 @@ import os
 import random
 import signal
 import socket
+import time
 import traceback
 import warnings
 import zlib
@@ -38,9 +39,9 @@ from meso_core.storage import Session, open_store
 from meso_core.timing import find_frame_times, session_frame_qc
 
 SPARSE_BYTES = 60 << 30
-#: What may be computed at most before a named error, s (to hash a sparse file takes most), and what a person waits at
-#: most on a machine that does other things too.
-COMPUTING_S, WAITING_S = 120, 400
+#: What may be computed at most before a named error, s (to hash a sparse file takes most), and how long nothing may be
+#: done meanwhile.
+COMPUTING_S, WAITING_S = 120, 100
 
 
 def _cut(share: float, less: int = 0) -> Callable[[Path], None]:
@@ -369,7 +370,14 @@ class HangError(Exception):
 def at_most(computing_s: int, waiting_s: int) -> Iterator[None]:
     """Interrupt the block after so much time of the processor, or after a time in which it does nothing else."""
 
+    computed = time.process_time()
+
     def ring(number: int, _: object) -> None:
+        nonlocal computed
+        before, computed = computed, time.process_time()
+        if number == signal.SIGALRM and computed - before > 1:  # slow, on a machine that does other things too
+            signal.setitimer(signal.ITIMER_REAL, waiting_s)
+            return
         raise HangError(f"no end, told by {signal.Signals(number).name}")
 
     timers = {signal.SIGPROF: (signal.ITIMER_PROF, computing_s), signal.SIGALRM: (signal.ITIMER_REAL, waiting_s)}

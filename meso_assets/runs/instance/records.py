@@ -66,11 +66,11 @@ def keeps_sqlite(home: Path) -> bool:
 
 def make_missing(home: Path) -> bool:
     """Make those of the three files that are not there, each whole or not at all; returns whether any was missing."""
+    new = home / ".new"
+    shutil.rmtree(new, ignore_errors=True)  # what a killed process had begun, or had not cleared yet
     missing = [name for name in MAIN if not (home / name).exists()]
     if not missing:
         return False
-    new = home / ".new"
-    shutil.rmtree(new, ignore_errors=True)  # what a killed process had begun
     make_folder(new)
     (new / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
     dg.DagsterInstance.from_config(str(new)).dispose()
