@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from meso_core.errors import InputFileError, MesoWarning, MissingInputError
@@ -205,6 +205,7 @@ def test_a_folder_that_cannot_be_read_is_named_and_a_root_that_cannot_is_an_erro
 NUMBERS = st.integers(0, 999)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault of the walk
 @given(st.sets(st.tuples(NUMBERS, st.integers(1, 3)), min_size=1, max_size=6))
 def test_every_number_folder_is_either_a_session_or_passed_over(tmp_path_factory, folders):
     names = {f"{number:0{width}d}" for number, width in folders}
