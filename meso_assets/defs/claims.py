@@ -180,7 +180,8 @@ def _write(folder: Path, claim: Claim) -> None:
 def _locked(folder: Path) -> Iterator[None]:
     """Hold the lock of a session's claims; it dies with the process. A session that is not there is not made."""
     for made in (folder.parent, folder):
-        made.mkdir(exist_ok=True)
-        folder_as_its_parent(made)
+        if not made.exists():  # the rights of one that is there are somebody's choice
+            made.mkdir(exist_ok=True)
+            folder_as_its_parent(made)
     with locked(folder / ".lock"):
         yield
