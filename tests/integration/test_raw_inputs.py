@@ -11,6 +11,7 @@ import pytest
 from meso_assets.defs.catalogue import CATALOGUE
 from meso_assets.defs.declare import raw_asset
 from meso_assets.defs.standings import look_at
+from meso_assets.io.managers import AlfIOManager
 from meso_assets.io.resources import Platform
 from meso_core.session import RawKind
 from meso_core.simulate import preset, simulate_session
@@ -48,11 +49,28 @@ def owners_of_files(session):
     seen = look_at(session)
     owners = {identity(session.path / file.path): raw_asset(kind) for kind in RawKind for file in seen.raw[kind].files}
     for asset, manifest in seen.made.items():
-        owners |= {identity(session.path / file.path): asset for file in manifest.files}
+        # the gate before Alyx asks all verdicts, those of assets that are not sent too
+        files = [file.path for file in manifest.files if not file.path.startswith("reports/qc/")]
+        owners |= {identity(session.path / path): asset for path in files}
     return owners
 
 
-@pytest.mark.usefixtures("without_workers")
+@pytest.fixture
+def comparing_apart(listener, monkeypatch):
+    """Do not listen while the manager compares an asset that is made with the shapes of its siblings, to publish it."""
+    check = AlfIOManager.check
+
+    def unheard(*arguments):
+        heard, listener.paths = listener.paths, None
+        try:
+            check(*arguments)
+        finally:
+            listener.paths = heard
+
+    monkeypatch.setattr(AlfIOManager, "check", unheard)
+
+
+@pytest.mark.usefixtures("without_workers", "comparing_apart")
 def test_an_asset_opens_the_files_of_its_declared_inputs_and_of_no_other(
     tmp_path, make_settings, materialise, listener
 ):
@@ -70,4 +88,5 @@ def test_an_asset_opens_the_files_of_its_declared_inputs_and_of_no_other(
     for asset, declared in CATALOGUE.items():
         assert opened[asset] <= set(declared.inputs), f"{asset} goes round its declared inputs"
         unused = {name for name in declared.inputs if name not in opened[asset] and (asset, name) not in NOT_OPENED}
-        assert unused == set(), f"{asset} declares what it does not read"
+        # one that tells a server what there is reads the records of its inputs
+        assert unused == set() or declared.reads_records, f"{asset} declares what it does not read"
