@@ -58,11 +58,10 @@ def unavailable(what: str, remedy: str) -> NoReturn:
 @pytest.fixture(autouse=True)
 def _own_dagster_home() -> Iterator[None]:
     """Opening an instance names its home in the environment; what one test names must not reach the next."""
-    before = os.environ.pop("DAGSTER_HOME", None)
+    # nor what a fixture of the module named before this: the fixtures of the next module would open that home
+    os.environ.pop("DAGSTER_HOME", None)
     yield
     os.environ.pop("DAGSTER_HOME", None)
-    if before is not None:
-        os.environ["DAGSTER_HOME"] = before
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ from meso_assets.runs.status import session_status
 from meso_core.session import ARCHIVE_NAME, SessionKey
 from meso_core.storage import Session, hash_file
 from meso_core.storage.remote.filesystem import RemoteRoot, list_below, open_root
-from meso_core.storage.remote.transfer import read_range, remove, upload, write_small
+from meso_core.storage.remote.transfer import read_range, upload, write_small
 from tests.integration.conftest import run_meso, settings_in
 
 
@@ -92,8 +92,17 @@ def on_sftp(request, finished, tmp_path_factory, _openssh) -> OnServer:
     return processed_by_meso_run(finished, tmp_path_factory.mktemp("on sftp"), _openssh.new_root())
 
 
-@pytest.fixture(params=["in_memory", "on_s3", "on_sftp"])
+#: A whole session over SFTP takes minutes; what SFTP itself does is tried in ``tests/storage``.
+SFTP = pytest.param("on_sftp", marks=pytest.mark.nightly)
+
+
+@pytest.fixture(params=["in_memory", "on_s3", SFTP])
 def on_server(request) -> OnServer:
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(params=["on_s3", SFTP])
+def by_meso_run(request) -> OnServer:
     return request.getfixturevalue(request.param)
 
 
@@ -135,13 +144,12 @@ def test_nothing_that_is_not_read_was_left_on_the_server(on_server):
     assert not [path for path in own if path.split("/")[0] in ("uploading", "claims", "locks", "staging", "work")]
 
 
-def test_the_audit_compares_each_file_and_finds_nothing(on_s3, on_sftp):
-    for on_server in (on_s3, on_sftp):
-        ran = on_server.meso("audit", str(on_server.key), "--deep", "--json")
-        record = json.loads(ran.stdout)
-        assert (ran.returncode, record["findings"]) == (0, [])
-        assert record["bytes_read"] == sum(made.total_bytes for made in on_server.session.manifests().values())
-        assert (on_server.session.path / ".meso/audit/last.json").is_file(), "kept on the server, and fetched"
+def test_the_audit_compares_each_file_and_finds_nothing(by_meso_run):
+    ran = by_meso_run.meso("audit", str(by_meso_run.key), "--deep", "--json")
+    record = json.loads(ran.stdout)
+    assert (ran.returncode, record["findings"]) == (0, [])
+    assert record["bytes_read"] == sum(made.total_bytes for made in by_meso_run.session.manifests().values())
+    assert (by_meso_run.session.path / ".meso/audit/last.json").is_file(), "kept on the server, and fetched"
 
 
 def test_a_file_that_was_changed_on_the_server_is_named(on_s3):
@@ -172,8 +180,8 @@ def test_the_lineage_of_a_file_leads_back_to_the_raw_files(on_s3, tmp_path):
     assert (tmp_path / "crate" / path).is_file()
 
 
-def test_an_asset_is_made_again_bit_identical(on_sftp):
-    ran = on_sftp.meso("reproduce", str(on_sftp.key), "frame_times")
+def test_an_asset_is_made_again_bit_identical(by_meso_run):
+    ran = by_meso_run.meso("reproduce", str(by_meso_run.key), "frame_times")
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
@@ -187,21 +195,21 @@ def test_a_verb_that_works_in_place_is_refused_by_name_and_nothing_is_changed(on
     assert list_below(on_s3.root, str(on_s3.key)) == before
 
 
-def test_no_secret_stands_in_what_was_kept(on_s3, on_sftp):
-    for on_server, secret in ((on_s3, os.environ["AWS_SECRET_ACCESS_KEY"]), (on_sftp, "PRIVATE KEY")):
-        for folder in (on_server.settings.home, on_server.settings.scratch_folder):
-            for file in folder.rglob("*"):
-                assert not file.is_file() or secret.encode() not in file.read_bytes(), file
-        for file in list_below(on_server.root, f"{on_server.key}/.meso"):
-            content = read_range(on_server.root, f"{on_server.key}/.meso/{file.path}", 0, file.size)
-            assert secret.encode() not in content
+def test_no_secret_stands_in_what_was_kept(by_meso_run):
+    is_s3 = str(by_meso_run.settings.root).startswith("s3:")
+    secret = os.environ["AWS_SECRET_ACCESS_KEY"] if is_s3 else "PRIVATE KEY"
+    for folder in (by_meso_run.settings.home, by_meso_run.settings.scratch_folder):
+        for file in folder.rglob("*"):
+            assert not file.is_file() or secret.encode() not in file.read_bytes(), file
+    for file in list_below(by_meso_run.root, f"{by_meso_run.key}/.meso"):
+        content = read_range(by_meso_run.root, f"{by_meso_run.key}/.meso/{file.path}", 0, file.size)
+        assert secret.encode() not in content
 
 
-def test_a_second_run_computes_nothing_and_fetches_no_movie(on_sftp, tmp_path):
-    other = on_sftp.settings.model_copy(update={"scratch": tmp_path / "another machine"})
-    ran = run_meso(other, "run", str(on_sftp.key))
+def test_a_second_run_computes_nothing_and_fetches_no_movie(by_meso_run, tmp_path):
+    other = by_meso_run.settings.model_copy(update={"scratch": tmp_path / "another machine"})
+    ran = run_meso(other, "run", str(by_meso_run.key))
     assert ran.returncode == 0, ran.stderr[-2000:]
     fetched = {file.name for file in other.scratch_folder.rglob("*") if file.is_file()}
     assert not [name for name in fetched if name.endswith(".bin")]
     assert "unchanged" in ran.stdout or re.search(r"current|kept", ran.stdout)
-    remove(on_sftp.root, [])
