@@ -150,7 +150,10 @@ def _view(session: Session, declared: Declaration, manifest: Manifest) -> Iterat
                 (view / path).symlink_to(session.path / path)
         records = session.path / MESO_FOLDER
         shutil.copytree(records, view / MESO_FOLDER, ignore=shutil.ignore_patterns(*_NO_RECORDS))
-        (view / MESO_FOLDER / "manifests" / f"{manifest.asset}.json").unlink()
+        for record in (view / MESO_FOLDER / "manifests").glob("*.json"):
+            # on a server only what it reads was fetched: checks would look for the files of the others
+            if record.stem == manifest.asset or not (session.store.is_local or record.stem in declared.upstream):
+                record.unlink()
         yield Path(name)
 
 

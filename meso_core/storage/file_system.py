@@ -100,14 +100,14 @@ def try_file_system(folder: Path) -> FileSystem:
 def file_system_of(folder: Path) -> FileSystem:
     """Try a file system once for all of its folders; errors as :func:`try_file_system`."""
     with storage_errors(folder):
-        device = folder.stat().st_dev
-    if device not in _TRIED:
-        _TRIED[device] = try_file_system(folder)
-    return _TRIED[device]
+        mounted = folder.stat().st_dev, kind_of(folder)
+    if mounted not in _TRIED:
+        _TRIED[mounted] = try_file_system(folder)
+    return _TRIED[mounted]
 
 
-#: Device → what was found on it by this process.
-_TRIED: dict[int, FileSystem] = {}
+#: Device and kind → what was found on it by this process; the number of a device is used again.
+_TRIED: dict[tuple[int, str], FileSystem] = {}
 
 
 @contextmanager

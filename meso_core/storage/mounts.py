@@ -30,7 +30,7 @@ def kind_of(folder: Path) -> str:
         If there is no such folder.
     """
     device = os.stat(folder).st_dev  # noqa: PTH116  of very many folders
-    return _kind_of_device(f"{os.major(device)}:{os.minor(device)}")
+    return _kind_in(_table(), f"{os.major(device)}:{os.minor(device)}")
 
 
 def is_network(kind: str) -> bool:
@@ -38,14 +38,18 @@ def is_network(kind: str) -> bool:
     return _NETWORK.fullmatch(kind) is not None
 
 
-@lru_cache(maxsize=256)
-def _kind_of_device(device: str) -> str:
-    """Look up a device; a number may be used again once its file system is unmounted, which a platform outlives."""
+def _table() -> str:
+    """Read the table of mounts; each time anew, for the number of a device that is unmounted is used again."""
     try:
-        lines = read_plain(_MOUNTS).decode(errors="replace").splitlines()
+        return read_plain(_MOUNTS).decode(errors="replace")
     except MesoError:  # no Linux
         return ""
-    for line in reversed(lines):  # the last one mounted hides those before
+
+
+@lru_cache(maxsize=64)
+def _kind_in(table: str, device: str) -> str:
+    """Look up a device in a table of mounts."""
+    for line in reversed(table.splitlines()):  # the last one mounted hides those before
         before, separator, behind = line.partition(" - ")
         fields = before.split()
         if separator and len(fields) > 2 and fields[2] == device:

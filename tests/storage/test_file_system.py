@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from meso_core.errors import StorageError
-from meso_core.storage import file_system, file_system_of, try_file_system
+from meso_core.storage import file_system, file_system_of, mounts, try_file_system
 from meso_core.storage.mounts import is_network, kind_of
 from meso_core.storage.times import same_time
 
@@ -135,3 +135,14 @@ def test_a_copy_on_a_disk_with_coarse_times_is_not_hashed_again(tmp_path, make_s
     assert difference(record, there, lambda: pytest.fail("hashed"), content=False) == ""
     later = ListedFile("alf/x", 1, 7 * S)
     assert "content changed" in difference(record, later, lambda: "1" * 64, content=False)
+
+
+def test_a_share_at_the_number_of_a_disk_that_was_taken_out_is_known_as_a_share(tmp_path, monkeypatch):
+    """Linux gives the number of a file system that is unmounted to the next one."""
+    device = tmp_path.stat().st_dev
+    table = tmp_path / "mountinfo"
+    monkeypatch.setattr(mounts, "_MOUNTS", table)
+    for kind in ("tmpfs", "nfs4", "tmpfs"):
+        number = f"{os.major(device)}:{os.minor(device)}"
+        table.write_text(f"36 35 {number} / {tmp_path} rw,noatime shared:1 - {kind} source rw\n")
+        assert kind_of(tmp_path) == kind

@@ -24,6 +24,8 @@ from ..atomic import make_folder, storage_errors
 
 #: The lock of a mirror, below its folder; its time is that of the last use.
 _LOCK = f"{MESO_FOLDER}/mirror.lock"
+#: How often the folders of a lock are made again that somebody takes away just then.
+_TRIES = 100
 #: The lock of those who look for room, and promises of room, below the scratch folder.
 _ROOM, _PROMISES = ".room.lock", ".promises"
 _WEEK_S = 7 * 24 * 3600.0
@@ -167,6 +169,20 @@ class Scratch:
         return StorageError.at(self.folder, expected=expected, found=found, remedy=remedy)
 
 
+def _opened(path: Path) -> BinaryIO:
+    """Open the file of a lock; who cleans may take its folders away at any moment, then they are made again."""
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            for folder in (path.parent.parent, path.parent):
+                make_folder(folder)
+            return path.open("ab")
+        except (FileNotFoundError, StorageError) as error:
+            has_gone = isinstance(error, FileNotFoundError) or isinstance(error.__cause__, FileNotFoundError)
+            if not has_gone or not tries_left:
+                raise
+    raise AssertionError("unreachable")
+
+
 @contextmanager
 def _locked(path: Path, how: int) -> Iterator[BinaryIO]:
     """Hold a lock; its file may be removed by whoever had it before, then it is made again.
@@ -177,9 +193,7 @@ def _locked(path: Path, how: int) -> Iterator[BinaryIO]:
         If somebody else holds it and ``how`` says not to wait.
     """
     while True:
-        for folder in (path.parent.parent, path.parent):  # the mirror may just have gone
-            make_folder(folder)
-        with path.open("ab") as file:
+        with _opened(path) as file:
             fcntl.flock(file, how)
             try:
                 same = os.path.samestat(os.fstat(file.fileno()), path.stat())
