@@ -192,6 +192,14 @@ def test_a_file_with_a_broken_byte_is_read_or_refused_but_never_crashes(tif, tmp
         assert sum(len(block.pixels) for block in LocalTif(index).blocks(1 << 16)) == index.n_pages
 
 
+def test_pages_whose_pixels_lie_backwards_in_the_file_are_read_each_from_its_place(tif):
+    path, pages = tif
+    index = ScanImageTif(path)
+    index.data_offsets = index.data_offsets[::-1].copy()
+    found = [np.array(block.pixels) for block in LocalTif(index).blocks(1 << 16)]
+    np.testing.assert_array_equal(np.concatenate(found), pages[::-1])
+
+
 def test_a_plain_tiff_is_refused_as_such(real_data):
     with pytest.raises(InputFileError, match="plain TIFF without ScanImage header"):
         ScanImageTif(real_data / "scanimage" / "iblscripts_reference_image.tif")

@@ -192,7 +192,7 @@ class LocalTif:
                 part = offsets[start : start + n_block]
                 stride = int(part[1] - part[0]) if part.size > 1 else page.data_bytes
                 # pages equally and closely spaced are read in one go, with what lies between them
-                if stride < 2 * page.data_bytes and np.all(np.diff(part) == stride):
+                if 0 <= stride < 2 * page.data_bytes and np.all(np.diff(part) == stride):
                     raw = buffer.take((part.size - 1) * stride + page.data_bytes)
                     self._read(file, raw, int(part[0]), start)
                 else:
