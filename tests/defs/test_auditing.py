@@ -128,11 +128,12 @@ def test_nobody_accepts_without_a_name_or_a_reason():
 
 
 AUDITS_AGAIN_AND_AGAIN = """
-import itertools, sys
+import itertools, signal, sys
 from meso_assets.defs.auditing import AuditOrder, KnownSession, audit_all
 from meso_assets.runs.settings import load_settings
 from meso_core.session import SessionKey
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
     settings = load_settings({"root": sys.argv[1], "home": sys.argv[2], "cores": 2, "memory_gb": 1})
     known = KnownSession(SessionKey.parse("SP035/2023-03-03/000"), {}, {})
     for one in audit_all(itertools.repeat(known), 10**6, settings, AuditOrder()):
