@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from source_trees import source_tree
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ALL = sorted(path for package in ("meso_core", "meso_assets") for path in (REPOSITORY / package).rglob("*.py"))
@@ -21,7 +22,7 @@ ROOMS = sorted(path.parent.name for path in (REPOSITORY / "meso_core").glob("*/_
 @pytest.mark.parametrize("path", ALL, ids=lambda p: str(p.relative_to(REPOSITORY)))
 def test_every_module_says_what_belongs_in_it_and_stays_short(path):
     text = path.read_text()
-    assert ast.get_docstring(ast.parse(text)), "a module opens with a docstring"
+    assert ast.get_docstring(source_tree(path)), "a module opens with a docstring"
     assert text.count("\n") <= 400
 
 
@@ -30,7 +31,7 @@ def test_the_name_of_a_bouts_file_is_written_in_one_module(name):
     modules = [
         path.relative_to(REPOSITORY).as_posix()
         for path in ALL
-        if any(isinstance(n, ast.Constant) and n.value == name for n in ast.walk(ast.parse(path.read_text())))
+        if any(isinstance(n, ast.Constant) and n.value == name for n in ast.walk(source_tree(path)))
     ]
     assert modules == ["meso_core/session/paths.py"]
 
@@ -40,7 +41,7 @@ def test_what_suite2ps_gui_rewrites_is_listed_once():
     lists = [
         path.parent.name
         for path in ALL
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(source_tree(path))
         if isinstance(node, ast.Set | ast.Tuple | ast.List)
         and wanted <= {n.value for n in node.elts if isinstance(n, ast.Constant)}
     ]
@@ -140,7 +141,7 @@ _DOORS = ("meso_core/opening.py", "meso_core/storage/atomic.py", "meso_core/stor
 def file_calls(path: Path) -> set[str]:
     """Names of calls that read or write files, but for those of our own objects (``Platform.open``)."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(source_tree(path)):
         if isinstance(node, ast.Call):
             function = node.func
             name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
@@ -160,7 +161,7 @@ def test_no_pickle_is_read_but_by_the_reader_that_runs_nothing():
     readers = [
         path.relative_to(REPOSITORY).as_posix()
         for path in ALL
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(source_tree(path))
         if (isinstance(node, ast.keyword) and node.arg == "allow_pickle" and ast.unparse(node.value) != "False")
         or (
             isinstance(node, ast.Attribute) and ast.unparse(node) in ("pickle.load", "pickle.loads", "pickle.Unpickler")

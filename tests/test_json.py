@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from source_trees import source_tree
 from whole_metadata import whole_metadata
 
 from meso_core.errors import MesoError, MetadataError
@@ -69,7 +70,7 @@ def test_there_is_one_writer_of_json():
     others = [
         f"{path}:{node.lineno}"
         for path in MODULES
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(source_tree(path))
         if isinstance(node, ast.Attribute)
         and node.attr in ("dump", "dumps")
         and getattr(node.value, "id", "") == "json"

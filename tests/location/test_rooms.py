@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+from source_trees import source_tree
+
 import meso_core.location
 
 #: From the first to the last; rooms in one text may know each other.
@@ -20,7 +22,7 @@ def test_each_room_of_location_knows_only_those_before_it():
         if own not in order:  # the modules on top may know all rooms
             continue
         up = len(path.relative_to(folder).parts)
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(source_tree(path)):
             if isinstance(node, ast.ImportFrom) and node.level == up and node.module:
                 room = node.module.split(".")[0]
                 assert order[room] <= order[own], f"{path.name} imports {node.module}"

@@ -15,6 +15,7 @@ import damaged_files
 import pytest
 from damaged_files import Page, write_rig_files, write_tif
 from scanimage_files import small_config
+from source_trees import source_tree
 
 from meso_core import scanimage
 from meso_core.scanimage import BoutSource, bin_per_plane, extract_imaging_meta, load_session_metadata, local_bouts
@@ -172,7 +173,7 @@ def _raises(path: Path) -> Iterator[str]:
                 yield ".".join(names)
             yield from walk(child, inner)
 
-    return walk(ast.parse(path.read_text()), ())
+    return walk(source_tree(path), ())
 
 
 Act = Callable[[Spoilt], Any]
