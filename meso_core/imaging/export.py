@@ -125,6 +125,8 @@ def roi_masks(stat: np.ndarray, shape: tuple[int, ...]) -> tuple[Any, Any]:
     import sparse
 
     full = (len(stat), *shape)
+    if len(stat) == 0:
+        return sparse.GCXS.from_numpy(np.zeros(full, np.float32)), sparse.GCXS.from_numpy(np.zeros(full, bool))
     ids = [np.repeat(np.arange(len(stat)), [len(roi[key]) for roi in stat]) for key in ("ypix", "neuropil_mask")]
     y, x, weight = (np.concatenate([roi[key] for roi in stat]) for key in ("ypix", "xpix", "lam"))
     around = np.unravel_index(np.concatenate([np.asarray(roi["neuropil_mask"], int) for roi in stat]), shape)

@@ -81,6 +81,8 @@ def _at_limit(result: RegistrationResult, name: str) -> QCResult:
 
 def detection_qc(result: DetectionResult, fov: int) -> tuple[QCResult, ...]:
     """Judge the ROIs of one FOV: ``cells_found``, the number of ROIs that are called cells."""
-    verdict = Verdict.PASS if result.n_cells else Verdict.WARNING
+    verdict = Verdict.PASS if result.n_cells else Verdict.WARNING if result.n_rois else Verdict.FAIL
     message = f"{result.n_cells} of {result.n_rois} ROIs are cells{' (curated by hand)' if result.curated else ''}."
+    if not result.n_rois:
+        message = "No ROI was found: look at the registered movie, then lower detection.threshold_scaling."
     return (QCResult("cells_found", verdict, result.n_cells, 1, message, _ORIGIN, fov_name(fov)),)

@@ -445,20 +445,6 @@ def test_a_second_channel_moves_with_the_one_that_is_aligned(
     assert len(np.load(job.folder / "F_chan2.npy")) == len(np.load(job.folder / "redcell.npy")) == found.n_rois
 
 
-def test_a_fov_without_any_roi_is_a_named_error_and_stays_registered(suite2p: Any, tmp_path: Path) -> None:
-    job = fov_jobs(
-        plane_of(noise(120), tmp_path),
-        make_meta(64, 64, 1),
-        overrides=Suite2pOverrides.parse({"threshold_scaling": 1e3}),
-    )[0]
-    image_motion_registration(job)
-    with pytest.raises(ProcessingError, match="at least one ROI, found none"):
-        roi_detection(job)
-    assert registration_is_whole(job)
-    assert not (job.folder / "stat.npy").exists()
-    assert not list(job.folder.glob("*.part"))
-
-
 def test_workers_fit_the_cores_and_the_memory(movies: Movies, monkeypatch: pytest.MonkeyPatch) -> None:
     from meso_core.imaging import choose_workers
     from meso_core.imaging.fovs import schedule

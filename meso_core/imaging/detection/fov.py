@@ -56,6 +56,8 @@ def roi_detection(job: FovJob, *, progress: Progress = silent) -> DetectionResul
     ROIs; what differs is that the binned movie is denoised in bounded memory, that the neuropil masks are kept (as
     ``stat[i]["neuropil_mask"]``, flat pixel indices), and that nothing is replaced until everything is computed.
 
+    A field without ROIs has traces, classification and ``stat`` of length 0.
+
     Bad frames take no part in detection. Traces have a value at every frame, also at bad ones, where they are what
     the masks give on a bad image: leave them out with ``mpci.badFrames``.
 
@@ -69,7 +71,7 @@ def roi_detection(job: FovJob, *, progress: Progress = silent) -> DetectionResul
     Raises
     ------
     ProcessingError
-        If no ROI is found, or if ``iscell.npy`` was edited by hand and other settings ask for new ROIs.
+        If no frame registered well, or if ``iscell.npy`` was edited by hand and other settings ask for new ROIs.
     """
     registration = read_marker(job.folder, plane.REGISTRATION)
     if registration is None:
@@ -168,7 +170,8 @@ def _detect(job: FovJob, staged: Path, progress: Progress) -> dict[str, FileHash
     stat, redcell, traces = extract_traces(job, registered, stat, redcell, settings, device)
     progress(2, len(steps), f"{job.folder.name}: {steps[2]}")
     traces["spks.npy"] = deconvolve(traces["F.npy"], traces["Fneu.npy"], settings, device)
-    arrays: dict[str, np.ndarray] = {**traces, CLASSIFICATION: classify(stat=stat, classfile=classifier)}
+    iscell = classify(stat=stat, classfile=classifier) if len(stat) else np.zeros((0, 2))
+    arrays: dict[str, np.ndarray] = {**traces, CLASSIFICATION: iscell}
     if redcell is not None:
         arrays["redcell.npy"] = redcell
     objects: dict[str, Any] = {"stat.npy": stat, "detect_outputs.npy": detected, SETTINGS: job.options.settings_dict()}

@@ -45,10 +45,12 @@ def find_rois(
 ) -> tuple[dict[str, Any], np.ndarray, np.ndarray | None]:
     """Find ROIs; return suite2p's ``detect_outputs``, ``stat`` and ``redcell`` (None with one channel).
 
+    A field without cells, which suite2p refuses, has empty results: it is an everyday matter.
+
     Raises
     ------
     ProcessingError
-        If no frame registered well, or there is no ROI.
+        If no frame registered well.
     """
     from suite2p.detection import detect
 
@@ -74,9 +76,8 @@ def find_rois(
     except ValueError as error:
         if "no ROIs" not in str(error):
             raise
-        raise _no_rois(job) from error
-    if len(stat) == 0:
-        raise _no_rois(job)
+        # detection works in the binned movie itself
+        return _no_rois(job, _binned_movie(job, registered, bad, crop, settings), settings)
     return detected, stat, redcell
 
 
@@ -99,13 +100,19 @@ def _binned_movie(
     return denoise_blocks(movie, wanted["block_size"]) if wanted["denoise"] else movie
 
 
-def _no_rois(job: FovJob) -> ProcessingError:
-    return ProcessingError.at(
-        job.folder,
-        expected="at least one ROI",
-        found="none",
-        remedy="Look at the registered movie, then lower detection.threshold_scaling",
-    )
+def _no_rois(
+    job: FovJob, movie: np.ndarray, settings: Mapping[str, Any]
+) -> tuple[dict[str, Any], np.ndarray, np.ndarray | None]:
+    """Return what suite2p leaves of a field, but for the ROIs: its images, by which a person sees why."""
+    from suite2p.detection.utils import temporal_high_pass_filter
+
+    mean = movie.mean(axis=0)
+    detected = {
+        "meanImg_crop": mean,
+        "max_proj": temporal_high_pass_filter(mov=movie, width=settings["detection"]["highpass_time"]).max(axis=0),
+        "diameter": np.broadcast_to(np.asarray(settings["diameter"], float), 2).copy(),
+    }
+    return detected, np.empty(0, object), np.zeros((0, 2), np.float32) if job.two_channels else None
 
 
 def extract_traces(
@@ -117,6 +124,8 @@ def extract_traces(
     device: torch.device,
 ) -> tuple[np.ndarray, np.ndarray | None, dict[str, np.ndarray]]:
     """Extract traces; ROIs whose trace is too noisy go, and the rest is extracted again without their overlaps."""
+    if len(stat) == 0:
+        return stat, redcell, _no_traces(job, len(registered))
     from suite2p.detection import assign_overlaps
     from suite2p.extraction import extraction_wrapper
 
@@ -141,12 +150,17 @@ def extract_traces(
         if attempt == 1 or wanted["snr_threshold"] <= 0 or keep.all():
             break
         if not keep.any():
-            raise _no_rois(job)
+            return stat[keep], redcell[keep] if redcell is not None else None, _no_traces(job, len(registered))
         stat = assign_overlaps(stat[keep], *job.shape)
         redcell = redcell[keep] if redcell is not None else None
     _describe(stat, corrected, snr, neuropil)
     traces = dict(zip(("F.npy", "Fneu.npy", "F_chan2.npy", "Fneu_chan2.npy"), found, strict=True))
     return stat, redcell, {name: trace for name, trace in traces.items() if trace is not None}
+
+
+def _no_traces(job: FovJob, n_frames: int) -> dict[str, np.ndarray]:
+    names = ("F.npy", "Fneu.npy", *(("F_chan2.npy", "Fneu_chan2.npy") if job.two_channels else ()))
+    return {name: np.zeros((0, n_frames), np.float32) for name in names}
 
 
 def _describe(stat: np.ndarray, corrected: np.ndarray, snr: np.ndarray, neuropil: list[np.ndarray] | None) -> None:
@@ -178,7 +192,7 @@ def deconvolve(traces: np.ndarray, neuropil: np.ndarray, settings: dict[str, Any
     """Deconvolve traces (n_rois, n_frames) f4 after neuropil and baseline are taken out; zeros where not asked for."""
     from suite2p.extraction import oasis, preprocess
 
-    if not settings["run"]["do_deconvolution"]:
+    if not len(traces) or not settings["run"]["do_deconvolution"]:
         return np.zeros_like(traces)
     wanted = settings["extraction"]
     corrected = traces - wanted["neuropil_coefficient"] * neuropil
