@@ -5,6 +5,7 @@ What does not: reading the content of its files.
 """
 
 from .arrival import DESCRIPTION, READY_FLAG, Arrival, judge_arrival, read_description, some
+from .choosing import choose_sessions, named_session
 from .finding import Child, Folders, PassedOver, Survey, find_sessions, survey_sessions
 from .ignored import PARTIAL_COPY, ignored_among, unfinished_copies, why_ignored
 from .imaging import BoutMetadata, Fov, ImagingMetadata, SessionMetadata
@@ -63,6 +64,7 @@ __all__ = [
     "SessionMetadata",
     "Survey",
     "bout_names",
+    "choose_sessions",
     "daq_folder",
     "files_of_kind",
     "find_sessions",
@@ -74,6 +76,7 @@ __all__ = [
     "is_tif",
     "judge_arrival",
     "listing_version",
+    "named_session",
     "natural_key",
     "odd_bouts",
     "plane_name",

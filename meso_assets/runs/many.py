@@ -1,0 +1,157 @@
+"""Running many sessions from a terminal, one after the other.
+
+What belongs here: which sessions are meant, by name and by where they stand, and going on after one that fails.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from meso_core.errors import MesoError, SettingsError
+from meso_core.session import SessionKey, choose_sessions
+
+from ..defs.catalogue import CATALOGUE
+from ..io.resources import Platform
+from .instance import open_instance
+from .run import RunSummary, run_session
+from .settings import MesoSettings
+from .status import State, session_status
+
+#: Told a line at a time.
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which sessions a person asks for."""
+
+    #: Names, subjects, patterns or paths; all sessions where there is none.
+    texts: tuple[str, ...] = ()
+    #: Only sessions of which one of ``assets`` stands so; any where this is empty.
+    states: frozenset[State] = frozenset()
+    #: Only sessions of this date or later, YYYY-MM-DD.
+    since: str = ""
+    #: Names of the catalogue that ``states`` is about; all where there is none.
+    assets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRun:
+    """What became of one session among many."""
+
+    session: str
+    seconds: float
+    #: None where it could not be begun.
+    summary: RunSummary | None
+    #: Why it could not be begun.
+    why: str = ""
+
+    @property
+    def success(self) -> bool:
+        """Whether all that was asked for was made."""
+        return self.summary is not None and self.summary.success
+
+    @property
+    def result(self) -> str:
+        """Words for a table."""
+        if self.summary is None:
+            return f"not begun: {self.why}"
+        failed = [asset for asset in CATALOGUE if asset in self.summary.failed]
+        return f"failed: {', '.join(failed) or 'see the log'}" if not self.summary.success else "done"
+
+
+def wanted_sessions(settings: MesoSettings, wanted: Wanted, say: Say) -> tuple[SessionKey, ...]:
+    """Find the sessions that a person asks for, sorted by their text where none are named.
+
+    Parameters
+    ----------
+    settings
+        Settings of the platform.
+    wanted
+        What is asked for.
+    say
+        Told of sessions that cannot be looked at; only those of the right state are known to be wanted.
+
+    Raises
+    ------
+    MissingInputError
+        If a text matches no session, or the root cannot be listed.
+    """
+    platform = Platform.open(settings)
+    there = platform.store.sessions()
+    keys = choose_sessions(wanted.texts, there, platform.store.root) if wanted.texts else there
+    keys = tuple(key for key in keys if key.date >= wanted.since)
+    if not wanted.states:
+        return keys
+    assets = wanted.assets or tuple(CATALOGUE)
+    found = []
+    with open_instance(settings) as instance:
+        for key in keys:
+            cells, _ = session_status(platform, instance, key)
+            if all(cell.state is State.UNREADABLE for cell in cells):
+                say(f"{key} is left out: {cells[0].why}")
+            elif any(cell.state in wanted.states and cell.asset in assets for cell in cells):
+                found.append(key)
+    return tuple(found)
+
+
+def run_sessions(
+    settings: MesoSettings,
+    keys: Sequence[SessionKey],
+    *,
+    assets: tuple[str, ...] = (),
+    suite2p: Mapping[str, Any] | None = None,
+    say: Say,
+) -> Iterator[SessionRun]:
+    """Run sessions one after the other; one that fails or cannot be begun keeps no other from running.
+
+    Parameters
+    ----------
+    settings
+        Settings of the platform.
+    keys
+        Sessions.
+    assets, suite2p
+        As :func:`run_session`.
+    say
+        Told before each session how many there are, and how much time is left at the pace so far.
+
+    Yields
+    ------
+    SessionRun
+        Of each session, when it has ended.
+
+    Raises
+    ------
+    SettingsError
+        As :func:`run_session`: it would be the same for every session.
+    """
+    done: list[SessionRun] = []
+    for key in keys:
+        say(_before(key, len(keys), done))
+        begun = time.monotonic()
+        try:
+            summary, why = run_session(settings, key, assets=assets, suite2p=suite2p), ""
+        except SettingsError:
+            raise
+        except MesoError as error:
+            summary, why = None, str(error)
+        done.append(SessionRun(str(key), time.monotonic() - begun, summary, why))
+        yield done[-1]
+
+
+def _before(key: SessionKey, n_sessions: int, done: Collection[SessionRun]) -> str:
+    told = f"session {len(done) + 1} of {n_sessions}: {key}"
+    if ran := [one.seconds for one in done if one.summary is not None]:
+        told += f", about {_duration(sum(ran) / len(ran) * (n_sessions - len(done)))} left at the pace so far"
+    n_failed = sum(not one.success for one in done)
+    return told + (f"; {n_failed} so far did not come to their end" if n_failed else "")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

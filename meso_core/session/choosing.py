@@ -1,0 +1,104 @@
+"""Which sessions a person means: by name, by subject, by pattern, by path.
+
+What belongs here: matching texts with the sessions that are there. What does not: finding those (``finding``).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from ..errors import MesoError, MissingInputError
+from .paths import SUBJECTS, SessionKey
+
+#: How many sessions a message names.
+_NEAR = 3
+
+
+def named_session(text: str) -> SessionKey | None:
+    """Read a text that names one session (``SP035/2023-03-03/001``); None for a subject, a pattern or a path."""
+    try:
+        return SessionKey.parse(text.strip("/")) if not Path(text).is_absolute() else None
+    except MesoError:
+        return None
+
+
+def choose_sessions(texts: Iterable[str], there: Sequence[SessionKey], root: str) -> tuple[SessionKey, ...]:
+    """Choose sessions by what a person wrote.
+
+    Parameters
+    ----------
+    texts
+        Each a session (``SP035/2023-03-03/1``), a subject (``SP035``), a subject and a date, the same with ``*``,
+        ``?`` and ``[…]`` within a part (``SP03*/2023-03-*``), all with or without ``lab/Subjects/`` before; or the
+        path of such a folder below the root.
+    there
+        The sessions that are there.
+    root
+        Root of the sessions, as in the settings.
+
+    Returns
+    -------
+    tuple of SessionKey
+        In the order of the texts, then of ``there``; each once.
+
+    Raises
+    ------
+    MissingInputError
+        If a text matches no session. All such texts are named.
+    """
+    chosen: dict[SessionKey, None] = {}
+    unmatched = []
+    for text in texts:
+        wanted = _below(text, root)
+        found = [key for key in there if _matches(key, wanted)]
+        chosen.update(dict.fromkeys(found))
+        if not found:
+            unmatched.append(text)
+    if unmatched:
+        raise MissingInputError.at(
+            root,
+            expected=f"sessions that are called {', '.join(unmatched)}",
+            found=_nearest(unmatched[0], there),
+            remedy="Name a session (subject/date/number), a subject, a pattern as 'SP03*/2023-03-*', or a folder below "
+            "the root; `meso status` lists all",
+        )
+    return tuple(chosen)
+
+
+def _below(text: str, root: str) -> str:
+    """Path of a text below the root; a text that is no path of this machine stays as it is."""
+    if not text.startswith(("/", "./", "../", "~")):
+        return text.strip("/")
+    path, base = Path(text).expanduser().absolute(), Path(root).expanduser().absolute()
+    for one, other in ((path, base), (path.resolve(), base.resolve())):
+        if one.is_relative_to(other) and ".." not in one.relative_to(other).parts:
+            return one.relative_to(other).as_posix()
+    return text
+
+
+def _matches(key: SessionKey, wanted: str) -> bool:
+    if wanted == ".":  # the root itself
+        return True
+    parts = wanted.split("/")
+    return any(_begins(place.split("/"), parts) for place in _spellings(key))
+
+
+def _spellings(key: SessionKey) -> tuple[str, ...]:
+    """All texts that mean a session; the lab may be left out, with its ``Subjects``."""
+    bare = SessionKey(key.subject, key.date, key.number).places
+    return (*key.places, *(place for place in bare if key.lab and not place.startswith(f"{SUBJECTS}/")))
+
+
+def _begins(place: Sequence[str], parts: Sequence[str]) -> bool:
+    """Whether the parts are patterns of the first ones of a place."""
+    pairs = zip(place, parts, strict=False)
+    return len(parts) <= len(place) and all(fnmatchcase(one, pattern) for one, pattern in pairs)
+
+
+def _nearest(text: str, there: Sequence[SessionKey]) -> str:
+    names = list(dict.fromkeys(name for key in there for name in (str(key), key.subject)))
+    near = difflib.get_close_matches(text.strip("/"), names, n=_NEAR, cutoff=0.5)
+    return f"none; the nearest of those that are there: {', '.join(near)}" if near else f"none among {len(there)}"

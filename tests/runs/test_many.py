@@ -1,0 +1,121 @@
+"""Many sessions from a terminal: the right ones run, and one that fails keeps no other from running."""
+
+import pytest
+from click.testing import CliRunner
+
+from meso_assets.cli import group
+from meso_assets.runs import many
+from meso_assets.runs.many import Wanted, run_sessions, wanted_sessions
+from meso_assets.runs.run import RunSummary
+from meso_assets.runs.settings import MesoSettings, load_settings
+from meso_assets.runs.status import AssetStatus, State
+from meso_core.errors import InputFileError, SettingsError
+from meso_core.session import SessionKey
+
+KEYS = tuple(SessionKey.parse(f"SP035/2023-03-0{day}/001") for day in (1, 2, 3))
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    for name in MesoSettings.model_fields:
+        monkeypatch.delenv(f"MESO_{name.upper()}", raising=False)
+    monkeypatch.setenv("MESO_ROOT", str(tmp_path / "Subjects"))
+    monkeypatch.setenv("MESO_HOME", str(tmp_path / "home"))
+    for key in KEYS:
+        key.folder(tmp_path / "Subjects").mkdir(parents=True)
+    return load_settings()
+
+
+def ran(monkeypatch, by_session):
+    """Let each session end in its way: an error, or whether it succeeds."""
+    begun = []
+
+    def run(_, key, *, assets=(), suite2p=None):
+        begun.append((str(key), assets))
+        end = by_session.get(str(key), True)
+        if isinstance(end, Exception):
+            raise end
+        return RunSummary("run", end, {}, assets, frozenset() if end else frozenset({"frame_times"}))
+
+    monkeypatch.setattr(many, "run_session", run)
+    return begun
+
+
+def test_after_a_session_that_fails_or_cannot_be_begun_the_next_one_runs(settings, monkeypatch):
+    copying = InputFileError.at("x.tif.part", expected="a whole file", found="a copy", remedy="Wait")
+    begun, said = ran(monkeypatch, {str(KEYS[0]): copying, str(KEYS[1]): False}), []
+    ended = list(run_sessions(settings, KEYS, assets=("frame_times",), say=said.append))
+    assert begun == [(str(key), ("frame_times",)) for key in KEYS]
+    assert [one.success for one in ended] == [False, False, True]
+    assert [one.result for one in ended] == [f"not begun: {copying}", "failed: frame_times", "done"]
+    assert said[0] == f"session 1 of 3: {KEYS[0]}"
+    assert "0 s left" in said[2]
+    assert said[2].endswith("2 so far did not come to their end")
+
+
+def test_what_would_fail_for_all_ends_it_at_the_first(settings, monkeypatch):
+    begun = ran(monkeypatch, {str(KEYS[0]): SettingsError("no such asset")})
+    with pytest.raises(SettingsError):
+        list(run_sessions(settings, KEYS, say=print))
+    assert len(begun) == 1
+
+
+@pytest.mark.parametrize(
+    ("states", "assets", "since", "days"),
+    [
+        ((State.MISSING,), (), "", [1, 3]),
+        ((State.MISSING,), ("rois",), "", [1]),
+        ((State.STALE, State.MISSING), ("frame_times",), "", [2, 3]),
+        ((), (), "2023-03-02", [2, 3]),
+        ((State.FAILED,), (), "", []),
+    ],
+)
+def test_only_sessions_that_stand_as_asked_are_chosen(settings, monkeypatch, states, assets, since, days):
+    stand = {1: {"rois": State.MISSING}, 2: {"frame_times": State.STALE}, 3: {"frame_times": State.MISSING}}
+
+    def status(_platform, _instance, key):
+        own = stand[int(key.date[-1])]
+        cells = [AssetStatus(str(key), name, own.get(name, State.DONE)) for name in ("frame_times", "rois")]
+        return cells, ()
+
+    monkeypatch.setattr(many, "session_status", status)
+    found = wanted_sessions(settings, Wanted((), frozenset(states), since, assets), print)
+    assert [int(key.date[-1]) for key in found] == days
+
+
+def test_a_session_that_cannot_be_looked_at_is_named_and_the_others_are_chosen(settings, monkeypatch):
+    def status(_platform, _instance, key):
+        state = State.UNREADABLE if key == KEYS[0] else State.MISSING
+        return [AssetStatus(str(key), "rois", state, "a record is damaged")], ()
+
+    said = []
+    monkeypatch.setattr(many, "session_status", status)
+    assert wanted_sessions(settings, Wanted(states=frozenset({State.MISSING})), said.append) == KEYS[1:]
+    assert said == [f"{KEYS[0]} is left out: a record is damaged"]
+
+
+def test_a_folder_and_a_pattern_are_listed_by_a_dry_run(settings):
+    for text in (str(settings.root), "SP*/2023-03-0[12]"):
+        told = CliRunner().invoke(group, ["run", text, "--since", "2023-03-02", "--dry-run"])
+        assert told.exit_code == 0, told.output
+        assert told.output.splitlines()[0] == str(KEYS[1])
+    assert not settings.home.exists(), "nothing was begun"
+
+
+def test_without_any_choice_no_session_runs():
+    told = CliRunner().invoke(group, ["run"])
+    assert told.exit_code == 2
+    assert "Name sessions" in told.output
+
+
+def test_the_closing_table_has_a_row_for_each_session_and_the_exit_status_tells_of_failures(settings, monkeypatch):
+    ran(monkeypatch, {str(KEYS[1]): False})
+    told = CliRunner().invoke(group, ["run", "SP035"])
+    assert told.exit_code == 1
+    rows = [line.split() for line in told.output.splitlines() if line.startswith("SP035/")]
+    assert [(row[0], row[2]) for row in rows] == [
+        (str(KEYS[0]), "done"),
+        (str(KEYS[1]), "failed:"),
+        (str(KEYS[2]), "done"),
+    ]
+    assert "1 of 3 sessions did not come to their end" in told.output
