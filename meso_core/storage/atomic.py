@@ -98,7 +98,6 @@ def replacing(path: Path, *, buffering: int = -1, flush: bool = True) -> Iterato
     with making(path, flush=flush) as beside:
         try:
             with beside.open("wb", buffering=buffering) as file:
-                as_its_folder(beside, file.fileno())
                 hashed = HashedFile(file)
                 yield hashed
         except Exception as error:
@@ -121,6 +120,7 @@ def making(path: Path, *, flush: bool = True) -> Iterator[Path]:
     with storage_errors(path):
         try:
             yield beside
+            as_its_folder(beside)  # whoever wrote it does not know of the group
             if flush:
                 sync_file(beside)
             replace_name(beside, path)
@@ -181,6 +181,7 @@ def _copy(source: Path, target: Path) -> None:
     with storage_errors(target):
         clear_parts(target)
         shutil.copyfile(source, beside)
+        as_its_folder(beside)
         os.utime(beside, ns=(status.st_atime_ns, status.st_mtime_ns))
         sync_file(beside)
         replace_name(beside, target)

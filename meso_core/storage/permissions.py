@@ -14,18 +14,21 @@ from pathlib import Path
 _FILE, _FOLDER = 0o666, 0o777
 
 
-def as_its_folder(path: Path, descriptor: int) -> None:
+def as_its_folder(path: Path, descriptor: int | None = None) -> None:
     """Give a new file the rights to read and write that its folder has; none is taken away.
 
     Parameters
     ----------
-    path, descriptor
-        The file, open. A share that keeps no rights, or a file of another user, stays as it is.
+    path
+        The file. On a share that keeps no rights it stays as it is, and so does one of another user.
+    descriptor
+        The same, where it is open.
     """
+    file = path if descriptor is None else descriptor
     with suppress(OSError):
-        found = os.fstat(descriptor)
-        if more := _more(os.stat(path.parent), found) & _FILE:  # noqa: PTH116  of very many files
-            os.fchmod(descriptor, stat.S_IMODE(found.st_mode) | more)
+        found = os.stat(file)  # noqa: PTH116  of very many files
+        if more := _more(os.stat(path.parent), found) & _FILE:  # noqa: PTH116  as above
+            os.chmod(file, stat.S_IMODE(found.st_mode) | more)  # noqa: PTH101  as above
 
 
 def folder_as_its_parent(folder: Path) -> None:
