@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from meso_assets.cli import group
 from meso_assets.defs.dead_runs import PROCESS_TAG, end_dead_runs
-from meso_assets.runs.instance import in_use, open_instance, records, sole_use
+from meso_assets.runs.instance import in_use, open_instance, prepare_home, records, sole_use
 from meso_assets.runs.settings import load_settings
 from meso_core.errors import StorageError
 from meso_core.processes import this_process
@@ -239,3 +239,19 @@ def test_records_on_a_share_that_keeps_no_locks_are_refused_with_what_to_do(make
     home.mkdir()
     with pytest.raises(StorageError, match=r"keeps locks.*Set MESO_HOME to a folder of a local disk"), in_use(home):
         pass
+
+
+def test_a_full_disk_under_a_new_home_is_told_as_one(settings, monkeypatch):
+    """Else the remedy is another folder, which does not help."""
+    whole = os.replace
+
+    def no_room(source, target):
+        if os.path.basename(target) == "dagster.yaml":  # noqa: PTH119  a name
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        whole(source, target)
+
+    monkeypatch.setattr(os, "replace", no_room)
+    with pytest.raises(StorageError, match=r"^\S+dagster\.yaml: expected room on the disk.*Free space"):
+        prepare_home(settings)
+    monkeypatch.setattr(os, "replace", whole)  # the remedy
+    assert prepare_home(settings) == settings.dagster_home

@@ -54,6 +54,8 @@ def prepare_home(settings: MesoSettings) -> Path:
             with _locked(home / _OPENING, fcntl.LOCK_EX):
                 clear_parts(home / "dagster.yaml")
                 write_file(home / "dagster.yaml", CONFIGURATION.read_bytes())
+    except StorageError:  # it says what is wrong: no room, no locks
+        raise
     except OSError as error:
         raise StorageError.at(
             home,
