@@ -33,8 +33,9 @@ from ..io.resources import Platform
 from .run import register_sessions
 from .settings import MesoSettings
 
-#: What of `.meso` says nothing of what the rig delivered: scratch, claims, verdicts, tifs that were set aside.
-_NO_RECORDS = ("work", "staging", "locks", "audit", "removed", "alyx")
+#: What of `.meso` tells what the rig delivered and what assets have made; the rest may be many times as large: earlier
+#: versions, tifs that were set aside, scratch.
+_RECORDS = ("manifests", "archive", "removals.jsonl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +149,21 @@ def _view(session: Session, declared: Declaration, manifest: Manifest) -> Iterat
                 shutil.copy2(session.path / path, view / path)
             else:
                 (view / path).symlink_to(session.path / path)
-        records = session.path / MESO_FOLDER
-        shutil.copytree(records, view / MESO_FOLDER, ignore=shutil.ignore_patterns(*_NO_RECORDS))
+        _copy_records(session.path / MESO_FOLDER, view / MESO_FOLDER)
         for record in (view / MESO_FOLDER / "manifests").glob("*.json"):
             # on a server only what it reads was fetched: checks would look for the files of the others
             if record.stem == manifest.asset or not (session.store.is_local or record.stem in declared.upstream):
                 record.unlink()
         yield Path(name)
+
+
+def _copy_records(source: Path, target: Path) -> None:
+    target.mkdir()
+    for name in _RECORDS:
+        if (source / name).is_dir():
+            shutil.copytree(source / name, target / name)
+        elif (source / name).exists():
+            shutil.copy2(source / name, target / name)
 
 
 def _shown(seen: SessionView, declared: Declaration, manifest: Manifest) -> list[str]:

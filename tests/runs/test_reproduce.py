@@ -5,7 +5,9 @@ import json
 import pytest
 
 from meso_assets.defs.catalogue import CATALOGUE
-from meso_assets.runs.reproduce import recorded_settings
+from meso_assets.defs.claims import Claims
+from meso_assets.io.resources import Platform
+from meso_assets.runs.reproduce import _view, recorded_settings
 from meso_assets.runs.settings import load_settings
 from meso_core.storage import Basis, MadeBy, Manifest
 
@@ -29,3 +31,23 @@ def test_the_recorded_settings_are_those_of_the_record(asset, then, now):
     manifest = Manifest(asset, (), Basis("1", {}, recorded), MadeBy("run"), "")
     again = recorded_settings(load_settings(now), declared, manifest)
     assert json.loads(json.dumps(declared.settings_now(again))) == recorded
+
+
+def test_the_view_of_a_session_holds_its_records_and_nothing_that_may_be_large(tmp_path):
+    settings = load_settings({"root": tmp_path / "Subjects", "home": tmp_path / "home"})
+    path = tmp_path / "Subjects" / "SP035" / "2023-03-03" / "001"
+    path.mkdir(parents=True)
+    session = Platform.open(settings).session("SP035/2023-03-03/001")
+    for asset in ("imaging_metadata", "frame_qc"):
+        staging = session.stage(asset)
+        staging.write(f"alf/{asset}", b"1")
+        manifest = session.publish(staging.seal(), Basis("1"), MadeBy("run"))
+    Claims(path, "a run").take(["rois"])
+    for place in ("versions/frame_qc/1/alf/big", "restoring/raw_imaging_data_00/a.tif", "of_a_later_version/big"):
+        (path / ".meso" / place).parent.mkdir(parents=True)
+        (path / ".meso" / place).write_bytes(bytes(1000))
+    (path / ".meso" / "removals.jsonl").touch()
+    with _view(session, CATALOGUE["frame_qc"], manifest) as folder:
+        view = session.key.folder(folder / "root")
+        there = {str(file.relative_to(view)) for file in view.rglob("*") if not file.is_dir()}
+    assert there == {"alf/imaging_metadata", ".meso/manifests/imaging_metadata.json", ".meso/removals.jsonl"}
