@@ -133,7 +133,6 @@ _MAY = {
     "meso_core/storage/remote/scratch.py": "locks",
     "meso_core/timing/mat_files.py": "MAT-files, on bytes",
     "meso_assets/assets/archive.py": "empty folders in the view of links",
-    "meso_assets/defs/claims.py": "claims that need not outlive a loss of power",
 }
 _DOORS = ("meso_core/opening.py", "meso_core/storage/atomic.py", "meso_core/storage/hashing.py")
 

@@ -41,8 +41,8 @@ def command(sessions: tuple[str, ...], yes: bool, now: bool, who: str, why: str)
     closed = []
     for name in sessions:
         session = platform.session(str(session_key(name)))
-        session.insist_on_local("removing raw tifs")
-        with raw_tifs_claimed(session.path, "meso remove-raw", click.echo) if yes else nullcontext():
+        folder = session.local_folder("removing raw tifs")
+        with raw_tifs_claimed(folder, "meso remove-raw", click.echo) if yes else nullcontext():
             closed.append(not _remove(platform, session, yes=yes, now=now, who=who, why=why))
     sys.exit(1 if any(closed) else 0)
 
@@ -55,7 +55,6 @@ def _remove(platform: Platform, session: Session, *, yes: bool, now: bool, who: 
     from ..defs.removal import free, plan_removal
 
     days, progress = 0.0 if now else platform.settings.removed_kept_days, throttled(click.echo)
-    session.insist_on_local("removing raw tifs")
     if yes:
         settle_if_needed(session.path)
     plan = plan_removal(session, who, why)

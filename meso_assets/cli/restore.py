@@ -20,9 +20,9 @@ def command(session: str) -> None:
 
     settings = load_settings()
     opened = Platform.open(settings).session(str(session_key(session)))
-    opened.insist_on_local("restoring raw tifs")
-    with raw_tifs_claimed(opened.path, "meso restore", click.echo):
-        restored = restore(opened.path, workers=settings.cores, progress=throttled(click.echo))
+    folder = opened.local_folder("restoring raw tifs")
+    with raw_tifs_claimed(folder, "meso restore", click.echo):
+        restored = restore(folder, workers=settings.cores, progress=throttled(click.echo))
     for tif in restored:
         done = "put back" if tif.put_back else "restored" if tif.written else "was there, unchanged"
         recorded = tif.compared or tif.put_back

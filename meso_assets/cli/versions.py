@@ -74,7 +74,7 @@ def clean_command(session: str, assets: tuple[str, ...], n_kept: int | None) -> 
     gone = cleaned(_session(session), assets, load_settings().keep_versions if n_kept is None else n_kept)
     for version in gone:
         click.echo(f"removed {version.asset} {version.data_version[:12]}, {version.total_bytes / 1e6:.1f} MB")
-    click.echo(f"{len(gone)} versions removed")
+    click.echo(f"versions removed: {len(gone)}")
 
 
 def _session(text: str) -> Session:

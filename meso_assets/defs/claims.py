@@ -9,6 +9,8 @@ process of its run; it is void when that process is gone, which only the machine
 
 from __future__ import annotations
 
+import errno
+import json
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator
@@ -16,15 +18,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from meso_core.errors import MesoError
+from meso_core.errors import InputFileError, MissingInputError, StorageError
 from meso_core.json_text import json_text
-from meso_core.opening import read_json
+from meso_core.opening import read_plain
 from meso_core.processes import ProcessId, this_process
 from meso_core.session import MESO_FOLDER
-from meso_core.storage.atomic import clear_parts, part_path, storage_errors
+from meso_core.storage.atomic import clear_parts, make_folder, storage_errors, write_file
 from meso_core.storage.locks import locked
-from meso_core.storage.names import remove_name, replace_name
-from meso_core.storage.permissions import folder_as_its_parent
+from meso_core.storage.names import remove_name
 
 from .catalogue import MADE_OF_TIFS
 from .dead_runs import short
@@ -32,6 +33,8 @@ from .dead_runs import short
 #: Between two looks at the claims of others, s; and between two lines that tell of the same holder.
 _LOOK_EVERY_S, _TELL_EVERY_S = 1.0, 300.0
 _LARGEST_CLAIM = 1 << 14
+#: What the system says of a link that leads to no file.
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +86,10 @@ class Claims:
 
         Raises
         ------
-        OSError
+        StorageError
             If the session is not there or cannot be written.
+        InputFileError
+            If this user may not read a claim that is there.
         """
         with _locked(self._folder):
             found = [_read(self._folder, asset) for asset in sorted(assets)]
@@ -104,7 +109,7 @@ class Claims:
         """Give an asset back: it is made. One that is not claimed any more is left alone."""
         if asset in self._held:
             self._held.discard(asset)
-            with suppress(OSError), _locked(self._folder):  # the session was moved away: so was the claim
+            with suppress(StorageError), _locked(self._folder):  # the session was moved away: so was the claim
                 claim = _read(self._folder, asset)
                 if claim is not None and claim.run_id == self._run_id:
                     remove_name(self._folder / f"{asset}.json")
@@ -133,9 +138,42 @@ def raw_tifs_claimed(session: Path, command: str, tell: Callable[[str], None]) -
     StorageError
         If the session is not there or cannot be written.
     """
+    with claimed(session, MADE_OF_TIFS, command, tell):
+        yield
+
+
+@contextmanager
+def claimed(
+    session: Path, assets: Collection[str], command: str, tell: Callable[[str], None] | None = None
+) -> Iterator[None]:
+    """Keep runs away from assets of a session for a while.
+
+    Parameters
+    ----------
+    session, command
+        As for :func:`raw_tifs_claimed`.
+    assets
+        Names of the assets.
+    tell
+        Told for whom it waits; without, it does not wait.
+
+    Raises
+    ------
+    StorageError
+        If the session is not there or cannot be written; or if a run is at work on one of them, and this must not wait.
+    InputFileError
+        As :meth:`Claims.take`.
+    """
     claims = Claims(session, f"{command} {uuid.uuid4()}", command)
-    with storage_errors(claims.folder):
-        claims.wait_for(MADE_OF_TIFS, tell)
+    if tell is not None:
+        claims.wait_for(assets, tell)
+    elif others := claims.take(assets):
+        raise StorageError.at(
+            session,
+            expected="nobody at work on these assets",
+            found="; ".join(map(str, others)),
+            remedy=f"Wait until that has ended; if it is gone for good, remove its files in {claims.folder}",
+        )
     try:
         yield
     finally:
@@ -154,10 +192,22 @@ def wait(take: Callable[[], tuple[Claim, ...]], tell: Callable[[str], None], fol
 
 
 def _read(folder: Path, asset: str) -> Claim | None:
-    """Read a claim; None where there is none, or something that is none."""
+    """Read a claim; None where there is none, or something that is none.
+
+    Raises
+    ------
+    InputFileError
+        If there is one that this user may not read, or that the disk does not give: it may be anybody's.
+    """
     try:
-        record = read_json(folder / f"{asset}.json", "Remove it", _LARGEST_CLAIM)
-    except MesoError:
+        record = json.loads(read_plain(folder / f"{asset}.json", _LARGEST_CLAIM))
+    except MissingInputError:
+        return None
+    except InputFileError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno not in _NO_FILE:
+            raise
+        return None
+    except (ValueError, RecursionError):
         return None
     process = ProcessId.from_record(record.get("process")) if isinstance(record, dict) else None
     if process is None or not isinstance(record, dict):
@@ -167,21 +217,16 @@ def _read(folder: Path, asset: str) -> Claim | None:
 
 
 def _write(folder: Path, claim: Claim) -> None:
-    """Write a claim whole; it need not outlive a loss of power, so nothing is brought to the disk."""
+    """Write a claim; it need not outlive a loss of power, so nothing is brought to the disk."""
     path = folder / f"{claim.asset}.json"
     clear_parts(path)
-    beside = part_path(path)
     record = {"run_id": claim.run_id, "command": claim.command, "process": claim.process.as_record()}
-    beside.write_text(json_text(record, indent=1))
-    replace_name(beside, path)
+    write_file(path, json_text(record, indent=1).encode(), flush=False)
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Hold the lock of a session's claims; it dies with the process. A session that is not there is not made."""
-    for made in (folder.parent, folder):
-        if not made.exists():  # the rights of one that is there are somebody's choice
-            made.mkdir(exist_ok=True)
-            folder_as_its_parent(made)
-    with locked(folder / ".lock"):
+    make_folder(folder)
+    with storage_errors(folder), locked(folder / ".lock"):
         yield

@@ -5,7 +5,9 @@ what was removed. The decision, and the only code that deletes raw data, are in 
 """
 
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -16,7 +18,8 @@ from meso_core.session import RawKind
 from meso_core.storage import Session
 
 from ..io.resources import Platform
-from .claims import raw_tifs_claimed
+from .catalogue import MADE_OF_TIFS
+from .claims import claimed, raw_tifs_claimed
 from .confirmation import confirmation, insist_on_confirmation
 from .dagster_internals import observation
 from .declare import raw_asset
@@ -48,17 +51,16 @@ def plan_removal(session: Session, who: str = "", why: str = "") -> "RemovalPlan
     """Ask the gate which raw tifs of a session may be removed; nothing is changed."""
     from meso_core.archive import Override, removal_plan
 
-    session.insist_on_local("removing raw tifs")
-    override = Override(who, why) if who or why else None
-    return removal_plan(session.path, _FRAMES, archive_asset=_ARCHIVE, override=override)
+    folder, override = session.local_folder("removing raw tifs"), Override(who, why) if who or why else None
+    return removal_plan(folder, _FRAMES, archive_asset=_ARCHIVE, override=override)
 
 
 def free(session: Session, kept_days: float, progress: Progress = silent) -> "tuple[KeptTif, ...]":
-    """Free the room of removed tifs of a session that were kept for these days."""
-    session.insist_on_local("freeing the room of removed tifs")
+    """Free the room of removed tifs of a session that were kept for these days; runs are kept away by the caller."""
     from meso_core.archive import free_removed, kept_tifs
 
-    return free_removed(session.path, _ARCHIVE, kept_days, progress=progress) if kept_tifs(session.path) else ()
+    folder = session.local_folder("freeing the room of removed tifs")
+    return free_removed(folder, _ARCHIVE, kept_days, progress=progress) if kept_tifs(folder) else ()
 
 
 def sweep(platform: Platform) -> "Iterator[tuple[Session, tuple[KeptTif, ...] | MesoError]]":
@@ -69,12 +71,26 @@ def sweep(platform: Platform) -> "Iterator[tuple[Session, tuple[KeptTif, ...] | 
     session, freed
         The tifs that are gone, or the error of a session that keeps them; the others go on.
     """
+    days = platform.settings.removed_kept_days
     for key in platform.store.sessions() if platform.store.is_local else ():  # else nothing was removed
         session = platform.session(str(key))
+        freed: tuple[KeptTif, ...] | MesoError = ()
         try:
-            yield session, free(session, platform.settings.removed_kept_days)
+            if _is_due(session.path, days):
+                # a run that goes on for long, maybe on another machine, must not keep the other sessions waiting
+                with claimed(session.path, MADE_OF_TIFS, "the freeing of removed tifs"):
+                    freed = free(session, days)
         except MesoError as error:
-            yield session, error
+            freed = error
+        yield session, freed
+
+
+def _is_due(session_path: Path, kept_days: float) -> bool:
+    """Whether there are tifs whose time is over, or whose removal was interrupted."""
+    from meso_core.archive import kept_tifs
+
+    now = datetime.now(UTC)
+    return any(tif.event is None or not kept_days or tif.frees_at(kept_days) <= now for tif in kept_tifs(session_path))
 
 
 @dg.op(
@@ -87,10 +103,7 @@ def _raw_tifs_removed(context: dg.OpExecutionContext, platform: Platform, config
     from meso_core.archive import settle_if_needed
 
     session, days = platform.session(context.partition_key), platform.settings.removed_kept_days
-    kept = nullcontext() if config.dry_run else raw_tifs_claimed(session.path, remove_raw_tifs.name, context.log.info)
-    with guarded(context):
-        session.insist_on_local("removing raw tifs")
-    with guarded(context), kept:
+    with guarded(context), _runs_kept_away(session, context) if not config.dry_run else nullcontext():
         if not config.dry_run:
             settle_if_needed(session.path)
         plan = plan_removal(session, config.who, config.why)
@@ -111,6 +124,10 @@ def _raw_tifs_removed(context: dg.OpExecutionContext, platform: Platform, config
         if config.now:
             free(session, 0, progress)
     context.log_event(_observation(session, events))
+
+
+def _runs_kept_away(session: Session, context: dg.OpExecutionContext) -> AbstractContextManager[None]:
+    return raw_tifs_claimed(session.local_folder("removing raw tifs"), remove_raw_tifs.name, context.log.info)
 
 
 def _observation(session: Session, events: "tuple[RemovalEvent, ...]") -> dg.AssetObservation:

@@ -15,7 +15,7 @@ from typing import Any
 
 import dagster as dg
 
-from meso_core.errors import MesoError
+from meso_core.errors import MesoError, StorageError
 from meso_core.processes import tell_children
 
 from ..defs.catalogue import CATALOGUE
@@ -105,14 +105,14 @@ class _Lead(dg.Executor):
             return None
         try:
             claims = claims_of(Platform.open(self._settings).session(session), run.run_id)
-        except MesoError:  # the steps tell what is wrong with it
+        except MesoError as error:  # the steps fail by it
+            log.warning(f"nothing is claimed: {error}")
             return None
         try:
             with _interruptible():
                 claims.wait_for(assets, log.info)
-        except OSError as error:
-            why = error.strerror or error
-            log.warning(f"{claims.folder} cannot be written ({why}): a second run of this session is not kept away")
+        except StorageError as error:
+            log.warning(f"nothing is claimed, and nobody keeps a second run away: {error}")
             return None
         return claims
 

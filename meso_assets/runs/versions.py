@@ -6,18 +6,22 @@ What belongs here: claiming the asset, and telling Dagster of what was brought b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from uuid import uuid4
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
-from meso_core.errors import SettingsError, StorageError
+from meso_core.errors import SettingsError
 from meso_core.storage import Manifest, Session
-from meso_core.storage.versions import KeptVersion, clean_versions, restore_version, versions_by_asset
+from meso_core.storage.versions import (
+    KeptVersion,
+    assets_with_versions,
+    clean_versions,
+    restore_version,
+    versions_by_asset,
+)
 
 from ..defs.catalogue import CATALOGUE
-from ..defs.claims import Claims
+from ..defs.claims import claimed
 from ..defs.dagster_internals import brought_back, materializations
 from ..io.managers import publication_metadata
 
@@ -26,8 +30,7 @@ _COMMAND = "meso versions"
 
 def listed(session: Session, asset: str = "") -> Mapping[str, tuple[KeptVersion, ...]]:
     """List the kept versions of a session, or of one asset of it."""
-    session.insist_on_local(_COMMAND)
-    return versions_by_asset(session.path, (_known(asset),) if asset else ())
+    return versions_by_asset(session.local_folder(_COMMAND), (_known(asset),) if asset else ())
 
 
 def restored(session: Session, asset: str, version: str, instance: dg.DagsterInstance) -> Manifest:
@@ -38,11 +41,9 @@ def restored(session: Session, asset: str, version: str, instance: dg.DagsterIns
     MesoError
         If there is no such version, a file of it does not hold, or a run is making the asset.
     """
-    declared = CATALOGUE[_known(asset)]
-    with _claimed(session, (asset,)):
-        manifest = restore_version(
-            session.path, asset, version, places=declared.places or None, session=str(session.key)
-        )
+    declared, folder = CATALOGUE[_known(asset)], session.local_folder(_COMMAND)
+    with claimed(folder, (asset,), _COMMAND):
+        manifest = restore_version(folder, asset, version, places=declared.places or None, session=str(session.key))
         events = materializations(instance, asset, str(session.key))
         if not events or events[0][3] != manifest.digest:
             shown = publication_metadata(session, manifest)
@@ -54,10 +55,10 @@ def restored(session: Session, asset: str, version: str, instance: dg.DagsterIns
 
 def cleaned(session: Session, assets: Sequence[str], n_kept: int) -> tuple[KeptVersion, ...]:
     """Remove all but so many versions of some assets, by default of all; returns those that were removed."""
-    session.insist_on_local(_COMMAND)
-    chosen = tuple(map(_known, assets)) or tuple(versions_by_asset(session.path))
-    with _claimed(session, chosen):
-        return tuple(version for asset in chosen for version in clean_versions(session.path, asset, n_kept))
+    folder = session.local_folder(_COMMAND)
+    chosen = tuple(map(_known, assets)) or assets_with_versions(folder)
+    with claimed(folder, chosen, _COMMAND):
+        return tuple(version for asset in chosen for version in clean_versions(folder, asset, n_kept))
 
 
 def _known(asset: str) -> str:
@@ -65,21 +66,3 @@ def _known(asset: str) -> str:
         remedy = "Name one of them"
         raise SettingsError.at("ASSET", expected=f"one of {', '.join(CATALOGUE)}", found=repr(asset), remedy=remedy)
     return asset
-
-
-@contextmanager
-def _claimed(session: Session, assets: Sequence[str]) -> Iterator[None]:
-    """Insist that no run makes these assets meanwhile."""
-    session.insist_on_local(_COMMAND)
-    claims = Claims(session.path, f"{_COMMAND} {uuid4()}", _COMMAND)
-    if others := claims.take(assets):
-        raise StorageError.at(
-            str(session.key),
-            expected="no run at work on these assets",
-            found="; ".join(map(str, others)),
-            remedy="Wait until it has ended",
-        )
-    try:
-        yield
-    finally:
-        claims.give_all_back()

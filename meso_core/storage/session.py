@@ -34,8 +34,8 @@ class Session:
         """Where a file of the session lies, for a person: a path, or a URL."""
         return self.store.where(self.key, path)
 
-    def insist_on_local(self, what: str) -> None:
-        """Insist that the session is a folder of this machine.
+    def local_folder(self, what: str) -> Path:
+        """Return the session's folder, for what works in place.
 
         Raises
         ------
@@ -46,6 +46,7 @@ class Session:
             remedy = "Mount the storage where that is possible, and give its path as MESO_ROOT for this command"
             expected, found = f"sessions in a folder: {what} works in place", "a root on a server"
             raise StorageError.at(self.where(), expected=expected, found=found, remedy=remedy)
+        return self.path
 
     def stage(self, asset: str, *, keep: bool = False) -> Staging:
         """Make the folder in which an asset prepares its files."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import dagster as dg
 import pytest
 
@@ -10,7 +12,7 @@ from meso_assets.defs import removal
 from meso_assets.defs.claims import Claims
 from meso_assets.io.resources import Platform
 from meso_assets.runs.settings import MesoSettings
-from meso_core.errors import GateError
+from meso_core.errors import GateError, MesoWarning
 
 
 @pytest.fixture
@@ -20,8 +22,57 @@ def platform(tmp_path):
     return Platform.open(MesoSettings(root=tmp_path / "Subjects", home=tmp_path / "home", removed_kept_days=3))
 
 
+def sessions(platform):
+    return [platform.session(str(key)) for key in platform.store.sessions()]
+
+
+def removed(session):
+    """Leave a tif as a removal does that was killed: it is due."""
+    tif = session.path / ".meso" / "removed" / "raw_imaging_data_00" / "a.tif"
+    tif.parent.mkdir(parents=True)
+    tif.touch()
+
+
+def test_a_session_with_a_run_at_work_keeps_its_tifs_and_the_others_do_not_wait_for_it(platform):
+    first, second, third = sessions(platform)
+    for session in (first, second):
+        removed(session)
+    at_work = Claims(first.path, "a run")
+    assert at_work.take(["motion_registered_frames"]) == ()
+    found = dict(sweep_by_number(platform))
+    assert "motion_registered_frames is made by run a run" in str(found["001"])
+    assert "Wait until that has ended" in str(found["001"])
+    assert (first.path / ".meso/removed/raw_imaging_data_00/a.tif").exists()
+    assert found["002"] == found["003"] == ()
+    assert (second.path / "raw_imaging_data_00/a.tif").exists(), "put back: nothing tells of its removal"
+    assert not (third.path / ".meso").exists()
+    at_work.give_all_back()  # the remedy
+    assert dict(sweep_by_number(platform))["001"] == ()
+
+
+def sweep_by_number(platform):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MesoWarning)
+        return [(session.key.number, freed) for session, freed in removal.sweep(platform)]
+
+
+def test_no_run_begins_with_the_tifs_of_a_session_while_they_are_freed(platform, monkeypatch):
+    (session, *_), found = sessions(platform), []
+    removed(session)
+    monkeypatch.setattr(
+        removal,
+        "free",
+        lambda session, _: found.extend(Claims(session.path, "a run").take(["rois", "motion_registered_frames"])),
+    )
+    list(removal.sweep(platform))
+    assert [claim.asset for claim in found] == ["motion_registered_frames"]
+    assert found[0].command
+
+
 def test_one_session_in_doubt_is_told_and_the_others_go_on(platform, monkeypatch):
     asked = []
+    for session in sessions(platform):
+        removed(session)
 
     def free(session, kept_days):
         asked.append((str(session.key), kept_days))

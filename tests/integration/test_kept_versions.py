@@ -90,7 +90,7 @@ def test_nothing_is_brought_back_or_removed_while_a_run_makes_the_asset(twice):
     try:
         with pytest.raises(StorageError, match="frame_qc is made by run a,"):
             restored(session, "frame_qc", first.data_version, instance)
-        with pytest.raises(StorageError, match="Wait until it has ended"):
+        with pytest.raises(StorageError, match="Wait until that has ended"):
             cleaned(session, (), 0)
     finally:
         claims.give_all_back()
@@ -110,7 +110,7 @@ def test_the_command_lists_restores_and_removes(twice):
     assert back.stdout.strip().endswith("again"), back.stderr
     assert session.manifest("frame_qc").data_version == first.data_version
     gone = run_meso(settings, "versions", "clean", str(session.key), "--keep", "0")
-    assert "1 versions removed" in gone.stdout, gone.stderr
+    assert "versions removed: 1" in gone.stdout, gone.stderr
     assert "no earlier version is kept" in run_meso(settings, "versions", str(session.key), "frame_qc").stdout
     assert os.listdir(session.path / ".meso/versions/frame_qc") == []  # noqa: PTH208  all names, hidden ones too
 

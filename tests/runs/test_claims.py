@@ -2,15 +2,20 @@
 
 import json
 import multiprocessing
+import os
+import re
 import signal
+import stat
 import threading
 from dataclasses import replace
 
+import dagster as dg
 import pytest
 
 from meso_assets.defs.claims import Claims, raw_tifs_claimed
-from meso_assets.runs.executors import _interruptible
-from meso_core.errors import StorageError
+from meso_assets.runs.executors import _interruptible, _Lead
+from meso_assets.runs.settings import MesoSettings
+from meso_core.errors import InputFileError, StorageError
 from meso_core.processes import this_process
 
 
@@ -87,6 +92,33 @@ def test_a_session_in_which_nobody_may_write_is_named(others_folder, another_use
         pass
 
 
+def test_a_claim_has_the_rights_of_its_folder_whatever_the_umask(session):
+    """Else the run of somebody else of the group cannot see who works."""
+    session.chmod(0o2770)
+    before = os.umask(0o077)
+    try:
+        Claims(session, "one").take(["rois"])
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((session / ".meso" / "claims" / "rois.json").stat().st_mode) & 0o660 == 0o660
+
+
+def test_a_claim_that_may_not_be_read_is_named_and_not_taken_for_none(others_folder, another_user):
+    session = others_folder / "001"
+    session.mkdir()
+    session.chmod(0o777)
+    Claims(session, "one").take(["rois"])
+    claim = session / ".meso" / "claims" / "rois.json"
+    claim.chmod(0o600)
+    told = r"rois\.json.*Permission denied.*the right to read it"
+    with another_user(), pytest.raises(InputFileError, match=told):
+        Claims(session, "two").take(["rois"])
+    assert json.loads(claim.read_text())["run_id"] == "one"
+    claim.chmod(0o666)  # the remedy
+    with another_user():
+        assert [found.run_id for found in Claims(session, "two").take(["rois"])] == ["one"]
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[" * 100_000, b'{"run_id": 1}', b"\xff", b'{"process": {}}', b"0" * 10**6]
 )
@@ -110,7 +142,7 @@ def test_a_session_that_was_moved_away_is_not_made_anew(session):
     claims.take(["rois"])
     session.rename(session.with_name("002"))
     claims.give_all_back()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(StorageError, match="the session is not there any more"):
         Claims(session, "two").take(["rois"])
     assert not session.exists()
 
@@ -169,3 +201,29 @@ def test_a_claim_is_told_by_the_process_that_made_it(session):
     Claims(session, "one").take(["rois"])
     (found,) = Claims(session, "two").take(["rois"])
     assert replace(found.process, since="") == replace(this_process(), since="")
+
+
+class Log:
+    """What a run logs."""
+
+    def __init__(self):
+        self.warnings = []
+
+    def warning(self, text):
+        self.warnings.append(text)
+
+    def info(self, text):
+        pytest.fail(f"waits: {text}")
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [("002", "no such session"), ("001", "nobody keeps a second run away.*Check the permissions")]
+)
+def test_a_run_that_can_claim_nothing_says_why_and_goes_on(others_folder, another_user, number, told):
+    (others_folder / "Subjects" / "SP035" / "2023-03-03" / "001" / ".meso").mkdir(parents=True)
+    settings, log = MesoSettings(root=others_folder / "Subjects", home=others_folder), Log()
+    run = dg.DagsterRun("a job", "a run", tags={"dagster/partition": f"SP035/2023-03-03/{number}"})
+    with another_user():
+        assert _Lead(None, settings)._claims(run, {"rois"}, log) is None
+    (text,) = log.warnings
+    assert re.search(told, text), text
