@@ -254,4 +254,6 @@ def _code(error: BaseException) -> str:
 
 
 def _seen(place: str, size: int, answer: dict[str, Any]) -> Seen:
-    return Seen(place, False, size, nanoseconds(answer["LastModified"]), answer.get("ETag", "").strip('"'))
+    # some servers tell milliseconds in a listing, and all of them whole seconds of one object: the time must not differ
+    changed = nanoseconds(answer["LastModified"].replace(microsecond=0))
+    return Seen(place, False, size, changed, answer.get("ETag", "").strip('"'))
