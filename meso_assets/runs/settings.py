@@ -160,6 +160,8 @@ class MesoSettings(BaseSettings):
     @classmethod
     def _path_or_url(cls, value: object) -> object:
         scheme, separator, rest = str(value).partition("://")
+        if separator and scheme != "file":
+            _insist_on_no_secret(str(value))
         if separator and scheme in ("s3", "sftp", "memory"):
             return str(value).rstrip("/")
         if separator and scheme != "file":
@@ -298,8 +300,11 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> MesoSettings:
     try:
         return MesoSettings(**(overrides or {}))
     except ValidationError as error:
-        found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors())
-        cause: Exception = error
+        found = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {_got(e['input'])})" for e in error.errors()
+        )
+        # the library's own words repeat what was given, with a secret that may be in it
+        cause: Exception | None = None if "…@" in found else error
     except (OSError, ValueError) as error:  # a file that is no TOML or cannot be read, a variable that is no JSON
         found, cause = " ".join(filter(None, [str(error), str(error.__cause__ or "")])), error
     raise SettingsError(
@@ -310,6 +315,22 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> MesoSettings:
             remedy="Correct the variable MESO_<NAME> or the line of the file",
         )
     ) from cause
+
+
+def _insist_on_no_secret(url: str) -> None:
+    from meso_core.storage.urls import SECRET_REMEDY, may_hold_a_secret  # only then, for what it imports
+
+    if may_hold_a_secret(url):
+        raise ValueError(f"a URL with what may be a password or a key. {SECRET_REMEDY}")
+
+
+def _got(value: object) -> str:
+    """Show a value that is refused, but for a secret in it."""
+    if not isinstance(value, str) or "://" not in value:
+        return repr(value)
+    from meso_core.storage.urls import shown  # as above
+
+    return repr(shown(value))
 
 
 def _warn_of_unknown_variables() -> None:

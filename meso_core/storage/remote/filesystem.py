@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from ...errors import SettingsError
 from ...session import ListedFile
+from ..urls import SECRET_REMEDY, may_hold_a_secret, shown
 from .backend import Backend, Seen
 from .calls import Caller, Patience, without_secrets
 from .memory import MemoryBackend
@@ -73,16 +74,14 @@ def open_root(url: str, *, patience: Patience | None = None) -> RemoteRoot:
         If the scheme is unknown, a package is not installed, there are no credentials or they are refused, there is no
         such bucket or folder, or the server does not answer.
     """
+    if may_hold_a_secret(url):
+        raise _bad(url, "a URL without a password or key", "what may be one", SECRET_REMEDY)
     scheme, separator, rest = url.partition("://")
     makers = {"s3": _s3, "sftp": _sftp, "memory": _memory}
     if not separator or scheme not in makers:
         raise _bad(url, "a root on a server", f"the scheme '{scheme}'", f"Write {_SCHEMES}, or the path of a folder")
     where = rest.rstrip("/")
     host = where.partition("/")[0]
-    if ":" in host.rpartition("@")[0] or (scheme == "s3" and "@" in host):
-        shown = f"{scheme}://…@{where.rpartition('@')[2]}"
-        remedy = "Take it out of the URL: set AWS_* for S3 and MESO_SFTP_PASSWORD for SFTP, or use a key"
-        raise _bad(shown, "a URL without a password or key", "one in it", remedy)
     if not host:
         raise _bad(url, _SCHEMES, "no bucket or host", "Write the whole URL")
     return makers[scheme](f"{scheme}://{where}", where, patience or Patience())
@@ -175,4 +174,4 @@ def _answers(url: str, look: Callable[[], T]) -> T:
 
 
 def _bad(url: str, expected: str, found: str, remedy: str) -> SettingsError:
-    return SettingsError.at(url, field="MESO_ROOT", expected=expected, found=found, remedy=remedy)
+    return SettingsError.at(shown(url), field="MESO_ROOT", expected=expected, found=found, remedy=remedy)

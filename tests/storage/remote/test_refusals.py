@@ -8,8 +8,10 @@ import traceback
 
 import pytest
 
+from meso_assets.runs.settings import load_settings
 from meso_core.errors import MesoError, SettingsError, StorageError
 from meso_core.storage.remote import children, download, list_below, open_root, read_small, remove, upload, write_small
+from meso_core.storage.urls import may_hold_a_secret, shown
 from tests.real_servers import BUCKET, free_ports
 from tests.remote_roots import QUICK, hash_of, new_root, random_file, server_of
 
@@ -43,12 +45,48 @@ def test_a_url_that_names_no_root_is_refused(url, match):
     refused(url, match)
 
 
-@pytest.mark.parametrize(
-    "url",
-    ["sftp://me:hush-hush@host/path", "s3://KEY:hush-hush@bucket", "s3://hush-hush@bucket", "sftp://hush-hush:@host"],
-)
+WITH_SECRETS = [
+    "sftp://me:hush-hush@host/path",
+    "sftp://me:p@hush-hush@host/path",
+    "sftp://me:hush-hush%40@host",
+    "sftp://me:p/hush-hush@host/path",
+    "sftp://me:22/hush-hush@host/path",
+    "sftp://hush-hush:@host",
+    "s3://KEY:hush-hush@bucket",
+    "s3://KEY:sec/hush-hush@bucket/prefix",
+    "s3://hush-hush@bucket",
+    "ftp://me:hush-hush@host/path",
+]
+
+
+@pytest.mark.parametrize("url", WITH_SECRETS)
 def test_a_secret_in_a_url_is_refused_and_not_repeated(url):
     assert "MESO_SFTP_PASSWORD" in refused(url, "without a password", secrets=["hush-hush"])
+
+
+@pytest.mark.parametrize("url", WITH_SECRETS)
+def test_a_secret_in_the_setting_is_not_repeated(url, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MESO_ROOT", url)
+    with pytest.raises(SettingsError, match="MESO_SFTP_PASSWORD") as error:
+        load_settings()
+    assert "hush-hush" not in "".join(traceback.format_exception(error.value))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://bucket/a:b@c/Subjects",
+        "sftp://me@host:22/a@b/c:d",
+        "sftp://host/a:b@c",
+        "sftp://me@lab.org@host/path",
+        "memory://root/a:b@c",
+        "sftp://me@[fe80::1]:22/path",
+    ],
+)
+def test_an_at_sign_of_a_folder_or_a_user_is_no_secret(url):
+    assert not may_hold_a_secret(url)
+    assert shown(url) == url
 
 
 @pytest.mark.parametrize(("url", "package", "extra"), [("s3://b/p", "s3fs", "s3"), ("sftp://h/p", "sshfs", "sftp")])
