@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from threading import Lock
 
 from ..errors import InputFileError
 from ..progress import Progress
 from ..storage import Cause, FileRecord, Manifest, PresentFiles, Session, Standing
+from ..storage.present import difference
 from .chain import RecordHistory
 from .findings import Finding, Kind
 
@@ -39,13 +41,16 @@ def changed_files(
     """
     found: list[Finding] = []
     records = [(manifest, file) for _, manifest in compared for file in manifest.files]
-    digests, n_bytes = _hashes(session, [file for _, file in records], threads, progress) if deep else ({}, 0)
+    read, n_bytes = _read(session, [file for _, file in records], threads, progress) if deep else ({}, 0)
     for standing, manifest in compared:
         if not deep and Cause.FILES not in standing.causes:
             continue
         told = []
         for file in manifest.files:
-            sentence, digest = _compare(present, file, digests) if deep else (present.wrong_with(file), "")
+            if deep and (why := read[file.path].why_not) and not _is_gone_or_other(present, file):
+                found.append(_unread(session, manifest, file, why))
+                continue
+            sentence, digest = _compare(present, file, read) if deep else (present.wrong_with(file), "")
             if sentence:
                 told.append(sentence)
                 whose = _whose(digest, file, [m for _, m in compared], histories) if digest else ""
@@ -54,10 +59,19 @@ def changed_files(
     return found, n_bytes
 
 
-def _hashes(
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What reading a file gave."""
+
+    sha256: str
+    #: Why it could not be read; empty where it was.
+    why_not: str = ""
+
+
+def _read(
     session: Session, files: Sequence[FileRecord], threads: int, progress: Progress
-) -> tuple[dict[str, str], int]:
-    """Hash files side by side; those that are not there have no hash."""
+) -> tuple[dict[str, _Content], int]:
+    """Hash files side by side; returns what each holds, by path, and how many bytes were read."""
     lock, done, total = Lock(), 0, sum(file.size for file in files)
 
     def tell(n: int) -> None:
@@ -66,26 +80,25 @@ def _hashes(
             done += n
             progress(min(done, total), total, "bytes compared")
 
-    def one(file: FileRecord) -> tuple[str, str]:
+    def one(file: FileRecord) -> tuple[str, _Content]:
         try:
-            return file.path, session.store.sha256(session.key, file.path, tell)
-        except (OSError, InputFileError):
-            return file.path, ""
+            return file.path, _Content(session.store.sha256(session.key, file.path, tell))
+        except (OSError, InputFileError) as error:
+            return file.path, _Content("", str(error).rstrip("."))
 
     with ThreadPoolExecutor(threads) as pool:
         found = dict(pool.map(one, sorted(files, key=lambda file: -file.size)))
     return found, done
 
 
-def _compare(present: PresentFiles, file: FileRecord, digests: Mapping[str, str]) -> tuple[str, str]:
-    digest = digests[file.path]
-    if digest == file.sha256:
-        return "", ""
-    return present.wrong_with(file) or _CHANGED.format(file.path), digest
+def _compare(present: PresentFiles, file: FileRecord, read: Mapping[str, _Content]) -> tuple[str, str]:
+    digest = read[file.path].sha256
+    return difference(file, present.files.get(file.path), lambda: digest, content=True), digest
 
 
-#: As a look says it that may not have compared the content.
-_CHANGED = "{}: content changed since it was published"
+def _is_gone_or_other(present: PresentFiles, file: FileRecord) -> bool:
+    """Whether a listing alone tells that a file is not as it was published."""
+    return bool(difference(file, present.files.get(file.path), lambda: file.sha256, content=False))
 
 
 def _whose(digest: str, file: FileRecord, manifests: Sequence[Manifest], histories: Mapping[str, RecordHistory]) -> str:
@@ -114,6 +127,19 @@ def _finding(session: Session, manifest: Manifest, file: FileRecord, sentence: s
     if kind is Kind.MISSING:
         remedy = f"Run `meso run {session.key} --assets {manifest.asset}`, or bring it back from a backup"
     return Finding(kind, str(session.key), manifest.asset, file.path, expected, found, remedy)
+
+
+def _unread(session: Session, manifest: Manifest, file: FileRecord, why: str) -> Finding:
+    remedy = "Give the platform the right to read it, check the disk or the network, then audit again"
+    return Finding(
+        Kind.UNREAD,
+        str(session.key),
+        manifest.asset,
+        file.path,
+        f"{file.size} bytes that can be compared",
+        f"could not be read: {why}",
+        remedy,
+    )
 
 
 def _doubt(session: Session, manifest: Manifest, sentence: str) -> Finding:

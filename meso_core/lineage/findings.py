@@ -23,6 +23,8 @@ class Kind(Enum):
     MISSING = "missing"
     #: A published file has another content.
     CHANGED = "changed"
+    #: A published file could not be read: nothing is known of its content.
+    UNREAD = "unread"
     #: A file at a place where an asset publishes, which no record names.
     ORPHANED = "orphaned"
     #: Made from inputs that are others now.

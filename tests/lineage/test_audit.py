@@ -11,10 +11,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from meso_core.errors import SettingsError
+from meso_core.errors import SettingsError, StorageError
 from meso_core.lineage import Kind, accept_findings, earlier_verdicts, keep_verdict, last_verdict, with_accepted
 from meso_core.session import SessionKey
-from meso_core.storage import Manifest
+from meso_core.storage import LocalStore, Manifest
 from tests.lineage.recorded import KEY, Recorded, overwrite
 
 MOVIE, OTHER_MOVIE, CELLS = "suite2p/plane0/movie.bin", "suite2p/plane1/movie.bin", "alf/FOV_00/cells.npy"
@@ -213,6 +213,41 @@ def test_without_an_event_log_a_forged_record_shows_in_the_chain(recorded):
     forge(recorded)
     assert (Kind.EDITED, "movies") in kinds(recorded.audit(log=False))
     assert (Kind.EDITED, "movies") not in kinds(Recorded(recorded.root.parent / "other").make_all().audit(log=False))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StorageError.at(
+            "s3://b/x", expected="a server that can read this", found="no answer", remedy="Check the network"
+        ),
+        PermissionError(13, "Permission denied"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_not_told_as_changed(recorded, monkeypatch, error):
+    real = LocalStore.sha256
+
+    def fail(store, key, path, read=lambda _: None):
+        if path == MOVIE:
+            raise error
+        return real(store, key, path, read)
+
+    monkeypatch.setattr(LocalStore, "sha256", fail)
+    verdict = recorded.audit()
+    assert found(verdict) == {(Kind.UNREAD, "movies", MOVIE)}
+    (finding,) = verdict.findings
+    assert finding.is_fault
+    assert finding.found == f"could not be read: {str(error).rstrip('.')}"
+
+
+def test_a_file_that_is_shorter_is_told_so_though_it_cannot_be_read(recorded, monkeypatch):
+    (recorded.path / MOVIE).write_bytes(b"short")
+
+    def fail(store, key, path, read=lambda _: None):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(LocalStore, "sha256", fail)
+    assert (Kind.CHANGED, "movies", MOVIE) in found(recorded.audit())
 
 
 def test_a_renamed_and_a_copied_session_are_told_by_each_record(recorded):
