@@ -10,14 +10,18 @@ that lists what was written before (S3 has done so since 2020, SFTP always).
 
 A holder that works renews its file every half minute. A claim ends when it is given back; when its process is proved
 to be gone, which its own machine can tell; or when its file was not renewed for five minutes, by the server's clock.
+A claim that has ended does not come back: a holder whose machine slept that long knows it by a clock that goes on
+meanwhile, and writes its file no more.
 """
 
 from __future__ import annotations
 
 import json
 import threading
+import time
 import uuid
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -31,6 +35,8 @@ from .transfer import read_small, remove, stat, write_small
 #: Seconds between two signs of life, and without one after which a holder counts as gone.
 BEAT_S, GONE_AFTER_S = 30.0, 300.0
 _LARGEST = 1 << 16
+#: A clock that nobody sets, and that goes on while the machine sleeps, where the system has one.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,9 @@ class RemoteClaims:
     _held: set[str] = field(default_factory=set)
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _stop: threading.Event | None = None
+    #: When the last write of the own file was begun that has arrived, s; None while there is no such file.
+    _renewed: float | None = None
+    _lost: bool = False
 
     @property
     def _path(self) -> str:
@@ -83,19 +92,31 @@ class RemoteClaims:
         Raises
         ------
         StorageError
-            If the server does not answer, or cannot be written.
+            If the server does not answer, or cannot be written; or if what is held already was lost.
         """
         wanted = set(names)
         if others := self._in_the_way(wanted):
             return others
         with self._lock:
-            self._write(self._held | wanted)
-            if others := self._in_the_way(wanted):
+            try:
+                others = self._ask_for(wanted)
+            except BaseException:
+                with suppress(MesoError):  # it ends by itself
+                    self._write(self._held)
+                raise
+            if others:
                 self._write(self._held)
                 return others
             self._held |= wanted
             self._keep_alive()
         return ()
+
+    def _ask_for(self, wanted: set[str]) -> tuple[Holder, ...]:
+        """Write the names down first, and look then who else has them."""
+        self._write(self._held | wanted)
+        if self._lost:
+            raise self._ended(", ".join(sorted(self._held)))
+        return self._in_the_way(wanted)
 
     def give_back(self, name: str) -> None:
         """Give a name back; one that is not held is left alone."""
@@ -118,14 +139,42 @@ class RemoteClaims:
         StorageError
             If it is not.
         """
-        content = read_small(self.root, self._path, _LARGEST) if name in self._held else None
-        if content is None:
+        with self._lock:
+            if name not in self._held or self._has_ended():
+                raise self._ended(name)
+
+    def insist_on_run(self, name: str) -> None:
+        """Insist that no other run has taken a name over from the run that this holder works for.
+
+        A run that has claimed nothing is in nobody's way, unless another one works on that name.
+
+        Raises
+        ------
+        StorageError
+            If another run has.
+        """
+        holders = self._in_the_way({name})
+        if holders and self.run_id not in {holder.run_id for holder in holders}:
             raise StorageError.at(
                 f"{self.root.url}/{self.folder}",
-                expected=f"the claim of this process on {name}",
-                found=f"that it has ended: there was no sign of life for {GONE_AFTER_S / 60:g} minutes",
-                remedy="Run again",
+                expected=f"the claim of run {self.run_id} on {name}",
+                found=f"that of run {holders[0].run_id}, {holders[0].process}, which has taken it over",
+                remedy="Wait until that run has ended, then run again",
             )
+
+    def _ended(self, name: str) -> StorageError:
+        return StorageError.at(
+            f"{self.root.url}/{self.folder}",
+            expected=f"the claim of this process on {name}",
+            found=f"that it has ended: there was no sign of life for {GONE_AFTER_S / 60:g} minutes",
+            remedy="Run again",
+        )
+
+    def _has_ended(self) -> bool:
+        """Whether what this holder had is lost; once lost, it stays so."""
+        if self._renewed is not None and not self._lost:
+            self._lost = _now() - self._renewed > GONE_AFTER_S or stat(self.root, self._path) is None
+        return self._lost
 
     def _in_the_way(self, names: set[str]) -> tuple[Holder, ...]:
         files = [f for f in list_below(self.root, self.folder) if f.path.endswith(".json")]
@@ -164,10 +213,18 @@ class RemoteClaims:
             if self._stop is not None:
                 self._stop.set()
                 self._stop = None
+            self._renewed, self._lost = None, False
             remove(self.root, [self._path])
             return
+        if self._has_ended():
+            return
         record = {"names": sorted(names), "run_id": self.run_id, "process": self._process.as_record()}
+        before, began = self._renewed, _now()
         write_small(self.root, self._path, (json_text(record, indent=1) + "\n").encode())
+        self._renewed = began
+        if before is not None and _now() - before > GONE_AFTER_S:  # it arrived too late: somebody may have it by now
+            self._lost = True
+            remove(self.root, [self._path])
 
     def _keep_alive(self) -> None:
         if self._stop is None:
@@ -177,14 +234,16 @@ class RemoteClaims:
     def _beat(self, stop: threading.Event) -> None:
         while not stop.wait(BEAT_S):
             with self._lock:
-                if stop.is_set() or not self._held:
+                if stop.is_set() or not self._held or self._lost:  # ``insist`` tells
                     return
                 try:
-                    # one that was taken for gone does not come back: ``insist`` tells
-                    if stat(self.root, self._path) is not None:
-                        self._write(self._held)
+                    self._write(self._held)
                 except MesoError:  # the server does not answer: the next beat may come through
                     continue
+
+
+def _now() -> float:
+    return time.clock_gettime(_CLOCK)
 
 
 def _parsed(content: bytes, path: str) -> Holder | None:

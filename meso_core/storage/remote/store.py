@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -154,12 +154,13 @@ class RemoteStore:
     def recording(self, key: SessionKey) -> Iterator[Path]:
         """See :class:`SessionStore`; one at a time, and what was written is uploaded when the block ends well."""
         session = RemoteSession(self.remote, self._place(key))
-        with self._alone(session, "records", "a record"):
+        with self._alone(session, "records", "a record") as insist:
             mirror = self._opened(key)
             with mirror.copy_of_records() as copied:  # what is in the mirror is always on the server too
                 before = copied.records()
                 yield copied.folder
                 after = copied.records()
+                insist()
                 for path in (path for path, status in after.items() if before.get(path) != status):
                     write_small(self.remote, session.place(path), read_plain(copied.folder / path, RECORD_BYTES))
                 remove(self.remote, [session.place(path) for path in before if path not in after])
@@ -189,7 +190,12 @@ class RemoteStore:
                 )
             previous = "" if content is None else record_digest(content.decode("utf-8", "surrogateescape"))
             new = replace(new, chain=Chain(previous, _input_digests(mirror, basis)))
-            begin(session, sealed, new, old, insist)
+
+            def still_alone() -> None:
+                insist()
+                self.claims(key, made_by.run_id).insist_on_run(asset)
+
+            begin(session, sealed, new, old, still_alone)
             committed = roll_forward(session, asset)
             assert committed is not None
         self._looked.pop(key, None)
@@ -307,14 +313,15 @@ class RemoteStore:
         """Do something that one process at a time does; yields a call that insists that this still is the one."""
         claims = RemoteClaims(self.remote, session.place(f"{MESO_FOLDER}/locks"), who)
         until = time.monotonic() + _WAIT_S
-        while others := claims.take([name]):
-            if time.monotonic() > until:
-                raise _busy(self.root, session, name, others)
-            time.sleep(_LOOK_EVERY_S)
         try:
+            while others := claims.take([name]):
+                if time.monotonic() > until:
+                    raise _busy(self.root, session, name, others)
+                time.sleep(_LOOK_EVERY_S)
             yield lambda: claims.insist(name)
         finally:
-            claims.give_all_back()
+            with suppress(StorageError):  # the server is away: the claim ends by itself
+                claims.give_all_back()
 
     def _in_use(self, mirror: Mirror) -> None:
         """Hold a mirror while this process lives: what it was handed stays there."""

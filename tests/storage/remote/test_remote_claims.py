@@ -17,7 +17,7 @@ from meso_core.processes import this_process
 from meso_core.storage.remote import claims as claims_module
 from meso_core.storage.remote.claims import RemoteClaims
 from meso_core.storage.remote.filesystem import RemoteRoot, list_below, open_root
-from meso_core.storage.remote.transfer import remove, write_small
+from meso_core.storage.remote.transfer import remove, stat, write_small
 
 FOLDER = "SP035/2023-03-03/001/.meso/claims"
 _NUMBERS = count()
@@ -120,6 +120,86 @@ def test_who_lost_a_claim_learns_it_before_anything_counts(root):
     with pytest.raises(StorageError, match="no sign of life"):
         claims.insist("rois")
     claims.give_all_back()
+
+
+def sleep_for_long(monkeypatch):
+    """Let the clock of this machine tell that it has slept for ten minutes."""
+    real = claims_module._now
+    monkeypatch.setattr(claims_module, "_now", lambda: real() + 600)
+
+
+def path_of(claims):
+    return f"{FOLDER}/{claims._token}.json"
+
+
+def test_a_claim_that_was_taken_over_while_its_machine_slept_does_not_come_back(root, monkeypatch):
+    monkeypatch.setattr(claims_module, "BEAT_S", 0.5)
+    one, other = RemoteClaims(root, FOLDER, "run-1"), RemoteClaims(root, FOLDER, "run-2")
+    assert one.take(["rois", "times"]) == ()
+    looked = stat(root, path_of(one))
+    remove(root, [path_of(one)])  # as who sees no sign of life does
+    assert other.take(["rois"]) == ()
+    with monkeypatch.context() as asleep:
+        asleep.setattr(claims_module, "stat", lambda root, path: looked)  # what a beat saw before it was removed
+        one._renewed -= 600
+        time.sleep(1.2)
+        with pytest.raises(StorageError, match="no sign of life"):
+            one.insist("rois")
+    one.give_back("rois")
+    with pytest.raises(StorageError, match="no sign of life"):
+        one.take(["frames"])
+    assert [file.path for file in list_below(root, FOLDER)] == [f"{other._token}.json"]
+    other.insist("rois")
+    one.give_all_back()
+    assert one.take(["frames"]) == (), "it may begin anew"
+    one.give_all_back()
+    other.give_all_back()
+
+
+def test_a_claim_that_a_person_removed_does_not_come_back(root, monkeypatch):
+    monkeypatch.setattr(claims_module, "BEAT_S", 0.1)
+    one = RemoteClaims(root, FOLDER, "run-1")
+    one.take(["rois", "times"])
+    remove(root, [path_of(one)])
+    time.sleep(0.5)
+    one.give_back("times")
+    assert list_below(root, FOLDER) == ()
+    with pytest.raises(StorageError, match="no sign of life"):
+        one.insist("rois")
+    one.give_all_back()
+
+
+def test_a_sign_of_life_that_arrives_too_late_is_taken_back(root, monkeypatch):
+    one = RemoteClaims(root, FOLDER, "run-1")
+    one.take(["rois", "times"])
+    real = claims_module.write_small
+
+    def slow(*given):
+        real(*given)
+        sleep_for_long(monkeypatch)
+
+    monkeypatch.setattr(claims_module, "write_small", slow)
+    one.give_back("times")
+    assert list_below(root, FOLDER) == ()
+    with pytest.raises(StorageError, match="no sign of life"):
+        one.insist("rois")
+    one.give_all_back()
+
+
+def test_a_server_that_fails_while_a_name_is_asked_for_keeps_no_claim(root, monkeypatch):
+    claims = RemoteClaims(root, FOLDER, "run-1")
+    real, calls = claims_module.list_below, count()
+
+    def fail_later(*given):
+        if next(calls):
+            raise StorageError("away")
+        return real(*given)
+
+    with monkeypatch.context() as failing:
+        failing.setattr(claims_module, "list_below", fail_later)
+        with pytest.raises(StorageError, match="away"):
+            claims.take(["rois"])
+    assert list_below(root, FOLDER) == ()
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff", b'{"names": 1}'])

@@ -265,6 +265,58 @@ def test_a_file_that_was_copied_to_the_server_is_read_once_and_a_changed_one_aga
     assert len(read) == 5, "a deep audit reads"
 
 
+def lose_the_claims(store: RemoteStore) -> None:
+    """Somebody takes over what gives no sign of life."""
+    folder = f"{KEY}/.meso/locks"
+    remove(store.remote, [f"{folder}/{file.path}" for file in list_below(store.remote, folder)])
+
+
+def test_a_record_of_who_has_lost_the_claim_is_not_written(machine):
+    store = machine("a")
+
+    def write() -> None:
+        with store.recording(KEY) as folder:
+            (folder / ".meso/removals.jsonl").write_text("mine")
+            lose_the_claims(store)
+
+    with pytest.raises(StorageError, match="no sign of life"):
+        write()
+    assert read_small(store.remote, f"{KEY}/.meso/removals.jsonl", 100) is None
+
+
+def test_a_run_whose_claim_another_run_has_taken_over_publishes_nothing(machine):
+    store = machine("a")
+    one, other = store.claims(KEY, "run-1"), machine("b").claims(KEY, "run-2")
+    assert one.take(["rois"]) == ()
+    publish(store, {"alf/a": b"1"})
+    folder = f"{KEY}/.meso/claims"
+    remove(store.remote, [f"{folder}/{file.path}" for file in list_below(store.remote, folder)])
+    assert other.take(["rois"]) == ()
+    with pytest.raises(StorageError, match="taken it over"):
+        publish(store, {"alf/a": b"2"})
+    assert content(store)["alf/a"] == b"1"
+    publish(machine("b"), {"alf/a": b"3"}, run="run-2")
+    assert content(store)["alf/a"] == b"3"
+    one.give_all_back()
+    other.give_all_back()
+
+
+def test_a_failure_of_a_publication_is_told_though_its_claim_cannot_be_given_back(machine, monkeypatch):
+    store = machine("a")
+    publish(store, {"alf/a": b"1"})
+
+    def away(*_: object) -> None:
+        raise StorageError("the server is away")
+
+    def fail(*_: object) -> None:
+        monkeypatch.setattr("meso_core.storage.remote.claims.remove", away)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(remote_store, "begin", fail)
+    with pytest.raises(ZeroDivisionError):
+        publish(store, {"alf/a": b"2"}, run="run-2")
+
+
 def test_records_are_written_one_at_a_time_and_kept(machine):
     one, other = machine("a"), machine("b")
     for store in (one, other, one):
