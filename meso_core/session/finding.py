@@ -53,6 +53,8 @@ class Child:
     is_folder: bool
     #: Of a link to nothing, where it leads.
     broken_link: str = ""
+    #: Why nobody can tell whether it is a folder.
+    trouble: str = ""
 
 
 class Folders(Protocol):
@@ -83,25 +85,23 @@ class LocalFolders:
     def children(self, folder: str) -> tuple[Child, ...]:
         """See :class:`Folders`."""
         with os.scandir(self.folder / folder) as entries:
-            return tuple(
-                Child(entry.name, _is_folder(entry), str(Path(entry.path).readlink()) if _is_broken(entry) else "")
-                for entry in entries
-            )
+            return tuple(_child(entry) for entry in entries)
 
     def are_same(self, one: str, other: str) -> bool:
         """See :class:`Folders`."""
         return (self.folder / one).samefile(self.folder / other)
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _child(entry: os.DirEntry[str]) -> Child:
+    """Tell what an entry is; a link in a circle, or to where nobody may look, is a broken one."""
     try:
-        return entry.is_dir()
-    except OSError:  # a link in a circle, or to where nobody may look: it is told as a broken one
-        return False
-
-
-def _is_broken(entry: os.DirEntry[str]) -> bool:
-    return entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110  this one answers for link loops too
+        is_folder, why = entry.is_dir(), ""
+    except OSError as error:
+        is_folder, why = False, error.strerror or str(error)
+    # of links, this one answers for loops too
+    if entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
+        return Child(entry.name, is_folder, str(Path(entry.path).readlink()))
+    return Child(entry.name, is_folder, trouble=why)
 
 
 def survey_sessions(root: Path | Folders) -> Survey:
@@ -231,6 +231,8 @@ class _Walk:
             path = f"{folder}/{child.name}" if folder else child.name
             if child.broken_link:
                 self._pass(path, f"a link to {printable(child.broken_link)}, where there is none")
+            elif child.trouble:
+                self._pass(path, f"cannot be read: {child.trouble}")
             elif child.is_folder:
                 if why := why_ignored(child.name):
                     self._pass(path, f"ignored, {why}")

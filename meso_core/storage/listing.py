@@ -5,12 +5,16 @@ What belongs here: the walk over its files. How a session of a remote root is li
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..errors import InputFileError
 from ..session import GONE, MESO_FOLDER, ListedFile
+
+#: What the system says of a link to nothing, in a circle, or to where nobody may look.
+_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.ENAMETOOLONG)
 
 
 def files_below(session_path: Path) -> tuple[ListedFile, ...]:
@@ -41,7 +45,7 @@ def _files_below(folder: str, place: str, above: tuple[tuple[int, int], ...]) ->
         raise _unreadable(folder, error) from error
     for entry in entries:
         path = f"{place}{entry.name}"
-        if _leads_to(entry.is_dir):
+        if _leads_to(entry, entry.is_dir):
             yield from _files_below(entry.path, f"{path}/", (*above, this))
         elif (file := _listed(entry, path)) is not None:
             yield file
@@ -49,9 +53,9 @@ def _files_below(folder: str, place: str, above: tuple[tuple[int, int], ...]) ->
 
 def _listed(entry: os.DirEntry[str], path: str) -> ListedFile | None:
     """List a file, or a link that leads to nothing; None for what is neither, or has just gone."""
-    is_link = entry.is_symlink()
     try:
-        if _leads_to(entry.is_file):
+        is_link = entry.is_symlink()
+        if _leads_to(entry, entry.is_file):
             stat = entry.stat()
             return ListedFile(path, stat.st_size, stat.st_mtime_ns, is_link)
         if is_link:
@@ -63,12 +67,20 @@ def _listed(entry: os.DirEntry[str], path: str) -> ListedFile | None:
     return None
 
 
-def _leads_to(asked: Callable[[], bool]) -> bool:
-    """Ask whether an entry is a folder, or a file; a link in a circle or to where nobody may look is neither."""
+def _leads_to(entry: os.DirEntry[str], asked: Callable[[], bool]) -> bool:
+    """Ask whether an entry is a folder, or a file; a link in a circle or to where nobody may look is neither.
+
+    Raises
+    ------
+    InputFileError
+        If the system does not tell: what is there must not be passed over.
+    """
     try:
         return asked()
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno in _NOWHERE and entry.is_symlink():
+            return False
+        raise _unreadable(entry.path, error) from error
 
 
 def _unreadable(where: str, error: OSError) -> InputFileError:

@@ -1,6 +1,8 @@
 """What a session holds is listed whatever lies there: links in circles, links to where nobody may look, pipes."""
 
+import errno
 import os
+from contextlib import contextmanager
 
 import pytest
 
@@ -46,6 +48,60 @@ def test_a_folder_whose_names_alone_may_be_read_is_named(session, another_user):
     with another_user(), pytest.raises(InputFileError, match=r"raw.*expected a readable folder.*Permission denied"):
         listed(session)
     (session / "raw").chmod(0o755)
+
+
+class Failing:
+    """An entry of a folder of which a share does not tell what it is."""
+
+    def __init__(self, entry):
+        self.name, self.path, self._entry = entry.name, entry.path, entry
+
+    def is_symlink(self):
+        return self._entry.is_symlink()
+
+    def is_dir(self):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), self.path)
+
+    is_file = stat = is_dir
+
+
+@pytest.fixture
+def fails(session):
+    """``fails(name)`` lets a disk fail that is asked what the entry of this name is."""
+    scan = os.scandir
+
+    def fail(name):
+        @contextmanager
+        def scanned(folder):
+            with scan(folder) as entries:
+                yield [Failing(entry) if entry.name == name else entry for entry in entries]
+
+        patched.setattr(os, "scandir", scanned)
+
+    with pytest.MonkeyPatch.context() as patched:
+        yield fail
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_file_of_which_the_disk_does_not_tell_is_named_and_not_passed_over(session, fails, is_link):
+    if is_link:
+        (session / "raw" / "b.tif").symlink_to("a.tif")
+    fails("b.tif" if is_link else "a.tif")
+    with pytest.raises(InputFileError, match=rf"raw/{'b' if is_link else 'a'}\.tif.*Input/output error"):
+        listed(session)
+
+
+@pytest.mark.parametrize("level", ["subject", "date", "number"])
+def test_a_folder_of_which_the_disk_does_not_tell_is_passed_over_by_name(session, fails, level):
+    beside = {"subject": session.parents[1], "date": session.parent, "number": session}[level]
+    name = {"subject": "SP036", "date": "2023-03-04", "number": "002"}[level]
+    beside.with_name(name).mkdir()
+    fails(name)
+    survey = survey_sessions(session.parents[2])
+    assert survey.sessions == (KEY,)
+    (passed,) = survey.passed_over
+    assert passed.path == str(beside.with_name(name).relative_to(session.parents[2]))
+    assert passed.reason == "cannot be read: Input/output error"
 
 
 @pytest.mark.parametrize("level", ["subject", "date", "number"])
