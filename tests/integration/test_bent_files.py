@@ -156,6 +156,7 @@ def test_a_few_of_all_cases_end_well(session, try_case, tried):
         ("raw_sync_data/_timeline_softwareEvents.log.htsv", "folder", "named error", "a folder"),
         ("raw_imaging_data_00/_ibl_rawImagingData.meta.json", "pipe", "named error", "a pipe"),
         ("raw_imaging_data_00/_ibl_rawImagingData.meta.json", "sparse", "named error", "bytes"),
+        ("raw_imaging_data_00/2023-03-03_1_SP035_2P_00001_00002.tif", "sparse", "named error", "never written"),
         (
             "raw_imaging_data_00/reference/2023-03-03_1_SP035_ref_00001_00001.tif",
             "of the other bout",

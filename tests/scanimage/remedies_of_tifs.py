@@ -322,7 +322,7 @@ TIFS = {
         "tiff/ifd.py: first_directory", lambda it: it.tif.write_bytes(b""), RECOPY, FIRST_OUT, 1, tifs_with_a_page
     ),
     "far more than its pages": Case(
-        "tiff/pages.py: ScanImageTif._walk",
+        "tiff/pages.py: ScanImageTif._check_end",
         lambda it: os.truncate(it.tif, 2 * MOST_BEHIND_BYTES),
         RECOPY,
         FIRST_OUT,

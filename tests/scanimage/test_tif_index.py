@@ -135,6 +135,33 @@ def test_a_chain_that_runs_in_a_circle_ends_there(tif):
     assert sum(len(block.heads) for block in stream.blocks(4000)) == 6, "a stream gives the same pages"
 
 
+@pytest.mark.parametrize("n_whole", [0, 3])
+@pytest.mark.parametrize("ends_with_a_byte", [False, True])
+def test_a_file_that_is_mostly_a_hole_is_refused_before_anything_reads_it_whole(tif, n_whole, ends_with_a_byte):
+    """Else 60 GB of zeros would be hashed and packed."""
+    path, _ = tif
+    os.truncate(path, directories(path)[n_whole] if n_whole else 0)
+    os.truncate(path, 60 << 30)
+    if ends_with_a_byte:
+        with path.open("r+b") as file:
+            file.seek(-1, os.SEEK_END)
+            file.write(b"x")
+    with pytest.raises(InputFileError, match=r"an end soon after the last page.* never written.*from the rig again"):
+        ScanImageTif(path)
+
+
+def test_whole_pages_are_used_whatever_was_written_behind_them(tif, monkeypatch):
+    """One broken directory makes all that follows unreadable, and so does a disk that leaves zeros."""
+    monkeypatch.setattr("meso_core.scanimage.tiff.pages.MOST_BEHIND_BYTES", 1 << 12)
+    path, pages = tif
+    content = path.read_bytes()[: directories(path)[2]]
+    for behind in (bytes(1 << 20), b"\xff" * (1 << 20)):
+        path.write_bytes(content + behind)
+        index = ScanImageTif(path)
+        assert index.damage is not None
+        np.testing.assert_array_equal(pixels_of(path), pages[:2])
+
+
 def test_a_page_that_names_no_frame_is_not_the_end(tif):
     path, pages = tif
     raw = path.read_bytes()

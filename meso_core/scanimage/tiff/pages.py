@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from ...errors import InputFileError, MissingInputError, problem
 from ...opening import open_plain
+from .holes import bytes_in_holes
 from .ifd import (
     DESCRIPTION,
     ENTRY,
@@ -157,11 +158,19 @@ class ScanImageTif:
         self.data_offsets = np.concatenate([np.empty(0, np.int64), *self._starts])
         self.n_pages = self.data_offsets.size
         end = int(self.data_offsets.max(initial=0)) + (0 if self._first is None else self._first.data_bytes)
-        if self.damage is None and self.n_bytes > 2 * end + MOST_BEHIND_BYTES:
-            expected, found = f"an end soon after the last page, which ends at byte {end}", f"{self.n_bytes} bytes"
-            raise InputFileError.at(self.path, expected=expected, found=found, remedy=RECOPY)
+        self._check_end(end)
         self.heads: Heads = np.array(self._frames, HEAD)
         del self._frames, self._starts
+
+    def _check_end(self, end: int) -> None:
+        """Refuse a file in which far too much lies behind its last page; what was written behind a damaged page may."""
+        behind, found = self.n_bytes - end, f"{self.n_bytes} bytes"
+        if self.damage is not None and behind > end + MOST_BEHIND_BYTES:
+            behind = bytes_in_holes(self._file.fileno(), end) if isinstance(self._file, FileIO) else 0
+            found += f", of which {behind} were never written"
+        if behind > end + MOST_BEHIND_BYTES:
+            expected = f"an end soon after the last page, which ends at byte {end}"
+            raise InputFileError.at(self.path, expected=expected, found=found, remedy=RECOPY)
 
     def _walk_from(self, offset: int) -> int:
         """Read a page and those after it that are spaced equally; returns where the chain goes on (0: nowhere)."""
