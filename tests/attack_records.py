@@ -36,6 +36,11 @@ class Record:
     lost: int = 0
     commit: str = field(default_factory=commit)
 
+    def __post_init__(self) -> None:
+        kind, _, what = self.row.partition(": ")
+        if not (kind and what):
+            raise ValueError(f"a row is named 'kind: what', not {self.row!r}")
+
 
 def write(file: Path, record: Record) -> None:
     """Add a record; a campaign that is stopped leaves what it has done."""
@@ -65,16 +70,16 @@ def summed(records: Iterable[Record]) -> dict[str, Record]:
 
 def table(records: Sequence[Record]) -> str:
     """Draw the table in Markdown: a row for each sort of attack, and the sum of each kind."""
-    lines = ["| attack | | tried | survived | failures |", "| --- | --- | ---: | ---: | --- |"]
+    lines = ["| attack | what | tried | survived | failures |", "| --- | --- | ---: | ---: | --- |"]
     kinds: dict[str, list[Record]] = {}
     for row in summed(records).values():
         kinds.setdefault(row.row.partition(": ")[0], []).append(row)
     for kind, rows in kinds.items():
         tried, lost = sum(r.tried for r in rows), sum(r.lost for r in rows)
-        lines.append(f"| **{kind}** | all | **{tried}** | **{tried - lost}** | {lost} |")
+        lines.append(f"| **{kind}** | **all** | **{tried}** | **{tried - lost}** | {lost} |")
         for row in rows:
             what, why = row.row.partition(": ")[2], "; ".join(map(_one_line, row.failures))
-            lines.append(f"| | {what} | {row.tried} | {row.tried - row.lost} | {why or '0'} |")
+            lines.append(f"| {kind} | {what} | {row.tried} | {row.tried - row.lost} | {why or '0'} |")
     commits = sorted({record.commit for record in records})
     return "\n".join([*lines, "", f"Commits: {', '.join(f'`{one}`' for one in commits)}"])
 

@@ -77,6 +77,11 @@ PARTS = {
             "tests/storage/test_no_room.py",
         ),
     ),
+    "versions": Part("kills and losses of power while versions are kept", tests=("tests/storage/test_versions.py",)),
+    "servers": Part(
+        "kills, cut connections and races on shared and remote roots",
+        tests=("tests/storage/remote", "tests/storage/conformance"),
+    ),
     "removal": Part("kills and losses of power while tifs go and come", tests=("tests/archive/test_archive_kills.py",)),
     "gate": Part("attacks on the removal of tifs", tests=("tests/archive/test_archive_attacks.py",)),
     "records": Part(
@@ -84,8 +89,18 @@ PARTS = {
         tests=("tests/runs/test_instance.py", "tests/runs/test_instance_attacks.py", "tests/runs/test_claims.py"),
     ),
     "inputs": Part("each raw file, bent in each way", tests=("tests/integration/test_bent_files.py",)),
+    "alyx": Part(
+        "faults of Alyx at each request", tests=("tests/alyx/test_alyx_faults.py", "tests/alyx/test_alyx_requests.py")
+    ),
     "rights": Part("what is closed to the user who runs meso", tests=("tests/integration/test_without_rights.py",)),
 }
+
+
+def told(folder: Path) -> str:
+    """Draw the table of what is in the folder, and say which parts are not."""
+    missing = [f"`{name}`" for name in PARTS if not (folder / f"{name}.jsonl").exists()]
+    lacks = f"Not run for this table: {', '.join(missing)}." if missing else "All parts are in this table."
+    return f"{table(list(read(folder)))}\n\n{lacks}"
 
 
 def put_into_page(text: str) -> None:
@@ -110,14 +125,13 @@ def main() -> None:
     start, codes = prefix() if chosen.ordinary_user else [], {}
     for name in () if chosen.only_print else chosen.parts or PARTS:
         codes[name] = PARTS[name].run(name, chosen.folder, options, start)
-    records = list(read(chosen.folder))
-    print(table(records))
+    print(told(chosen.folder))
     if chosen.page:
-        put_into_page(table(records))
+        put_into_page(told(chosen.folder))
     failed = [name for name, code in codes.items() if code]
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
-    sys.exit(1 if failed or any(record.lost for record in records) else 0)
+    sys.exit(1 if failed or any(record.lost for record in read(chosen.folder)) else 0)
 
 
 if __name__ == "__main__":

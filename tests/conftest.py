@@ -164,6 +164,17 @@ def tried(request: pytest.FixtureRequest) -> Callable[..., None]:
     return count
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where attacks alone are wanted, leave out all else, and those that a nightly test makes too."""
+    if os.environ.get(INTO):
+        is_attack = {
+            item: "tried" in getattr(item, "fixturenames", ()) and not item.get_closest_marker("sample")
+            for item in items
+        }
+        config.hook.pytest_deselected(items=[item for item in items if not is_attack[item]])
+        items[:] = [item for item in items if is_attack[item]]
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Add what a test tried to the file that the environment names, test by test."""
     if (file := os.environ.get(INTO)) and not os.environ.get("PYTEST_XDIST_WORKER"):

@@ -118,7 +118,7 @@ def test_a_fault_at_any_write_does_not_double_a_record(name, stand_in, at_stand_
     writes = [k for k, (method, _) in enumerate(requests) if method != "GET"]
     n_broken = sweep(stand_in, at_stand_in, tmp_path, FAULTS[name](stand_in), writes, n_fovs=2)
     assert n_broken == 0 or name not in PASSING
-    tried(f"Alyx: {name}", len(writes))
+    tried(f"faults of Alyx: {name}", len(writes))
 
 
 @pytest.mark.nightly
@@ -126,7 +126,7 @@ def test_a_fault_at_any_write_does_not_double_a_record(name, stand_in, at_stand_
 def test_a_fault_at_any_request_does_not_double_a_record(name, stand_in, at_stand_in, tmp_path, tried):
     requests = requests_of_a_registration(stand_in, at_stand_in, tmp_path, n_fovs=4)
     sweep(stand_in, at_stand_in, tmp_path, FAULTS[name](stand_in), range(len(requests)), n_fovs=4)
-    tried(f"Alyx: {name}", len(requests))
+    tried(f"faults of Alyx: {name}", len(requests))
 
 
 @pytest.mark.parametrize("name", LATE_FAULTS)
@@ -147,7 +147,7 @@ def test_a_time_out_at_a_write_does_not_double_a_record(name, part, path, stand_
     patience = {"wait": lambda _: time.sleep(LATE), "timeout_s": PATIENCE, "runs": 6}
     said = run_until_done(stand_in, at_stand_in, ours, **patience)
     once(stand_in, at_stand_in, ours, said)
-    tried(f"Alyx: {name}")
+    tried(f"faults of Alyx: {name}")
 
 
 @pytest.mark.parametrize("files", range(5))

@@ -81,6 +81,7 @@ def attack(base: Path, folder: Path, action: Action, moment: str) -> str:
         return go_through(scene, action, moment)
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.__name__)
 def test_nothing_is_lost(archived_short: dict[str, Path], tmp_path: Path, action: Action, tried: Any) -> None:
     tried(f"gate attacks: on {gate_attacks.target_of(action)}")

@@ -108,6 +108,7 @@ def sweep(base: Path, folder: Path, what: str, every: int, tried: Callable[[str]
     pytest.fail("more steps than were tried")
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("what", WORK)
 def test_the_next_command_goes_on_after_a_kill(
     archived_short: dict[str, Path], tmp_path: Path, what: str, tried: Any

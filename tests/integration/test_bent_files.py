@@ -131,6 +131,7 @@ def is_accepted(case, word, told):
     return word in ("same result", "named error", "doubt") or may_differ
 
 
+@pytest.mark.sample
 def test_a_few_of_all_cases_end_well(session, try_case, tried):
     cases = bends.cases_of(session)
     by_bend = {case.bend: case for case in cases[::-1]}

@@ -107,6 +107,7 @@ def sweep(what, settings, kept, tried, every):
     return pytest.fail("more steps than were tried")
 
 
+@pytest.mark.sample
 @pytest.mark.parametrize("what", WORK)
 def test_after_a_kill_the_next_command_goes_on(what, settings, kept, tried):
     assert sweep(what, settings, kept, tried, 5) > 5

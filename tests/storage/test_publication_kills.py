@@ -76,7 +76,9 @@ def prepare(tmp_path: Path, old: Files) -> Path:
     return prepared
 
 
-@pytest.mark.parametrize("every", [9, pytest.param(1, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize(
+    "every", [pytest.param(9, marks=pytest.mark.sample), pytest.param(1, marks=pytest.mark.nightly)]
+)
 @pytest.mark.parametrize("case", CASES)
 def test_a_killed_publication_leaves_one_version_and_the_next_one_makes_the_same(
     tmp_path: Path, case: str, every: int, tried: Any
@@ -86,7 +88,9 @@ def test_a_killed_publication_leaves_one_version_and_the_next_one_makes_the_same
     assert sweep(prepared, lambda session: published(session, new, "new"), old, new, tried, every) > 20
 
 
-@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize(
+    "every", [pytest.param(7, marks=pytest.mark.sample), pytest.param(1, marks=pytest.mark.nightly)]
+)
 def test_whoever_finishes_a_killed_publication_may_be_killed_too(tmp_path: Path, every: int, tried: Any) -> None:
     prepared = prepare(tmp_path, FEW)
     for step in range(1, LAST):

@@ -298,7 +298,7 @@ def test_a_kill_at_any_step_of_a_publication_leaves_the_old_or_the_new_and_loses
         shutil.rmtree(session)
         if not killed:
             break
-    tried("kills while replaced files are kept", step - 1)
+    tried("kills at system calls: keeping a version", step - 1)
     assert found == {("b", ("a",)), ("c", ("b", "a"))}
 
 
@@ -329,7 +329,7 @@ def test_a_kill_at_any_step_of_restoring_leaves_the_present_or_the_restored_vers
         shutil.rmtree(session)
         if not killed:
             break
-    tried("kills while a version is restored", step - 1)
+    tried("kills at system calls: restoring a version", step - 1)
     assert found == {("b", ("a",)), ("a", ("b",))}
 
 
@@ -348,7 +348,7 @@ def test_a_kill_while_old_versions_are_removed_leaves_each_whole_or_gone(tmp_pat
         shutil.rmtree(session)
         if not killed:
             break
-    tried("kills while versions are removed", step - 1)
+    tried("kills at system calls: removing versions", step - 1)
 
 
 def test_a_loss_of_power_leaves_the_old_or_the_new_and_loses_no_version(tmp_path: Path, tried: Any) -> None:
@@ -356,7 +356,7 @@ def test_a_loss_of_power_leaves_the_old_or_the_new_and_loses_no_version(tmp_path
     prepare(session)
     with watched(session) as disk:
         make(session, "c", keep=2)
-    tried("losses of power", len(disk.states))
+    tried("losses of power: keeping a version", len(disk.states))
     found = set()
     for number, tree in enumerate(disk.states):
         left = write_tree(tree, tmp_path / str(number))

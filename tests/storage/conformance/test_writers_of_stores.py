@@ -72,7 +72,7 @@ def killed_at_steps(shared: Backend, program: Publisher, steps: list[int], tried
     for number, step in enumerate(steps):
         program.begin(shared.url, shared.scratch / f"machine {number}", NEW, step=step)
         said = program.end()
-        tried("kills within a publication")
+        tried("kills on shared roots: publication by another process")
         # on the machine on which it was killed, or on another one
         scratch = f"machine {number}" if number % 2 else f"another {number}"
         found = one_whole_version(shared, scratch, OLD, NEW)
@@ -84,6 +84,7 @@ def killed_at_steps(shared: Backend, program: Publisher, steps: list[int], tried
         publish(shared.open(scratch), OLD, "run-1")
 
 
+@pytest.mark.sample
 def test_killed_at_any_of_its_steps_a_writer_leaves_the_old_version_or_the_new_one(
     shared: Backend, program: Publisher, tried: Callable[..., None]
 ) -> None:
@@ -123,7 +124,7 @@ def test_killed_while_it_talks_to_its_server_a_writer_leaves_the_old_version_or_
                 time.sleep(0.001)
             program.kill()
             assert program.end() in ("killed", "published")
-            tried("kills within a publication")
+            tried("kills on shared roots: publication by another process")
             scratch = f"machine {number}" if number % 2 else f"another {number}"
             one_whole_version(remote, scratch, OLD, NEW)
             published_whole(remote, scratch)

@@ -81,7 +81,7 @@ def test_a_download_that_is_cut_goes_on(root, proxy, tmp_path, tried):
         assert hash_file(target) == content
         assert proxy.cuts == cuts + 1
         assert proxy.received - before < 2.7 * LARGE, "what had arrived did not come again"
-        tried("downloads that are cut")
+        tried("bad networks: downloads that are cut")
 
 
 def test_an_upload_that_is_cut_goes_on(root, proxy, tmp_path, tried):
@@ -93,7 +93,7 @@ def test_an_upload_that_is_cut_goes_on(root, proxy, tmp_path, tried):
         assert proxy.cuts == cuts + 1
         download(root, f"file{after}", tmp_path / f"{after}", size=LARGE, sha256=content.sha256)
         assert there.size == LARGE
-        tried("uploads that are cut")
+        tried("bad networks: uploads that are cut")
     assert len(list_below(root)) == 3, "nothing is left beside"
 
 
@@ -111,7 +111,7 @@ def test_what_was_done_before_an_answer_was_lost_is_found_done(root, proxy, trie
             proxy.cut_after(received=n)
             result = work()
             assert result or what == "remove", what
-            tried("answers that are lost")
+            tried("bad networks: answers that are lost")
         proxy.cut_after()
         assert read_small(root, f"{name} moved", 100) == b"content of mine"
         assert stat(root, name) is None

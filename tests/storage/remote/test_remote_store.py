@@ -170,7 +170,7 @@ def test_a_kill_at_any_call_leaves_the_old_version_or_the_new_one(machine, monke
         manifest = other.manifest(KEY, "rois")
         expected = first if manifest.made_by.run_id == "run-1" else second
         assert content(other) == {**expected, **raw}
-        tried("kills within a remote publication")
+        tried("kills on shared roots: publication, at each call of the server")
         assert Session(KEY, other.local(KEY), other).present().broken(manifest) == ()
         assert (manifest.digest == old.digest) is (manifest.made_by.run_id == "run-1")
         publish(other, second, run="run-3")

@@ -145,7 +145,7 @@ def test_users_and_cleaners_at_once_never_lose_a_file_that_is_used(scratch, trie
             with scratch.use(folder):
                 (folder / "file").write_bytes(b"x" * MB)
                 lost.extend(name for _ in range(20) if not (folder / "file").exists())
-                tried("uses of a mirror beside a cleaner")
+                tried("races: a mirror used beside its cleaner")
 
     def clean():
         while not stop.is_set():

@@ -148,7 +148,7 @@ def test_of_many_that_want_a_name_at_once_at_most_one_has_it(root, tried):
         assert len(holders) <= 1
         content = read_small(root, f"name{turn}", 10)
         assert content == (b"%d" % holders[0] if holders else content)
-        tried("names wanted by eight at once")
+        tried("races: a name wanted by eight at once")
 
 
 def test_files_are_copied_and_renamed_on_the_server(root, tmp_path):
