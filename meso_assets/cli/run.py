@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from meso_core.progress import throttled
+
 from ..runs.settings import load_settings
+from .choice import chooses_sessions, say, wanted
 from .tables import made_table, text_table
 
 if TYPE_CHECKING:
@@ -16,28 +20,21 @@ if TYPE_CHECKING:
 
     from meso_core.session import SessionKey
 
+    from ..runs.many import Wanted
     from ..runs.settings import MesoSettings
 
 
 @click.command("run")
-@click.argument("sessions", nargs=-1)
+@chooses_sessions
 @click.option("--assets", default="", help="Names, with commas between them; all by default.")
-@click.option("--missing", "states", flag_value="missing", multiple=True, help="Only sessions that lack an asset.")
-@click.option(
-    "--stale", "states", flag_value="stale", multiple=True, help="Only sessions with one that is out of date."
-)
-@click.option("--failed", "states", flag_value="failed", multiple=True, help="Only with one that failed or was killed.")
-@click.option(
-    "--since", metavar="YYYY-MM-DD", type=click.DateTime(["%Y-%m-%d"]), help="Only sessions from this day on."
-)
 @click.option("--dry-run", is_flag=True, help="List the sessions that would run, and end.")
 @click.option("--suite2p", "options", multiple=True, metavar="NAME=VALUE", help="A suite2p option of these runs.")
 @click.option("--genotype", default="", help="Alleles of the subjects, `;` between them; suite2p's tau follows.")
 def command(
     sessions: tuple[str, ...],
-    assets: str,
     states: tuple[str, ...],
-    since: Any,  # noqa: ANN401  a datetime, or None
+    since: datetime | None,
+    assets: str,
     dry_run: bool,
     options: tuple[str, ...],
     genotype: str,
@@ -50,7 +47,7 @@ def command(
     settings = load_settings()
     chosen = tuple(name.strip() for name in assets.split(",") if name.strip())
     suite2p = {**_tau_of(genotype), **dict(parse_option(text) for text in options)}
-    keys = _keys(settings, sessions, states, f"{since:%Y-%m-%d}" if since else "", chosen)
+    keys = _keys(settings, wanted(sessions, states, since, chosen))
     if dry_run:
         click.echo("\n".join(map(str, keys)) or "no session")
     elif not keys:
@@ -61,22 +58,17 @@ def command(
         _run_many(settings, keys, chosen, suite2p)
 
 
-def _keys(
-    settings: MesoSettings, sessions: tuple[str, ...], states: tuple[str, ...], since: str, assets: tuple[str, ...]
-) -> Sequence[SessionKey]:
+def _keys(settings: MesoSettings, chosen: Wanted) -> Sequence[SessionKey]:
     from meso_core.session import named_session
 
-    from ..runs.many import Wanted, wanted_sessions
-    from ..runs.status import State
+    from ..runs.many import wanted_sessions
 
-    if not (sessions or states or since):
+    if not (chosen.texts or chosen.states or chosen.since):
         raise click.UsageError("Name sessions, or choose among all with --missing, --stale, --failed or --since.")
-    one = named_session(sessions[0]) if len(sessions) == 1 else None
-    if one and not (states or since):
+    one = named_session(chosen.texts[0]) if len(chosen.texts) == 1 else None
+    if one and not (chosen.states or chosen.since):
         return [one]  # it need not be looked for
-    also = {"failed": {State.FAILED, State.INTERRUPTED}}
-    of_states = frozenset(state for name in states for state in also.get(name, {State(name)}))
-    return wanted_sessions(settings, Wanted(sessions, of_states, since, assets), _say)
+    return wanted_sessions(settings, chosen, say, throttled(say))
 
 
 def _run_one(settings: MesoSettings, key: SessionKey, assets: tuple[str, ...], suite2p: dict[str, Any]) -> None:
@@ -96,17 +88,16 @@ def _run_many(
 ) -> None:
     from ..runs.many import run_sessions
 
-    ended = list(run_sessions(settings, keys, assets=assets, suite2p=suite2p, say=_say))
+    ended = list(run_sessions(settings, keys, assets=assets, suite2p=suite2p, say=_set_off))
     rows = [(one.session, f"{one.seconds:.1f}", one.result) for one in ended]
     click.echo("\n" + text_table(("session", "seconds", "result"), rows, right=frozenset({1})))
     if n_failed := sum(not one.success for one in ended):
-        _say(f"{n_failed} of {len(ended)} sessions did not come to their end. `meso status` tells why.")
+        say(f"\n{n_failed} of {len(ended)} sessions did not come to their end. `meso status` tells why.")
         sys.exit(1)
 
 
-def _say(text: str) -> None:
-    """Tell what is no result: a blank line sets it off from a run's log."""
-    click.echo(f"\n{text}", err=True)
+def _set_off(text: str) -> None:
+    say(f"\n{text}")  # from the log of the run before
 
 
 def _tau_of(genotype: str) -> dict[str, float]:

@@ -2,66 +2,120 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from meso_core.errors import StorageError
 from meso_core.json_text import json_text
-from meso_core.session import Survey
+from meso_core.progress import silent, throttled
+from meso_core.session import Survey, named_session
 from meso_core.storage import LocalStore, file_system_of
 
 from ..runs.settings import load_settings
-from . import session_key
+from .choice import chooses_sessions, say, wanted
 from .tables import text_table
+
+if TYPE_CHECKING:
+    from ..io.resources import Platform
+    from ..runs.many import SessionCells, Wanted
+    from ..runs.settings import MesoSettings
+
+#: Words of a table that are shorter than those of the records.
+_SHORT = {"missing": "–"}
+#: So many sessions are looked at in no time.
+_FEW = 20
 
 
 @click.command("status")
-@click.argument("sessions", nargs=-1)
+@chooses_sessions
 @click.option("--json", "as_json", is_flag=True, help="Print records instead of a table.")
-def command(sessions: tuple[str, ...], as_json: bool) -> None:
+@click.option("--watch", "every_s", type=click.FloatRange(min=1), metavar="SECONDS", help="Look again and again.")
+def command(
+    sessions: tuple[str, ...], states: tuple[str, ...], since: datetime | None, as_json: bool, every_s: float | None
+) -> None:
     """Show for each session which assets are done, stale, failed or missing, and why.
 
-    SESSIONS are all sessions below MESO_ROOT, unless some are named. Folders that look like sessions and are none are
-    listed with the reason.
+    SESSIONS (names, subjects, patterns, folders) are all sessions below MESO_ROOT, unless some are named. Folders that
+    look like sessions and are none are listed with the reason.
     """
-    from ..defs.catalogue import CATALOGUE
-    from ..io.resources import Platform
-    from ..runs.instance import open_instance
-    from ..runs.status import State, session_status
+    settings, chosen = load_settings(), wanted(sessions, states, since)
+    while True:
+        text = _told(settings, chosen, as_json=as_json)
+        if every_s:
+            click.clear()
+        click.echo(text)
+        if not every_s:
+            return
+        time.sleep(every_s)
 
-    settings = load_settings()
+
+def _told(settings: MesoSettings, chosen: Wanted, *, as_json: bool) -> str:
+    from ..io.resources import Platform
+    from ..runs.many import named_sessions, sessions_that_stand
+
     platform = Platform.open(settings)
-    survey = Survey(tuple(session_key(text) for text in sessions), ()) if sessions else platform.store.survey()
-    passed_over = survey.passed_over
-    found, remarks = {}, {}
-    with open_instance(settings) as instance:
-        for key in survey.sessions:
-            found[str(key)], remarks[str(key)] = session_status(platform, instance, key)
+    survey = _survey(platform, chosen)
+    keys = named_sessions(platform, chosen, survey.sessions)
+    found = sessions_that_stand(settings, keys, chosen, throttled(say) if len(keys) > _FEW else silent)
+    passed_over = [] if chosen.texts else [("passed over", passed.path, passed.reason) for passed in survey.passed_over]
     if as_json:
-        records = [cell.as_record() for cells in found.values() for cell in cells]
-        records += [_record(passed.path, "passed over", passed.reason) for passed in passed_over]
-        records += [_record(key, "remark", text) for key, texts in remarks.items() for text in texts]
-        click.echo(json_text(records, indent=1))
-        return
-    assets = list(CATALOGUE)
-    rows = [(key, *(cell.state.value for cell in cells)) for key, cells in found.items()]
-    numbers = [str(i) for i in range(1, len(assets) + 1)]
-    click.echo(text_table(("session", *numbers), rows))
-    click.echo("\n" + "\n".join(f"{number:>3}  {asset}" for number, asset in zip(numbers, assets, strict=True)))
-    shown = [c for cells in found.values() for c in cells if c.why]
-    reasons = list(
-        dict.fromkeys(  # what makes a whole session unreadable is told once
-            f"{c.session}  {'' if c.state is State.UNREADABLE else f'{c.asset} '}{c.state.value}: {c.why}"
-            for c in shown
-        )
+        records = [cell.as_record() for one in found for cell in one.cells]
+        records += [_record(path, state, reason) for state, path, reason in passed_over]
+        records += [_record(one.session, "remark", text) for one in found for text in one.remarks]
+        return json_text(records, indent=1)
+    parts = [_table(found), *_reasons(found, [f"{state}: {path}: {why}" for state, path, why in passed_over])]
+    parts.append(_totals(found, len(survey.sessions), platform))
+    return "\n".join(parts)
+
+
+def _survey(platform: Platform, chosen: Wanted) -> Survey:
+    """Find all sessions; those that are named in full need not be looked for."""
+    named = [named_session(text) for text in chosen.texts]
+    known = tuple(key for key in named if key is not None)
+    return Survey(known, ()) if known and len(known) == len(named) else platform.store.survey()
+
+
+def _table(found: Sequence[SessionCells]) -> str:
+    from ..defs.catalogue import CATALOGUE
+
+    if not found:
+        return ""
+    head = [("session",), *(tuple(asset.split("_")) for asset in CATALOGUE)]
+    rows = [(one.session, *(_SHORT.get(cell.state.value, cell.state.value) for cell in one.cells)) for one in found]
+    return text_table(head, rows) + "\n"
+
+
+def _reasons(found: Sequence[SessionCells], passed_over: Sequence[str]) -> list[str]:
+    from ..runs.status import State
+
+    # what makes a whole session unreadable is told once
+    told = dict.fromkeys(
+        f"{c.session}  {'' if c.state is State.UNREADABLE else f'{c.asset} '}{c.state.value}: {c.why}"
+        for one in found
+        for c in one.cells
+        if c.why
     )
-    reasons += [f"{key}  {text}" for key, texts in remarks.items() for text in texts]
-    reasons += [f"passed over: {passed}" for passed in passed_over]
-    if reasons:
-        click.echo("\n" + "\n".join(reasons))
-    if isinstance(platform.store, LocalStore):
-        click.echo(f"\ndisk of {platform.store.root}: {_disk(Path(platform.store.root))}")
+    reasons = [*told, *(f"{one.session}  {text}" for one in found for text in one.remarks), *passed_over]
+    return ["\n".join(reasons) + "\n"] if reasons else []
+
+
+def _totals(found: Sequence[SessionCells], n_there: int, platform: Platform) -> str:
+    """Sum up, and say what the disk can do."""
+    root = platform.store.root
+    if not n_there:
+        told = f"no session below {root}; a session is at [lab/Subjects/]subject/YYYY-MM-DD/NNN"
+    else:
+        counts = Counter(one.standing for one in found)
+        told = f"{len(found)} of {n_there} sessions" if len(found) < n_there else f"{n_there} sessions"
+        told += ": " + ", ".join(f"{n} {word}" for word, n in sorted(counts.items())) if counts else ""
+    disk = f"\ndisk of {root}: {_disk(Path(root))}" if isinstance(platform.store, LocalStore) else ""
+    return told + disk
 
 
 def _disk(folder: Path) -> str:

@@ -13,9 +13,17 @@ if TYPE_CHECKING:
     from ..runs.run import RunSummary
 
 
-def text_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: frozenset[int] = frozenset()) -> str:
-    """Lay out rows in columns; those numbered in ``right`` are set to the right."""
-    lines = [tuple(head), *(tuple(row) for row in rows)]
+def text_table(
+    head: Sequence[str | Sequence[str]], rows: Iterable[Sequence[str]], *, right: frozenset[int] = frozenset()
+) -> str:
+    """Lay out rows in columns; those numbered in ``right`` are set to the right.
+
+    A head of several words, given as a sequence, has them one below the other.
+    """
+    heads = [(word,) if isinstance(word, str) else tuple(word) for word in head]
+    height = max(map(len, heads))
+    above = list(zip(*(("",) * (height - len(words)) + words for words in heads), strict=True))
+    lines = [*above, *(tuple(row) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     laid = [
         "  ".join(
@@ -23,7 +31,8 @@ def text_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: fro
         )
         for line in lines
     ]
-    return "\n".join([laid[0].rstrip(), "-" * len(laid[0]), *(line.rstrip() for line in laid[1:])])
+    laid.insert(height, "-" * len(laid[0]))
+    return "\n".join(line.rstrip() for line in laid)
 
 
 def made_table(session: Session, summary: RunSummary) -> str:

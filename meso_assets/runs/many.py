@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from meso_core.errors import MesoError, SettingsError
+from meso_core.progress import Progress, silent
 from meso_core.session import SessionKey, choose_sessions
 
 from ..defs.catalogue import CATALOGUE
@@ -18,10 +19,11 @@ from ..io.resources import Platform
 from .instance import open_instance
 from .run import RunSummary, run_session
 from .settings import MesoSettings
-from .status import State, session_status
+from .status import AssetStatus, State, session_status
 
 #: Told a line at a time.
 Say = Callable[[str], None]
+_GRAVEST_FIRST = (State.UNREADABLE, State.FAILED, State.INTERRUPTED, State.STALE, State.MISSING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,75 @@ class SessionRun:
         return f"failed: {', '.join(failed) or 'see the log'}" if not self.summary.success else "done"
 
 
-def wanted_sessions(settings: MesoSettings, wanted: Wanted, say: Say) -> tuple[SessionKey, ...]:
-    """Find the sessions that a person asks for, sorted by their text where none are named.
+@dataclass(frozen=True, slots=True)
+class SessionCells:
+    """How the assets of one session stand."""
+
+    session: str
+    #: In the order of the catalogue.
+    cells: tuple[AssetStatus, ...]
+    #: What is not as usual in its folder.
+    remarks: tuple[str, ...]
+
+    @property
+    def standing(self) -> str:
+        """One word for all of it: that of the asset which wants a person most, or ``whole``."""
+        states = {cell.state for cell in self.cells}
+        return next((state.value for state in _GRAVEST_FIRST if state in states), "whole")
+
+
+def named_sessions(platform: Platform, wanted: Wanted, there: Sequence[SessionKey]) -> tuple[SessionKey, ...]:
+    """Find the sessions that a person names, whatever they stand like.
+
+    Parameters
+    ----------
+    platform
+        Where results are.
+    wanted
+        What is asked for.
+    there
+        All sessions.
+
+    Raises
+    ------
+    MissingInputError
+        If a text matches no session.
+    """
+    keys = choose_sessions(wanted.texts, there, platform.store.root) if wanted.texts else there
+    return tuple(key for key in keys if key.date >= wanted.since)
+
+
+def sessions_that_stand(
+    settings: MesoSettings, keys: Sequence[SessionKey], wanted: Wanted, progress: Progress = silent
+) -> tuple[SessionCells, ...]:
+    """Look at sessions, and keep those that stand as asked for.
+
+    Parameters
+    ----------
+    settings
+        Settings of the platform.
+    keys
+        Sessions.
+    wanted
+        States, and the assets that they are about. Of a session that cannot be read no asset is known: it stays.
+    progress
+        Told the sessions that were looked at.
+    """
+    platform, assets, found = Platform.open(settings), wanted.assets or tuple(CATALOGUE), []
+    with open_instance(settings) as instance:
+        for n, key in enumerate(keys, 1):
+            cells, remarks = session_status(platform, instance, key)
+            progress(n, len(keys), "sessions looked at")
+            asked = wanted.states | {State.UNREADABLE} if wanted.states else frozenset(State)
+            if any(cell.state in asked and cell.asset in assets for cell in cells):
+                found.append(SessionCells(str(key), tuple(cells), remarks))
+    return tuple(found)
+
+
+def wanted_sessions(
+    settings: MesoSettings, wanted: Wanted, say: Say, progress: Progress = silent
+) -> tuple[SessionKey, ...]:
+    """Find the sessions to run.
 
     Parameters
     ----------
@@ -73,7 +142,9 @@ def wanted_sessions(settings: MesoSettings, wanted: Wanted, say: Say) -> tuple[S
     wanted
         What is asked for.
     say
-        Told of sessions that cannot be looked at; only those of the right state are known to be wanted.
+        Told of sessions that cannot be looked at, where that is needed to know whether they are wanted.
+    progress
+        As :func:`sessions_that_stand`.
 
     Raises
     ------
@@ -81,21 +152,14 @@ def wanted_sessions(settings: MesoSettings, wanted: Wanted, say: Say) -> tuple[S
         If a text matches no session, or the root cannot be listed.
     """
     platform = Platform.open(settings)
-    there = platform.store.sessions()
-    keys = choose_sessions(wanted.texts, there, platform.store.root) if wanted.texts else there
-    keys = tuple(key for key in keys if key.date >= wanted.since)
+    keys = named_sessions(platform, wanted, platform.store.sessions())
     if not wanted.states:
         return keys
-    assets = wanted.assets or tuple(CATALOGUE)
-    found = []
-    with open_instance(settings) as instance:
-        for key in keys:
-            cells, _ = session_status(platform, instance, key)
-            if all(cell.state is State.UNREADABLE for cell in cells):
-                say(f"{key} is left out: {cells[0].why}")
-            elif any(cell.state in wanted.states and cell.asset in assets for cell in cells):
-                found.append(key)
-    return tuple(found)
+    found = {one.session: one for one in sessions_that_stand(settings, keys, wanted, progress)}
+    for one in found.values():
+        if one.standing == State.UNREADABLE.value:
+            say(f"{one.session} is left out: {one.cells[0].why}")
+    return tuple(key for key in keys if str(key) in found and found[str(key)].standing != State.UNREADABLE.value)
 
 
 def run_sessions(

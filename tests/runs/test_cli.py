@@ -283,7 +283,7 @@ def test_status_lists_what_is_passed_over_ignored_and_of_others_with_its_reason(
 def test_status_of_one_session_takes_its_number_without_zeros(odd_root):
     told = CliRunner().invoke(group, ["status", "SP035/2023-03-03/1"])
     assert told.exit_code == 0, told.output
-    assert "SP035/2023-03-03/001  missing" in told.output
+    assert "SP035/2023-03-03/001  –  " in told.output
     assert "passed over: SP" not in told.output
 
 
@@ -294,4 +294,4 @@ def test_one_session_that_cannot_be_read_does_not_hide_the_others(odd_root):
     told = CliRunner().invoke(group, ["status"])
     assert told.exit_code == 0, told.output
     assert "SP035/2023-03-03/002  unreadable: " in told.output
-    assert "SP035/2023-03-03/001  missing" in told.output
+    assert "SP035/2023-03-03/001  –  " in told.output

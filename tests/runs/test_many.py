@@ -4,6 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from meso_assets.cli import group
+from meso_assets.defs.catalogue import CATALOGUE
 from meso_assets.runs import many
 from meso_assets.runs.many import Wanted, run_sessions, wanted_sessions
 from meso_assets.runs.run import RunSummary
@@ -119,3 +120,58 @@ def test_the_closing_table_has_a_row_for_each_session_and_the_exit_status_tells_
         (str(KEYS[2]), "done"),
     ]
     assert "1 of 3 sessions did not come to their end" in told.output
+
+
+def stand(monkeypatch, by_day):
+    def status(_platform, _instance, key):
+        rois = AssetStatus(str(key), "rois", by_day[int(key.date[-1])], "a reason")
+        return [rois if name == "rois" else AssetStatus(str(key), name, State.DONE) for name in CATALOGUE], (
+            "a remark",
+        )
+
+    monkeypatch.setattr(many, "session_status", status)
+
+
+def test_status_shows_those_that_stand_as_asked_and_counts_the_others(settings, monkeypatch):
+    stand(monkeypatch, {1: State.DONE, 2: State.STALE, 3: State.INTERRUPTED})
+    shown = {}
+    for options in (
+        (),
+        ("--failed",),
+        ("--stale", "--failed"),
+        ("--missing",),
+        ("--since", "2023-03-03"),
+        ("SP*/*-02",),
+    ):
+        told = CliRunner().invoke(group, ["status", *options])
+        assert told.exit_code == 0, told.output
+        lines = told.output.splitlines()
+        rows = [line for line in lines if line.startswith("SP035/") and "a re" not in line]
+        shown[options] = [row[15] for row in rows]
+        (totals,) = [line for line in lines if "3 sessions" in line]
+        if not options:
+            assert totals == "3 sessions: 1 interrupted, 1 stale, 1 whole"
+        elif shown[options]:
+            assert totals.startswith(f"{len(shown[options])} of 3 sessions: ")
+    days = [[*"123"], ["3"], ["2", "3"], [], ["3"], ["2"]]
+    assert list(shown.values()) == days
+
+
+def test_the_columns_of_the_status_are_named_by_the_words_of_their_assets(settings, monkeypatch):
+    told = CliRunner().invoke(group, ["status"]).output.splitlines()
+    rule = next(i for i, line in enumerate(told) if set(line) == {"-"})
+    columns = [[], *([] for _ in CATALOGUE)]
+    places = [told[rule + 1].index(str(KEYS[0])), *(i for i, c in enumerate(told[rule + 1]) if c == "–")]
+    for line in told[:rule]:
+        for column, (begin, end) in enumerate(zip(places, [*places[1:], None], strict=True)):
+            columns[column] += line[begin:end].split()
+    assert columns == [["session"], *(asset.split("_") for asset in CATALOGUE)]
+
+
+def test_an_empty_root_is_told_as_one(tmp_path, monkeypatch):
+    (tmp_path / "Subjects").mkdir()
+    monkeypatch.setenv("MESO_ROOT", str(tmp_path / "Subjects"))
+    monkeypatch.setenv("MESO_HOME", str(tmp_path / "home"))
+    told = CliRunner().invoke(group, ["status"])
+    assert told.exit_code == 0
+    assert f"no session below {tmp_path / 'Subjects'}; a session is at" in told.output

@@ -1,0 +1,47 @@
+"""How commands let a person choose sessions: the same words everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from ..runs.many import Wanted
+
+F = TypeVar("F", bound=Callable[..., None])
+
+
+def chooses_sessions(command: F) -> F:
+    """Give a command SESSIONS and the options that choose among them; :func:`wanted` reads them."""
+    for option in (
+        click.option("--since", metavar="YYYY-MM-DD", type=click.DateTime(["%Y-%m-%d"]), help="Only since this day."),
+        _state("failed", "Only sessions in which an asset failed or was killed."),
+        _state("stale", "Only sessions in which an asset is out of date."),
+        _state("missing", "Only sessions that lack an asset."),
+        click.argument("sessions", nargs=-1),
+    ):
+        command = option(command)
+    return command
+
+
+def _state(name: str, text: str) -> Callable[[F], F]:
+    return click.option(f"--{name}", "states", flag_value=name, multiple=True, help=text)
+
+
+def wanted(
+    sessions: tuple[str, ...], states: tuple[str, ...], since: datetime | None, assets: tuple[str, ...] = ()
+) -> Wanted:
+    """Make of the options what ``runs`` understands."""
+    from ..runs.many import Wanted
+    from ..runs.status import State
+
+    of_states = {State(name) for name in states} | ({State.INTERRUPTED} if "failed" in states else set())
+    return Wanted(sessions, frozenset(of_states), f"{since:%Y-%m-%d}" if since else "", assets)
+
+
+def say(text: str) -> None:
+    """Tell what is no result."""
+    click.echo(text, err=True)
