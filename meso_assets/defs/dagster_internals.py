@@ -228,6 +228,11 @@ def watched_claims(
         del storage.claim_concurrency_slot  # the method of its class again
 
 
+def records_are_of_this_machine(instance: dg.DagsterInstance) -> bool:
+    """Whether no other machine has these records: Dagster alone keeps files, and packages beside it ask a server."""
+    return type(instance.run_storage).__module__.partition(".")[0] == "dagster"
+
+
 #: Tag in which Dagster keeps the address of the server that starts a run; the name is its own.
 _SERVER = ".dagster/grpc_info"
 _LISTENS_WITHIN_S = 2.0

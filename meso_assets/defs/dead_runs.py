@@ -22,6 +22,7 @@ from .dagster_internals import (
     holders_of_places,
     last_sign_of_life,
     places_of,
+    records_are_of_this_machine,
     server_is_gone,
     times_of_steps,
 )
@@ -142,6 +143,8 @@ def _is_dead(instance: dg.DagsterInstance, record: dg.RunRecord) -> bool:
     process = process_of(record.dagster_run)
     if process is not None:  # one that ended well has said so before it was gone, maybe after the record was read
         return process.is_gone and not _has_ended(instance, record.dagster_run.run_id)
+    if not records_are_of_this_machine(instance):  # another one may start or lead it: Dagster's own limits hold
+        return False
     if record.dagster_run.status is dg.DagsterRunStatus.STARTING:
         silent_s = time.time() - record.update_timestamp.timestamp()
         return silent_s > _SECONDS_TO_START_ALONE and server_is_gone(instance, record.dagster_run)

@@ -111,6 +111,16 @@ def test_the_size_of_a_pool_is_kept(instance, tmp_path):
         assert kept.event_log_storage.get_concurrency_info("suite2p").slot_count == 3
 
 
+def test_records_in_a_database_server_may_be_those_of_other_machines_too(instance, tmp_path):
+    (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    with dg.DagsterInstance.from_config(str(tmp_path)) as kept:
+        assert internals.records_are_of_this_machine(kept)
+    assert internals.records_are_of_this_machine(instance)
+    of_a_package = type("PostgresRunStorage", (), {"__module__": "dagster_postgres.run_storage.run_storage"})
+    on_server = SimpleNamespace(run_storage=of_a_package())
+    assert not internals.records_are_of_this_machine(on_server)
+
+
 def test_what_ends_the_steps_with_the_run_is_imported_before_dagster():
     names = internals.preloaded_first("ours")
     executor = dg.multiprocess_executor.executor_creation_fn(

@@ -102,6 +102,20 @@ def test_a_run_that_says_no_process_is_dead_only_if_it_never_began(instance, mon
     assert [found.run_id for found in end_dead_runs(instance)] == [run_id]
 
 
+def test_a_run_that_says_no_process_is_not_judged_where_it_may_be_of_another_machine(instance, server, monkeypatch):
+    """Of that machine neither the clock nor the socket is known here."""
+    monkeypatch.setattr("meso_assets.defs.dead_runs._SECONDS_TO_BEGIN", -1)
+    monkeypatch.setattr("meso_assets.defs.dead_runs._SECONDS_TO_START_ALONE", -1)
+    monkeypatch.setattr("meso_assets.defs.dead_runs.records_are_of_this_machine", lambda _: False)
+    address, end_server = server
+    end_server()
+    starts, began = starting(instance, address), starting(instance, address)
+    instance.report_dagster_event(dg.DagsterEvent(event_type_value="PIPELINE_START", job_name="empty"), run_id=began)
+    died_here = begun(instance)
+    assert [found.run_id for found in end_dead_runs(instance)] == [died_here]
+    assert (status(instance, starts), status(instance, began)) == ("STARTING", "STARTED")
+
+
 @pytest.fixture
 def server(tmp_path):
     """Address of a server that starts runs, as Dagster writes it down, and how to end it."""
