@@ -17,10 +17,11 @@ from meso_core.qc import QCResult, Verdict, read_results, stored_results
 
 from ..defs.checks import check_results
 from ..defs.declare import Declaration
-from ..defs.guard import Context, guarded, tolerated_metadata
+from ..defs.guard import Context, guarded
 from ..io.alyx import Alyx
 from ..io.metadata import sent_metadata
 from ..io.resources import Platform
+from ..io.tolerated import tolerated_metadata
 from .session_asset import AssetRun, Product, Result, open_run, tell_why
 
 if TYPE_CHECKING:

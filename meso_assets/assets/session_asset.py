@@ -34,11 +34,12 @@ from meso_core.storage import (
 from ..defs.checks import check_results, check_specs
 from ..defs.dagster_internals import observe, versioned_output
 from ..defs.declare import Declaration, raw_asset
-from ..defs.guard import Context, guarded, tolerated_metadata
+from ..defs.guard import Context, guarded
 from ..defs.partitions import session_partitions
 from ..defs.standings import SessionView, look_at
 from ..io.managers import PUBLICATION, Publication
 from ..io.resources import Platform
+from ..io.tolerated import tolerated_metadata
 from ..runs.settings import MesoSettings
 
 #: Folder of pictures, below the session.

@@ -1,16 +1,17 @@
-"""Warnings and errors of ``meso_core``, as Dagster shows them.
+"""Errors of ``meso_core``, as Dagster shows them; its warnings are in ``io.tolerated``.
 
 What belongs here: the frame around everything that calls ``meso_core`` in a step.
 """
 
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import dagster as dg
 
-from meso_core.errors import MesoError, MesoWarning
+from meso_core.errors import MesoError
+
+from ..io.tolerated import tolerating
 
 Context: TypeAlias = dg.AssetExecutionContext | dg.OpExecutionContext
 
@@ -18,11 +19,6 @@ Context: TypeAlias = dg.AssetExecutionContext | dg.OpExecutionContext
 def told(error: Exception) -> str:
     """Tell an error on one line: ours by their message, others with their type too."""
     return str(error) if isinstance(error, MesoError) else f"unexpected {type(error).__name__}: {error}"
-
-
-def tolerated_metadata(tolerated: list[str]) -> Mapping[str, Any]:
-    """Metadata entry for what was tolerated; empty where nothing was."""
-    return {"tolerated": dg.MetadataValue.md("\n".join(f"- {text}" for text in tolerated))} if tolerated else {}
 
 
 @contextmanager
@@ -37,10 +33,8 @@ def guarded(context: Context) -> Iterator[list[str]]:
     list of str
         Messages of the warnings, filled when the block ends.
     """
-    tolerated: list[str] = []
     try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", MesoWarning)
+        with tolerating(context.log) as tolerated:
             yield tolerated
     except MesoError as error:
         name = type(error).__name__
@@ -55,9 +49,3 @@ def guarded(context: Context) -> Iterator[list[str]]:
             "its traceback; other sessions and assets go on"
         )
         raise
-    for warning in caught:
-        if issubclass(warning.category, MesoWarning):
-            context.log.warning(str(warning.message))
-            tolerated.append(str(warning.message))
-        else:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)

@@ -24,6 +24,7 @@ from meso_core.storage.versions import clean_versions, keep_present
 from .metadata import lineage_metadata
 from .published import read_files, read_fovs, required
 from .resources import Platform
+from .tolerated import tolerated_metadata, tolerating
 
 #: Meaning of an asset's files to those that read it.
 Reader = Callable[[Session, Manifest], object]
@@ -81,13 +82,15 @@ class SessionFilesIOManager(dg.IOManager):
     def handle_output(self, context: dg.OutputContext, obj: Publication) -> None:
         """Publish; nothing is to be done where an earlier result is current."""
         session, asset = self._platform.session(context.partition_key), context.asset_key.path[-1]
-        if obj.sealed is not None:
-            self.check(session, obj.sealed, obj)
-            _publish(session, obj.sealed, obj)
-        if obj.then is not None:
-            obj.then()
-        manifest = required(session, asset)
-        context.add_output_metadata(publication_metadata(session, manifest))
+        with tolerating(context.log) as tolerated:
+            if obj.sealed is not None:
+                self.check(session, obj.sealed, obj)
+                _publish(session, obj.sealed, obj)
+            if obj.then is not None:
+                obj.then()
+            shown = publication_metadata(session, required(session, asset))
+        # what was tolerated before has its own entry
+        context.add_output_metadata({**shown, **tolerated_metadata(tolerated, "tolerated_when_published")})
 
     def check(self, session: Session, sealed: Sealed, publication: Publication) -> None:
         """Refuse what must not be published; files that are no datasets may be anything."""
@@ -95,7 +98,8 @@ class SessionFilesIOManager(dg.IOManager):
     def load_input(self, context: dg.InputContext) -> object:
         """Hand out what an upstream asset published."""
         session, asset = self._platform.session(context.partition_key), context.asset_key.path[-1]
-        return self._readers.get(asset, self.default)(session, required(session, asset))
+        with tolerating(context.log):
+            return self._readers.get(asset, self.default)(session, required(session, asset))
 
     default: Reader = staticmethod(read_files)
 

@@ -1,5 +1,6 @@
 """What an asset hands over is published whole, with its basis, and comes back as typed values."""
 
+import warnings
 from dataclasses import replace
 
 import dagster as dg
@@ -14,7 +15,7 @@ from meso_assets.io.managers import PUBLICATION, AlfIOManager, RawIOManager, Ses
 from meso_assets.io.published import FovDatasets, read_fovs, required
 from meso_assets.io.resources import Platform
 from meso_assets.runs.settings import load_settings
-from meso_core.errors import MissingInputError
+from meso_core.errors import MesoWarning, MissingInputError
 from meso_core.qc import QCResult, Verdict, read_results
 from meso_core.session import RawFiles, RawKind
 
@@ -194,6 +195,37 @@ def test_verdicts_texts_and_figures_are_one_publication(settings, instance):
     paths = {file.path for file in session_of(settings).manifest("first").files}
     assert paths == {"alyx/b.json", "reports/figures/dots.png"}
     assert read_results(session_of(settings).path, "first") == (), "no verdicts rather than good ones"
+
+
+def test_what_is_tolerated_when_files_are_published_stands_in_the_log_and_with_the_result(settings, instance):
+    assert run(settings, first_asset(write(TIMES)), instance=instance).success
+    record = session_of(settings).path / ".meso" / "manifests" / "first.json"
+    (session_of(settings).path / "raw_sync_data" / "x.npy").write_bytes(b"another")
+
+    def compute(run):
+        product = write(TIMES)(run)
+        record.write_text("{")  # somebody else, after the look
+        return product
+
+    done = run(settings, first_asset(compute), instance=instance)
+    assert done.success
+    told = last_of(instance, "first").metadata["tolerated_when_published"].value
+    assert "The damaged record is kept as" in told
+    assert "The damaged record is kept as" in logged(instance, done)
+
+
+def logged(instance, done):
+    return "\n".join(entry.user_message for entry in instance.all_logs(done.run_id))
+
+
+def test_a_warning_that_comes_before_an_error_is_logged_too(settings, instance):
+    def compute(_):
+        warnings.warn("a page is missing", MesoWarning, stacklevel=1)
+        raise MissingInputError("no such file")
+
+    done = run(settings, first_asset(compute), instance=instance)
+    assert not done.success
+    assert "a page is missing" in logged(instance, done)
 
 
 def test_asking_for_what_was_never_made_names_the_asset(settings):
