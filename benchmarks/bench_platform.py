@@ -90,6 +90,8 @@ def _publishing(folder: Path) -> list[Row]:
 
 
 def _run_again(folder: Path) -> Row:
+    from meso_assets.defs.catalogue import CATALOGUE
+    from meso_core.machine import cores_at_hand
     from meso_core.simulate import preset, simulate_session
 
     made = simulate_session(folder / "sessions", preset("tiny"))
@@ -106,7 +108,7 @@ def _run_again(folder: Path) -> Row:
         start = time.perf_counter()
         subprocess.run([sys.executable, "-c", _MESO, "run", str(made.key)], env=environment, check=True, stdout=2)
         seconds.append(time.perf_counter() - start)
-    on = "tiny session, 3 FOVs, 10 assets in processes of their own, 2 cores"
+    on = f"tiny session, 3 FOVs, {len(CATALOGUE)} assets in processes of their own, {cores_at_hand()} cores"
     what = "run a session again in which nothing has changed; peer: the first run"
     return Row(what, seconds[0], seconds[1], "s", seconds[0] / seconds[1], "nothing computed or hashed", on)
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 
 from ..errors import StorageError, problem
@@ -24,7 +25,7 @@ _RESULTS = re.compile(r"(alf/FOV_|suite2p/plane)[^/]*/")
 _MOVE_AWAY = "Move this record away, then run the asset again"
 
 
-def verify_file(file: str | Path, record: FileRecord, *, content: bool) -> str:
+def verify_file(file: str | Path, record: FileRecord, *, content: bool, sha256: Callable[[], str] | None = None) -> str:
     """Compare a file with its record.
 
     Parameters
@@ -33,6 +34,8 @@ def verify_file(file: str | Path, record: FileRecord, *, content: bool) -> str:
         The file on disk, and what was published.
     content
         Hash it in any case; otherwise only a file up to 64 MB whose time of change is not the recorded one.
+    sha256
+        Gives its hash, where the caller has it or may need it again.
 
     Returns
     -------
@@ -44,14 +47,17 @@ def verify_file(file: str | Path, record: FileRecord, *, content: bool) -> str:
     except OSError:
         return difference(record, None, lambda: "", content=content)
     there = ListedFile(record.path, stat.st_size, stat.st_mtime_ns)
-    return difference(record, there, lambda: sha256_of(Path(file)), content=content)
+    return difference(record, there, sha256 or (lambda: sha256_of(Path(file))), content=content)
 
 
-def is_ours(session_path: Path, record: FileRecord) -> bool:
-    """Whether a file may be replaced or removed: its content is that of the record, and no link leads to raw data."""
+def is_ours(session_path: Path, record: FileRecord, sha256: Callable[[], str] | None = None) -> bool:
+    """Whether a file may be replaced or removed: its content is that of the record, and no link leads to raw data.
+
+    ``sha256`` as for :func:`verify_file`.
+    """
     file = session_path / record.path
     plain = not file.is_symlink() and file.is_file() and not _leads_to_raw_data(file.parent, record.path)
-    return plain and not verify_file(file, record, content=True)
+    return plain and not verify_file(file, record, content=True, sha256=sha256)
 
 
 def _leads_to_raw_data(folder: Path, path: str) -> bool:
@@ -87,8 +93,9 @@ def replaceable(
     ours, foreign = set[str](), []
     for record in new.files:
         path, file = record.path, session_path / record.path
-        here = _has_content(file, record, None if path in left else staged / path)
-        if here or (path in own and is_ours(session_path, own[path])):
+        sha256 = cache(partial(sha256_of, file))  # a movie is read once, although it is compared with two records
+        here = _has_content(file, record, None if path in left else staged / path, sha256)
+        if here or (path in own and is_ours(session_path, own[path], sha256)):
             ours.add(path)
         elif os.path.lexists(file):
             foreign.append(path)
@@ -157,11 +164,11 @@ def check_places(session_path: Path | str, old: Manifest | None, new: Manifest, 
             )
 
 
-def _has_content(file: Path, record: FileRecord, staged: Path | None) -> bool:
+def _has_content(file: Path, record: FileRecord, staged: Path | None, sha256: Callable[[], str]) -> bool:
     """Whether a file has the content of a record; ``staged`` is None where it was hashed in place."""
     if file.is_symlink() or not file.is_file() or (status := file.stat()).st_size != record.size:
         return False
     if staged is None and status.st_mtime_ns == record.mtime_ns:
         return True
     # an archive that is kept as it is was staged as a second name of the file
-    return (staged is not None and same_file(file, staged)) or sha256_of(file) == record.sha256
+    return (staged is not None and same_file(file, staged)) or sha256() == record.sha256

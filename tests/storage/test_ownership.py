@@ -25,6 +25,7 @@ from meso_core.storage import (
     verify_manifest,
     write_file,
 )
+from meso_core.storage.hashing import sha256_of
 
 PLACES = r"alf/[^/]+|raw_imaging_data_00/_ibl_rawImagingData\.meta\.json"
 
@@ -149,6 +150,23 @@ def test_a_file_of_the_same_size_and_time_and_other_content_is_neither_replaced_
         published(session, {META: b"ours again"})
     published(session, {"alf/a": b"1"})
     assert (session / META).read_bytes() == b"rig!"
+
+
+@pytest.mark.parametrize("new", [b"2" * 9, b"1" * 9, b"another size"])
+def test_a_file_replaced_by_one_of_its_size_is_read_once(
+    session: Path, new: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published(session, {"alf/a": b"1" * 9})
+    read: list[str] = []
+
+    def counted(path: Path) -> str:
+        read.append(path.name)
+        return sha256_of(path)
+
+    monkeypatch.setattr("meso_core.storage.ownership.sha256_of", counted)
+    published(session, {"alf/a": new})
+    assert read == ["a"]
+    assert (session / "alf" / "a").read_bytes() == new
 
 
 def test_a_file_of_the_rig_that_arrives_between_a_kill_and_the_next_look_is_not_replaced(session: Path) -> None:
