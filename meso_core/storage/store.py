@@ -113,7 +113,7 @@ class LocalStore:
 
     def where(self, key: SessionKey, path: str = "") -> str:
         """See :class:`SessionStore`."""
-        return str(key.folder(self.folder) / path)
+        return str(self._folder(key) / path)
 
     def sessions(self) -> tuple[SessionKey, ...]:
         """See :class:`SessionStore`."""

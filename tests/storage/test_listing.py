@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from meso_core.errors import InputFileError
+from meso_core.errors import InputFileError, StorageError
 from meso_core.session import GONE, SessionKey, survey_sessions
 from meso_core.storage import open_store
 
@@ -122,3 +122,12 @@ def test_a_folder_that_is_a_link_in_a_circle_or_to_where_nobody_may_look_stops_n
     assert [os.path.basename(passed.path) for passed in survey.passed_over] == [name, circle.name]  # noqa: PTH119
     assert all(passed.reason.startswith("a link to ") for passed in survey.passed_over)
     closed.chmod(0o700)
+
+
+def test_a_share_whose_server_is_gone_is_named_where_a_session_is_only_named(session, monkeypatch):
+    def gone(key, root):
+        raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN), str(root))
+
+    monkeypatch.setattr(SessionKey, "folder", gone)
+    with pytest.raises(StorageError, match="Mount the share again"):
+        open_store(session.parents[2]).where(KEY, "raw/a.tif")

@@ -28,6 +28,8 @@ class Seen:
     mtime_ns: int = 0
     #: What the server calls this content (the ETag of S3); empty where it has no word for it.
     version: str = ""
+    #: Whether this is a link to the file.
+    is_link: bool = False
 
 
 class Sending(Protocol):

@@ -102,7 +102,9 @@ def list_below(root: RemoteRoot, below: str = "") -> tuple[ListedFile, ...]:
     """
     start = len(root.place(below).rstrip("/")) + 1
     found = root.call("list", below, lambda server: list(server.below(root.place(below))))
-    files = (ListedFile(seen.place[start:], seen.size, seen.mtime_ns) for seen in found if not seen.is_folder)
+    files = (
+        ListedFile(seen.place[start:], seen.size, seen.mtime_ns, seen.is_link) for seen in found if not seen.is_folder
+    )
     return tuple(sorted(files, key=lambda file: file.path))
 
 

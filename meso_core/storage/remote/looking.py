@@ -20,7 +20,7 @@ def stat(root: RemoteRoot, path: str) -> ListedFile | None:
         If the server refuses or does not answer.
     """
     seen = look(root, path)
-    return None if seen is None else ListedFile(path, seen.size, seen.mtime_ns)
+    return None if seen is None else ListedFile(path, seen.size, seen.mtime_ns, seen.is_link)
 
 
 def look(root: RemoteRoot, path: str) -> Seen | None:

@@ -125,6 +125,12 @@ class Mirror:
             if is_record(path)
         }
 
+    def other_files(self) -> tuple[str, ...]:
+        """Paths of files that are no records, and that no work of this machine makes; of a copy of the records."""
+        own = tuple(f"{MESO_FOLDER}/{name}/" for name in _OWN)
+        paths = (file.relative_to(self.folder).as_posix() for file in self.folder.rglob("*") if not file.is_dir())
+        return tuple(sorted(path for path in paths if not is_record(path) and not path.startswith(own)))
+
     @contextmanager
     def copy_of_records(self) -> Iterator[Mirror]:
         """Copy the records to a folder of their own, which is gone when the block ends."""

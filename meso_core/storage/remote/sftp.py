@@ -147,23 +147,22 @@ class SftpBackend:
                 yield from self._walk(seen.place, (*above, real))
 
     def _seen(self, place: str, attributes: Any) -> Seen:  # noqa: ANN401  of asyncssh
-        if modes.S_ISLNK(attributes.permissions or 0):
+        if is_link := modes.S_ISLNK(attributes.permissions or 0):
             try:
                 attributes = self._run(self._client.stat(place))
             except FileNotFoundError:
-                return Seen(place, False, GONE, _mtime(attributes))
+                return Seen(place, False, GONE, _mtime(attributes), is_link=True)
         if modes.S_ISDIR(attributes.permissions or 0):
             return Seen(place, True)
-        return Seen(place, False, attributes.size or 0, _mtime(attributes))
+        return Seen(place, False, attributes.size or 0, _mtime(attributes), is_link=is_link)
 
     def stat(self, place: str) -> Seen | None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
         try:
-            attributes = self._run(self._client.stat(place))
+            seen = self._seen(place, self._run(self._client.lstat(place)))
         except FileNotFoundError:
             return None
-        seen = self._seen(place, attributes)
-        return None if seen.is_folder else seen
+        return None if seen.is_folder or seen.size == GONE else seen
 
     def read(self, place: str, start: int, length: int) -> bytes:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""

@@ -160,6 +160,13 @@ class RemoteStore:
                 before = copied.records()
                 yield copied.folder
                 after = copied.records()
+                if others := copied.other_files():
+                    raise StorageError.at(
+                        self.where(key, others[0]),
+                        expected="a record at one of the places of records",
+                        found="a file that would not be uploaded",
+                        remedy="Report this as a defect",
+                    )
                 insist()
                 for path in (path for path, status in after.items() if before.get(path) != status):
                     write_small(self.remote, session.place(path), read_plain(copied.folder / path, RECORD_BYTES))

@@ -28,18 +28,24 @@ def streamed_sha256(root: RemoteRoot, path: str, read: Callable[[int], None] = l
     """
     file = stat(root, path)
     if file is None:
-        raise MissingInputError.at(
-            f"{root.url}/{path}", expected="a file", found="nothing there", remedy="Bring it back, or run again"
-        )
+        raise _missing(root, path)
     digest = hashlib.sha256()
     with ThreadPoolExecutor(1) as pool:
         starts = range(0, file.size, _PIECE)
         coming = pool.submit(read_range, root, path, 0, _PIECE) if file.size else None
         for start in starts:
             assert coming is not None
-            piece = coming.result()
+            try:
+                piece = coming.result()
+            except FileNotFoundError:  # it was there a moment ago
+                raise _missing(root, path) from None
             if start + _PIECE < file.size:
                 coming = pool.submit(read_range, root, path, start + _PIECE, _PIECE)
             digest.update(piece)
             read(len(piece))
     return digest.hexdigest()
+
+
+def _missing(root: RemoteRoot, path: str) -> MissingInputError:
+    remedy = "Bring it back, or run again what makes it"
+    return MissingInputError.at(f"{root.url}/{path}", expected="a file", found="nothing there", remedy=remedy)

@@ -20,7 +20,7 @@ from meso_core.storage.remote import store as remote_store
 from meso_core.storage.remote.filesystem import list_below, open_root
 from meso_core.storage.remote.scratch import Scratch
 from meso_core.storage.remote.store import RemoteStore
-from meso_core.storage.remote.transfer import read_small, remove, write_small
+from meso_core.storage.remote.transfer import read_small, remove, stat, write_small
 
 KEY = SessionKey.parse("SP035/2023-03-03/001")
 BASIS = Basis("1", {"raw_frames": "f" * 64})
@@ -323,6 +323,55 @@ def test_records_are_written_one_at_a_time_and_kept(machine):
         with store.recording(KEY) as folder, (folder / ".meso/removals.jsonl").open("a") as log:
             log.write("line\n")
     assert read_small(one.remote, f"{KEY}/.meso/removals.jsonl", 100) == b"line\n" * 3
+
+
+@pytest.mark.parametrize("path", ["reports/other.json", ".meso/what.json", "notes.txt"])
+def test_what_is_no_record_is_not_dropped_without_a_word(machine, path):
+    store = machine("a")
+
+    def write() -> None:
+        with store.recording(KEY) as folder:
+            (folder / ".meso/removals.jsonl").write_text("line\n")
+            (folder / path).parent.mkdir(exist_ok=True)
+            (folder / path).write_text("mine")
+
+    with pytest.raises(StorageError, match=f"{path}.*would not be uploaded"):
+        write()
+    assert read_small(store.remote, f"{KEY}/.meso/removals.jsonl", 100) is None, "all or nothing"
+
+
+def test_a_file_that_goes_while_it_is_read_for_its_hash_is_a_named_error(machine, monkeypatch):
+    store = machine("a")
+    path = "raw_imaging_data_00/large.tif"
+    write_small(store.remote, f"{KEY}/{path}", b"x" * 100)
+
+    def gone(*_: object) -> bytes:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr("meso_core.storage.remote.streaming.read_range", gone)
+    with pytest.raises(MissingInputError, match=path):
+        store.sha256(KEY, path)
+
+
+@pytest.mark.parametrize("url", ["openssh"], indirect=True)
+def test_a_link_at_the_place_of_a_result_is_not_the_sessions_own(machine, request):
+    store = machine("a")
+    made = publish(store, {"alf/a": b"1", "alf/b": b"2"})
+    server, below = request.getfixturevalue("openssh_server"), store.remote.base
+    place = next(
+        path for path in server.served.rglob("alf/a") if str(path).endswith(f"{below.split('/')[-1]}/{KEY}/alf/a")
+    )
+    elsewhere = place.with_name("elsewhere")
+    place.rename(elsewhere)
+    place.symlink_to(elsewhere.name)
+    present = Session(KEY, store.local(KEY), store).present()
+    assert present.files["alf/a"].is_link
+    assert not present.is_unchanged(made.files[0])
+    assert stat(store.remote, f"{KEY}/alf/a").is_link
+    with pytest.raises(StorageError, match="somebody else"):
+        publish(store, {"alf/a": b"3", "alf/b": b"4"}, run="run-2")
+    assert place.is_symlink()
+    assert (place.read_bytes(), (place.parent / "b").read_bytes()) == (b"1", b"2")
 
 
 def test_a_record_whose_writing_failed_is_not_kept(machine):
