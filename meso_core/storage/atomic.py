@@ -208,14 +208,21 @@ def link_or_rename(file: Path, out: Path) -> None:
     FileExistsError
         If there is something of this name.
     """
+    if not linked(file, out):
+        if os.path.lexists(out):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(out))
+        file.rename(out)
+
+
+def linked(file: Path, out: Path) -> bool:
+    """Give a file a second name that nothing has; False where the file system knows no links, or no more of it."""
     try:
         os.link(file, out, follow_symlinks=False)
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
-        if os.path.lexists(out):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(out)) from error
-        file.rename(out)
+        return False
+    return True
 
 
 def same_file(one: Path, other: Path) -> bool:

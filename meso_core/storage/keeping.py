@@ -7,10 +7,11 @@ bringing one back and removing them is in ``versions``.
 from __future__ import annotations
 
 import errno
+from collections.abc import Collection
 from pathlib import Path
 
 from ..session import MESO_FOLDER
-from .atomic import link_or_copy, link_or_rename, make_folder, storage_errors
+from .atomic import link_or_copy, link_or_rename, linked, make_folder, storage_errors
 from .hashing import sync_folder
 from .manifest import FileRecord, Manifest
 from .names import remove_name
@@ -35,7 +36,7 @@ def ask_to_keep(session_path: Path, manifest: Manifest) -> None:
     make_folder(version_folder(session_path, manifest))
 
 
-def keep_replaced(session_path: Path, old: Manifest | None, new: Manifest) -> None:
+def keep_replaced(session_path: Path, old: Manifest | None, new: Manifest, staying: Collection[str] = ()) -> None:
     """Keep the files of a result that is about to be replaced, where that was asked; may be called again after a kill.
 
     Each gets a second name, which costs no room and no time, and is on the disk before the first is given away. A file
@@ -47,6 +48,9 @@ def keep_replaced(session_path: Path, old: Manifest | None, new: Manifest) -> No
         Session folder.
     old, new
         What is published, and what replaces it. The same content again replaces nothing.
+    staying
+        Paths of files that have their places in both: where the file system knows no links, such a file has one name
+        only, and that is its place.
     """
     if old is None or old.data_version == new.data_version:
         return
@@ -59,7 +63,7 @@ def keep_replaced(session_path: Path, old: Manifest | None, new: Manifest) -> No
         if holds(kept, record) or not holds(file, record):
             continue
         make_folder(kept.parent)
-        _give_second_name(file, kept)
+        _give_second_name(file, kept, stays=record.path in staying)
         folders.add(kept.parent)
     for changed in sorted(folders):
         sync_folder(changed)
@@ -70,13 +74,22 @@ def holds(file: Path, record: FileRecord) -> bool:
     return not file.is_symlink() and file.is_file() and not verify_file(file, record, content=False)
 
 
-def _give_second_name(file: Path, kept: Path) -> None:
-    """Keep a file; where the file system knows no links it is moved, and between two it is copied."""
+def kept_at(session_path: Path, folder: Path, record: FileRecord) -> Path | None:
+    """Where a file of a kept version is: in the version's folder, or still at its place; None where it is neither."""
+    return next((file for base in (folder, session_path) if holds(file := base / record.path, record)), None)
+
+
+def _give_second_name(file: Path, kept: Path, *, stays: bool) -> None:
+    """Keep a file; where the file system knows no links it is moved unless it stays, and between two it is copied."""
     with storage_errors(kept):
         remove_name(kept)  # half of a copy, or what somebody made of it
         try:
-            link_or_rename(file, kept)
+            if stays:
+                linked(file, kept)
+            else:
+                link_or_rename(file, kept)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            link_or_copy(file, kept)
+            if not stays:
+                link_or_copy(file, kept)

@@ -183,7 +183,8 @@ def _roll_forward(
     check_places(session_path, old, pending, None)
     if ours is None:
         ours, _ = replaceable(session_path, old, pending, staged)
-    keep_replaced(session_path, old, pending)
+    staying = {record.path for record in pending.files if not (staged / record.path).is_file()}
+    keep_replaced(session_path, old, pending, staying)
     folders = set[Path]()
     for record in pending.files:
         source, target = staged / record.path, session_path / record.path

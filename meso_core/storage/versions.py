@@ -16,7 +16,7 @@ from ..errors import MissingInputError, SettingsError, StorageError
 from ..opening import is_there
 from .atomic import link_or_copy, make_folder, storage_errors
 from .hashing import sync_folder
-from .keeping import ask_to_keep, holds, versions_folder
+from .keeping import ask_to_keep, kept_at, versions_folder
 from .manifest import Manifest, record_digest
 from .names import replace_name
 from .ownership import verify_file
@@ -92,7 +92,7 @@ def _listed(session_path: Path, asset: str, present: Manifest | None) -> tuple[K
         rank = ranks[0] if ranks else len(records)
         manifest, replaced_by = records[rank] if ranks else (None, None)
         files = manifest.files if manifest else ()
-        lacking = tuple(file.path for file in files if not holds(place / file.path, file))
+        lacking = tuple(file.path for file in files if kept_at(session_path, place, file) is None)
         if manifest is None or len(lacking) < len(files):
             found.append((rank, KeptVersion(asset, name, manifest, replaced_by, lacking)))
     return tuple(version for _, version in sorted(found, key=lambda one: (one[0], one[1].data_version)))
@@ -156,11 +156,14 @@ def restore_version(session_path: Path, asset: str, version: str, *, places: str
     manifest, kept = _whole(session_path, chosen)
     staging = Staging(session_path, asset)
     for record in manifest.files:
+        if not is_there(kept / record.path):  # it has stayed at its place
+            staging.leave({record.path: record.content})
+            continue
         target = staging.folder / record.path
         make_folder(target.parent)
         with storage_errors(target):
             link_or_copy(kept / record.path, target)
-    staging.know({record.path: record.content for record in manifest.files})
+        staging.know({record.path: record.content})
     sealed = staging.seal(manifest.contents, {**manifest.facts, RESTORED: manifest.digest[:12]})
     if present is not None:
         ask_to_keep(session_path, present)
@@ -196,7 +199,8 @@ def _whole(session_path: Path, version: KeptVersion) -> tuple[Manifest, Path]:
             found="none that is as it was",
             remedy="Bring the record back from a backup",
         )
-    wrong = [verify_file(folder / record.path, record, content=True) for record in manifest.files]
+    places = [kept_at(session_path, folder, record) or folder / record.path for record in manifest.files]
+    wrong = [verify_file(at, record, content=True) for at, record in zip(places, manifest.files, strict=True)]
     if found := [sentence for sentence in wrong if sentence]:
         raise StorageError.at(
             folder,

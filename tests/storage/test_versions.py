@@ -15,6 +15,7 @@ from power_loss import watched, write_tree
 
 from meso_core.errors import MissingInputError, SettingsError, StorageError
 from meso_core.storage import Basis, MadeBy, Manifest, Staging, load_manifest, publish, verify_manifest
+from meso_core.storage.hashing import hash_file
 from meso_core.storage.versions import (
     KeptVersion,
     assets_with_versions,
@@ -225,6 +226,32 @@ def test_without_hard_links_files_are_moved(session, monkeypatch):
     restored = restore(session, version.data_version)
     assert contents(session) == FILES["a"]
     assert verify_manifest(session, restored, content=False) == ()
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_stays_at_its_place_is_neither_moved_nor_doubled(session, monkeypatch, links):
+    if not links:
+        refuse_links(monkeypatch)
+    archive = session / "alf/archive"
+    archive.parent.mkdir()
+    archive.write_bytes(b"the same")
+
+    def published(text: bytes) -> Manifest:
+        keep_present(session, "rois")
+        staging = Staging(session, "rois")
+        staging.write("alf/x", text)
+        staging.leave({"alf/archive": hash_file(archive)})
+        return publish(session, staging.seal(), Basis("1"), MadeBy("run"), places=PLACES)
+
+    before = archive.stat().st_ino
+    first, second = published(b"1"), published(b"2")
+    assert verify_manifest(session, second) == ()
+    for version in (first, second):
+        assert {file.stat().st_ino for file in session.rglob("archive")} == {before}
+        (other,) = kept(session)
+        assert other.lacking == ()
+        assert verify_manifest(session, restore(session, other.data_version)) == ()
+        assert contents(session) == {"alf/x": b"1" if version is first else b"2", "alf/archive": b"the same"}
 
 
 def test_a_folder_on_another_file_system_is_kept_by_copies(session, tmp_path, monkeypatch):
