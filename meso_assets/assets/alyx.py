@@ -18,7 +18,9 @@ from .registering import Told, forbidden_by_qc, told_to_alyx
 from .session_asset import AssetRun, Result, session_asset
 
 if TYPE_CHECKING:
-    from meso_core.alyx import Registration
+    from collections.abc import Sequence
+
+    from meso_core.alyx import Sent
     from meso_core.storage import Staging
 
 _FOVS, _SNAPSHOTS, _DATASETS = (CATALOGUE[f"alyx_{name}"] for name in ("fov_records", "snapshots", "datasets"))
@@ -86,11 +88,10 @@ def alyx_datasets(context: dg.AssetExecutionContext, platform: Platform, alyx: A
             today = time.strftime("%Y-%m-%d")
             return plan_datasets(own, client, repository=alyx.repository, today=today)
 
-        def keep_revisions(staging: "Staging", registration: "Registration") -> None:
-            there = run.session.present().files
-            folder = run.session.fetch([one.name for one in registration.sent if one.path and one.name in there])
-            stage_revisions(staging, folder, registration.sent)
+        def keep_revisions(staging: "Staging", sent: "Sequence[Sent]") -> None:
+            earlier = run.standing.manifest.files if run.standing.manifest else ()
+            stage_revisions(staging, run.session, own, sent, earlier)
 
-        return Told("datasets", own.to_json(), (plan,), metadata=dataset_metadata(own), after=keep_revisions)
+        return Told("datasets", own.to_json(), (plan,), metadata=dataset_metadata(own), more=keep_revisions)
 
     return told_to_alyx(context, platform, alyx, _DATASETS, prepare)

@@ -25,7 +25,7 @@ from ..io.tolerated import tolerated_metadata
 from .session_asset import AssetRun, Product, Result, open_run, tell_why
 
 if TYPE_CHECKING:
-    from meso_core.alyx import PlanMaker, Registration
+    from meso_core.alyx import PlanMaker, Registration, Sent
     from meso_core.storage import Staging
 
 _CHECK, _ORIGIN = "alyx_holds_it", "meso_core.alyx"
@@ -44,8 +44,8 @@ class Told:
     #: Why all of it may not be sent; empty where it may.
     forbidden: Sequence[str] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    #: Adds files that follow from what the server answered.
-    after: Callable[[Staging, Registration], None] | None = None
+    #: Adds files besides the records, given what the server answered; nothing where it was not asked.
+    more: Callable[[Staging, Sequence[Sent]], None] | None = None
 
 
 def told_to_alyx(
@@ -85,22 +85,27 @@ def told_to_alyx(
 
 
 def _stays(registration: Registration) -> bool:
-    """Whether an earlier, current result stays: the server holds all of it, or cannot be asked now."""
+    """Whether an earlier, current result stays: the server holds all of it, or could not be asked now."""
     from meso_core.alyx import State
 
-    return registration.did_nothing or registration.state is State.PENDING
+    return registration.did_nothing or (registration.state is State.PENDING and not registration.is_behind)
 
 
 def _asked(run: AssetRun, alyx: Alyx, told: Told) -> Registration:
-    from meso_core.alyx import planned, registered, unavailable, withheld
+    from meso_core.alyx import ended, pending, planned, registered, withheld
 
     if told.forbidden:
         return withheld(told.forbidden)
+    made = run.standing.manifest
+    earlier = ended(run.session.path, made.files) if made is not None else None
     try:
         client = alyx.connect()
-        found = registered(told.makers, client, run.session.path) if alyx.is_online else planned(told.makers, client)
+        if alyx.is_online:
+            found = registered(told.makers, client, run.session.path, earlier=earlier)
+        else:
+            found = planned(told.makers, client)
     except AlyxUnavailableError as error:
-        found = unavailable(error)
+        found = pending(error, earlier)
     else:
         run.context.log.info(f"{client.n_requests} requests to {client.url}")
     run.context.log.info(f"{told.part}: {found.summary}")
@@ -112,11 +117,11 @@ def _product(run: AssetRun, told: Told, registration: Registration | None) -> Pr
 
     staging = run.stage()
     staging.write(records_path(told.part), told.records.encode())
+    if told.more is not None:
+        told.more(staging, () if registration is None else registration.sent)
     if registration is None:
         return Product(staging, metadata={"alyx": "off: nothing is sent", **told.metadata})
-    staging.write(record_path(told.part, registration), registration.to_json().encode())
-    if told.after is not None:
-        told.after(staging, registration)
+    staging.write(record_path(told.part, registration.state), registration.to_json().encode())
     return Product(staging, qc=(_verdict(registration),), metadata={**told.metadata, **sent_metadata(registration)})
 
 

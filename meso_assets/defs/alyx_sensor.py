@@ -37,16 +37,16 @@ class WaitingAsset:
 
 def waiting_assets(session: Session) -> list[WaitingAsset]:
     """Find what of a session waits for the server."""
-    from meso_core.alyx import sent_path, waiting
+    from meso_core.alyx import State, ended, record_path
 
     names = [name for name, declared in CATALOGUE.items() if declared.group == _GROUP]
     found = []
     for name in names:
-        if not is_there(session.path / sent_path(name.removeprefix(f"{_GROUP}_"))):
+        if not is_there(session.path / record_path(name.removeprefix(f"{_GROUP}_"), State.PENDING)):
             continue  # without reading its manifest: there may be thousands
         manifest = session.manifest(name)
-        waits = waiting(session.path, manifest.files) if manifest is not None else None
-        if waits is not None:
+        waits = ended(session.path, manifest.files) if manifest is not None else None
+        if waits is not None and waits.state is State.PENDING:
             found.append(WaitingAsset(waits.since, str(session.key), name))
     return found
 

@@ -13,26 +13,13 @@ from .carry import carry_out, register
 from .client import AlyxClient, HeldSession, find_session
 from .connection import Connection, connect
 from .datasets import OwnFile, OwnFiles, own_files, plan_datasets
+from .ended import Ended, State, ended, record_path, records_path, why_waiting, why_withheld
 from .fov import FovRegistration, plan_fovs, register_fov, why_never_sent
 from .gate import SendingOverride, allow, forbidding, of_phantom, override_of
 from .plan import Action, Change, Kind, Outcome, Part, Plan, Planned, Sent, summary
 from .published_files import files_to_register, stage_revisions
 from .records import FieldOfViewRecord, FovLocationRecord, ImagingStackRecord, Status
-from .registering import (
-    PlanMaker,
-    Registration,
-    State,
-    Waiting,
-    planned,
-    record_path,
-    records_path,
-    registered,
-    sent_path,
-    unavailable,
-    waiting,
-    why_waiting,
-    withheld,
-)
+from .registering import PlanMaker, Registration, pending, planned, registered, withheld
 from .snapshots import SnapshotNote, SnapshotRegistration, plan_snapshots, register_snapshots
 from .subject import SubjectAnswer, ask_subject, keep_answer, kept_answer
 from .surgery import SurgeryUpdate, plan_craniotomy, update_surgery_json
@@ -45,6 +32,7 @@ __all__ = [
     "AnswerLostError",
     "Change",
     "Connection",
+    "Ended",
     "FieldOfViewRecord",
     "FovLocationRecord",
     "FovRegistration",
@@ -69,11 +57,11 @@ __all__ = [
     "Status",
     "SubjectAnswer",
     "SurgeryUpdate",
-    "Waiting",
     "allow",
     "ask_subject",
     "carry_out",
     "connect",
+    "ended",
     "files_to_register",
     "find_session",
     "forbidding",
@@ -83,6 +71,7 @@ __all__ = [
     "only_in_alyx",
     "override_of",
     "own_files",
+    "pending",
     "plan_craniotomy",
     "plan_datasets",
     "plan_findings",
@@ -95,13 +84,11 @@ __all__ = [
     "register_fov",
     "register_snapshots",
     "registered",
-    "sent_path",
     "stage_revisions",
     "summary",
-    "unavailable",
     "update_surgery_json",
-    "waiting",
     "why_never_sent",
     "why_waiting",
+    "why_withheld",
     "withheld",
 ]

@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import AlyxError
 from .client import AlyxClient
 from .plan import Action, Kind, Plan, Planned, Sent
-from .transport import RefusedError
+from .transport import AnswerLostError, RefusedError
 
 #: Most files of one request.
 _MOST_FILES = 200
@@ -97,6 +97,9 @@ def _post(batch: Batch, plan: Plan, client: AlyxClient) -> Sequence[Mapping[str,
         rows: list[Mapping[str, Any]] = client.rest(
             "register-file", "create", data=batch.payload(plan, client.user or "")
         )
+    except AnswerLostError as error:
+        error.records = tuple(record.ref for record in batch.records)
+        raise
     except RefusedError as error:
         raise RefusedError.of(
             f"{plan.session}, {batch.records[0].payload['collection'] or 'the session itself'}",

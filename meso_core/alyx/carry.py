@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import StalePlanError
+from ..errors import AlyxError, StalePlanError
+from ..session import some
 from .batches import send_datasets
 from .client import AlyxClient
 from .note_pictures import picture
@@ -63,7 +64,7 @@ def carry_out(plan: Plan, client: AlyxClient, session_path: str | Path | None = 
         one = _held(record, client)
         if record.is_work:
             one = _send(record, {ref: sent.id for ref, sent in done.items()}, client, session_path)
-        done[Ref(record.kind, record.name)] = one
+        done[record.ref] = one
     return _outcome(plan, done.values())
 
 
@@ -72,9 +73,13 @@ def register(
     client: AlyxClient,
     session_path: str | Path | None = None,
     *,
+    unanswered: Iterable[Ref] = (),
     wait: Callable[[float], None] = time.sleep,
 ) -> tuple[Plan, Outcome]:
     """Make a plan and carry it out; where the server changed meanwhile or an answer was lost, look and plan again.
+
+    What was sent without an answer is never sent again at once, for the server may still be at work on it: it is looked
+    for a few times, and where it is not found, this ends with the error.
 
     Parameters
     ----------
@@ -82,6 +87,8 @@ def register(
         Makes the plan from what the server holds now.
     client, session_path
         As for :func:`carry_out`.
+    unanswered
+        Records that were sent a short time ago, without an answer.
     wait
         Waits for a number of seconds.
 
@@ -89,16 +96,42 @@ def register(
     -------
     plan, outcome
         The plan that was carried out last, and what the server answered.
+
+    Raises
+    ------
+    AnswerLostError
+        If a record was sent, and is neither answered nor found.
     """
+    lost = frozenset(unanswered)
+    problem: AlyxError | None = None
     for attempt in range(_ATTEMPTS):
+        if attempt:
+            wait(_FIRST_WAIT_S * 2 ** (attempt - 1))
         plan = make_plan()
+        created = [record.ref for record in plan.work if record.action is Action.CREATE]
+        if missing := tuple(ref for ref in created if ref in lost):
+            problem = _not_found(plan, missing)
+            continue
         try:
             return plan, carry_out(plan, client, session_path)
-        except (StalePlanError, AnswerLostError):
-            if attempt == _ATTEMPTS - 1:
-                raise
-            wait(_FIRST_WAIT_S * 2**attempt)
-    raise AssertionError("the last attempt returns or raises")
+        except StalePlanError as error:
+            problem = error
+        except AnswerLostError as error:
+            problem, lost = error, frozenset(error.records)
+    assert problem is not None, "the last attempt returns or has a problem"
+    raise problem
+
+
+def _not_found(plan: Plan, missing: tuple[Ref, ...]) -> AnswerLostError:
+    error = AnswerLostError.at(
+        plan.session,
+        expected=f"in Alyx what was sent a moment ago: {some([f'{ref.kind.value} {ref.name}' for ref in missing])}",
+        found="no answer, and no such record yet",
+        remedy="The server may still be at work on it. Run this again in 10 minutes: what arrived is found, the rest "
+        "is sent",
+    )
+    error.records = missing
+    return error
 
 
 def _send(record: Planned, ids: Mapping[Ref, str], client: AlyxClient, session_path: str | Path | None) -> Sent:
@@ -112,6 +145,9 @@ def _send(record: Planned, ids: Mapping[Ref, str], client: AlyxClient, session_p
         files = {"files": {"image": picture(Path(session_path), record.name)}}
     try:
         answer = client.rest(endpoint, "create", data=data, **files)
+    except AnswerLostError as error:
+        error.records = (record.ref,)
+        raise
     except RefusedError as error:
         if error.status in (400, 500) and "unique set" in str(error):  # somebody else was a moment earlier
             raise StalePlanError(str(error)) from error

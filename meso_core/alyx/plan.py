@@ -117,6 +117,11 @@ class Planned:
     why: str = ""
 
     @property
+    def ref(self) -> Ref:
+        """Kind and name, by which other records of the plan refer to this one."""
+        return Ref(self.kind, self.name)
+
+    @property
     def is_work(self) -> bool:
         """Whether something is sent."""
         return self.action in (Action.CREATE, Action.CHANGE)

@@ -5,20 +5,25 @@ What belongs here: choosing files and their hashes. What does not: comparing wit
 
 from __future__ import annotations
 
+import re
 import shutil
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..errors import MesoWarning
 from ..opening import open_plain
 from ..qc import stored_results
 from ..session import ListedFile, is_beyond_assets
-from ..storage import Session, Staging, hash_file
+from ..storage import FileRecord, Session, Staging, hash_file
 from .datasets import OwnFile, OwnFiles, own_files
 from .gate import of_phantom
 from .plan import Kind, Sent
 
 _REFERENCE_IMAGE = "referenceImage."
+#: File in the folder of a revision, as ONE names it.
+_REVISION = re.compile(r"(?:.+/)?#[^/]+#/[^/]+")
 
 
 def files_to_register(
@@ -64,12 +69,52 @@ def _of_the_rig(session_path: Path, path: str) -> OwnFile:
     return OwnFile(path, content.size, content.md5, "the rig", "")
 
 
-def stage_revisions(staging: Staging, session_path: Path, sent: Iterable[Sent]) -> None:
-    """Put a copy of each dataset that the server holds as a revision into the folder of that revision.
+def stage_revisions(
+    staging: Staging, session: Session, own: OwnFiles, sent: Iterable[Sent], earlier: Iterable[FileRecord]
+) -> None:
+    """Have a file for each dataset that the server holds as a revision, in the folder of that revision.
 
-    There ONE looks for it. The file itself stays where the platform reads it. Nothing is put into folders of the rig.
+    There ONE looks for it. What was published there before stays; of a new revision a copy is made, and the file itself
+    stays where the platform reads it. Nothing is put into folders of the rig. Of a session on a server, nothing else is
+    fetched.
+
+    Parameters
+    ----------
+    staging
+        Where the asset prepares its files.
+    session
+        The session.
+    own
+        Files that are registered.
+    sent
+        What the server answered; nothing where it was not asked.
+    earlier
+        Files that the asset has published before.
+
+    Warns
+    -----
+    MesoWarning
+        If a revision that was published before is missing or changed, and is not the newest one.
     """
-    for one in sent:
-        if one.kind is Kind.DATASET and one.path and one.path != one.name and not is_beyond_assets(one.path):
-            with open_plain(session_path / one.name) as source, staging.open(one.path) as copy:
-                shutil.copyfileobj(source, copy, 1 << 20)
+    md5, present = {file.path: file.md5 for file in own.files}, session.present()
+    copies = {
+        one.path: one.name
+        for one in sent
+        if one.kind is Kind.DATASET and one.path not in ("", one.name) and not is_beyond_assets(one.path)
+    }
+    stays = {}
+    for record in (file for file in earlier if _REVISION.fullmatch(file.path)):
+        if md5.get(copies.get(record.path, ""), record.md5) != record.md5:
+            continue  # the server took new content under the same revision
+        if wrong := present.wrong_with(record):
+            if record.path not in copies:
+                told = "this revision is in Alyx; bring the file back, from a backup or another copy of the session"
+                warnings.warn(f"{session.where()}: {wrong}; {told}", MesoWarning, stacklevel=2)
+            continue
+        stays[record.path] = record.content
+        copies.pop(record.path, None)
+    folder = session.fetch([*stays, *copies.values()])
+    staging.leave(stays)
+    for path, name in copies.items():
+        with open_plain(folder / name) as source, staging.open(path) as copy:
+            shutil.copyfileobj(source, copy, 1 << 20)

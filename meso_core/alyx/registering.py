@@ -1,7 +1,7 @@
 """One part of a session told to Alyx, from the plan to the record of what became of it.
 
-What belongs here: the states in which this ends, and the record that stays with the session. A server that cannot be
-reached holds nothing up: the record says *pending*, and a later run carries out what is due then.
+What belongs here: carrying a part out, and its record as text. A server that cannot be reached holds nothing up: the
+record says *pending*, and a later run carries out what is due then. What a record says is read by ``ended``.
 """
 
 from __future__ import annotations
@@ -9,38 +9,25 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ..errors import AlyxUnavailableError, InputFileError, MissingInputError
+from ..errors import AlyxUnavailableError
 from ..json_text import json_text
-from ..opening import read_json
-from ..storage import FileRecord
 from .carry import register
 from .client import AlyxClient
-from .plan import Action, Outcome, Plan, Sent, summary
+from .ended import Ended, State
+from .plan import Action, Outcome, Plan, Ref, Sent, summary
+from .transport import AnswerLostError
 
 #: Makes the plan of one part from what the server holds.
 PlanMaker: TypeAlias = Callable[[AlyxClient], Plan]
 
-_FOLDER, _SENT, _PLAN = "alyx", ".sent.json", ".plan.json"
-_RUN_AGAIN = "Run the asset of this file again"
-
-
-class State(StrEnum):
-    """How telling Alyx ended."""
-
-    #: A dry run: the plan was made, nothing was sent.
-    PLANNED = "planned"
-    #: The server holds all of it.
-    REGISTERED = "registered"
-    #: The server could not be reached; a later run sends what is due then.
-    PENDING = "pending"
-    #: It may not be sent.
-    WITHHELD = "withheld"
+#: How long a server may still carry out a request whose answer was lost, s.
+_MAY_STILL_COME_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +37,16 @@ class Registration:
     state: State
     #: Why, where it is pending or withheld.
     reason: str = ""
-    #: When it became pending, ISO 8601; empty else.
+    #: Since when it is pending, ISO 8601; empty else.
     since: str = ""
     plans: tuple[Plan, ...] = ()
     outcomes: tuple[Outcome, ...] = ()
+    #: Whether the server was seen to lack something.
+    is_behind: bool = False
+    #: Records that were sent without an answer, and are not found: the server may still be at work on them.
+    unanswered: tuple[Ref, ...] = ()
+    #: When they were sent, ISO 8601.
+    unanswered_since: str = ""
 
     @property
     def did_nothing(self) -> bool:
@@ -91,6 +84,9 @@ class Registration:
                 {"kind": one.kind.value, "name": one.name, "id": one.id, "link": one.link, "path": one.path}
                 for one in self.sent
             ]
+        if self.unanswered:
+            body["unanswered"] = [{"kind": one.kind.value, "name": one.name} for one in self.unanswered]
+            body["unanswered_since"] = self.unanswered_since
         return json_text({**body, "remarks": list(self.remarks)}, indent=1, nulls=True) + "\n"
 
 
@@ -100,7 +96,7 @@ def planned(makers: Sequence[PlanMaker], client: AlyxClient) -> Registration:
     try:
         plans.extend(make(client) for make in makers)
     except AlyxUnavailableError as error:
-        return Registration(State.PENDING, str(error), _now(), tuple(plans))
+        return replace(pending(error), plans=tuple(plans))
     return Registration(State.PLANNED, plans=tuple(plans))
 
 
@@ -109,6 +105,7 @@ def registered(
     client: AlyxClient,
     session_path: Path,
     *,
+    earlier: Ended | None = None,
     wait: Callable[[float], None] = time.sleep,
 ) -> Registration:
     """Make the plans of a part, one after the other, and carry each out.
@@ -121,6 +118,8 @@ def registered(
         Alyx client.
     session_path
         Session folder.
+    earlier
+        How the last attempt ended.
     wait
         Waits for a number of seconds.
 
@@ -129,15 +128,24 @@ def registered(
     AlyxError
         If a person has to act first.
     """
-    plans, outcomes = list[Plan](), list[Outcome]()
+    seen, plans, outcomes = list[Plan](), list[Plan](), list[Outcome]()
+    open_ = earlier.unanswered if earlier is not None and _is_recent(earlier.unanswered_since) else ()
     try:
         for make in makers:
-            plan, outcome = register(partial(make, client), client, session_path, wait=wait)
+            look = partial(_seen, make, client, seen)
+            plan, outcome = register(look, client, session_path, unanswered=open_, wait=wait)
             plans.append(plan)
             outcomes.append(outcome)
     except AlyxUnavailableError as error:
-        return Registration(State.PENDING, str(error), _now(), tuple(plans), tuple(outcomes))
+        is_behind = any(not plan.is_empty for plan in seen)
+        return replace(pending(error, earlier), plans=tuple(plans), outcomes=tuple(outcomes), is_behind=is_behind)
     return Registration(State.REGISTERED, plans=tuple(plans), outcomes=tuple(outcomes))
+
+
+def _seen(make: PlanMaker, client: AlyxClient, seen: list[Plan]) -> Plan:
+    plan = make(client)
+    seen.append(plan)
+    return plan
 
 
 def withheld(reasons: Sequence[str]) -> Registration:
@@ -145,57 +153,21 @@ def withheld(reasons: Sequence[str]) -> Registration:
     return Registration(State.WITHHELD, "; ".join(reasons))
 
 
-def unavailable(error: AlyxUnavailableError) -> Registration:
-    """Tell that the server could not be reached at all."""
-    return Registration(State.PENDING, str(error), _now())
+def pending(error: AlyxUnavailableError, earlier: Ended | None = None) -> Registration:
+    """Tell that a part waits for the server, since the first attempt that ended so."""
+    waits, now = earlier is not None and earlier.state is State.PENDING, _now()
+    since = earlier.since if earlier is not None and waits else now
+    before = earlier.unanswered if earlier is not None else ()
+    records = error.records if isinstance(error, AnswerLostError) else ()
+    if earlier is not None and set(records) <= set(before):  # nothing was sent after those
+        return Registration(
+            State.PENDING, str(error), since, unanswered=before, unanswered_since=earlier.unanswered_since
+        )
+    return Registration(State.PENDING, str(error), since, unanswered=records, unanswered_since=now if records else "")
 
 
-def record_path(part: str, registration: Registration) -> str:
-    """Path of the record of a registration, below the session."""
-    return f"{_FOLDER}/{part}{_PLAN if registration.state is State.PLANNED else _SENT}"
-
-
-def sent_path(part: str) -> str:
-    """Path of the record of what the server answered, below the session."""
-    return f"{_FOLDER}/{part}{_SENT}"
-
-
-def records_path(part: str) -> str:
-    """Path of the records as they would be sent, below the session."""
-    return f"{_FOLDER}/{part}.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """A part of a session that waits for the server."""
-
-    #: Path of the record.
-    path: str
-    since: str
-    reason: str
-
-
-def waiting(session_path: Path, files: Sequence[FileRecord]) -> Waiting | None:
-    """Tell whether, by the record among the published files, something waits for the server."""
-    for file in files:
-        if file.path.startswith(f"{_FOLDER}/") and file.path.endswith(_SENT):
-            try:
-                record = read_json(session_path / file.path, _RUN_AGAIN)
-            except MissingInputError:  # that the file is gone is told by whoever compares files
-                return None
-            if not isinstance(record, dict):
-                raise InputFileError.at(
-                    session_path / file.path, expected="a record", found=type(record).__name__, remedy=_RUN_AGAIN
-                )
-            if record.get("state") == State.PENDING.value:
-                return Waiting(file.path, str(record.get("since")), str(record.get("reason")))
-    return None
-
-
-def why_waiting(session_path: Path, files: Sequence[FileRecord]) -> tuple[str, ...]:
-    """Return the sentence that ``meso status`` shows for a part that waits; empty where none does."""
-    found = waiting(session_path, files)
-    return () if found is None else (f"waits for Alyx since {found.since}: {found.reason}",)
+def _is_recent(moment: str) -> bool:
+    return bool(moment) and time.time() - datetime.fromisoformat(moment).timestamp() < _MAY_STILL_COME_S
 
 
 def _now() -> str:

@@ -22,6 +22,8 @@ from ..json_text import json_text
 if TYPE_CHECKING:
     import requests
 
+    from .plan import Ref
+
 #: A wait that the server asks for, beyond which what is to be sent waits for a later run, s.
 _LONGEST_WAIT_S = 90.0
 _FIRST_WAIT_S, _SHOWN = 0.5, 300
@@ -33,7 +35,10 @@ _CONNECT_S = 10.0
 
 
 class AnswerLostError(AlyxUnavailableError):
-    """Raised when a post may have been carried out, but no answer came back."""
+    """Raised when a post may have been carried out, or may still be, but no answer came back."""
+
+    #: What was posted.
+    records: tuple[Ref, ...] = ()
 
 
 class RefusedError(AlyxError):
@@ -275,7 +280,8 @@ class Transport:
             self.url,
             expected=f"an answer to {method.upper()} {path.partition('?')[0]}",
             found=problem,
-            remedy="It may have been carried out. Run this again: what arrived is found, the rest is sent",
+            remedy="It may have been carried out, or still be. Run this again in 10 minutes: what arrived is found, "
+            "the rest is sent",
         )
 
 

@@ -6,11 +6,13 @@ server holds in the end is worked out from the session alone.
 
 from __future__ import annotations
 
+import threading
 import time
+from dataclasses import replace
 
 import pytest
 
-from meso_core.alyx import carry_out, connect
+from meso_core.alyx import Ended, Kind, State, carry_out, connect, registered
 from meso_core.errors import AlyxError, AlyxUnavailableError, StalePlanError
 from tests.alyx.ours import Ours, expected, held
 from tests.alyx.standin import Given, Throttle, faults, serving
@@ -146,8 +148,52 @@ def test_a_time_out_at_a_write_does_not_double_a_record(name, part, path, stand_
     stand_in.faults.next("PATCH" if part == "craniotomy" else "POST", path, LATE_FAULTS[name])
     patience = {"wait": lambda _: time.sleep(LATE), "timeout_s": PATIENCE, "runs": 6}
     said = run_until_done(stand_in, at_stand_in, ours, **patience)
+    assert stand_in.faults.struck == 1
     once(stand_in, at_stand_in, ours, said)
     tried(f"faults of Alyx: {name}")
+
+
+def as_the_platform_does(ours, connection, earlier=None):
+    """Tell Alyx of all parts; how that ended, and the same as the record tells it that stays with the session."""
+    makers = [lambda _, make=make: make() for make in ours.parts(connection).values()]
+    done = registered(makers, connection, ours.folder, earlier=earlier, wait=lambda _: None)
+    return done, Ended(done.state, done.reason, done.since, done.unanswered, done.unanswered_since)
+
+
+@pytest.mark.parametrize("path", ["/imaging-stack", "/fields-of-view", "/fov-location", "/register-file", "/notes"])
+def test_what_the_server_carries_out_long_after_the_time_out_is_waited_for_and_not_sent_again(
+    path, real_or_stand_in, site, ours, client
+):
+    server, go_on = real_or_stand_in, threading.Event()
+    server.faults.next("POST", path, faults.meanwhile(lambda: go_on.wait(30)))
+    try:
+        first, record = as_the_platform_does(ours, client(timeout_s=PATIENCE))
+        assert first.state is State.PENDING
+        assert first.unanswered
+        again, record = as_the_platform_does(ours, client(), record)
+        assert (again.state, again.unanswered) == (State.PENDING, first.unanswered)
+        assert (again.since, again.unanswered_since) == (first.since, first.unanswered_since)
+        assert server.requests.count(("POST", path.strip("/"))) == 1
+    finally:
+        go_on.set()
+    for _ in range(100):  # the server ends what it was asked
+        last, record = as_the_platform_does(ours, client(), record)
+        if last.state is State.REGISTERED:
+            break
+        time.sleep(0.05)
+    assert held(site, ours) == expected(ours)
+
+
+def test_what_was_never_answered_nor_found_is_sent_again_when_the_server_has_had_its_time(
+    real_or_stand_in, site, ours, client
+):
+    real_or_stand_in.faults.next("POST", "/notes", faults.drop)
+    first, record = as_the_platform_does(ours, client())
+    assert [ref.kind for ref in first.unanswered] == [Kind.NOTE]
+    later = replace(record, unanswered_since="2024-05-01T10:00:00Z")
+    last, _ = as_the_platform_does(ours, client(), later)
+    assert (last.state, last.unanswered) == (State.REGISTERED, ())
+    assert held(site, ours) == expected(ours)
 
 
 @pytest.mark.parametrize("files", range(5))

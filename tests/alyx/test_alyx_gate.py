@@ -12,13 +12,13 @@ from meso_core.alyx import (
     Sent,
     State,
     allow,
+    ended,
     files_to_register,
     forbidding,
     override_of,
     plan_datasets,
     registered,
     stage_revisions,
-    waiting,
 )
 from meso_core.errors import InputFileError, SettingsError
 from meso_core.qc import QCResult, Verdict, qc_path, results_to_json
@@ -122,7 +122,8 @@ def test_a_revision_is_copied_to_where_one_looks_for_it_but_not_into_folders_of_
         Sent(Kind.DATASET, raw, "2", Action.CREATE, path=f"raw_imaging_data_00/#2024-05-01#/{raw.partition('/')[2]}"),
         Sent(Kind.DATASET, activity, "3", Action.NOTHING, path=activity),
     ]
-    stage_revisions(staging, session.path, sent)
+    own = files_to_register(session, ("frame_times",), {})
+    stage_revisions(staging, session, own, sent, ())
     (file,) = staging.seal().files
     assert file.path == revised
     assert file.sha256 == hash_file(session.path / "alf/FOV_00/mpci.times.npy").sha256
@@ -140,11 +141,11 @@ def test_a_server_that_goes_away_leaves_a_record_that_waits_and_the_next_finishe
     assert (away.state, away.did_nothing) == (State.PENDING, False)
     assert "no connection" in away.reason
     record = publish_record(session, away)
-    assert waiting(session.path, record.files).since == away.since
+    assert ended(session.path, record.files).since == away.since
     lab_server.start()
     back = registered([plan], connection, session.path)
     assert back.state is State.REGISTERED
-    assert waiting(session.path, publish_record(session, back).files) is None
+    assert ended(session.path, publish_record(session, back).files).state is State.REGISTERED
     again = registered([plan], connection, session.path)
     assert again.did_nothing
     assert again.to_json() == back.to_json(), "the same records, the same bytes"

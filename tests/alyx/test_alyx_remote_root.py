@@ -56,11 +56,11 @@ def test_reference_images_are_hashed_and_revisions_are_copied_from_what_was_fetc
     staging.write(TIMES, b"times")
     maker.publish(staging.seal(), Basis("1"), MadeBy("by hand"))
     session = machine("b")
-    folder = session.fetch([IMAGE, TIMES])
+    session.fetch([IMAGE])
     delivered = [file for file in session.store.listing(KEY) if file.path == IMAGE]
     own = files_to_register(session, ("frame_times",), {}, delivered)
     assert {file.path for file in own.files} == {TIMES, IMAGE}
     revised = "alf/FOV_00/#2024-05-01#/mpci.times.npy"
     copy = session.stage("alyx_datasets")
-    stage_revisions(copy, folder, [Sent(Kind.DATASET, TIMES, "1", Action.CREATE, path=revised)])
+    stage_revisions(copy, session, own, [Sent(Kind.DATASET, TIMES, "1", Action.CREATE, path=revised)], ())
     assert (copy.folder / revised).read_bytes() == b"times"
