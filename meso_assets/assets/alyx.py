@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from meso_core.session import RawFiles, RawKind, SessionMetadata
+from meso_core.session import RawFiles, SessionMetadata
 
+from ..defs.alyx_parts import own_files_of
 from ..defs.catalogue import CATALOGUE
-from ..defs.standings import look_at
 from ..io.alyx import Alyx
 from ..io.metadata import dataset_metadata, fov_record_metadata
 from ..io.published import LocatedFovs
@@ -77,12 +77,10 @@ def alyx_snapshots(
 @session_asset(_DATASETS)
 def alyx_datasets(context: dg.AssetExecutionContext, platform: Platform, alyx: Alyx) -> Result:
     """Tell Alyx of the published files."""
-    from meso_core.alyx import AlyxClient, Plan, files_to_register, plan_datasets, stage_revisions
+    from meso_core.alyx import AlyxClient, Plan, plan_datasets, stage_revisions
 
     def prepare(run: AssetRun) -> Told:
-        refused = forbidden_by_qc(run, _DATASETS.upstream)
-        rigs = look_at(run.session).raw[RawKind.REFERENCE].files
-        own = files_to_register(run.session, _DATASETS.upstream, refused, rigs)
+        own = own_files_of(run.session, run.seen, forbidden_by_qc(run, _DATASETS.upstream))
 
         def plan(client: AlyxClient) -> Plan:
             today = time.strftime("%Y-%m-%d")

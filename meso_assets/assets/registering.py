@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from meso_core.errors import AlyxUnavailableError
-from meso_core.qc import QCResult, Verdict, read_results, stored_results
+from meso_core.qc import QCResult, Verdict, read_results
 
+from ..defs.alyx_gate import withheld_by_qc
 from ..defs.checks import check_results
 from ..defs.declare import Declaration
 from ..defs.guard import Context, guarded
@@ -135,14 +136,10 @@ def _verdict(registration: Registration) -> QCResult:
     return QCResult(_CHECK, verdict, registration.state.value, "registered", message, _ORIGIN)
 
 
-def forbidden_by_qc(run: AssetRun, assets: Sequence[str]) -> dict[str, str]:
-    """Tell which assets may not be sent for their stored verdicts; none where a person has allowed it."""
-    from meso_core.alyx import forbidding, override_of
-
-    found = forbidding(stored_results(run.session.path), assets)
-    override = override_of(run.session.path) if found else None
-    if override is not None:
-        run.context.log.warning(f"sent although {'; '.join(found.values())}: {override.who}, {override.why}")
-        return {}
-    how = f"make it again, or allow it: meso alyx allow {run.session.key} --who NAME --why REASON"
-    return {asset: f"{why}; {how}" for asset, why in found.items()}
+def forbidden_by_qc(run: AssetRun, assets: Sequence[str]) -> Mapping[str, str]:
+    """Tell which assets may not be sent for stored verdicts; what a person has allowed is logged."""
+    found = withheld_by_qc(run.session, assets)
+    if found.allowed and found.override is not None:
+        told = "; ".join(dict.fromkeys(found.allowed.values()))
+        run.context.log.warning(f"sent although {told}: {found.override.who}, {found.override.why}")
+    return found.why

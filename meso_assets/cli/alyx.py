@@ -52,12 +52,15 @@ def plan(session: str, as_json: bool) -> None:
         found = session_plans(opened, alyx, alyx.connect())
     if as_json:
         plans = [json.loads(one.to_json()) for one in found.plans]
-        click.echo(json_text({"plans": plans, "without": list(found.without)}, indent=1))
+        told = {"plans": plans, "without": list(found.without), "withheld": list(found.withheld)}
+        click.echo(json_text(told, indent=1))
     else:
         for one in found.plans:
             click.echo(one.as_text())
         for why in found.without:
             click.echo(f"no plan for {why}")
+        for why in found.withheld:
+            click.echo(f"withheld, {why}")
         click.echo(summary(found.plans))
     sys.exit(1 if any(one.conflicts for one in found.plans) else 0)
 
@@ -81,11 +84,12 @@ def audit(sessions: tuple[str, ...], as_json: bool) -> None:
     compare, n_faulty = comparison(settings, platform), 0
     for key in keys:
         findings = compare(key)
-        n_faulty += bool(findings)
+        n_faults = sum(one.is_fault for one in findings)
+        n_faulty += bool(n_faults)
         if as_json:
             click.echo(json_text({"session": str(key), "findings": [one.as_record() for one in findings]}))
             continue
-        click.echo(f"{key}: {len(findings) or 'no'} findings")
+        click.echo(f"{key}: {n_faults or 'no'} finding{'s' * (n_faults != 1)}")
         for one in findings:
             click.echo(f"  {one}")
     if not as_json:
@@ -113,7 +117,7 @@ def comparison(settings: MesoSettings, platform: Platform) -> Callable[[SessionK
         except AlyxUnavailableError:  # it would be so for the others too
             raise
         except MesoError as error:
-            return (AlyxFinding(Reason.CONFLICT, "session", str(key), f"could not be compared: {error}", "See there"),)
+            return (AlyxFinding(Reason.NOT_COMPARED, "session", str(key), str(error)),)
 
     return compare
 
@@ -123,12 +127,22 @@ def comparison(settings: MesoSettings, platform: Platform) -> Callable[[SessionK
 @click.option("--who", required=True, help="Your name; it is kept with the session.")
 @click.option("--why", required=True, help="The reason; it is kept with the session.")
 def allow(session: str, who: str, why: str) -> None:
-    """Let SESSION be sent although quality control forbids it; what was made with the phantom is never sent."""
+    """Let SESSION be sent although quality control forbids it; what was made with the phantom is never sent.
+
+    It holds for the results that are there now: what is made again and fails is withheld again.
+    """
     from meso_core.alyx import allow as keep
 
+    from ..defs.alyx_gate import failed_versions
     from ..io.resources import Platform
 
     opened = Platform.open(load_settings()).session(str(session_key(session)))
+    failed = failed_versions(opened)
+    if not failed:
+        raise click.ClickException(f"{opened.key}: quality control forbids nothing, so there is nothing to allow")
     with opened.recording() as folder:
-        override = keep(folder, who, why)
-    click.echo(f"{opened.key}: allowed by {override.who}: {override.why}. Run the assets of group alyx again")
+        override = keep(folder, who, why, failed)
+    names = ", ".join(failed)
+    click.echo(
+        f"{opened.key}: {names} as now, allowed by {override.who}: {override.why}. Run the assets of group alyx again"
+    )

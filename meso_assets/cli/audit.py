@@ -54,7 +54,7 @@ def command(sessions: tuple[str, ...], deep: bool, as_json: bool, with_alyx: boo
         for one in audited_sessions(keys, settings, instance, order, progress=progress):
             n_sessions += 1
             others = compare(one.key) if one.verdict is not None else ()
-            n_faulty += one.verdict is None or bool(one.verdict.faults or others)
+            n_faulty += one.verdict is None or bool(one.verdict.faults or any(other.is_fault for other in others))
             _tell(one, others if with_alyx else None, as_json=as_json)
     if not as_json:
         click.echo(f"{n_faulty} of {n_sessions} sessions with findings")

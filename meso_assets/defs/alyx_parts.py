@@ -6,24 +6,26 @@ What belongs here: putting plans together from what is published. The assets of 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meso_core.archive.delivered import files_to_read
 from meso_core.errors import MesoError
-from meso_core.qc import stored_results
 from meso_core.session import RawKind
 from meso_core.storage import Session
 
 from ..io.alyx import Alyx
 from ..io.published import read_located, read_metadata
+from .alyx_gate import withheld_by_qc
 from .catalogue import CATALOGUE
-from .standings import look_at
+from .standings import SessionView, look_at
 
 if TYPE_CHECKING:
     from meso_core.alyx import AlyxClient, AlyxFinding, OwnFiles, Plan
 
 _METADATA, _LOCATED = "imaging_metadata", "mean_image_mlapdv"
+_FOVS, _SNAPSHOTS, _DATASETS = "alyx_fov_records", "alyx_snapshots", "alyx_datasets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class SessionPlans:
     plans: tuple[Plan, ...]
     #: Why parts have no plan, in sentences.
     without: tuple[str, ...]
+    #: What may not be sent and why, in sentences.
+    withheld: tuple[str, ...]
     own: OwnFiles
 
 
@@ -46,53 +50,68 @@ def session_plans(session: Session, alyx: Alyx, client: AlyxClient) -> SessionPl
     """
     from meso_core.alyx import plan_datasets, plan_snapshots, register_snapshots
 
-    plans, without = _fov_plans(session, client)
+    fovs = _fov_plans(session, client)
     seen = look_at(session)
     kinds = [seen.raw[kind] for kind in (RawKind.SNAPSHOTS, RawKind.REFERENCE)]
     session.fetch([path for raw in kinds for path in files_to_read(raw, seen.listing)])
     snapshots = register_snapshots(session.path, session=session.key)
-    plans += [plan_snapshots(snapshots, session.path, client)]
-    own = own_files_of(session)
-    plans += [plan_datasets(own, client, repository=alyx.repository, today=time.strftime("%Y-%m-%d"))]
-    return SessionPlans(tuple(plans), tuple(without), own)
+    own = own_files_of(session, seen, withheld_by_qc(session, CATALOGUE[_DATASETS].upstream).why)
+    plans = (
+        *fovs.plans,
+        plan_snapshots(snapshots, session.path, client),
+        plan_datasets(own, client, repository=alyx.repository, today=time.strftime("%Y-%m-%d")),
+    )
+    withheld = (*fovs.withheld, *(f"files of {asset}: {why}" for asset, why in own.withheld.items()))
+    return SessionPlans(plans, fovs.without, withheld, own)
 
 
-def own_files_of(session: Session) -> OwnFiles:
-    """Choose the files of a session that are registered, as the gate lets them."""
-    from meso_core.alyx import files_to_register, forbidding, override_of
+def own_files_of(session: Session, seen: SessionView, refused: Mapping[str, str]) -> OwnFiles:
+    """Choose the files of a session that are registered; ``refused`` tells of which assets none may be, and why."""
+    from meso_core.alyx import files_to_register
 
-    assets = CATALOGUE["alyx_datasets"].upstream
-    refused = {} if override_of(session.path) else forbidding(stored_results(session.path), assets)
-    return files_to_register(session, assets, refused, look_at(session).raw[RawKind.REFERENCE].files)
+    return files_to_register(session, CATALOGUE[_DATASETS].upstream, refused, seen.raw[RawKind.REFERENCE].files)
 
 
-def _fov_plans(session: Session, client: AlyxClient) -> tuple[list[Plan], list[str]]:
+@dataclass(frozen=True, slots=True)
+class _FovPlans:
+    plans: tuple[Plan, ...] = ()
+    without: tuple[str, ...] = ()
+    withheld: tuple[str, ...] = ()
+
+
+def _fov_plans(session: Session, client: AlyxClient) -> _FovPlans:
     from meso_core.alyx import plan_craniotomy, plan_fovs, register_fov, update_surgery_json, why_never_sent
 
     made = session.manifests()
     if missing := [name for name in (_METADATA, _LOCATED) if name not in made]:
-        return [], [f"fields of view: {', '.join(missing)} not made yet"]
+        return _FovPlans(without=(f"fields of view: {', '.join(missing)} not made yet",))
     try:
         imaging = read_metadata(session, made[_METADATA]).imaging
         locations = read_located(session, made[_LOCATED]).locations
         records = register_fov(imaging, locations, session=session.key)
     except MesoError as error:
-        return [], [f"fields of view: {error}"]
-    if never := why_never_sent(records):
-        return [], [f"fields of view: never sent, {never}"]
+        return _FovPlans(without=(f"fields of view: {error}",))
+    never = why_never_sent(records)
+    stays = [*([never] if never else []), *withheld_by_qc(session, CATALOGUE[_FOVS].upstream).why.values()]
+    if stays:
+        return _FovPlans(withheld=tuple(f"fields of view: {why}" for why in stays))
     plan = plan_fovs(records, client)
     normal = update_surgery_json(imaging, locations.window.normal, session.key.subject)
-    return [plan, plan_craniotomy(normal, client, session=str(session.key), eid=plan.eid)], []
+    return _FovPlans((plan, plan_craniotomy(normal, client, session=str(session.key), eid=plan.eid)))
 
 
 def session_findings(session: Session, alyx: Alyx, client: AlyxClient) -> tuple[AlyxFinding, ...]:
-    """Compare what the server holds with the session and its records, both ways."""
-    from meso_core.alyx import find_session, only_in_alyx, plan_findings
+    """Compare what the server holds with the session and its records, both ways; what is not compared is told."""
+    from meso_core.alyx import AlyxFinding, Part, Reason, only_in_alyx, plan_findings
 
-    found = session_plans(session, alyx, client)
-    eid = find_session(client, session.key).eid
+    found, key = session_plans(session, alyx, client), str(session.key)
+    assets = {
+        Part.FOVS: _FOVS, Part.CRANIOTOMY: _FOVS, Part.SNAPSHOTS: _SNAPSHOTS, Part.DATASETS: _DATASETS
+    }  # fmt: skip
     paths = [file.path for file in found.own.files]
     return (
-        *plan_findings(found.plans, str(session.key)),
-        *only_in_alyx(client, eid, session.present().files, paths, alyx.repository),
+        *(AlyxFinding(Reason.NOT_COMPARED, "session", key, why) for why in found.without),
+        *plan_findings(found.plans, key, assets),
+        *only_in_alyx(client, found.plans[-1].eid, session.present().files, paths, alyx.repository),
+        *(AlyxFinding(Reason.WITHHELD, "session", key, why) for why in found.withheld),
     )

@@ -15,7 +15,7 @@ from .connection import Connection, connect
 from .datasets import OwnFile, OwnFiles, own_files, plan_datasets
 from .ended import Ended, State, ended, record_path, records_path, why_waiting, why_withheld
 from .fov import FovRegistration, plan_fovs, register_fov, why_never_sent
-from .gate import SendingOverride, allow, forbidding, of_phantom, override_of
+from .gate import SendingOverride, allow, failed_checks, forbidding, of_phantom, override_of
 from .plan import Action, Change, Kind, Outcome, Part, Plan, Planned, Sent, summary
 from .published_files import files_to_register, stage_revisions
 from .records import FieldOfViewRecord, FovLocationRecord, ImagingStackRecord, Status
@@ -62,6 +62,7 @@ __all__ = [
     "carry_out",
     "connect",
     "ended",
+    "failed_checks",
     "files_to_register",
     "find_session",
     "forbidding",

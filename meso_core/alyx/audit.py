@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from .client import AlyxClient
-from .plan import Action, Kind, Plan, Planned
+from .plan import Action, Kind, Part, Plan, Planned
 from .state import held_datasets
 
 
@@ -27,6 +27,10 @@ class Reason(StrEnum):
     ONLY_IN_ALYX = "only in Alyx"
     #: A person has to act before it can be registered.
     CONFLICT = "conflict"
+    #: The session could not be compared, as a whole or in part.
+    NOT_COMPARED = "not compared"
+    #: It may not be sent; nothing is wrong with that.
+    WITHHELD = "withheld"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,29 +42,43 @@ class AlyxFinding:
     name: str
     #: What differs, or why.
     told: str
-    remedy: str
+    #: Empty where it is told with the reason.
+    remedy: str = ""
 
     def __str__(self) -> str:
-        return f"{self.reason.value:<13}{self.kind} {self.name}: {self.told}. {self.remedy}."
+        sentences = [text.rstrip(".") + "." for text in (self.told, self.remedy) if text]
+        return f"{self.reason.value:<13}{self.kind} {self.name}: {' '.join(sentences)}"
+
+    @property
+    def is_fault(self) -> bool:
+        """Whether something is to be done."""
+        return self.reason is not Reason.WITHHELD
 
     def as_record(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         return {**asdict(self), "reason": self.reason.value}
 
 
-def plan_findings(plans: Iterable[Plan], session: str) -> tuple[AlyxFinding, ...]:
-    """Turn what plans would do into findings: what is planned is what the server does not hold."""
-    return tuple(
-        finding for plan in plans for record in plan.records if (finding := _of(record, session, plan)) is not None
-    )
+def plan_findings(plans: Iterable[Plan], session: str, assets: Mapping[Part, str]) -> tuple[AlyxFinding, ...]:
+    """Turn what plans would do into findings: what is planned is what the server does not hold.
+
+    Parameters
+    ----------
+    plans
+        Plans of a session.
+    session
+        Its short path.
+    assets
+        Part → asset that sends it.
+    """
+    found = []
+    for plan in plans:
+        run = f"Run {assets[plan.part]} of {session} with MESO_ALYX=online"
+        found += [finding for record in plan.records if (finding := _of(record, run)) is not None]
+    return tuple(found)
 
 
-_ASSET = {"fovs": "alyx_fov_records", "craniotomy": "alyx_fov_records"}
-
-
-def _of(record: Planned, session: str, plan: Plan) -> AlyxFinding | None:
-    asset = _ASSET.get(plan.part.value, f"alyx_{plan.part.value}")
-    run = f"Run {asset} of {session} with MESO_ALYX=online"
+def _of(record: Planned, run: str) -> AlyxFinding | None:
     if record.action is Action.CONFLICT:
         return AlyxFinding(Reason.CONFLICT, record.kind.value, record.name, record.why, f"Then: {run}")
     if record.kind is Kind.FOV and record.why:

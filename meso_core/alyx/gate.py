@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..errors import InputFileError, MissingInputError, SettingsError
+from ..errors import SettingsError
 from ..json_text import json_text
-from ..opening import read_json
 from ..qc import QCResult, Verdict
 from ..session import MESO_FOLDER
 from ..storage import Manifest, write_file
+from .kept_records import kept_record
 
 _FILE = f"{MESO_FOLDER}/alyx/override.json"
 _PHANTOM = "phantom"
@@ -28,7 +28,9 @@ class SendingOverride:
     who: str
     why: str
     #: ISO 8601.
-    at: str = ""
+    at: str
+    #: Asset that failed → data version of what the person has seen; of what is made later it says nothing.
+    versions: Mapping[str, str]
 
     def __post_init__(self) -> None:
         if not self.who.strip() or not self.why.strip():
@@ -38,15 +40,24 @@ class SendingOverride:
             )
 
 
-def allow(session_path: Path, who: str, why: str) -> SendingOverride:
-    """Keep with a session that it may be sent although quality control forbids it.
+def allow(session_path: Path, who: str, why: str, versions: Mapping[str, str]) -> SendingOverride:
+    """Keep with a session that what is there now may be sent although quality control forbids it.
+
+    Parameters
+    ----------
+    session_path
+        Session folder.
+    who, why
+        Name and reason of the person.
+    versions
+        Asset that failed → its data version.
 
     Raises
     ------
     SettingsError
         Without a name or a reason.
     """
-    override = SendingOverride(who, why, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+    override = SendingOverride(who, why, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), dict(versions))
     write_file(session_path / _FILE, (json_text(asdict(override), indent=1) + "\n").encode())
     return override
 
@@ -59,18 +70,12 @@ def override_of(session_path: Path) -> SendingOverride | None:
     InputFileError
         If the file is damaged.
     """
-    file, remedy = session_path / _FILE, "Give the override again with meso alyx allow"
-    try:
-        record = read_json(file, remedy)
-    except MissingInputError:
-        return None
-    try:
-        return SendingOverride(str(record["who"]), str(record["why"]), str(record["at"]))
-    except (KeyError, TypeError, SettingsError) as error:
-        raise InputFileError.at(file, expected="who, why and when", found=repr(error), remedy=remedy) from error
+    remedy = "Give the override again with meso alyx allow"
+    # earlier ones did not say for what they were given, so they allow nothing
+    return kept_record(SendingOverride, session_path / _FILE, remedy, {"versions": {}})
 
 
-def forbidding(verdicts: Mapping[str, Sequence[QCResult]], assets: Iterable[str]) -> dict[str, str]:
+def failed_checks(verdicts: Mapping[str, Sequence[QCResult]]) -> dict[str, str]:
     """Tell which assets failed quality control.
 
     Returns
@@ -79,11 +84,48 @@ def forbidding(verdicts: Mapping[str, Sequence[QCResult]], assets: Iterable[str]
         Asset → a sentence with the checks that failed.
     """
     found = {}
-    for asset in assets:
-        failed = [result for result in verdicts.get(asset, ()) if result.verdict is Verdict.FAIL]
+    for asset, results in verdicts.items():
+        failed = [result for result in results if result.verdict is Verdict.FAIL]
         if failed:
             checks = "; ".join(dict.fromkeys(f"{result.check}: {result.message}" for result in failed))
             found[asset] = f"{asset} failed quality control ({checks})"
+    return found
+
+
+def forbidding(failed: Mapping[str, str], assets: Iterable[str], reads: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Tell which assets may not be sent: those that failed, and what was made from them.
+
+    Parameters
+    ----------
+    failed
+        Asset that failed → why.
+    assets
+        Assets that are to be sent.
+    reads
+        Asset → assets that it is made from.
+
+    Returns
+    -------
+    dict
+        Asset → a sentence.
+    """
+    found = {}
+    for asset in assets:
+        above = _made_from(asset, reads)
+        why = [failed[name] for name in failed if name == asset]
+        why += [f"{asset} is made from what is not good enough: {failed[name]}" for name in failed if name in above]
+        if why:
+            found[asset] = "; ".join(why)
+    return found
+
+
+def _made_from(asset: str, reads: Mapping[str, Sequence[str]]) -> set[str]:
+    found, ahead = set[str](), list(reads.get(asset, ()))
+    while ahead:
+        name = ahead.pop()
+        if name not in found:
+            found.add(name)
+            ahead += reads.get(name, ())
     return found
 
 

@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import AlyxError, InputFileError, MissingInputError
+from ..errors import AlyxError, InputFileError
 from ..json_text import json_text
-from ..opening import read_json
 from ..session import MESO_FOLDER
 from ..storage import write_file
 from .client import AlyxClient, listed
+from .kept_records import kept_record
 
 #: Below the session.
 SUBJECT_FILE = f"{MESO_FOLDER}/alyx/subject.json"
@@ -97,6 +97,16 @@ def keep_answer(session_path: Path, answer: SubjectAnswer) -> bool:
     return True
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The answer as its file holds it."""
+
+    subject: str
+    alleles: tuple[str, ...]
+    #: Empty where it is not known.
+    window_center: tuple[float, ...]
+
+
 def kept_answer(session_path: Path) -> SubjectAnswer | None:
     """Read the answer that is kept with a session; None where Alyx was never asked.
 
@@ -106,13 +116,13 @@ def kept_answer(session_path: Path) -> SubjectAnswer | None:
         If the file is damaged.
     """
     file, remedy = session_path / SUBJECT_FILE, "Remove it; the next run with MESO_ALYX=online asks again"
-    try:
-        record = read_json(file, remedy)
-    except MissingInputError:
+    kept = kept_record(_Kept, file, remedy, {"window_center": ()})
+    if kept is None:
         return None
-    try:
-        center = record["window_center"]
-        pair = None if center is None else (float(center[0]), float(center[1]))
-        return SubjectAnswer(str(record["subject"]), tuple(map(str, record["alleles"])), pair)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise InputFileError.at(file, expected="an answer of Alyx", found=repr(error), remedy=remedy) from error
+    if not kept.window_center:
+        return SubjectAnswer(kept.subject, kept.alleles)
+    if len(kept.window_center) != 2:
+        found = f"{len(kept.window_center)} numbers"
+        raise InputFileError.at(file, field="window_center", expected="ML and AP", found=found, remedy=remedy)
+    ml, ap = kept.window_center
+    return SubjectAnswer(kept.subject, kept.alleles, (float(ml), float(ap)))

@@ -13,6 +13,7 @@ from meso_core.alyx import (
     State,
     allow,
     ended,
+    failed_checks,
     files_to_register,
     forbidding,
     override_of,
@@ -72,7 +73,9 @@ def test_datasets_are_chosen_with_hash_and_quality_and_all_else_is_left_out_with
 
 
 def test_what_the_phantom_made_stays_out_whatever_a_person_allows(session):
-    allow(session.path, "Ada", "for the demo")
+    allow(
+        session.path, "Ada", "for the demo", {"mean_image_mlapdv": session.manifest("mean_image_mlapdv").data_version}
+    )
     own = files_to_register(session, ASSETS, {})
     assert "mpciMeanImage.mlapdv_estimate.npy" not in {file.name for file in own.files}
     assert "phantom" in own.withheld["mean_image_mlapdv"]
@@ -81,22 +84,43 @@ def test_what_the_phantom_made_stays_out_whatever_a_person_allows(session):
 def test_what_failed_quality_control_stays_out_and_says_why(session):
     from meso_core.qc import stored_results
 
-    refused = forbidding(stored_results(session.path), ASSETS)
+    refused = forbidding(failed_checks(stored_results(session.path)), ASSETS, {})
     assert set(refused) == {"rois"}, "a warning forbids nothing"
     own = files_to_register(session, ASSETS, refused)
     assert {file.asset for file in own.files} == {"frame_times"}
     assert "a_check: seen" in own.withheld["rois"]
 
 
-def test_an_override_names_who_and_why_and_is_kept(session):
+def test_what_was_made_from_what_failed_stays_out_too_and_names_it():
+    reads = {"b": ("a",), "c": ("b",), "d": ("x",)}
+    found = forbidding({"a": "a failed (why)"}, ["a", "b", "c", "d"], reads)
+    assert set(found) == {"a", "b", "c"}
+    assert found["a"] == "a failed (why)"
+    assert "c is made from" in found["c"]
+    assert "a failed (why)" in found["c"]
+
+
+def test_an_override_names_who_and_why_and_for_what_and_is_kept(session):
     assert override_of(session.path) is None
-    allow(session.path, "Ada", "seen, is fine")
+    allow(session.path, "Ada", "seen, is fine", {"rois": "1234"})
     kept = override_of(session.path)
-    assert (kept.who, kept.why) == ("Ada", "seen, is fine")
+    assert (kept.who, kept.why, kept.versions) == ("Ada", "seen, is fine", {"rois": "1234"})
     for who, why in (("", "fine"), ("Ada", " ")):
         with pytest.raises(SettingsError, match="name and the reason"):
-            allow(session.path, who, why)
-    (session.path / ".meso/alyx/override.json").write_text("[]")
+            allow(session.path, who, why, {})
+
+
+def test_an_override_that_does_not_say_for_what_it_was_given_allows_nothing(session):
+    file = session.path / ".meso/alyx/override.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text('{"who": "Ada", "why": "seen", "at": "2024-05-01T10:00:00Z"}')
+    assert override_of(session.path).versions == {}
+
+
+@pytest.mark.parametrize("text", ["[]", '{"who": "Ada", "why": "", "at": ""}', '{"who": 5, "why": "a", "at": ""}', "{"])
+def test_a_damaged_override_is_named(session, text):
+    allow(session.path, "Ada", "seen, is fine", {})
+    (session.path / ".meso/alyx/override.json").write_text(text)
     with pytest.raises(InputFileError, match="meso alyx allow"):
         override_of(session.path)
 
