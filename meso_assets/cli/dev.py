@@ -11,6 +11,8 @@ import click
 from ..runs.demo import made_demo_settings
 from ..runs.settings import load_settings
 
+_HOST = "127.0.0.1"
+
 
 @click.command("dev")
 @click.option("--port", type=int, default=3000, show_default=True)
@@ -23,17 +25,21 @@ def command(port: int, demo: bool, folder: Path | None) -> None:
     settings = made_demo_settings(folder) if demo else load_settings()
 
     from ..io.resources import Platform
-    from ..runs.instance import in_use, open_instance
+    from ..runs.instance import in_use, open_instance, prepare_home
     from ..runs.run import register_sessions
+    from ..web.one import alone, insist_on_free_port
     from ..web.services import serve
 
     os.environ.update(settings.as_environment())
-    with open_instance(settings) as instance:
-        platform = Platform.open(settings)
-        register_sessions(
-            instance, platform, platform.store.sessions(), pass_over=lambda why: click.echo(why, err=True)
-        )
-    click.echo(f"sessions  {settings.root}\nrecords   {settings.dagster_home}\nopen      http://127.0.0.1:{port}")
-    sys.stdout.flush()
-    with in_use(settings.dagster_home):
-        serve("127.0.0.1", port)
+    url = f"http://{_HOST}:{port}"
+    insist_on_free_port(_HOST, port)
+    with alone(prepare_home(settings), url):
+        with open_instance(settings) as instance:
+            platform = Platform.open(settings)
+            register_sessions(
+                instance, platform, platform.store.sessions(), pass_over=lambda why: click.echo(why, err=True)
+            )
+        click.echo(f"sessions  {settings.root}\nrecords   {settings.dagster_home}\nopen      {url}")
+        sys.stdout.flush()
+        with in_use(settings.dagster_home):
+            serve(_HOST, port)
