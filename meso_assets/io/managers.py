@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -18,7 +17,7 @@ from meso_core.archive.delivered import delivered_files, raw_by_kind
 from meso_core.errors import MesoWarning
 from meso_core.session import RawFiles, RawKind, SessionMetadata
 from meso_core.storage import Basis, MadeBy, Manifest, Sealed, Session
-from meso_core.storage.typed import Promised, check_sealed, files_by_fov, must_agree
+from meso_core.storage.typed import Promised, check_sealed, files_by_fov, must_agree, published_shapes
 from meso_core.storage.versions import clean_versions, keep_present
 
 from .metadata import lineage_metadata
@@ -142,15 +141,7 @@ class AlfIOManager(SessionFilesIOManager):
         read = [manifest for name, manifest in others.items() if name in basis.inputs]
         fovs = self._fovs_of_metadata(session, read) or {fov for one in read for fov in files_by_fov(one.files)}
         promised = Promised(publication.datasets, sorted(fovs) or None)
-        check_sealed(sealed, promised, self._with_arrays(session, others), others, where=str(session.key))
-
-    def _with_arrays(self, session: Session, others: Mapping[str, Manifest]) -> Path:
-        """Return the session's folder, in which the arrays are whose lengths are compared."""
-        if session.store.is_local:
-            return session.path
-        there = session.present().files
-        paths = [file.path for manifest in others.values() for file in manifest.files if file.path.endswith(".npy")]
-        return session.fetch(path for path in paths if path in there)
+        check_sealed(sealed, promised, others, published_shapes(session), where=str(session.key))
 
     def _fovs_of_metadata(self, session: Session, read: Sequence[Manifest]) -> set[str]:
         """Names of the fields of view, where the imaging metadata are among what was read."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import MissingInputError, StorageError
+from ..opening import open_plain
 from ..session import ListedFile, SessionKey, Survey, survey_sessions
 from .atomic import storage_errors
 from .basis import Basis
@@ -57,6 +58,9 @@ class SessionStore(Protocol):
 
     def sha256_as_listed(self, key: SessionKey, file: ListedFile) -> str:
         """Return the SHA-256 of a file as :meth:`sha256`, or one that is known of a file of this size and time."""
+
+    def start_of(self, key: SessionKey, file: ListedFile, n_bytes: int) -> bytes:
+        """Return the first bytes of a file as it was listed; of a remote root, no more of it is fetched."""
 
     def hold(self, key: SessionKey) -> None:
         """Keep what :meth:`local` has brought here while this process lives; of a local root it stays anyway."""
@@ -134,6 +138,11 @@ class LocalStore:
     def sha256_as_listed(self, key: SessionKey, file: ListedFile) -> str:
         """See :class:`SessionStore`; here the file is read."""
         return self.sha256(key, file.path)
+
+    def start_of(self, key: SessionKey, file: ListedFile, n_bytes: int) -> bytes:
+        """See :class:`SessionStore`."""
+        with open_plain(self._folder(key) / file.path) as opened:
+            return opened.read(n_bytes)
 
     def hold(self, key: SessionKey) -> None:
         """See :class:`SessionStore`."""

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from meso_core.datasets import file_name, spec_of
 from meso_core.errors import DatasetError
-from meso_core.storage import Basis, MadeBy, Manifest, Staging, load_manifest, publish
+from meso_core.session import SessionKey
+from meso_core.storage import Basis, FileRecord, LocalStore, MadeBy, Manifest, Session, Staging, load_manifest, publish
 from meso_core.storage.alf import write_datasets
-from meso_core.storage.typed import Promised, check_sealed, must_agree
+from meso_core.storage.typed import Promised, check_sealed, must_agree, published_shapes
 
 FOVS = ("FOV_00", "FOV_01", "FOV_02")
 N_FRAMES, N_ROIS, N_Y, N_X = 7, 5, 4, 6
@@ -115,8 +116,8 @@ def stage(session: Path, asset: str, names: tuple[str, ...], bending: dict[tuple
 
 @pytest.fixture(scope="module")
 def session(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("typed") / "001"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("typed") / "SP035" / "2023-03-03" / "001"
+    folder.mkdir(parents=True)
     for asset, names in BEFORE.items():
         publish(folder, stage(folder, asset, names, {}), Basis("1", INPUTS), MadeBy("run"))
     return folder
@@ -129,7 +130,9 @@ def others(session: Path, asset: str = "rois", inputs: dict[str, str] | None = N
 
 def check(session: Path, sealed: Any, **more: Any) -> None:
     promised = Promised([name.removesuffix("_estimate") for name in ROIS], FOVS)
-    check_sealed(sealed, promised, session, more.get("others", others(session)), where="SP035/2023-03-03/001")
+    key = SessionKey.parse("SP035/2023-03-03/001")
+    shapes = published_shapes(Session(key, session, LocalStore(session.parents[2])))
+    check_sealed(sealed, promised, more.get("others", others(session)), shapes, where=str(key))
 
 
 def named(error: DatasetError) -> set[tuple[str, str]]:
@@ -201,11 +204,15 @@ def test_who_must_agree_follows_from_what_each_was_made_from():
     assert must_agree("onward", Basis("1", {"rois": "another by now"}), results) == {}
 
 
+def no_array(_: FileRecord) -> None:
+    """Nothing is compared."""
+
+
 def test_a_field_of_view_that_is_missing_or_unknown_is_named(session):
     sealed = stage(session, "rois", ROIS, {})
     promised = Promised(["mpci.badFrames"], ("FOV_01", "FOV_02", "FOV_03"))
     with pytest.raises(DatasetError) as refused:
-        check_sealed(sealed, promised, session, {}, where="here")
+        check_sealed(sealed, promised, {}, no_array, where="here")
     assert "FOV_03 mpci.badFrames: missing" in str(refused.value)
     assert "FOV_00: no such field of view in what was read" in str(refused.value)
     assert not re.search("FOV_0[12]", str(refused.value))
@@ -217,7 +224,7 @@ def test_a_dataset_that_the_table_does_not_know_is_named(session):
     np.save(staging.folder / "alf" / "FOV_00" / "mpci.time.npy", np.zeros(7))
     (staging.folder / "alf" / "FOV_00" / "_suite2p_ROIData.raw.zip").write_bytes(b"no dataset")
     with pytest.raises(DatasetError, match=r"FOV_00 mpci\.time: .*no such name \(did you mean mpci\.times\?\)"):
-        check_sealed(staging.seal(), Promised(()), session, {}, where="here")
+        check_sealed(staging.seal(), Promised(()), {}, no_array, where="here")
 
 
 def test_a_large_array_is_looked_at_piece_by_piece_to_its_end(monkeypatch):

@@ -17,7 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from ...errors import InputFileError, MissingInputError, StorageError, problem
-from ...opening import RECORD_BYTES, read_plain
+from ...opening import RECORD_BYTES, open_plain, read_plain
 from ...session import MESO_FOLDER, Child, ListedFile, SessionKey, Survey, survey_sessions
 from ..basis import Basis
 from ..manifest import Chain, MadeBy, Manifest, record_digest
@@ -27,11 +27,12 @@ from ..staging import Sealed, Staging
 from .claims import Holder, RemoteClaims
 from .filesystem import RemoteRoot, children, list_below
 from .known import KnownHashes
+from .looking import missing
 from .mirror import Mirror, is_record
 from .publishing import RemoteSession, begin, manifest_path, pending_assets, roll_forward, undamaged
 from .scratch import Scratch
 from .streaming import streamed_sha256
-from .transfer import remove, stat, write_small
+from .transfer import read_range, remove, stat, write_small
 
 #: How long a publication or a record of somebody else is waited for, and the time between two looks, s.
 _WAIT_S, _LOOK_EVERY_S = 600.0, 0.5
@@ -120,6 +121,18 @@ class RemoteStore:
         """See :class:`SessionStore`; what was read once is remembered in the mirror."""
         return KnownHashes(self._mirror(key).folder).of(file, lambda: self.sha256(key, file.path))
 
+    def start_of(self, key: SessionKey, file: ListedFile, n_bytes: int) -> bytes:
+        """See :class:`SessionStore`; what is in the mirror already is read there."""
+        mirror = self._mirror(key)
+        if mirror.holds(file):
+            with suppress(MissingInputError), open_plain(mirror.folder / file.path) as opened:
+                return opened.read(n_bytes)
+        path = f"{self._place(key)}/{file.path}"
+        try:
+            return read_range(self.remote, path, 0, n_bytes)
+        except FileNotFoundError as error:
+            raise missing(self.remote, path) from error
+
     def local(self, key: SessionKey, paths: Iterable[str] = ()) -> Path:
         """See :class:`SessionStore`."""
         wanted = tuple(dict.fromkeys(paths))
@@ -140,10 +153,10 @@ class RemoteStore:
                 hashes[file.path] = record.sha256
         if not all(is_record(path) for path in wanted):
             self._in_use(mirror)
-        missing = [file for file in files if not mirror.holds(file)]
-        if missing:
-            with self.scratch.room(mirror.folder, sum(file.size for file in missing)):
-                mirror.fetch(missing, hashes)
+        to_fetch = [file for file in files if not mirror.holds(file)]
+        if to_fetch:
+            with self.scratch.room(mirror.folder, sum(file.size for file in to_fetch)):
+                mirror.fetch(to_fetch, hashes)
         return mirror.folder
 
     def hold(self, key: SessionKey) -> None:
@@ -304,9 +317,9 @@ class RemoteStore:
             there = {path: replace(file, path=path) for path, file in seen.items() if file is not None}
         else:
             there = {file.path: file for file in self._listed(key)[1]}
-        if missing := [path for path in paths if path not in there]:
+        if absent := [path for path in paths if path not in there]:
             raise MissingInputError.at(
-                f"{self.root}/{place}/{missing[0]}",
+                f"{self.root}/{place}/{absent[0]}",
                 expected="a file or folder of the session",
                 found="nothing there",
                 remedy="Materialise the asset that makes it, or check MESO_ROOT",

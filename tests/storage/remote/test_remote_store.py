@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
 import warnings
@@ -10,6 +11,7 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from meso_core.errors import InputFileError, MesoWarning, MissingInputError, StorageError
@@ -21,6 +23,7 @@ from meso_core.storage.remote.filesystem import list_below, open_root
 from meso_core.storage.remote.scratch import Scratch
 from meso_core.storage.remote.store import RemoteStore
 from meso_core.storage.remote.transfer import read_small, remove, stat, write_small
+from meso_core.storage.typed import published_shapes
 
 KEY = SessionKey.parse("SP035/2023-03-03/001")
 BASIS = Basis("1", {"raw_frames": "f" * 64})
@@ -73,6 +76,20 @@ def test_what_was_published_is_there_and_unchanged_for_every_machine(machine):
     assert (session.fetch(["alf/FOV_00/x.npy"]) / "alf/FOV_00/x.npy").read_bytes() == b"1" * 100
     assert not (session.path / "alf/FOV_00/ä b.npy").exists(), "what was not asked for is not fetched"
     assert not any(".meso/uploading" in file.path for file in list_below(other.remote, str(KEY)))
+
+
+def test_the_shapes_of_published_arrays_are_told_wherever_and_no_array_is_fetched_for_that(machine):
+    array = io.BytesIO()
+    np.save(array, np.zeros((400, 300), "f4"))
+    here = machine("a")
+    made = publish(here, {"alf/x.npy": array.getvalue(), "alf/y.npy": b"no array", "alf/z.tsv": array.getvalue()})
+    other = machine("b")
+    for store in (here, other):
+        shape_of = published_shapes(Session(KEY, store.local(KEY), store))
+        assert [shape_of(file) for file in made.files] == [(400, 300), None, None]
+    assert not list(other.local(KEY).glob("alf/*"))
+    write_small(here.remote, f"{KEY}/alf/x.npy", b"another")
+    assert published_shapes(Session(KEY, other.local(KEY), other))(made.files[0]) is None, "not as it was published"
 
 
 def test_a_new_version_replaces_the_old_one_and_keeps_its_record(machine):
