@@ -45,7 +45,7 @@ _ENDING = ".held"
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True, keep: bool = True) -> Iterator[None]:
-    """Hold a lock; it dies with the process.
+    """Hold a lock; it dies with the process, and a fork of the process does not hold it.
 
     Parameters
     ----------
@@ -63,20 +63,25 @@ def locked(path: Path, *, wait: bool = True, keep: bool = True) -> Iterator[None
     OSError
         If the folder is not there, or is not writable.
     """
+    holder = os.getpid()
     if keeps_locks(path.parent):
         descriptor = _flocked(path, wait)
+        _OPEN.add(descriptor)
         try:
             yield
         finally:
-            if not keep:
-                path.unlink(missing_ok=True)  # before it is let go: who waits for it looks again
-            os.close(descriptor)
+            if os.getpid() == holder:
+                if not keep:
+                    path.unlink(missing_ok=True)  # before it is let go: who waits for it looks again
+                _OPEN.discard(descriptor)
+                os.close(descriptor)
     else:
         own = _Contender(path).take(wait)
         try:
             yield
         finally:
-            _BEATS.end(own)
+            if os.getpid() == holder:
+                _BEATS.end(own)
 
 
 def keeps_locks(folder: Path) -> bool:
@@ -203,15 +208,19 @@ class _Beats:
     """Touches the files of the locks that this process holds, in a thread of its own."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, in a fork: what its parent holds is none of its own, and threads are not inherited."""
         self._held: set[Path] = set()
-        self._pid = 0
+        self._beats = False
         self._lock = threading.Lock()
 
     def begin(self, file: Path) -> None:
         with self._lock:
             self._held.add(file)
-            if self._pid != os.getpid():  # a fork has no threads
-                self._pid = os.getpid()
+            if not self._beats:
+                self._beats = True
                 threading.Thread(target=self._beat, daemon=True, name="locks").start()
 
     def end(self, file: Path) -> None:
@@ -230,3 +239,15 @@ class _Beats:
 
 
 _BEATS = _Beats()
+#: Descriptors of the files that this process has locked.
+_OPEN: set[int] = set()
+
+
+def _in_fork() -> None:
+    """Let a fork hold nothing: the kernel keeps a lock until nobody has its file open any more."""
+    while _OPEN:
+        os.close(_OPEN.pop())
+    _BEATS.forget()
+
+
+os.register_at_fork(after_in_child=_in_fork)

@@ -143,6 +143,41 @@ def test_two_who_ask_at_once_do_not_both_find_the_lock_taken(make_share):
     assert got.count(True) >= 5
 
 
+class LeftError(Exception):
+    """Leads a fork out of the block of its parent's lock."""
+
+
+def fork_that_leaves() -> int:
+    if child := os.fork():
+        return child
+    raise LeftError
+
+
+def test_a_fork_holds_no_lock_of_its_parent_and_ends_none(folder):
+    path = folder / "x.lock"
+    until, let_end = os.pipe()
+    heard, told = os.pipe()
+    try:
+        with locked(path):
+            child = fork_that_leaves()
+            assert os.read(heard, 9) == b"free"
+            with pytest.raises(BlockingIOError), locked(path, wait=False):
+                pass
+        with locked(path, wait=False):  # though the fork lives
+            pass
+    except LeftError:
+        try:
+            os.close(let_end)
+            os.write(told, b"held" if locks._BEATS._held else b"free")
+            os.read(until, 1)
+        finally:
+            os._exit(0)
+    os.close(let_end)
+    os.waitpid(child, 0)
+    for descriptor in (until, heard, told):
+        os.close(descriptor)
+
+
 def test_a_long_held_lock_is_touched(make_share, monkeypatch):
     folder = make_share().mount
     monkeypatch.setattr(locks, "_BEAT_S", 0.2)
