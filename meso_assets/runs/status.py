@@ -129,16 +129,24 @@ def recent_failures(instance: dg.DagsterInstance, session: str) -> dict[str, Fai
     )
     settled: dict[str, Failure | None] = {}
     for record in records:
-        run = record.dagster_run
-        in_run: dict[str, Failure | None] = _interrupted(instance, run)
-        for event in end_of_steps(instance, run.run_id):
-            asset = asset_of_step(event.step_key or "")
-            if event.event_type_value == "STEP_FAILURE":
-                in_run[asset] = Failure(State.FAILED, failure_message(event))
-            else:
-                in_run.setdefault(asset, None)
-        settled = {**in_run, **settled}
+        settled = {**_ends_in(instance, record.dagster_run), **settled}
+        if settled.keys() >= CATALOGUE.keys():  # what was before is history
+            break
     return {asset: why for asset, why in settled.items() if why is not None}
+
+
+def _ends_in(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, Failure | None]:
+    """Tell for each asset that a run came to how it ended: None where it was well."""
+    if run.status is dg.DagsterRunStatus.SUCCESS and run.asset_selection:
+        return {key.path[-1]: None for key in run.asset_selection}  # its log, a file of its own, need not be opened
+    found: dict[str, Failure | None] = _interrupted(instance, run)
+    for event in end_of_steps(instance, run.run_id):
+        asset = asset_of_step(event.step_key or "")
+        if event.event_type_value == "STEP_FAILURE":
+            found[asset] = Failure(State.FAILED, failure_message(event))
+        else:
+            found.setdefault(asset, None)
+    return found
 
 
 def _interrupted(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, Failure | None]:
