@@ -1,11 +1,13 @@
-"""The sensor that carries out what waits for Alyx, when the server is back: oldest first, each once.
+"""The sensor that carries out what waits for Alyx, when the server is back: oldest first, one run at a time for each.
 
-What belongs here: finding what waits, by the records in the sessions, and asking for runs. Whether something is due is
-looked at again by the run, so that nothing is sent twice.
+What belongs here: finding what waits, by the records in the sessions, and asking for runs. What still waits after its
+run is asked for again, after a longer and longer time. Whether something is due is looked at again by the run, so that
+nothing is sent twice.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import dagster as dg
@@ -23,6 +25,10 @@ from .jobs import PROCESS_SESSION
 from .partitions import known_sessions
 
 _GROUP = "alyx"
+#: Tag of the runs that are asked for here: for what, waiting since when.
+_WAITS = "meso/waits"
+#: Time from a run that left something waiting to the next, s: it doubles with each run.
+_FIRST_WAIT_S, _LONGEST_WAIT_S = 60.0, 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +93,28 @@ def send_what_waits(
     for one in sorted(waits, key=lambda one: (one.since, one.session)):
         by_session.setdefault(one.session, []).append(one)
     known = known_sessions(context.instance)
-    runs = [
-        dg.RunRequest(
-            run_key=f"alyx:{key}:{max(one.since for one in some)}",
-            partition_key=key,
-            asset_selection=[dg.AssetKey(one.asset) for one in some],
-            tags={"meso/why": f"Alyx answers again; waiting since {some[0].since}"},
-        )
-        for key, some in by_session.items()
-        if key in known
-    ]
-    return dg.SensorResult(run_requests=_not_asked(context.instance, runs)[: platform.settings.scan_max_runs])
+    asked = (
+        _next_run(context.instance, key, some) for key, some in by_session.items() if key in known
+    )  # fmt: skip
+    return dg.SensorResult(run_requests=[run for run in asked if run is not None][: platform.settings.scan_max_runs])
+
+
+def _next_run(instance: dg.DagsterInstance, key: str, some: list[WaitingAsset]) -> dg.RunRequest | None:
+    """Make the run for what waits of a session; None where one goes on, or ended a short time ago."""
+    since = some[0].since
+    ours = dg.RunsFilter(tags={_WAITS: f"{key}:{since}"})
+    n_runs = instance.get_runs_count(ours)
+    if n_runs:
+        last = instance.get_run_records(ours, limit=1, order_by="create_timestamp")[0]
+        pause = min(_FIRST_WAIT_S * 2 ** min(n_runs - 1, 30), _LONGEST_WAIT_S)
+        if not last.dagster_run.is_finished or _now() < last.create_timestamp.timestamp() + pause:
+            return None
+    return dg.RunRequest(
+        run_key=f"alyx:{key}:{since}:{n_runs}",
+        partition_key=key,
+        asset_selection=[dg.AssetKey(one.asset) for one in some],
+        tags={"meso/why": f"Alyx answers again; waiting since {since}", _WAITS: f"{key}:{since}"},
+    )
 
 
 def _all_waiting(context: dg.SensorEvaluationContext, platform: Platform) -> list[WaitingAsset]:
@@ -110,8 +127,6 @@ def _all_waiting(context: dg.SensorEvaluationContext, platform: Platform) -> lis
     return found
 
 
-def _not_asked(instance: dg.DagsterInstance, runs: list[dg.RunRequest]) -> list[dg.RunRequest]:
-    """Leave out runs that were asked for: else they would take the place of others in each tick."""
-    return [
-        run for run in runs if not instance.get_runs_count(dg.RunsFilter(tags={"dagster/run_key": str(run.run_key)}))
-    ]
+def _now() -> float:
+    """Seconds since 1970."""
+    return time.time()

@@ -6,7 +6,7 @@ meaning of a result, raise its code version here: results of older code are stal
 
 from __future__ import annotations
 
-from meso_core.alyx import why_waiting
+from meso_core.alyx import ended
 from meso_core.archive import archive_doubts
 from meso_core.session import RawKind
 
@@ -259,7 +259,7 @@ _DECLARATIONS = (
         places=rf"alyx/fov_records\.[^/]+|{_REPORTS}",
         upstream=("imaging_metadata", "mean_image_mlapdv"),
         settings=_ALYX,
-        waits_for=why_waiting,
+        ended_as=ended,
         is_quick=True,
         kinds=("json",),
         checks=_HELD,
@@ -276,7 +276,7 @@ _DECLARATIONS = (
         places=rf"alyx/snapshots\.[^/]+|{_REPORTS}",
         raw=(RawKind.SNAPSHOTS,),
         settings=_ALYX,
-        waits_for=why_waiting,
+        ended_as=ended,
         is_quick=True,
         kinds=("json",),
         checks=_HELD,
@@ -305,7 +305,7 @@ _DECLARATIONS = (
             "roi_brain_locations",
         ),
         settings=(*_ALYX, "alyx_repository"),
-        waits_for=why_waiting,
+        ended_as=ended,
         reads_records=True,
         kinds=("json",),
         checks=_HELD,

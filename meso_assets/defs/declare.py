@@ -21,6 +21,7 @@ from meso_core.storage import Basis, FileRecord, Manifest, PresentFiles, Session
 from ..runs.settings import MesoSettings
 
 if TYPE_CHECKING:
+    from meso_core.alyx import Ended
     from meso_core.imaging import Suite2pOverrides
 
 #: Raw files of a session by kind, as they are now.
@@ -57,8 +58,8 @@ class Declaration:
     read: Callable[[Session, Manifest], Any] | None = None
     #: What, besides its files, must hold for the result to stand: gives a sentence for each thing that does not.
     doubts: Callable[[Path, PresentFiles, Sequence[FileRecord]], Sequence[str]] | None = None
-    #: What outside of the session has to come first: gives a sentence for each thing that is waited for.
-    waits_for: Callable[[Path, Sequence[FileRecord]], Sequence[str]] | None = None
+    #: Reads from its records how a server was told of it, where one is: it may wait for the server, or be withheld.
+    ended_as: Callable[[Path, Sequence[FileRecord]], Ended | None] | None = None
     #: Whether it reads what is recorded of its inputs, not the inputs: then those that are not made may be missing.
     reads_records: bool = False
     #: Whether it refuses raw files that are links; to make it again beside its session, they are copied.

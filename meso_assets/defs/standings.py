@@ -72,12 +72,12 @@ class SessionView:
         if declaration.doubts and manifest:
             doubts = tuple(declaration.doubts(self.session.path, self.present, manifest.files))
         found = standing(self.present, manifest, basis, doubts)
-        if declaration.waits_for is None or manifest is None:
+        if declaration.ended_as is None or manifest is None:
             return found
         records = [file.path for file in manifest.files if file.path.endswith(".json")]
         folder = self.session.fetch(path for path in records if path in self.present.files)
-        waits = declaration.waits_for(folder, manifest.files)
-        return found.waiting_for(waits) if waits else found
+        ended = declaration.ended_as(folder, manifest.files)
+        return found if ended is None else found.outside(ended.why_waiting, ended.why_withheld)
 
     def standings(self, settings: MesoSettings) -> dict[str, Standing]:
         """How all assets stand."""

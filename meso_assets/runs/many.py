@@ -23,7 +23,15 @@ from .status import AssetStatus, State, session_status
 
 #: Told a line at a time.
 Say = Callable[[str], None]
-_GRAVEST_FIRST = (State.UNREADABLE, State.FAILED, State.INTERRUPTED, State.STALE, State.MISSING)
+_GRAVEST_FIRST = (
+    State.UNREADABLE,
+    State.FAILED,
+    State.INTERRUPTED,
+    State.STALE,
+    State.MISSING,
+    State.PENDING,
+    State.WITHHELD,
+)
 
 
 @dataclass(frozen=True, slots=True)

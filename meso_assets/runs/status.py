@@ -1,4 +1,4 @@
-"""Where every session stands: per asset done, stale (and why), failed (and why), or missing.
+"""Where every session stands: per asset done, stale, failed, pending, withheld (and why), or missing.
 
 What belongs here: putting together how results stand (``defs.standings``) and what Dagster knows of failures. Dagster's
 own colour of an asset speaks of all sessions at once; this speaks of each.
@@ -37,6 +37,10 @@ class State(Enum):
     FAILED = "failed"
     INTERRUPTED = "interrupted"
     MISSING = "missing"
+    #: It waits for a server.
+    PENDING = "pending"
+    #: It may not be sent to a server.
+    WITHHELD = "withheld"
     #: The session cannot be looked at.
     UNREADABLE = "unreadable"
 
@@ -48,7 +52,7 @@ class AssetStatus:
     session: str
     asset: str
     state: State
-    #: Why it is stale, failed or interrupted; for one that is done, what was special about its run.
+    #: Why it is stale, failed, interrupted, pending or withheld; for one that is done, what was special about its run.
     why: str = ""
     #: When it was published, ISO 8601.
     published_at: str = ""
@@ -99,13 +103,16 @@ def session_status(
 def _judged(key: str, asset: str, found: Standing, failure: Failure | None, damaged: list[str]) -> AssetStatus:
     manifest = found.manifest
     when = manifest.published_at if manifest else ""
+    if found.is_current and found.withheld:
+        return AssetStatus(key, asset, State.WITHHELD, "; ".join(found.withheld), when)
     if found.is_current:
         return AssetStatus(key, asset, State.DONE, _remark(manifest, failure), when)
     if failure is not None:
         return AssetStatus(key, asset, failure.state, failure.why, when)
     if manifest is None:
         return AssetStatus(key, asset, State.MISSING, "; ".join(t for t in damaged if f"/{asset}.json" in t))
-    return AssetStatus(key, asset, State.STALE, "; ".join(found.reasons), when)
+    state = State.PENDING if found.reasons == found.waits else State.STALE
+    return AssetStatus(key, asset, state, "; ".join(found.reasons), when)
 
 
 def _remark(manifest: Manifest | None, failure: Failure | None) -> str:

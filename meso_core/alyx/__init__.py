@@ -13,7 +13,7 @@ from .carry import carry_out, register
 from .client import AlyxClient, HeldSession, find_session
 from .connection import Connection, connect
 from .datasets import OwnFile, OwnFiles, own_files, plan_datasets
-from .ended import Ended, State, ended, record_path, records_path, why_waiting, why_withheld
+from .ended import Ended, State, ended, record_path, records_path
 from .fov import FovRegistration, plan_fovs, register_fov, why_never_sent
 from .gate import SendingOverride, allow, failed_checks, forbidding, of_phantom, override_of
 from .plan import Action, Change, Kind, Outcome, Part, Plan, Planned, Sent, summary
@@ -89,7 +89,5 @@ __all__ = [
     "summary",
     "update_surgery_json",
     "why_never_sent",
-    "why_waiting",
-    "why_withheld",
     "withheld",
 ]

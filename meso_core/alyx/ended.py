@@ -46,6 +46,16 @@ class Ended:
     unanswered: tuple[Ref, ...] = ()
     unanswered_since: str = ""
 
+    @property
+    def why_waiting(self) -> tuple[str, ...]:
+        """Say for what the part waits; empty where it waits for nothing."""
+        return (f"waits for Alyx since {self.since}: {self.reason}",) if self.state is State.PENDING else ()
+
+    @property
+    def why_withheld(self) -> tuple[str, ...]:
+        """Say why the part may not be sent; empty where it may."""
+        return (self.reason,) if self.state is State.WITHHELD else ()
+
 
 def record_path(part: str, state: State) -> str:
     """Path of the record of a part that ended in a state, below the session."""
@@ -84,16 +94,3 @@ def _read(path: Path) -> Ended | None:
         return Ended(State(record["state"]), str(record["reason"]), str(record["since"]), lost, moment)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputFileError.at(path, expected="a record", found=repr(error), remedy=_RUN_AGAIN) from error
-
-
-def why_waiting(session_path: Path, files: Sequence[FileRecord]) -> tuple[str, ...]:
-    """Say for what a part waits; empty where it waits for nothing."""
-    found = ended(session_path, files)
-    waits = found is not None and found.state is State.PENDING
-    return (f"waits for Alyx since {found.since}: {found.reason}",) if found is not None and waits else ()
-
-
-def why_withheld(session_path: Path, files: Sequence[FileRecord]) -> tuple[str, ...]:
-    """Say why a part may not be sent; empty where it may."""
-    found = ended(session_path, files)
-    return (found.reason,) if found is not None and found.state is State.WITHHELD else ()

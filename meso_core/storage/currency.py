@@ -40,18 +40,23 @@ class Standing:
     #: A sentence per file that does not hold.
     broken: tuple[str, ...]
     causes: frozenset[Cause]
+    #: What outside of the session has to come first, a sentence each; they speak against the result too.
+    waits: tuple[str, ...] = ()
+    #: Why the result did not go out of the session, a sentence each; it is current all the same.
+    withheld: tuple[str, ...] = ()
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """All that speaks against the result; empty where it is current."""
-        return (*self.differing, *self.broken)
+        return (*self.differing, *self.broken, *self.waits)
 
-    def waiting_for(self, sentences: Sequence[str]) -> Standing:
-        """Return a copy that is not current, since something outside of the session has to come first.
+    def outside(self, waits: Sequence[str], withheld: Sequence[str]) -> Standing:
+        """Return a copy with what is the case outside of the session.
 
-        Nothing of the session changed, so that no run starts by itself for it.
+        One that waits is not current. Nothing of the session changed, so that no run starts by itself for it.
         """
-        return replace(self, broken=(*self.broken, *sentences), causes=self.causes | {Cause.MAKING})
+        causes = self.causes | ({Cause.MAKING} if waits else set())
+        return replace(self, waits=tuple(waits), withheld=tuple(withheld), causes=causes)
 
     @property
     def is_current(self) -> bool:

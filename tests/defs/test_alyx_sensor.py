@@ -1,6 +1,8 @@
 """The sensor that sends what waits for Alyx: not before the server is back, in order, each once."""
 
 import json
+import time
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
@@ -11,6 +13,7 @@ from meso_assets.defs.standings import look_at
 from meso_assets.io.alyx import Alyx
 from meso_assets.io.resources import Platform
 from meso_assets.runs.settings import load_settings
+from meso_assets.runs.status import State, session_status
 from meso_core.storage import MadeBy
 from tests.alyx.standin import Throttle, serving
 from tests.alyx.standin.given import PASSWORD, USER
@@ -76,9 +79,45 @@ def test_when_it_is_back_what_waits_is_run_the_oldest_first_and_once(instance, s
     first, second = tick(instance, settings).run_requests
     assert (first.partition_key, second.partition_key) == (KEYS[1], KEYS[0])
     assert {key.to_user_string() for key in first.asset_selection} == {"alyx_datasets", "alyx_fov_records"}
-    job = dg.job(name="process_session")(lambda: None)
-    instance.create_run_for_job(job, tags={"dagster/run_key": first.run_key})
+    start(instance, first)
     assert [run.partition_key for run in tick(instance, settings).run_requests] == [KEYS[0]]
+
+
+def start(instance, request):
+    """Let a run begin for which the sensor asked."""
+    job = dg.job(name="process_session")(lambda: None)
+    instance.create_run_for_job(job, tags={**request.tags, "dagster/run_key": request.run_key})
+
+
+def end(instance, event):
+    """Let the run that was begun last end."""
+    run = instance.get_runs(limit=1)[0]
+    instance.report_dagster_event(dg.DagsterEvent(event.value, "process_session"), run.run_id)
+
+
+@pytest.mark.parametrize("ended", [dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_SUCCESS])
+def test_what_still_waits_after_its_run_is_run_again_after_a_longer_and_longer_time(
+    instance, settings, monkeypatch, ended
+):
+    """The run failed, or was killed, or left it waiting once more: all the same."""
+    end_as(settings, KEYS[0], "alyx_snapshots", "pending")
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr("meso_assets.defs.alyx_sensor._now", lambda: clock.now)
+    keys, waits = [], []
+    for _ in range(9):
+        began = clock.now = time.time()
+        while not (requests := tick(instance, settings).run_requests):
+            clock.now += 30
+        keys.append(requests[0].run_key)
+        waits.append(clock.now - began)
+        start(instance, requests[0])
+        assert tick(instance, settings).run_requests == [], "one at a time"
+        end(instance, ended)
+    assert len(set(keys)) == 9, "Dagster runs a key once"
+    assert waits[0] == 0
+    assert waits[1:] == sorted(waits[1:])
+    assert 0 < waits[1] <= 120
+    assert waits[-1] <= 3600 + 30
 
 
 def test_one_that_waits_is_not_current_and_says_for_what(settings):
@@ -88,6 +127,23 @@ def test_one_that_waits_is_not_current_and_says_for_what(settings):
     assert standing.reasons == ("waits for Alyx since 2024-05-01T10:00:00Z: gone",)
     end_as(settings, KEYS[0], "alyx_snapshots", "registered")
     assert look_at(Platform.open(settings).session(KEYS[0])).standings(settings)["alyx_snapshots"].is_current
+
+
+def test_status_tells_what_waits_and_what_is_withheld(instance, settings):
+    end_as(settings, KEYS[0], "alyx_snapshots", "pending")
+    end_as(settings, KEYS[0], "alyx_fov_records", "withheld")
+    end_as(settings, KEYS[0], "alyx_datasets", "registered")
+    platform = Platform.open(settings)
+    cells, _ = session_status(platform, instance, platform.session(KEYS[0]).key)
+    told = {cell.asset: (cell.as_record()["state"], cell.why) for cell in cells if cell.asset.startswith("alyx_")}
+    assert told == {
+        "alyx_snapshots": ("pending", "waits for Alyx since 2024-05-01T10:00:00Z: gone"),
+        "alyx_fov_records": ("withheld", "gone"),
+        "alyx_datasets": ("done", ""),
+    }
+    later = settings.model_copy(update={"alyx_url": "https://alyx.example.org"})
+    cells, _ = session_status(Platform.open(later), instance, platform.session(KEYS[0]).key)
+    assert {cell.state for cell in cells if cell.asset.startswith("alyx_")} == {State.STALE}, "for another server"
 
 
 @pytest.mark.parametrize("mode", ["off", "dry-run"])
