@@ -161,11 +161,9 @@ class MesoSettings(BaseSettings):
     def _path_or_url(cls, value: object) -> object:
         scheme, separator, rest = str(value).partition("://")
         if separator and scheme != "file":
-            _insist_on_no_secret(str(value))
-        if separator and scheme in ("s3", "sftp", "memory"):
-            return str(value).rstrip("/")
-        if separator and scheme != "file":
-            raise ValueError(f"no root has the scheme {scheme!r}: give a path, s3://bucket/prefix or sftp://host/path")
+            from meso_core.storage.remote.filesystem import parse_url  # only then, for what it imports
+
+            return "://".join(parse_url(str(value)))
         return Path(rest if separator else str(value)) if str(value).strip() else value
 
     @field_validator("suite2p")
@@ -297,14 +295,18 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> MesoSettings:
     """
     _warn_of_unknown_variables()
     file = settings_file()
+    cause: Exception | None = None
     try:
-        return MesoSettings(**(overrides or {}))
+        settings = MesoSettings(**(overrides or {}))
+        if not str(settings.root).startswith("memory:") or "root" in (overrides or {}):
+            return settings
+        found = f"root: {settings.root}, which would be empty in each process"
     except ValidationError as error:
         found = "; ".join(
             f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {_got(e['input'])})" for e in error.errors()
         )
         # the library's own words repeat what was given, with a secret that may be in it
-        cause: Exception | None = None if "…@" in found else error
+        cause = None if "…@" in found else error
     except (OSError, ValueError) as error:  # a file that is no TOML or cannot be read, a variable that is no JSON
         found, cause = " ".join(filter(None, [str(error), str(error.__cause__ or "")])), error
     raise SettingsError(
@@ -315,13 +317,6 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> MesoSettings:
             remedy="Correct the variable MESO_<NAME> or the line of the file",
         )
     ) from cause
-
-
-def _insist_on_no_secret(url: str) -> None:
-    from meso_core.storage.urls import SECRET_REMEDY, may_hold_a_secret  # only then, for what it imports
-
-    if may_hold_a_secret(url):
-        raise ValueError(f"a URL with what may be a password or a key. {SECRET_REMEDY}")
 
 
 def _got(value: object) -> str:

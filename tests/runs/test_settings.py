@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import traceback
 import warnings
 from pathlib import Path
 
@@ -64,6 +65,10 @@ def test_a_wrong_value_in_the_file_is_refused_by_name(monkeypatch, tmp_path, tex
         ({"MESO_SUITE2P": '{"threshold_scalng": 1.0}'}, "", "detection.threshold_scaling"),
         ({"MESO_SUITE2P": '{"threshold_scaling": -1.0}'}, "", "from 0 to inf"),
         ({"MESO_ROOT": ""}, "", "root"),
+        ({"MESO_ROOT": "s3://"}, "", "no bucket or host"),
+        ({"MESO_ROOT": "sftp:///Subjects"}, "", "no bucket or host"),
+        ({"MESO_ROOT": "memory://x"}, "", "memory://x, which would be empty in each process"),
+        ({}, 'root = "memory://x"', "memory://x, which would be empty in each process"),
         ({"MESO_HOME": " "}, "", "home"),
         ({}, 'cache = ""', "cache"),
     ],
@@ -75,6 +80,36 @@ def test_what_cannot_be_read_or_means_nothing_is_a_named_error(monkeypatch, vari
     with pytest.raises(SettingsError, match=re.escape(named)) as raised:
         load_settings()
     assert "Correct the variable" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        "sftp://me:hush@host/path",
+        "s3://key:hush@bucket",
+        "sftp://me:hush/hush@host/path",
+        "ftp://me:hush@host",
+        "https://me:hush@host/x",
+    ],
+)
+def test_a_password_in_the_root_is_refused_and_not_repeated(monkeypatch, root):
+    monkeypatch.setenv("MESO_ROOT", root)
+    with pytest.raises(SettingsError, match=r"without a password or key.*MESO_SFTP_PASSWORD") as raised:
+        load_settings()
+    assert "hush" not in "".join(traceback.format_exception(raised.value))
+
+
+def test_a_password_in_another_address_is_not_repeated(monkeypatch):
+    monkeypatch.setenv("MESO_CORES", "https://me:hush@host")
+    with pytest.raises(SettingsError, match="cores") as raised:
+        load_settings()
+    assert "hush" not in "".join(traceback.format_exception(raised.value))
+
+
+@pytest.mark.parametrize("root", ["s3://bucket", "sftp://me@host:22/data@lab:1", "sftp://host/a:b@c", "s3://b/x@y"])
+def test_a_root_on_a_server_is_taken_as_it_is(monkeypatch, root):
+    monkeypatch.setenv("MESO_ROOT", f"{root}/")
+    assert load_settings().root == root
 
 
 def test_a_misspelt_variable_is_told_with_the_setting_that_was_meant(monkeypatch):

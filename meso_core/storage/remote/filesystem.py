@@ -21,7 +21,7 @@ from .sftp import SftpAddress, SftpBackend
 
 T = TypeVar("T")
 
-_SCHEMES = "s3://bucket/prefix, sftp://[user@]host[:port]/path or memory://name/prefix"
+_SCHEMES = "s3://bucket/prefix or sftp://[user@]host[:port]/path"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +74,32 @@ def open_root(url: str, *, patience: Patience | None = None) -> RemoteRoot:
         If the scheme is unknown, a package is not installed, there are no credentials or they are refused, there is no
         such bucket or folder, or the server does not answer.
     """
+    scheme, where = parse_url(url)
+    return _MAKERS[scheme](f"{scheme}://{where}", where, patience or Patience())
+
+
+def parse_url(url: str) -> tuple[str, str]:
+    """Take the URL of a root apart, without asking anybody.
+
+    Returns
+    -------
+    scheme, where : str
+        Without a slash at its end.
+
+    Raises
+    ------
+    SettingsError
+        If the scheme is unknown, bucket or host are missing, or there may be a password or a key in it.
+    """
     if may_hold_a_secret(url):
         raise _bad(url, "a URL without a password or key", "what may be one", SECRET_REMEDY)
     scheme, separator, rest = url.partition("://")
-    makers = {"s3": _s3, "sftp": _sftp, "memory": _memory}
-    if not separator or scheme not in makers:
+    if not separator or scheme not in _MAKERS:
         raise _bad(url, "a root on a server", f"the scheme '{scheme}'", f"Write {_SCHEMES}, or the path of a folder")
     where = rest.rstrip("/")
-    host = where.partition("/")[0]
-    if not host:
+    if not where.partition("/")[0]:
         raise _bad(url, _SCHEMES, "no bucket or host", "Write the whole URL")
-    return makers[scheme](f"{scheme}://{where}", where, patience or Patience())
+    return scheme, where
 
 
 def list_below(root: RemoteRoot, below: str = "") -> tuple[ListedFile, ...]:
@@ -173,6 +188,10 @@ def _answers(url: str, look: Callable[[], T]) -> T:
             raise _bad(url, "to be let in", without_secrets(error), remedy) from None
         remedy = "Check the URL, AWS_ENDPOINT_URL for S3, the network and the server"
         raise _bad(url, "a server that answers", without_secrets(error), remedy) from None
+
+
+#: Kinds of roots; one in memory dies with its process.
+_MAKERS: dict[str, Callable[[str, str, Patience], RemoteRoot]] = {"s3": _s3, "sftp": _sftp, "memory": _memory}
 
 
 def _bad(url: str, expected: str, found: str, remedy: str) -> SettingsError:
