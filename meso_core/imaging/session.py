@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import MesoWarning, MissingInputError, ProcessingError
-from ..opening import read_plain
+from ..opening import TABLE_BYTES, open_plain, read_plain
 from ..progress import Progress
 from ..scanimage import BoutSource, ImagingLayout, bin_per_plane
 from ..session import ImagingMetadata, fov_name, plane_name
@@ -230,6 +230,7 @@ class SessionImaging:
         recorded = published.get(f"suite2p/{plane_name(fov)}/{CLASSIFICATION}")
         if recorded is None or not (source / CLASSIFICATION).is_file():
             return
+        open_plain(source / CLASSIFICATION, limit=TABLE_BYTES).close()  # it is hashed and copied before it is read
         if (target / CLASSIFICATION).is_file() and hash_file(source / CLASSIFICATION).sha256 == recorded:
             return
         for name in sorted(CURATED_FILES):

@@ -246,6 +246,15 @@ def test_processing_and_quality_close_the_gate_and_a_person_may_open_it(done: Pa
         assert json.loads(line)["override"]["who"] == "J. Doe"
 
 
+def test_verdicts_of_another_size_than_published_are_not_read_whole(
+    done: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.truncate(done / qc_path(ASSET), 60 << 30)
+    monkeypatch.setattr("meso_core.archive.gate.processed.hash_file", lambda path: pytest.fail(f"{path} was read"))
+    plan = plan_of(done, override=Override("a person", "a reason"))
+    assert any("was changed" in obstacle.message for obstacle in plan.obstacles)
+
+
 def test_override_names_who_and_why() -> None:
     for who, why in (("", "why"), ("who", " ")):
         with pytest.raises(SettingsError, match="name and the reason"):

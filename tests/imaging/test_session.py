@@ -276,6 +276,16 @@ def test_a_published_movie_that_was_changed_or_was_never_there_is_named(copied: 
         run.find_rois(registered.files)
 
 
+def test_a_classification_that_is_far_too_large_is_named_before_it_is_read(
+    copied: tuple[Run, Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, registered, rois = copied
+    monkeypatch.setattr("meso_core.imaging.session.hash_file", lambda path: pytest.fail(f"{path} was read"))
+    os.truncate(run.root / "published" / "suite2p" / "plane0" / "iscell.npy", 60 << 30)
+    with pytest.raises(InputFileError, match=r"plane0/iscell\.npy: expected at most .* bytes"):
+        run.find_rois(registered.files, rois.files)
+
+
 @pytest.mark.parametrize("work", ["kept", "gone"])
 def test_a_persons_curation_of_the_published_files_is_taken_back(copied: tuple[Run, Any, Any], work: str) -> None:
     run, registered, rois = copied

@@ -39,9 +39,8 @@ from meso_core.storage import Session, open_store
 from meso_core.timing import find_frame_times, session_frame_qc
 
 SPARSE_BYTES = 60 << 30
-#: What may be computed at most before a named error, s (to hash a sparse file takes most), and how long nothing may be
-#: done meanwhile.
-COMPUTING_S, WAITING_S = 120, 100
+#: What may be computed at most before there is an answer, s, and how long nothing may be done meanwhile.
+COMPUTING_S, WAITING_S = 60, 100
 
 
 def _cut(share: float, less: int = 0) -> Callable[[Path], None]:

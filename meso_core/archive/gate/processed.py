@@ -79,7 +79,8 @@ def _verdict_doubts(session_path: Path, manifest: Manifest) -> list[str]:
     path = qc_path(manifest.asset)
     record = next((f for f in manifest.files if f.path == path), None)
     file = session_path / path
-    if record is not None and file.is_file() and hash_file(file).sha256 == record.sha256:
+    same_size = record is not None and file.is_file() and file.stat().st_size == record.size
+    if record is not None and same_size and hash_file(file).sha256 == record.sha256:
         return []
     return [f"{path} was not published with it, is missing, or was changed"]
 
