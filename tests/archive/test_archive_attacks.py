@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, tzinfo
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,7 @@ def test_without_an_attack_the_tifs_are_freed_and_come_back(archived_short: dict
     """Else the attacks would show nothing."""
     for archive_format, base in archived_short.items():
         nobody: list[str] = []
-        outcome = attack(base, tmp_path / archive_format, lambda _: None, "before", lambda: nobody.append("attacked"))
+        outcome = attack(base, tmp_path / archive_format, lambda _: None, "before", partial(nobody.append, "attacked"))
         assert (outcome, nobody) == ("freed", [])
 
 
