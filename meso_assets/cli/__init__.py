@@ -23,6 +23,7 @@ _COMMANDS = {
     "diff": "diff",
     "demo": "demo",
     "dev": "dev",
+    "serve": "serve",
     "restore": "restore",
     "versions": "versions",
     "remove-raw": "remove_raw",

@@ -29,20 +29,21 @@ def insist_on_free_port(host: str, port: int) -> None:
     Raises
     ------
     ProcessingError
-        If another program does, or this user may not.
+        If another program does, this user may not, or this machine has no such address.
     """
-    with socket.socket() as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that has just ended is in nobody's way
-        try:
-            tried.bind((host, port))
-        except OSError as error:
-            taken = error.errno == errno.EADDRINUSE
-            raise ProcessingError.at(
-                f"http://{host}:{port}",
-                expected="a port that is free",
-                found="another program that listens there" if taken else error.strerror or str(error),
-                remedy="End that program, or choose another port with --port",
-            ) from error
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that has just ended is in nobody's way
+            tried.bind(address)
+    except OSError as error:
+        taken = error.errno == errno.EADDRINUSE
+        raise ProcessingError.at(
+            f"http://{host}:{port}",
+            expected="an address of this machine, and a port that is free",
+            found="another program that listens there" if taken else error.strerror or str(error),
+            remedy="End that program, or choose another port with --port" if taken else "Correct --host or --port",
+        ) from error
 
 
 @contextmanager

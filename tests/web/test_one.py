@@ -24,9 +24,18 @@ def test_a_port_on_which_others_listen_is_refused_before_anything_starts(tmp_pat
         port = taken.getsockname()[1]
         told = CliRunner().invoke(group, ["dev", "--port", str(port)])
     assert isinstance(told.exception, ProcessingError)
-    assert f"http://127.0.0.1:{port}: expected a port that is free, found another program" in str(told.exception)
+    assert (
+        f"http://127.0.0.1:{port}: expected an address of this machine, and a port that is free, found another program"
+        in str(told.exception)
+    )
     assert not (tmp_path / "home").exists()
     insist_on_free_port("127.0.0.1", port)  # as the remedy says: that program has ended
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+def test_an_address_that_this_machine_does_not_have_is_named(host):
+    with pytest.raises(ProcessingError, match=rf"http://{host}:3000: expected an address of this machine"):
+        insist_on_free_port(host, 3000)
 
 
 def other_interface(home):

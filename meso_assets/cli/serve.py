@@ -1,0 +1,68 @@
+"""``meso serve``: interface, sensors and runs as a service of a lab's machine."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from ..runs.settings import load_settings
+
+if TYPE_CHECKING:
+    from ..runs.settings import MesoSettings
+
+LOOPBACK = "127.0.0.1"
+
+
+@click.command("serve")
+@click.option("--host", default=LOOPBACK, show_default=True, help="Address to listen on.")
+@click.option("--port", type=int, default=3000, show_default=True)
+def command(host: str, port: int) -> None:
+    """Run interface, sensors and runs without anybody there, until SIGTERM.
+
+    The interface has no login. It listens on this machine only, unless --host says otherwise: put a proxy with a login
+    before it (docs/service.md, which has a unit of systemd too).
+    """
+    settings = load_settings()
+    if not _is_loopback(host):
+        click.echo(
+            f"warning: whoever reaches {host}:{port} can start runs and read all data, for the interface has no login. "
+            "Listen on 127.0.0.1, with a proxy with a login before it (docs/service.md)",
+            err=True,
+        )
+        if not settings.ui_hosts:
+            click.echo("warning: name the hosts by which it is opened in MESO_UI_HOSTS; others are refused", err=True)
+    serve_sessions(settings, host, port)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def serve_sessions(settings: MesoSettings, host: str, port: int) -> None:
+    """Make the sessions known, then run the services until they are told to end."""
+    from ..io.resources import Platform
+    from ..runs.instance import in_use, open_instance, prepare_home
+    from ..runs.run import register_sessions
+    from ..web.one import alone, insist_on_free_port
+    from ..web.services import serve
+
+    os.environ.update(settings.as_environment())
+    url = f"http://{host}:{port}"
+    insist_on_free_port(host, port)
+    with alone(prepare_home(settings), url):
+        with open_instance(settings) as instance:
+            platform = Platform.open(settings)
+            register_sessions(
+                instance, platform, platform.store.sessions(), pass_over=lambda why: click.echo(why, err=True)
+            )
+        click.echo(f"sessions  {settings.root}\nrecords   {settings.dagster_home}\nopen      {url}")
+        sys.stdout.flush()
+        with in_use(settings.dagster_home):
+            serve(host, port)
