@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from meso_core.archive.codec import lbzip2 as external
 from meso_core.session import imaging_bouts
 from meso_core.simulate import preset, simulate_session
 from tests.short_session import short
+from tests.small_disk import small_disk
 
 
 @pytest.fixture(scope="session")
@@ -72,19 +71,6 @@ def either_reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Callable[[str], Any]]:
-    """Mount a small disk: ``with disk("size=1m") as folder``. Skips where mounting is not permitted."""
-
-    @contextmanager
-    def mount(options: str, at: Path = tmp_path / "disk") -> Iterator[Path]:
-        folder = at
-        folder.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-        if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
-            pytest.skip("mounting a small disk takes root")
-        try:
-            yield folder
-        finally:
-            subprocess.run(["umount", str(folder)], check=True)
-
-    return mount
+def disk(tmp_path: Path) -> Callable[..., AbstractContextManager[Path]]:
+    """Mount a small disk: ``with disk("size=1m") as folder``."""
+    return lambda options, at=tmp_path / "disk": small_disk(at, options)
