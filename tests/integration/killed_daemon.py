@@ -23,10 +23,12 @@ from pathlib import Path
 import psutil
 from killed_runs import KEY, Ground, Tally, _command, _parent, ground, kill
 
+from meso_assets.defs.catalogue import CATALOGUE
+from meso_assets.defs.jobs import TIME_AND_PLACE_SESSION as JOB
 from meso_core.processes import ProcessId
 
-QUICK = ("imaging_metadata", "frame_qc", "frame_times", "mean_image_mlapdv", "alyx_fov_records")
-JOB = "time_and_place_session"
+#: What the job makes.
+QUICK = tuple(name for name, declared in CATALOGUE.items() if declared.is_quick)
 TARGETS = ("run worker", "everything", "run worker", "daemon", "code server", "run worker", "webserver")
 #: Dagster runs an interrupted run again twice. A session that was hit more often is asked for again, as a person does.
 _TRIES = 2
@@ -63,6 +65,10 @@ class Server:
             "DAGSTER_HOME": str(self.ground.folder / "home" / "dagster_home"),
             "MESO_SCAN_EVERY_S": "30",
         }
+
+    def log(self) -> str:
+        """Return the end of what it has printed."""
+        return (self.ground.folder / "dev.txt").read_text(errors="replace")[-1500:]
 
     def launch(self, session: str) -> bool:
         """Ask for a run, as a person does in the interface; returns whether the server has taken it."""
@@ -126,6 +132,13 @@ class Campaign:
     open: list[tuple[str, list[Watched]]] = field(default_factory=list)
     last_news: float = field(default_factory=time.monotonic)
 
+    def add_sessions(self, number: int) -> None:
+        """Put sessions below the root as the rig delivers them."""
+        ground, first = self.server.ground, 100 + len(self.sessions)
+        for name in range(first, first + number):
+            self.sessions.append(Watched(ground.session.with_name(str(name))))
+            shutil.copytree(ground.folder / "raw", self.sessions[-1].folder, copy_function=shutil.copy2)
+
     def look(self) -> None:
         """Start what is not there, ask for what is not asked for, and judge what is whole."""
         if not self.server.find("meso dev"):
@@ -186,22 +199,24 @@ def campaign(tally: Tally, kills: int, port: int, seconds: float = 10**6) -> Tal
     """Kill so often while the sessions work through the queue, and wait until all have come to their end."""
     until = time.monotonic() + seconds
     with ground("multiprocess", QUICK) as here:
-        sessions = [Watched(here.session.with_name(f"{100 + number}")) for number in range(max(2, kills // 3))]
-        for session in sessions:
-            shutil.copytree(here.folder / "raw", session.folder, copy_function=shutil.copy2)
-        attack = Campaign(Server(here, port), tally, sessions)
+        attack = Campaign(Server(here, port), tally, [])
+        attack.add_sessions(max(2, kills // 3))
+        sessions = attack.sessions
         made, next_kill = 0, time.monotonic()
         while time.monotonic() < attack.last_news + _STOPPED:
             attack.look()
             if made < kills and time.monotonic() > next_kill and time.monotonic() < until:
                 made += attack.kill(TARGETS[made % len(TARGETS)])
                 next_kill = time.monotonic() + random.uniform(0, here.seconds)
-            if not attack.open and (
-                all(session.whole for session in sessions) or made >= kills or time.monotonic() > until
-            ):
+            enough = made >= kills or time.monotonic() > until
+            if enough and not attack.open:
                 break
+            if not enough and all(session.whole for session in sessions):
+                attack.add_sessions(2)
             time.sleep(0.3)
         attack.give_up()
+        if made < kills and time.monotonic() < until:
+            attack.judge("everything", [f"came to a stop after {made} kills: {attack.server.log()}"])
         kill(attack.server.find("everything"))
         if held := here.held():
             tally.add("kills under the daemon: places held at the end", held)

@@ -128,7 +128,12 @@ class Ground:
             return subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, start_new_session=True)
 
     def log(self) -> str:
-        return (self.folder / "log.txt").read_text(errors="replace")[-1500:]
+        """Return the end of what runs have printed."""
+        return self.whole_log()[-1500:]
+
+    def whole_log(self) -> str:
+        """Return what runs have printed since it was emptied."""
+        return (self.folder / "log.txt").read_text(errors="replace")
 
     def files(self, session: Path | None = None) -> dict[str, str]:
         """Hash of each file of the session, or of another one, that is no record of the platform."""
@@ -288,19 +293,26 @@ def campaign(
 
 
 def pairs(ground: Ground, tally: Tally, *, seconds: float, races: int = 10**9) -> None:
-    """Start two runs of the session at once, or nearly so, until the time is over."""
+    """Start two runs of the session at once, or nearly so, until the time is over.
+
+    It was a race where one has waited for the other; two that begin in the same moment cannot but do so.
+    """
     until = time.monotonic() + seconds
     while time.monotonic() < until and tally.tried < races:
         ground.renew()
         (ground.folder / "log.txt").write_text("")
-        first = ground.start()
-        time.sleep(random.choice([0.0, 0.0, random.uniform(0, ground.seconds)]))
+        first, later = ground.start(), random.choice([0.0, 0.0, random.uniform(0, ground.seconds)])
+        time.sleep(later)
         both = [first, ground.start()]
         try:
             codes = [running.wait(2 * _RUN_WITHIN) for running in both]
             wrong = [] if codes == [0, 0] else [f"they ended with {codes}: {ground.log()[-300:]}"]
             wrong += [] if ground.files() == ground.want else ["other bytes than undisturbed"]
             wrong += ground.held()
+            if "waiting:" not in ground.whole_log():
+                if later:  # the first had ended before
+                    continue
+                wrong.append(f"neither told that it waits: {ground.log()[-300:]}")
         except subprocess.TimeoutExpired:
             kill(ground.processes())
             wrong = [f"two runs at once did not end: {ground.log()[-300:]}"]

@@ -29,7 +29,7 @@ def test_of_two_runs_of_a_session_one_works_and_the_other_says_for_whom_it_waits
     (quick.folder / "log.txt").write_text("")
     both = [quick.start(), quick.start()]
     assert [running.wait(200) for running in both] == [0, 0]
-    told = quick.log()
+    told = quick.whole_log()
     assert re.search(r"waiting: \w+ is made by run \w+, process \d+ on \S+, since \d\d:\d\d", told), told
     assert quick.files() == quick.want
 
@@ -60,11 +60,14 @@ def test_two_runs_at_once_both_end_well_and_leave_the_bytes_of_one(assets, races
     with ground("multiprocess", assets) as made:
         pairs(made, tally, seconds=7000.0, races=races)
     told(tally, capsys, tried)
+    assert tally.tried == races
 
 
 @pytest.mark.nightly
 def test_what_runs_under_meso_dev_comes_to_its_end_by_itself_whatever_is_killed(capsys, tried):
-    told(killed_daemon.campaign(Tally(), kills=24, port=34567), capsys, tried)
+    tally = killed_daemon.campaign(Tally(), kills=24, port=34567)
+    told(tally, capsys, tried)
+    assert tally.tried == 24
 
 
 def told(tally, capsys, tried):
