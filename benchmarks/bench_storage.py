@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from meso_core.storage import hash_file
-from meso_core.storage.remote import download, open_root, upload
+from meso_core.storage.remote import download, open_root, stat, upload
 
 from . import Row
 
@@ -30,16 +30,19 @@ def _rows(kind: str, server: Any, folder: Path) -> list[Row]:
     content = hash_file(file)
 
     def library_up(turn: int) -> None:
-        root.fs.put_file(str(file), root.place(f"library/{turn}"))
+        root.backend.fs.put_file(str(file), root.place(f"library/{turn}"))
 
     def library_down(turn: int) -> None:
-        root.fs.get_file(root.place(f"library/{turn}"), str(folder / f"library-{turn}"))
+        root.backend.fs.get_file(root.place(f"library/{turn}"), str(folder / f"library-{turn}"))
 
     def meso_up(turn: int) -> None:
         upload(root, file, f"meso/{turn}", content=content)
 
     def meso_down(turn: int) -> None:
-        download(root, f"meso/{turn}", folder / f"meso-{turn}", size=content.size, sha256=content.sha256)
+        there = stat(root, f"meso/{turn}")
+        assert there is not None
+        target = folder / f"meso-{turn}"
+        download(root, there.path, target, size=there.size, mtime_ns=there.mtime_ns, sha256=content.sha256)
 
     library = {"sftp": "sshfs", "s3": "s3fs"}[kind]
     return [

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from meso_core.storage.hashing import FileHash, hash_file
-from meso_core.storage.remote import RemoteRoot, open_root
+from meso_core.storage.remote import RemoteRoot, download, open_root
 from meso_core.storage.remote.calls import Patience
+from meso_core.storage.remote.looking import must_have
 
 KINDS = ("memory", "s3", "openssh", "rclone")
 REAL = KINDS[1:]
@@ -36,6 +37,11 @@ def new_root(kind, request, monkeypatch, *, port=None, patience=LONG) -> RemoteR
     for name, value in server.environment(port).items():
         monkeypatch.setenv(name, value)
     return open_root(server.new_root(port), patience=patience)
+
+
+def fetch(root: RemoteRoot, path: str, target: Path, *, size: int, sha256: str | None = None) -> Path:
+    """Download a file as one look at it tells."""
+    return download(root, path, target, size=size, mtime_ns=must_have(root, path).mtime_ns, sha256=sha256)
 
 
 def random_file(path: Path, size: int) -> FileHash:

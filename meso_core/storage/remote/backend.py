@@ -67,8 +67,8 @@ class Backend(Protocol):
     def read(self, place: str, start: int, length: int) -> bytes:
         """Read a range, up to the end of the file."""
 
-    def write(self, place: str, content: bytes, *, if_absent: bool) -> bool:
-        """Write a small file whole; return False where ``if_absent`` and there is one already."""
+    def write(self, place: str, content: bytes) -> None:
+        """Write a small file whole, over what is there."""
 
     def send(self, place: str, sending: Sending) -> None:
         """Upload a file that takes its name only when it is whole; called again, it goes on."""
@@ -76,11 +76,8 @@ class Backend(Protocol):
     def give_up(self, sending: Sending) -> None:
         """Remove what an upload that failed has left; never raises."""
 
-    def copy(self, source: str, target: str, size: int) -> None:
-        """Copy a file on the server; it takes its name only when it is whole."""
-
-    def move(self, source: str, target: str, size: int) -> None:
-        """Rename a file over what is there."""
+    def put_in_place(self, source: str, target: str) -> None:
+        """Give a file that was uploaded another name, over what is there, in one step; the first name may stay."""
 
     def remove(self, places: Iterable[str]) -> None:
         """Remove files; those that are not there are passed over."""

@@ -20,7 +20,6 @@ from ...errors import StorageError
 from ...processes import this_process
 from ...progress import Progress, silent
 from ..atomic import make_folder, part_path, storage_errors
-from .backend import Seen
 from .filesystem import RemoteRoot
 from .looking import missing, must_have, read_range
 from .side_by_side import Tally, side_by_side
@@ -39,9 +38,9 @@ class Wanted:
     target: Path
     #: Bytes, as the listing or the manifest says.
     size: int
+    #: Time of the last change on the server, ns; given to the file here.
+    mtime_ns: int
     sha256: str | None = None
-    #: Time of the last change on the server, ns; given to the file here. None: what the server says.
-    mtime_ns: int | None = None
 
 
 def download(
@@ -50,8 +49,8 @@ def download(
     target: Path,
     *,
     size: int,
+    mtime_ns: int,
     sha256: str | None = None,
-    mtime_ns: int | None = None,
     progress: Progress = silent,
 ) -> Path:
     """Download a file, whole and checked; one that is there already with this size and time is kept.
@@ -64,19 +63,16 @@ def download(
     size, sha256
         What it must be. Without a hash, the server must tell of the same size and time when all has arrived.
     mtime_ns
-        Time of its last change on the server, ns, as it was listed; it is given to the file here. By default, one look
-        at the server tells.
+        Time of its last change on the server, ns, as it was listed; it is given to the file here.
 
     Raises
     ------
     StorageError
         If the file is not there, is another one than expected, changes meanwhile, or there is no room here.
     """
-    if mtime_ns is None:
-        mtime_ns = _expected(root, path, size).mtime_ns
     if _is_there(target, size, mtime_ns):
         return target
-    wanted = Wanted(path, target, size, sha256, mtime_ns)
+    wanted = Wanted(path, target, size, mtime_ns, sha256)
     make_folder(target.parent)
     with storage_errors(target), _alone(_part(wanted)) as part:
         if _is_there(target, size, mtime_ns):  # another process has fetched it meanwhile
@@ -92,18 +88,6 @@ def download(
         os.utime(part.descriptor, ns=(mtime_ns, mtime_ns))
         part.path.replace(target)
     return target
-
-
-def _expected(root: RemoteRoot, path: str, size: int) -> Seen:
-    seen = must_have(root, path)
-    if seen.size != size:
-        raise _changed(root, path, f"{size} bytes", f"{seen.size} bytes")
-    return seen
-
-
-def _changed(root: RemoteRoot, path: str, expected: str, found: str) -> StorageError:
-    remedy = "Wait until nobody writes it, and run again what is made from it"
-    return StorageError.at(f"{root.url}/{path}", expected=expected, found=found, remedy=remedy)
 
 
 def _is_there(target: Path, size: int, mtime_ns: int) -> bool:
@@ -228,7 +212,12 @@ def _judge(root: RemoteRoot, wanted: Wanted, part: _Part, digest: str) -> None:
     seen = must_have(root, wanted.path)
     if part.size != wanted.size or (seen.size, seen.mtime_ns) != (wanted.size, wanted.mtime_ns):
         part.path.unlink()
-        raise _changed(root, wanted.path, "the file as it was listed", "it has changed since")
+        raise StorageError.at(
+            f"{root.url}/{wanted.path}",
+            expected=f"the file as it was listed, with {wanted.size} bytes",
+            found=f"it has changed since: {seen.size} bytes",
+            remedy="Wait until nobody writes it, and run again what is made from it",
+        )
 
 
 def download_all(
@@ -243,8 +232,8 @@ def download_all(
             file.path,
             file.target,
             size=file.size,
-            sha256=file.sha256,
             mtime_ns=file.mtime_ns,
+            sha256=file.sha256,
             progress=tally.of(file.path),
         )
 

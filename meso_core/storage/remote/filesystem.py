@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ...errors import SettingsError
 from ...session import ListedFile
@@ -34,11 +34,6 @@ class RemoteRoot:
     base: str
     #: Calls the server.
     call: Caller = field(compare=False, repr=False)
-
-    @property
-    def fs(self) -> Any:  # noqa: ANN401  fsspec publishes no types
-        """The filesystem of fsspec; one that connects anew when the connection was lost."""
-        return self.call.backend.fs
 
     @property
     def backend(self) -> Backend:

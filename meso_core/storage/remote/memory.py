@@ -46,34 +46,25 @@ class MemoryBackend:
         with _LOCK:
             return bytes(self.fs.cat_file(place, start=start, end=start + length))
 
-    def write(self, place: str, content: bytes, *, if_absent: bool) -> bool:
+    def write(self, place: str, content: bytes) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
         with _LOCK:
-            if if_absent and self.fs.exists(place):
-                return False
             self.fs.pipe_file(place, content)
-            return True
 
     def send(self, place: str, sending: Sending) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
         size = sending.content.size
         pieces = [sending.piece(start, _PIECE) for start in range(0, max(size, 1), _PIECE)]
-        self.write(place, b"".join(pieces), if_absent=False)
+        self.write(place, b"".join(pieces))
         sending.confirm(size)
 
     def give_up(self, sending: Sending) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
 
-    def copy(self, source: str, target: str, size: int) -> None:  # noqa: ARG002  others need it
+    def put_in_place(self, source: str, target: str) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
         with _LOCK:
             self.fs.pipe_file(target, self.fs.cat_file(source))
-
-    def move(self, source: str, target: str, size: int) -> None:
-        """See :class:`~meso_core.storage.remote.backend.Backend`."""
-        with _LOCK:
-            self.copy(source, target, size)
-            self.fs.rm_file(source)
 
     def remove(self, places: Iterable[str]) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""

@@ -102,7 +102,7 @@ class Mirror:
             Path → SHA-256, of those whose content is on record.
         """
         wanted = [
-            Wanted(f"{self.base}/{file.path}", self.folder / file.path, file.size, hashes.get(file.path), file.mtime_ns)
+            Wanted(f"{self.base}/{file.path}", self.folder / file.path, file.size, file.mtime_ns, hashes.get(file.path))
             for file in files
             if not self.holds(file)
         ]

@@ -31,7 +31,7 @@ from ..present import PresentFiles
 from ..staging import Sealed
 from .filesystem import RemoteRoot, list_below
 from .streaming import streamed_sha256
-from .transfer import copy, move, read_small, remove, upload_all, write_small
+from .transfer import put_in_place, read_small, remove, stat, upload_all, write_small
 
 _PENDING = "pending.json"
 #: Calls to the server at a time.
@@ -156,11 +156,9 @@ def roll_forward(session: RemoteSession, asset: str) -> Manifest | None:
             warnings.warn(f"{session.root.url}/{session.place(path)}: {what}", MesoWarning, stacklevel=2)
         else:
             to_place.append(path)
-    # where a rename is one step, nothing is copied; S3 knows none, and its copies are made by the server
-    give_place = move if session.root.url.startswith("sftp:") else copy
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         places = [(session.place(upload_path(asset, path)), session.place(path)) for path in to_place]
-        placed = pool.map(lambda pair: give_place(session.root, *pair), places)
+        placed = pool.map(lambda pair: put_in_place(session.root, *pair), places)
         times.update(zip(to_place, (file.mtime_ns for file in placed), strict=True))
     remove(session.root, [session.place(path) for path in _superseded(present, own, pending)])
     # a file of somebody else keeps the time that it had here: so it counts as another one
@@ -182,7 +180,10 @@ def clear(session: RemoteSession, asset: str, listing: Collection[ListedFile]) -
 
 
 def undamaged(session: RemoteSession, path: str, asset: str) -> Manifest | None:
-    """Read a record that is about to be replaced; a damaged one is kept beside, and its files stay."""
+    """Read a record that is about to be replaced; a damaged one is kept beside, and its files stay.
+
+    The caller holds the claim.
+    """
     content = session.read(path)
     if content is None:
         return None
@@ -194,7 +195,8 @@ def undamaged(session: RemoteSession, path: str, asset: str) -> Manifest | None:
             raise StorageError.at(where, expected="the manifest of its asset", found=found, remedy=RUN_AGAIN)
     except StorageError as error:
         names = (f"{MESO_FOLDER}/manifests/.{asset}.json.damaged{n or ''}" for n in count())
-        kept = next(n for n in names if write_small(session.root, session.place(n), content, if_absent=True))
+        kept = next(name for name in names if stat(session.root, session.place(name)) is None)
+        write_small(session.root, session.place(kept), content)
         remove(session.root, [session.place(path)])
         warnings.warn(f"{error} The damaged record is kept as {kept}.", MesoWarning, stacklevel=2)
         return None

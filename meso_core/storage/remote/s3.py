@@ -101,15 +101,9 @@ class S3Backend:
                 return b""
             raise
 
-    def write(self, place: str, content: bytes, *, if_absent: bool) -> bool:
+    def write(self, place: str, content: bytes) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
-        try:
-            self._put(place, content, **({"IfNoneMatch": "*"} if if_absent else {}))
-        except OSError as error:
-            if if_absent and _code(error) in ("PreconditionFailed", "ConditionalRequestConflict"):
-                return False
-            raise
-        return True
+        self._put(place, content)
 
     def _put(self, place: str, body: bytes, **how: str) -> None:
         bucket, _, key = place.partition("/")
@@ -181,14 +175,9 @@ class S3Backend:
             with suppress(Exception):  # the server may be away; the error that led here is the one to tell
                 self.fs.call_s3("abort_multipart_upload", **sending.state.where)
 
-    def copy(self, source: str, target: str, size: int) -> None:  # noqa: ARG002  others need it
-        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+    def put_in_place(self, source: str, target: str) -> None:
+        """See :class:`~meso_core.storage.remote.backend.Backend`; S3 knows no rename, and the server copies."""
         self.fs.cp_file(source, target)
-
-    def move(self, source: str, target: str, size: int) -> None:
-        """See :class:`~meso_core.storage.remote.backend.Backend`."""
-        self.copy(source, target, size)
-        self.remove([source])
 
     def remove(self, places: Iterable[str]) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""

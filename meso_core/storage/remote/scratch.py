@@ -79,23 +79,20 @@ class Scratch:
                 with suppress(OSError):  # only the order of cleaning depends on it
                     os.utime(file.fileno())
 
-    def make_room(self, needed: int) -> None:
-        """Remove fetched files that nobody uses, of the mirrors not used for longest, until ``needed`` bytes more fit.
+    @contextmanager
+    def room(self, folder: Path, needed: int) -> Iterator[None]:
+        """Make room, and keep it for what this process fetches into a mirror.
 
-        What is staged, and the work of unfinished runs, goes last, and only from mirrors that are abandoned.
+        Fetched files that nobody uses go, of the mirrors not used for longest, until ``needed`` bytes more fit. What is
+        staged, and the work of unfinished runs, goes last, and only from mirrors that are abandoned.
 
         Raises
         ------
         StorageError
             If they do not fit within the limit, or on the disk.
         """
-        with self._looking_for_room():
-            self._make_room(needed)
-
-    @contextmanager
-    def room(self, folder: Path, needed: int) -> Iterator[None]:
-        """Make room, and keep it for what this process fetches into a mirror; raises as :meth:`make_room`."""
-        with self._looking_for_room():
+        make_folder(self.folder)
+        with storage_errors(self.folder), _locked(self.folder / _ROOM, fcntl.LOCK_EX):
             self._make_room(needed)
             promise = self.folder / _PROMISES / f"{os.getpid()}-{time.monotonic_ns()}"
             make_folder(promise.parent)
@@ -113,12 +110,6 @@ class Scratch:
         """Return all mirrors, those not used for longest first."""
         found = [_mirror(Path(place)) for place, names, _ in os.walk(self.folder) if _is_mirror(place, names)]
         return tuple(sorted(found, key=lambda mirror: mirror.used))
-
-    @contextmanager
-    def _looking_for_room(self) -> Iterator[None]:
-        make_folder(self.folder)
-        with storage_errors(self.folder), _locked(self.folder / _ROOM, fcntl.LOCK_EX):
-            yield
 
     def _make_room(self, needed: int) -> None:
         promised = self._promised()

@@ -13,7 +13,6 @@ import hashlib
 import os
 import posixpath
 import stat as modes
-import time
 from collections.abc import Awaitable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -33,8 +32,6 @@ _CONNECT_S, _ALIVE_EVERY_S, _ALIVE_TIMES = 15, 10, 6
 _SLOWEST = 50_000
 #: Bytes of a name to which a hidden form can be made.
 _LONGEST = 200
-#: Seconds after which a file of somebody who wanted a name is of a dead process.
-_LEFT_BEHIND_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,13 +172,10 @@ class SftpBackend:
 
         return bytes(self._run(read(), length))
 
-    def write(self, place: str, content: bytes, *, if_absent: bool) -> bool:
+    def write(self, place: str, content: bytes) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
-        if if_absent and self.stat(place) is not None:
-            return False
         self._make_folder(posixpath.dirname(place))
-        # who asks again after a lost answer finds his own file: to others who want the name, contents differ
-        beside = _beside(place, hashlib.sha256(content).hexdigest() if if_absent else None)
+        beside = _beside(place)
 
         async def write() -> None:
             async with self._client.open(beside, "wb", encoding=None, block_size=self._write_block) as file:
@@ -190,49 +184,10 @@ class SftpBackend:
 
         try:
             self._run(write(), len(content))
-            if if_absent:
-                return self._take_name(beside, place)
-            self.move(beside, place, len(content))
+            self._run(self._client.posix_rename(beside, place))
         except BaseException:
             self._remove_quietly(beside)
             raise
-        return True
-
-    def _take_name(self, beside: str, place: str) -> bool:
-        """Give a file its name if nothing has it; a plain rename would replace that on some servers."""
-        import asyncssh
-
-        try:
-            self._run(self._client.link(beside, place))
-        except asyncssh.SFTPOpUnsupported:
-            return self._take_name_alone(beside, place)
-        except (FileExistsError, asyncssh.SFTPFailure):
-            if self.stat(place) is None:
-                raise
-            return False
-        finally:
-            self._remove_quietly(beside)
-        return True
-
-    def _take_name_alone(self, beside: str, place: str) -> bool:
-        """Give a file its name on a server without links, unless somebody else wants that name at the same time.
-
-        Who wants it writes beside first and looks then: of two, one at least sees the other and steps back.
-        """
-        began = time.monotonic()
-        mine = self._run(self._client.stat(beside))
-        prefix = _beside_prefix(place)
-        others = [
-            seen
-            for seen in self.children(posixpath.dirname(place))
-            if seen.place.startswith(prefix) and seen.place != beside
-        ]
-        if any(seen.mtime_ns > _mtime(mine) - _LEFT_BEHIND_S * 1e9 for seen in others) or self.stat(place) is not None:
-            return False
-        if time.monotonic() - began > _LEFT_BEHIND_S / 2:
-            raise TimeoutError("the server was too slow for a name to be taken safely")
-        self._run(self._client.posix_rename(beside, place))
-        return True
 
     def send(self, place: str, sending: Sending) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
@@ -304,32 +259,7 @@ class SftpBackend:
         with suppress(Exception):  # the server may be away; what led here is to be told
             self.remove([place])
 
-    def copy(self, source: str, target: str, size: int) -> None:
-        """See :class:`~meso_core.storage.remote.backend.Backend`; not every server has a word for it."""
-        import asyncssh
-
-        self._make_folder(posixpath.dirname(target))
-        beside = _beside(target)
-        try:
-            try:
-                self._run(self._client.remote_copy(source, beside), 2 * size)
-            except asyncssh.SFTPOpUnsupported:
-                self._run(self._there_and_back(source, beside), 2 * size)
-            self.move(beside, target, size)
-        except BaseException:
-            self._remove_quietly(beside)
-            raise
-
-    async def _there_and_back(self, source: str, target: str) -> None:
-        async with (
-            self._client.open(source, "rb", encoding=None, block_size=self._read_block, max_requests=_REQUESTS) as file,
-            self._client.open(target, "wb", encoding=None, block_size=self._write_block) as out,
-        ):
-            while content := await file.read(_PIECE):
-                await out.write(content)
-            await _flush(out)
-
-    def move(self, source: str, target: str, size: int) -> None:  # noqa: ARG002  others need it
+    def put_in_place(self, source: str, target: str) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
         self._make_folder(posixpath.dirname(target))
         self._run(self._client.posix_rename(source, target))
@@ -374,15 +304,11 @@ async def _flush(file: Any) -> None:  # noqa: ANN401  of asyncssh
         await file.fsync()
 
 
-def _beside(place: str, mark: str | None = None) -> str:
-    """Name under which a file is being made: hidden, in the same folder, of this call alone or of its mark."""
-    return f"{_beside_prefix(place)}{(mark or uuid4().hex)[:12]}.part"
-
-
-def _beside_prefix(place: str) -> str:
+def _beside(place: str) -> str:
+    """Name under which a file is being made: hidden, in the same folder, of this call alone."""
     folder, name = posixpath.split(place)
     short = name if len(os.fsencode(name)) <= _LONGEST else hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
-    return posixpath.join(folder, f".{short}.")
+    return posixpath.join(folder, f".{short}.{uuid4().hex[:12]}.part")
 
 
 def _mtime(attributes: Any) -> int:  # noqa: ANN401  of asyncssh

@@ -1,4 +1,4 @@
-"""What is done with files of a root: look, read, write, copy, rename, remove, download, upload.
+"""What is done with files of a root: look, read, write, put in place, remove, download, upload.
 
 What belongs here: small files, and changes on the server. What does not: which files belong together.
 
@@ -14,15 +14,14 @@ from ...errors import StorageError
 from ...session import ListedFile
 from .download import Wanted, download, download_all
 from .filesystem import RemoteRoot
-from .looking import just_written, look, must_have, read_range, stat
+from .looking import just_written, must_have, read_range, stat
 from .upload import upload, upload_all
 
 __all__ = [
     "Wanted",
-    "copy",
     "download",
     "download_all",
-    "move",
+    "put_in_place",
     "read_range",
     "read_small",
     "remove",
@@ -55,21 +54,8 @@ def read_small(root: RemoteRoot, path: str, limit: int) -> bytes | None:
     return content
 
 
-def write_small(root: RemoteRoot, path: str, content: bytes, *, if_absent: bool = False) -> bool:
-    """Write a small file, whole or not at all.
-
-    Parameters
-    ----------
-    root, path, content
-        Where, and what.
-    if_absent
-        Write only where there is none. ``content`` must then be unlike that of any other writer: when an answer is
-        lost, it tells who has written.
-
-    Returns
-    -------
-    bool
-        False if there was one already, of somebody else.
+def write_small(root: RemoteRoot, path: str, content: bytes) -> None:
+    """Write a small file, whole or not at all, over what is there.
 
     Raises
     ------
@@ -77,10 +63,7 @@ def write_small(root: RemoteRoot, path: str, content: bytes, *, if_absent: bool 
         If the server has no room, refuses or does not answer.
     """
     place = root.place(path)
-    if root.call("write", path, lambda server: server.write(place, content, if_absent=if_absent)):
-        return True
-    seen = look(root, path)
-    return seen is not None and seen.size == len(content) and read_small(root, path, seen.size) == content
+    root.call("write", path, lambda server: server.write(place, content))
 
 
 def remove(root: RemoteRoot, paths: Iterable[str]) -> None:
@@ -96,13 +79,13 @@ def remove(root: RemoteRoot, paths: Iterable[str]) -> None:
         root.call("remove", root.path(places[0]), lambda server: server.remove(places))
 
 
-def copy(root: RemoteRoot, source: str, target: str) -> ListedFile:
-    """Copy a file on the server, over what is there; it takes its name when it is whole.
+def put_in_place(root: RemoteRoot, source: str, target: str) -> ListedFile:
+    """Give a file that was uploaded its place, over what is there; it may keep its first name too.
 
     Returns
     -------
     ListedFile
-        The copy.
+        The file at its place.
 
     Raises
     ------
@@ -110,24 +93,6 @@ def copy(root: RemoteRoot, source: str, target: str) -> ListedFile:
         If there is no such file, or the server has no room, refuses or does not answer.
     """
     size = must_have(root, source).size
-    root.call("copy", source, lambda server: server.copy(root.place(source), root.place(target), size))
-    return just_written(root, target, size)
-
-
-def move(root: RemoteRoot, source: str, target: str) -> ListedFile:
-    """Rename a file, over what is there.
-
-    Returns
-    -------
-    ListedFile
-        The file under its new name.
-
-    Raises
-    ------
-    StorageError
-        If there is no such file, or the server refuses or does not answer.
-    """
-    size = must_have(root, source).size
     with suppress(FileNotFoundError):  # an earlier try was done, and its answer lost; else the look tells
-        root.call("move", source, lambda server: server.move(root.place(source), root.place(target), size))
+        root.call("give a place to", source, lambda server: server.put_in_place(root.place(source), root.place(target)))
     return just_written(root, target, size)

@@ -10,10 +10,10 @@ import pytest
 
 from meso_assets.runs.settings import load_settings
 from meso_core.errors import MesoError, SettingsError, StorageError
-from meso_core.storage.remote import children, download, list_below, open_root, read_small, remove, upload, write_small
+from meso_core.storage.remote import children, list_below, open_root, read_small, remove, upload, write_small
 from meso_core.storage.urls import may_hold_a_secret, shown
 from tests.real_servers import BUCKET, free_ports
-from tests.remote_roots import QUICK, hash_of, new_root, random_file, server_of
+from tests.remote_roots import QUICK, fetch, hash_of, new_root, random_file, server_of
 
 
 def refused(url, match, *, secrets=(), kind=SettingsError):
@@ -175,7 +175,8 @@ def test_what_the_users_own_file_says_of_a_host_counts(request, monkeypatch):
     (home / ".ssh" / "known_hosts").write_text(f"lab {kind} {key}\n")
     try:
         root = open_root(f"sftp://lab{server.new_root().partition(str(server.port))[2]}")
-        assert write_small(root, "file", b"x")
+        write_small(root, "file", b"x")
+        assert read_small(root, "file", 1) == b"x"
     finally:
         (home / ".ssh" / "config").unlink()
 
@@ -220,7 +221,7 @@ def test_a_full_disk_here_is_named(request, monkeypatch, tmp_path):
 
     monkeypatch.setattr("os.pwrite", full)
     with pytest.raises(StorageError, match="Free space on this disk"):
-        download(root, "file", tmp_path / "back", size=7, sha256=hash_of(b"content").sha256)
+        fetch(root, "file", tmp_path / "back", size=7, sha256=hash_of(b"content").sha256)
     assert not (tmp_path / "back").exists()
 
 

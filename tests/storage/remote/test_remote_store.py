@@ -146,7 +146,7 @@ def kill_at(monkeypatch, n: int) -> list[int]:
     """Let the n-th call that changes the server be the last one; returns a list with the number of calls so far."""
     calls = [0]
     for module in (remote_publishing, remote_store):
-        for name in ("write_small", "copy", "move", "remove", "upload_all"):
+        for name in ("write_small", "put_in_place", "remove", "upload_all"):
             real = getattr(module, name, None)
             if real is None:
                 continue

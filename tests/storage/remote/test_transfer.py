@@ -6,7 +6,6 @@ import os
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import pytest
 
@@ -15,11 +14,10 @@ from meso_core.storage.hashing import hash_file
 from meso_core.storage.remote import (
     Wanted,
     children,
-    copy,
     download,
     download_all,
     list_below,
-    move,
+    put_in_place,
     read_range,
     read_small,
     remove,
@@ -28,7 +26,7 @@ from meso_core.storage.remote import (
     upload_all,
     write_small,
 )
-from tests.remote_roots import KINDS, REAL, hash_of, new_root, random_file, server_of
+from tests.remote_roots import KINDS, REAL, fetch, hash_of, new_root, random_file, server_of
 
 #: More than one request of a download (8 MB) and one part of an upload (16 MB), and no multiple of them.
 LARGE = 17_654_321
@@ -51,7 +49,7 @@ def test_bytes_are_the_same_both_ways(root, tmp_path, size):
     assert (there.path, there.size) == ("a/b/c.bin", size)
     assert stat(root, "a/b/c.bin") == there
 
-    target = download(root, "a/b/c.bin", tmp_path / "back" / "c.bin", size=size, sha256=content.sha256)
+    target = fetch(root, "a/b/c.bin", tmp_path / "back" / "c.bin", size=size, sha256=content.sha256)
     assert hash_file(target) == content
     assert target.stat().st_mtime_ns == there.mtime_ns
     assert [path.name for path in target.parent.iterdir()] == ["c.bin"]
@@ -95,7 +93,7 @@ def test_a_file_is_replaced_whole(root, tmp_path):
         content = random_file(tmp_path / "file", n)
         upload(root, tmp_path / "file", "one", content=content)
         assert stat(root, "one").size == n
-        download(root, "one", tmp_path / f"back{n}", size=n, sha256=content.sha256)
+        fetch(root, "one", tmp_path / f"back{n}", size=n, sha256=content.sha256)
     assert [file.path for file in list_below(root)] == ["one"]
 
 
@@ -128,41 +126,17 @@ def test_a_folder_is_no_file(root):
     assert stat(root, "folder") is None
 
 
-def test_a_name_is_taken_once(root):
-    assert write_small(root, "name", b"first", if_absent=True)
-    assert not write_small(root, "name", b"other", if_absent=True)
-    assert read_small(root, "name", 10) == b"first"
-    # whose answer was lost asks again, and finds that it is his
-    assert write_small(root, "name", b"first", if_absent=True)
-    assert write_small(root, "name", b"third")
-    assert read_small(root, "name", 10) == b"third"
-    assert [file.path for file in list_below(root)] == ["name"]
-
-
-def test_of_many_that_want_a_name_at_once_at_most_one_has_it(root, tried):
-    for turn in range(5):
-        with ThreadPoolExecutor(8) as pool:
-            take = partial(write_small, root, f"name{turn}", if_absent=True)
-            took = list(pool.map(take, [b"%d" % i for i in range(8)]))
-        holders = [i for i, has in enumerate(took) if has]
-        assert len(holders) <= 1
-        content = read_small(root, f"name{turn}", 10)
-        assert content == (b"%d" % holders[0] if holders else content)
-        tried("races: a name wanted by eight at once")
-
-
-def test_files_are_copied_and_renamed_on_the_server(root, tmp_path):
+def test_files_are_put_in_place_on_the_server(root, tmp_path):
     content = random_file(tmp_path / "file", LARGE)
-    upload(root, tmp_path / "file", "one", content=content)
     write_small(root, "old/three", b"what is replaced")
-    assert copy(root, "one", "new folder/two").size == LARGE
-    assert move(root, "one", "old/three").size == LARGE
-    assert [file.path for file in list_below(root)] == ["new folder/two", "old/three"]
     for path in ("new folder/two", "old/three"):
-        download(root, path, tmp_path / path, size=LARGE, sha256=content.sha256)
-    for work in (copy, move):
-        with pytest.raises(StorageError, match="no such file"):
-            work(root, "one", "four")
+        upload(root, tmp_path / "file", "one", content=content)
+        assert put_in_place(root, "one", path) == stat(root, path)
+        fetch(root, path, tmp_path / path, size=LARGE, sha256=content.sha256)
+    remove(root, ["one"])
+    assert [file.path for file in list_below(root)] == ["new folder/two", "old/three"]
+    with pytest.raises(StorageError, match="no such file"):
+        put_in_place(root, "one", "four")
 
 
 def test_many_files_go_and_come_side_by_side_with_one_progress(root, tmp_path):
@@ -173,7 +147,7 @@ def test_many_files_go_and_come_side_by_side_with_one_progress(root, tmp_path):
     assert told[-1] == (total, total)
     assert [done for done, _ in told] == sorted(done for done, _ in told)
     wanted = [
-        Wanted(file.path, tmp_path / "back" / file.path, file.size, content.sha256, file.mtime_ns)
+        Wanted(file.path, tmp_path / "back" / file.path, file.size, file.mtime_ns, content.sha256)
         for file, (_, _, content) in zip(seen, files, strict=True)
     ]
     told.clear()
@@ -184,7 +158,8 @@ def test_many_files_go_and_come_side_by_side_with_one_progress(root, tmp_path):
 
 def test_the_first_failure_ends_all(root, tmp_path):
     write_small(root, "there", b"x")
-    wanted = [Wanted(f"{'not ' * (i == 3)}there", tmp_path / f"{i}", 1) for i in range(100)]
+    mtime_ns = stat(root, "there").mtime_ns
+    wanted = [Wanted(f"{'not ' * (i == 3)}there", tmp_path / f"{i}", 1, mtime_ns) for i in range(100)]
     with pytest.raises(StorageError, match="not there: expected a file"):
         download_all(root, wanted, workers=2)
 
@@ -204,9 +179,9 @@ def test_what_is_here_already_is_not_fetched_again(root, tmp_path):
 def test_a_file_here_of_another_size_or_time_is_fetched_again(root, tmp_path):
     write_small(root, "file", b"content")
     for spoil in (lambda path: path.write_bytes(b"c"), lambda path: os.utime(path, ns=(0, 0))):
-        path = download(root, "file", tmp_path / "file", size=7)
+        path = fetch(root, "file", tmp_path / "file", size=7)
         spoil(path)
-        assert download(root, "file", path, size=7).read_bytes() == b"content"
+        assert fetch(root, "file", path, size=7).read_bytes() == b"content"
 
 
 @pytest.mark.parametrize("large", [False, True])
@@ -217,7 +192,7 @@ def test_a_damaged_file_on_the_server_is_refused_and_named(root, tmp_path, large
     (tmp_path / "damaged").write_bytes(damaged)
     upload(root, tmp_path / "damaged", "sub/file", content=hash_file(tmp_path / "damaged"))
     with pytest.raises(StorageError, match="damaged or was replaced") as error:
-        download(root, "sub/file", tmp_path / "back", size=content.size, sha256=content.sha256)
+        fetch(root, "sub/file", tmp_path / "back", size=content.size, sha256=content.sha256)
     assert f"{root.url}/sub/file" in str(error.value)
     assert content.sha256 in str(error.value)
     assert not (tmp_path / "back").exists()
@@ -227,8 +202,8 @@ def test_a_damaged_file_on_the_server_is_refused_and_named(root, tmp_path, large
 @pytest.mark.parametrize("size", [6, 8])
 def test_a_file_of_another_size_than_listed_is_refused(root, tmp_path, size):
     write_small(root, "file", b"content")
-    with pytest.raises(StorageError, match=f"expected {size} bytes"):
-        download(root, "file", tmp_path / "back", size=size)
+    with pytest.raises(StorageError, match=f"with {size} bytes, found it has changed since: 7 bytes"):
+        fetch(root, "file", tmp_path / "back", size=size)
     with pytest.raises(StorageError):
         download(root, "file", tmp_path / "back", size=size, sha256=hash_of(b"content").sha256, mtime_ns=1)
     assert list(tmp_path.iterdir()) == []
@@ -341,7 +316,7 @@ def test_zeros_take_no_room_here(real_root, tmp_path):
         file.write(b"end")
     content = hash_file(tmp_path / "sparse")
     upload(real_root, tmp_path / "sparse", "sparse", content=content)
-    path = download(real_root, "sparse", tmp_path / "back", size=content.size, sha256=content.sha256)
+    path = fetch(real_root, "sparse", tmp_path / "back", size=content.size, sha256=content.sha256)
     assert hash_file(path) == content
     assert path.stat().st_blocks * 512 < content.size / 4
 
@@ -356,7 +331,7 @@ def test_six_gigabytes(real_root, tmp_path):
         file.write(b"end")
     content = hash_file(tmp_path / "sparse")
     upload(real_root, tmp_path / "sparse", "sparse", content=content)
-    path = download(real_root, "sparse", tmp_path / "back", size=size, sha256=content.sha256)
+    path = fetch(real_root, "sparse", tmp_path / "back", size=size, sha256=content.sha256)
     assert path.stat().st_size == size
     remove(real_root, ["sparse"])
 
@@ -371,9 +346,7 @@ def test_ten_thousand_small_files(real_root, tmp_path):
     upload_all(real_root, files, workers=16)
     there = list_below(real_root, "many")
     assert len(there) == len(files)
-    wanted = [
-        Wanted(f"many/{file.path}", tmp_path / "back" / file.path, file.size, None, file.mtime_ns) for file in there
-    ]
+    wanted = [Wanted(f"many/{file.path}", tmp_path / "back" / file.path, file.size, file.mtime_ns) for file in there]
     download_all(real_root, wanted, workers=16)
     assert sorted(path.read_bytes() for path in (tmp_path / "back").rglob("f *")) == sorted(
         b"%d" % i for i in range(10_000)
