@@ -76,6 +76,9 @@ class Backend(Protocol):
     def give_up(self, sending: Sending) -> None:
         """Remove what an upload that failed has left; never raises."""
 
+    def give_up_left(self, place: str, before_ns: int) -> int:
+        """Give up uploads to below a folder that were begun before a time, and that no listing shows; tell how many."""
+
     def put_in_place(self, source: str, target: str) -> None:
         """Give a file that was uploaded another name, over what is there, in one step; the first name may stay."""
 

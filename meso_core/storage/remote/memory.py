@@ -61,6 +61,10 @@ class MemoryBackend:
     def give_up(self, sending: Sending) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
 
+    def give_up_left(self, place: str, before_ns: int) -> int:  # noqa: ARG002  all is listed
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        return 0
+
     def put_in_place(self, source: str, target: str) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
         with _LOCK:

@@ -3,9 +3,10 @@
 The steps, and what a kill between them leaves:
 
 1. files are made in the mirror's staging folder (``staging``) and uploaded to ``.meso/uploading/<asset>`` of the
-   session: a kill leaves the previous version, and uploads that the next publication clears
-2. the new manifest is written as ``.meso/uploading/<asset>/pending.json``: from here on a kill leaves the new version,
-   rolled forward by whoever opens the session next, for all that it needs is on the server
+   session, under names of this publication alone: a kill leaves the previous version, and uploads that the next
+   publication clears
+2. the new manifest is written beside them as pending: from here on a kill leaves the new version, rolled forward by
+   whoever opens the session next, for all that it needs is on the server
 3. the server gives the uploaded files their places; those that the old manifest had and the new has not are removed
 4. the manifest takes its place, with the times that the server gave the files
 
@@ -19,8 +20,9 @@ import hashlib
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
+from uuid import uuid4
 
 from ...errors import MesoWarning, StorageError
 from ...opening import TABLE_BYTES
@@ -33,7 +35,10 @@ from .filesystem import RemoteRoot, list_below
 from .streaming import streamed_sha256
 from .transfer import put_in_place, read_small, remove, stat, upload_all, write_small
 
+#: Ending of the name of a manifest that does not count yet.
 _PENDING = "pending.json"
+#: What lies below a session's own folder for this time, s, by the server's clock, is of an upload that was killed.
+_LEFT_AFTER_S = 24 * 3600.0
 #: Calls to the server at a time.
 _AT_A_TIME = 8
 
@@ -63,14 +68,38 @@ class RemoteSession:
         return read_small(self.root, self.place(path), TABLE_BYTES)
 
 
-def uploading(asset: str) -> str:
-    """Folder of a publication that is going on, below the session."""
+@dataclass(frozen=True, slots=True)
+class Uploading:
+    """A publication that is going on: where its files wait for their places, below the session.
+
+    They lie side by side, for folders would stay on a server.
+    """
+
+    asset: str
+    #: Tells this publication from every other one of the asset: two that both believe to be alone share no file.
+    token: str = field(default_factory=lambda: uuid4().hex)
+
+    @property
+    def folder(self) -> str:
+        """Folder of all publications of the asset."""
+        return _uploading(self.asset)
+
+    @property
+    def pending(self) -> str:
+        """Manifest that does not count yet."""
+        return f"{self.folder}/{self._mine(_PENDING)}"
+
+    def path(self, path: str) -> str:
+        """Where a file waits."""
+        digest = hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()
+        return f"{self.folder}/{self._mine(digest[:32])}"
+
+    def _mine(self, name: str) -> str:
+        return f"{self.token}.{name}" if self.token else name  # earlier versions of meso had no token
+
+
+def _uploading(asset: str) -> str:
     return f"{MESO_FOLDER}/uploading/{asset}"
-
-
-def pending_path(asset: str) -> str:
-    """Manifest that does not count yet, below the session."""
-    return f"{uploading(asset)}/{_PENDING}"
 
 
 def manifest_path(asset: str) -> str:
@@ -78,23 +107,22 @@ def manifest_path(asset: str) -> str:
     return f"{MESO_FOLDER}/manifests/{asset}.json"
 
 
-def upload_path(asset: str, path: str) -> str:
-    """Where a file waits for its place, below the session: all side by side, for folders would stay on a server."""
-    return f"{uploading(asset)}/{hashlib.sha256(path.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}"
-
-
-def pending_assets(listing: Collection[ListedFile]) -> tuple[str, ...]:
-    """Assets whose publication was begun, and has neither ended nor been given up."""
-    parts = [file.path.split("/") for file in listing]
-    return tuple(
-        part[2] for part in parts if len(part) == 4 and part[:2] == [MESO_FOLDER, "uploading"] and part[3] == _PENDING
-    )
+def pending_publications(listing: Collection[ListedFile]) -> tuple[Uploading, ...]:
+    """Publications that were begun, and have neither ended nor been given up: those begun first, first."""
+    found = []
+    for file in sorted(listing, key=lambda file: (file.mtime_ns, file.path)):
+        *folder, asset, name = file.path.split("/")
+        if folder == [MESO_FOLDER, "uploading"] and name.endswith(_PENDING):
+            found.append(Uploading(asset, name.removesuffix(_PENDING).removesuffix(".")))
+    return tuple(found)
 
 
 def begin(
     session: RemoteSession, sealed: Sealed, new: Manifest, old: Manifest | None, insist: Callable[[], None]
-) -> None:
+) -> Uploading:
     """Upload what is not there yet, and write the manifest as pending: from here on, the result is the new one.
+
+    What killed uploads have left is removed first.
 
     Raises
     ------
@@ -106,7 +134,9 @@ def begin(
     foreign = [r.path for r in new.files if r.path in present.files and not _is_ours(present, own.get(r.path), r)]
     if foreign:
         raise in_the_way(f"{session.root.url}/{session.base}", sealed.asset, foreign)
-    clear(session, sealed.asset, listing)
+    _clear(session, listing, f"{_uploading(sealed.asset)}/")
+    _clear_left(session, listing)
+    uploading = Uploading(sealed.asset)
     records, uploads = [], []
     for record in new.files:
         before = own.get(record.path)
@@ -114,16 +144,17 @@ def begin(
             records.append(before)  # it is there, and stays
             continue
         records.append(record)
-        place = session.place(upload_path(sealed.asset, record.path))
+        place = session.place(uploading.path(record.path))
         uploads.append((sealed.source(record.path), place, record.content))
     upload_all(session.root, uploads, workers=_AT_A_TIME)
     pending = replace(new, files=tuple(records))
     insist()
-    write_small(session.root, session.place(pending_path(sealed.asset)), pending.to_json().encode())
+    write_small(session.root, session.place(uploading.pending), pending.to_json().encode())
+    return uploading
 
 
-def roll_forward(session: RemoteSession, asset: str) -> Manifest | None:
-    """Finish the publication that the pending manifest describes; may be called again at any point of it.
+def roll_forward(session: RemoteSession, uploading: Uploading) -> Manifest | None:
+    """Finish the publication that a pending manifest describes; may be called again at any point of it.
 
     The caller holds the claim. A file of somebody else that has come to one of its places stays there: then the result
     does not count as current.
@@ -138,7 +169,8 @@ def roll_forward(session: RemoteSession, asset: str) -> Manifest | None:
     StorageError
         If what was uploaded is neither where it was uploaded nor at its place; then the old version counts again.
     """
-    pending = undamaged(session, pending_path(asset), asset)
+    asset = uploading.asset
+    pending = undamaged(session, uploading.pending, asset)
     if pending is None:
         return None
     old = undamaged(session, manifest_path(asset), asset)
@@ -148,8 +180,8 @@ def roll_forward(session: RemoteSession, asset: str) -> Manifest | None:
     to_place, times = [], {}
     for record in pending.files:
         path = record.path
-        if upload_path(asset, path) not in there:
-            _insist_on(session, present, pending, record)
+        if uploading.path(path) not in there:
+            _insist_on(session, uploading, present, pending, record)
             times[path] = present.files[path].mtime_ns
         elif path in present.files and not _is_ours(present, own.get(path), record):
             what = "somebody else has put this file there meanwhile; it was not changed, and the result does not count"
@@ -157,7 +189,7 @@ def roll_forward(session: RemoteSession, asset: str) -> Manifest | None:
         else:
             to_place.append(path)
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
-        places = [(session.place(upload_path(asset, path)), session.place(path)) for path in to_place]
+        places = [(session.place(uploading.path(path)), session.place(path)) for path in to_place]
         placed = pool.map(lambda pair: put_in_place(session.root, *pair), places)
         times.update(zip(to_place, (file.mtime_ns for file in placed), strict=True))
     remove(session.root, [session.place(path) for path in _superseded(present, own, pending)])
@@ -166,17 +198,33 @@ def roll_forward(session: RemoteSession, asset: str) -> Manifest | None:
     committed = replace(pending, files=files)
     text = committed.to_json()
     write_small(session.root, session.place(manifest_path(asset)), text.encode())
-    clear(session, asset, listing)
+    _clear(session, listing, f"{uploading.folder}/{uploading.token}")
     return replace(committed, digest=record_digest(text))
 
 
-def clear(session: RemoteSession, asset: str, listing: Collection[ListedFile]) -> None:
-    """Remove what a publication that has ended, or never came to its manifest, left: the pending manifest first."""
-    folder = f"{uploading(asset)}/"
-    left = [file.path for file in listing if file.path.startswith(folder)]
-    if pending_path(asset) in left:
-        remove(session.root, [session.place(pending_path(asset))])
-    remove(session.root, [session.place(path) for path in left if path != pending_path(asset)])
+def _clear(session: RemoteSession, listing: Collection[ListedFile], start: str) -> None:
+    """Remove uploads whose paths start so, of what has ended or never came to its manifest: pending manifests first."""
+    left = [file.path for file in listing if file.path.startswith(start)]
+    for paths in ([path for path in left if path.endswith(_PENDING)], left):
+        remove(session.root, [session.place(path) for path in paths])
+
+
+def _clear_left(session: RemoteSession, listing: Collection[ListedFile]) -> None:
+    """Remove what killed uploads have left elsewhere in the session's own folder, and say so."""
+    now = max((file.mtime_ns for file in listing), default=0)  # the claim of this publication has just been written
+    before = now - int(_LEFT_AFTER_S * 1e9)
+    own = [file for file in listing if file.path.startswith(f"{MESO_FOLDER}/")]
+    parts = [file.path for file in own if file.path.endswith(".part") and file.mtime_ns < before]
+    remove(session.root, [session.place(path) for path in parts])
+    folder = session.place(MESO_FOLDER)
+    n_uploads = session.root.call(
+        "list uploads of", folder, lambda server: server.give_up_left(session.root.place(folder), before)
+    )
+    if n := len(parts) + n_uploads:
+        what = (
+            f"{n} unfinished uploads of {_LEFT_AFTER_S / 3600:g} hours ago or more were removed: they had been killed"
+        )
+        warnings.warn(f"{session.root.url}/{session.base}: {what}", MesoWarning, stacklevel=4)
 
 
 def undamaged(session: RemoteSession, path: str, asset: str) -> Manifest | None:
@@ -223,12 +271,14 @@ def _is_ours(present: PresentFiles, *records: FileRecord | None) -> bool:
     return bool(alike) and present.sha256(file.path) in {record.sha256 for record in alike}
 
 
-def _insist_on(session: RemoteSession, present: PresentFiles, pending: Manifest, record: FileRecord) -> None:
+def _insist_on(
+    session: RemoteSession, uploading: Uploading, present: PresentFiles, pending: Manifest, record: FileRecord
+) -> None:
     """Insist that a file that is not among the uploads has its place already."""
     if _is_as_recorded(present, record):
         return
     if wrong := present.wrong_with(record, content=True):
-        remove(session.root, [session.place(pending_path(pending.asset))])
+        remove(session.root, [session.place(uploading.pending)])
         raise StorageError.at(
             f"{session.root.url}/{session.place(record.path)}",
             expected=f"what run {pending.made_by.run_id} uploaded: {record.size} bytes",

@@ -175,6 +175,26 @@ class S3Backend:
             with suppress(Exception):  # the server may be away; the error that led here is the one to tell
                 self.fs.call_s3("abort_multipart_upload", **sending.state.where)
 
+    def give_up_left(self, place: str, before_ns: int) -> int:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        bucket, _, key = place.partition("/")
+        given_up, more = 0, dict[str, str]()
+        while True:
+            try:
+                page = self.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{key}/", **more)
+            except PermissionError:  # a right of its own, which publishing does not need: the bucket's rules do it then
+                return given_up
+            for upload in page.get("Uploads", ()):
+                if nanoseconds(upload["Initiated"]) < before_ns:
+                    with suppress(FileNotFoundError):  # somebody else has just done it
+                        self.fs.call_s3(
+                            "abort_multipart_upload", Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                        )
+                        given_up += 1
+            if not page.get("IsTruncated"):
+                return given_up
+            more = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+
     def put_in_place(self, source: str, target: str) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`; S3 knows no rename, and the server copies."""
         self.fs.cp_file(source, target)

@@ -29,7 +29,7 @@ from .filesystem import RemoteRoot, children, list_below
 from .known import KnownHashes
 from .looking import missing
 from .mirror import Mirror, is_record
-from .publishing import RemoteSession, begin, manifest_path, pending_assets, roll_forward, undamaged
+from .publishing import RemoteSession, begin, manifest_path, pending_publications, roll_forward, undamaged
 from .scratch import Scratch
 from .streaming import streamed_sha256
 from .transfer import read_range, remove, stat, write_small
@@ -200,7 +200,9 @@ class RemoteStore:
         new = Manifest(asset, sealed.files, basis, made_by, now, sealed.contents, session=str(key), facts=sealed.facts)
         session, mirror = RemoteSession(self.remote, self._place(key)), self._opened(key)
         with self._alone(session, asset, f"run {made_by.run_id}") as insist:
-            roll_forward(session, asset)
+            for uploading in pending_publications(session.listing()):
+                if uploading.asset == asset:
+                    roll_forward(session, uploading)
             content = session.read(manifest_path(asset))
             old = undamaged(session, manifest_path(asset), asset)
             check_places(f"{self.root}/{session.base}", old, new, places)
@@ -215,8 +217,8 @@ class RemoteStore:
                 insist()
                 self.claims(key, made_by.run_id).insist_on_run(asset)
 
-            begin(session, sealed, new, old, still_alone)
-            committed = roll_forward(session, asset)
+            uploading = begin(session, sealed, new, old, still_alone)
+            committed = roll_forward(session, uploading)
             assert committed is not None
         self._looked.pop(key, None)
         _keep(mirror, sealed, old, committed)
@@ -253,16 +255,16 @@ class RemoteStore:
         while True:
             began = time.time() - _COARSE_S
             base, listing = self._listed(key)
-            pending = pending_assets(listing)
+            pending = pending_publications(listing)
             if not pending:
                 mirror = self._mirror(key)
                 mirror.bring_up_to_date(listing, began)
                 self._looked[key] = time.monotonic()
                 return mirror
             session = RemoteSession(self.remote, base)
-            for asset in pending:
-                with self._alone(session, asset, "a look at the session"):
-                    roll_forward(session, asset)
+            for uploading in pending:
+                with self._alone(session, uploading.asset, "a look at the session"):
+                    roll_forward(session, uploading)
 
     def _recent(self, key: SessionKey) -> Mirror:
         """Bring the mirror up to date, unless that was done a moment ago: records are read one after another."""

@@ -204,25 +204,92 @@ def test_an_upload_that_vanished_gives_the_old_version_and_says_so(machine, monk
     store = machine("a")
     publish(store, {"alf/a": b"1"})
     with monkeypatch.context() as patched:
-        patched.setattr(remote_store, "roll_forward", _first_time_only(remote_store.roll_forward))
+        patched.setattr(remote_store, "roll_forward", _killed)
         with pytest.raises(Killed):
             publish(store, {"alf/a": b"2"}, run="run-2")
-    remove(store.remote, [f"{KEY}/{remote_publishing.upload_path('rois', 'alf/a')}"])
+    (waiting,) = remote_publishing.pending_publications(list_below(store.remote, str(KEY)))
+    remove(store.remote, [f"{KEY}/{waiting.path('alf/a')}"])
     with pytest.raises(StorageError, match="run-2 uploaded"):
         store.local(KEY)
     assert store.manifest(KEY, "rois").made_by.run_id == "run-1"
     assert content(store)["alf/a"] == b"1"
 
 
-def _first_time_only(real):
-    calls = count()
+def _killed(*_: object) -> None:
+    raise Killed
 
-    def rolled(*given):
-        if next(calls):
-            raise Killed
-        return real(*given)
 
-    return rolled
+def test_two_that_both_believe_to_be_alone_share_no_upload(machine, monkeypatch):
+    """One has lost its claim without knowing, and its upload arrives when the other one's result is pending."""
+    one, other = machine("a"), machine("b")
+    publish(one, {"alf/a": b"0"})
+    real_upload, real_roll = remote_publishing.upload_all, remote_store.roll_forward
+    late = []
+
+    def slow(root, files, **more):
+        monkeypatch.setattr(remote_publishing, "upload_all", real_upload)
+        lose_the_claims(one)
+        late.append(lambda: real_upload(root, files, **more))
+        publish(other, {"alf/a": b"of the other"}, run="run-2")
+
+    def roll(*given):
+        waits = [file for file in list_below(one.remote, f"{KEY}/.meso/uploading") if "pending" in file.path]
+        while waits and late:
+            late.pop()()
+        return real_roll(*given)
+
+    monkeypatch.setattr(remote_publishing, "upload_all", slow)
+    monkeypatch.setattr(remote_store, "roll_forward", roll)
+    with pytest.raises(StorageError, match="no sign of life"):
+        publish(one, {"alf/a": b"of the one.."}, run="run-3")
+    made = other.manifest(KEY, "rois")
+    assert made.made_by.run_id == "run-2"
+    assert content(other)["alf/a"] == b"of the other"
+    publish(one, {"alf/a": b"4"}, run="run-4")
+    assert content(one)["alf/a"] == b"4"
+    assert not [file.path for file in list_below(one.remote, f"{KEY}/.meso/uploading")]
+
+
+@pytest.mark.parametrize("name", ["pending.json", "0123.pending.json"])
+def test_a_publication_that_an_earlier_version_began_is_finished_too(machine, monkeypatch, name):
+    store = machine("a")
+    publish(store, {"alf/a": b"1"})
+    with monkeypatch.context() as patched:
+        patched.setattr(remote_store, "roll_forward", _killed)
+        with pytest.raises(Killed):
+            publish(store, {"alf/a": b"2"}, run="run-2")
+    folder = f"{KEY}/.meso/uploading/rois"
+    prefix = name.removesuffix("pending.json")
+    for file in list_below(store.remote, folder):
+        renamed = prefix + file.path.partition(".")[2]
+        write_small(store.remote, f"{folder}/{renamed}", read_small(store.remote, f"{folder}/{file.path}", 1 << 20))
+        remove(store.remote, [f"{folder}/{file.path}"])
+    assert machine("b").manifest(KEY, "rois").made_by.run_id == "run-2"
+    assert content(store)["alf/a"] == b"2"
+    assert list_below(store.remote, folder) == ()
+
+
+def test_what_killed_uploads_left_is_removed_by_the_next_publication_which_says_so(machine, monkeypatch, request):
+    store = machine("a")
+    part = f"{KEY}/.meso/claims/.1234.json.0123456789ab.part"
+    write_small(store.remote, part, b"half")
+    client = request.getfixturevalue("s3_server").client() if store.root.startswith("s3:") else None
+    bucket, _, prefix = store.remote.base.partition("/")
+    if client is not None:
+        client.create_multipart_upload(Bucket=bucket, Key=f"{prefix}/{KEY}/.meso/uploading/rois/0123.4567")
+
+    def unfinished() -> list[object]:
+        return client.list_multipart_uploads(Bucket=bucket, Prefix=f"{prefix}/{KEY}/").get("Uploads", [])
+
+    publish(store, {"alf/a": b"1"})
+    assert read_small(store.remote, part, 9) == b"half", "it may still be at work"
+    assert client is None or len(unfinished()) == 1
+    monkeypatch.setattr(remote_publishing, "_LEFT_AFTER_S", 1.0)
+    time.sleep(2.2)
+    with pytest.warns(MesoWarning, match=f"{'1' if client is None else '2'} unfinished uploads.*were removed"):
+        publish(store, {"alf/a": b"2"})
+    assert read_small(store.remote, part, 9) is None
+    assert client is None or unfinished() == []
 
 
 def test_a_mirror_holds_no_file_that_the_root_does_not_hold_as_it_is_there(machine):
