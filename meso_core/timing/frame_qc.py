@@ -245,11 +245,7 @@ def _read_expt_qc(
         return None, None
     content = load_mat(path, ("frameQC_frames", "frameQC_names"))
     old = read_numbers(path, "frameQC_frames", content["frameQC_frames"])
-    by_page = old.reshape(-1, n_channels) if old.size % n_channels == 0 else old[:, None]
-    is_by_page = n_channels > 1 and by_page.shape[1] > 1 and bool((by_page == by_page[:, :1]).all())
-    # lists of both kinds may be as long as one of a recording that was cut
-    if is_by_page and frames.chosen(old.size // n_channels) is not None and old.size != frames.on_file.size:
-        old = by_page[:, 0]
+    old = _by_frame(path, old, frames, n_channels)
     chosen = frames.chosen(old.size)
     if chosen is None:
         raise InputFileError.at(
@@ -264,6 +260,27 @@ def _read_expt_qc(
     for i, name in enumerate(read_names(path, "frameQC_names", content["frameQC_names"])):
         values[own == i] = _label(name or UNKNOWN, labels)
     return values, old.size
+
+
+def _by_frame(path: Path, values: NDArray[np.float64], frames: _Rated, n_channels: int) -> NDArray[np.float64]:
+    """Thin a list that rates pages, which are equal for the channels of a frame, to one value per frame."""
+    pages = values.reshape(-1, n_channels) if values.size % n_channels == 0 else values[:, None]
+    chosen = frames.chosen(len(pages))
+    of_pages = n_channels > 1 and pages.shape[1] > 1 and chosen is not None and bool((pages == pages[:, :1]).all())
+    if not of_pages or values.size == frames.on_file.size:
+        return values
+    also = frames.chosen(values.size)  # lists of both kinds may be as long as one of a recording that was cut
+    if also is not None and (values[also] != pages[chosen, 0]).any():
+        n_on_file = frames.on_file.size
+        raise InputFileError.at(
+            path,
+            field="frameQC_frames",
+            expected="values that can be read in one way",
+            found=f"{values.size} values in two ways: {len(pages)} frames of {n_channels} channels, or {values.size} "
+            f"frames, of which {n_on_file} are on file",
+            remedy=f"Save one value for each of the {n_on_file} frames on file",
+        )
+    return np.asarray(pages[:, 0])
 
 
 def _read_bad_frames(path: Path, frames: _Rated, n_channels: int, n_rated: int | None) -> NDArray[np.bool_]:

@@ -1,6 +1,6 @@
 """Frame QC of several bouts under one set of labels."""
 
-import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -99,6 +99,43 @@ def test_ratings_by_page_of_two_channels_are_thinned_to_frames(tmp_path):
     assert np.flatnonzero(qc.bad_frames).tolist() == [1]
 
 
+@pytest.fixture(scope="module")
+def half_a_bout(tmp_path_factory):
+    """Bout of two channels of which 7 of 14 frames are on file, and its metadata."""
+    fields = replace(preset("tiny").rois[0], size_deg=(0.1, 0.1), shape=(16, 16))
+    config = replace(
+        preset("tiny"), rois=(fields,), frames_per_bout=(14,), frames_per_file=7, channels=(2, 3), plain_movie=True
+    )
+    made = simulate_session(tmp_path_factory.mktemp("half"), config, faults=["truncated_tif@0.0"])
+    with pytest.warns(MesoWarning):
+        (metadata,) = load_session_metadata(made.session_path).bouts
+    assert metadata.frame_index.size == 7
+    return made.session_path / "raw_imaging_data_00", metadata
+
+
+@pytest.mark.parametrize(
+    ("rated", "expected"),
+    [
+        ([0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 1, 1]),  # not by page: a pair differs
+        ([0] * 14, [0] * 7),  # the same in both ways
+        ([0, 0, 1, 0, 0, 0, 2], [0, 0, 1, 0, 0, 0, 2]),
+    ],
+)
+def test_ratings_of_a_bout_that_was_cut_are_those_of_the_frames_on_file(half_a_bout, rated, expected):
+    bout, metadata = half_a_bout
+    write_bout(bout, rated, ["ok", "PMT off", "shutter"])
+    assert consolidate_frame_qc([bout], [metadata], n_channels=2).values.tolist() == expected
+
+
+def test_ratings_that_can_be_read_in_two_ways_are_refused_until_there_is_one_for_each_frame_on_file(half_a_bout):
+    bout, metadata = half_a_bout
+    write_bout(bout, [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 2, 0, 0], ["ok", "PMT off", "shutter"])
+    with pytest.raises(InputFileError, match="14 values in two ways: 7 frames of 2 channels, or 14 frames, of which 7"):
+        consolidate_frame_qc([bout], [metadata], n_channels=2)
+    write_bout(bout, [0, 0, 0, 0, 0, 0, 0], ["ok", "PMT off", "shutter"])
+    assert consolidate_frame_qc([bout], [metadata], n_channels=2).values.tolist() == [0] * 7
+
+
 @pytest.mark.parametrize(
     ("values", "bad", "match"),
     [
@@ -160,7 +197,7 @@ def test_no_bout_at_all_gives_empty_arrays():
 
 
 def test_each_field_of_view_gets_the_frames_of_its_depth_and_no_metadata_file_is_opened(tmp_path):
-    config = dataclasses.replace(
+    config = replace(
         preset("tiny"), write_movie=False, zs=(100.0, 200.0, 300.0), frames_per_bout=(61, 41), flyback_frames=1
     )
     made = simulate_session(tmp_path / "Subjects", config)
