@@ -45,23 +45,28 @@ class SessionView:
     raw: RawByKind
     #: What assets have published.
     made: Mapping[str, Manifest]
-    #: What Alyx said of the subject; None where it was never asked.
-    subject: SubjectAnswer | None = None
+    #: What Alyx said of a subject, as it is kept with the session; None where it was never asked.
+    answer: SubjectAnswer | None = None
+
+    @property
+    def subject(self) -> SubjectAnswer | None:
+        """What Alyx said of the subject of the session: what is kept may be of another one, in a copied folder."""
+        return self.answer if self.answer is not None and self.answer.subject == self.session.key.subject else None
 
     def own_settings(self, settings: MesoSettings) -> MesoSettings:
         """Return the settings that hold for this session: where a person gave none, what Alyx said counts.
 
         The genotype, and the window's centre where the rig left no metadata that tell it.
         """
-        if self.subject is None:
+        if (subject := self.subject) is None:
             return settings
         own: dict[str, object] = {}
-        if not settings.genotype and self.subject.genotype:
-            own["genotype"] = self.subject.genotype
+        if not settings.genotype and subject.genotype:
+            own["genotype"] = subject.genotype
         asked = settings.window_center_ml is None and settings.window_center_ap is None
         told_by_rig = any(file.path.endswith(IMAGING_META_FILE) for file in self.raw[RawKind.METADATA].files)
-        if asked and not told_by_rig and self.subject.window_center is not None:
-            own["window_center_ml"], own["window_center_ap"] = self.subject.window_center
+        if asked and not told_by_rig and subject.window_center is not None:
+            own["window_center_ml"], own["window_center_ap"] = subject.window_center
         return settings.model_copy(update=own) if own else settings
 
     def standing(self, declaration: Declaration, settings: MesoSettings) -> Standing:
@@ -104,6 +109,7 @@ class SessionView:
         ignored = ignored_among(
             (*(file.path for file in self.delivered), *(path.split("/")[0] for path in self.present.files))
         )
+        others = self.answer.subject if self.answer is not None and self.subject is None else ""
         reasons = {why: [path for path, other in ignored.items() if other == why] for why in ignored.values()}
         return (
             *(f"ignored, {why}: {some(paths)}" for why, paths in sorted(reasons.items())),
@@ -112,6 +118,7 @@ class SessionView:
                 for name in odd_bouts(self.delivered)
             ),
             *(f"{name} is not of meso and is left alone" for name in foreign_results(self.present.files, self.made)),
+            *([f"what Alyx said of subject {others} is kept here and does not count"] if others else []),
         )
 
     def raw_versions(self) -> dict[str, str]:

@@ -59,7 +59,7 @@ class Alyx(dg.ConfigurableResource[None]):
                 "MESO_ALYX_URL",
                 expected="the address of the server, as in https://alyx.example.org",
                 found="nothing",
-                remedy="Set it, or set MESO_ALYX to off",
+                remedy="Set it" if self.is_off else "Set it, or set MESO_ALYX to off",
             )
         user, password, token = (os.environ.get(f"ALYX_{name}", "") for name in ("USER", "PASSWORD", "TOKEN"))
         return connect(self.url, user=user, password=password or None, token=token or None, tries=tries)

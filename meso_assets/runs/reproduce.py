@@ -72,7 +72,8 @@ def reproduce(settings: MesoSettings, session: Session, asset: str) -> Reproduct
     _insist_on_inputs(session, recorded, declared, manifest)
     with _view(session, declared, manifest) as folder:
         scratch = recorded.model_copy(
-            update={"root": folder / "root", "home": folder / "home", "executor": "in_process"}
+            # what it was made from is recorded: a server has no part in it, whatever the settings are today
+            update={"root": folder / "root", "home": folder / "home", "executor": "in_process", "alyx": OFF}
         )
         new = _make(scratch, session, declared, manifest, folder)
         made = scratch_session(scratch, session).path

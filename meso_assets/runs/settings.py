@@ -166,6 +166,16 @@ class MesoSettings(BaseSettings):
             return "://".join(parse_url(str(value)))
         return Path(rest if separator else str(value)) if str(value).strip() else value
 
+    @field_validator("alyx_url")
+    @classmethod
+    def _without_a_password(cls, value: str) -> str:
+        if "@" in value:
+            raise ValueError(
+                "a user or a password stands in the address, which records and logs hold: "
+                "leave it out, and set ALYX_USER and ALYX_PASSWORD"
+            )
+        return value
+
     @field_validator("suite2p")
     @classmethod
     def _known_to_suite2p(cls, value: dict[str, Any]) -> dict[str, Any]:
@@ -321,8 +331,10 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> MesoSettings:
 
 def _got(value: object) -> str:
     """Show a value that is refused, but for a secret in it."""
-    if not isinstance(value, str) or "://" not in value:
+    if not isinstance(value, str) or "@" not in value:
         return repr(value)
+    if "://" not in value:
+        return repr(f"…@{value.rpartition('@')[2]}")
     from meso_core.storage.urls import shown  # as above
 
     return repr(shown(value))

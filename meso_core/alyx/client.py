@@ -6,6 +6,7 @@ that registers must see what it wrote.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -35,6 +36,35 @@ def read(client: AlyxClient, endpoint: str, record: str) -> dict[str, Any]:
     """Return one record in full."""
     found: dict[str, Any] = client.rest(endpoint, "read", id=record, no_cache=True)
     return found
+
+
+def whole(client: AlyxClient, endpoint: str, row: Mapping[str, Any], *fields: str) -> Mapping[str, Any]:
+    """Return a record with some fields; where a row of a list is short of one, the record itself is read.
+
+    A field that is not told must not count as an empty one: a change would replace what the server has in it.
+
+    Raises
+    ------
+    AlyxError
+        If the server does not tell a field at all.
+    """
+    if all(field in row for field in fields):
+        return row
+    record = read(client, endpoint, record_id(row))
+    if missing := [field for field in fields if field not in record]:
+        raise AlyxError.at(
+            f"{endpoint} {record_id(row)}",
+            field=missing[0],
+            expected="the field in the record of the server",
+            found=f"only {', '.join(sorted(record))}",
+            remedy="Look whether the server is Alyx 3.6 or later; nothing of this part was sent",
+        )
+    return record
+
+
+def record_id(row: Mapping[str, Any]) -> str:
+    """Return the id of a record; rows of datasets hold it at the end of their address."""
+    return str(row.get("id") or re.split(r"[/?]", str(row["url"]).rstrip("/"))[-1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,23 +102,32 @@ def find_session(client: AlyxClient, session: SessionKey | str) -> HeldSession:
             session = SessionKey.parse(session)
     days, number = [session.date, session.date], int(session.number)
     rows = listed(client, "sessions", subject=session.subject, date_range=days, number=number)
-    if len(rows) != 1:
-        found, remedy = _twice(rows) if rows else _none(client, session)
-        raise AlyxError.at(str(session), expected="one session in Alyx", found=found, remedy=remedy)
-    lab = str(rows[0].get("lab") or "")
-    if session.lab and lab and lab != session.lab:
+    own = [row for row in rows if not session.lab or _lab(row) in ("", session.lab)]
+    if rows and not own:
         raise AlyxError.at(
             str(session),
             field="lab",
             expected=f"a session of lab {session.lab}, as its folder says",
-            found=f"one of lab {lab} in Alyx",
+            found=f"one of lab {', '.join(sorted(map(_lab, rows)))} in Alyx",
             remedy="Correct the lab of the session in Alyx, or move the folder to that of its lab",
         )
-    return HeldSession(str(rows[0]["id"]), str(session), session.subject, lab or session.lab or "")
+    if len(own) != 1:
+        found, remedy = _several(own) if own else _none(client, session)
+        raise AlyxError.at(str(session), expected="one session in Alyx", found=found, remedy=remedy)
+    return HeldSession(str(own[0]["id"]), str(session), session.subject, _lab(own[0]) or session.lab or "")
 
 
-def _twice(rows: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
-    return f"{len(rows)} sessions: {', '.join(str(row['id']) for row in rows)}", "Delete all but one of them in Alyx"
+def _lab(row: Mapping[str, Any]) -> str:
+    return str(row.get("lab") or "")
+
+
+def _several(rows: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """Say which sessions match, and what to do: they are one that was entered twice, or those of several labs."""
+    told = ", ".join(f"{row['id']} of lab {_lab(row)}" if _lab(row) else str(row["id"]) for row in rows)
+    if len(labs := sorted(set(map(_lab, rows)))) > 1:
+        folders = " or ".join(f"{lab}/Subjects" for lab in labs if lab)
+        return f"{len(rows)} sessions: {told}", f"Move the folder of the subject to that of its lab: {folders}"
+    return f"{len(rows)} sessions: {told}", "Delete all but one of them in Alyx"
 
 
 def _none(client: AlyxClient, session: SessionKey) -> tuple[str, str]:

@@ -8,7 +8,6 @@ protects is never overwritten: the file gets a revision, named as ONE names them
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -19,7 +18,7 @@ from ..json_text import json_text
 from ..qc import QCResult, Verdict, worst
 from ..session import SessionKey
 from ..storage import Manifest
-from .client import AlyxClient, HeldSession, find_session, listed
+from .client import AlyxClient, HeldSession, find_session, listed, record_id
 from .dataset_names import FileRules, left_out
 from .plan import Action, Change, Kind, Part, Plan, Planned
 from .state import dataset_state, held_datasets
@@ -181,11 +180,12 @@ def _planned(file: OwnFile, rows: list[Mapping[str, Any]], rules: FileRules, to:
     if not newest_first:
         return [Planned(Kind.DATASET, file.path, Action.CREATE, payload=_payload(file, to, "", file.qc))]
     newest = newest_first[0]
-    record, revision = _id(newest), _revision(newest)
+    record, revision = record_id(newest), _revision(newest)
     kept = str(newest.get("qc") or NOT_SET)
-    payload = _payload(file, to, revision, kept if kept != NOT_SET else file.qc)
     ours = [one for one in newest.get("file_records", ()) if one["data_repository"] == to.repository]
     if newest.get("hash") == file.md5:
+        # a quality that a person gave survives
+        payload = _payload(file, to, revision, kept if kept != NOT_SET else file.qc)
         if not ours and not newest.get("protected"):
             change = Change("repository", [one["data_repository"] for one in newest["file_records"]], to.repository)
             return [Planned(Kind.DATASET, file.path, Action.CHANGE, record, (change,), payload)]
@@ -195,10 +195,12 @@ def _planned(file: OwnFile, rows: list[Mapping[str, Any]], rules: FileRules, to:
         ]
     changes = tuple(
         Change(field, newest.get(field), value)
-        for field, value in (("hash", file.md5), ("file_size", file.size), ("version", file.version))
+        for field, value in (("hash", file.md5), ("file_size", file.size), ("version", file.version), ("qc", file.qc))
         if newest.get(field) != value
     )
     if not newest.get("protected"):
+        # what was said of the old content says nothing of the new one
+        payload = _payload(file, to, revision, file.qc)
         return [Planned(Kind.DATASET, file.path, Action.CHANGE, record, changes, payload)]
     new = next_revision(to.today, [_revision(row) for row in rows])
     why = f"revision {new}, since the dataset on the server is protected"
@@ -230,7 +232,7 @@ def _twice(rows: Sequence[Mapping[str, Any]]) -> str:
     """Say which datasets are one too many; the server fails on every later registration of such a file."""
     for first, second in pairwise(rows):
         if _revision(first) == _revision(second):
-            ids = ", ".join(_id(row) for row in rows if _revision(row) == _revision(first))
+            ids = ", ".join(record_id(row) for row in rows if _revision(row) == _revision(first))
             return f"the server has it more than once ({ids}): delete all but one of these datasets in Alyx"
     return ""
 
@@ -263,11 +265,6 @@ def next_revision(today: str, reserved: Iterable[str]) -> str:
 
 def _revision(row: Mapping[str, Any]) -> str:
     return str(row.get("revision") or "")
-
-
-def _id(row: Mapping[str, Any]) -> str:
-    """Return the id of a dataset; rows of lists hold it at the end of their address."""
-    return str(row.get("id") or re.split(r"[/?]", str(row["url"]).rstrip("/"))[-1])
 
 
 def _check_repository(client: AlyxClient, repository: str) -> None:

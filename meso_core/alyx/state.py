@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .client import AlyxClient, listed, read
+from .client import AlyxClient, listed, whole
 from .plan import Part, Plan, state_digest
 
 #: Records of the server that decide whether a plan still holds.
@@ -30,11 +30,11 @@ def state_now(plan: Plan, client: AlyxClient) -> str:
     return dataset_state(held_datasets(client, plan.eid))
 
 
-def held_fovs(client: AlyxClient, eid: str) -> list[dict[str, Any]]:
+def held_fovs(client: AlyxClient, eid: str) -> list[Mapping[str, Any]]:
     """Return the fields of view that the server holds of a session, each with its locations, by name."""
     rows = listed(client, "fields-of-view", session=eid)
-    whole = [row if "location" in row else read(client, "fields-of-view", str(row["id"])) for row in rows]
-    return sorted(whole, key=lambda row: (str(row["name"]), str(row["id"])))
+    fovs = [whole(client, "fields-of-view", row, "location", "stack", "json") for row in rows]
+    return sorted(fovs, key=lambda row: (str(row["name"]), str(row["id"])))
 
 
 def fov_state(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -55,19 +55,26 @@ def fov_state(rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def held_craniotomies(client: AlyxClient, subject: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the JSON of the newest craniotomy of a subject, and that of the subject, as the server holds them."""
+def newest_craniotomies(client: AlyxClient, subject: str) -> Mapping[str, Any]:
+    """Return the JSON of the newest surgery of a subject that is a craniotomy; empty where there is none."""
     surgeries = listed(client, "surgeries", subject=subject, procedure="craniotomy")
-    noted = surgeries[0].get("json") if surgeries else None
-    if not isinstance(noted, dict) or not noted:
+    noted = whole(client, "surgeries", surgeries[0], "json")["json"] if surgeries else None
+    return noted if isinstance(noted, dict) else {}
+
+
+def held_craniotomies(client: AlyxClient, subject: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return the JSON of the newest craniotomy of a subject, and that of the subject, as the server holds them."""
+    noted = newest_craniotomies(client, subject)
+    if not noted:
         return {}, {}
-    held = read(client, "subjects", subject).get("json")
+    held = whole(client, "subjects", {"id": subject}, "json")["json"]
     return noted, held if isinstance(held, dict) else {}
 
 
-def held_notes(client: AlyxClient, eid: str) -> list[dict[str, Any]]:
+def held_notes(client: AlyxClient, eid: str) -> list[Mapping[str, Any]]:
     """Return the notes that the server holds of a session."""
-    return listed(client, "notes", django=f"object_id,{eid}")
+    rows = listed(client, "notes", django=f"object_id,{eid}")
+    return [whole(client, "notes", row, "json", "text") for row in rows]
 
 
 def note_state(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -87,9 +94,10 @@ def sha256_of_note(row: Mapping[str, Any]) -> str | None:
     return digest if isinstance(digest, str) else None
 
 
-def held_datasets(client: AlyxClient, eid: str) -> list[dict[str, Any]]:
+def held_datasets(client: AlyxClient, eid: str) -> list[Mapping[str, Any]]:
     """Return the datasets that the server holds of a session, each with its file records."""
-    return listed(client, "datasets", session=eid)
+    rows = listed(client, "datasets", session=eid)
+    return [whole(client, "datasets", row, "hash", "qc", "protected", "file_records") for row in rows]
 
 
 def dataset_state(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -18,9 +18,12 @@ from ..session import MESO_FOLDER
 from ..storage import write_file
 from .client import AlyxClient, listed
 from .kept_records import kept_record
+from .state import newest_craniotomies
 
 #: Below the session.
 SUBJECT_FILE = f"{MESO_FOLDER}/alyx/subject.json"
+#: Zygosity of an allele that was tested and is absent.
+_ABSENT = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +66,9 @@ def ask_subject(client: AlyxClient, subject: str) -> SubjectAnswer:
         )
     # the list shows other alleles than the detail, and as texts
     detail = client.rest("subjects", "read", id=subject, no_cache=True)
-    alleles = tuple(str(one["allele"]) for one in detail.get("genotype") or () if isinstance(one, Mapping))
-    surgeries = listed(client, "surgeries", subject=subject, procedure="craniotomy")
-    noted = surgeries[0].get("json") if surgeries else None
-    return SubjectAnswer(subject, alleles, _only_center(noted if isinstance(noted, Mapping) else {}))
+    genotype = [one for one in detail.get("genotype") or () if isinstance(one, Mapping)]
+    alleles = tuple(str(one["allele"]) for one in genotype if one.get("zygosity") != _ABSENT)
+    return SubjectAnswer(subject, alleles, _only_center(newest_craniotomies(client, subject)))
 
 
 def _only_center(noted: Mapping[str, Any]) -> tuple[float, float] | None:
@@ -116,7 +118,7 @@ def kept_answer(session_path: Path) -> SubjectAnswer | None:
         If the file is damaged.
     """
     file, remedy = session_path / SUBJECT_FILE, "Remove it; the next run with MESO_ALYX=online asks again"
-    kept = kept_record(_Kept, file, remedy, {"window_center": ()})
+    kept = kept_record(_Kept, file, remedy, {"window_center": []})
     if kept is None:
         return None
     if not kept.window_center:

@@ -32,6 +32,7 @@ _GATEWAY = (502, 503, 504)
 _TURNED_AWAY, _FAILED = 429, 500
 #: Longest wait for a connection, s.
 _CONNECT_S = 10.0
+_SCHEMA = "/api/schema"
 
 
 class AnswerLostError(AlyxUnavailableError):
@@ -100,6 +101,7 @@ class Transport:
                 found="nothing",
                 remedy=f"Set {missing} in the environment of the program, not in a file of settings",
             )
+        _insist_on_one_line(token or "")
         self._timeout_s = timeout_s
         self._session = requests.Session()
         #: HTTP requests so far, with those that were tried again.
@@ -204,7 +206,7 @@ class Transport:
 
     def _headers(self, path: str, files: object) -> dict[str, str]:
         headers = {"Accept": "application/json", "Authorization": f"Token {self._token}"}
-        if path.startswith("/api/schema"):
+        if path.startswith(_SCHEMA):
             headers |= {"Accept": "application/vnd.oai.openapi+json", "Accept-Version": "3.0"}
         return headers if files is not None else {**headers, "Content-Type": "application/json"}
 
@@ -217,6 +219,8 @@ class Transport:
             return reply
         if _is_page(reply):
             raise self._unavailable(f"{reply.status_code} {_shown(reply)}")
+        if reply.status_code >= _FAILED:
+            raise self._unavailable(f"at the login {reply.status_code}: {_detail(reply)}")
         if reply.status_code != 200:
             raise AlyxError.at(
                 self.url,
@@ -225,7 +229,9 @@ class Transport:
                 found=f"{reply.status_code}: the server does not take it",
                 remedy="Correct ALYX_USER and ALYX_PASSWORD (or ALYX_TOKEN) in the environment",
             )
-        self._token = str(reply.json()["token"])
+        self._token = _token_in(reply)
+        if self._token is None:
+            raise self._unavailable("a login without a token: another server answers at this address")
         return None
 
     def _read(self, method: str, path: str, reply: requests.Response) -> Any:  # noqa: ANN401  JSON
@@ -241,6 +247,10 @@ class Transport:
                 return reply.json()
             except ValueError:
                 raise self._lost(method, path, "an answer that is no JSON") from None
+        if reply.status_code == 404 and path.startswith(_SCHEMA):
+            raise RefusedError.of(
+                self.url, 404, "no schema of Alyx", "Set MESO_ALYX_URL to the address of Alyx itself, 3.6 or later"
+            )
         where = f"{self.url}{path.partition('?')[0]}"
         raise RefusedError.of(where, reply.status_code, _detail(reply), self._remedy(reply))
 
@@ -285,10 +295,33 @@ class Transport:
         )
 
 
+def _insist_on_one_line(token: str) -> None:
+    """Refuse a token that no request can carry, without showing it."""
+    if not (token.isascii() and token.isprintable() and token == token.strip()):
+        raise SettingsError.at(
+            "environment",
+            field="ALYX_TOKEN",
+            expected="one line of letters and digits",
+            found="a line break, a space at an end, or another character that no token has",
+            remedy='Set it to the token alone, as in ALYX_TOKEN="$(cat FILE)"',
+        )
+
+
+def _token_in(reply: requests.Response) -> str | None:
+    """Return the token that a login gives; None where it gives something else."""
+    try:
+        body = reply.json()
+    except ValueError:
+        return None
+    token = body.get("token") if isinstance(body, dict) else None
+    return token if isinstance(token, str) and token else None
+
+
 def _checked_url(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
-        found = "an address with a name and a password in it" if parts.username else repr(url)
+    has_user = "@" in parts.netloc
+    if parts.scheme not in ("http", "https") or not parts.hostname or has_user:
+        found = "an address with a name or a password in it" if "@" in url else repr(url)
         raise SettingsError.at(
             "MESO_ALYX_URL",
             expected="the address of the server, as in https://alyx.example.org",

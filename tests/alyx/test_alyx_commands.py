@@ -94,3 +94,10 @@ def test_an_audit_without_a_server_ends_with_its_name(one_lab):
     told = one_lab.meso("alyx", "audit", one_lab.key)
     assert told.exit_code != 0
     assert "no connection" in str(told.exception)
+
+
+@pytest.mark.parametrize(("mode", "remedy"), [("off", "Set it."), ("online", "Set it, or set MESO_ALYX to off.")])
+def test_a_plan_without_an_address_names_a_remedy_that_is_not_true_already(one_lab, mode, remedy):
+    told = one_lab.meso("alyx", "plan", one_lab.key, alyx=mode, alyx_url="")
+    assert told.exit_code != 0
+    assert str(told.exception).endswith(remedy)

@@ -1,5 +1,6 @@
 """The connection, with one-api's client in it, over HTTP: what is sent arrives, once, and no secret stays."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -7,8 +8,18 @@ import pytest
 from test_alyx_fov import KEY, META, located
 from test_alyx_surgery import NORMAL
 
-from meso_core.alyx import Status, connect, register_fov, register_snapshots, update_surgery_json
-from meso_core.errors import AlyxError, AlyxUnavailableError, SettingsError
+from meso_core.alyx import (
+    RefusedError,
+    Status,
+    carry_out,
+    connect,
+    plan_fovs,
+    register_fov,
+    register_snapshots,
+    update_surgery_json,
+)
+from meso_core.errors import AlyxError, AlyxUnavailableError, MesoWarning, SettingsError
+from tests.alyx.ours import held
 from tests.alyx.standin import faults
 
 pytest_plugins = ["tests.alyx.one_session"]
@@ -138,7 +149,54 @@ def test_a_user_who_may_only_read_is_named(lab_server, lab):
     assert lab.rows("fields-of-view") == []
 
 
-@pytest.mark.parametrize("url", ["alyx.example.org", "ftp://alyx", "https://me:secret@alyx.example.org"])
+def answering(status, body, kind="application/json"):
+    return faults.Fault(instead=(status, {"Content-Type": kind}, body))
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (faults.broken(500), "at the login 500: the database is restarting"),
+        (answering(200, b'{"tokens": []}'), "a login without a token"),
+        (answering(200, b'["a"]'), "a login without a token"),
+        (answering(200, b'{"token": null}'), "a login without a token"),
+        (answering(200, b"welcome"), "a login without a token"),
+    ],
+)
+def test_a_login_that_fails_for_another_reason_than_the_password_is_named_so(lab_server, connection, fault, told):
+    lab_server.faults.next("POST", "/auth-token", fault)
+    with pytest.raises(AlyxUnavailableError, match=told) as caught:
+        connection.rest("sessions", "list")
+    assert "ALYX_PASSWORD" not in str(caught.value)
+    assert connection.rest("sessions", "list"), "the next login works"
+
+
+@pytest.mark.parametrize("token", ["sesame\n", "sesame\r\nHost: x", " sesame", "sesamé", "\n"])
+def test_a_token_that_no_request_can_carry_is_named_without_showing_it(lab, token):
+    with pytest.raises(SettingsError, match="ALYX_TOKEN") as caught:
+        connect(lab.url, user=lab.user, token=token)
+    assert "sesam" not in str(caught.value)
+
+
+def test_an_address_without_a_schema_is_named(lab_server, connection):
+    lab_server.faults.next("GET", "/api/schema", answering(404, b"<html>no such page</html>", "text/html"), times=None)
+    with pytest.raises(RefusedError, match="no schema of Alyx") as caught:
+        connection.rest("sessions", "list")
+    assert caught.value.status == 404
+    assert "MESO_ALYX_URL" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "alyx.example.org",
+        "ftp://alyx",
+        "https://me:secret@alyx.example.org",
+        "https://:secret@alyx.example.org",
+        "https://secret@alyx.example.org",
+        "me:secret@alyx.example.org",
+    ],
+)
 def test_an_address_that_is_none_is_refused_without_showing_what_is_in_it(url):
     with pytest.raises(SettingsError, match="MESO_ALYX_URL") as caught:
         connect(url, user="me", password="x")
@@ -176,3 +234,50 @@ def test_a_login_is_tried_again_where_the_server_is_busy(lab_server, connection,
     lab_server.faults.next("POST", "/auth-token", fault)
     assert connection.rest("sessions", "list")
     assert len(waits) == 1
+
+
+class ShortRows:
+    """A server whose lists do not tell a field, as some of a real one do not."""
+
+    def __init__(self, connection, endpoint, field, everywhere=False):
+        self._connection, self._endpoint, self._field, self._everywhere = connection, endpoint, field, everywhere
+        self.user, self.url = connection.user, connection.url
+
+    def rest(self, url, action, id=None, **more):
+        answer = self._connection.rest(url, action, id, **more)
+        if url == self._endpoint and action == "list":
+            return [self._without(row) for row in answer]
+        if url == self._endpoint and action == "read" and self._everywhere:
+            return self._without(answer)
+        return answer
+
+    def _without(self, row):
+        return {name: value for name, value in row.items() if name != self._field}
+
+
+def test_json_that_a_list_does_not_tell_is_read_and_not_taken_for_empty(lab, connection):
+    register_fov(META, located(), session=KEY, client=connection)
+    (row,) = lab.rows("fields-of-view?name=FOV_02")
+    lab.call("PATCH", f"fields-of-view/{row['id']}", json={"json": {"by": "hand"}})
+    fewer = dataclasses.replace(located(), fovs=located().fovs[:2])
+    records = register_fov({**META, "FOV": META["FOV"][:2]}, fewer, session=KEY)
+    with pytest.warns(MesoWarning, match="FOV_02"):
+        carry_out(plan_fovs(records, ShortRows(connection, "fields-of-view", "json")), connection)
+    assert lab.rows("fields-of-view?name=FOV_02")[0]["json"] == {"by": "hand", "not_in_session": True}
+
+
+def test_a_surgery_whose_json_a_list_does_not_tell_is_read(lab, connection):
+    meta = {"centerMM": {"ML": 2.7, "AP": -1.3}}
+    sent = update_surgery_json(meta, NORMAL, "SP035", client=ShortRows(connection, "surgeries", "json"))
+    assert sent.status is Status.UPDATED
+
+
+@pytest.mark.parametrize(("endpoint", "field"), [("fields-of-view", "json"), ("datasets", "hash"), ("notes", "text")])
+def test_a_field_that_the_server_never_tells_is_named_and_nothing_is_sent(site, ours, client, endpoint, field):
+    ours.register(client())
+    before = held(site, ours)
+    with pytest.raises(AlyxError, match=f"{endpoint}.*field '{field}'"):
+        ours.other(content="second").register(
+            ShortRows(client(), endpoint, field, everywhere=True), "fovs", "datasets", "snapshots"
+        )
+    assert {**held(site, ours), "datasets": 0} == {**before, "datasets": 0}

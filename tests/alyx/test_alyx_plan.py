@@ -108,7 +108,7 @@ def test_what_somebody_else_made_between_plan_and_act_is_found_not_doubled(lab_s
     lab_server.faults.next("POST", "/fields-of-view", faults.Fault(meanwhile=somebody))
     _, outcome = register(lambda: fov_plan(connection), connection, wait=waits.append)
     assert sorted(row["name"] for row in lab.rows("fields-of-view")) == ["FOV_00", "FOV_01", "FOV_02"]
-    assert len(lab.rows("imaging-stack")) in (1, 2)  # one stack, named once per slice
+    assert len({row["id"] for row in lab.rows("imaging-stack")}) == 1
     assert fov_plan(connection).is_empty
     assert len(outcome.records) == 7
 
@@ -151,6 +151,19 @@ def test_a_session_of_another_lab_is_named(connection):
         plan_fovs(register_fov(META, located(), session=replace(KEY, lab="elsewhere")), connection)
 
 
+def test_a_session_of_the_same_name_in_another_lab_is_told_apart_by_the_folder(lab, connection):
+    lab.call("POST", "/labs", json={"name": "elsewhere", "repositories": []})
+    (ours,) = lab.rows("sessions")
+    other = lab.session("SP035", "2023-03-03", 1, lab="elsewhere")
+    for name, eid in ((lab.lab, ours["id"]), ("elsewhere", other)):
+        assert plan_fovs(register_fov(META, located(), session=replace(KEY, lab=name)), connection).eid == eid
+    with pytest.raises(AlyxError, match="of lab elsewhere") as caught:
+        fov_plan(connection)
+    assert f"{ours['id']} of lab {lab.lab}" in str(caught.value)
+    assert f"elsewhere/Subjects or {lab.lab}/Subjects" in str(caught.value)
+    assert "elete" not in str(caught.value)
+
+
 def test_new_content_changes_a_dataset_in_place(lab, connection):
     carry_out(dataset_plan(connection, lab), connection)
     plan = dataset_plan(connection, lab, with_content("f" * 32))
@@ -191,12 +204,20 @@ def test_revisions_of_a_day_are_named_as_one_names_them():
         next_revision("d", ["d", *(f"d{chr(i)}" for i in range(ord("a"), ord("z") + 1))])
 
 
-def test_a_quality_that_a_person_gave_survives(lab, connection):
+def test_a_quality_that_a_person_gave_holds_for_the_content_that_it_was_given_for(lab, connection):
     (first, *_) = carry_out(dataset_plan(connection, lab), connection).records
     assert lab.call("GET", f"datasets/{first.id}")["qc"] == "PASS"
     lab.call("PATCH", f"datasets/{first.id}", json={"qc": "CRITICAL"})
-    carry_out(dataset_plan(connection, lab, with_content("f" * 32)), connection)
+    (file,) = lab.call("GET", f"datasets/{first.id}")["file_records"]
+    lab.call("DELETE", f"files/{file['id']}")
+    plan = dataset_plan(connection, lab)
+    assert plan.summary == "would change 1 dataset", "the same content, to be entered at the repository again"
+    carry_out(plan, connection)
     assert lab.call("GET", f"datasets/{first.id}")["qc"] == "CRITICAL"
+    (change,) = dataset_plan(connection, lab, with_content("f" * 32)).work
+    assert "qc: 'CRITICAL' → 'PASS'" in str(change)
+    carry_out(dataset_plan(connection, lab, with_content("f" * 32)), connection)
+    assert lab.call("GET", f"datasets/{first.id}")["qc"] == "PASS"
 
 
 def test_a_file_that_the_server_takes_for_missing_is_corrected(lab, connection):

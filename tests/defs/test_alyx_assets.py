@@ -2,6 +2,7 @@
 
 import pytest
 
+from meso_assets.runs.reproduce import reproduce
 from meso_core.qc import Verdict
 from tests.alyx.standin import faults
 
@@ -90,3 +91,12 @@ def test_an_override_holds_for_what_the_person_has_seen_and_not_for_what_is_made
     one_lab.run()
     (after,) = one_lab.given.rows("datasets")
     assert after["hash"] == first["hash"], "the new content was not seen by anybody"
+
+
+def test_to_make_a_result_again_beside_the_session_asks_no_server(one_lab):
+    """The record is of an earlier meso, which did not note how far it went with Alyx."""
+    one_lab.publish("alyx_snapshots", "alyx/snapshots.json", b"{}")
+    before = len(one_lab.given.stand_in.requests)
+    again = reproduce(one_lab.settings, one_lab.session, "alyx_snapshots")
+    assert [file.path for file in again.files] == ["alyx/snapshots.json"]
+    assert len(one_lab.given.stand_in.requests) == before

@@ -65,15 +65,35 @@ def test_the_answer_holds_the_alleles_of_the_detail_and_the_centre_of_the_only_w
         ask_subject(client, "SP099")
 
 
+def test_an_allele_that_was_tested_and_is_absent_is_not_one_of_the_subject(given):
+    given.genotype("SP035", Camk2a_tTA=1, tetO_G6f=0, Thy1_G6m=2)
+    client = connect(given.url, user=given.user, password=given.password)
+    assert ask_subject(client, "SP035").alleles == ("Camk2a-tTA", "Thy1-G6m")
+
+
+def test_an_answer_about_another_subject_does_not_count_and_is_told(settings):
+    """The folder of a session was copied, or its subject renamed."""
+    session = session_of(settings)
+    keep_answer(session.path, SubjectAnswer("SP034", ("tetO-G6f",), (1.0, -2.0)))
+    assert basis(settings, "rois")["genotype"] == ""
+    assert "what Alyx said of subject SP034 is kept here and does not count" in look_at(session).remarks()
+    ask(settings)
+    assert basis(settings, "rois")["genotype"] == "Camk2a-tTA;tetO-G6f"
+    assert look_at(session).remarks() == ()
+
+
 def test_an_answer_is_kept_whole_and_a_damaged_one_is_named(tmp_path):
     answer = SubjectAnswer("SP035", ("Thy1-G6s",), (1.0, -2.0))
     assert kept_answer(tmp_path) is None
     assert keep_answer(tmp_path, answer)
     assert not keep_answer(tmp_path, answer), "the same again"
     assert kept_answer(tmp_path) == answer
-    (tmp_path / ".meso/alyx/subject.json").write_text('{"alleles": 5}')
-    with pytest.raises(InputFileError, match="asks again"):
-        kept_answer(tmp_path)
+    keep_answer(tmp_path, SubjectAnswer("SP035"))
+    assert kept_answer(tmp_path) == SubjectAnswer("SP035"), "of no allele and no window"
+    for text in ('{"alleles": 5}', '{"subject": "a", "alleles": [], "window_center": [1]}', "[]", "{"):
+        (tmp_path / ".meso/alyx/subject.json").write_text(text)
+        with pytest.raises(InputFileError, match="asks again"):
+            kept_answer(tmp_path)
 
 
 def test_what_alyx_says_is_part_of_what_results_depend_on(settings):

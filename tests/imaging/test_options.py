@@ -23,6 +23,12 @@ from tests.whole_metadata import scan_image_params
 from .conftest import make_meta
 
 
+def test_an_allele_that_was_tested_and_is_absent_does_not_count() -> None:
+    records = [{"allele": "tetO-G6f", "zygosity": 0}, {"allele": "Thy1-G6m", "zygosity": 1}]
+    assert get_default_tau(records) == 1.0
+    assert get_default_tau(records[:1]) == get_default_tau([])
+
+
 @pytest.mark.parametrize(
     ("genotype", "tau"),
     [

@@ -56,6 +56,14 @@ def test_a_wrong_value_in_the_file_is_refused_by_name(monkeypatch, tmp_path, tex
         load_settings()
 
 
+@pytest.mark.parametrize("url", ["https://me:sesame@alyx.example.org", "https://:sesame@alyx.example.org", "sesame@a"])
+def test_a_password_in_the_address_of_alyx_is_refused_without_showing_it(monkeypatch, url):
+    monkeypatch.setenv("MESO_ALYX_URL", url)
+    with pytest.raises(SettingsError, match="ALYX_PASSWORD") as caught:
+        load_settings()
+    assert "sesame" not in "".join(traceback.format_exception(caught.value))
+
+
 @pytest.mark.parametrize(
     ("variables", "file", "named"),
     [

@@ -17,6 +17,8 @@ Genotype: TypeAlias = "Iterable[str | Mapping[str, Any]] | str"
 #: GCaMP variant → decay time of its fluorescence in s, as suite2p's documentation of ``tau`` recommends.
 TAU_S: Mapping[str, float] = {"G6s": 1.5, "G6m": 1.0, "G6f": 0.7}
 DEFAULT_TAU_S = 1.5
+#: Zygosity of an allele that was tested and is absent, as Alyx holds it.
+_ABSENT = 0
 
 
 def get_default_tau(genotype: Genotype) -> float:
@@ -26,8 +28,9 @@ def get_default_tau(genotype: Genotype) -> float:
     ----------
     genotype
         Names of the subject's alleles, as in ``"Ai94(TITL-G6s)-ICL-G6s"``; the first that ends in a GCaMP6 variant
-        (``-G6s``, ``-G6m``, ``-G6f``) counts. Records of Alyx' ``genotype`` with the name under ``allele`` will do, and
-        so will one text with ``;``, commas or spaces between the names.
+        (``-G6s``, ``-G6m``, ``-G6f``) counts. Records of Alyx' ``genotype`` with the name under ``allele`` will do,
+        where one of ``zygosity`` 0 is an allele that the subject does not have; and so will one text with ``;``, commas
+        or spaces between the names.
 
     Returns
     -------
@@ -58,4 +61,5 @@ def _allele_names(genotype: object) -> list[str]:
     if wrong is not None or None in names:
         remedy = "Give a list of names, a text with ';' between them, or the subject's 'genotype' as Alyx holds it"
         raise SettingsError.at("genotype", expected="names of alleles", found=brief(wrong), remedy=remedy)
-    return [str(name) for name in names]
+    absent = (isinstance(entry, Mapping) and entry.get("zygosity") == _ABSENT for entry in entries)
+    return [str(name) for name, is_absent in zip(names, absent, strict=True) if not is_absent]
