@@ -109,7 +109,7 @@ class AssetRun:
         """Have the raw files here that the asset reads; of a local root they are here already."""
         kinds = [self.seen.raw[kind] for kind in self.declaration.raw]
         if paths := {path for raw in kinds for path in files_to_read(raw, self.seen.listing)}:
-            self.session.fetch(sorted(paths))
+            self.session.fetch(sorted(paths), self.progress)
 
     @property
     def progress(self) -> Progress:

@@ -191,7 +191,8 @@ def each_fov(
         movies = motion_registered_frames.manifest.files
         curated = [path for path in published if path.startswith("suite2p/")]
         there = run.seen.present.files
-        root = run.session.fetch(path for path in (*(file.path for file in movies), *curated) if path in there)
+        needed = [path for path in (*(file.path for file in movies), *curated) if path in there]
+        root = run.session.fetch(needed, run.progress)
         n_fovs = _imaging(run, config, imaging_metadata).begin_rois(root, movies, published)
     for fov in range(n_fovs):
         yield dg.DynamicOutput(fov, mapping_key=fov_name(fov))

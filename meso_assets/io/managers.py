@@ -15,6 +15,7 @@ import dagster as dg
 
 from meso_core.archive.delivered import delivered_files, raw_by_kind
 from meso_core.errors import MesoWarning
+from meso_core.progress import Progress, throttled
 from meso_core.session import RawFiles, RawKind, SessionMetadata
 from meso_core.storage import Basis, MadeBy, Manifest, Sealed, Session
 from meso_core.storage.typed import Promised, check_sealed, files_by_fov, must_agree, published_shapes
@@ -84,7 +85,7 @@ class SessionFilesIOManager(dg.IOManager):
         with tolerating(context.log) as tolerated:
             if obj.sealed is not None:
                 self.check(session, obj.sealed, obj)
-                _publish(session, obj.sealed, obj)
+                _publish(session, obj.sealed, obj, throttled(context.log.info, every_s=10.0))
             if obj.then is not None:
                 obj.then()
             shown = publication_metadata(session, required(session, asset))
@@ -103,13 +104,13 @@ class SessionFilesIOManager(dg.IOManager):
     default: Reader = staticmethod(read_files)
 
 
-def _publish(session: Session, sealed: Sealed, obj: Publication) -> None:
+def _publish(session: Session, sealed: Sealed, obj: Publication, progress: Progress) -> None:
     keeps = obj.n_kept > 0 and session.store.is_local
     if keeps:
         keep_present(session.path, sealed.asset)
     elif obj.n_kept:
         warnings.warn(f"{session.where()}: on a server, earlier versions are not kept", MesoWarning, stacklevel=2)
-    session.publish(sealed, obj.basis, obj.made_by, places=obj.places)
+    session.publish(sealed, obj.basis, obj.made_by, places=obj.places, progress=progress)
     if keeps:
         clean_versions(session.path, sealed.asset, obj.n_kept)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import MesoWarning, StorageError
+from ..progress import Progress, silent
 from ..session import ListedFile, SessionKey
 from .basis import Basis
 from .manifest import MadeBy, Manifest
@@ -52,9 +53,17 @@ class Session:
         """Make the folder in which an asset prepares its files."""
         return self.store.stage(self.key, asset, keep=keep)
 
-    def publish(self, sealed: Sealed, basis: Basis, made_by: MadeBy, *, places: str | None = None) -> Manifest:
+    def publish(
+        self,
+        sealed: Sealed,
+        basis: Basis,
+        made_by: MadeBy,
+        *,
+        places: str | None = None,
+        progress: Progress = silent,
+    ) -> Manifest:
         """Publish what an asset has prepared."""
-        return self.store.publish(self.key, sealed, basis, made_by, places=places)
+        return self.store.publish(self.key, sealed, basis, made_by, places=places, progress=progress)
 
     def manifest(self, asset: str) -> Manifest | None:
         """Read what an asset has published, or None."""
@@ -75,9 +84,9 @@ class Session:
         files = {file.path: file for file in (self.store.listing(self.key) if listing is None else listing)}
         return PresentFiles(files, lambda path: self.store.sha256_as_listed(self.key, files[path]))
 
-    def fetch(self, paths: Iterable[str]) -> Path:
+    def fetch(self, paths: Iterable[str], progress: Progress = silent) -> Path:
         """Return the session's folder, in which these files are; of a local root they are there already."""
-        return self.store.local(self.key, paths)
+        return self.store.local(self.key, paths, progress)
 
     def hold(self) -> None:
         """Keep what is fetched of the session here while this process lives."""

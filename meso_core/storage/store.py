@@ -17,6 +17,7 @@ from typing import Protocol
 
 from ..errors import MissingInputError, StorageError
 from ..opening import open_plain
+from ..progress import Progress, silent
 from ..session import ListedFile, SessionKey, Survey, survey_sessions
 from .atomic import storage_errors
 from .basis import Basis
@@ -68,9 +69,10 @@ class SessionStore(Protocol):
     def recording(self, key: SessionKey) -> AbstractContextManager[Path]:
         """Return the session's folder, to write small records into it; they are in the store when the block ends."""
 
-    def local(self, key: SessionKey, paths: Iterable[str] = ()) -> Path:
+    def local(self, key: SessionKey, paths: Iterable[str] = (), progress: Progress = silent) -> Path:
         """Return the session as a local folder in which ``paths`` are present and verified.
 
+        ``progress`` is told the bytes of what is downloaded.
         Of a remote root, the folder holds the platform's small records as well, and no other file for sure.
         """
 
@@ -78,9 +80,16 @@ class SessionStore(Protocol):
         """Make the local folder in which an asset prepares its files."""
 
     def publish(
-        self, key: SessionKey, sealed: Sealed, basis: Basis, made_by: MadeBy, *, places: str | None = None
+        self,
+        key: SessionKey,
+        sealed: Sealed,
+        basis: Basis,
+        made_by: MadeBy,
+        *,
+        places: str | None = None,
+        progress: Progress = silent,
     ) -> Manifest:
-        """Publish sealed files; the manifest comes last."""
+        """Publish sealed files; the manifest comes last. ``progress`` is told the bytes of what is uploaded."""
 
     def manifest(self, key: SessionKey, asset: str) -> Manifest | None:
         """Return the committed manifest of an asset, or None."""
@@ -152,7 +161,7 @@ class LocalStore:
         """See :class:`SessionStore`; here the records themselves are written."""
         yield self.local(key)
 
-    def local(self, key: SessionKey, paths: Iterable[str] = ()) -> Path:
+    def local(self, key: SessionKey, paths: Iterable[str] = (), progress: Progress = silent) -> Path:  # noqa: ARG002
         """See :class:`SessionStore`; here the files themselves are handed out."""
         base = self._folder(key)
         with storage_errors(base):
@@ -173,7 +182,14 @@ class LocalStore:
         return Staging(folder, asset, keep=keep)
 
     def publish(
-        self, key: SessionKey, sealed: Sealed, basis: Basis, made_by: MadeBy, *, places: str | None = None
+        self,
+        key: SessionKey,
+        sealed: Sealed,
+        basis: Basis,
+        made_by: MadeBy,
+        *,
+        places: str | None = None,
+        progress: Progress = silent,  # noqa: ARG002  a rename is done at once
     ) -> Manifest:
         """See :class:`SessionStore`."""
         return publish(self.local(key), sealed, basis, made_by, places=places, session=str(key))

@@ -130,6 +130,14 @@ def test_manifests_are_those_of_a_folder_but_for_run_times_and_what_follows_from
         assert made.session == str(on_server.key)
 
 
+def test_the_log_of_the_run_tells_what_is_downloaded_and_uploaded(in_memory):
+    with open_instance(in_memory.settings) as instance:
+        (run,) = instance.get_runs()
+        told = [entry.user_message for entry in instance.all_logs(run.run_id)]
+    for what in ("downloaded", "uploaded"):
+        assert [line for line in told if re.match(rf"{what}: [\d,]+ of [\d,]+ MB \(100%\)", line)], what
+
+
 def test_all_is_current_in_the_status_and_nothing_is_due_for_the_sensor(on_server):
     with open_instance(on_server.settings) as instance:
         cells, remarks = session_status(Platform.open(on_server.settings), instance, on_server.key)

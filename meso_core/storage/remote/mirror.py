@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 from ...opening import RECORD_BYTES
+from ...progress import Progress, silent
 from ...session import DESCRIPTION, MESO_FOLDER, ListedFile
 from ..atomic import make_folder, storage_errors
 from .filesystem import RemoteRoot
@@ -91,7 +92,7 @@ class Mirror:
             os.utime(beside, ns=(file.mtime_ns, file.mtime_ns))
             beside.replace(target)
 
-    def fetch(self, files: Collection[ListedFile], hashes: Mapping[str, str]) -> None:
+    def fetch(self, files: Collection[ListedFile], hashes: Mapping[str, str], progress: Progress = silent) -> None:
         """Have files here, each as it was listed.
 
         Parameters
@@ -100,6 +101,8 @@ class Mirror:
             Entries of the listing.
         hashes
             Path → SHA-256, of those whose content is on record.
+        progress
+            Called with the bytes that have come.
         """
         wanted = [
             Wanted(f"{self.base}/{file.path}", self.folder / file.path, file.size, file.mtime_ns, hashes.get(file.path))
@@ -107,7 +110,7 @@ class Mirror:
             if not self.holds(file)
         ]
         if wanted:
-            download_all(self.root, wanted)
+            download_all(self.root, wanted, progress=progress)
 
     def holds(self, file: ListedFile) -> bool:
         """Whether a file is here, as it was listed."""

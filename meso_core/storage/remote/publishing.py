@@ -26,6 +26,7 @@ from uuid import uuid4
 
 from ...errors import MesoWarning, StorageError
 from ...opening import TABLE_BYTES
+from ...progress import Progress
 from ...session import MESO_FOLDER, ListedFile
 from ..manifest import RUN_AGAIN, FileRecord, Manifest, record_digest
 from ..ownership import check_places, in_the_way
@@ -118,7 +119,12 @@ def pending_publications(listing: Collection[ListedFile]) -> tuple[Uploading, ..
 
 
 def begin(
-    session: RemoteSession, sealed: Sealed, new: Manifest, old: Manifest | None, insist: Callable[[], None]
+    session: RemoteSession,
+    sealed: Sealed,
+    new: Manifest,
+    old: Manifest | None,
+    insist: Callable[[], None],
+    progress: Progress,
 ) -> Uploading:
     """Upload what is not there yet, and write the manifest as pending: from here on, the result is the new one.
 
@@ -146,7 +152,7 @@ def begin(
         records.append(record)
         place = session.place(uploading.path(record.path))
         uploads.append((sealed.source(record.path), place, record.content))
-    upload_all(session.root, uploads, workers=_AT_A_TIME)
+    upload_all(session.root, uploads, workers=_AT_A_TIME, progress=progress)
     pending = replace(new, files=tuple(records))
     insist()
     write_small(session.root, session.place(uploading.pending), pending.to_json().encode())

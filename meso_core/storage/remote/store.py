@@ -18,6 +18,7 @@ from pathlib import Path
 
 from ...errors import InputFileError, MissingInputError, StorageError, problem
 from ...opening import RECORD_BYTES, open_plain, read_plain
+from ...progress import Progress, silent
 from ...session import MESO_FOLDER, Child, ListedFile, SessionKey, Survey, survey_sessions
 from ..basis import Basis
 from ..manifest import Chain, MadeBy, Manifest, record_digest
@@ -133,7 +134,7 @@ class RemoteStore:
         except FileNotFoundError as error:
             raise missing(self.remote, path) from error
 
-    def local(self, key: SessionKey, paths: Iterable[str] = ()) -> Path:
+    def local(self, key: SessionKey, paths: Iterable[str] = (), progress: Progress = silent) -> Path:
         """See :class:`SessionStore`."""
         wanted = tuple(dict.fromkeys(paths))
         if not wanted:
@@ -156,7 +157,7 @@ class RemoteStore:
         to_fetch = [file for file in files if not mirror.holds(file)]
         if to_fetch:
             with self.scratch.room(mirror.folder, sum(file.size for file in to_fetch)):
-                mirror.fetch(to_fetch, hashes)
+                mirror.fetch(to_fetch, hashes, progress)
         return mirror.folder
 
     def hold(self, key: SessionKey) -> None:
@@ -193,7 +194,14 @@ class RemoteStore:
         return Staging(mirror.folder, asset, keep=keep)
 
     def publish(
-        self, key: SessionKey, sealed: Sealed, basis: Basis, made_by: MadeBy, *, places: str | None = None
+        self,
+        key: SessionKey,
+        sealed: Sealed,
+        basis: Basis,
+        made_by: MadeBy,
+        *,
+        places: str | None = None,
+        progress: Progress = silent,
     ) -> Manifest:
         """See :class:`SessionStore`."""
         asset, now = sealed.asset, datetime.now(UTC).isoformat(timespec="seconds")
@@ -217,7 +225,7 @@ class RemoteStore:
                 insist()
                 self.claims(key, made_by.run_id).insist_on_run(asset)
 
-            uploading = begin(session, sealed, new, old, still_alone)
+            uploading = begin(session, sealed, new, old, still_alone, progress)
             committed = roll_forward(session, uploading)
             assert committed is not None
         self._looked.pop(key, None)
