@@ -155,7 +155,8 @@ def test_the_right_password_lets_in_without_a_key(request, monkeypatch):
     server = server_of("rclone", request)
     environment(server, monkeypatch)
     (server.home() / ".ssh" / "id_ed25519").unlink()
-    assert dict(children(open_root(f"sftp://meso@127.0.0.1:{server.port}/"))) is not None
+    (server.served / "a folder of the test").mkdir()
+    assert ("a folder of the test", True) in children(open_root(f"sftp://meso@127.0.0.1:{server.port}/"))
 
 
 def test_a_server_whose_key_is_not_known_is_not_trusted(request, monkeypatch):
