@@ -12,7 +12,7 @@ from .file_system import FileSystem, file_system_of, try_file_system
 from .hashing import FileHash, hash_file
 from .manifest import Chain, FileRecord, MadeBy, Manifest, PackedFile
 from .ownership import foreign_results
-from .present import PresentFiles, files_in
+from .present import PresentFiles
 from .publishing import load_manifest, publish, published_assets, verify_manifest
 from .session import Session
 from .staging import Sealed, Staging
@@ -39,7 +39,6 @@ __all__ = [
     "Standing",
     "code_version",
     "file_system_of",
-    "files_in",
     "foreign_results",
     "hash_file",
     "load_manifest",

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..session import GONE, ListedFile
-from .hashing import hash_file
-from .listing import files_below
 from .manifest import FileRecord, Manifest
 from .times import same_time
 
@@ -60,11 +57,6 @@ class PresentFiles:
         """Whether a published file is there as it was published, and is no link."""
         file = self.files.get(record.path)
         return file is not None and not file.is_link and not self.wrong_with(record)
-
-
-def files_in(session_path: Path) -> PresentFiles:
-    """List a session that is a folder of this machine."""
-    return PresentFiles.of(files_below(session_path), lambda path: hash_file(session_path / path).sha256)
 
 
 def difference(record: FileRecord, file: ListedFile | None, sha256: Callable[[], str], *, content: bool) -> str:

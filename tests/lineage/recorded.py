@@ -13,7 +13,8 @@ from meso_core.errors import MesoWarning
 from meso_core.lineage import AuditedAsset, AuditVerdict, Materialization, audit_session
 from meso_core.progress import Progress, silent
 from meso_core.session import SessionKey
-from meso_core.storage import Basis, LocalStore, MadeBy, Manifest, Session, files_in, standing
+from meso_core.storage import Basis, LocalStore, MadeBy, Manifest, Session, standing
+from tests.present_files import files_in
 
 KEY = SessionKey.parse("SP035/2023-03-03/001")
 #: Asset → what it reads, and where it publishes.

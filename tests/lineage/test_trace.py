@@ -12,8 +12,9 @@ import pytest
 from meso_core.errors import MissingInputError, StorageError
 from meso_core.lineage import lineage_svg, trace, write_crate
 from meso_core.session import ListedFile
-from meso_core.storage import files_in, standing
+from meso_core.storage import standing
 from tests.lineage.recorded import ASSETS, Recorded, overwrite
+from tests.present_files import files_in
 
 CELLS = "alf/FOV_00/cells.npy"
 RAW = ("f" * 64, (ListedFile("raw_imaging_data_00/a.tif", 3, 1),))

@@ -8,9 +8,10 @@ import pytest
 
 from meso_core.lineage import trace, write_crate
 from meso_core.session import ListedFile
-from meso_core.storage import files_in, standing
+from meso_core.storage import standing
 from tests.conftest import unavailable
 from tests.lineage.recorded import ASSETS, Recorded
+from tests.present_files import files_in
 
 
 @pytest.fixture

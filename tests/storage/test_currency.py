@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meso_core.storage import Basis, Cause, MadeBy, Manifest, Staging, files_in, publish, standing
+from meso_core.storage import Basis, Cause, MadeBy, Manifest, Staging, publish, standing
+from tests.present_files import files_in
 
 BASIS = Basis(
     "1", {"raw_daq": "a" * 64, "metadata": "b" * 64}, {"format": "zarr", "nested": {"x": 1}}, {"suite2p": "1.1"}

@@ -17,7 +17,6 @@ from meso_core.storage import (
     MadeBy,
     Manifest,
     Staging,
-    files_in,
     foreign_results,
     hash_file,
     load_manifest,
@@ -26,6 +25,7 @@ from meso_core.storage import (
     write_file,
 )
 from meso_core.storage.hashing import sha256_of
+from tests.present_files import files_in
 
 PLACES = r"alf/[^/]+|raw_imaging_data_00/_ibl_rawImagingData\.meta\.json"
 
