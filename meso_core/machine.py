@@ -18,6 +18,9 @@ _MEMORY = tuple(
     )
 )
 
+#: How much of a local disk may be filled with what is fetched from a server, GB, where a lab says nothing else.
+SCRATCH_GB = 200.0
+
 
 def cores_at_hand() -> int:
     """Count the cores that this process may use: those it is bound to, within the quota of its control group."""

@@ -14,7 +14,7 @@ import dagster as dg
 import numpy as np
 
 from meso_core.pictures import inline_png
-from meso_core.session import MESO_FOLDER
+from meso_core.storage.manifest import manifest_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,7 +66,7 @@ def lineage_metadata(session: Session, manifest: Manifest) -> dict[str, Any]:
     if len(manifest.files) > MAX_ROWS:
         hashes.append(f"| {len(manifest.files) - MAX_ROWS} more are in the manifest | | |")
     return {
-        "manifest": dg.MetadataValue.path(session.where(f"{MESO_FOLDER}/manifests/{manifest.asset}.json")),
+        "manifest": dg.MetadataValue.path(session.where(manifest_path(manifest.asset))),
         MANIFEST_DIGEST: manifest.digest,
         "replaced_manifest": manifest.chain.previous or "none: it is the first",
         "code": str(manifest.made_by.code),

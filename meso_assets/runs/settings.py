@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from meso_core.errors import MesoWarning, SettingsError, problem
 from meso_core.json_text import json_text
-from meso_core.machine import cores_at_hand, memory_in_all, side_by_side
+from meso_core.machine import SCRATCH_GB, cores_at_hand, memory_in_all, side_by_side
 
 if TYPE_CHECKING:
     from meso_core.imaging.options.overrides import Suite2pOverrides
@@ -61,7 +61,7 @@ class MesoSettings(BaseSettings):
     scratch: Path | None = Field(
         None, description="Folder for what is fetched from a root on a server (default: `scratch` in `MESO_HOME`)."
     )
-    scratch_gb: float = Field(200.0, gt=0, description="How much of it may be filled, GB.")
+    scratch_gb: float = Field(SCRATCH_GB, gt=0, description="How much of it may be filled, GB.")
     cores: int = Field(
         default_factory=cores_at_hand, ge=1, description="Cores to use (default: those that this process may use)."
     )

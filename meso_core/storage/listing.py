@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..errors import InputFileError
+from ..errors import InputFileError, MissingInputError
 from ..session import GONE, MESO_FOLDER, ListedFile
 
 #: What the system says of a link to nothing, in a circle, or to where nobody may look.
@@ -86,3 +86,13 @@ def _leads_to(entry: os.DirEntry[str], asked: Callable[[], bool]) -> bool:
 def _unreadable(where: str, error: OSError) -> InputFileError:
     expected, remedy = "a readable folder", "Give the platform's user the right to read it, or mount its disk"
     return InputFileError.at(where, expected=expected, found=error.strerror or str(error), remedy=remedy)
+
+
+def nothing_there(where: str | Path) -> MissingInputError:
+    """Make the error of a session, or a file of it, that a store does not hold."""
+    return MissingInputError.at(
+        where,
+        expected="a file or folder of the session",
+        found="nothing there",
+        remedy="Materialise the asset that makes it, or check MESO_ROOT",
+    )

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import StorageError
 from ..json_text import json_text
+from ..session import MESO_FOLDER
 from .basis import Basis
 from .code_version import CodeVersion
 from .hashing import FileHash
@@ -24,6 +25,16 @@ MANIFEST_VERSION = 3
 FIRST_WITH_BASIS = 2
 #: What a person does with a damaged record; running sets it aside, and keeps it.
 RUN_AGAIN = "Run the asset again"
+
+
+def manifest_path(asset: str) -> str:
+    """Path below the session of the record that counts for an asset."""
+    return f"{MESO_FOLDER}/manifests/{asset}.json"
+
+
+def replaced_path(asset: str, digest: str) -> str:
+    """Path below the session of a record that was replaced."""
+    return f"{MESO_FOLDER}/manifests/history/{asset}/{digest}.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +181,15 @@ class Manifest:
                     found=str(recorded),
                     remedy=f"The file was edited or damaged. {RUN_AGAIN}",
                 )
+        return manifest
+
+    @classmethod
+    def of_asset(cls, text: str, where: str, asset: str) -> Manifest:
+        """Read as :meth:`from_json`, and insist that it is the record of this asset."""
+        manifest = cls.from_json(text, where)
+        if manifest.asset != asset:
+            found = f"one of {manifest.asset!r}"
+            raise StorageError.at(where, expected="the manifest of its asset", found=found, remedy=RUN_AGAIN)
         return manifest
 
 

@@ -15,7 +15,7 @@ from ..errors import StorageError, problem
 from ..session import MESO_FOLDER, ListedFile, is_beyond_assets, some
 from .atomic import same_file
 from .hashing import sha256_of
-from .manifest import FileRecord, Manifest
+from .manifest import FileRecord, Manifest, manifest_path
 from .present import difference
 
 #: Folders of the rig, and of the platform's records.
@@ -156,7 +156,7 @@ def check_places(session_path: Path | str, old: Manifest | None, new: Manifest, 
         if strangers and manifest:
             raise StorageError(
                 problem(
-                    f"{session_path}/{MESO_FOLDER}/manifests/{manifest.asset}.json",
+                    f"{session_path}/{manifest_path(manifest.asset)}",
                     expected=f"files that {manifest.asset} publishes",
                     found=some(strangers),
                     remedy=remedy,

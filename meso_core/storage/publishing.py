@@ -31,7 +31,7 @@ from .basis import Basis
 from .hashing import sync_folder
 from .keeping import keep_replaced
 from .locks import locked
-from .manifest import RUN_AGAIN, Chain, MadeBy, Manifest, record_digest
+from .manifest import RUN_AGAIN, Chain, MadeBy, Manifest, manifest_path, record_digest, replaced_path
 from .names import remove_name, replace_name
 from .ownership import check_places, in_the_way, is_ours, replaceable, verify_file
 from .staging import Sealed, staging_path
@@ -80,7 +80,7 @@ def publish(
         sealed.asset, sealed.files, basis, made_by, now, sealed.contents, session=session, facts=sealed.facts
     )
     with storage_errors(session_path), asset_lock(session_path, sealed.asset):
-        path = _manifest_path(session_path, sealed.asset)
+        path = session_path / manifest_path(sealed.asset)
         _clear(session_path, sealed.asset)
         previous, old = _digest_of(path), _undamaged(path)
         check_places(session_path, old, manifest, places)
@@ -89,7 +89,7 @@ def publish(
             raise in_the_way(session_path, sealed.asset, foreign)
         if old is not None:
             _keep(session_path, old)
-        manifest = replace(manifest, chain=Chain(previous, _input_digests(session_path, basis)))
+        manifest = replace(manifest, chain=Chain(previous, input_digests(session_path, basis)))
         text = manifest.to_json()
         write_file(_pending_path(session_path, sealed.asset), text.encode())
         _roll_forward(session_path, sealed.asset, ours, sealed.left & ours)
@@ -108,7 +108,7 @@ def load_manifest(session_path: Path, asset: str) -> Manifest | None:
 
 def committed_manifest(session_path: Path, asset: str) -> Manifest | None:
     """Read the committed manifest as it is, for who holds the lock: a publication is not finished first."""
-    return _read(_manifest_path(session_path, asset))
+    return _read(session_path / manifest_path(asset))
 
 
 def load_manifests(session_path: Path) -> dict[str, Manifest | StorageError]:
@@ -119,7 +119,7 @@ def load_manifests(session_path: Path) -> dict[str, Manifest | StorageError]:
     dict
         Asset → manifest, or what is wrong with it; sorted by name.
     """
-    folder = _manifest_path(session_path, "x").parent
+    folder = (session_path / manifest_path("x")).parent
     pending = {file.name[1 : -len(_PENDING)] for file in folder.glob(f".*{_PENDING}")}
     found: dict[str, Manifest | StorageError] = {}
     for asset in sorted({*published_assets(session_path), *pending}):
@@ -179,7 +179,7 @@ def _roll_forward(
     pending = _undamaged(pending_path)
     if pending is None:  # another process finished it while this one waited for the lock
         return
-    staged, old = staging_path(session_path, asset), _undamaged(_manifest_path(session_path, asset))
+    staged, old = staging_path(session_path, asset), _undamaged(session_path / manifest_path(asset))
     check_places(session_path, old, pending, None)
     if ours is None:
         ours, _ = replaceable(session_path, old, pending, staged)
@@ -203,7 +203,7 @@ def _roll_forward(
     folders |= _remove_superseded(session_path, old, pending)
     for folder in sorted(folders):
         sync_folder(folder)
-    replace_name(pending_path, _manifest_path(session_path, asset))
+    replace_name(pending_path, session_path / manifest_path(asset))
     sync_folder(pending_path.parent)
 
 
@@ -228,7 +228,7 @@ def _put(source: Path, target: Path, *, replace: bool) -> None:
 
 def published_assets(session_path: Path) -> tuple[str, ...]:
     """Names of the assets that have a manifest in a session, sorted."""
-    folder = _manifest_path(session_path, "x").parent
+    folder = (session_path / manifest_path("x")).parent
     return tuple(sorted(p.stem for p in folder.glob("[!.]*.json"))) if folder.is_dir() else ()
 
 
@@ -240,7 +240,7 @@ def kept_records(session_path: Path) -> dict[str, dict[str, str]]:
     dict
         Asset → digest, by which each is named, → its text as it is now.
     """
-    manifests = _manifest_path(session_path, "x").parent
+    manifests = (session_path / manifest_path("x")).parent
     kept: dict[str, dict[str, str]] = {}
     for file in sorted((manifests / _HISTORY).glob("*/*.json")):
         with suppress(InputFileError):  # then it is as good as gone
@@ -274,8 +274,7 @@ def _digest_of(path: Path) -> str:
 
 def _keep(session_path: Path, old: Manifest) -> None:
     """Keep a record that is about to be replaced, under its digest."""
-    path = _manifest_path(session_path, old.asset)
-    kept = path.parent / _HISTORY / old.asset / f"{old.digest}.json"
+    path, kept = session_path / manifest_path(old.asset), session_path / replaced_path(old.asset, old.digest)
     for left in kept.parent.glob(".*.part"):  # by a publication that was killed; no other one goes on
         left.unlink(missing_ok=True)
     write_file(kept, _text(path).encode("utf-8", "surrogateescape"))
@@ -283,7 +282,7 @@ def _keep(session_path: Path, old: Manifest) -> None:
 
 def _clear(session_path: Path, asset: str) -> None:
     """Remove what a killed publication of the asset left half-written; its lock is held."""
-    path = _manifest_path(session_path, asset)
+    path = session_path / manifest_path(asset)
     with storage_errors(path):
         clear_parts(path)
         clear_parts(_pending_path(session_path, asset))
@@ -291,7 +290,7 @@ def _clear(session_path: Path, asset: str) -> None:
             part.unlink(missing_ok=True)
 
 
-def _input_digests(session_path: Path, basis: Basis) -> dict[str, str]:
+def input_digests(session_path: Path, basis: Basis) -> dict[str, str]:
     """Digests of the manifests that the inputs of a result have; raw files have none."""
     manifests = {name: load_manifest(session_path, name) for name in basis.inputs}
     return {
@@ -332,10 +331,6 @@ def _remove_superseded(session_path: Path, old: Manifest | None, new: Manifest) 
     return {folder for folder in changed if folder.is_dir()}  # one may have become empty later
 
 
-def _manifest_path(session_path: Path, asset: str) -> Path:
-    return session_path / MESO_FOLDER / "manifests" / f"{asset}.json"
-
-
 def _pending_path(session_path: Path, asset: str) -> Path:
     return session_path / MESO_FOLDER / "manifests" / f".{asset}{_PENDING}"
 
@@ -347,11 +342,8 @@ def _read(path: Path) -> Manifest | None:
         return None
     except InputFileError as error:
         raise StorageError.at(path, expected="a manifest", found=str(error), remedy=RUN_AGAIN) from error
-    manifest = Manifest.from_json(text, str(path))
-    if path.name not in (f"{manifest.asset}.json", f".{manifest.asset}{_PENDING}"):
-        found = f"one of {manifest.asset!r}"
-        raise StorageError.at(path, expected="the manifest of its asset", found=found, remedy=RUN_AGAIN)
-    return manifest
+    is_pending = path.name.startswith(".")
+    return Manifest.of_asset(text, str(path), path.name[1:].removesuffix(_PENDING) if is_pending else path.stem)
 
 
 def _text(path: Path) -> str:

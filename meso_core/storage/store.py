@@ -15,14 +15,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import MissingInputError, StorageError
+from ..errors import StorageError
+from ..machine import SCRATCH_GB
 from ..opening import open_plain
 from ..progress import Progress, silent
 from ..session import ListedFile, SessionKey, Survey, survey_sessions
 from .atomic import storage_errors
 from .basis import Basis
 from .hashing import sha256_of
-from .listing import files_below
+from .listing import files_below, nothing_there
 from .manifest import MadeBy, Manifest
 from .publishing import finish_publication, kept_records, load_manifest, load_manifests, publish, published_assets
 from .staging import Sealed, Staging
@@ -167,12 +168,7 @@ class LocalStore:
         with storage_errors(base):
             missing = [p for p in ("", *paths) if not (base / p).exists()]
         if missing:
-            raise MissingInputError.at(
-                base / missing[0],
-                expected="a file or folder of the session",
-                found="nothing there",
-                remedy="Materialise the asset that makes it, or check MESO_ROOT",
-            )
+            raise nothing_there(base / missing[0])
         return base
 
     def stage(self, key: SessionKey, asset: str, *, keep: bool = False) -> Staging:
@@ -211,7 +207,7 @@ class LocalStore:
         return load_manifest(self._folder(key), asset)
 
 
-def open_store(root: str | Path, *, scratch: Path | None = None, scratch_gb: float = 100.0) -> SessionStore:
+def open_store(root: str | Path, *, scratch: Path | None = None, scratch_gb: float = SCRATCH_GB) -> SessionStore:
     """Open a root by its path or URL.
 
     Parameters

@@ -5,8 +5,18 @@ What belongs here: whether two times are that of one change.
 
 from __future__ import annotations
 
+import time
+
 #: Steps in which file systems keep times, ns: seconds, milliseconds, microseconds, the 100 ns of NTFS.
 STEPS_NS = (1_000_000_000, 1_000_000, 1_000, 100)
+
+#: A file that changed less than this ago, s, may change again within the second in which a server counts.
+_YOUNG_S = 10.0
+
+
+def is_young(mtime_ns: int) -> bool:
+    """Whether a file changed so short a time ago, ns since 1970, that one more change may not show."""
+    return time.time() - mtime_ns / 1e9 < _YOUNG_S
 
 
 def same_time(one_ns: int, other_ns: int) -> bool:

@@ -6,7 +6,6 @@ What belongs here: remembering, by path, size and the server's time. A deep audi
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,7 @@ from ...json_text import json_text
 from ...opening import RECORD_BYTES, read_plain
 from ...session import MESO_FOLDER, ListedFile
 from ..atomic import make_folder, storage_errors
-
-#: A server that counts time in seconds may change a file twice in one.
-_YOUNG_S = 10.0
+from ..times import is_young
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +35,7 @@ class KnownHashes:
         if (known := self._all().get(wanted)) is not None:
             return known
         sha256 = read()
-        if time.time() - file.mtime_ns / 1e9 > _YOUNG_S:
+        if not is_young(file.mtime_ns):
             make_folder(self._file.parent)
             with storage_errors(self._file), self._file.open("ab") as lines:
                 lines.write((json_text([*wanted, sha256]) + "\n").encode())

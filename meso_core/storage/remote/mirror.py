@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import time
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -22,6 +21,7 @@ from ...opening import RECORD_BYTES
 from ...progress import Progress, silent
 from ...session import DESCRIPTION, MESO_FOLDER, ListedFile
 from ..atomic import make_folder, storage_errors
+from ..times import is_young
 from .filesystem import RemoteRoot
 from .transfer import Wanted, download_all, read_small
 
@@ -33,8 +33,6 @@ _RECORDS = re.compile(
 )
 #: Of these folders of the platform, a session has its own on each machine.
 _OWN = ("staging", "work", "locks", "restoring", "removed")
-#: A server that counts time in seconds may change a file twice in one: so young, a file is read again.
-_YOUNG_S = 10.0
 #: Records that are read side by side.
 _AT_A_TIME = 8
 
@@ -75,7 +73,9 @@ class Mirror:
             if not is_same and status.st_ctime < since_s:
                 with suppress(FileNotFoundError):
                     (self.folder / path).unlink()
-        records = [file for file in listing if is_record(file.path) and not (self.holds(file) and not _is_young(file))]
+        records = [
+            file for file in listing if is_record(file.path) and not (self.holds(file) and not is_young(file.mtime_ns))
+        ]
         with ThreadPoolExecutor(_AT_A_TIME) as pool:
             list(pool.map(self._read_record, records))
 
@@ -172,10 +172,6 @@ class Mirror:
 def is_record(path: str) -> bool:
     """Whether a file of a session is one of the small records."""
     return _RECORDS.fullmatch(path) is not None
-
-
-def _is_young(file: ListedFile) -> bool:
-    return time.time() - file.mtime_ns / 1e9 < _YOUNG_S
 
 
 def make_folder_of_session(folder: Path) -> None:

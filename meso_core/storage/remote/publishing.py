@@ -28,7 +28,7 @@ from ...errors import MesoWarning, StorageError
 from ...opening import TABLE_BYTES
 from ...progress import Progress
 from ...session import MESO_FOLDER, ListedFile
-from ..manifest import RUN_AGAIN, FileRecord, Manifest, record_digest
+from ..manifest import FileRecord, Manifest, manifest_path, record_digest
 from ..ownership import check_places, in_the_way
 from ..present import PresentFiles
 from ..staging import Sealed
@@ -101,11 +101,6 @@ class Uploading:
 
 def _uploading(asset: str) -> str:
     return f"{MESO_FOLDER}/uploading/{asset}"
-
-
-def manifest_path(asset: str) -> str:
-    """Manifest of an asset, below the session."""
-    return f"{MESO_FOLDER}/manifests/{asset}.json"
 
 
 def pending_publications(listing: Collection[ListedFile]) -> tuple[Uploading, ...]:
@@ -243,10 +238,7 @@ def undamaged(session: RemoteSession, path: str, asset: str) -> Manifest | None:
         return None
     where = f"{session.root.url}/{session.place(path)}"
     try:
-        manifest = Manifest.from_json(content.decode("utf-8", "surrogateescape"), where)
-        if manifest.asset != asset:
-            found = f"one of {manifest.asset!r}"
-            raise StorageError.at(where, expected="the manifest of its asset", found=found, remedy=RUN_AGAIN)
+        return Manifest.of_asset(content.decode("utf-8", "surrogateescape"), where, asset)
     except StorageError as error:
         names = (f"{MESO_FOLDER}/manifests/.{asset}.json.damaged{n or ''}" for n in count())
         kept = next(name for name in names if stat(session.root, session.place(name)) is None)
@@ -254,7 +246,6 @@ def undamaged(session: RemoteSession, path: str, asset: str) -> Manifest | None:
         remove(session.root, [session.place(path)])
         warnings.warn(f"{error} The damaged record is kept as {kept}.", MesoWarning, stacklevel=2)
         return None
-    return manifest
 
 
 def _by_path(manifest: Manifest | None) -> dict[str, FileRecord]:

@@ -33,7 +33,7 @@ _LOCKS_OF_KERNEL = Path("/proc/locks")
 
 
 @dataclass(frozen=True, slots=True)
-class Mirror:
+class MirrorRoom:
     """What a session takes of the scratch folder."""
 
     folder: Path
@@ -106,7 +106,7 @@ class Scratch:
             promise.unlink(missing_ok=True)
             file.close()
 
-    def mirrors(self) -> tuple[Mirror, ...]:
+    def mirrors(self) -> tuple[MirrorRoom, ...]:
         """Return all mirrors, those not used for longest first."""
         found = [_mirror(Path(place)) for place, names, _ in os.walk(self.folder) if _is_mirror(place, names)]
         return tuple(sorted(found, key=lambda mirror: mirror.used))
@@ -203,14 +203,14 @@ def _is_mirror(place: str, names: list[str]) -> bool:
     return False
 
 
-def _mirror(folder: Path) -> Mirror:
+def _mirror(folder: Path) -> MirrorRoom:
     own = _taken(folder / MESO_FOLDER)
     fetched = _taken(folder, beside=MESO_FOLDER)
     try:
         used = (folder / _LOCK).stat().st_mtime
     except FileNotFoundError:
         used = 0.0
-    return Mirror(folder, own + fetched, fetched, used)
+    return MirrorRoom(folder, own + fetched, fetched, used)
 
 
 def _taken(folder: Path, beside: str | None = None) -> int:
@@ -225,7 +225,7 @@ def _taken(folder: Path, beside: str | None = None) -> int:
     return taken
 
 
-def _clean(mirror: Mirror, *, whole: bool) -> int:
+def _clean(mirror: MirrorRoom, *, whole: bool) -> int:
     """Remove what was fetched into a mirror, or all else; return how many bytes that were. In use: nothing."""
     lock = mirror.folder / _LOCK
     try:
@@ -254,7 +254,7 @@ def _remove(entry: Path) -> None:
         entry.unlink()
 
 
-def _users(mirror: Mirror) -> str:
+def _users(mirror: MirrorRoom) -> str:
     """Return which processes hold a mirror, as the kernel tells."""
     try:
         lock = (mirror.folder / _LOCK).stat()

@@ -21,16 +21,17 @@ from ...opening import RECORD_BYTES, open_plain, read_plain
 from ...progress import Progress, silent
 from ...session import MESO_FOLDER, Child, ListedFile, SessionKey, Survey, survey_sessions
 from ..basis import Basis
-from ..manifest import Chain, MadeBy, Manifest, record_digest
+from ..listing import nothing_there
+from ..manifest import Chain, MadeBy, Manifest, manifest_path, record_digest, replaced_path
 from ..ownership import check_places
-from ..publishing import kept_records, load_manifest, load_manifests, published_assets
+from ..publishing import input_digests, kept_records, load_manifest, load_manifests, published_assets
 from ..staging import Sealed, Staging
 from .claims import Holder, RemoteClaims
 from .filesystem import RemoteRoot, children, list_below
 from .known import KnownHashes
 from .looking import missing
 from .mirror import Mirror, is_record
-from .publishing import RemoteSession, begin, manifest_path, pending_publications, roll_forward, undamaged
+from .publishing import RemoteSession, begin, pending_publications, roll_forward, undamaged
 from .scratch import Scratch
 from .streaming import streamed_sha256
 from .transfer import read_range, remove, stat, write_small
@@ -215,11 +216,9 @@ class RemoteStore:
             old = undamaged(session, manifest_path(asset), asset)
             check_places(f"{self.root}/{session.base}", old, new, places)
             if old is not None and content is not None:
-                write_small(
-                    self.remote, session.place(f"{MESO_FOLDER}/manifests/history/{asset}/{old.digest}.json"), content
-                )
+                write_small(self.remote, session.place(replaced_path(asset, old.digest)), content)
             previous = "" if content is None else record_digest(content.decode("utf-8", "surrogateescape"))
-            new = replace(new, chain=Chain(previous, _input_digests(mirror, basis)))
+            new = replace(new, chain=Chain(previous, input_digests(mirror.folder, basis)))
 
             def still_alone() -> None:
                 insist()
@@ -286,18 +285,12 @@ class RemoteStore:
         """Return where a session lies below the root, and all its files."""
         if (place := self._places.get(key)) is not None and (listing := list_below(self.remote, place)):
             return place, listing
-        found: dict[str, list[ListedFile]] = {}
+        found = set[str]()
         for parent in dict.fromkeys(place.rpartition("/")[0] for place in key.places):
             names = {place.rpartition("/")[2] for place in key.places if place.startswith(f"{parent}/")}
-            for name in names & self._folders(parent):
-                found[f"{parent}/{name}"] = []
+            found |= {f"{parent}/{name}" for name in names & self._folders(parent)}
         if not found:
-            raise MissingInputError.at(
-                f"{self.root}/{key.places[0]}",
-                expected="a file or folder of the session",
-                found="nothing there",
-                remedy="Materialise the asset that makes it, or check MESO_ROOT",
-            )
+            raise nothing_there(f"{self.root}/{key.places[0]}")
         if len(found) > 1:
             first, *others = sorted(found)
             remedy = "Keep the folder that holds the session and move the other away, or give it another number"
@@ -328,12 +321,7 @@ class RemoteStore:
         else:
             there = {file.path: file for file in self._listed(key)[1]}
         if absent := [path for path in paths if path not in there]:
-            raise MissingInputError.at(
-                f"{self.root}/{place}/{absent[0]}",
-                expected="a file or folder of the session",
-                found="nothing there",
-                remedy="Materialise the asset that makes it, or check MESO_ROOT",
-            )
+            raise nothing_there(f"{self.root}/{place}/{absent[0]}")
         return [there[path] for path in paths]
 
     # ---- one at a time
@@ -380,13 +368,3 @@ def _busy(root: str, session: RemoteSession, name: str, others: tuple[Holder, ..
         found=who,
         remedy=f"Wait until it ends, then run again. If it is gone for good, remove {others[0].path}",
     )
-
-
-def _input_digests(mirror: Mirror, basis: Basis) -> dict[str, str]:
-    """Digests of the manifests that the inputs of a result have; raw files have none."""
-    manifests = {name: load_manifest(mirror.folder, name) for name in basis.inputs}
-    return {
-        name: manifest.digest
-        for name, manifest in manifests.items()
-        if manifest is not None and manifest.data_version == basis.inputs[name]  # not one that came in the meantime
-    }
