@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from meso_core.errors import MesoError, MesoWarning, ProcessingError, SettingsError
 from meso_core.lineage import (
@@ -31,7 +31,7 @@ from meso_core.machine import side_by_side
 from meso_core.processes import end_with_parent
 from meso_core.progress import Progress, silent
 from meso_core.session import SessionKey
-from meso_core.storage import Session, open_store
+from meso_core.storage import Session
 
 from ..runs.settings import MesoSettings
 from .catalogue import CATALOGUE
@@ -84,20 +84,6 @@ class Audited:
     error: Exception | None = None
 
 
-@dataclass
-class _Count:
-    """How many sessions are done, of how many."""
-
-    total: int
-    progress: Progress
-    done: int = field(default=0)
-
-    def one_more(self) -> None:
-        self.done += 1
-        if self.total > 1:
-            self.progress(self.done, self.total, "sessions audited")
-
-
 def audit_known(
     session: Session, settings: MesoSettings, known: KnownSession, *, deep: bool, progress: Progress = silent
 ) -> AuditVerdict:
@@ -147,18 +133,21 @@ def audit_all(
     ProcessingError
         If a process was killed. Verdicts of sessions that were audited are kept.
     """
-    count = _Count(total, progress)
     wanted = 1 if order.deep else min(settings.cores, total // _WORTH_A_PROCESS)
     processes = side_by_side(_MEMORY_GB, cores=max(1, wanted), memory=settings.memory_gb)
-    found = _in_processes(sessions, settings, order, processes) if processes > 1 else None
-    for one in found or (_audit_one(known, settings, order, progress) for known in sessions):
-        count.one_more()
+    if processes > 1:
+        audited = _in_processes(sessions, settings, order, processes)
+    else:
+        audited = (_audit_one(known, settings, order, progress) for known in sessions)
+    for done, one in enumerate(audited, 1):
+        if total > 1:
+            progress(done, total, "sessions audited")
         yield one
 
 
 def _audit_one(known: KnownSession, settings: MesoSettings, order: AuditOrder, progress: Progress) -> Audited:
     try:
-        store = open_store(settings.root, scratch=settings.scratch_folder, scratch_gb=settings.scratch_gb)
+        store = settings.store()
         session = Session(known.key, store.local(known.key), store)
         verdict = audit_known(session, settings, known, deep=order.deep, progress=progress)
         with session.recording() as path:

@@ -17,7 +17,7 @@ from pydantic import Field
 from meso_core.errors import MissingInputError
 from meso_core.json_text import json_text
 from meso_core.session import SessionKey
-from meso_core.storage import Session, SessionStore, open_store
+from meso_core.storage import Session, SessionStore
 
 from ..runs.settings import MesoSettings
 
@@ -40,8 +40,7 @@ class Platform(dg.ConfigurableResource[None]):
     @property
     def store(self) -> SessionStore:
         """The root of sessions."""
-        chosen = self.settings
-        return open_store(chosen.root, scratch=chosen.scratch_folder, scratch_gb=chosen.scratch_gb)
+        return self.settings.store()
 
     def session(self, key: str) -> Session:
         """Open a session by its partition key.

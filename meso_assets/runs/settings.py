@@ -25,6 +25,7 @@ from meso_core.machine import SCRATCH_GB, cores_at_hand, memory_in_all, side_by_
 if TYPE_CHECKING:
     from meso_core.imaging.options.overrides import Suite2pOverrides
     from meso_core.location import LocationSettings
+    from meso_core.storage import SessionStore
 
 #: Names the file of settings; without it, ``meso.toml`` of the working directory counts.
 SETTINGS_FILE_VARIABLE = "MESO_SETTINGS"
@@ -222,6 +223,18 @@ class MesoSettings(BaseSettings):
     def scratch_folder(self) -> Path:
         """Folder for what is fetched from a root on a server."""
         return self.scratch or self.home / "scratch"
+
+    def store(self) -> SessionStore:
+        """Open the root of sessions.
+
+        Raises
+        ------
+        SettingsError
+            As :func:`~meso_core.storage.open_store`.
+        """
+        from meso_core.storage import open_store
+
+        return open_store(self.root, scratch=self.scratch_folder, scratch_gb=self.scratch_gb)
 
     @property
     def ui_host_names(self) -> tuple[str, ...]:

@@ -7,12 +7,10 @@ sessions hold does not depend on them: each result has its manifest beside it.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +21,7 @@ import yaml
 from meso_core.errors import StorageError
 from meso_core.storage.atomic import make_folder, storage_errors
 from meso_core.storage.hashing import sync_folder
+from meso_core.storage.locks import locked
 
 #: The three files that every home has → what is lost with one.
 MAIN = {
@@ -200,7 +199,7 @@ def back_up(home: Path) -> Path:
     stamp = f"{datetime.now():%Y-%m-%dT%H%M%S.%f}"
     target, beside = home / BACKUPS / stamp, home / BACKUPS / f".{stamp}.part"
     make_folder(home / BACKUPS)
-    with storage_errors(beside), _alone(home / BACKUPS):
+    with storage_errors(beside), locked(home / BACKUPS / ".lock"):
         for left in (home / BACKUPS).glob(".*.part"):  # by a backup that was killed, or had no room
             shutil.rmtree(left)
         make_folder(beside)
@@ -212,17 +211,6 @@ def back_up(home: Path) -> Path:
         beside.replace(target)
         sync_folder(target.parent)
     return target
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep others from a folder that do the same; wait for them. It ends with the process."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def backups(home: Path) -> list[Path]:
