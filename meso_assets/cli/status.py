@@ -119,11 +119,11 @@ def _totals(found: Sequence[SessionCells], n_there: int, platform: Platform) -> 
 
 
 def _disk(folder: Path) -> str:
-    """Say what the disk can do; who may only read there cannot try."""
+    """Say what the disk can do. That is tried by writing, so it is not known where this user may only read."""
     try:
         return str(file_system_of(folder))
     except StorageError as error:
-        return f"not tried, for nothing can be written there ({error.__cause__})"
+        return f"not known, because nothing can be written there ({error.__cause__})"
 
 
 def _record(session: str, state: str, why: str) -> dict[str, str]:

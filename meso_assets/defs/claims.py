@@ -60,9 +60,9 @@ class Claims:
     session
         Session folder.
     run_id
-        The run, which is led by this process; or anything that nobody else has.
+        Id of the run that this process leads; for a command, a text that no other one has.
     command
-        The command, where it is none that runs the session.
+        The command, as a person types it; empty for a run.
     """
 
     def __init__(self, session: Path, run_id: str, command: str = "") -> None:

@@ -27,15 +27,15 @@ from .dagster_internals import (
     times_of_steps,
 )
 
-#: Tag of a run: the process that leads it, as JSON, and the run: one that is run again hands its tags on, and what
-#: they tell is not true of the new one.
+#: Tag of a run: the process that leads it, as JSON, and the id of the run. When a run is run again, the new run gets
+#: the same tags; by the id it is known that this one is of the old run.
 PROCESS_TAG = "meso/process"
 #: Tag of a run that was found dead: its last sign of life, s since 1970, and the run.
 INTERRUPTED_TAG = "meso/interrupted_at"
 #: A run writes its process down before its first step. One that has neither after this time never began, s.
 _SECONDS_TO_BEGIN = 300.0
-#: A run that is being started tells its process within seconds. Where the server that starts it is gone, and nothing
-#: came for this time, it was killed with it. One that begins later all the same is told by Dagster that it has ended.
+#: A run that is being started tells its process within seconds. If the server that starts it is gone, and the run has
+#: told nothing for this time, s, both were killed. If it begins after that, Dagster stops it: it counts as failed.
 _SECONDS_TO_START_ALONE = 30.0
 
 _OPEN = [
@@ -79,7 +79,7 @@ def process_of(run: dg.DagsterRun) -> ProcessId | None:
 
 
 def interrupted_at(run: dg.DagsterRun) -> float | None:
-    """Last sign of life of a run that was found dead, s since 1970; None for every other run."""
+    """When a run that was found dead told something last, s since 1970; None for every other run."""
     at, _, run_id = run.tags.get(INTERRUPTED_TAG, "").partition(" ")
     try:
         return float(at) if run_id in (run.run_id, "") else None

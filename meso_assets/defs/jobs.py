@@ -8,7 +8,7 @@ from .catalogue import CATALOGUE
 
 #: Everything that can be made from a session.
 PROCESS_SESSION = "process_session"
-#: What is quick: metadata, ratings, times, places; no suite2p, no archive.
+#: What is quick: metadata, ratings, times, places and their records in Alyx; no suite2p, no archive.
 TIME_AND_PLACE_SESSION = "time_and_place_session"
 
 #: An interrupted run is run again as a whole: what is current returns at once. Dagster's own way, from the step that
@@ -25,7 +25,8 @@ session_jobs = (
     dg.define_asset_job(
         TIME_AND_PLACE_SESSION,
         selection=dg.AssetSelection.assets(*(name for name, declared in CATALOGUE.items() if declared.is_quick)),
-        description="The quick part of a session: metadata, frame ratings, frame times, places in the brain.",
+        description="The quick part of a session: metadata, frame ratings, frame times, places in the brain, and what "
+        "Alyx is told of places and snapshots, which is sent where MESO_ALYX is online.",
         tags={"dagster/max_runtime": str(3600), **_AGAIN},
     ),
 )

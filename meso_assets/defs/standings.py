@@ -63,9 +63,9 @@ class SessionView:
         own: dict[str, object] = {}
         if not settings.genotype and subject.genotype:
             own["genotype"] = subject.genotype
-        asked = settings.window_center_ml is None and settings.window_center_ap is None
+        not_given = settings.window_center_ml is None and settings.window_center_ap is None
         told_by_rig = any(file.path.endswith(IMAGING_META_FILE) for file in self.raw[RawKind.METADATA].files)
-        if asked and not told_by_rig and subject.window_center is not None:
+        if not_given and not told_by_rig and subject.window_center is not None:
             own["window_center_ml"], own["window_center_ap"] = subject.window_center
         return settings.model_copy(update=own) if own else settings
 
