@@ -14,6 +14,7 @@ from dataclasses import replace
 import dagster as dg
 import pytest
 from click.testing import CliRunner
+from dagster_home import INDEX, made_home, partitions, spoil
 
 from meso_assets.cli import group
 from meso_assets.defs.dead_runs import PROCESS_TAG, end_dead_runs
@@ -21,8 +22,6 @@ from meso_assets.runs.instance import in_use, open_instance, prepare_home, recor
 from meso_assets.runs.settings import load_settings
 from meso_core.errors import StorageError
 from meso_core.processes import this_process
-
-INDEX = "history/runs/index.db"
 
 
 @pytest.fixture
@@ -35,29 +34,12 @@ def settings(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Home with records, one of them a partition; made once."""
-    os.environ.pop("DAGSTER_HOME", None)  # of the last instance that another module opened
-    settings = load_settings({"home": tmp_path_factory.mktemp("made")})
-    with open_instance(settings) as instance:
-        instance.add_dynamic_partitions("session", ["kept"])
-    os.environ.pop("DAGSTER_HOME")
-    return settings.dagster_home
+    return made_home(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture
 def home(settings, made):
     return shutil.copytree(made, settings.dagster_home)
-
-
-def partitions(settings):
-    with open_instance(settings) as instance:
-        return list(instance.get_dynamic_partitions("session"))
-
-
-def spoil(path):
-    """Overwrite what lies behind the first page: it opens, and is damaged."""
-    with path.open("r+b") as file:
-        file.seek(4096)
-        file.write(b"\xff" * (path.stat().st_size - 4096))
 
 
 def test_first_commands_at_once_make_one_whole_database(settings, tried):

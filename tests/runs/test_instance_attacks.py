@@ -8,6 +8,7 @@ import time
 import warnings
 
 import pytest
+from dagster_home import INDEX, made_home, partitions, spoil
 from kills import killed_at
 from warm_start import Warm
 
@@ -16,7 +17,6 @@ from meso_assets.runs.settings import load_settings
 from meso_core.simulate import preset, simulate_session
 from tests.small_disk import fill, small_disk, used
 
-INDEX = "history/runs/index.db"
 KEY = "SP035/2023-03-03/001"
 #: More steps than any of these has.
 MANY = 400
@@ -32,25 +32,9 @@ def settings(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
     """Home with a partition, and a backup of it; made once."""
-    os.environ.pop("DAGSTER_HOME", None)
-    settings = load_settings({"home": tmp_path_factory.mktemp("kept")})
-    with open_instance(settings) as instance:
-        instance.add_dynamic_partitions("session", ["kept"])
-        records.back_up(settings.dagster_home)
-    os.environ.pop("DAGSTER_HOME")
-    return settings.dagster_home
-
-
-def spoil(home):
-    """Overwrite what lies behind the first page of a file of records: it opens, and is damaged."""
-    with (home / INDEX).open("r+b") as file:
-        file.seek(4096)
-        file.write(b"\xff" * 8192)
-
-
-def partitions(settings):
-    with open_instance(settings) as instance:
-        return list(instance.get_dynamic_partitions("session"))
+    home = made_home(tmp_path_factory.mktemp("kept"))
+    records.back_up(home)
+    return home
 
 
 def all_whole(home):
@@ -94,7 +78,7 @@ def killed_once(what, settings, kept, step):
     if WORK[what][1]:
         shutil.copytree(kept, settings.dagster_home)
     if what == "records repaired":
-        spoil(settings.dagster_home)
+        spoil(settings.dagster_home / INDEX)
     return killed_at(step, lambda: WORK[what][0](settings))
 
 
@@ -167,14 +151,6 @@ def run(warm, log):
     log.unlink(missing_ok=True)
     code = started.start(["run", KEY, "--assets", ",".join(ASSETS)], log).wait(200)
     return code, log.read_text()
-
-
-def files(session):
-    return {
-        str(path.relative_to(session)): path.read_bytes()
-        for path in session.rglob("*")
-        if path.is_file() and ".meso" not in path.parts
-    }
 
 
 def runs_without_room(warm, tmp_path, leave, *, fresh):
