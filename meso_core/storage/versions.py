@@ -79,12 +79,10 @@ def kept_versions(session_path: Path, asset: str) -> tuple[KeptVersion, ...]:
 
 
 def _listed(session_path: Path, asset: str, present: Manifest | None) -> tuple[KeptVersion, ...]:
-    folder = versions_folder(session_path, asset)
-    if not folder.is_dir():
-        return ()
-    records = _records(session_path, asset, present)
+    places = _entries(versions_folder(session_path, asset))
+    records = _records(session_path, asset, present) if places else []
     found = []
-    for place in folder.iterdir():
+    for place in places:
         name = place.name
         if not _NAME.fullmatch(name) or (present is not None and name == present.data_version):
             continue
@@ -101,7 +99,14 @@ def _listed(session_path: Path, asset: str, present: Manifest | None) -> tuple[K
 def assets_with_versions(session_path: Path) -> tuple[str, ...]:
     """Names of the assets of which there may be kept versions, sorted."""
     folder = versions_folder(session_path, "x").parent
-    return tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir())) if folder.is_dir() else ()
+    with storage_errors(folder):
+        return tuple(entry.name for entry in _entries(folder) if entry.is_dir())
+
+
+def _entries(folder: Path) -> list[Path]:
+    """List a folder of versions, sorted; one that is not there holds none."""
+    with storage_errors(folder):
+        return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
 def _records(session_path: Path, asset: str, present: Manifest | None) -> list[tuple[Manifest, Manifest | None]]:
@@ -223,14 +228,14 @@ def clean_versions(session_path: Path, asset: str, n_kept: int) -> tuple[KeptVer
     """
     folder = versions_folder(session_path, asset)
     finish_publication(session_path, asset)
-    if not folder.is_dir():
+    if not _entries(folder):
         return ()
     with asset_lock(session_path, asset):
         present = committed_manifest(session_path, asset)
         there = _listed(session_path, asset, present)
         # the folder of the present version asks that it be kept
         staying = {version.data_version for version in there[:n_kept]} | {present.data_version if present else ""}
-        for place in sorted(folder.iterdir()):
+        for place in _entries(folder):
             if place.name.startswith(_GOING):
                 with storage_errors(place):
                     shutil.rmtree(place)
