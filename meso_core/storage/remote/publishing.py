@@ -107,8 +107,9 @@ def pending_publications(listing: Collection[ListedFile]) -> tuple[Uploading, ..
     """Publications that were begun, and have neither ended nor been given up: those begun first, first."""
     found = []
     for file in sorted(listing, key=lambda file: (file.mtime_ns, file.path)):
-        *folder, asset, name = file.path.split("/")
-        if folder == [MESO_FOLDER, "uploading"] and name.endswith(_PENDING):
+        folder, _, name = file.path.rpartition("/")
+        asset = folder.rpartition("/")[2]
+        if folder == _uploading(asset) and name.endswith(_PENDING):
             found.append(Uploading(asset, name.removesuffix(_PENDING).removesuffix(".")))
     return tuple(found)
 
