@@ -10,20 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import dagster as dg
-
 from meso_core.errors import AlyxUnavailableError
-from meso_core.qc import QCResult, Verdict, read_results
+from meso_core.qc import QCResult, Verdict
 
 from ..defs.alyx_gate import withheld_by_qc
-from ..defs.checks import check_results
 from ..defs.declare import Declaration
-from ..defs.guard import Context, guarded
+from ..defs.guard import Context
 from ..io.alyx import Alyx
 from ..io.metadata import sent_metadata
 from ..io.resources import Platform
-from ..io.tolerated import tolerated_metadata
-from .session_asset import AssetRun, Product, Result, open_run, tell_why
+from .session_asset import AssetRun, Kept, Product, Result, decided, tell_why
 
 if TYPE_CHECKING:
     from meso_core.alyx import PlanMaker, Registration, Sent
@@ -57,32 +53,22 @@ def told_to_alyx(
     With Alyx off, nothing is done where an earlier result is current. Else the server is asked each time: what it
     holds may have changed. Where it holds everything, the earlier result stays.
     """
-    with guarded(context) as tolerated:
-        run = open_run(context, platform, declaration)
-        asked = not (run.is_current and alyx.is_off)
-        if asked:
-            run.fetch_raw()
-        told = prepare(run) if asked else None
-        registration = None if told is None or alyx.is_off else _asked(run, alyx, told)
-        if told is None or (run.is_current and registration is not None and _stays(registration)):
-            publication, version = run.kept()
-            qc, metadata = read_results(run.session.path, declaration.name), run.kept_metadata()
-            if registration is not None:
-                metadata["last_asked"] = registration.summary
+
+    def decide(run: AssetRun) -> Product | Kept:
+        if run.is_current and alyx.is_off:
+            return Kept()
+        run.fetch_raw()
+        told = prepare(run)
+        registration = None if alyx.is_off else _asked(run, alyx, told)
+        if run.is_current and registration is not None and _stays(registration):
+            return Kept({"last_asked": registration.summary})
+        if run.is_current:
+            run.context.log.info(f"{declaration.name}: Alyx does not hold all of it any more")
         else:
-            if run.is_current:
-                run.context.log.info(f"{declaration.name}: Alyx does not hold all of it any more")
-            else:
-                tell_why(run)
-            product = _product(run, told, registration)
-            publication, version = run.publication(product)
-            qc, metadata = product.qc, dict(product.metadata)
-    return dg.MaterializeResult(
-        value=publication,
-        data_version=dg.DataVersion(version),
-        metadata={**metadata, **tolerated_metadata(tolerated)},
-        check_results=check_results(declaration, qc),
-    )
+            tell_why(run)
+        return _product(run, told, registration)
+
+    return decided(context, platform, declaration, decide)
 
 
 def _stays(registration: Registration) -> bool:

@@ -84,6 +84,13 @@ class Product:
     then: Callable[[], None] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The earlier result stays; ``metadata`` are added to those that were told of it."""
+
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class AssetRun:
     """One run of an asset for a session: what it finds when it starts."""
@@ -201,19 +208,36 @@ def materialized(
 
     ``before`` is called first: it may bring what the asset depends on up to date.
     """
+
+    def decide(run: AssetRun) -> Product | Kept:
+        if run.is_current:
+            return Kept()
+        tell_why(run)
+        run.fetch_raw()
+        return compute(run)
+
+    return decided(context, platform, declaration, decide, before)
+
+
+def decided(
+    context: Context,
+    platform: Platform,
+    declaration: Declaration,
+    decide: Callable[[AssetRun], Product | Kept],
+    before: Callable[[], None] | None = None,
+) -> Result:
+    """Run an asset that decides itself whether its earlier result stays; ``before`` as for :func:`materialized`."""
     with guarded(context) as tolerated:
         if before is not None:
             before()
         run = open_run(context, platform, declaration)
-        if run.is_current:
+        made = decide(run)
+        if isinstance(made, Kept):
             publication, version = run.kept()
-            qc, metadata = read_results(run.session.path, declaration.name), run.kept_metadata()
+            qc, metadata = read_results(run.session.path, declaration.name), {**run.kept_metadata(), **made.metadata}
         else:
-            tell_why(run)
-            run.fetch_raw()
-            product = compute(run)
-            publication, version = run.publication(product)
-            qc, metadata = product.qc, dict(product.metadata)
+            publication, version = run.publication(made)
+            qc, metadata = made.qc, dict(made.metadata)
     return dg.MaterializeResult(
         value=publication,
         data_version=dg.DataVersion(version),

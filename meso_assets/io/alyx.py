@@ -7,7 +7,7 @@ are in no settings, so in no record of a run.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
@@ -44,8 +44,13 @@ class Alyx(dg.ConfigurableResource[None]):
         """Whether records are sent."""
         return self.mode == ONLINE
 
-    def connect(self, *, tries: int = 5) -> Connection:
+    def connect(self, *, tries: int | None = None) -> Connection:
         """Connect as the user of the environment; the first request logs in.
+
+        Parameters
+        ----------
+        tries
+            How often a request is sent at most; where it is not given, as often as ``meso_core.alyx`` finds right.
 
         Raises
         ------
@@ -62,4 +67,5 @@ class Alyx(dg.ConfigurableResource[None]):
                 remedy="Set it" if self.is_off else "Set it, or set MESO_ALYX to off",
             )
         user, password, token = (os.environ.get(f"ALYX_{name}", "") for name in ("USER", "PASSWORD", "TOKEN"))
-        return connect(self.url, user=user, password=password or None, token=token or None, tries=tries)
+        how: dict[str, Any] = {} if tries is None else {"tries": tries}
+        return connect(self.url, user=user, password=password or None, token=token or None, **how)

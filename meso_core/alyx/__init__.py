@@ -8,6 +8,7 @@ Each kind of record has a ``plan_*`` function that reads what the server holds a
 method of ``one.webclient.AlyxClient``; :func:`connect` makes one that tries again where that is safe.
 """
 
+from .answers import AnswerLostError, RefusedError
 from .audit import AlyxFinding, Reason, only_in_alyx, plan_findings
 from .carry import carry_out, register
 from .client import AlyxClient, HeldSession, find_session
@@ -23,7 +24,6 @@ from .registering import PlanMaker, Registration, pending, planned, registered, 
 from .snapshots import SnapshotNote, SnapshotRegistration, plan_snapshots, register_snapshots
 from .subject import SubjectAnswer, ask_subject, keep_answer, kept_answer
 from .surgery import SurgeryUpdate, plan_craniotomy, update_surgery_json
-from .transport import AnswerLostError, RefusedError
 
 __all__ = [
     "Action",

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import AlyxError
-from .client import AlyxClient
-from .plan import Action, Kind, Plan, Planned, Sent
-from .transport import AnswerLostError, RefusedError
+from .answers import AnswerLostError, RefusedError
+from .client import AlyxClient, address
+from .plan import Action, Change, Kind, Plan, Planned, Sent
 
 #: Most files of one request.
 _MOST_FILES = 200
@@ -74,22 +74,25 @@ def send_datasets(plan: Plan, client: AlyxClient) -> list[Sent]:
     AlyxError
         If the server refuses a batch, or does not answer for each file of it.
     """
-    sent: dict[str, Sent] = {}
-    patches: list[tuple[str, str]] = []
+    server, sent = address(client), dict[str, Sent]()
+    patches = [record for record in plan.records if record.kind is Kind.FILE_RECORD]
     for batch in batches(plan.records):
         for record, row in zip(batch.records, _post(batch, plan, client), strict=True):
-            sent[record.name] = _sent(record, str(row["id"]), client)
-            patches += [(record.name, file) for file in _not_there(row, plan.repository)]
+            sent[record.name] = Sent.of(record, str(row["id"]), server)
+            patches += [missing_file(record.name, file) for file in _not_there(row, plan.repository)]
     for record in plan.records:
         if record.kind is Kind.DATASET and not record.is_work:
-            sent[record.name] = _sent(record, str(record.id), client)
-    patches += [(r.name, str(r.id)) for r in plan.records if r.kind is Kind.FILE_RECORD]
-    corrected = []
-    for name, file in patches:
-        client.rest("files", "partial_update", id=file, data={"exists": True})
-        link = f"{getattr(client, 'url', '')}/files/{file}"
-        corrected.append(Sent(Kind.FILE_RECORD, name, file, Action.CHANGE, link))
+            sent[record.name] = Sent.of(record, str(record.id), server)
+    for patch in patches:
+        client.rest("files", "partial_update", id=patch.id, data=dict(patch.payload))
+    corrected = [Sent.of(patch, str(patch.id), server) for patch in patches]
     return [*(sent[r.name] for r in plan.records if r.kind is Kind.DATASET), *corrected]
+
+
+def missing_file(path: str, file: Mapping[str, Any]) -> Planned:
+    """Plan to tell the server that a file exists that it takes for missing, by its file record."""
+    change = Change("exists", False, True)
+    return Planned(Kind.FILE_RECORD, path, Action.CHANGE, str(file["id"]), (change,), {"exists": True})
 
 
 def _post(batch: Batch, plan: Plan, client: AlyxClient) -> Sequence[Mapping[str, Any]]:
@@ -120,16 +123,8 @@ def _post(batch: Batch, plan: Plan, client: AlyxClient) -> Sequence[Mapping[str,
     return rows
 
 
-def _not_there(row: Mapping[str, Any], repository: str) -> list[str]:
+def _not_there(row: Mapping[str, Any], repository: str) -> list[Mapping[str, Any]]:
     """File records of ours that the server still takes for missing: with the same hash it keeps an old flag."""
     return [
-        str(file["id"])
-        for file in row.get("file_records", ())
-        if file["data_repository"] == repository and not file["exists"]
+        file for file in row.get("file_records", ()) if file["data_repository"] == repository and not file["exists"]
     ]
-
-
-def _sent(record: Planned, record_id: str, client: AlyxClient) -> Sent:
-    server = getattr(client, "url", "")
-    link = f"{server}/{record.kind.endpoint}/{record_id}" if server else ""
-    return Sent(record.kind, record.name, record_id, record.action, link, str(record.payload["path"]))

@@ -13,12 +13,12 @@ from typing import Any
 
 from ..errors import AlyxError, StalePlanError
 from ..session import some
+from .answers import AnswerLostError, RefusedError
 from .batches import send_datasets
-from .client import AlyxClient
+from .client import AlyxClient, address
 from .note_pictures import picture
 from .plan import Action, Kind, Outcome, Part, Plan, Planned, Ref, Sent
 from .state import state_now
-from .transport import AnswerLostError, RefusedError
 
 #: How often a plan is made again where the server has changed meanwhile, or an answer was lost.
 _ATTEMPTS = 4
@@ -139,7 +139,7 @@ def _send(record: Planned, ids: Mapping[Ref, str], client: AlyxClient, session_p
     endpoint = record.kind.endpoint
     if record.action is Action.CHANGE:
         client.rest(endpoint, "partial_update", id=record.id, data=data)
-        return _sent(record, str(record.id), client)
+        return _held(record, client)
     files: dict[str, Any] = {}
     if record.kind is Kind.NOTE and session_path is not None:
         files = {"files": {"image": picture(Path(session_path), record.name)}}
@@ -152,18 +152,11 @@ def _send(record: Planned, ids: Mapping[Ref, str], client: AlyxClient, session_p
         if error.status in (400, 500) and "unique set" in str(error):  # somebody else was a moment earlier
             raise StalePlanError(str(error)) from error
         raise
-    return _sent(record, str(answer["id"]), client)
+    return Sent.of(record, str(answer["id"]), address(client))
 
 
 def _held(record: Planned, client: AlyxClient) -> Sent:
-    return _sent(record, str(record.id or ""), client)
-
-
-def _sent(record: Planned, record_id: str, client: AlyxClient) -> Sent:
-    server = getattr(client, "url", "")
-    path = str(record.payload.get("path", "")) if record.kind is Kind.DATASET else ""
-    link = f"{server}/{record.kind.endpoint}/{record_id}" if server and record_id else ""
-    return Sent(record.kind, record.name, record_id, record.action, link, path)
+    return Sent.of(record, str(record.id or ""), address(client))
 
 
 def _outcome(plan: Plan, records: Iterable[Sent]) -> Outcome:

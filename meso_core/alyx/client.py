@@ -27,6 +27,11 @@ class AlyxClient(Protocol):
         """Call an endpoint; ``data``, ``files``, ``no_cache`` and filters are keyword arguments."""
 
 
+def address(client: AlyxClient) -> str:
+    """Return the address of the server; empty where the client does not tell it."""
+    return str(getattr(client, "url", ""))
+
+
 def listed(client: AlyxClient, endpoint: str, **filters: Any) -> list[dict[str, Any]]:  # noqa: ANN401  as the client takes
     """Return all records of an endpoint that pass the filters."""
     return list(client.rest(endpoint, "list", no_cache=True, **filters))

@@ -18,6 +18,7 @@ from ..json_text import json_text
 from ..qc import QCResult, Verdict, worst
 from ..session import SessionKey
 from ..storage import Manifest
+from .batches import missing_file
 from .client import AlyxClient, HeldSession, find_session, listed, record_id
 from .dataset_names import FileRules, left_out
 from .plan import Action, Change, Kind, Part, Plan, Planned
@@ -114,9 +115,7 @@ def own_files(
     return OwnFiles(session, tuple(sorted(files, key=lambda one: one.path)), out)
 
 
-def plan_datasets(
-    own: OwnFiles, client: AlyxClient, *, repository: str, today: str, session: SessionKey | str | None = None
-) -> Plan:
+def plan_datasets(own: OwnFiles, client: AlyxClient, *, repository: str, today: str) -> Plan:
     """Compare the files of a session with the datasets that Alyx holds; nothing is sent.
 
     Parameters
@@ -129,8 +128,6 @@ def plan_datasets(
         Name of the data repository on which the files lie.
     today
         Date (ISO) by which new revisions are named.
-    session
-        Session key; that of ``own`` by default.
 
     Raises
     ------
@@ -139,7 +136,7 @@ def plan_datasets(
     AlyxError
         If Alyx does not hold the session, or holds it twice.
     """
-    key = SessionKey.parse(own.session) if session is None else session
+    key = SessionKey.parse(own.session)
     _check_repository(client, repository)
     held_session = find_session(client, key)
     rows = held_datasets(client, held_session.eid)
@@ -166,7 +163,7 @@ def plan_datasets(
 @dataclass(frozen=True, slots=True)
 class _Target:
     session: HeldSession
-    key: SessionKey | str
+    key: SessionKey
     repository: str
     today: str
 
@@ -191,7 +188,7 @@ def _planned(file: OwnFile, rows: list[Mapping[str, Any]], rules: FileRules, to:
             return [Planned(Kind.DATASET, file.path, Action.CHANGE, record, (change,), payload)]
         return [
             Planned(Kind.DATASET, file.path, Action.NOTHING, record, payload=payload),
-            *(_missing(file.path, one) for one in ours if not one["exists"]),
+            *(missing_file(file.path, one) for one in ours if not one["exists"]),
         ]
     changes = tuple(
         Change(field, newest.get(field), value)
@@ -207,17 +204,11 @@ def _planned(file: OwnFile, rows: list[Mapping[str, Any]], rules: FileRules, to:
     return [Planned(Kind.DATASET, file.path, Action.CREATE, None, changes, _payload(file, to, new, file.qc), why=why)]
 
 
-def _missing(path: str, file: Mapping[str, Any]) -> Planned:
-    change = Change("exists", False, True)
-    return Planned(Kind.FILE_RECORD, path, Action.CHANGE, str(file["id"]), (change,), {"exists": True})
-
-
 def _payload(file: OwnFile, to: _Target, revision: str, qc: str) -> dict[str, Any]:
     folder = "/".join(filter(None, [file.collection, f"#{revision}#" if revision else ""]))
-    key = to.key if isinstance(to.key, SessionKey) else SessionKey.parse(to.key)
     return {
         # with the lab in front the server refuses it
-        "session_path": f"{key.subject}/{key.date}/{key.number}",
+        "session_path": f"{to.key.subject}/{to.key.date}/{to.key.number}",
         "labs": to.session.lab,
         "collection": file.collection,
         "path": f"{folder}/{file.name}" if folder else file.name,

@@ -22,8 +22,8 @@ from ..session.imaging import Fov, ImagingMetadata
 from .carry import carry_out
 from .client import AlyxClient, find_session
 from .fov_plan import fov_plan
-from .plan import Action, Kind, Outcome, Plan
-from .records import COORDINATE_SYSTEM, FieldOfViewRecord, FovLocationRecord, ImagingStackRecord, Status
+from .plan import Kind, Outcome, Plan
+from .records import COORDINATE_SYSTEM, STATUS_OF, FieldOfViewRecord, FovLocationRecord, ImagingStackRecord
 
 if TYPE_CHECKING:
     from ..location import FovLocation, SessionLocations
@@ -99,28 +99,10 @@ def register_fov(
     records = _build(as_imaging_metadata(meta), locations, str(session))
     if client is None:
         return records
-    _gate(records)
+    if (never := _forbidden(records)) is not None:
+        raise never
     plan = plan_fovs(records, client)
     return _with_answers(records, plan, carry_out(plan, client))
-
-
-def _gate(records: FovRegistration) -> None:
-    if records.is_phantom:
-        raise GateError.at(
-            records.session,
-            field="atlas",
-            expected="positions in a real atlas",
-            found=f"positions in the phantom ({records.atlas})",
-            remedy="Set the atlas to mri_toronto or allen and locate the fields of view again",
-        )
-    if records.frame != SENT_FRAME:
-        raise GateError.at(
-            records.session,
-            field="frame",
-            expected=f"plain µm of the Allen CCF ('{SENT_FRAME}'), which Alyx calls {COORDINATE_SYSTEM}",
-            found=f"positions in the frame '{records.frame}'",
-            remedy=f"Set the frame to '{SENT_FRAME}' and locate the fields of view again",
-        )
 
 
 def _build(meta: ImagingMetadata, locations: SessionLocations, session: str) -> FovRegistration:
@@ -199,20 +181,28 @@ def plan_fovs(records: FovRegistration, client: AlyxClient) -> Plan:
 
 def why_never_sent(records: FovRegistration) -> str:
     """Say why these records are never sent to Alyx; empty where they may be."""
+    never = _forbidden(records)
+    return "" if never is None else str(never)
+
+
+def _forbidden(records: FovRegistration) -> GateError | None:
     if records.is_phantom:
-        return (
-            f"the positions are in the phantom ({records.atlas}), which is no brain. Set the atlas to mri_toronto or "
-            "allen and locate the fields of view again"
+        return GateError.at(
+            records.session,
+            field="atlas",
+            expected="positions in a real atlas",
+            found=f"positions in the phantom ({records.atlas}), which is no brain",
+            remedy="Set the atlas to mri_toronto or allen and locate the fields of view again",
         )
     if records.frame != SENT_FRAME:
-        return (
-            f"the positions are in the frame '{records.frame}', which Alyx does not call {COORDINATE_SYSTEM}. Set the "
-            f"frame to '{SENT_FRAME}' and locate the fields of view again"
+        return GateError.at(
+            records.session,
+            field="frame",
+            expected=f"plain µm of the Allen CCF ('{SENT_FRAME}'), which Alyx calls {COORDINATE_SYSTEM}",
+            found=f"positions in the frame '{records.frame}'",
+            remedy=f"Set the frame to '{SENT_FRAME}' and locate the fields of view again",
         )
-    return ""
-
-
-_STATUS = {Action.CREATE: Status.CREATED, Action.CHANGE: Status.UPDATED, Action.NOTHING: Status.UNCHANGED}
+    return None
 
 
 def _with_answers(records: FovRegistration, plan: Plan, outcome: Outcome) -> FovRegistration:
@@ -222,18 +212,18 @@ def _with_answers(records: FovRegistration, plan: Plan, outcome: Outcome) -> Fov
 
     def stack(record: ImagingStackRecord) -> ImagingStackRecord:
         one = sent[Kind.STACK, record.name]
-        return replace(record, id=one.id, status=_STATUS[one.action])
+        return replace(record, id=one.id, status=STATUS_OF[one.action])
 
     def fov(record: FieldOfViewRecord) -> FieldOfViewRecord:
         one = sent[Kind.FOV, record.name]
         held = sent[Kind.STACK, record.stack].id if record.stack is not None else None
-        return replace(record, session=outcome.eid, stack=held, id=one.id, status=_STATUS[one.action])
+        return replace(record, session=outcome.eid, stack=held, id=one.id, status=STATUS_OF[one.action])
 
     def location(record: FovLocationRecord) -> FovLocationRecord:
         key = Kind.LOCATION, f"{record.field_of_view} {record.provenance}"
         one, default = sent[key], bool(payloads[key]["default_provenance"])
         of = sent[Kind.FOV, record.field_of_view].id
-        return replace(record, field_of_view=of, default_provenance=default, id=one.id, status=_STATUS[one.action])
+        return replace(record, field_of_view=of, default_provenance=default, id=one.id, status=STATUS_OF[one.action])
 
     return replace(
         records,

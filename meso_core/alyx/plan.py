@@ -7,9 +7,8 @@ and how it is carried out (``carry``).
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -170,11 +169,6 @@ class Plan:
         """The plan in a sentence, as in ``would create 8 fields of view, change 2 locations``."""
         return summary([self])
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the plan."""
-        return hashlib.sha256(self.to_json().encode()).hexdigest()
-
     def insist_on_no_conflict(self) -> None:
         """Refuse a plan for which a person has to act first.
 
@@ -203,13 +197,6 @@ class Plan:
         """Return the plan as JSON, the same text for the same plan."""
         return json_text(asdict(self), indent=1, sort_keys=True, nulls=True) + "\n"
 
-    @classmethod
-    def from_json(cls, text: str) -> Plan:
-        """Read what :meth:`to_json` wrote."""
-        body = json.loads(text)
-        records = tuple(_planned(one) for one in body.pop("records"))
-        return cls(**{**body, "part": Part(body["part"]), "remarks": tuple(body["remarks"]), "records": records})
-
 
 @dataclass(frozen=True, slots=True)
 class Sent:
@@ -225,6 +212,13 @@ class Sent:
     #: For a dataset: its path below the session, in the folder of its revision where it has one.
     path: str = ""
 
+    @classmethod
+    def of(cls, record: Planned, record_id: str, server: str) -> Sent:
+        """Tell where a record of a plan is, now that the server holds it; ``server`` is its address."""
+        path = str(record.payload.get("path", "")) if record.kind is Kind.DATASET else ""
+        link = f"{server}/{record.kind.endpoint}/{record_id}" if server and record_id else ""
+        return cls(record.kind, record.name, record_id, record.action, link, path)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -235,11 +229,6 @@ class Outcome:
     eid: str
     records: tuple[Sent, ...]
     remarks: tuple[str, ...] = ()
-
-    @property
-    def ids(self) -> dict[tuple[Kind, str], str]:
-        """Kind and name → id."""
-        return {(one.kind, one.name): one.id for one in self.records}
 
     @property
     def summary(self) -> str:
@@ -273,17 +262,3 @@ def _counted(done: Iterable[tuple[Action, Kind]], words: Mapping[Action, str]) -
         some = [kind.counted(counts[action, kind]) for kind in Kind if counts[action, kind]]
         phrases += [f"{word} {', '.join(some)}"] if some else []
     return ", ".join(phrases)
-
-
-def _planned(body: Mapping[str, Any]) -> Planned:
-    changes: Sequence[Mapping[str, Any]] = body["changes"]
-    return Planned(
-        Kind(body["kind"]),
-        body["name"],
-        Action(body["action"]),
-        body["id"],
-        tuple(Change(**change) for change in changes),
-        body["payload"],
-        {name: Ref(Kind(ref["kind"]), ref["name"]) for name, ref in body["refs"].items()},
-        body["why"],
-    )

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from .plan import Action
+
 #: Names that Alyx has for a mesoscope and for positions in µm from bregma in the Allen CCF (its fixtures).
 IMAGING_TYPE = "mesoscope"
 COORDINATE_SYSTEM = "IBL-Allen"
@@ -23,6 +25,10 @@ class Status(StrEnum):
     UPDATED = "updated"
     #: Alyx held the same already.
     UNCHANGED = "unchanged"
+
+
+#: What was done with a record → what became of it.
+STATUS_OF = {Action.CREATE: Status.CREATED, Action.CHANGE: Status.UPDATED, Action.NOTHING: Status.UNCHANGED}
 
 
 @dataclass(frozen=True, slots=True)

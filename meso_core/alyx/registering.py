@@ -17,11 +17,11 @@ from typing import Any, TypeAlias
 
 from ..errors import AlyxUnavailableError
 from ..json_text import json_text
+from .answers import AnswerLostError
 from .carry import register
 from .client import AlyxClient
 from .ended import Ended, State
 from .plan import Action, Outcome, Plan, Ref, Sent, summary
-from .transport import AnswerLostError
 
 #: Makes the plan of one part from what the server holds.
 PlanMaker: TypeAlias = Callable[[AlyxClient], Plan]

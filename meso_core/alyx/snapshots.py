@@ -21,12 +21,11 @@ from .carry import carry_out
 from .client import AlyxClient, find_session
 from .note_pictures import picture
 from .plan import Action, Change, Kind, Part, Plan, Planned
-from .records import Status
+from .records import STATUS_OF, Status
 from .state import held_notes, note_state, sha256_of_note
 
 #: Pictures that Alyx takes.
 PICTURES = (".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
-_STATUS = {Action.CREATE: Status.CREATED, Action.CHANGE: Status.UPDATED, Action.NOTHING: Status.UNCHANGED}
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _MAGIC = (b"GIF8", _JPEG, _PNG, b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -92,7 +91,7 @@ def register_snapshots(
     outcome = carry_out(plan_snapshots(records, session_path, client), client, session_path)
     answers, by_content = {one.name: one for one in outcome.records}, {note.sha256: note.path for note in notes[::-1]}
     sent = tuple(
-        replace(note, status=_STATUS[one.action], id=one.id)
+        replace(note, status=STATUS_OF[one.action], id=one.id)
         for note in notes
         if (one := answers[by_content[note.sha256]])
     )

@@ -20,7 +20,7 @@ from ..session.imaging import ImagingMetadata
 from .carry import carry_out
 from .client import AlyxClient
 from .plan import Action, Change, Kind, Part, Plan, Planned, state_digest
-from .records import Status
+from .records import STATUS_OF, Status
 from .state import held_craniotomies
 
 NORMAL_KEY = "surface_normal_unit_vector"
@@ -109,8 +109,7 @@ def update_surgery_json(
     if not plan.records:
         return update
     (sent,) = carry_out(plan, client).records
-    status = Status.UPDATED if sent.action is Action.CHANGE else Status.UNCHANGED
-    return replace(update, craniotomy=sent.name, status=status)
+    return replace(update, craniotomy=sent.name, status=STATUS_OF[sent.action])
 
 
 def plan_craniotomy(update: SurgeryUpdate, client: AlyxClient, session: str = "", eid: str = "") -> Plan:

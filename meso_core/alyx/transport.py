@@ -10,7 +10,6 @@ answer was lost may have been carried out: it is an :class:`AnswerLostError`, an
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -18,44 +17,28 @@ from urllib.parse import urlsplit
 
 from ..errors import AlyxError, AlyxUnavailableError, SettingsError
 from ..json_text import json_text
+from .answers import (
+    FAILED,
+    TURNED_AWAY,
+    AnswerLostError,
+    RefusedError,
+    detail,
+    is_page,
+    is_passing,
+    retry_after,
+    shown,
+    token_in,
+)
 
 if TYPE_CHECKING:
     import requests
 
-    from .plan import Ref
-
 #: A wait that the server asks for, beyond which what is to be sent waits for a later run, s.
 _LONGEST_WAIT_S = 90.0
-_FIRST_WAIT_S, _SHOWN = 0.5, 300
-#: Answers of a gateway or of a server that is being restarted.
-_GATEWAY = (502, 503, 504)
-_TURNED_AWAY, _FAILED = 429, 500
+_FIRST_WAIT_S = 0.5
 #: Longest wait for a connection, s.
 _CONNECT_S = 10.0
 _SCHEMA = "/api/schema"
-
-
-class AnswerLostError(AlyxUnavailableError):
-    """Raised when a post may have been carried out, or may still be, but no answer came back."""
-
-    #: What was posted.
-    records: tuple[Ref, ...] = ()
-
-
-class RefusedError(AlyxError):
-    """Raised when the server refuses a request; ``status`` is that of HTTP."""
-
-    status: int = 0
-    #: What the server says.
-    detail: str = ""
-
-    @classmethod
-    def of(cls, where: str, status: int, detail: str, remedy: str) -> RefusedError:
-        """Make the error of an answer."""
-        expected = "a request that the server takes"
-        error = cls.at(where, expected=expected, found=f"{status}: {detail}", remedy=remedy)
-        error.status, error.detail = status, detail
-        return error
 
 
 class Transport:
@@ -82,11 +65,11 @@ class Transport:
         url: str,
         *,
         user: str,
-        password: str | None = None,
-        token: str | None = None,
-        timeout_s: float = 60.0,
-        tries: int = 5,
-        wait: Callable[[float], None] = time.sleep,
+        password: str | None,
+        token: str | None,
+        timeout_s: float,
+        tries: int,
+        wait: Callable[[float], None],
     ) -> None:
         import requests
 
@@ -160,12 +143,12 @@ class Transport:
                 if reply.status_code == 403 and "Invalid token" in reply.text and self._password and not renewed:
                     self._token, renewed = None, True
                     continue
-                if not _is_passing(reply, once_more=method == "get" and attempt == 0):
+                if not is_passing(reply, once_more=method == "get" and attempt == 0):
                     return self._read(method, path, reply)
-                problem = f"{reply.status_code} {_shown(reply)}"
-                if reply.status_code != _TURNED_AWAY and not is_login and not repeats:
+                problem = f"{reply.status_code} {shown(reply)}"
+                if reply.status_code != TURNED_AWAY and not is_login and not repeats:
                     raise self._lost(method, path, problem)
-                pause = max(pause, _retry_after(reply))
+                pause = max(pause, retry_after(reply))
                 if pause > _LONGEST_WAIT_S:
                     break
             if attempt + 1 < self._tries:
@@ -215,12 +198,12 @@ class Transport:
         credentials = {"username": self.user, "password": self._password}
         head = {"Accept": "application/json", "Content-Type": "application/json"}
         reply = self._send("post", "/auth-token", head, credentials, None)
-        if _is_passing(reply):
+        if is_passing(reply):
             return reply
-        if _is_page(reply):
-            raise self._unavailable(f"{reply.status_code} {_shown(reply)}")
-        if reply.status_code >= _FAILED:
-            raise self._unavailable(f"at the login {reply.status_code}: {_detail(reply)}")
+        if is_page(reply):
+            raise self._unavailable(f"{reply.status_code} {shown(reply)}")
+        if reply.status_code >= FAILED:
+            raise self._unavailable(f"at the login {reply.status_code}: {detail(reply)}")
         if reply.status_code != 200:
             raise AlyxError.at(
                 self.url,
@@ -229,13 +212,13 @@ class Transport:
                 found=f"{reply.status_code}: the server does not take it",
                 remedy="Correct ALYX_USER and ALYX_PASSWORD (or ALYX_TOKEN) in the environment",
             )
-        self._token = _token_in(reply)
+        self._token = token_in(reply)
         if self._token is None:
             raise self._unavailable("a login without a token: another server answers at this address")
         return None
 
     def _read(self, method: str, path: str, reply: requests.Response) -> Any:  # noqa: ANN401  JSON
-        if _is_page(reply) and reply.status_code != 404:
+        if is_page(reply) and reply.status_code != 404:
             problem = f"a page of HTML ({reply.status_code}): a proxy or another server answers"
             if method == "post":
                 raise self._lost(method, path, problem)
@@ -252,7 +235,7 @@ class Transport:
                 self.url, 404, "no schema of Alyx", "Set MESO_ALYX_URL to the address of Alyx itself, 3.6 or later"
             )
         where = f"{self.url}{path.partition('?')[0]}"
-        raise RefusedError.of(where, reply.status_code, _detail(reply), self._remedy(reply))
+        raise RefusedError.of(where, reply.status_code, detail(reply), self._remedy(reply))
 
     def _remedy(self, reply: requests.Response) -> str:
         if reply.status_code == 403 and "Invalid token" in reply.text:
@@ -307,16 +290,6 @@ def _insist_on_one_line(token: str) -> None:
         )
 
 
-def _token_in(reply: requests.Response) -> str | None:
-    """Return the token that a login gives; None where it gives something else."""
-    try:
-        body = reply.json()
-    except ValueError:
-        return None
-    token = body.get("token") if isinstance(body, dict) else None
-    return token if isinstance(token, str) and token else None
-
-
 def _checked_url(url: str) -> str:
     parts = urlsplit(url)
     has_user = "@" in parts.netloc
@@ -333,47 +306,3 @@ def _checked_url(url: str) -> str:
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
-
-
-def _is_passing(reply: requests.Response, *, once_more: bool = False) -> bool:
-    """Tell whether to ask again; after a failure of the server once, since most such answers stay the same."""
-    return reply.status_code in (*_GATEWAY, _TURNED_AWAY) or (once_more and reply.status_code == _FAILED)
-
-
-def _is_page(reply: requests.Response) -> bool:
-    kind = reply.headers.get("Content-Type", "")
-    return "html" in kind or reply.text.lstrip()[:1] == "<"
-
-
-def _shown(reply: requests.Response) -> str:
-    if _is_page(reply):
-        return "with a page of HTML, as a proxy sends it"
-    return "too many requests" if reply.status_code == _TURNED_AWAY else "the server is not ready"
-
-
-def _retry_after(reply: requests.Response) -> float:
-    """Return the seconds that the server asks to wait; it may name a time of day instead."""
-    from email.utils import parsedate_to_datetime
-
-    told = reply.headers.get("Retry-After", "")
-    try:
-        return max(0.0, float(told))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(told).timestamp() - time.time())
-    except ValueError:
-        return 0.0
-
-
-def _detail(reply: requests.Response) -> str:
-    """Return what the server says: fields with their messages, or one text."""
-    try:
-        body = reply.json()
-    except ValueError:
-        return "no such record" if reply.status_code == 404 else "no reason given"
-    if isinstance(body, dict):
-        body = {key: value for key, value in body.items() if key != "status_code"}
-        body = next((body[key] for key in ("detail", "error") if set(body) == {key}), body)
-    text = body if isinstance(body, str) else json_text(body, nulls=True)
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"

@@ -10,7 +10,6 @@ from meso_core.alyx import (
     Kind,
     OwnFile,
     OwnFiles,
-    Plan,
     carry_out,
     plan_craniotomy,
     plan_datasets,
@@ -58,13 +57,6 @@ def test_a_plan_says_in_words_what_it_would_do_and_sends_nothing(lab, connection
     assert lab.rows("fields-of-view") == []
     both = summary([plan, dataset_plan(connection, lab)])
     assert both == "would create 1 imaging stack, 3 fields of view, 3 locations, 9 datasets"
-
-
-def test_a_plan_comes_back_from_its_json(lab, connection):
-    carry_out(fov_plan(connection), connection)
-    for plan in (fov_plan(connection, shift=3.0), dataset_plan(connection, lab)):
-        assert Plan.from_json(plan.to_json()) == plan
-        assert Plan.from_json(plan.to_json()).to_json() == plan.to_json()
 
 
 def test_carrying_out_answers_ids_and_leaves_nothing_to_do(lab, connection):

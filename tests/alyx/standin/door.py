@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -41,9 +40,6 @@ class Door:
     def expire_tokens(self) -> None:
         """Let each token that was given be invalid; a new login gives a new one."""
         self._tokens.clear()
-
-    def counted(self) -> Counter[tuple[str, str]]:
-        return Counter(self.requests)
 
     def carry_out(self, message: Message) -> Answer:
         headers = {name: value for name, value in message.headers.items() if name.lower() not in OWN}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,9 +82,6 @@ class StandIn:
     def expire_tokens(self) -> None:
         """Let each token that was given be invalid; a new login gives a new one."""
         self._tokens.clear()
-
-    def counted(self) -> Counter[tuple[str, str]]:
-        return Counter(self.requests)
 
     # what a request does
 
