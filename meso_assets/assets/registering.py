@@ -83,8 +83,8 @@ def _asked(run: AssetRun, alyx: Alyx, told: Told) -> Registration:
 
     if told.forbidden:
         return withheld(told.forbidden)
-    made = run.standing.manifest
-    earlier = ended(run.session.path, made.files) if made is not None else None
+    made = run.standing.manifest.files if run.standing.manifest is not None else ()
+    earlier = ended(run.session.path, [file for file in made if not run.seen.present.wrong_with(file)])
     try:
         client = alyx.connect()
         if alyx.is_online:

@@ -77,8 +77,8 @@ class SessionView:
         if declaration.doubts and manifest:
             doubts = tuple(declaration.doubts(self.session.path, self.present, manifest.files))
         found = standing(self.present, manifest, basis, doubts)
-        if declaration.ended_as is None or manifest is None:
-            return found
+        if declaration.ended_as is None or manifest is None or found.broken:
+            return found  # a damaged record is told as a file that does not hold
         records = [file.path for file in manifest.files if file.path.endswith(".json")]
         folder = self.session.fetch(path for path in records if path in self.present.files)
         ended = declaration.ended_as(folder, manifest.files)

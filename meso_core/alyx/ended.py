@@ -17,7 +17,7 @@ from ..storage import FileRecord
 from .plan import Kind, Ref
 
 _FOLDER, _SENT, _PLAN = "alyx", ".sent.json", ".plan.json"
-_RUN_AGAIN = "Run the asset of this file again"
+_RUN_AGAIN = "Remove it, then run its asset again"
 
 
 class State(StrEnum):

@@ -2,7 +2,9 @@
 
 import pytest
 
+from meso_assets.defs.standings import look_at
 from meso_assets.runs.reproduce import reproduce
+from meso_core.errors import StorageError
 from meso_core.qc import Verdict
 from tests.alyx.standin import faults
 
@@ -100,3 +102,15 @@ def test_to_make_a_result_again_beside_the_session_asks_no_server(one_lab):
     again = reproduce(one_lab.settings, one_lab.session, "alyx_snapshots")
     assert [file.path for file in again.files] == ["alyx/snapshots.json"]
     assert len(one_lab.given.stand_in.requests) == before
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"state": "gone"}'])
+def test_a_damaged_record_is_made_again_as_its_remedy_says(one_lab, text):
+    one_lab.publish_times(b"first")
+    before = one_lab.run()
+    (one_lab.folder / "alyx" / "datasets.sent.json").write_text(text)
+    assert not look_at(one_lab.session).standings(one_lab.settings)["alyx_datasets"].is_current
+    with pytest.raises(StorageError, match="somebody else"):  # what a person has written is not replaced
+        one_lab.run()
+    (one_lab.folder / "alyx" / "datasets.sent.json").unlink()
+    assert one_lab.run() == before
