@@ -11,37 +11,48 @@ from tests.alyx.standin import faults
 pytest_plugins = ["tests.alyx.one_lab"]
 
 
-@pytest.fixture
-def revised(one_lab):
-    """Two protected revisions of the frame times, one after the other."""
+def test_bytes_of_protected_revisions_stay_on_disk_whatever_the_next_run_ends_as(one_lab):
     for content in (b"first", b"second", b"third"):
         one_lab.publish_times(content)
         one_lab.run()
         one_lab.protect_all()
-    return one_lab
+    assert one_lab.revisions() == [b"second", b"third"], "two in a row"
+    for how in ("online", "off", "dry-run"):
+        one_lab.run(alyx=how)
+        assert kept(one_lab) == [b"second", b"third"], how
+    one_lab.publish_times(b"third", Verdict.FAIL)
+    one_lab.run()
+    assert kept(one_lab) == [b"second", b"third"], "withheld"
+    one_lab.publish_times(b"fourth")
+    one_lab.given.stand_in.stop()
+    assert one_lab.run()["state"] == "pending"
+    one_lab.given.stand_in.start()
+    assert kept(one_lab) == [b"second", b"third"], "pending"
+    one_lab.run()
+    assert kept(one_lab) == [b"second", b"third", b"fourth"]
 
 
-def test_two_revisions_in_a_row_are_both_on_disk(revised):
-    assert revised.revisions() == [b"second", b"third"]
+def kept(lab):
+    """The revisions, of which each is on disk and in the record of the asset."""
+    found = lab.revisions()
+    manifest = lab.session.manifest("alyx_datasets")
+    assert len([file for file in manifest.files if "/#" in file.path]) == len(found)
+    return found
 
 
-@pytest.mark.parametrize("how", ["away", "off", "dry-run", "withheld", "once more"])
-def test_bytes_of_protected_revisions_stay_on_disk_whatever_the_next_run_ends_as(revised, how):
-    if how == "away":
-        revised.publish_times(b"fourth")
-        revised.given.stand_in.stop()
-        assert revised.run()["state"] == "pending"
-    elif how == "withheld":
-        revised.publish_times(b"third", Verdict.FAIL)
-        revised.run()
-    elif how == "once more":
-        revised.run()
-    else:
-        revised.run(alyx=how)
-    revised.given.stand_in.start()
-    assert revised.revisions() == [b"second", b"third"]
-    manifest = revised.session.manifest("alyx_datasets")
-    assert len([file for file in manifest.files if "/#" in file.path]) == 2
+def test_a_revision_that_was_lost_is_named_and_the_others_stay(one_lab, capsys):
+    for content in (b"first", b"second", b"third"):
+        one_lab.publish_times(content)
+        one_lab.run()
+        one_lab.protect_all()
+    lost, stays = sorted(one_lab.folder.glob("alf/FOV_00/#*#/*"))
+    lost.unlink()
+    one_lab.publish_times(b"fourth")
+    one_lab.run()
+    assert f"{lost.parent.name}/mpci.times.npy: missing; this revision is in Alyx" in capsys.readouterr().out
+    assert stays.read_bytes() == b"third"
+    assert one_lab.revisions() == [b"(none)", b"third", b"fourth"]
+    assert f"only in Alyx dataset alf/FOV_00/{lost.parent.name}/" in one_lab.meso("alyx", "audit", one_lab.key).output
 
 
 def test_a_registration_that_broke_off_leaves_its_record_also_where_an_earlier_one_was_whole(one_lab):
