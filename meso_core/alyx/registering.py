@@ -129,7 +129,7 @@ def registered(
         If a person has to act first.
     """
     seen, plans, outcomes = list[Plan](), list[Plan](), list[Outcome]()
-    open_ = earlier.unanswered if earlier is not None and _is_recent(earlier.unanswered_since) else ()
+    open_ = _still_open(earlier)
     try:
         for make in makers:
             look = partial(_seen, make, client, seen)
@@ -155,15 +155,20 @@ def withheld(reasons: Sequence[str]) -> Registration:
 
 def pending(error: AlyxUnavailableError, earlier: Ended | None = None) -> Registration:
     """Tell that a part waits for the server, since the first attempt that ended so."""
-    waits, now = earlier is not None and earlier.state is State.PENDING, _now()
-    since = earlier.since if earlier is not None and waits else now
-    before = earlier.unanswered if earlier is not None else ()
+    now = _now()
+    since = earlier.since if earlier is not None and earlier.state is State.PENDING else now
     records = error.records if isinstance(error, AnswerLostError) else ()
-    if earlier is not None and set(records) <= set(before):  # nothing was sent after those
+    open_ = _still_open(earlier)
+    if earlier is not None and open_ and set(records) <= set(open_):  # nothing was sent after those
         return Registration(
-            State.PENDING, str(error), since, unanswered=before, unanswered_since=earlier.unanswered_since
+            State.PENDING, str(error), since, unanswered=open_, unanswered_since=earlier.unanswered_since
         )
     return Registration(State.PENDING, str(error), since, unanswered=records, unanswered_since=now if records else "")
+
+
+def _still_open(earlier: Ended | None) -> tuple[Ref, ...]:
+    """Return the records of the last attempt on which the server may still be at work."""
+    return earlier.unanswered if earlier is not None and _is_recent(earlier.unanswered_since) else ()
 
 
 def _is_recent(moment: str) -> bool:

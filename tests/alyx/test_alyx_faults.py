@@ -191,6 +191,13 @@ def test_what_was_never_answered_nor_found_is_sent_again_when_the_server_has_had
     first, record = as_the_platform_does(ours, client())
     assert [ref.kind for ref in first.unanswered] == [Kind.NOTE]
     later = replace(record, unanswered_since="2024-05-01T10:00:00Z")
+    real_or_stand_in.faults.next("POST", "/notes", faults.drop)
+    again, record = as_the_platform_does(ours, client(), later)
+    assert (again.state, again.unanswered) == (State.PENDING, first.unanswered)
+    assert again.unanswered_since > later.unanswered_since, (
+        "it was sent once more, so the server has its time once more"
+    )
+    later = replace(record, unanswered_since="2024-05-01T10:00:00Z")
     last, _ = as_the_platform_does(ours, client(), later)
     assert (last.state, last.unanswered) == (State.REGISTERED, ())
     assert held(site, ours) == expected(ours)
