@@ -77,6 +77,9 @@ class Ground:
     #: How long a run takes that begins with the raw session, s.
     seconds: float = 0.0
     warm: Warm | None = None
+    #: The longest that anything of a killed run was there, and that a run took after kills, s.
+    slowest_death: float = 0.0
+    slowest_run: float = 0.0
 
     @property
     def session(self) -> Path:
@@ -162,9 +165,10 @@ class Ground:
 
     def still_there(self) -> list[str]:
         """What is left of a killed run after a while: processes, and files that change."""
-        until = time.monotonic() + _DEAD_WITHIN
-        while (left := self.processes()) and time.monotonic() < until:
+        began = time.monotonic()
+        while (left := self.processes()) and time.monotonic() < began + _DEAD_WITHIN:
             time.sleep(0.05)
+        self.slowest_death = max(self.slowest_death, time.monotonic() - began)
         wrong = [f"a process lives on: {' '.join(_command(p))[-120:]}" for p in left if p.is_running()]
         kill(left)  # what lives on is told once
         before = self.touched()
@@ -173,9 +177,10 @@ class Ground:
 
     def run_to_the_end(self) -> list[str]:
         """Run again; tell what is not as the undisturbed run left it."""
-        running = self.start()
+        running, began = self.start(), time.monotonic()
         try:
             code = running.wait(_RUN_WITHIN)
+            self.slowest_run = max(self.slowest_run, time.monotonic() - began)
         except subprocess.TimeoutExpired:
             kill(self.processes())
             return [f"the next run did not end: {self.log()[-300:]}"]
@@ -289,7 +294,9 @@ def campaign(
             made[-1][1].extend(wrong)
         for row, wrong in made:
             tally.add(row, wrong)
-        print(f"{tally.tried} kills; {[row.split(': ')[1] for row, _ in made]} {wrong}", file=sys.stderr, flush=True)
+        slowest = f"slowest death {ground.slowest_death:.1f} s, slowest run {ground.slowest_run:.1f} s"
+        kinds_made = [row.split(": ")[1] for row, _ in made]
+        print(f"{tally.tried} kills; {slowest}; {kinds_made} {wrong}", file=sys.stderr, flush=True)
 
 
 def pairs(ground: Ground, tally: Tally, *, seconds: float, races: int = 10**9) -> None:
