@@ -35,9 +35,14 @@ CHEAP = ("imaging_metadata", "reference_images", "frame_qc", "frame_times", "mea
 QUICK = ("imaging_metadata", "frame_qc")
 SUITE2P = ("imaging_metadata", "frame_qc", "motion_registered_frames")
 _MARK = "MESO_TEST_KILLS"
-#: Processes of a killed run must be gone after this time, s (on a busy machine each has to get its turn to end), and a
-#: run must end within that one.
-_DEAD_WITHIN, _RUN_WITHIN = 15.0, 600.0
+#: The first run must end within this time, s: it tells how fast this machine is now, and all other bounds follow.
+_FIRST_WITHIN = 600.0
+#: Processes of a killed run must be gone within the time that a run takes, but at least the first and at most the
+#: second of these times, s: the kernel kills them at once, and each has but to get its turn to end.
+_DEAD_WITHIN = (4.0, 15.0)
+#: A run after kills may take so many times what an undisturbed one takes, and so much more, s: it looks every 5 s
+#: whether those before it are dead, does no more than the undisturbed one, and the machine may have more to do by now.
+_TIMES_LONGER, _LONGER = 5.0, 30.0
 
 
 @dataclass
@@ -82,6 +87,17 @@ class Ground:
     slowest_run: float = 0.0
 
     @property
+    def dead_within(self) -> float:
+        """How long anything of a killed run may be there, s."""
+        least, most = _DEAD_WITHIN
+        return min(most, max(least, self.seconds))
+
+    @property
+    def run_within(self) -> float:
+        """How long a run may take, s."""
+        return _TIMES_LONGER * self.seconds + _LONGER if self.seconds else _FIRST_WITHIN
+
+    @property
     def session(self) -> Path:
         return self.folder / "Subjects" / KEY
 
@@ -107,12 +123,12 @@ class Ground:
 
         simulate_session(self.folder / "Subjects", preset("tiny"))
         shutil.copytree(self.session, self.folder / "raw", copy_function=shutil.copy2)
-        assert self.start().wait(_RUN_WITHIN) == 0, self.log()
+        assert self.start().wait(self.run_within) == 0, self.log()
         self.want = self.files()
         self.renew()
         self.warm = Warm(self.environment)
         started = time.monotonic()
-        assert self.start().wait(_RUN_WITHIN) == 0, self.log()
+        assert self.start().wait(self.run_within) == 0, self.log()
         self.seconds = time.monotonic() - started
         assert self.files() == self.want, "the same twice"
 
@@ -166,7 +182,7 @@ class Ground:
     def still_there(self) -> list[str]:
         """What is left of a killed run after a while: processes, and files that change."""
         began = time.monotonic()
-        while (left := self.processes()) and time.monotonic() < began + _DEAD_WITHIN:
+        while (left := self.processes()) and time.monotonic() < began + self.dead_within:
             time.sleep(0.05)
         self.slowest_death = max(self.slowest_death, time.monotonic() - began)
         wrong = [f"a process lives on: {' '.join(_command(p))[-120:]}" for p in left if p.is_running()]
@@ -179,7 +195,7 @@ class Ground:
         """Run again; tell what is not as the undisturbed run left it."""
         running, began = self.start(), time.monotonic()
         try:
-            code = running.wait(_RUN_WITHIN)
+            code = running.wait(self.run_within)
             self.slowest_run = max(self.slowest_run, time.monotonic() - began)
         except subprocess.TimeoutExpired:
             kill(self.processes())
@@ -206,7 +222,7 @@ class Ground:
             with told.open("wb") as log:
                 subprocess.run([sys.executable, "-c", code], env=self.environment, stdout=log, stderr=log, check=False)
         else:
-            self.warm.start([], told, code).wait(_RUN_WITHIN)
+            self.warm.start([], told, code).wait(self.run_within)
         text = told.read_text()
         return [] if text.split()[-2:] == ["0", "0"] else [f"places or runs held: {text[-200:]}"]
 
@@ -265,10 +281,10 @@ def one_kill(ground: Ground, target: str, moment: float, *, cold: bool = False) 
         return None
     kill(chosen)
     try:  # a run whose step or worker was killed tells so and ends by itself
-        head.wait(_RUN_WITHIN)
+        head.wait(ground.run_within)
     except subprocess.TimeoutExpired:
         kill(ground.processes())
-        head.wait(_RUN_WITHIN)
+        head.wait(ground.run_within)
         return [f"the run whose {target} was killed did not end"]
     return ground.still_there()
 
@@ -312,7 +328,7 @@ def pairs(ground: Ground, tally: Tally, *, seconds: float, races: int = 10**9) -
         time.sleep(later)
         both = [first, ground.start()]
         try:
-            codes = [running.wait(2 * _RUN_WITHIN) for running in both]
+            codes = [running.wait(2 * ground.run_within) for running in both]
             wrong = [] if codes == [0, 0] else [f"they ended with {codes}: {ground.log()[-300:]}"]
             wrong += [] if ground.files() == ground.want else ["other bytes than undisturbed"]
             wrong += ground.held()
