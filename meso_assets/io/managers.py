@@ -16,13 +16,13 @@ import dagster as dg
 from meso_core.archive.delivered import delivered_files, raw_by_kind
 from meso_core.errors import MesoWarning
 from meso_core.progress import Progress, throttled
-from meso_core.session import RawFiles, RawKind, SessionMetadata
+from meso_core.session import RawFiles, RawKind
 from meso_core.storage import Basis, MadeBy, Manifest, Sealed, Session
 from meso_core.storage.typed import Promised, check_sealed, files_by_fov, must_agree, published_shapes
 from meso_core.storage.versions import clean_versions, keep_present
 
 from .metadata import lineage_metadata
-from .published import read_files, read_fovs, required
+from .published import read_files, read_fovs, read_metadata, required
 from .resources import Platform
 from .tolerated import tolerated_metadata, tolerating
 
@@ -140,17 +140,15 @@ class AlfIOManager(SessionFilesIOManager):
         basis, made = publication.basis, session.manifests()
         others = must_agree(sealed.asset, basis, made)
         read = [manifest for name, manifest in others.items() if name in basis.inputs]
-        fovs = self._fovs_of_metadata(session, read) or {fov for one in read for fov in files_by_fov(one.files)}
-        promised = Promised(publication.datasets, sorted(fovs) or None)
+        promised = Promised(publication.datasets, sorted(self._fovs(session, read)) or None)
         check_sealed(sealed, promised, others, published_shapes(session), where=str(session.key))
 
-    def _fovs_of_metadata(self, session: Session, read: Sequence[Manifest]) -> set[str]:
-        """Names of the fields of view, where the imaging metadata are among what was read."""
+    def _fovs(self, session: Session, read: Sequence[Manifest]) -> set[str]:
+        """Names of the fields of view: those of the imaging metadata, or else of the datasets that were read."""
         for manifest in read:
-            found = self._readers[manifest.asset](session, manifest) if manifest.asset in self._readers else None
-            if isinstance(found, SessionMetadata):
-                return {fov.name for fov in found.imaging.fovs}
-        return set()
+            if self._readers.get(manifest.asset) is read_metadata:
+                return {fov.name for fov in read_metadata(session, manifest).imaging.fovs}
+        return {fov for one in read for fov in files_by_fov(one.files)}
 
     default: Reader = staticmethod(read_fovs)
 

@@ -15,6 +15,7 @@ from meso_core.errors import MissingInputError
 from meso_core.opening import RECORD_BYTES, read_plain
 from meso_core.session import SessionMetadata
 from meso_core.storage import Manifest, Session, read_dataset
+from meso_core.storage.typed import dataset_of, files_by_fov
 
 if TYPE_CHECKING:
     from meso_core.location import SessionLocations
@@ -97,13 +98,8 @@ def read_files(session: Session, manifest: Manifest) -> SessionFiles:
 
 def read_fovs(session: Session, manifest: Manifest) -> FovDatasets:
     """Hand out the published datasets, by FOV; they are read when asked for."""
-    fovs: dict[str, dict[str, str]] = {}
-    for file in manifest.files:
-        parts = file.path.split("/")
-        if len(parts) == 3 and parts[0] == "alf" and not parts[2].startswith("_"):
-            name = ".".join(parts[2].split(".")[:2])
-            fovs.setdefault(parts[1], {})[name] = file.path
-    return FovDatasets({fov: FovFiles(session, files) for fov, files in fovs.items()})
+    fovs = files_by_fov(manifest.files)
+    return FovDatasets({fov: FovFiles(session, {dataset_of(f): f.path for f in files}) for fov, files in fovs.items()})
 
 
 def read_metadata(session: Session, manifest: Manifest) -> SessionMetadata:

@@ -130,7 +130,7 @@ def _read(folder: Path, files: Iterable[FileRecord]) -> tuple[dict[str, DatasetV
     values: dict[str, DatasetValue] = {}
     told = []
     for file in files:
-        name = _name(file)
+        name = dataset_of(file)
         try:
             if (wanted := file_name(name)) != file.path.rpartition("/")[2]:
                 told.append(f"{name}: expected a file {wanted}, found {file.path.rpartition('/')[2]}")
@@ -143,9 +143,10 @@ def _read(folder: Path, files: Iterable[FileRecord]) -> tuple[dict[str, DatasetV
 
 def _lengths_of(files: Iterable[FileRecord], shape_of: ShapeOf) -> dict[str, DatasetValue]:
     """Stand in for the arrays of another asset, of which only the lengths count: no values, and no room."""
-    shapes = {_name(file): shape_of(file) for file in files}
+    shapes = {dataset_of(file): shape_of(file) for file in files}
     return {name: np.broadcast_to(np.False_, shape) for name, shape in shapes.items() if shape is not None}
 
 
-def _name(file: FileRecord) -> str:
+def dataset_of(file: FileRecord) -> str:
+    """Name of the dataset that a file holds: ``alf/FOV_00/mpci.times.npy`` → ``mpci.times``."""
     return ".".join(file.path.rpartition("/")[2].split(".")[:2])
