@@ -37,12 +37,11 @@ def command(session: str, one: str, other: str, as_json: bool) -> None:
         if "/" in one:  # a session, and not there
             raise
         second, runs = first, (one, other)
-    states = versions_of(first, runs[0]), versions_of(second, runs[1])
-    found = [
-        diff_asset(asset, (first, states[0].get(asset)), (second, states[1].get(asset)))
-        for asset in CATALOGUE
-        if asset in states[0] or asset in states[1]
-    ]
+    present = first.present()
+    before = versions_of(first, runs[0], present)
+    after = versions_of(second, runs[1], present if second is first else second.present())
+    made = {*before.manifests, *after.manifests}
+    found = [diff_asset(asset, before, after) for asset in CATALOGUE if asset in made]
     if as_json:
         click.echo(json_text([difference.as_record() for difference in found], indent=1))
     for difference in () if as_json else found:

@@ -6,7 +6,7 @@ What belongs here: audit, lineage, comparison. No asset is known by name: what i
 from .audit import AuditedAsset, Materialization, audit_session, changed_facts
 from .compare import FileComparison, array_difference, compare_files
 from .crate import crate_record, write_crate
-from .diff import AssetDifference, RoiMatch, diff_asset, match_rois, versions_of
+from .diff import AssetDifference, RoiMatch, Versions, diff_asset, match_rois, versions_of
 from .findings import AuditVerdict, Finding, Kind
 from .graph import lineage_svg
 from .tracing import Lineage, RawInput, Step, trace
@@ -34,6 +34,7 @@ __all__ = [
     "RawInput",
     "RoiMatch",
     "Step",
+    "Versions",
     "accept_findings",
     "array_difference",
     "audit_session",

@@ -5,6 +5,7 @@ What belongs here: comparing manifests, and masks. Which versions are compared i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,23 +68,35 @@ class AssetDifference:
         return asdict(self)
 
 
-def versions_of(session: Session, run: str) -> dict[str, Manifest]:
-    """Manifests of all assets as they were when a run had ended.
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """What a session held at one time, of all assets, and which of its files are there now."""
+
+    session: Session
+    #: Asset → its manifest then.
+    manifests: Mapping[str, Manifest]
+    present: PresentFiles
+
+
+def versions_of(session: Session, run: str, present: PresentFiles) -> Versions:
+    """Find the versions of all assets as they were when a run had ended.
 
     Parameters
     ----------
     run
         Id of the run, or its start; ``now`` for the present ones.
+    present
+        The session's files, from one listing for all comparisons.
 
     Raises
     ------
     MissingInputError
         If no manifest of the session is of such a run, or those of several are.
     """
-    present = session.manifests()
+    made = session.manifests()
     if run == "now":
-        return present
-    records = {name: history.records for name, history in read_histories(session, present).items()}
+        return Versions(session, made, present)
+    records = {name: history.records for name, history in read_histories(session, made).items()}
     mine = [one for versions in records.values() for one in versions if one.made_by.run_id.startswith(run)]
     if len(found := sorted({one.made_by.run_id for one in mine})) != 1:
         others = sorted({one.made_by.run_id for versions in records.values() for one in versions})
@@ -101,34 +114,27 @@ def versions_of(session: Session, run: str) -> dict[str, Manifest]:
         ]
         if until:
             state[name] = until[0]
-    return state
+    return Versions(session, state, present)
 
 
-def diff_asset(
-    asset: str, before: tuple[Session, Manifest | None], after: tuple[Session, Manifest | None]
-) -> AssetDifference:
-    """Compare two versions of an asset.
-
-    Parameters
-    ----------
-    before, after
-        The session, and the manifest; None where there was none.
-    """
-    (_, old), (_, new) = before, after
+def diff_asset(asset: str, before: Versions, after: Versions) -> AssetDifference:
+    """Compare two versions of an asset, of one session or of two."""
+    old, new = before.manifests.get(asset), after.manifests.get(asset)
     if old is None or new is None:
         runs = (old.made_by.run_id if old else "", new.made_by.run_id if new else "")
         return AssetDifference(asset, runs, ("was not made before" if new else "was not made then",), (), ())
     runs = (old.made_by.run_id, new.made_by.run_id)
     hashes = {file.path: file.sha256 for file in old.files}, {file.path: file.sha256 for file in new.files}
     changed = [path for path in sorted({*hashes[0], *hashes[1]}) if hashes[0].get(path) != hashes[1].get(path)]
-    seen = before[0].present(), after[0].present()
-    lost = [path for path in changed if not _is_kept(seen[0], old, path) or not _is_kept(seen[1], new, path)]
+    lost = [
+        path for path in changed if not _is_kept(before.present, old, path) or not _is_kept(after.present, new, path)
+    ]
     both = [path for path in changed if path not in lost]
     notes = (f"{len(lost)} files cannot be compared: those of the older version are not kept",) if lost else ()
     masks = [path for path in hashes[1] if path.rpartition("/")[2] == _MASKS and path in hashes[0] and path not in lost]
     folders = tuple(
-        session.fetch(path for path in dict.fromkeys((*both, *masks)) if path in present.files)
-        for (session, _), present in zip((before, after), seen, strict=True)
+        one.session.fetch(path for path in dict.fromkeys((*both, *masks)) if path in one.present.files)
+        for one in (before, after)
     )
     files = tuple(compare_files(path, folders[0] / path, folders[1] / path) for path in both)
     files += tuple(FileComparison(path, False, "other content") for path in lost)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from meso_core.errors import MissingInputError
 from meso_core.lineage import array_difference, compare_files, diff_asset, match_rois, versions_of
 from meso_core.lineage.diff import roi_overlap
+from meso_core.storage import LocalStore
 from tests.lineage.recorded import KEY, Recorded
 
 
@@ -133,37 +135,53 @@ def test_two_runs_of_a_session_are_told_apart(tmp_path):
     recorded = Recorded(tmp_path)
     recorded.make("metadata", facts={"fovs": 2})
     recorded.make("movies", "same")
-    first = versions_of(recorded.session, "run-0002")
+    first = versions_of(recorded.session, "run-0002", recorded.session.present())
     recorded.make("metadata", "other", facts={"fovs": 3})
     recorded.code = "2"
     recorded.make("movies", "same")
-    now = versions_of(recorded.session, "now")
-    assert set(first) == set(now) == {"metadata", "movies"}
-    assert versions_of(recorded.session, "run-0004") == now
-    metadata = diff_asset("metadata", (recorded.session, first["metadata"]), (recorded.session, now["metadata"]))
+    present = recorded.session.present()
+    first, now = replace(first, present=present), versions_of(recorded.session, "now", present)
+    assert set(first.manifests) == set(now.manifests) == {"metadata", "movies"}
+    assert versions_of(recorded.session, "run-0004", present) == now
+    metadata = diff_asset("metadata", first, now)
     assert metadata.runs == ("run-0001", "run-0003")
     assert metadata.differences == ("fovs changed from 2 to 3",)
     assert [file.path for file in metadata.files] == ["alf/_meta.json"]
     assert metadata.notes == ("1 files cannot be compared: those of the older version are not kept",)
-    movies = diff_asset("movies", (recorded.session, first["movies"]), (recorded.session, now["movies"]))
+    movies = diff_asset("movies", first, now)
     assert movies.files == (), "the content is the same"
     assert [text.split(" (")[0] for text in movies.differences] == ["code version 1 → 2", "metadata has changed"]
     assert json.loads(json.dumps(movies.as_record()))["asset"] == "movies"
 
 
+def test_one_listing_serves_the_comparison_of_all_assets(tmp_path, monkeypatch):
+    recorded = Recorded(tmp_path).make_all("first").make_all("second")
+    present = recorded.session.present()
+
+    def again(*_):
+        raise AssertionError("listed again")
+
+    monkeypatch.setattr(LocalStore, "listing", again)
+    first, now = (versions_of(recorded.session, run, present) for run in ("run-0003", "now"))
+    found = [diff_asset(asset, first, now) for asset in now.manifests]
+    assert [one.asset for one in found if not one.is_same][:1] == ["cells"]
+    assert len(found) == 3
+
+
 def test_a_run_that_is_not_known_or_is_not_one_is_a_named_error(tmp_path):
     recorded = Recorded(tmp_path).make_all()
     with pytest.raises(MissingInputError, match=r"expected one of run-0001, run-0002, run-0003, .*found no result"):
-        versions_of(recorded.session, "xyz")
+        versions_of(recorded.session, "xyz", recorded.session.present())
     with pytest.raises(MissingInputError, match="found run-0001, run-0002, run-0003"):
-        versions_of(recorded.session, "run")
+        versions_of(recorded.session, "run", recorded.session.present())
 
 
 def test_an_asset_that_one_version_lacks_is_told(tmp_path):
     recorded = Recorded(tmp_path)
     made = recorded.make("metadata")
-    found = diff_asset("metadata", (recorded.session, None), (recorded.session, made))
+    now = versions_of(recorded.session, "now", recorded.session.present())
+    found = diff_asset("metadata", replace(now, manifests={}), now)
     assert found.differences == ("was not made before",)
     assert not found.is_same
-    assert diff_asset("metadata", (recorded.session, made), (recorded.session, made)).is_same
+    assert diff_asset("metadata", now, now).is_same
     assert str(KEY) == made.session
