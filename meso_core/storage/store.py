@@ -55,7 +55,8 @@ class SessionStore(Protocol):
     def sha256(self, key: SessionKey, path: str, read: Callable[[int], None] = lambda _: None) -> str:
         """Return the SHA-256 of a file of a session; ``read`` is told the bytes of each block.
 
-        Raises :class:`InputFileError` when there is no such file, or it cannot be read.
+        Raises :class:`MissingInputError` when there is no such file; :class:`InputFileError`, :class:`StorageError` or
+        :class:`OSError` when it cannot be read.
         """
 
     def sha256_as_listed(self, key: SessionKey, file: ListedFile) -> str:

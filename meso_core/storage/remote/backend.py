@@ -17,16 +17,16 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A file or folder as its server tells of it."""
+    """A file or folder as its server describes it."""
 
     #: Path as the server knows it.
     place: str
     is_folder: bool
-    #: Bytes; ``GONE`` of a link to nothing.
+    #: Bytes; ``GONE`` for a link to nothing.
     size: int = 0
     #: Time of the last change, ns since 1970.
     mtime_ns: int = 0
-    #: What the server calls this content (the ETag of S3); empty where it has no word for it.
+    #: What the server calls this content (the ETag of S3); empty where it has no name for it.
     version: str = ""
     #: Whether this is a link to the file.
     is_link: bool = False
@@ -43,7 +43,7 @@ class Sending(Protocol):
         """Return these bytes of the file; the last ones only if the whole is what it should be."""
 
     def confirm(self, n: int) -> None:
-        """Record that the server has taken so many bytes more."""
+        """Record that the server has taken so many more bytes."""
 
     def begin_again(self) -> None:
         """Record that the server has lost what it had."""

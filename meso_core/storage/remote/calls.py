@@ -1,4 +1,4 @@
-"""One call to a server: repeated while its failure may pass, and told in plain words when it does not.
+"""One call to a server: repeated while its failure may pass, and explained in plain words when it does not.
 
 What belongs here: patience, and what a failure means for a person. What does not: what a kind of server says; each
 tells which of its failures pass.
@@ -19,7 +19,7 @@ from .backend import Backend
 
 T = TypeVar("T")
 
-#: Variables of the environment whose values are shown to nobody.
+#: Environment variables whose values are never shown.
 _SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "MESO_SFTP_PASSWORD")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _PASSING = (
@@ -38,7 +38,7 @@ _PASSING = (
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a call that fails in passing is repeated, and how much time lies between."""
+    """How long a call is repeated that fails for the moment, and how long the pauses are."""
 
     #: Seconds from the first failure until the call is given up.
     total_s: float = 120.0
@@ -57,7 +57,7 @@ class Caller:
     def __call__(
         self, doing: str, path: str, work: Callable[[Backend], T], *, moved: Callable[[], int] = lambda: 0
     ) -> T:
-        """Do ``work``, again after each failure that may pass.
+        """Do ``work``, and repeat it after each failure that may pass.
 
         Parameters
         ----------
@@ -82,7 +82,7 @@ class Caller:
                 return work(self.backend)
             except (FileNotFoundError, MesoError):
                 raise
-            except Exception as error:  # noqa: BLE001  each library has a family of its own; all are told
+            except Exception as error:  # noqa: BLE001  each library has its own errors; all are reported
                 now = time.monotonic()
                 if moved() != so_far:
                     wait, first, so_far = self.patience.first_s, now, moved()
@@ -95,7 +95,7 @@ class Caller:
     def _renew(self) -> None:
         try:
             self.backend.renew()
-        except Exception as error:  # noqa: BLE001  the next call tells
+        except Exception as error:  # noqa: BLE001  the next call reports it
             if not may_pass(self.backend, error):
                 self.fail("connect", "", error)
 

@@ -32,10 +32,10 @@ from ...session import ListedFile
 from .filesystem import RemoteRoot, list_below
 from .transfer import read_small, remove, stat, write_small
 
-#: Seconds between two signs of life, and without one after which a holder counts as gone.
+#: Seconds between two signs of life, and seconds of silence after which a holder counts as gone.
 BEAT_S, GONE_AFTER_S = 30.0, 300.0
 _LARGEST = 1 << 16
-#: A clock that nobody sets, and that goes on while the machine sleeps, where the system has one.
+#: A clock that cannot be set, and that also runs while the machine sleeps, where the system has one.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
@@ -73,7 +73,7 @@ class RemoteClaims:
     _held: set[str] = field(default_factory=set)
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _stop: threading.Event | None = None
-    #: When the last write of the own file was begun that has arrived, s; None while there is no such file.
+    #: When the last write of the own file began that succeeded, s; None while there is no such file.
     _renewed: float | None = None
     _lost: bool = False
 
@@ -112,7 +112,7 @@ class RemoteClaims:
         return ()
 
     def _ask_for(self, wanted: set[str]) -> tuple[Holder, ...]:
-        """Write the names down first, and look then who else has them."""
+        """Write the names down first, then look who else has them."""
         self._write(self._held | wanted)
         if self._lost:
             raise self._ended(", ".join(sorted(self._held)))
@@ -185,7 +185,7 @@ class RemoteClaims:
         return tuple(sorted(found, key=lambda holder: holder.path))
 
     def _holder(self, file: ListedFile, files: Collection[ListedFile]) -> Holder | None:
-        """Read who holds names; a claim that has ended is removed, and so is what is none."""
+        """Read who holds names; a claim that has ended is removed, and so is a file that is no claim."""
         path = f"{self.folder}/{file.path}"
         content = read_small(self.root, path, _LARGEST)
         if content is None:  # it was given back
@@ -201,7 +201,7 @@ class RemoteClaims:
         newest = max(other.mtime_ns for other in files)
         if newest - file.mtime_ns > GONE_AFTER_S * 1e9:
             return True
-        # nobody else has written anything: only a file of one's own tells what time it is there
+        # nobody else has written anything: a file of our own shows what time it is on the server
         clock = f"{self.folder}/{self._token}.clock"
         write_small(self.root, clock, b"")
         now = stat(self.root, clock)
@@ -222,7 +222,7 @@ class RemoteClaims:
         before, began = self._renewed, _now()
         write_small(self.root, self._path, (json_text(record, indent=1) + "\n").encode())
         self._renewed = began
-        if before is not None and _now() - before > GONE_AFTER_S:  # it arrived too late: somebody may have it by now
+        if before is not None and _now() - before > GONE_AFTER_S:  # too late: somebody else may hold the names by now
             self._lost = True
             remove(self.root, [self._path])
 

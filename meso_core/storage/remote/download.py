@@ -24,7 +24,7 @@ from .filesystem import RemoteRoot
 from .looking import missing, must_have, read_range
 from .side_by_side import Tally, side_by_side
 
-#: Bytes of one request of a download, and how many are on their way at a time.
+#: Bytes of one request of a download, and how many requests run at a time.
 _RANGE, _AHEAD = 1 << 23, 3
 _ZEROS = bytes(_RANGE)
 
@@ -80,7 +80,10 @@ def download(
             return target
         resumed = part.size > 0
         digest = _fetch(root, wanted, part, progress)
-        if resumed and sha256 not in (None, digest):  # what lay here may be damaged, not what the server has
+        if resumed and sha256 not in (
+            None,
+            digest,
+        ):  # perhaps the part here was damaged, and not the file on the server
             part.cut(0)
             digest = _fetch(root, wanted, part, progress)
         _judge(root, wanted, part, digest)
@@ -100,7 +103,7 @@ def _is_there(target: Path, size: int, mtime_ns: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A file that arrives, from front to back."""
+    """A file that is being downloaded, from front to back."""
 
     path: Path
     descriptor: int
@@ -111,11 +114,11 @@ class _Part:
         return os.fstat(self.descriptor).st_size
 
     def cut(self, size: int) -> None:
-        """Forget what lies behind, or leave a hole up to there."""
+        """Cut the file to this size, or extend it with a hole."""
         os.ftruncate(self.descriptor, size)
 
     def add(self, chunk: bytes, start: int) -> None:
-        """Write behind what is here; zeros as a hole."""
+        """Append a chunk; zeros become a hole."""
         if chunk == _ZEROS[: len(chunk)]:
             self.cut(start + len(chunk))
             return
@@ -126,7 +129,7 @@ class _Part:
 
 
 def _part(wanted: Wanted) -> Path:
-    """Name under which this version of the file arrives.
+    """Name under which this version of the file is downloaded.
 
     Without a hash a part is not trusted after a restart of the machine, which may have lost what it holds.
     """
@@ -172,7 +175,7 @@ def _fetch(root: RemoteRoot, wanted: Wanted, part: _Part, progress: Progress) ->
 
 
 def _ranges(root: RemoteRoot, wanted: Wanted, start: int) -> Iterator[bytes]:
-    """Yield the rest of a file in order, some ranges being on their way at a time; it ends where the file does."""
+    """Yield the rest of a file in order, with some requests at a time; it ends where the file does."""
 
     def read(begin: int) -> bytes:
         return read_range(root, wanted.path, begin, min(_RANGE, wanted.size - begin))

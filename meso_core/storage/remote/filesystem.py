@@ -50,7 +50,7 @@ class RemoteRoot:
 
 
 def open_root(url: str, *, patience: Patience | None = None) -> RemoteRoot:
-    """Open a root on a server, and look whether it answers.
+    """Open a root on a server, and check that it answers.
 
     Credentials come from the environment or the usual files of each service: ``AWS_*`` and ``~/.aws`` for S3; the SSH
     agent, ``~/.ssh`` and ``MESO_SFTP_PASSWORD`` for SFTP.
@@ -74,7 +74,7 @@ def open_root(url: str, *, patience: Patience | None = None) -> RemoteRoot:
 
 
 def parse_url(url: str) -> tuple[str, str]:
-    """Take the URL of a root apart, without asking anybody.
+    """Split the URL of a root, without asking a server.
 
     Returns
     -------
@@ -167,10 +167,10 @@ def _installed(url: str, package: str, extra: str) -> None:
 
 
 def _answers(url: str, look: Callable[[], T]) -> T:
-    """Look once, or say what the settings need."""
+    """Look once, or say what is wrong with the settings."""
     try:
         return look()
-    except Exception as error:  # noqa: BLE001  each library has a family of its own; all are told
+    except Exception as error:  # noqa: BLE001  each library has its own errors; all are reported
         name = type(error).__name__
         if isinstance(error, FileNotFoundError):
             remedy = "Make the bucket or folder, or correct MESO_ROOT"

@@ -1,4 +1,4 @@
-"""Hashes of files on a server that this machine has read: a look at a session does not read them again.
+"""Hashes of files on a server that this machine has read: they are not read again when a session is looked at.
 
 What belongs here: remembering, by path, size and the server's time. A deep audit does not ask here: it reads.
 """
@@ -50,7 +50,7 @@ class KnownHashes:
         for line in lines:
             try:
                 path, size, mtime_ns, sha256 = json.loads(line)
-            except (ValueError, TypeError):  # two wrote at once, or a kill came in between: it is read again
+            except (ValueError, TypeError):  # two processes wrote at once, or one was killed: the file is read again
                 continue
             known[path, size, mtime_ns] = sha256
         return known

@@ -1,4 +1,4 @@
-"""Single looks at a file of a root, and parts of its content.
+"""Looking at one file of a root, and reading parts of it.
 
 What belongs here: what reading and writing share. What does not: whole files (``download``, ``upload``).
 """
@@ -46,7 +46,7 @@ def missing(root: RemoteRoot, path: str) -> StorageError:
 
 
 def just_written(root: RemoteRoot, path: str, size: int) -> ListedFile:
-    """Look at what this process has written: it is there, with the size that it must have.
+    """Look at a file that this process has just written: it must be there, with the right size.
 
     Raises
     ------

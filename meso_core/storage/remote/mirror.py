@@ -25,13 +25,13 @@ from ..times import is_young
 from .filesystem import RemoteRoot
 from .transfer import Wanted, download_all, read_small
 
-#: What is small, and needed whenever a session is looked at.
+#: Small files that are needed whenever a session is looked at.
 _RECORDS = re.compile(
     rf"{re.escape(MESO_FOLDER)}/(manifests/(history/[^/]+/)?[^/]+\.json[^/]*|(archive|alyx)/[^/]+\.json|audit/[^/]+|[^/]+\.jsonl)"
     rf"|(reports/qc|alyx)/[^/]+\.json|{re.escape(DESCRIPTION)}",
     re.DOTALL,
 )
-#: Of these folders of the platform, a session has its own on each machine.
+#: Folders of the platform that each machine has for itself.
 _OWN = ("staging", "work", "locks", "restoring", "removed")
 #: Records that are read side by side.
 _AT_A_TIME = 8
@@ -56,7 +56,7 @@ class Mirror:
     folder: Path
 
     def bring_up_to_date(self, listing: Collection[ListedFile], since_s: float) -> None:
-        """Fetch records that are new, and remove what the root does not hold as it is here.
+        """Fetch new records, and remove files that the root does not hold, or holds differently.
 
         Parameters
         ----------
@@ -80,7 +80,7 @@ class Mirror:
             list(pool.map(self._read_record, records))
 
     def _read_record(self, file: ListedFile) -> None:
-        """Bring a small file here whole: a reader finds the old one or the new."""
+        """Fetch a small file whole: a reader finds the old one or the new one."""
         content = read_small(self.root, f"{self.base}/{file.path}", RECORD_BYTES)
         if content is None:  # it has just gone
             return
@@ -93,7 +93,7 @@ class Mirror:
             beside.replace(target)
 
     def fetch(self, files: Collection[ListedFile], hashes: Mapping[str, str], progress: Progress = silent) -> None:
-        """Have files here, each as it was listed.
+        """Fetch files that are not here yet, each as it was listed.
 
         Parameters
         ----------
@@ -113,7 +113,7 @@ class Mirror:
             download_all(self.root, wanted, progress=progress)
 
     def holds(self, file: ListedFile) -> bool:
-        """Whether a file is here, as it was listed."""
+        """Whether a file is here as it was listed."""
         try:
             status = (self.folder / file.path).lstat()
         except OSError:

@@ -39,7 +39,7 @@ class S3Backend:
     def own(self) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
         if self._pid != os.getpid():
-            self._of_parent.append(self.fs)  # its end would be tried in a loop that does not run here
+            self._of_parent.append(self.fs)  # closing it would need an event loop that does not run here
             self._connect()
 
     def _connect(self) -> None:
@@ -52,10 +52,10 @@ class S3Backend:
             "max_pool_connections": 64,
         }
         if os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"):
-            config["s3"] = {"addressing_style": "path"}  # few servers beside AWS have a name for each bucket
+            config["s3"] = {"addressing_style": "path"}  # few servers except AWS have a host name for each bucket
         self.fs = S3FileSystem(anon=False, skip_instance_cache=True, use_listings_cache=False, config_kwargs=config)
         self.fs.retries = 1
-        self._pid = os.getpid()  # last: another thread that finds it uses what was made
+        self._pid = os.getpid()  # last, so that another thread uses only what is complete
 
     def children(self, place: str) -> Iterable[Seen]:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
@@ -77,7 +77,7 @@ class S3Backend:
             for folder in page.get("CommonPrefixes", ()):
                 yield Seen(f"{bucket}/{folder['Prefix'].rstrip('/')}", True)
             for entry in page.get("Contents", ()):
-                if not entry["Key"].endswith("/"):  # what some programs leave in place of a folder
+                if not entry["Key"].endswith("/"):  # some programs create such objects for folders
                     yield _seen(f"{bucket}/{entry['Key']}", entry["Size"], entry)
             if not page.get("IsTruncated"):
                 return
@@ -97,7 +97,7 @@ class S3Backend:
         try:
             return bytes(self.fs.cat_file(place, start=start, end=start + length))
         except OSError as error:
-            if _code(error) == "InvalidRange":  # behind the end: nothing
+            if _code(error) == "InvalidRange":  # the range begins behind the end
                 return b""
             raise
 
@@ -114,7 +114,7 @@ class S3Backend:
         content = sending.content
         if content.size <= _PART:
             body = sending.piece(0, content.size)
-            md5 = b64encode(bytes.fromhex(content.md5)).decode()  # the server refuses what arrives as something else
+            md5 = b64encode(bytes.fromhex(content.md5)).decode()  # the server refuses other bytes
             self._put(place, body, ContentMD5=md5)
             sending.confirm(content.size)
             return
@@ -128,7 +128,7 @@ class S3Backend:
         self._complete(place, sending, state)
 
     def _send_parts(self, sending: Sending, state: _Parts) -> None:
-        """Upload the parts that the server does not have, some at a time; each is read in its order."""
+        """Upload the parts that the server does not have, some at a time; each is read in order."""
         size = sending.content.size
         length = max(_PART, -(-size // _PARTS))
 
@@ -158,7 +158,7 @@ class S3Backend:
         return str(sync(self.fs.loop, self.fs._call_s3, "upload_part", **call, timeout=timeout)["ETag"])
 
     def _complete(self, place: str, sending: Sending, state: _Parts) -> None:
-        """Put the parts together; where that was done before and the answer lost, the object tells."""
+        """Put the parts together; if that was done before and the answer was lost, the object shows it."""
         parts = [{"PartNumber": number, "ETag": etag} for number, etag in sorted(state.etags.items())]
         try:
             self.fs.call_s3("complete_multipart_upload", **state.where, MultipartUpload={"Parts": parts})
@@ -172,7 +172,7 @@ class S3Backend:
     def give_up(self, sending: Sending) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
         if sending.state is not None:
-            with suppress(Exception):  # the server may be away; the error that led here is the one to tell
+            with suppress(Exception):  # the server may be away; the error that led here is the one to report
                 self.fs.call_s3("abort_multipart_upload", **sending.state.where)
 
     def give_up_left(self, place: str, before_ns: int) -> int:
@@ -182,7 +182,9 @@ class S3Backend:
         while True:
             try:
                 page = self.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{key}/", **more)
-            except PermissionError:  # a right of its own, which publishing does not need: the bucket's rules do it then
+            except (
+                PermissionError
+            ):  # listing them is a separate right, which publishing does not need; the bucket's own rules can do this
                 return given_up
             for upload in page.get("Uploads", ()):
                 if nanoseconds(upload["Initiated"]) < before_ns:
@@ -263,6 +265,6 @@ def _code(error: BaseException) -> str:
 
 
 def _seen(place: str, size: int, answer: dict[str, Any]) -> Seen:
-    # some servers tell milliseconds in a listing, and all of them whole seconds of one object: the time must not differ
+    # some servers give milliseconds in a listing, but whole seconds for a single object: the times must be equal
     changed = nanoseconds(answer["LastModified"].replace(microsecond=0))
     return Seen(place, False, size, changed, answer.get("ETag", "").strip('"'))

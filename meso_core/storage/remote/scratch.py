@@ -22,11 +22,11 @@ from ...errors import StorageError
 from ...session import MESO_FOLDER
 from ..atomic import make_folder, storage_errors
 
-#: The lock of a mirror, below its folder; its time is that of the last use.
+#: Lock file of a mirror, below its folder; its time is that of the last use.
 _LOCK = f"{MESO_FOLDER}/mirror.lock"
-#: How often the folders of a lock are made again that somebody takes away just then.
+#: How often the folders of a lock file are made again if they are removed at that moment.
 _TRIES = 100
-#: The lock of those who look for room, and promises of room, below the scratch folder.
+#: Lock file for finding room, and folder of the promises of room, below the scratch folder.
 _ROOM, _PROMISES = ".room.lock", ".promises"
 _WEEK_S = 7 * 24 * 3600.0
 _LOCKS_OF_KERNEL = Path("/proc/locks")
@@ -34,7 +34,7 @@ _LOCKS_OF_KERNEL = Path("/proc/locks")
 
 @dataclass(frozen=True, slots=True)
 class MirrorRoom:
-    """What a session takes of the scratch folder."""
+    """How much of the scratch folder a session takes."""
 
     folder: Path
     #: Bytes on the disk: all, and of files that can be fetched again.
@@ -64,7 +64,7 @@ class Scratch:
 
     @contextmanager
     def use(self, folder: Path) -> Iterator[Path]:
-        """Hold a mirror for this process: nothing in it goes meanwhile. The folder is made where it is not there.
+        """Hold a mirror for this process: nothing in it is removed meanwhile. The folder is made if it is not there.
 
         Raises
         ------
@@ -161,7 +161,7 @@ class Scratch:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """Open the file of a lock; who cleans may take its folders away at any moment, then they are made again."""
+    """Open a lock file; a cleaner may remove its folders at any moment, then they are made again."""
     for tries_left in reversed(range(_TRIES)):
         try:
             for folder in (path.parent.parent, path.parent):
@@ -176,7 +176,7 @@ def _opened(path: Path) -> BinaryIO:
 
 @contextmanager
 def _locked(path: Path, how: int) -> Iterator[BinaryIO]:
-    """Hold a lock; its file may be removed by whoever had it before, then it is made again.
+    """Hold a lock; the holder before may have removed its file, then it is made again.
 
     Raises
     ------
@@ -238,7 +238,7 @@ def _clean(mirror: MirrorRoom, *, whole: bool) -> int:
             for entry in sorted(lock.parent.iterdir()):
                 if entry != lock:
                     _remove(entry)
-            lock.unlink()  # last: what a kill leaves is a mirror still
+            lock.unlink()  # last, so that a kill leaves a folder that still counts as a mirror
             with suppress(OSError):  # somebody has begun to use it again
                 lock.parent.rmdir()
                 mirror.folder.rmdir()

@@ -24,19 +24,19 @@ from uuid import uuid4
 from ...session import GONE
 from .backend import Seen, Sending
 
-#: Bytes of one request where a server does not say what it takes: every one answers so much whole.
+#: Bytes of one request if a server does not state its limits: every server can answer that much.
 _BLOCK = 1 << 15
 _REQUESTS = 64
 _PIECE = 1 << 23
 _CONNECT_S, _ALIVE_EVERY_S, _ALIVE_TIMES = 15, 10, 6
 _SLOWEST = 50_000
-#: Bytes of a name to which a hidden form can be made.
+#: Longest name, in bytes, from which a hidden name can be made.
 _LONGEST = 200
 
 
 @dataclass(frozen=True, slots=True)
 class SftpAddress:
-    """Where a server is, as a URL names it; what is None comes from ``~/.ssh/config``."""
+    """Where a server is, as a URL names it; a value that is None comes from ``~/.ssh/config``."""
 
     host: str
     user: str | None = None
@@ -58,7 +58,7 @@ class SftpBackend:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
         if self._pid != os.getpid():
             self._lock = Lock()
-            self._of_parent += [self.fs, self._client]  # their end would be told to the parent's server
+            self._of_parent += [self.fs, self._client]  # closing them would end the connection of the parent
             self._connect()
 
     def _connect(self) -> None:
@@ -72,7 +72,7 @@ class SftpBackend:
             self._address.host,
             timeout=2 * _CONNECT_S,
             skip_instance_cache=True,
-            known_hosts=(),  # those of the user: sshfs itself would trust any
+            known_hosts=(),  # the user's own file: sshfs itself would trust any server
             connect_timeout=_CONNECT_S,
             login_timeout=_CONNECT_S,
             keepalive_interval=_ALIVE_EVERY_S,
@@ -83,7 +83,7 @@ class SftpBackend:
         self._client = sync(self.fs.loop, start, path_errors="surrogateescape", timeout=2 * _CONNECT_S)
         limits = self._client.limits
         self._read_block, self._write_block = max(_BLOCK, limits.max_read_len), max(_BLOCK, limits.max_write_len)
-        self._pid = os.getpid()  # last: another thread that finds it uses what was made
+        self._pid = os.getpid()  # last, so that another thread uses only what is complete
 
     def renew(self) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
@@ -96,12 +96,12 @@ class SftpBackend:
 
         try:
             sync(self.fs.loop, self._client.stat, ".", timeout=_CONNECT_S)
-        except Exception as error:  # noqa: BLE001  asked only whether the connection stands
+        except Exception as error:  # noqa: BLE001  only asked whether the connection still works
             return self.passing(error) or isinstance(error, ConnectionError | TimeoutError)
         return False
 
     def _run(self, work: Awaitable[Any], size: int = 0) -> Any:  # noqa: ANN401  what the work returns
-        """Wait for the work, in plain errors of the system."""
+        """Wait for the work; its errors become plain system errors."""
         import asyncssh
         from fsspec.asyn import sync
 
@@ -200,7 +200,7 @@ class SftpBackend:
             state.whole = True
         try:
             self._run(self._client.posix_rename(state.place, place))
-        except FileNotFoundError:  # an earlier try was done, and its answer lost
+        except FileNotFoundError:  # an earlier try succeeded, and its answer was lost
             seen = self.stat(place)
             if seen is None or seen.size != sending.content.size:
                 raise
@@ -220,7 +220,7 @@ class SftpBackend:
         except (asyncssh.SFTPFailure, asyncssh.SFTPOpUnsupported, FileNotFoundError):
             if not state.resumed:
                 raise
-            self.give_up(sending)  # this server writes from front to back alone
+            self.give_up(sending)  # this server can only write from front to back
             sending.begin_again()
             raise ConnectionAbortedError(errno.ECONNABORTED, "the server has no part of the upload") from None
         except BaseException:
@@ -256,7 +256,7 @@ class SftpBackend:
             self._remove_quietly(sending.state.place)
 
     def _remove_quietly(self, place: str) -> None:
-        with suppress(Exception):  # the server may be away; what led here is to be told
+        with suppress(Exception):  # the server may be away; the error that led here is the one to report
             self.remove([place])
 
     def give_up_left(self, place: str, before_ns: int) -> int:  # noqa: ARG002  all is listed
@@ -289,19 +289,19 @@ class SftpBackend:
 
 @dataclass(slots=True)
 class _Beside:
-    """An upload that has not its name yet."""
+    """An upload that does not have its final name yet."""
 
     place: str
     #: Bytes that the server has confirmed.
     done: int = 0
-    #: Whether this is another try that goes on from there.
+    #: Whether this is another try that continues from there.
     resumed: bool = False
     #: Whether all has arrived.
     whole: bool = False
 
 
 async def _flush(file: Any) -> None:  # noqa: ANN401  of asyncssh
-    """Bring a file to the server's disk, where the server can."""
+    """Flush a file to the server's disk, if the server can."""
     import asyncssh
 
     with suppress(asyncssh.SFTPOpUnsupported):

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class Stopped(Exception):  # noqa: N818  no error: another one has failed
-    """Raised in a transfer that goes no further, since another one beside it has failed."""
+    """Raised in a transfer that stops because another one has failed."""
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class Tally:
 
 
 def side_by_side(works: Iterable[Callable[[], T]], workers: int, tally: Tally) -> tuple[T, ...]:
-    """Do works in threads; the first failure ends them all, and is raised."""
+    """Run calls in threads; the first failure stops all, and is raised."""
     with ThreadPoolExecutor(workers) as pool:
         futures = [pool.submit(work) for work in works]
         try:

@@ -1,4 +1,4 @@
-"""Sessions below a root on a server: what :class:`~meso_core.storage.store.SessionStore` asks, answered by a mirror.
+"""Sessions below a root on a server: what :class:`~meso_core.storage.store.SessionStore` asks, answered from a mirror.
 
 What belongs here: which folder is which session, and the order of listing, mirror and publication. What a mirror
 holds is in ``mirror``, how a result becomes whole in ``publishing``.
@@ -36,16 +36,16 @@ from .scratch import Scratch
 from .streaming import streamed_sha256
 from .transfer import read_range, remove, stat, write_small
 
-#: How long a publication or a record of somebody else is waited for, and the time between two looks, s.
+#: How long to wait for somebody else's publication or record, and the time between two looks, s.
 _WAIT_S, _LOOK_EVERY_S = 600.0, 0.5
-#: Files of which each is looked at by itself; for more, the session is listed.
+#: Up to so many files are looked at one by one; for more, the session is listed.
 _FEW = 4
 #: What came into a mirror within this time before a listing began may be younger than it, s: clocks of file systems
 #: are coarse.
 _COARSE_S = 0.05
-#: For this time a look at a session counts for the records that are read next.
+#: How long one look at a session counts for the records that are read next, s.
 _MOMENT_S = 0.3
-#: Mirrors that this process works with, by its number and their folder.
+#: Mirrors that this process uses, by process id and folder.
 _IN_USE: dict[tuple[int, Path], ExitStack] = {}
 
 
@@ -171,7 +171,7 @@ class RemoteStore:
         session = RemoteSession(self.remote, self._place(key))
         with self._alone(session, "records", "a record") as insist:
             mirror = self._opened(key)
-            with mirror.copy_of_records() as copied:  # what is in the mirror is always on the server too
+            with mirror.copy_of_records() as copied:  # the mirror only holds what the server holds
                 before = copied.records()
                 yield copied.folder
                 after = copied.records()
@@ -258,7 +258,7 @@ class RemoteStore:
         return Mirror(self.remote, self._place(key), folder)
 
     def _opened(self, key: SessionKey) -> Mirror:
-        """Bring the mirror up to date; a publication that somebody's death interrupted is finished first."""
+        """Bring the mirror up to date; a publication that a kill interrupted is finished first."""
         while True:
             began = time.time() - _COARSE_S
             base, listing = self._listed(key)
@@ -338,11 +338,11 @@ class RemoteStore:
                 time.sleep(_LOOK_EVERY_S)
             yield lambda: claims.insist(name)
         finally:
-            with suppress(StorageError):  # the server is away: the claim ends by itself
+            with suppress(StorageError):  # the server is away, and the claim ends by itself
                 claims.give_all_back()
 
     def _in_use(self, mirror: Mirror) -> None:
-        """Hold a mirror while this process lives: what it was handed stays there."""
+        """Hold a mirror while this process lives: the files that it was given stay there."""
         held = (os.getpid(), mirror.folder)
         if held not in _IN_USE:
             _IN_USE[held] = ExitStack()

@@ -1,4 +1,4 @@
-"""The content of a file on a server, read for its hash and kept nowhere.
+"""The content of a file on a server, read for its hash and not kept.
 
 What belongs here: hashing by ranges, the next one on its way while one is hashed.
 """

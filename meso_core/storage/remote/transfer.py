@@ -93,6 +93,8 @@ def put_in_place(root: RemoteRoot, source: str, target: str) -> ListedFile:
         If there is no such file, or the server has no room, refuses or does not answer.
     """
     size = must_have(root, source).size
-    with suppress(FileNotFoundError):  # an earlier try was done, and its answer lost; else the look tells
+    with suppress(
+        FileNotFoundError
+    ):  # an earlier try succeeded and its answer was lost; if not, the next look shows it
         root.call("give a place to", source, lambda server: server.put_in_place(root.place(source), root.place(target)))
     return just_written(root, target, size)

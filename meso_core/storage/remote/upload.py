@@ -24,7 +24,7 @@ from .side_by_side import Tally, side_by_side
 
 
 class Reading:
-    """A file that is uploaded, over all tries: read from front to back, hashed on the way.
+    """A file that is uploaded, over all tries: read from front to back, and hashed meanwhile.
 
     It is the :class:`~meso_core.storage.remote.backend.Sending` that a server is given.
     """
@@ -62,7 +62,7 @@ class Reading:
         return content
 
     def confirm(self, n: int) -> None:
-        """Record that the server has taken so many bytes more."""
+        """Record that the server has taken so many more bytes."""
         with self._lock:
             self.confirmed += n
             self._progress(self.confirmed, self.content.size, "bytes uploaded")
