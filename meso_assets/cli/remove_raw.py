@@ -13,6 +13,7 @@ from . import session_key
 
 if TYPE_CHECKING:
     from meso_core.archive import KeptTif, RemovalPlan
+    from meso_core.session import SessionKey
     from meso_core.storage import Session
 
     from ..io.resources import Platform
@@ -68,7 +69,7 @@ def _remove(platform: Platform, session: Session, *, yes: bool, now: bool, who: 
         for event in events:
             click.echo(f"{'removed':<10}{event.path}  ({event.size / 1e6:.1f} MB, in {event.archive})")
         click.echo(f"{len(events)} tifs removed, recorded in .meso/removals.jsonl")
-    _tell_freed(session, free(session, days, progress))
+    _tell_freed(session.key, free(session, days, progress))
     _tell_kept(kept_tifs(session.path), days)
     click.echo(f"`meso restore {session.key}` brings them back")
     return True
@@ -99,12 +100,10 @@ def _tell_kept(kept: list[KeptTif] | tuple[KeptTif, ...], days: float) -> None:
         click.echo(f"{'kept':<10}{tif.path}  ({tif.size / 1e6:.1f} MB, may be freed from {when})")
 
 
-def _tell_freed(session: Session, freed: tuple[KeptTif, ...]) -> None:
+def _tell_freed(key: SessionKey, freed: tuple[KeptTif, ...]) -> None:
     if freed:
         size = sum(tif.size for tif in freed) / 1e9
-        click.echo(
-            f"{'freed':<10}{session.key}: {size:.2f} GB of {len(freed)} tifs, compared with their archives again"
-        )
+        click.echo(f"{'freed':<10}{key}: {size:.2f} GB of {len(freed)} tifs, compared with their archives again")
 
 
 def _sweep(platform: Platform, *, yes: bool) -> None:
@@ -117,15 +116,21 @@ def _sweep(platform: Platform, *, yes: bool) -> None:
     failed = False
     if not yes:
         for key in platform.store.sessions() if platform.store.is_local else ():  # else nothing was removed
-            if kept := kept_tifs(platform.session(str(key)).path):
+            try:
+                kept = kept_tifs(platform.session(str(key)).path)
+            except MesoError as error:
+                click.echo(f"{key}: {error}", err=True)
+                failed = True
+                continue
+            if kept:
                 click.echo(str(key))
                 _tell_kept(kept, platform.settings.removed_kept_days)
         click.echo("dry run: nothing freed; --yes frees the room of those whose time is over")
-        return
-    for session, freed in sweep(platform):
+        sys.exit(2 if failed else 0)
+    for key, freed in sweep(platform):
         if isinstance(freed, MesoError):
-            click.echo(f"{'kept':<10}{session.key}: {freed}", err=True)
+            click.echo(f"{'kept':<10}{key}: {freed}", err=True)
             failed = True
         else:
-            _tell_freed(session, freed)
+            _tell_freed(key, freed)
     sys.exit(2 if failed else 0)

@@ -14,7 +14,7 @@ import dagster as dg
 
 from meso_core.errors import MesoError
 from meso_core.progress import Progress, silent, throttled
-from meso_core.session import RawKind
+from meso_core.session import RawKind, SessionKey
 from meso_core.storage import Session
 
 from ..io.resources import Platform
@@ -63,26 +63,26 @@ def free(session: Session, kept_days: float, progress: Progress = silent) -> "tu
     return free_removed(folder, _ARCHIVE, kept_days, progress=progress) if kept_tifs(folder) else ()
 
 
-def sweep(platform: Platform) -> "Iterator[tuple[Session, tuple[KeptTif, ...] | MesoError]]":
+def sweep(platform: Platform) -> "Iterator[tuple[SessionKey, tuple[KeptTif, ...] | MesoError]]":
     """Free the room of removed tifs of all sessions whose time is over.
 
     Yields
     ------
-    session, freed
+    key, freed
         The tifs that are gone, or the error of a session that keeps them; the others go on.
     """
     days = platform.settings.removed_kept_days
     for key in platform.store.sessions() if platform.store.is_local else ():  # else nothing was removed
-        session = platform.session(str(key))
         freed: tuple[KeptTif, ...] | MesoError = ()
         try:
+            session = platform.session(str(key))
             if _is_due(session.path, days):
                 # a run that goes on for long, maybe on another machine, must not keep the other sessions waiting
                 with claimed(session.path, MADE_OF_TIFS, "the freeing of removed tifs"):
                     freed = free(session, days)
         except MesoError as error:
             freed = error
-        yield session, freed
+        yield key, freed
 
 
 def _is_due(session_path: Path, kept_days: float) -> bool:
@@ -162,12 +162,12 @@ def remove_raw_tifs() -> None:
 )
 def _removed_tifs_freed(context: dg.OpExecutionContext, platform: Platform) -> None:
     kept = []
-    for session, freed in sweep(platform):
+    for key, freed in sweep(platform):
         if isinstance(freed, MesoError):
-            context.log.error(f"{session.key}: {freed}")
-            kept.append(f"{session.key}: {freed}")
+            context.log.error(f"{key}: {freed}")
+            kept.append(f"{key}: {freed}")
         elif freed:
-            context.log.info(f"{session.key}: {len(freed)} tifs, {sum(tif.size for tif in freed) / 1e9:.2f} GB freed")
+            context.log.info(f"{key}: {len(freed)} tifs, {sum(tif.size for tif in freed) / 1e9:.2f} GB freed")
     if kept:
         raise dg.Failure("these keep their tifs: " + "; ".join(kept), allow_retries=False)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import dagster as dg
 import pytest
+from click.testing import CliRunner
 
+from meso_assets.cli import group
 from meso_assets.definitions import build_defs
 from meso_assets.defs import removal
 from meso_assets.defs.claims import Claims
@@ -50,10 +53,36 @@ def test_a_session_with_a_run_at_work_keeps_its_tifs_and_the_others_do_not_wait_
     assert dict(sweep_by_number(platform))["001"] == ()
 
 
+def test_a_session_that_is_moved_away_meanwhile_keeps_no_other_from_being_freed(platform):
+    *_, third = sessions(platform)
+    removed(third)
+    going = removal.sweep(platform)
+    next(going)
+    (third.path.parent / "002").rename(third.path.parent.parent / "elsewhere")
+    with pytest.warns(MesoWarning, match="put back"):
+        found = {key.number: freed for key, freed in going}
+    assert "no such session" in str(found["002"])
+    assert found["003"] == ()
+    assert (third.path / "raw_imaging_data_00/a.tif").exists()
+
+
+def test_a_session_whose_log_is_damaged_is_named_and_the_tifs_of_the_others_are_listed(platform, monkeypatch):
+    first, second, _ = sessions(platform)
+    for session in (first, second):
+        removed(session)
+    (first.path / ".meso" / "removals.jsonl").write_text("nonsense\nmore\n")
+    monkeypatch.setenv("MESO_ROOT", str(platform.settings.root))
+    monkeypatch.setenv("MESO_HOME", str(platform.settings.home))
+    ran = CliRunner().invoke(group, ["remove-raw"])
+    assert ran.exit_code == 2, ran.output
+    assert re.search(r"^SP035/2023-03-03/001: .*removals\.jsonl", ran.output, re.M), ran.output
+    assert "SP035/2023-03-03/002\nkept      raw_imaging_data_00/a.tif" in ran.output
+
+
 def sweep_by_number(platform):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MesoWarning)
-        return [(session.key.number, freed) for session, freed in removal.sweep(platform)]
+        return [(key.number, freed) for key, freed in removal.sweep(platform)]
 
 
 def test_no_run_begins_with_the_tifs_of_a_session_while_they_are_freed(platform, monkeypatch):
