@@ -34,8 +34,8 @@ TARGETS = ("run worker", "everything", "run worker", "daemon", "code server", "r
 _TRIES = 2
 #: What nothing comes of for so long has come to a stop, s.
 _STOPPED = 600.0
-#: What cannot be the same in two sessions: a record with the session's name, a picture with it in its title.
-_NAME_THE_SESSION = ("alyx/fov_records.json", "reports/figures/frame_times.png")
+#: What cannot be the same in two sessions: records with the session's name, a picture with it in its title.
+_NAME_THE_SESSION = ("alyx/fov_records.json", "alyx/snapshots.json", "reports/figures/frame_times.png")
 _LAUNCH = """
 mutation($tags: [ExecutionTag!]!) {
   launchRun(executionParams: {
