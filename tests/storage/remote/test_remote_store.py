@@ -64,6 +64,17 @@ def content(store: RemoteStore) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.parametrize(
+    "path", ["raw_session.flag", ".meso/pending.json", "alf/pending.json", "uploading/x/pending.json"]
+)
+def test_no_file_of_others_passes_for_a_publication_that_is_going_on(machine, path):
+    store = machine("a")
+    write_small(store.remote, f"{KEY}/{path}", b"{}")
+    publish(store, {"alf/a": b"1"})
+    assert content(machine("b"))["alf/a"] == b"1"
+    assert read_small(store.remote, f"{KEY}/{path}", 9) == b"{}"
+
+
 def test_what_was_published_is_there_and_unchanged_for_every_machine(machine):
     made = publish(machine("a"), {"alf/FOV_00/x.npy": b"1" * 100, "alf/FOV_00/ä b.npy": b""})
     other = machine("b")
