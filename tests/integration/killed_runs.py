@@ -102,6 +102,11 @@ class Ground:
         return self.folder / "Subjects" / KEY
 
     @property
+    def title(self) -> str:
+        """How tables name it."""
+        return self.executor
+
+    @property
     def environment(self) -> dict[str, str]:
         own = {
             "MESO_ROOT": str(self.folder / "Subjects"),
@@ -122,7 +127,8 @@ class Ground:
         from meso_core.simulate import preset, simulate_session
 
         simulate_session(self.folder / "Subjects", preset("tiny"))
-        shutil.copytree(self.session, self.folder / "raw", copy_function=shutil.copy2)
+        self.session.rename(self.folder / "raw")
+        self.renew()
         assert self.start().wait(self.run_within) == 0, self.log()
         self.want = self.files()
         self.renew()
@@ -134,7 +140,7 @@ class Ground:
 
     def renew(self) -> None:
         """Begin anew with the raw session."""
-        shutil.rmtree(self.session)
+        shutil.rmtree(self.session, ignore_errors=True)
         shutil.copytree(self.folder / "raw", self.session, copy_function=shutil.copy2)
 
     def start(self, *, cold: bool = False) -> Running | subprocess.Popen[bytes]:
@@ -203,15 +209,18 @@ class Ground:
         wrong = [] if code == 0 else [f"the next run ended with {code}: {self.log()[-300:]}"]
         if self.files() != self.want:
             wrong.append("other bytes than undisturbed")
-        if left := [p.name for p in (self.session / ".meso" / "claims").glob("*.json")]:
-            wrong.append(f"claims stay: {left}")
-        if left := [
-            p.name for p in (self.session / ".meso" / "staging").glob("*") if p.name in self.assets and any(p.iterdir())
-        ]:
-            wrong.append(f"staged files stay: {left}")
-        if left := [str(p.relative_to(self.session)) for p in self.session.rglob(".*.part")]:
-            wrong.append(f"half-written files stay: {left}")
-        return wrong + self.held()
+        return wrong + self.left() + self.held()
+
+    def left(self) -> list[str]:
+        """What killed runs have left in the session though the next one has ended."""
+        paths = list(self.touched())
+        staged = tuple(f".meso/staging/{asset}/" for asset in self.assets)
+        kinds = {
+            "claims": [path for path in paths if path.startswith(".meso/claims/") and path.endswith(".json")],
+            "staged files": [path for path in paths if path.startswith(staged)],
+            "half-written files": [path for path in paths if Path(path).match(".*.part")],
+        }
+        return [f"{kind} stay: {found}" for kind, found in kinds.items() if found]
 
     def held(self) -> list[str]:
         """Places in the pool that are taken though nothing runs."""
@@ -304,7 +313,7 @@ def campaign(
             target, cold = random.choice(kinds), number == 0
             wrong = one_kill(ground, target, random.uniform(0.1, 0.9 * ground.seconds + 3 * cold), cold=cold)
             if wrong is not None:
-                made.append((f"kills of whole runs: {ROW[target]}, {ground.executor}", wrong))
+                made.append((f"kills of whole runs: {ROW[target]}, {ground.title}", wrong))
         wrong = ground.run_to_the_end()
         if made:
             made[-1][1].extend(wrong)
@@ -339,7 +348,7 @@ def pairs(ground: Ground, tally: Tally, *, seconds: float, races: int = 10**9) -
         except subprocess.TimeoutExpired:
             kill(ground.processes())
             wrong = [f"two runs at once did not end: {ground.log()[-300:]}"]
-        tally.add(f"races: two runs of a session at once, {ground.executor}", wrong)
+        tally.add(f"races: two runs of a session at once, {ground.title}", wrong)
         print(f"{tally.tried} pairs; {wrong}", file=sys.stderr, flush=True)
 
 

@@ -5,6 +5,7 @@ import re
 
 import killed_daemon
 import pytest
+from killed_on_s3 import ground_on_s3
 from killed_runs import CHEAP, QUICK, SUITE2P, Tally, campaign, ground, one_kill, pairs
 
 
@@ -32,6 +33,24 @@ def test_of_two_runs_of_a_session_one_works_and_the_other_says_for_whom_it_waits
     told = quick.whole_log()
     assert re.search(r"waiting: \w+ is made by run \w+, process \d+ on \S+, since \d\d:\d\d", told), told
     assert quick.files() == quick.want
+
+
+def test_a_run_on_a_server_that_is_killed_ends_whole_and_the_next_one_makes_the_same(s3_server, tried):
+    tried("kills of whole runs: all processes of a run, in_process, on S3", 2)
+    with ground_on_s3(s3_server, "in_process", QUICK) as made:
+        for moment in (0.3, 0.5):
+            assert one_kill(made, "group", moment * made.seconds) == []
+        assert made.run_to_the_end() == []
+
+
+@pytest.mark.nightly
+def test_hundreds_of_kills_on_a_server_lose_nothing(s3_server, capsys, tried):
+    random.seed("on S3")
+    tally = Tally()
+    with ground_on_s3(s3_server, "multiprocess", CHEAP) as made:
+        campaign(made, ("group", "head", "step"), tally, seconds=7000.0, kills=200)
+    told(tally, capsys, tried)
+    assert tally.tried == 200
 
 
 @pytest.mark.nightly
