@@ -213,7 +213,8 @@ def _clear(session: RemoteSession, listing: Collection[ListedFile], start: str) 
 
 def _clear_left(session: RemoteSession, listing: Collection[ListedFile]) -> None:
     """Remove what killed uploads have left elsewhere in the session's own folder, and say so."""
-    now = max((file.mtime_ns for file in listing), default=0)  # the claim of this publication has just been written
+    # the claim of this publication has just been written; files of the rig may have any time
+    now = max((file.mtime_ns for file in listing if file.path.startswith(f"{MESO_FOLDER}/locks/")), default=0)
     before = now - int(_LEFT_AFTER_S * 1e9)
     own = [file for file in listing if file.path.startswith(f"{MESO_FOLDER}/")]
     parts = [file.path for file in own if file.path.endswith(".part") and file.mtime_ns < before]

@@ -296,6 +296,18 @@ def test_a_publication_that_an_earlier_version_began_is_finished_too(machine, mo
     assert list_below(store.remote, folder) == ()
 
 
+@pytest.mark.parametrize("url", ["openssh"], indirect=True)
+def test_a_raw_file_from_the_future_does_not_make_an_upload_old(machine, request):
+    store = machine("a")
+    part = f"{KEY}/.meso/claims/.1234.json.0123456789ab.part"
+    write_small(store.remote, part, b"half")
+    server = request.getfixturevalue("openssh_server")
+    tif = next(file for file in server.served.rglob("a_00001.tif") if store.remote.base.split("/")[-1] in file.parts)
+    os.utime(tif, (time.time() + 10**6,) * 2)
+    publish(store, {"alf/a": b"1"})
+    assert read_small(store.remote, part, 9) == b"half"
+
+
 def test_what_killed_uploads_left_is_removed_by_the_next_publication_which_says_so(machine, monkeypatch, request):
     store = machine("a")
     part = f"{KEY}/.meso/claims/.1234.json.0123456789ab.part"
