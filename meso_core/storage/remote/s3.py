@@ -176,25 +176,32 @@ class S3Backend:
                 self.fs.call_s3("abort_multipart_upload", **sending.state.where)
 
     def give_up_left(self, place: str, before_ns: int) -> int:
-        """See :class:`~meso_core.storage.remote.backend.Backend`."""
-        bucket, _, key = place.partition("/")
-        given_up, more = 0, dict[str, str]()
-        while True:
-            try:
-                page = self.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{key}/", **more)
-            except (
-                PermissionError
-            ):  # listing them is a separate right, which publishing does not need; the bucket's own rules can do this
-                return given_up
-            for upload in page.get("Uploads", ()):
+        """See :class:`~meso_core.storage.remote.backend.Backend`.
+
+        Where the server cannot do this, or does not let this user, a rule of the bucket may.
+        """
+        given_up = 0
+        try:
+            for upload in self._uploads(place):
                 if nanoseconds(upload["Initiated"]) < before_ns:
+                    which = {"Bucket": place.partition("/")[0], "Key": upload["Key"], "UploadId": upload["UploadId"]}
                     with suppress(FileNotFoundError):  # somebody else has just done it
-                        self.fs.call_s3(
-                            "abort_multipart_upload", Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
-                        )
+                        self.fs.call_s3("abort_multipart_upload", **which)
                         given_up += 1
+        except OSError as error:
+            if not isinstance(error, PermissionError) and error.errno != errno.ENOSYS:
+                raise
+        return given_up
+
+    def _uploads(self, place: str) -> Iterator[dict[str, Any]]:
+        """List uploads in parts, to below a folder, that have not ended."""
+        bucket, _, key = place.partition("/")
+        more: dict[str, str] = {}
+        while True:
+            page = self.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{key}/", **more)
+            yield from page.get("Uploads", ())
             if not page.get("IsTruncated"):
-                return given_up
+                return
             more = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
     def put_in_place(self, source: str, target: str) -> None:
