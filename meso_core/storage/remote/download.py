@@ -80,10 +80,7 @@ def download(
             return target
         resumed = part.size > 0
         digest = _fetch(root, wanted, part, progress)
-        if resumed and sha256 not in (
-            None,
-            digest,
-        ):  # perhaps the part here was damaged, and not the file on the server
+        if resumed and sha256 not in (None, digest):  # perhaps the part here is damaged, not the file on the server
             part.cut(0)
             digest = _fetch(root, wanted, part, progress)
         _judge(root, wanted, part, digest)

@@ -93,8 +93,7 @@ def put_in_place(root: RemoteRoot, source: str, target: str) -> ListedFile:
         If there is no such file, or the server has no room, refuses or does not answer.
     """
     size = must_have(root, source).size
-    with suppress(
-        FileNotFoundError
-    ):  # an earlier try succeeded and its answer was lost; if not, the next look shows it
+    # an earlier try may have succeeded, and its answer been lost; if not, the look at the end shows it
+    with suppress(FileNotFoundError):
         root.call("give a place to", source, lambda server: server.put_in_place(root.place(source), root.place(target)))
     return just_written(root, target, size)
