@@ -50,6 +50,10 @@ class GroundOnS3(Ground):
     def _content(self, path: str) -> bytes:
         return bytes(self._client.get_object(Bucket=BUCKET, Key=self._prefix + path)["Body"].read())
 
+    def put(self, path: str, content: bytes) -> None:
+        """Put an object into the session, past the platform."""
+        self._client.put_object(Bucket=BUCKET, Key=self._prefix + path, Body=content)
+
     def renew(self) -> None:
         """Begin anew with the raw session; what this machine knows of it stays."""
         client, raw = self._client, self.folder / "raw"
@@ -57,8 +61,7 @@ class GroundOnS3(Ground):
             client.delete_object(Bucket=BUCKET, Key=self._prefix + path)
         for file in sorted(raw.rglob("*")):
             if file.is_file():
-                path = file.relative_to(raw).as_posix()
-                client.put_object(Bucket=BUCKET, Key=self._prefix + path, Body=file.read_bytes())
+                self.put(file.relative_to(raw).as_posix(), file.read_bytes())
 
     def files(self, session: Path | None = None) -> dict[str, str]:
         """Hash of each file of the session that is no record of the platform."""

@@ -167,11 +167,12 @@ class Ground:
         return {str(p.relative_to(session)): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
 
     def touched(self) -> dict[str, tuple[int, int]]:
+        """Size and time of everything in the session, by its path below it."""
         found = {}
         for path in self.session.rglob("*"):
             with contextlib.suppress(FileNotFoundError):
                 stat = path.lstat()
-                found[str(path)] = (stat.st_size, stat.st_mtime_ns)
+                found[str(path.relative_to(self.session))] = (stat.st_size, stat.st_mtime_ns)
         return found
 
     def processes(self) -> list[psutil.Process]:

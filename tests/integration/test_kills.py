@@ -6,7 +6,7 @@ import re
 import killed_daemon
 import pytest
 from killed_on_s3 import ground_on_s3
-from killed_runs import CHEAP, QUICK, SUITE2P, Tally, campaign, ground, one_kill, pairs
+from killed_runs import CHEAP, QUICK, SUITE2P, Ground, Tally, campaign, ground, one_kill, pairs
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +35,40 @@ def test_of_two_runs_of_a_session_one_works_and_the_other_says_for_whom_it_waits
     assert quick.files() == quick.want
 
 
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        (".meso/claims/frame_qc.json", "claims"),
+        (".meso/staging/frame_qc/alf/half.npy", "staged files"),
+        ("alf/FOV_00/.mpci.times.npy.123.part", "half-written files"),
+    ],
+)
+def test_what_a_killed_run_has_left_is_seen(tmp_path, path, kind):
+    made = Ground(tmp_path, "in_process", QUICK)
+    whole = made.session / ".meso/manifests/frame_qc.json"
+    for file in (whole, made.session / path):
+        assert made.left() == []
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"{}")
+    (told,) = made.left()
+    assert told.startswith(f"{kind} stay: ")
+
+
 def test_a_run_on_a_server_that_is_killed_ends_whole_and_the_next_one_makes_the_same(s3_server, tried):
     tried("kills of whole runs: all processes of a run, in_process, on S3", 2)
     with ground_on_s3(s3_server, "in_process", QUICK) as made:
         for moment in (0.3, 0.5):
             assert one_kill(made, "group", moment * made.seconds) == []
         assert made.run_to_the_end() == []
+        # and what must not be there would be seen
+        published = next(path for path in made.files() if path.startswith("alf/"))
+        for path in (".meso/uploading/frame_qc/0123.4567", "alf/FOV_00/stray.npy", published):
+            made.put(path, b"stray")
+        assert [told.split(": ")[0] for told in made.left()] == [
+            "uploads or claims stay",
+            f".meso/manifests/frame_qc.json does not match {published}",
+            "files of no record",
+        ]
 
 
 @pytest.mark.nightly
