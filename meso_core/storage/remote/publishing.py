@@ -114,6 +114,13 @@ def pending_publications(listing: Collection[ListedFile]) -> tuple[Uploading, ..
     return tuple(found)
 
 
+def pending_of(session: RemoteSession, asset: str) -> tuple[Uploading, ...]:
+    """Find the pending publications of one asset, with a look at their folder alone."""
+    folder = _uploading(asset)
+    there = list_below(session.root, session.place(folder))
+    return pending_publications([replace(file, path=f"{folder}/{file.path}") for file in there])
+
+
 def begin(
     session: RemoteSession,
     sealed: Sealed,

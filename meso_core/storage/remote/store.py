@@ -31,7 +31,7 @@ from .filesystem import RemoteRoot, children, list_below
 from .known import KnownHashes
 from .looking import missing
 from .mirror import Mirror, is_record
-from .publishing import RemoteSession, begin, pending_publications, roll_forward, undamaged
+from .publishing import RemoteSession, begin, pending_of, pending_publications, roll_forward, undamaged
 from .scratch import Scratch
 from .streaming import streamed_sha256
 from .transfer import read_range, remove, stat, write_small
@@ -209,9 +209,8 @@ class RemoteStore:
         new = Manifest(asset, sealed.files, basis, made_by, now, sealed.contents, session=str(key), facts=sealed.facts)
         session, mirror = RemoteSession(self.remote, self._place(key)), self._opened(key)
         with self._alone(session, asset, f"run {made_by.run_id}") as insist:
-            for uploading in pending_publications(session.listing()):
-                if uploading.asset == asset:
-                    roll_forward(session, uploading)
+            for uploading in pending_of(session, asset):
+                roll_forward(session, uploading)
             content = session.read(manifest_path(asset))
             old = undamaged(session, manifest_path(asset), asset)
             check_places(f"{self.root}/{session.base}", old, new, places)

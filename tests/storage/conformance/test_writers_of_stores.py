@@ -102,6 +102,7 @@ def test_killed_at_each_of_its_steps_a_writer_leaves_the_old_version_or_the_new_
 
 
 @pytest.mark.nightly
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", SERVERS)
 def test_killed_while_it_talks_to_its_server_a_writer_leaves_the_old_version_or_the_new_one(
     make_backend: Callable[..., Backend], kind: str, tried: Callable[..., None]
