@@ -26,7 +26,8 @@ from ..manifest import Chain, MadeBy, Manifest, manifest_path, record_digest, re
 from ..ownership import check_places
 from ..publishing import input_digests, kept_records, load_manifest, load_manifests, published_assets
 from ..staging import Sealed, Staging
-from .claims import Holder, RemoteClaims
+from .alone import alone
+from .claims import RemoteClaims
 from .filesystem import RemoteRoot, children, list_below
 from .known import KnownHashes
 from .looking import missing
@@ -36,8 +37,6 @@ from .scratch import Scratch
 from .streaming import streamed_sha256
 from .transfer import read_range, remove, stat, write_small
 
-#: How long to wait for somebody else's publication or record, and the time between two looks, s.
-_WAIT_S, _LOOK_EVERY_S = 600.0, 0.5
 #: Up to so many files are looked at one by one; for more, the session is listed.
 _FEW = 4
 #: What came into a mirror within this time before a listing began may be younger than it, s: clocks of file systems
@@ -169,7 +168,7 @@ class RemoteStore:
     def recording(self, key: SessionKey) -> Iterator[Path]:
         """See :class:`SessionStore`; one at a time, and what was written is uploaded when the block ends well."""
         session = RemoteSession(self.remote, self._place(key))
-        with self._alone(session, "records", "a record") as insist:
+        with alone(session, "records", "a record") as insist:
             mirror = self._opened(key)
             with mirror.copy_of_records() as copied:  # the mirror only holds what the server holds
                 before = copied.records()
@@ -208,7 +207,7 @@ class RemoteStore:
         asset, now = sealed.asset, datetime.now(UTC).isoformat(timespec="seconds")
         new = Manifest(asset, sealed.files, basis, made_by, now, sealed.contents, session=str(key), facts=sealed.facts)
         session, mirror = RemoteSession(self.remote, self._place(key)), self._opened(key)
-        with self._alone(session, asset, f"run {made_by.run_id}") as insist:
+        with alone(session, asset, f"run {made_by.run_id}") as insist:
             for uploading in pending_of(session, asset):
                 roll_forward(session, uploading)
             content = session.read(manifest_path(asset))
@@ -269,7 +268,7 @@ class RemoteStore:
                 return mirror
             session = RemoteSession(self.remote, base)
             for uploading in pending:
-                with self._alone(session, uploading.asset, "a look at the session"):
+                with alone(session, uploading.asset, "a look at the session"):
                     roll_forward(session, uploading)
 
     def _recent(self, key: SessionKey) -> Mirror:
@@ -323,23 +322,6 @@ class RemoteStore:
             raise nothing_there(f"{self.root}/{place}/{absent[0]}")
         return [there[path] for path in paths]
 
-    # ---- one at a time
-
-    @contextmanager
-    def _alone(self, session: RemoteSession, name: str, who: str) -> Iterator[Callable[[], None]]:
-        """Do something that one process at a time does; yields a call that insists that this still is the one."""
-        claims = RemoteClaims(self.remote, session.place(f"{MESO_FOLDER}/locks"), who)
-        until = time.monotonic() + _WAIT_S
-        try:
-            while others := claims.take([name]):
-                if time.monotonic() > until:
-                    raise _busy(self.root, session, name, others)
-                time.sleep(_LOOK_EVERY_S)
-            yield lambda: claims.insist(name)
-        finally:
-            with suppress(StorageError):  # the server is away, and the claim ends by itself
-                claims.give_all_back()
-
     def _in_use(self, mirror: Mirror) -> None:
         """Hold a mirror while this process lives: the files that it was given stay there."""
         held = (os.getpid(), mirror.folder)
@@ -357,13 +339,3 @@ def _keep(mirror: Mirror, sealed: Sealed, old: Manifest | None, new: Manifest) -
     for path in {record.path for record in (old.files if old else ())} - {record.path for record in new.files}:
         (mirror.folder / path).unlink(missing_ok=True)
     shutil.rmtree(sealed.folder)
-
-
-def _busy(root: str, session: RemoteSession, name: str, others: tuple[Holder, ...]) -> StorageError:
-    who = "; ".join(f"{holder.run_id}, {holder.process}, since {holder.process.since}" for holder in others)
-    return StorageError.at(
-        f"{root}/{session.base}",
-        expected=f"nobody else at work on {name} for more than {_WAIT_S / 60:g} minutes",
-        found=who,
-        remedy=f"Wait until it ends, then run again. If it is gone for good, remove {others[0].path}",
-    )

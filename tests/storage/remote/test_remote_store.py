@@ -16,8 +16,10 @@ import pytest
 from meso_core.errors import InputFileError, MesoWarning, MissingInputError, StorageError
 from meso_core.session import SessionKey
 from meso_core.storage import Basis, FileRecord, MadeBy, Manifest, Session, open_store
+from meso_core.storage.remote import alone
 from meso_core.storage.remote import publishing as remote_publishing
 from meso_core.storage.remote import store as remote_store
+from meso_core.storage.remote.claims import RemoteClaims
 from meso_core.storage.remote.filesystem import list_below, open_root
 from meso_core.storage.remote.scratch import Scratch
 from meso_core.storage.remote.store import RemoteStore
@@ -421,6 +423,25 @@ def test_a_run_whose_claim_another_run_has_taken_over_publishes_nothing(machine)
     publish(machine("b"), {"alf/a": b"3"}, run="run-2")
     assert content(store)["alf/a"] == b"3"
     one.give_all_back()
+    other.give_all_back()
+
+
+def test_who_publishes_is_waited_for_and_named_when_that_takes_too_long(machine, monkeypatch):
+    store = machine("a")
+    staged = store.stage(KEY, "rois")
+    staged.write("alf/a", b"1")
+    other = RemoteClaims(store.remote, f"{KEY}/.meso/locks", "run run-2")
+    assert other.take(["rois"]) == ()
+    monkeypatch.setattr(alone, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(alone, "_WAIT_S", 0.1)
+    with pytest.raises(
+        StorageError, match=rf"nobody else at work on rois.*run run-2, process {os.getpid()} on"
+    ) as told:
+        store.publish(KEY, staged.seal(), BASIS, MadeBy("run-1"))
+    (claim,) = list_below(store.remote, f"{KEY}/.meso/locks")
+    assert f"remove {KEY}/.meso/locks/{claim.path}" in str(told.value)
+    remove(store.remote, [f"{KEY}/.meso/locks/{claim.path}"])  # the remedy
+    assert store.publish(KEY, staged.seal(), BASIS, MadeBy("run-1")).files
     other.give_all_back()
 
 
