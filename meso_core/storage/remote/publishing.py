@@ -144,6 +144,7 @@ def begin(
     if foreign:
         raise in_the_way(f"{session.root.url}/{session.base}", sealed.asset, foreign)
     _clear(session, listing, f"{_uploading(sealed.asset)}/")
+    _clear_halves(session, listing, sealed.asset)
     _clear_left(session, listing)
     uploading = Uploading(sealed.asset)
     records, uploads = [], []
@@ -218,13 +219,20 @@ def _clear(session: RemoteSession, listing: Collection[ListedFile], start: str) 
         remove(session.root, [session.place(path) for path in paths])
 
 
+def _clear_halves(session: RemoteSession, listing: Collection[ListedFile], asset: str) -> None:
+    """Remove records of an asset that killed processes were writing; who holds the claim is the only one to write."""
+    starts = tuple(f"{MESO_FOLDER}/manifests/{start}" for start in (f"history/{asset}/.", f".{asset}.json."))
+    halves = [file.path for file in listing if file.path.startswith(starts) and file.path.endswith(".part")]
+    remove(session.root, [session.place(path) for path in halves])
+
+
 def _clear_left(session: RemoteSession, listing: Collection[ListedFile]) -> None:
     """Remove what killed uploads have left elsewhere in the session's own folder, and say so."""
     # the claim of this publication has just been written; files of the rig may have any time
     now = max((file.mtime_ns for file in listing if file.path.startswith(f"{MESO_FOLDER}/locks/")), default=0)
     before = now - int(_LEFT_AFTER_S * 1e9)
-    own = [file for file in listing if file.path.startswith(f"{MESO_FOLDER}/")]
-    parts = [file.path for file in own if file.path.endswith(".part") and file.mtime_ns < before]
+    halves = [file for file in listing if file.path.startswith(f"{MESO_FOLDER}/") and file.path.endswith(".part")]
+    parts = [file.path for file in halves if file.mtime_ns < before]
     remove(session.root, [session.place(path) for path in parts])
     folder = session.place(MESO_FOLDER)
     n_uploads = session.root.call(

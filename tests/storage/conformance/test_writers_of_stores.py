@@ -46,6 +46,8 @@ def published_whole(backend: Backend, scratch: str) -> None:
     left = [path for path in backend.paths() if path.startswith(".meso/")]
     kinds = {path.split("/")[1] for path in left}
     assert kinds <= {"manifests", "locks", "claims"}, left
+    # half of a claim may be of somebody at work: it goes after a day
+    left = [path for path in left if not (path.endswith(".part") and path.split("/")[1] in ("locks", "claims"))]
     assert not [path for path in left if "pending" in path or path.endswith((".part", ".held"))]
 
 

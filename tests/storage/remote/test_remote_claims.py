@@ -202,6 +202,16 @@ def test_a_server_that_fails_while_a_name_is_asked_for_keeps_no_claim(root, monk
     assert list_below(root, FOLDER) == ()
 
 
+def test_a_claim_that_is_being_written_is_left_alone(root):
+    """Over SFTP it has a hidden name first: to remove that would fail its writer."""
+    half = f"{FOLDER}/.0123.json.0123456789ab.part"
+    write_small(root, half, b"")
+    claims = RemoteClaims(root, FOLDER, "run-1")
+    assert claims.take(["rois"]) == ()
+    claims.give_all_back()
+    assert [f"{FOLDER}/{file.path}" for file in list_below(root, FOLDER)] == [half]
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff", b'{"names": 1}'])
 def test_what_is_no_claim_is_in_nobodys_way(root, content):
     write_small(root, f"{FOLDER}/what.json", content)

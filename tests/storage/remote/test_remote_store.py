@@ -298,6 +298,18 @@ def test_a_publication_that_an_earlier_version_began_is_finished_too(machine, mo
     assert list_below(store.remote, folder) == ()
 
 
+@pytest.mark.parametrize("name", ["manifests/history/rois/.0123.json.abcd.part", "manifests/.rois.json.abcd.part"])
+def test_a_record_that_a_killed_publication_was_writing_goes_with_the_next_one(machine, name):
+    store = machine("a")
+    publish(store, {"alf/a": b"1"})
+    others = f"{KEY}/.meso/manifests/.frame_qc.json.abcd.part"
+    for path in (f"{KEY}/.meso/{name}", others):
+        write_small(store.remote, path, b"half")
+    publish(store, {"alf/a": b"2"}, run="run-2")
+    assert read_small(store.remote, f"{KEY}/.meso/{name}", 9) is None
+    assert read_small(store.remote, others, 9) == b"half"
+
+
 @pytest.mark.parametrize("url", ["openssh"], indirect=True)
 def test_a_raw_file_from_the_future_does_not_make_an_upload_old(machine, request):
     store = machine("a")
