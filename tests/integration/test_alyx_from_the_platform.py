@@ -6,18 +6,24 @@ import gzip
 import hashlib
 import json
 import shutil
+import warnings
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from meso_assets.cli import group
 from meso_assets.defs.alyx_sensor import send_what_waits
 from meso_assets.io.alyx import Alyx
 from meso_assets.io.resources import Platform
+from meso_core.errors import MesoWarning
 from meso_core.location import LocationSettings, load_atlas
+from meso_core.qc import QCResult, Verdict, qc_path, results_to_json
 from tests.alyx.standin import Given, Throttle, serving
 from tests.alyx.standin.given import PASSWORD, USER
 from tests.integration.conftest import run_meso
@@ -86,6 +92,25 @@ class Story:
             chosen = settings.model_copy(update={"alyx": mode})
             return self._step(lambda: self._materialise(instance, chosen, self.key, TOLD))
 
+    def meso(self, *arguments):
+        """The command line, in this process."""
+        settings = self.in_a_brain.model_copy(update={"alyx": "online"})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MesoWarning)  # the server has no craniotomy of the subject
+            return CliRunner(env=settings.as_environment()).invoke(group, arguments)
+
+    @contextmanager
+    def failed_quality_control(self, asset):
+        """Let the stored verdict on an asset be that it failed."""
+        file = self.folder / qc_path(asset)
+        before = file.read_bytes() if file.is_file() else None
+        file.write_text(results_to_json((QCResult("a_check", Verdict.FAIL, 1, 0, "seen", "here"),)))
+        yield
+        if before is None:
+            file.unlink()
+        else:
+            file.write_bytes(before)
+
     def _step(self, run):
         before = len(self.server.requests)
         ran = run()
@@ -116,6 +141,10 @@ def told(story):
     story.back = story.assets(story.in_a_brain, "online")
     story.asked_after = story.tick()
     story.again = story.command("online")
+    story.plan, story.audit = (story.meso("alyx", verb, str(story.key)) for verb in ("plan", "audit"))
+    with story.failed_quality_control("mean_image_mlapdv"):
+        story.plan_of_failed = story.meso("alyx", "plan", str(story.key))
+        story.failed = story.assets(story.in_a_brain, "online")
     return story
 
 
@@ -176,6 +205,21 @@ def test_a_further_run_writes_nothing_and_leaves_the_records_as_they_are(story):
     assert story.again.ran.returncode == 0, story.again.ran.stdout[-2000:] + story.again.ran.stderr[-2000:]
     assert story.again.written == []
     assert story.again.records == story.back.records
+
+
+def test_plan_and_audit_agree_that_nothing_is_left_to_do(story):
+    assert story.plan.exit_code == 0, story.plan.output
+    assert story.plan.output.splitlines()[-1] == "nothing to do"
+    assert story.audit.exit_code == 0, story.audit.output
+    assert f"{story.key}: no findings" in story.audit.output
+
+
+def test_what_failed_and_what_was_made_from_it_is_withheld_and_the_plan_says_so(story):
+    assert "withheld, fields of view: mean_image_mlapdv failed quality control" in story.plan_of_failed.output
+    assert "withheld, files of mean_image_mlapdv: mean_image_mlapdv failed" in story.plan_of_failed.output
+    assert "withheld, files of roi_brain_locations: roi_brain_locations is made from" in story.plan_of_failed.output
+    assert state(story.failed) == {"fov_records": "withheld", "datasets": "registered", "snapshots": "registered"}
+    assert story.failed.written == []
 
 
 def test_locations_are_the_corners_of_the_mean_images(story):
