@@ -134,6 +134,7 @@ from meso_assets.runs.settings import load_settings
 from meso_core.session import SessionKey
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # where Dagster has made the two alike
     settings = load_settings({"root": sys.argv[1], "home": sys.argv[2], "cores": 2, "memory_gb": 1})
     known = KnownSession(SessionKey.parse("SP035/2023-03-03/000"), {}, {})
     for one in audit_all(itertools.repeat(known), 10**6, settings, AuditOrder()):
