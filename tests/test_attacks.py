@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from attack_records import Record, table
+from source_trees import source_tree
 
 from tests.attacks import PARTS
 
@@ -15,7 +16,7 @@ BY_SCRIPTS = {TESTS / "integration" / "test_kills.py"}
 
 def rows_tried(file):
     """Names of rows that the tests of a file count; what is filled in later is a dot."""
-    calls = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call) and node.args]
+    calls = [node for node in ast.walk(source_tree(file)) if isinstance(node, ast.Call) and node.args]
     names = [call.args[0] for call in calls if isinstance(call.func, ast.Name) and call.func.id == "tried"]
     return [
         "".join(part.value if isinstance(part, ast.Constant) else "." for part in getattr(name, "values", [name]))

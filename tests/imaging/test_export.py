@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from source_trees import source_tree
 
 from meso_core.datasets import check_datasets
 from meso_core.errors import InputFileError, MissingInputError
@@ -110,8 +111,8 @@ def gui_loader() -> Any:
     package = importlib.util.find_spec("suite2p")
     assert package is not None
     assert package.submodule_search_locations
-    source = (Path(package.submodule_search_locations[0]) / "gui" / "io.py").read_text()
-    function = next(n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef) and n.name == "load_files")
+    module = source_tree(Path(package.submodule_search_locations[0]) / "gui" / "io.py")
+    function = next(n for n in module.body if isinstance(n, ast.FunctionDef) and n.name == "load_files")
     namespace: dict[str, Any] = {"np": np, "os": __import__("os")}
     exec(ast.unparse(function), namespace)
     return namespace["load_files"]

@@ -19,11 +19,11 @@ from pathlib import Path
 import pytest
 import uvicorn
 from click.testing import CliRunner
-from conftest import unavailable
 from websockets.sync.client import connect
 
 from meso_assets.cli import group, serve
 from meso_assets.web.guard import LOOPBACK, OwnPagesOnly
+from tests.conftest import unavailable
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 NAME = "meso.example.org"
