@@ -79,7 +79,7 @@ def process_of(run: dg.DagsterRun) -> ProcessId | None:
 
 
 def interrupted_at(run: dg.DagsterRun) -> float | None:
-    """When a run that was found dead told something last, s since 1970; None for every other run."""
+    """Return when a run that was found dead gave its last sign of life, s since 1970; None for any other run."""
     at, _, run_id = run.tags.get(INTERRUPTED_TAG, "").partition(" ")
     try:
         return float(at) if run_id in (run.run_id, "") else None

@@ -199,7 +199,7 @@ def run_sessions(
     Raises
     ------
     SettingsError
-        As :func:`run_session`: it would be the same for every session.
+        As :func:`run_session`. No further session is run, for each would fail with it.
     """
     done: list[SessionRun] = []
     for key in keys:
