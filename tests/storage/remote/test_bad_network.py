@@ -204,5 +204,8 @@ def test_a_listing_that_fails_is_not_an_empty_one(kind, proxy, request, monkeypa
 def test_a_slow_server_is_waited_for(root, proxy, tmp_path):
     content = random_file(tmp_path / "file", 1_000_000)
     proxy.bytes_per_s, proxy.delay_s = 1_000_000, 0.02
+    began = time.monotonic()
     upload(root, tmp_path / "file", "file", content=content)
     fetch(root, "file", tmp_path / "back", size=content.size, sha256=content.sha256)
+    assert time.monotonic() - began > 1, "it was slow: a second for each way"
+    assert (tmp_path / "back").read_bytes() == (tmp_path / "file").read_bytes()
