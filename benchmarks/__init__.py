@@ -6,6 +6,7 @@ Each ``bench_<topic>.py`` measures peer and ours side by side in one run and ret
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +25,9 @@ class Row:
     goal: str
     #: The input.
     on: str
+
+
+def peak_bytes() -> float:
+    """Largest resident memory of this process so far, with the mapped pages; getrusage counts the parent's too."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import Row
+from benchmarks import Row, peak_bytes
 from tests.whole_metadata import whole_metadata
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -67,15 +67,9 @@ def measure(what: str) -> dict[str, float]:
     return result | {
         "first_s": times[0],
         "best_s": min(times),
-        "peak_bytes": _peak_bytes(),
+        "peak_bytes": peak_bytes(),
         "volume_bytes": atlas.label.nbytes,
     }
-
-
-def _peak_bytes() -> float:
-    """Largest resident memory of this process so far, with the mapped pages; getrusage counts the parent's too."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
 def _ours(what: str, cache: Path) -> dict[str, float]:
