@@ -265,7 +265,9 @@ def targets(target: str, ground: Ground, head: Running | subprocess.Popen[bytes]
     if target == "group":
         return ground.processes()
     if target == "head":
-        return [psutil.Process(head.pid)] if head.poll() is None else []
+        with contextlib.suppress(psutil.NoSuchProcess):  # it may end while it is looked for
+            return [psutil.Process(head.pid)] if head.poll() is None else []
+        return []
     wanted = "fovs.worker" if target == "worker" else "forkserver"
     found = [p for p in ground.processes() if wanted in " ".join(_command(p))]
     if target == "step":  # the server of the steps is the child of the head, the steps are its children
