@@ -26,6 +26,7 @@ _COMMANDS = {
     "serve": "serve",
     "restore": "restore",
     "versions": "versions",
+    "one-tables": "one_tables",
     "remove-raw": "remove_raw",
     "instance": "instance",
 }

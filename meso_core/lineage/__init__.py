@@ -9,6 +9,7 @@ from .crate import crate_record, write_crate
 from .diff import AssetDifference, RoiMatch, Versions, diff_asset, match_rois, versions_of
 from .findings import AuditVerdict, Finding, Kind
 from .graph import lineage_svg
+from .one_tables import WrittenTables, session_id, write_one_tables
 from .tracing import Lineage, RawInput, Step, trace
 from .verdicts import (
     EARLIER_VERDICTS,
@@ -35,6 +36,7 @@ __all__ = [
     "RoiMatch",
     "Step",
     "Versions",
+    "WrittenTables",
     "accept_findings",
     "array_difference",
     "audit_session",
@@ -47,8 +49,10 @@ __all__ = [
     "last_verdict",
     "lineage_svg",
     "match_rois",
+    "session_id",
     "trace",
     "versions_of",
     "with_accepted",
     "write_crate",
+    "write_one_tables",
 ]

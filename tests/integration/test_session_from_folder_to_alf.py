@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -31,13 +32,25 @@ def test_no_two_assets_publish_the_same_file_and_raw_files_stay(finished):
     assert {path: hash_file(finished.session.path / path).sha256 for path in finished.raw} == finished.raw
 
 
-@pytest.mark.filterwarnings("ignore:No default revision")  # tables of plain folders know no revisions
-def test_one_loads_every_object_of_the_session(finished, tmp_path):
-    from one.alf.cache import make_parquet_db
+@pytest.fixture(params=["tables of ONE", "tables of meso"])
+def tables(request, finished, tmp_path) -> Path:
+    """Folder of the tables with which ONE finds datasets."""
+    if request.param == "tables of ONE":
+        from one.alf.cache import make_parquet_db
+
+        make_parquet_db(finished.settings.root, out_dir=tmp_path)
+    else:
+        told = finished.meso("one-tables", "--to", str(tmp_path))
+        assert told.returncode == 0, told.stderr
+        assert "1 sessions" in told.stdout
+    return tmp_path
+
+
+@pytest.mark.filterwarnings("ignore:No default revision")  # those that ONE makes of plain folders know no revisions
+def test_one_loads_every_object_of_the_session(finished, tables):
     from one.api import One
 
-    make_parquet_db(finished.settings.root, out_dir=tmp_path)
-    one = One(mode="local", cache_dir=finished.settings.root, tables_dir=tmp_path)
+    one = One(mode="local", cache_dir=finished.settings.root, tables_dir=tables)
     (eid,) = one.search()
     fovs = json.loads((finished.session.path / "alf" / "_meso_rawImagingData.meta.json").read_text())["FOV"]
     assert set(one.list_collections(eid, collection="alf/FOV*")) == {f"alf/FOV_{i:02d}" for i in range(len(fovs))}
@@ -50,6 +63,18 @@ def test_one_loads_every_object_of_the_session(finished, tmp_path):
         assert loaded["mpciMeanImage"]["images"].shape == tuple(fov["nXnYnZ"][1::-1])
         for name in ("mpciStack", "mpciROITypes", "mpciFrameQC"):
             assert one.load_object(eid, name, collection=folder), name
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_two_lines_of_the_page_on_one_load_a_session_without_a_warning(finished, tmp_path, caplog):
+    """``one.load_object`` compares each file with the hash of the table: those of manifests are right."""
+    finished.meso("one-tables", "--to", str(tmp_path))
+    from one.api import ONE
+
+    one = ONE(mode="local", cache_dir=str(finished.settings.root), tables_dir=str(tmp_path))
+    loaded = one.load_object(one.search()[0], "mpci", collection="alf/FOV_00")
+    assert {"times", "ROIActivityF", "badFrames"} <= set(loaded)
+    assert [record.message for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
 
 
 #: suite2p's GUI loads a folder with this function of its own; windows are not needed for it, nor Qt.
