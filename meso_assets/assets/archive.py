@@ -14,6 +14,7 @@ from meso_core.session import RawFiles, SessionMetadata, natural_key
 from ..defs.catalogue import CATALOGUE
 from ..io.metadata import archive_metadata, reference_metadata
 from ..io.resources import Platform
+from .before_work import tell_estimate
 from .session_asset import AssetRun, Product, Result, materialized, session_asset
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def imaging_frames_archive(
     from meso_core.archive import archive_bout, save_report
 
     def compute(run: AssetRun) -> Product:
+        shown = tell_estimate(run)
         # a bout that has metadata only is missing its frames: archiving it says so
         bouts = sorted({*raw_frames.bouts, *raw_metadata.bouts}, key=lambda bout: natural_key(bout.name))
         staging = run.stage()
@@ -60,7 +62,7 @@ def imaging_frames_archive(
                     save_report(session_path, report)
 
         contents = {f"{report.bout}/{report.name}": report.contents for report in reports}
-        return Product(staging, contents=contents, metadata=archive_metadata(reports), then=keep_records)
+        return Product(staging, contents=contents, metadata={**archive_metadata(reports), **shown}, then=keep_records)
 
     return materialized(context, platform, _ARCHIVE, compute)
 

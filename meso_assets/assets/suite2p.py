@@ -25,6 +25,7 @@ from ..io.published import FovDatasets, SessionFiles
 from ..io.resources import Platform
 from ..runs.instance import SUITE2P_POOL
 from ..runs.settings import MesoSettings
+from .before_work import estimate_metadata, tell_estimate
 from .session_asset import OWNERS, AssetRun, Product, gathered, open_run, tell_why
 from .subject import ask_alyx, tau_metadata
 
@@ -108,6 +109,7 @@ def split_pages(
         if run.is_current:
             return
         tell_why(run)
+        tell_estimate(run, imaging_metadata)
         run.fetch_raw()
         cores = run.settings.cores
         frames = {bout.name: bout.frame_index for bout in imaging_metadata.bouts}
@@ -161,6 +163,7 @@ def publish_frames(
         found = imaging.stage_registered(staging.folder, sorted(fovs), run.session.path)
         staging.know({file.path: file.content for file in found.files})
         shown = {**registration_metadata(list(found.fovs)), **picture(found.picture, "shifts over time of FOV_00")}
+        shown |= estimate_metadata(run)
         return Product(staging, qc=found.qc, metadata=shown)
 
     return gathered(context, lambda: _open(context, platform, _FRAMES, config), compute)

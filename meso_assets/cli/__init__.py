@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _COMMANDS = {
     "simulate": "simulate",
     "run": "run",
+    "preflight": "preflight",
     "status": "status",
     "audit": "audit",
     "alyx": "alyx",

@@ -75,7 +75,7 @@ def _run_one(settings: MesoSettings, key: SessionKey, assets: tuple[str, ...], s
     from ..io.resources import Platform
     from ..runs.run import run_session
 
-    summary = run_session(settings, key, assets=assets, suite2p=suite2p)
+    summary = run_session(settings, key, assets=assets, suite2p=suite2p, tell=say)
     opened = Platform.open(settings).session(str(key))
     click.echo("\n" + made_table(opened, summary))
     if not summary.success:

@@ -22,6 +22,8 @@ from ..defs.dead_runs import process_tags
 from ..defs.guard import told
 from ..defs.jobs import PROCESS_SESSION
 from ..defs.partitions import add_sessions
+from ..defs.past_runs import seconds_by_asset
+from ..defs.preflight import Flight, look_ahead
 from ..defs.standings import look_at
 from ..io.resources import Platform
 from .console import READABLE_LOG
@@ -101,8 +103,9 @@ def run_session(
     *,
     assets: tuple[str, ...] = (),
     suite2p: Mapping[str, Any] | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> RunSummary:
-    """Materialise assets of one session, here and now.
+    """Materialise assets of one session, here and now; one that cannot be processed is refused before anything begins.
 
     Parameters
     ----------
@@ -114,6 +117,8 @@ def run_session(
         Names of the catalogue; all by default.
     suite2p
         suite2p options of this run, by name.
+    tell
+        Told what the run is estimated to take, where it takes long.
 
     Raises
     ------
@@ -123,21 +128,19 @@ def run_session(
         If the session is not there.
     InputFileError
         If raw files of it are still being copied: what is made of a part looks as what is made of all.
+    MesoError
+        As :meth:`~meso_core.imaging.Preflight.refuse`.
     """
-    chosen = assets or tuple(CATALOGUE)
-    if unknown := sorted(set(chosen) - set(CATALOGUE)):
-        raise SettingsError(
-            problem(
-                "assets",
-                expected=f"some of {', '.join(CATALOGUE)}",
-                found=", ".join(unknown),
-                remedy="Correct the names",
-            )
-        )
+    chosen = chosen_assets(assets)
     _check_options(chosen, suite2p or {})
-    _check_nothing_is_being_copied(Platform.open(settings), key)
+    platform = Platform.open(settings)
+    _check_nothing_is_being_copied(platform, key)
     with open_instance(settings) as instance:
-        register_sessions(instance, Platform.open(settings), [key])
+        register_sessions(instance, platform, [key])
+        ahead = look_ahead(Flight(platform, instance, look_at(platform.session(str(key))), chosen, suite2p or {}))
+        ahead.refuse()
+        if ahead.estimate.room_bytes:
+            tell(f"{key} takes {ahead.estimate}")
         config = {**READABLE_LOG, **_suite2p_config(chosen, suite2p or {})}
         with dg.execute_job(
             dg.build_reconstructable_job(
@@ -151,6 +154,24 @@ def run_session(
         ) as result:
             seconds, failed = seconds_by_asset(instance, result.run_id), failed_assets(instance, result.run_id)
             return RunSummary(result.run_id, result.success, seconds, chosen, failed)
+
+
+def chosen_assets(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the assets that a person names; all of the catalogue where none is named.
+
+    Raises
+    ------
+    SettingsError
+        If one is unknown.
+    """
+    if unknown := sorted(set(names) - set(CATALOGUE)):
+        raise SettingsError.at(
+            "assets",
+            expected=f"some of {', '.join(CATALOGUE)}",
+            found=", ".join(unknown),
+            remedy="Correct the names",
+        )
+    return names or tuple(CATALOGUE)
 
 
 def _check_nothing_is_being_copied(platform: Platform, key: SessionKey) -> None:
@@ -185,17 +206,6 @@ def _suite2p_config(assets: tuple[str, ...], suite2p: Mapping[str, Any]) -> dict
     if not suite2p:
         return {}
     return {"ops": {name: {"config": {"suite2p": dict(suite2p)}} for name in assets if CATALOGUE[name].stage}}
-
-
-def seconds_by_asset(instance: dg.DagsterInstance, run_id: str) -> dict[str, float]:
-    """Wall time from the first start to the last end of each asset's steps, s."""
-    spans: dict[str, tuple[float, float]] = {}
-    for times in times_of_steps(instance, run_id):
-        asset = asset_of_step(times.step)
-        if asset in CATALOGUE and times.start is not None and times.end is not None:
-            start, end = spans.get(asset, (times.start, times.end))
-            spans[asset] = (min(start, times.start), max(end, times.end))
-    return {asset: end - start for asset, (start, end) in spans.items()}
 
 
 def failed_assets(instance: dg.DagsterInstance, run_id: str) -> frozenset[str]:

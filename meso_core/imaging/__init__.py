@@ -13,6 +13,7 @@ from .figures import registration_figure, rois_figure
 from .fovs.job import FovJob, fov_jobs
 from .fovs.schedule import FovResult, choose_workers, process_fovs
 from .options import Suite2pOptions, Suite2pOverrides, get_default_tau, stage_options, suite2p_options
+from .preflight import Due, Estimate, Finding, MachineFacts, PastStep, Preflight, Step, judge_session
 from .quality import detection_qc, registration_qc
 from .registration.fov import RegistrationResult, image_motion_registration, load_registration, registration_is_whole
 from .session import SessionImaging
@@ -21,13 +22,20 @@ from .staging import DetectedFov, RegisteredFov, StagedRegistration, StagedRois
 __all__ = [
     "DetectedFov",
     "DetectionResult",
+    "Due",
+    "Estimate",
+    "Finding",
     "FovJob",
     "FovResult",
+    "MachineFacts",
+    "PastStep",
+    "Preflight",
     "RegisteredFov",
     "RegistrationResult",
     "SessionImaging",
     "StagedRegistration",
     "StagedRois",
+    "Step",
     "Suite2pOptions",
     "Suite2pOverrides",
     "choose_workers",
@@ -36,6 +44,7 @@ __all__ = [
     "fov_jobs",
     "get_default_tau",
     "image_motion_registration",
+    "judge_session",
     "load_detection",
     "load_registration",
     "process_fovs",

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...errors import MesoError, ProcessingError
 from ...json_text import json_text
@@ -129,21 +130,31 @@ def choose_workers(jobs: Sequence[FovJob]) -> int:
 
 
 def memory_needed(job: FovJob) -> int:
+    """Estimate a worker's peak for a FOV, bytes; the frames are counted by the size of its movie."""
+    ny, nx = job.shape
+    raw = job.folder / plane.RAW
+    path = next((p for p in (raw, plane.find_movie(job.folder, plane.REGISTERED)) if p.is_file()), None)
+    return fov_memory((ny, nx), path.stat().st_size // (2 * ny * nx) if path else 0, job.options.settings)
+
+
+def fov_memory(shape: tuple[int, int], n_frames: int, settings: Mapping[str, Any]) -> int:
     """Estimate a worker's peak for a FOV, bytes: the larger of making the reference and of detection.
 
     An upper estimate: libraries take 1 GB (measured); frames of the reference and what sorting them needs stay below 6
     bytes per pixel and frame (a 512 × 512 FOV with 400 of them peaks at 2.3 GB, measured); suite2p's
     detection holds about four float32 copies of the binned movie.
+
+    Parameters
+    ----------
+    shape, n_frames
+        Of the movie: rows and columns, frames.
+    settings
+        suite2p's settings of the FOV.
     """
-    ny, nx = job.shape
-    settings = job.options.settings
-    raw = job.folder / plane.RAW
-    path = next((p for p in (raw, plane.find_movie(job.folder, plane.REGISTERED)) if p.is_file()), None)
-    n_frames = path.stat().st_size // (2 * ny * nx) if path else 0
     bin_size = max(1, round(settings["tau"] * settings["fs"]))
     n_bins = min(settings["detection"]["nbins"], n_frames // bin_size)
     reference: int = 6 * min(settings["registration"]["nimg_init"], n_frames)
-    return int(1.5e9 + ny * nx * max(reference, 16 * n_bins))
+    return int(1.5e9 + shape[0] * shape[1] * max(reference, 16 * n_bins))
 
 
 class _Crew:

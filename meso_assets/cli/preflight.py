@@ -1,0 +1,88 @@
+"""``meso preflight``: whether sessions can be processed, and what that takes, before anything begins."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from meso_core.errors import MesoError
+from meso_core.json_text import json_text
+from meso_core.qc import Verdict
+
+from ..runs.settings import load_settings
+from .choice import say
+from .tables import text_table
+
+if TYPE_CHECKING:
+    from meso_core.imaging import Preflight
+
+_WORDS = {Verdict.PASS: "well", Verdict.WARNING: "warning", Verdict.FAIL: "CANNOT BE"}
+
+
+@click.command("preflight")
+@click.argument("sessions", nargs=-1, required=True)
+@click.option("--assets", default="", help="Names, with commas between them; all by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print records instead of a table.")
+def command(sessions: tuple[str, ...], assets: str, as_json: bool) -> None:
+    """Tell whether SESSIONS can be processed, and what that takes.
+
+    Room on the disk, memory, frames against pulses against metadata, bouts that agree; the time from earlier runs.
+
+    Ends with 1 if one cannot be. `meso run` and the steps that take long ask the same, and refuse such a session.
+    """
+    from ..defs.preflight import Flight, look_ahead
+    from ..defs.standings import look_at
+    from ..io.resources import Platform
+    from ..runs.instance import open_instance
+    from ..runs.many import Wanted, named_sessions
+    from ..runs.run import chosen_assets
+
+    settings = load_settings()
+    platform = Platform.open(settings)
+    chosen = chosen_assets(tuple(name.strip() for name in assets.split(",") if name.strip()))
+    keys = named_sessions(platform, Wanted(sessions), platform.store.sessions())
+    found, unread = [], []
+    with open_instance(settings) as instance:
+        for key in keys:
+            try:
+                seen = look_at(platform.session(str(key)))
+                found.append(look_ahead(Flight(platform, instance, seen, chosen, {})))
+            except MesoError as error:
+                unread.append(f"{key}: {error}")
+    click.echo(json_text([r for one in found for r in _records(one)], indent=1) if as_json else _told(found))
+    for text in unread:
+        say(text)
+    if unread or any(one.errors for one in found):
+        sys.exit(1)
+
+
+def _told(found: list[Preflight]) -> str:
+    rows = [
+        (one.session, r.check, _WORDS[r.verdict], "see below" if r.verdict is Verdict.FAIL else r.message)
+        for one in found
+        for r in one.results
+    ]
+    table = text_table(("session", "check", "verdict", "what was found"), rows)
+    return "\n".join(
+        [
+            table,
+            "",
+            *(f"{one.session} cannot be processed: {error}" for one in found for error in one.errors),
+            *(f"{one.session} takes {one.estimate}" for one in found if not one.errors),
+        ]
+    )
+
+
+def _records(one: Preflight) -> list[dict[str, object]]:
+    estimate = {
+        "room_bytes": one.estimate.room_bytes,
+        "memory_bytes": one.estimate.memory_bytes,
+        "seconds": one.estimate.seconds,
+    }
+    checks: list[dict[str, object]] = [
+        {"session": one.session, "check": r.check, "verdict": r.verdict.name, "value": r.value, "message": r.message}
+        for r in one.results
+    ]
+    return [*checks, {"session": one.session, "check": "estimate", "verdict": None, **estimate}]
