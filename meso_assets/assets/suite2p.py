@@ -5,7 +5,7 @@ side, fail alone, and a run that was killed resumes at the FOV that was not whol
 completion marker per FOV in the work folder). Where an earlier result is current, no FOV is started.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dagster as dg
@@ -28,6 +28,7 @@ from ..runs.settings import MesoSettings
 from .before_work import estimate_metadata, tell_estimate
 from .session_asset import OWNERS, AssetRun, Product, gathered, open_run, tell_why
 from .subject import ask_alyx, tau_metadata
+from .suite2p_config import Suite2pConfig, suite2p_config
 
 if TYPE_CHECKING:
     from meso_core.imaging import SessionImaging
@@ -39,15 +40,6 @@ else:
 
 _FRAMES, _ROIS = CATALOGUE["motion_registered_frames"], CATALOGUE["rois"]
 _BETWEEN = "between_steps"
-
-
-class Suite2pConfig(dg.Config):
-    """Choices of one run; they win over the settings."""
-
-    #: suite2p options by name, as in ``{"threshold_scaling": 0.8}``.
-    suite2p: dict[str, Any] = {}  # noqa: RUF012  pydantic copies it
-    #: Whether ROIs that a person curated may be replaced where other settings ask for new ones.
-    discard_curation: bool = False
 
 
 def _open(
@@ -250,22 +242,6 @@ def publish_rois(
     return gathered(context, lambda: _open(context, platform, _ROIS, config), compute)
 
 
-def _per_step(config: Suite2pConfig, *steps: str) -> Mapping[str, Any]:
-    """Hand the configuration of the asset to its steps."""
-    chosen = {"suite2p": config.suite2p, "discard_curation": config.discard_curation}
-    return {step: {"config": chosen} for step in steps}
-
-
-@dg.config_mapping
-def _frames_config(config: Suite2pConfig) -> Mapping[str, Any]:
-    return _per_step(config, "split_pages", "register_fov", "publish_frames")
-
-
-@dg.config_mapping
-def _rois_config(config: Suite2pConfig) -> Mapping[str, Any]:
-    return _per_step(config, "each_fov", "find_rois", "publish_rois")
-
-
 @dg.graph_asset(
     name=_FRAMES.name,
     group_name=_FRAMES.group,
@@ -274,7 +250,7 @@ def _rois_config(config: Suite2pConfig) -> Mapping[str, Any]:
     kinds=set(_FRAMES.kinds),
     code_version=_FRAMES.code_version,
     partitions_def=session_partitions,
-    config=_frames_config,
+    config=suite2p_config("split_pages", "register_fov", "publish_frames"),
 )
 def motion_registered_frames(raw_frames: RawFiles, imaging_metadata: SessionMetadata, frame_qc: FovDatasets) -> object:
     """Register all FOVs."""
@@ -291,7 +267,7 @@ def motion_registered_frames(raw_frames: RawFiles, imaging_metadata: SessionMeta
     kinds=set(_ROIS.kinds),
     code_version=_ROIS.code_version,
     partitions_def=session_partitions,
-    config=_rois_config,
+    config=suite2p_config("each_fov", "find_rois", "publish_rois"),
 )
 def rois(imaging_metadata: SessionMetadata, motion_registered_frames: SessionFiles) -> object:
     """Find the ROIs of all FOVs."""

@@ -12,7 +12,8 @@ import dagster as dg
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
-from meso_assets.assets.suite2p import Suite2pConfig, session_imaging
+from meso_assets.assets.suite2p import session_imaging
+from meso_assets.assets.suite2p_config import Suite2pConfig
 from meso_assets.definitions import build_defs
 from meso_assets.defs.catalogue import CATALOGUE
 from meso_assets.defs.sensors import state_of
