@@ -14,7 +14,7 @@ import os
 import stat
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias, cast
+from typing import Any, BinaryIO, Protocol, TypeAlias, cast
 
 import numpy as np
 
@@ -35,6 +35,19 @@ KINDS = {
     stat.S_IFSOCK: "a socket",
 }
 _REMEDY = "Copy the file itself here again, or move this away"
+
+
+class RandomFile(Protocol):
+    """A file that can be read anywhere."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Go to a place; returns it."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return the next bytes."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """Put the next bytes into a buffer; returns how many."""
 
 
 def is_there(path: Path) -> bool:

@@ -1,10 +1,11 @@
 """Group raw: the imaging metadata of a session, from what the rig left."""
 
 import warnings
+from typing import Any
 
 import dagster as dg
 
-from meso_core.archive.delivered import delivered_view
+from meso_core.archive.headers import headers_view
 from meso_core.errors import MesoWarning
 from meso_core.session import RawFiles
 
@@ -32,15 +33,10 @@ def imaging_metadata(
             warnings.warn(f"{run.session.key}: {remark}", MesoWarning, stacklevel=2)
         staging, chosen = run.stage(), run.settings
         ml, ap = chosen.window_center_ml, chosen.window_center_ap
-        with delivered_view(raw_metadata, raw_frames) as delivered:
-            write_missing_meta(delivered, staging.folder, center_ml=ml, center_ap=ap, channels=chosen.channels)
-            metadata = load_session_metadata(
-                delivered,
-                center_ml=ml,
-                center_ap=ap,
-                channels=chosen.channels,
-                damaged_frames=chosen.damaged_frames,
-            )
+        with headers_view(run.session, run.seen.listing, raw_metadata, raw_frames) as rig:
+            given: dict[str, Any] = {"center_ml": ml, "center_ap": ap, "channels": chosen.channels, "index": rig.index}
+            write_missing_meta(rig.folder, staging.folder, **given)
+            metadata = load_session_metadata(rig.folder, damaged_frames=chosen.damaged_frames, **given)
         staging.write(SESSION_METADATA_FILE, metadata.imaging.to_json().encode())
         staging.write(BOUTS_FILE, metadata.to_json().encode())
         return Product(staging, qc=check_frames(metadata), metadata=imaging_metadata_metadata(metadata))

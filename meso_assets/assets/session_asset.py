@@ -113,8 +113,9 @@ class AssetRun:
         return self.standing.is_current and made is not None and dict(made.made_by.options) == dict(self.options)
 
     def fetch_raw(self) -> None:
-        """Have the raw files here that the asset reads; of a local root they are here already."""
-        kinds = [self.seen.raw[kind] for kind in self.declaration.raw]
+        """Have the raw files here that the asset reads whole; of a local root they are here already."""
+        declared = self.declaration
+        kinds = [self.seen.raw[kind] for kind in declared.raw if kind not in declared.headers_of]
         if paths := {path for raw in kinds for path in files_to_read(raw, self.seen.listing)}:
             self.session.fetch(sorted(paths), self.progress)
 

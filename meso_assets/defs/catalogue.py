@@ -53,6 +53,7 @@ _DECLARATIONS = (
         io_manager="session_files",
         places=rf"alf/_meso_[^/]+|{_BOUT}/(_ibl_rawImagingData\.meta\.json|rawImagingData\.times_scanImage\.npy)|{_REPORTS}",
         raw=(RawKind.FRAMES, RawKind.METADATA),
+        headers_of=(RawKind.FRAMES,),
         settings=("window_center_ml", "window_center_ap", "channels", "damaged_frames"),
         read=read_metadata,
         is_quick=True,

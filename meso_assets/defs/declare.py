@@ -42,6 +42,8 @@ class Declaration:
     io_manager: Literal["alf", "session_files"]
     #: Kinds of raw files that it reads.
     raw: tuple[RawKind, ...] = ()
+    #: Of these, kinds of which only headers are read: of a root on a server, their files are not fetched.
+    headers_of: tuple[RawKind, ...] = ()
     #: Assets that it reads.
     upstream: tuple[str, ...] = ()
     #: Settings that its content depends on: names of fields of :class:`MesoSettings`.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -88,8 +88,15 @@ def raw_by_kind(session_path: Path, files: Iterable[ListedFile]) -> dict[RawKind
 
 
 @contextmanager
-def delivered_view(raw: RawFiles, *more: RawFiles) -> Iterator[Path]:
+def delivered_view(raw: RawFiles, *more: RawFiles, elsewhere: Container[str] = (), where: str = "") -> Iterator[Path]:
     """Show raw files of some kinds as a session folder of links, without what assets put beside them.
+
+    Parameters
+    ----------
+    elsewhere
+        Paths of files that are there but not on this machine: in their place is an empty file.
+    where
+        What errors and warnings of the block name as the session's folder; by default, the folder of the raw files.
 
     Yields
     ------
@@ -97,19 +104,26 @@ def delivered_view(raw: RawFiles, *more: RawFiles) -> Iterator[Path]:
         Folder with the session's short path; it is gone when the block ends. Errors and warnings of the block name the
         session's own files.
     """
+
+    def is_here(path: str) -> bool:
+        return path in elsewhere or is_there(raw.session_path / path)
+
     with TemporaryDirectory(prefix="meso-delivered-") as folder:
         view = Path(folder).joinpath(*raw.session_path.parts[-3:])
         view.mkdir(parents=True)
         odd = {file.path for kind in (raw, *more) for file in _no_files(kind)}
         listed = {file.path for kind in (raw, *more) for file in kind.files}
         paths = odd | {path for path in listed if not any(path.startswith(f"{folder}/") for folder in odd)}
-        archived = {path.split("/")[0] for path in paths if is_tif(path) and not is_there(raw.session_path / path)}
+        archived = {path.split("/")[0] for path in paths if is_tif(path) and not is_here(path)}
         for path in sorted({f"{p.partition(_IN_ZARR)[0]}{ZARR_NAME}" if _IN_ZARR in p else p for p in paths}):
             # a tif may be in its archive only; those left of its bout would look like a recording with gaps
-            if is_there(raw.session_path / path) and not (is_tif(path) and path.split("/")[0] in archived):
+            if is_here(path) and not (is_tif(path) and path.split("/")[0] in archived):
                 (view / path).parent.mkdir(parents=True, exist_ok=True)
-                (view / path).symlink_to(raw.session_path / path)
-        with _named_as(view, raw.session_path):
+                if path in elsewhere:
+                    (view / path).touch()
+                else:
+                    (view / path).symlink_to(raw.session_path / path)
+        with _named_as(view, where or str(raw.session_path)):
             yield view
 
 
@@ -123,17 +137,17 @@ def _no_files(raw: RawFiles) -> tuple[ListedFile, ...]:
 
 
 @contextmanager
-def _named_as(view: Path, true: Path) -> Iterator[None]:
+def _named_as(view: Path, true: str) -> Iterator[None]:
     """Let errors and warnings name the true folder: the one that was read is a view of it."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
             yield
         except MesoError as error:
-            error.args = tuple(str(text).replace(str(view), str(true)) for text in error.args)
+            error.args = tuple(str(text).replace(str(view), true) for text in error.args)
             raise
     for warning in caught:
-        text = str(warning.message).replace(str(view), str(true))
+        text = str(warning.message).replace(str(view), true)
         warnings.warn_explicit(text, warning.category, warning.filename, warning.lineno)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import MesoWarning, StorageError
+from ..opening import RandomFile
 from ..progress import Progress, silent
 from ..session import ListedFile, SessionKey
 from .basis import Basis
@@ -87,6 +88,10 @@ class Session:
     def fetch(self, paths: Iterable[str], progress: Progress = silent) -> Path:
         """Return the session's folder, in which these files are; of a local root they are there already."""
         return self.store.local(self.key, paths, progress)
+
+    def opened(self, file: ListedFile) -> AbstractContextManager[RandomFile]:
+        """Open a file as it was listed, to be read here and there; of a remote root, only what is read is fetched."""
+        return self.store.opened(self.key, file)
 
     def hold(self) -> None:
         """Keep what is fetched of the session here while this process lives."""

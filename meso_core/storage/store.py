@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from io import FileIO
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 from ..errors import StorageError
 from ..machine import SCRATCH_GB
-from ..opening import open_plain
+from ..opening import RandomFile, open_plain
 from ..progress import Progress, silent
 from ..session import ListedFile, SessionKey, Survey, survey_sessions
 from .atomic import storage_errors
@@ -64,6 +65,16 @@ class SessionStore(Protocol):
 
     def start_of(self, key: SessionKey, file: ListedFile, n_bytes: int) -> bytes:
         """Return the first bytes of a file as it was listed; of a remote root, no more of it is fetched."""
+
+    def opened(self, key: SessionKey, file: ListedFile) -> AbstractContextManager[RandomFile]:
+        """Open a file as it was listed, to be read here and there; of a remote root, only what is read is fetched.
+
+        Raises :class:`MissingInputError` or :class:`InputFileError` when it cannot be opened; :class:`StorageError`
+        when a server does not give it, or, at the end of the block, when it was changed meanwhile.
+        """
+
+    def is_here(self, key: SessionKey, file: ListedFile) -> bool:
+        """Whether :meth:`local` would have nothing to fetch for a file as it was listed."""
 
     def hold(self, key: SessionKey) -> None:
         """Keep what :meth:`local` has brought here while this process lives; of a local root it stays anyway."""
@@ -154,6 +165,14 @@ class LocalStore:
         """See :class:`SessionStore`."""
         with open_plain(self._folder(key) / file.path) as opened:
             return opened.read(n_bytes)
+
+    def opened(self, key: SessionKey, file: ListedFile) -> AbstractContextManager[RandomFile]:
+        """See :class:`SessionStore`."""
+        return cast("FileIO", open_plain(self._folder(key) / file.path, buffering=0))
+
+    def is_here(self, key: SessionKey, file: ListedFile) -> bool:  # noqa: ARG002  all are
+        """See :class:`SessionStore`."""
+        return True
 
     def hold(self, key: SessionKey) -> None:
         """See :class:`SessionStore`."""

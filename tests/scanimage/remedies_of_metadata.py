@@ -153,7 +153,7 @@ METADATA = {
     "times that are none": Case(f"{BOUTS}_read_times", times(lambda t: t * np.nan), "Move the file away", away(TIMES)),
     "fewer times than pages": Case(f"{BOUTS}_read_times", times(lambda t: t[:4]), "Move the file away", away(TIMES)),
     "neither metadata nor tifs": Case(
-        f"{BOUTS}_tifs",
+        f"{BOUTS}_needed",
         lambda it: (it.without_meta(), [tif.unlink() for tif in raw_tifs(it.bout)]),
         "Copy the bout from the rig",
         from_rig(FIRST),

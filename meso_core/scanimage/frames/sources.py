@@ -22,7 +22,7 @@ import numpy.typing as npt
 from ...errors import InputFileError, MesoWarning
 from ...opening import open_plain
 from ..tiff.ifd import DamagedTifError, Heads
-from ..tiff.pages import ScanImageTif
+from ..tiff.pages import Index, ScanImageTif
 
 Block = npt.NDArray[np.int16]
 
@@ -147,12 +147,14 @@ class LocalTif:
     ----------
     path
         The file. It is indexed on first use; see :class:`~meso_core.scanimage.ScanImageTif` for what is refused.
+    index
+        Makes the index, where the headers are not read from the file itself.
     """
 
     is_indexed = True
 
-    def __init__(self, path: str | os.PathLike[str] | ScanImageTif) -> None:
-        self.path = path.path if isinstance(path, ScanImageTif) else Path(path)
+    def __init__(self, path: str | os.PathLike[str] | ScanImageTif, index: Index = ScanImageTif) -> None:
+        self.path, self._index = path.path if isinstance(path, ScanImageTif) else Path(path), index
         if isinstance(path, ScanImageTif):
             self.__dict__["tif"] = path
 
@@ -164,7 +166,7 @@ class LocalTif:
     @cached_property
     def tif(self) -> ScanImageTif:
         """Index of the file."""
-        return ScanImageTif(self.path)
+        return self._index(self.path)
 
     @property
     def summary(self) -> TifSummary | None:

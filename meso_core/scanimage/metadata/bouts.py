@@ -7,7 +7,6 @@ What belongs here: which files count, and what is made in their place. What does
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import InputFileError, MesoWarning, MetadataError, MissingInputError
+from ...errors import InputFileError, MetadataError, MissingInputError
 from ...opening import is_there, read_array, read_json
 from ...session import IMAGING_META_FILE, IMAGING_TIMES_FILE, imaging_bouts, raw_tifs, why_ignored
 from ...session.imaging import BoutMetadata, ImagingMetadata, SessionMetadata
@@ -31,15 +30,14 @@ from ..frames.on_file import (
     heads_by_times,
 )
 from ..frames.sources import BoutSource, LocalTif
-from ..reference_checks import taken_at
+from ..reference_checks import tell_of_another_acquisition
+from ..tiff.pages import Index, ScanImageTif
 from .agreement import check_imaged
 from .channels import Channels, channels_as_depths, check_channels
 from .compare import check_same_imaging
 from .extract import Rig, meta_with_frames
 from .parse import parse_imaging_metadata
 
-#: The start of an acquisition may be told in two ways, rounded, s.
-_SAME_START_S = 1.0
 _MADE_AGAIN = "Move the file away; it is made again from the tifs"
 
 
@@ -51,6 +49,8 @@ class _Bout:
     imaging: ImagingMetadata
     #: Whether the rig delivered the metadata file; else they were made from the tifs, and the times with them.
     delivered: bool
+    #: Its tifs in order; each is indexed once.
+    tifs: tuple[LocalTif, ...]
     found: FramesOnFile | None = None
 
 
@@ -113,6 +113,7 @@ def load_session_metadata(
     rig: Rig | None = None,
     channels: Channels = "colours",
     damaged_frames: DamagedFrames = "salvage",
+    index: Index = ScanImageTif,
 ) -> SessionMetadata:
     """Load what the microscope says of a session: metadata and frames of all bouts, typed, checked and compared.
 
@@ -125,6 +126,8 @@ def load_session_metadata(
         As for :func:`load_meta_files`.
     damaged_frames
         As for :func:`~meso_core.scanimage.bin_per_plane`.
+    index
+        Makes the index of a tif, where its headers are not read from the file itself.
 
     Raises
     ------
@@ -139,7 +142,7 @@ def load_session_metadata(
     MesoWarning
         As for :func:`load_meta_files`, and if frames are missing or not whole.
     """
-    bouts = _bouts(Path(session_path), center_ml, center_ap, rig, channels)
+    bouts = _bouts(Path(session_path), center_ml, center_ap, rig, channels, index)
     _compare(bouts)
     return SessionMetadata(tuple(_with_frames(bout, damaged_frames) for bout in bouts))
 
@@ -152,6 +155,7 @@ def write_missing_meta(
     center_ap: float | None = None,
     rig: Rig | None = None,
     channels: Channels = "colours",
+    index: Index = ScanImageTif,
 ) -> tuple[Path, ...]:
     """Make the metadata files that the rig did not deliver.
 
@@ -161,8 +165,8 @@ def write_missing_meta(
         Session folder. Nothing in it is changed.
     out_folder
         Where the files go, each in a folder named after its bout.
-    center_ml, center_ap, rig, channels
-        As for :func:`load_meta_files`.
+    center_ml, center_ap, rig, channels, index
+        As for :func:`load_session_metadata`.
 
     Returns
     -------
@@ -171,7 +175,7 @@ def write_missing_meta(
         ``raw_imaging_data_NN/rawImagingData.times_scanImage.npy``; none where all are there.
     """
     made = []
-    for bout in _bouts(Path(session_path), center_ml, center_ap, rig, channels):
+    for bout in _bouts(Path(session_path), center_ml, center_ap, rig, channels, index):
         target = Path(out_folder) / bout.folder.name
         if not bout.delivered:
             write_file(target / IMAGING_META_FILE, bout.imaging.source_json.encode())
@@ -241,23 +245,31 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _bouts(
-    session_path: Path, center_ml: float | None, center_ap: float | None, rig: Rig | None, channels: Channels
+    session_path: Path,
+    center_ml: float | None,
+    center_ap: float | None,
+    rig: Rig | None,
+    channels: Channels,
+    index: Index = ScanImageTif,
 ) -> tuple[_Bout, ...]:
     """Metadata of all bouts; those that the rig did not deliver are made from the tifs."""
     folders = _bout_folders(session_path)
+    tifs = {folder: tuple(LocalTif(tif, index) for tif in raw_tifs(folder)) for folder in folders}
     bouts: dict[Path, _Bout] = {}
     for folder in folders:
         path = find_meta(folder)
         if path is not None:
-            bouts[folder] = _Bout(folder, _typed(_read_json(path), path, channels), delivered=True)
-            _tell_of_another_acquisition(path, bouts[folder].imaging, folder)
+            imaging = _typed(_read_json(path), path, channels)
+            bouts[folder] = _Bout(folder, imaging, delivered=True, tifs=tifs[folder])
+            if tifs[folder]:
+                tell_of_another_acquisition(path, imaging.acquisition_start, tifs[folder][0])
     for folder in folders:
         if folder not in bouts:
             known = [bout.imaging for bout in bouts.values()]
             center = _window_center(folder, known, center_ml, center_ap)
-            meta, found = meta_with_frames(_tifs(folder), *center, rig=rig or _rig_of(known))
+            meta, found = meta_with_frames(_needed(folder, tifs[folder]), *center, rig=rig or _rig_of(known))
             imaging = _typed(meta, folder / IMAGING_META_FILE, channels)
-            bouts[folder] = _Bout(folder, imaging, delivered=False, found=found)
+            bouts[folder] = _Bout(folder, imaging, delivered=False, tifs=tifs[folder], found=found)
     return tuple(bouts[folder] for folder in folders)
 
 
@@ -273,19 +285,6 @@ def _typed(meta: dict[str, Any], path: Path, channels: Channels) -> ImagingMetad
     if channels == "colours":
         return imaging
     return parse_imaging_metadata(channels_as_depths(imaging.to_dict()), str(path))
-
-
-def _tell_of_another_acquisition(path: Path, imaging: ImagingMetadata, folder: Path) -> None:
-    """Warn if the first tif of a bout began at another time than its metadata tell; a damaged one others refuse."""
-    tifs, told = raw_tifs(folder), imaging.acquisition_start
-    began = taken_at(tifs[0]) if tifs and told else None
-    if began and told and abs((began - told).total_seconds()) > _SAME_START_S:
-        warnings.warn(
-            f"{tifs[0]}: expected an acquisition that began at {told}, as {path.name} tells, found one of {began}: "
-            "is it of another bout or session?",
-            MesoWarning,
-            stacklevel=4,
-        )
 
 
 def _bout_folders(session_path: Path) -> tuple[Path, ...]:
@@ -321,16 +320,14 @@ def _page_times(bout: _Bout, found: FramesOnFile) -> npt.NDArray[np.float64]:
 
 def _frames_of(bout: _Bout) -> FramesOnFile:
     """Frames of a bout: those of its tifs, or else those that the times on file tell."""
-    imaging, path, tifs = bout.imaging, bout.folder / IMAGING_TIMES_FILE, raw_tifs(bout.folder)
+    imaging, path = bout.imaging, bout.folder / IMAGING_TIMES_FILE
     if bout.found is not None:
         return bout.found
     promised = imaging.n_pages if bout.delivered else None
     times = _read_times(path, imaging) if is_there(path) else None
-    if tifs or times is None:
-        sources = [LocalTif(tif) for tif in (tifs or _tifs(bout.folder))]
-        found = frames_on_file(
-            bout.folder.name, sources, imaging.channels_saved, imaging.stack.frames_averaged, promised
-        )
+    if bout.tifs or times is None:
+        tifs = _needed(bout.folder, bout.tifs)
+        found = frames_on_file(bout.folder.name, tifs, imaging.channels_saved, imaging.stack.frames_averaged, promised)
         check_promise(bout.folder.name, found, promised, imaging.n_channels)
         return found
     placer = BoutPlacer(bout.folder.name, imaging.channels_saved, imaging.stack.frames_averaged)
@@ -358,8 +355,8 @@ def _bad_times(path: Path, expected: str, found: str) -> InputFileError:
     return InputFileError.at(path, expected=expected, found=found, remedy=_MADE_AGAIN)
 
 
-def _tifs(folder: Path) -> tuple[Path, ...]:
-    tifs = raw_tifs(folder)
+def _needed(folder: Path, tifs: tuple[LocalTif, ...]) -> tuple[LocalTif, ...]:
+    """Return the tifs of a bout from which something must be made."""
     if not tifs:
         expected = f"{IMAGING_META_FILE} and {IMAGING_TIMES_FILE}, or the tifs to make them from"
         remedy = "Copy the bout from the rig, or bring its tifs back from the archive (`meso restore`)"

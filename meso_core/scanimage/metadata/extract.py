@@ -106,7 +106,11 @@ def extract_imaging_meta(
 
 
 def meta_with_frames(
-    tifs: Sequence[str | os.PathLike[str] | ScanImageTif], center_ml: float, center_ap: float, *, rig: Rig | None = None
+    tifs: Sequence[str | os.PathLike[str] | ScanImageTif | LocalTif],
+    center_ml: float,
+    center_ap: float,
+    *,
+    rig: Rig | None = None,
 ) -> tuple[dict[str, Any], FramesOnFile]:
     """Make the imaging metadata of a bout, and find its frames; as :func:`extract_imaging_meta`, faults untold."""
     for name, value in (("center_ml", center_ml), ("center_ap", center_ap)):
@@ -115,7 +119,7 @@ def meta_with_frames(
             raise MetadataError.at(name, expected="mm from bregma", found=brief(value), remedy=remedy)
     if not tifs:
         raise MissingInputError.at("tifs", expected="at least one tif", found="none", remedy="Give the tifs of a bout")
-    opened = [LocalTif(tif) for tif in tifs]
+    opened = [tif if isinstance(tif, LocalTif) else LocalTif(tif) for tif in tifs]
     bout, where = opened[0].path.parent.name, str(opened[0].path)
     raw = raw_scanimage_meta(_first_whole(opened))
     saved = saved_channels(raw["Software"], where)

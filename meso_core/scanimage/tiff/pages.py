@@ -11,18 +11,19 @@ is used, and verified for each page; where a page deviates the chain of director
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from io import FileIO
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import InputFileError, MissingInputError, problem
-from ...opening import open_plain
+from ...errors import InputFileError, MissingInputError, StorageError, problem
+from ...opening import RandomFile, open_plain
 from .holes import bytes_in_holes
 from .ifd import (
     DESCRIPTION,
@@ -47,17 +48,19 @@ from .ifd import (
 MOST_BEHIND_BYTES = 1 << 28
 
 
-class RawFile(Protocol):
-    """Bytes that can be read anywhere."""
+@runtime_checkable
+class FarFile(RandomFile, Protocol):
+    """Bytes that come over a network, where a request takes long whatever it asks for."""
 
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Go to a place; returns it."""
+    def read_evenly(self, start: int, stride: int, n: int, width: int, /) -> bytes:
+        """Return ``n`` ranges of ``width`` bytes, ``stride`` bytes from one to the next, one behind the other."""
 
-    def read(self, size: int = -1, /) -> bytes:
-        """Return the next bytes."""
+    def zeros_from(self, start: int, /) -> int:
+        """Tell how many bytes at the end of the file, behind ``start``, are zeros, as far as some of them show."""
 
-    def readinto(self, buffer: memoryview, /) -> int | None:
-        """Put the next bytes into a buffer; returns how many."""
+
+#: Gives the index of a tif by its path.
+Index: TypeAlias = Callable[[Path], "ScanImageTif"]
 
 
 class ScanImageTif:
@@ -90,9 +93,11 @@ class ScanImageTif:
         If there is no such file.
     InputFileError
         If it is no ScanImage BigTIFF.
+    StorageError
+        If the server on which its bytes are does not give them.
     """
 
-    def __init__(self, path: str | os.PathLike[str], opened: RawFile | None = None) -> None:
+    def __init__(self, path: str | os.PathLike[str], opened: RandomFile | None = None) -> None:
         self.path = Path(path)
         self.software = self.artist = self.description = ""
         self.damage: DamagedTifError | None = None
@@ -101,7 +106,7 @@ class ScanImageTif:
             with self._opened() if opened is None else nullcontext(opened) as self._file:
                 self.n_bytes = self._file.seek(0, os.SEEK_END)
                 self._walk()
-        except MissingInputError:
+        except (MissingInputError, StorageError):
             raise
         except OSError as e:
             remedy = "Copy the file from the rig again, to another disk if this one fails"
@@ -166,8 +171,8 @@ class ScanImageTif:
         """Refuse a file in which far too much lies behind its last page; what was written behind a damaged page may."""
         behind, found = self.n_bytes - end, f"{self.n_bytes} bytes"
         if self.damage is not None and behind > end + MOST_BEHIND_BYTES:
-            behind = bytes_in_holes(self._file.fileno(), end) if isinstance(self._file, FileIO) else 0
-            found += f", of which {behind} were never written"
+            behind, are = _nothing_from(self._file, end)
+            found += f", of which {behind} {are}"
         if behind > end + MOST_BEHIND_BYTES:
             expected = f"an end soon after the last page, which ends at byte {end}"
             raise InputFileError.at(self.path, expected=expected, found=found, remedy=RECOPY)
@@ -228,8 +233,11 @@ class ScanImageTif:
 
     def _gather(self, offset: int, stride: int, n: int, width: int) -> npt.NDArray[np.uint8]:
         """Directories and descriptions of ``n`` pages, shape (n, width)."""
+        file = self._file
+        if isinstance(file, FarFile):
+            return np.frombuffer(file.read_evenly(offset, stride, n, width), np.uint8).reshape(n, width)
         raw = np.empty((n, width), np.uint8)
-        flat, file = raw.data.cast("B"), self._file
+        flat = raw.data.cast("B")
         for i in range(n):
             file.seek(offset + i * stride)
             file.readinto(flat[i * width : (i + 1) * width])
@@ -300,6 +308,14 @@ class _Stencil:
         # the page whose chain leads elsewhere is the last of the run
         chained = found[:, 0] == expected[:, 0]
         return found[: min(_leading(same), _leading(chained) + 1)]
+
+
+def _nothing_from(file: RandomFile, start: int) -> tuple[int, str]:
+    """Tell how many bytes behind a place hold nothing, and what they are."""
+    if isinstance(file, FarFile):
+        return file.zeros_from(start), "are zeros, as far as some of them show"
+    holes = bytes_in_holes(file.fileno(), start) if isinstance(file, FileIO) else 0
+    return holes, "were never written"
 
 
 def _leading(flags: npt.NDArray[np.bool_]) -> int:

@@ -5,7 +5,7 @@ What belongs here: the protocol that S3, SFTP and memory answer. What does not: 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -66,6 +66,9 @@ class Backend(Protocol):
 
     def read(self, place: str, start: int, length: int) -> bytes:
         """Read a range, up to the end of the file."""
+
+    def read_ranges(self, place: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Read ranges (start, length) that lie in the file, many at a time; fewer bytes where it ends before."""
 
     def write(self, place: str, content: bytes) -> None:
         """Write a small file whole, over what is there."""

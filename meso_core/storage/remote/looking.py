@@ -5,6 +5,8 @@ What belongs here: what reading and writing share. What does not: whole files (`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...errors import StorageError
 from ...session import ListedFile
 from .backend import Seen
@@ -75,3 +77,10 @@ def read_range(root: RemoteRoot, path: str, start: int, length: int) -> bytes:
     if length <= 0:
         return b""
     return root.call("read", path, lambda server: server.read(root.place(path), start, length))
+
+
+def read_ranges(root: RemoteRoot, path: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+    """Read parts (start, length) of a file, many at a time; raises as :func:`read_range`."""
+    if not ranges:
+        return []
+    return root.call("read", path, lambda server: server.read_ranges(root.place(path), ranges))

@@ -5,7 +5,7 @@ What belongs here: :class:`MemoryBackend`. What does not: what all kinds of serv
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from threading import RLock
 from typing import Any
 
@@ -45,6 +45,10 @@ class MemoryBackend:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
         with _LOCK:
             return bytes(self.fs.cat_file(place, start=start, end=start + length))
+
+    def read_ranges(self, place: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        return [self.read(place, start, length) for start, length in ranges]
 
     def write(self, place: str, content: bytes) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""

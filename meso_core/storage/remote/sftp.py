@@ -8,12 +8,13 @@ asyncssh was chosen after a trial against paramiko: it is as fast, one connectio
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import hashlib
 import os
 import posixpath
 import stat as modes
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -171,6 +172,21 @@ class SftpBackend:
                 return bytes(await file.read(length, start))
 
         return bytes(self._run(read(), length))
+
+    def read_ranges(self, place: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """See :class:`~meso_core.storage.remote.backend.Backend`; the file is opened once."""
+
+        async def read() -> list[bytes]:
+            async with self._client.open(
+                place, "rb", encoding=None, block_size=self._read_block, max_requests=_REQUESTS
+            ) as file:
+                found: list[bytes] = []
+                for first in range(0, len(ranges), _REQUESTS):
+                    some = ranges[first : first + _REQUESTS]
+                    found += await asyncio.gather(*(file.read(length, start) for start, length in some))
+                return found
+
+        return [bytes(piece) for piece in self._run(read(), sum(length for _, length in ranges))]
 
     def write(self, place: str, content: bytes) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""

@@ -17,7 +17,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from ...errors import InputFileError, MissingInputError, StorageError, problem
-from ...opening import RECORD_BYTES, open_plain, read_plain
+from ...opening import RECORD_BYTES, RandomFile, open_plain, read_plain
 from ...progress import Progress, silent
 from ...session import MESO_FOLDER, Child, ListedFile, SessionKey, Survey, survey_sessions
 from ..basis import Basis
@@ -33,6 +33,7 @@ from .known import KnownHashes
 from .looking import missing
 from .mirror import Mirror, is_record
 from .publishing import RemoteSession, begin, pending_of, pending_publications, roll_forward, undamaged
+from .ranges import ranged
 from .scratch import Scratch
 from .streaming import streamed_sha256
 from .transfer import read_range, remove, stat, write_small
@@ -133,6 +134,21 @@ class RemoteStore:
             return read_range(self.remote, path, 0, n_bytes)
         except FileNotFoundError as error:
             raise missing(self.remote, path) from error
+
+    @contextmanager
+    def opened(self, key: SessionKey, file: ListedFile) -> Iterator[RandomFile]:
+        """See :class:`SessionStore`; what is in the mirror already is read there."""
+        mirror = self._mirror(key)
+        if mirror.holds(file):
+            with open_plain(mirror.folder / file.path, buffering=0) as opened:
+                yield opened
+            return
+        with ranged(self.remote, f"{self._place(key)}/{file.path}", file) as opened_there:
+            yield opened_there
+
+    def is_here(self, key: SessionKey, file: ListedFile) -> bool:
+        """See :class:`SessionStore`."""
+        return self._mirror(key).holds(file)
 
     def local(self, key: SessionKey, paths: Iterable[str] = (), progress: Progress = silent) -> Path:
         """See :class:`SessionStore`."""
