@@ -41,16 +41,19 @@ def changed_files(
     """
     found: list[Finding] = []
     records = [(manifest, file) for _, manifest in compared for file in manifest.files]
-    read, n_bytes = _read(session, [file for _, file in records], threads, progress) if deep else ({}, 0)
+    wanted = _worth_reading(present, [file for _, file in records], histories) if deep else []
+    read, n_bytes = _read(session, wanted, threads, progress)
     for standing, manifest in compared:
         if not deep and Cause.FILES not in standing.causes:
             continue
         told = []
         for file in manifest.files:
-            if deep and (why := read[file.path].why_not) and not _is_gone_or_other(present, file):
-                found.append(_unread(session, manifest, file, why))
+            content = read.get(file.path, _Content())
+            if content.why_not and not _is_gone_or_other(present, file):
+                found.append(_unread(session, manifest, file, content.why_not))
                 continue
-            sentence, digest = _compare(present, file, read) if deep else (present.wrong_with(file), "")
+            digest = content.sha256
+            sentence = _compare(present, file, digest) if deep else present.wrong_with(file)
             if sentence:
                 told.append(sentence)
                 whose = _whose(digest, file, [m for _, m in compared], histories) if digest else ""
@@ -61,11 +64,25 @@ def changed_files(
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """What reading a file gave."""
+    """What reading a file gave; nothing where it was not read."""
 
-    sha256: str
+    sha256: str = ""
     #: Why it could not be read; empty where it was.
     why_not: str = ""
+
+
+def _worth_reading(
+    present: PresentFiles, files: Sequence[FileRecord], histories: Mapping[str, RecordHistory]
+) -> list[FileRecord]:
+    """Choose the files that are to be read.
+
+    One of another size is changed whatever it holds; it is read only if it may have the content that another record
+    names, for then that is told.
+    """
+    earlier = (file for history in histories.values() for manifest in history.records for file in manifest.files)
+    sizes = {file.size for file in (*files, *earlier)}
+    there = ((file, present.files.get(file.path)) for file in files)
+    return [file for file, seen in there if seen is not None and seen.size in sizes]
 
 
 def _read(
@@ -91,9 +108,8 @@ def _read(
     return found, done
 
 
-def _compare(present: PresentFiles, file: FileRecord, read: Mapping[str, _Content]) -> tuple[str, str]:
-    digest = read[file.path].sha256
-    return difference(file, present.files.get(file.path), lambda: digest, content=True), digest
+def _compare(present: PresentFiles, file: FileRecord, digest: str) -> str:
+    return difference(file, present.files.get(file.path), lambda: digest, content=True)
 
 
 def _is_gone_or_other(present: PresentFiles, file: FileRecord) -> bool:

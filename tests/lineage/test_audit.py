@@ -250,6 +250,28 @@ def test_a_file_that_is_shorter_is_told_so_though_it_cannot_be_read(recorded, mo
     assert (Kind.CHANGED, "movies", MOVIE) in found(recorded.audit())
 
 
+def test_a_file_whose_size_tells_that_it_is_changed_is_not_read(recorded):
+    total = sum(manifest.total_bytes for manifest in recorded.manifests().values())
+    size = (recorded.path / MOVIE).stat().st_size
+    (recorded.path / MOVIE).write_bytes(bytes(1_000_000))
+    verdict = recorded.audit()
+    (finding,) = [one for one in verdict.findings if one.path == MOVIE]
+    assert (finding.kind, finding.found) == (Kind.CHANGED, f"expected {size} bytes, found 1000000")
+    assert verdict.bytes_read == total - size
+
+
+def test_a_file_of_another_size_with_the_content_of_an_earlier_run_is_told_as_that(tmp_path):
+    recorded = Recorded(tmp_path)
+    recorded.make("metadata")
+    path = recorded.manifests()["metadata"].files[0].path
+    before = (recorded.path / path).read_bytes()
+    recorded.make("metadata", "longer than before" * 9)
+    assert len(before) != (recorded.path / path).stat().st_size
+    (recorded.path / path).write_bytes(before)
+    (finding,) = [one for one in recorded.audit().findings if one.path == path]
+    assert finding.found.startswith("what run run-0001 published on")
+
+
 def test_a_renamed_and_a_copied_session_are_told_by_each_record(recorded):
     copy = Recorded(recorded.root, SessionKey.parse("SP036/2023-03-03/001"))
     shutil.copytree(recorded.path, copy.path, dirs_exist_ok=True)
