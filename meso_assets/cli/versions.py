@@ -54,12 +54,14 @@ def list_command(session: str, asset: str) -> None:
 @click.argument("version")
 def restore_command(session: str, asset: str, version: str) -> None:
     """Bring back a VERSION of ASSET (the start of its name); what it replaces is kept in turn."""
+    from meso_core.progress import throttled
+
     from ..runs.instance import open_instance
     from ..runs.versions import restored
 
     chosen = _session(session)
     with open_instance(load_settings()) as instance:
-        manifest = restored(chosen, asset, version, instance)
+        manifest = restored(chosen, asset, version, instance, throttled(click.echo))
     click.echo(f"{asset} is version {manifest.data_version[:12]} of run {manifest.made_by.run_id[:8]} again")
 
 

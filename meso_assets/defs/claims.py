@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from meso_core.errors import InputFileError, MissingInputError, StorageError
 from meso_core.json_text import json_text
@@ -75,6 +76,11 @@ class Claims:
     def folder(self) -> Path:
         """Folder of the claims of all runs."""
         return self._folder
+
+    @property
+    def run_id(self) -> str:
+        """Id of the run, or of the command."""
+        return self._run_id
 
     def take(self, assets: Collection[str]) -> tuple[Claim, ...]:
         """Claim assets, all or none.
@@ -164,18 +170,53 @@ def claimed(
     InputFileError
         As :meth:`Claims.take`.
     """
-    claims = Claims(session, f"{command} {uuid.uuid4()}", command)
+    with held(Claims(session, command_id(command), command), str(session), assets, tell):
+        yield
+
+
+def command_id(command: str) -> str:
+    """Make up a text for a command that no other one has."""
+    return f"{command} {uuid.uuid4()}"
+
+
+class Claiming(Protocol):
+    """What one run, or one command, claims of one session, wherever that lies; see :class:`Claims`."""
+
+    @property
+    def run_id(self) -> str:
+        """Id of the run, or of the command."""
+
+    @property
+    def folder(self) -> Path | str:
+        """Folder of the claims of all runs."""
+
+    def take(self, assets: Collection[str]) -> tuple[Claim, ...]:
+        """Claim assets, all or none; return the claims that are in the way."""
+
+    def wait_for(self, assets: Collection[str], tell: Callable[[str], None]) -> None:
+        """Claim assets; wait until no other run works on one of them, and tell for whom."""
+
+    def give_all_back(self) -> None:
+        """Give back what is still claimed."""
+
+
+C = TypeVar("C", bound=Claiming)
+
+
+@contextmanager
+def held(claims: C, where: str, assets: Collection[str], tell: Callable[[str], None] | None) -> Iterator[C]:
+    """Hold claims for a while; see :func:`claimed`."""
     if tell is not None:
         claims.wait_for(assets, tell)
     elif others := claims.take(assets):
         raise StorageError.at(
-            session,
+            where,
             expected="nobody at work on these assets",
             found="; ".join(map(str, others)),
             remedy=f"Wait until that has ended; if it is gone for good, remove its files in {claims.folder}",
         )
     try:
-        yield
+        yield claims
     finally:
         claims.give_all_back()
 

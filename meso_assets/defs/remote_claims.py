@@ -5,15 +5,15 @@ What belongs here: the same as ``claims``, answered by the store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 
 from meso_core.errors import StorageError
 from meso_core.storage import Session
 from meso_core.storage.remote.claims import RemoteClaims
 from meso_core.storage.remote.store import RemoteStore
 
-from .claims import Claim, Claims, wait
+from .claims import Claim, Claims, command_id, held, wait
 
 
 class ClaimsOnServer:
@@ -21,6 +21,11 @@ class ClaimsOnServer:
 
     def __init__(self, claims: RemoteClaims) -> None:
         self._claims = claims
+
+    @property
+    def run_id(self) -> str:
+        """Id of the run, or of the command."""
+        return self._claims.run_id
 
     @property
     def folder(self) -> str:
@@ -31,7 +36,7 @@ class ClaimsOnServer:
         """Claim assets, all or none; returns the claims that are in the way."""
         wanted = set(assets)
         return tuple(
-            Claim(asset, holder.run_id, holder.process)
+            Claim(asset, holder.run_id, holder.process, holder.command)
             for holder in self._claims.take(wanted)
             for asset in sorted(holder.names & wanted)
         )
@@ -51,8 +56,23 @@ class ClaimsOnServer:
             self._claims.give_all_back()
 
 
-def claims_of(session: Session, run_id: str) -> Claims | ClaimsOnServer:
-    """Claims of a run on assets of a session, wherever it lies."""
+def claims_of(session: Session, run_id: str, command: str = "") -> Claims | ClaimsOnServer:
+    """Claims of a run, or of a command, on assets of a session, wherever it lies."""
     if isinstance(session.store, RemoteStore):
-        return ClaimsOnServer(session.store.claims(session.key, run_id))
-    return Claims(session.path, run_id)
+        return ClaimsOnServer(session.store.claims(session.key, run_id, command))
+    return Claims(session.path, run_id, command)
+
+
+@contextmanager
+def kept_away(
+    session: Session, assets: Collection[str], command: str, tell: Callable[[str], None] | None = None
+) -> Iterator[Claims | ClaimsOnServer]:
+    """Keep runs away from assets of a session for a while, wherever it lies; see :func:`~.claims.claimed`.
+
+    Raises
+    ------
+    StorageError
+        If the session cannot be written; or if a run is at work on one of them, and this must not wait.
+    """
+    with held(claims_of(session, command_id(command), command), session.where(), assets, tell) as claims:
+        yield claims

@@ -6,7 +6,6 @@ is in ``meso_core.storage``; what they mean to a reader is in ``published``.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +13,10 @@ from typing import Any
 import dagster as dg
 
 from meso_core.archive.delivered import delivered_files, raw_by_kind
-from meso_core.errors import MesoWarning
 from meso_core.progress import Progress, throttled
 from meso_core.session import RawFiles, RawKind
 from meso_core.storage import Basis, MadeBy, Manifest, Sealed, Session
 from meso_core.storage.typed import Promised, check_sealed, files_by_fov, must_agree, published_shapes
-from meso_core.storage.versions import clean_versions, keep_present
 
 from .metadata import lineage_metadata
 from .published import read_files, read_fovs, read_metadata, required
@@ -105,14 +102,10 @@ class SessionFilesIOManager(dg.IOManager):
 
 
 def _publish(session: Session, sealed: Sealed, obj: Publication, progress: Progress) -> None:
-    keeps = obj.n_kept > 0 and session.store.is_local
+    keeps = obj.n_kept > 0
+    session.publish(sealed, obj.basis, obj.made_by, places=obj.places, progress=progress, keep=keeps)
     if keeps:
-        keep_present(session.path, sealed.asset)
-    elif obj.n_kept:
-        warnings.warn(f"{session.where()}: on a server, earlier versions are not kept", MesoWarning, stacklevel=2)
-    session.publish(sealed, obj.basis, obj.made_by, places=obj.places, progress=progress)
-    if keeps:
-        clean_versions(session.path, sealed.asset, obj.n_kept)
+        session.versions.clean(sealed.asset, obj.n_kept)
 
 
 def publication_metadata(session: Session, manifest: Manifest) -> dict[str, Any]:

@@ -11,18 +11,13 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 
 from meso_core.errors import SettingsError
+from meso_core.progress import Progress, silent
 from meso_core.storage import Manifest, Session
-from meso_core.storage.versions import (
-    KeptVersion,
-    assets_with_versions,
-    clean_versions,
-    restore_version,
-    versions_by_asset,
-)
+from meso_core.storage.versions import KeptVersion
 
 from ..defs.catalogue import CATALOGUE
-from ..defs.claims import claimed
 from ..defs.dagster_internals import brought_back, materializations
+from ..defs.remote_claims import kept_away
 from ..io.managers import publication_metadata
 
 _COMMAND = "meso versions"
@@ -30,10 +25,13 @@ _COMMAND = "meso versions"
 
 def listed(session: Session, asset: str = "") -> Mapping[str, tuple[KeptVersion, ...]]:
     """List the kept versions of a session, or of one asset of it."""
-    return versions_by_asset(session.local_folder(_COMMAND), (_known(asset),) if asset else ())
+    there = session.versions
+    return {name: there.listed(name) for name in ((_known(asset),) if asset else there.assets())}
 
 
-def restored(session: Session, asset: str, version: str, instance: dg.DagsterInstance) -> Manifest:
+def restored(
+    session: Session, asset: str, version: str, instance: dg.DagsterInstance, progress: Progress = silent
+) -> Manifest:
     """Bring a version back, and let Dagster know it.
 
     Raises
@@ -41,9 +39,9 @@ def restored(session: Session, asset: str, version: str, instance: dg.DagsterIns
     MesoError
         If there is no such version, a file of it does not hold, or a run is making the asset.
     """
-    declared, folder = CATALOGUE[_known(asset)], session.local_folder(_COMMAND)
-    with claimed(folder, (asset,), _COMMAND):
-        manifest = restore_version(folder, asset, version, places=declared.places or None, session=str(session.key))
+    places = CATALOGUE[_known(asset)].places or None
+    with kept_away(session, (asset,), _COMMAND) as claims:
+        manifest = session.versions.restore(asset, version, places=places, working_for=claims.run_id, progress=progress)
         events = materializations(instance, asset, str(session.key))
         if not events or events[0][3] != manifest.digest:
             shown = publication_metadata(session, manifest)
@@ -55,10 +53,10 @@ def restored(session: Session, asset: str, version: str, instance: dg.DagsterIns
 
 def cleaned(session: Session, assets: Sequence[str], n_kept: int) -> tuple[KeptVersion, ...]:
     """Remove all but so many versions of some assets, by default of all; returns those that were removed."""
-    folder = session.local_folder(_COMMAND)
-    chosen = tuple(map(_known, assets)) or assets_with_versions(folder)
-    with claimed(folder, chosen, _COMMAND):
-        return tuple(version for asset in chosen for version in clean_versions(folder, asset, n_kept))
+    there = session.versions
+    chosen = tuple(map(_known, assets)) or there.assets()
+    with kept_away(session, chosen, _COMMAND):
+        return tuple(version for asset in chosen for version in there.clean(asset, n_kept))
 
 
 def _known(asset: str) -> str:

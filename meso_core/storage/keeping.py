@@ -17,10 +17,13 @@ from .manifest import FileRecord, Manifest
 from .names import remove_name
 from .ownership import verify_file
 
+#: Place below the session of all kept versions.
+VERSIONS = f"{MESO_FOLDER}/versions"
+
 
 def versions_folder(session_path: Path, asset: str) -> Path:
     """Folder of the kept versions of an asset."""
-    return session_path / MESO_FOLDER / "versions" / asset
+    return session_path / VERSIONS / asset
 
 
 def version_folder(session_path: Path, manifest: Manifest) -> Path:

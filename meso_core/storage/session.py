@@ -20,7 +20,7 @@ from .basis import Basis
 from .manifest import MadeBy, Manifest
 from .present import PresentFiles
 from .staging import Sealed, Staging
-from .store import SessionStore
+from .store import SessionStore, Versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,10 @@ class Session:
         *,
         places: str | None = None,
         progress: Progress = silent,
+        keep: bool = False,
     ) -> Manifest:
-        """Publish what an asset has prepared."""
-        return self.store.publish(self.key, sealed, basis, made_by, places=places, progress=progress)
+        """Publish what an asset has prepared; ``keep`` asks that what is replaced be kept."""
+        return self.store.publish(self.key, sealed, basis, made_by, places=places, progress=progress, keep=keep)
 
     def manifest(self, asset: str) -> Manifest | None:
         """Read what an asset has published, or None."""
@@ -84,6 +85,11 @@ class Session:
         """Look at the session's files; ``listing`` is that of the whole session, where the caller has it."""
         files = {file.path: file for file in (self.store.listing(self.key) if listing is None else listing)}
         return PresentFiles(files, lambda path: self.store.sha256_as_listed(self.key, files[path]))
+
+    @property
+    def versions(self) -> Versions:
+        """Earlier versions of its results."""
+        return self.store.versions(self.key)
 
     def fetch(self, paths: Iterable[str], progress: Progress = silent) -> Path:
         """Return the session's folder, in which these files are; of a local root they are there already."""

@@ -28,6 +28,30 @@ from .listing import files_below, nothing_there
 from .manifest import MadeBy, Manifest
 from .publishing import finish_publication, kept_records, load_manifest, load_manifests, publish, published_assets
 from .staging import Sealed, Staging
+from .versions import KeptVersion, LocalVersions, keep_present
+
+
+class Versions(Protocol):
+    """Earlier versions of the results of one session, which were kept when they were replaced."""
+
+    def assets(self) -> tuple[str, ...]:
+        """Return the names of the assets of which there may be some, sorted."""
+
+    def listed(self, asset: str) -> tuple[KeptVersion, ...]:
+        """List those of an asset, the one that was replaced last first."""
+
+    def restore(
+        self, asset: str, version: str, *, places: str | None, working_for: str = "", progress: Progress = silent
+    ) -> Manifest:
+        """Bring one back: a publication of its own, whose record names the one that it replaces.
+
+        What is replaced is kept in turn. ``version`` is the start of its name; ``working_for`` is who claims the asset,
+        where somebody does. Raises :class:`MissingInputError` or :class:`SettingsError` if there is no such version or
+        more than one; :class:`StorageError` if a file of it is missing or is not what it was: then nothing was changed.
+        """
+
+    def clean(self, asset: str, n_kept: int) -> tuple[KeptVersion, ...]:
+        """Remove those of an asset but for some, those replaced first before others; return those that are gone."""
 
 
 class SessionStore(Protocol):
@@ -101,8 +125,12 @@ class SessionStore(Protocol):
         *,
         places: str | None = None,
         progress: Progress = silent,
+        keep: bool = False,
     ) -> Manifest:
-        """Publish sealed files; the manifest comes last. ``progress`` is told the bytes of what is uploaded."""
+        """Publish sealed files; the manifest comes last. ``progress`` is told the bytes of what is uploaded.
+
+        ``keep`` asks that the files of the result that is replaced be kept.
+        """
 
     def manifest(self, key: SessionKey, asset: str) -> Manifest | None:
         """Return the committed manifest of an asset, or None."""
@@ -115,6 +143,9 @@ class SessionStore(Protocol):
 
     def published(self, key: SessionKey) -> tuple[str, ...]:
         """Return the names of the assets that have a manifest."""
+
+    def versions(self, key: SessionKey) -> Versions:
+        """Return the earlier versions of a session's results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,9 +237,13 @@ class LocalStore:
         *,
         places: str | None = None,
         progress: Progress = silent,  # noqa: ARG002  a rename is done at once
+        keep: bool = False,
     ) -> Manifest:
         """See :class:`SessionStore`."""
-        return publish(self.local(key), sealed, basis, made_by, places=places, session=str(key))
+        folder = self.local(key)
+        if keep:
+            keep_present(folder, sealed.asset)
+        return publish(folder, sealed, basis, made_by, places=places, session=str(key))
 
     def manifests(self, key: SessionKey) -> Mapping[str, Manifest | StorageError]:
         """See :class:`SessionStore`."""
@@ -225,6 +260,10 @@ class LocalStore:
     def manifest(self, key: SessionKey, asset: str) -> Manifest | None:
         """See :class:`SessionStore`."""
         return load_manifest(self._folder(key), asset)
+
+    def versions(self, key: SessionKey) -> LocalVersions:
+        """See :class:`SessionStore`."""
+        return LocalVersions(self.local(key), str(key))
 
 
 def open_store(root: str | Path, *, scratch: Path | None = None, scratch_gb: float = SCRATCH_GB) -> SessionStore:

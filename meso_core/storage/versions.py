@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import MissingInputError, SettingsError, StorageError
 from ..opening import is_there
+from ..progress import Progress, silent
 from .atomic import link_or_copy, make_folder, storage_errors
 from .hashing import sync_folder
 from .keeping import ask_to_keep, kept_at, versions_folder
-from .manifest import Manifest, record_digest
+from .manifest import FileRecord, Manifest, record_digest
 from .names import replace_name
 from .ownership import verify_file
 from .publishing import (
@@ -79,18 +80,46 @@ def kept_versions(session_path: Path, asset: str) -> tuple[KeptVersion, ...]:
 
 
 def _listed(session_path: Path, asset: str, present: Manifest | None) -> tuple[KeptVersion, ...]:
-    places = _entries(versions_folder(session_path, asset))
-    records = _records(session_path, asset, present) if places else []
+    folder = versions_folder(session_path, asset)
+    return versions_among(
+        session_path,
+        asset,
+        [place.name for place in _entries(folder)],
+        present,
+        lambda name, file: kept_at(session_path, folder / name, file) is not None,
+    )
+
+
+def versions_among(
+    session_path: Path,
+    asset: str,
+    names: Collection[str],
+    present: Manifest | None,
+    is_kept: Callable[[str, FileRecord], bool],
+) -> tuple[KeptVersion, ...]:
+    """Tell which of some folders hold kept versions of an asset, the one that was replaced last first.
+
+    Parameters
+    ----------
+    session_path
+        Folder with the records of the session.
+    asset, names
+        Which asset, and the names of the folders.
+    present
+        What the asset has published now.
+    is_kept
+        Tells, by the name of a version, whether a file of it is there.
+    """
+    records = _records(session_path, asset, present) if names else []
     found = []
-    for place in places:
-        name = place.name
+    for name in names:
         if not _NAME.fullmatch(name) or (present is not None and name == present.data_version):
             continue
         ranks = [rank for rank, (manifest, _) in enumerate(records) if manifest.data_version == name]
         rank = ranks[0] if ranks else len(records)
         manifest, replaced_by = records[rank] if ranks else (None, None)
         files = manifest.files if manifest else ()
-        lacking = tuple(file.path for file in files if kept_at(session_path, place, file) is None)
+        lacking = tuple(file.path for file in files if not is_kept(name, file))
         if manifest is None or len(lacking) < len(files):
             found.append((rank, KeptVersion(asset, name, manifest, replaced_by, lacking)))
     return tuple(version for _, version in sorted(found, key=lambda one: (one[0], one[1].data_version)))
@@ -157,7 +186,7 @@ def restore_version(session_path: Path, asset: str, version: str, *, places: str
     present = load_manifest(session_path, asset)
     if present is not None and version and present.data_version.startswith(version):
         return present
-    chosen = _chosen(session_path, asset, version)
+    chosen = chosen_of(kept_versions(session_path, asset), version, f"{session_path}, {asset}")
     manifest, kept = _whole(session_path, chosen)
     staging = Staging(session_path, asset)
     for record in manifest.files:
@@ -178,13 +207,19 @@ def restore_version(session_path: Path, asset: str, version: str, *, places: str
     return made
 
 
-def _chosen(session_path: Path, asset: str, version: str) -> KeptVersion:
-    there = kept_versions(session_path, asset)
+def chosen_of(there: Collection[KeptVersion], version: str, where: str) -> KeptVersion:
+    """Choose the version whose name begins so.
+
+    Raises
+    ------
+    MissingInputError, SettingsError
+        If there is none, or more than one.
+    """
     found = [one for one in there if version and one.data_version.startswith(version)]
     if len(found) == 1:
         return found[0]
     listed = ", ".join(one.data_version[:12] for one in there) or "none"
-    where, remedy = f"{session_path}, {asset}", "Name one that `meso versions` lists"
+    remedy = "Name one that `meso versions` lists"
     if found:
         raise SettingsError.at(
             where, expected="one version", found=f"{version!r} is the start of {listed}", remedy=remedy
@@ -196,24 +231,35 @@ def _chosen(session_path: Path, asset: str, version: str) -> KeptVersion:
 
 def _whole(session_path: Path, version: KeptVersion) -> tuple[Manifest, Path]:
     """Insist that all files of a version are there, each with its content."""
-    folder, manifest = versions_folder(session_path, version.asset) / version.data_version, version.manifest
-    if manifest is None:
-        raise StorageError.at(
-            folder,
-            expected="its record in .meso/manifests/history",
-            found="none that is as it was",
-            remedy="Bring the record back from a backup",
-        )
+    folder = versions_folder(session_path, version.asset) / version.data_version
+    manifest = record_of(version, str(folder))
     places = [kept_at(session_path, folder, record) or folder / record.path for record in manifest.files]
     wrong = [verify_file(at, record, content=True) for at, record in zip(places, manifest.files, strict=True)]
     if found := [sentence for sentence in wrong if sentence]:
-        raise StorageError.at(
-            folder,
-            expected=f"the {len(manifest.files)} files of run {manifest.made_by.run_id[:8]}",
-            found="; ".join(found),
-            remedy="Bring these files back from a backup, or choose another version",
-        )
+        raise not_whole(manifest, str(folder), "; ".join(found))
     return manifest, folder
+
+
+def record_of(version: KeptVersion, where: str) -> Manifest:
+    """Return the record of a version, which must be there."""
+    if version.manifest is not None:
+        return version.manifest
+    raise StorageError.at(
+        where,
+        expected="its record in .meso/manifests/history",
+        found="none that is as it was",
+        remedy="Bring the record back from a backup",
+    )
+
+
+def not_whole(manifest: Manifest, where: str, found: str) -> StorageError:
+    """Make the error of a version whose files are not all there as they were."""
+    return StorageError.at(
+        where,
+        expected=f"the {len(manifest.files)} files of run {manifest.made_by.run_id[:8]}",
+        found=found,
+        remedy="Bring these files back from a backup, or choose another version",
+    )
 
 
 def clean_versions(session_path: Path, asset: str, n_kept: int) -> tuple[KeptVersion, ...]:
@@ -260,3 +306,35 @@ def _remove(place: Path) -> None:
 def versions_by_asset(session_path: Path, assets: tuple[str, ...] = ()) -> Mapping[str, tuple[KeptVersion, ...]]:
     """List the kept versions of some assets, by default of all that have some."""
     return {asset: kept_versions(session_path, asset) for asset in assets or assets_with_versions(session_path)}
+
+
+@dataclass(frozen=True, slots=True)
+class LocalVersions:
+    """Earlier versions of the results of one session, in its folder; see :class:`~meso_core.storage.store.Versions`."""
+
+    folder: Path
+    session: str
+
+    def assets(self) -> tuple[str, ...]:
+        """See :class:`~meso_core.storage.store.Versions`."""
+        return assets_with_versions(self.folder)
+
+    def listed(self, asset: str) -> tuple[KeptVersion, ...]:
+        """See :class:`~meso_core.storage.store.Versions`."""
+        return kept_versions(self.folder, asset)
+
+    def restore(
+        self,
+        asset: str,
+        version: str,
+        *,
+        places: str | None,
+        working_for: str = "",  # noqa: ARG002  here the lock is asked
+        progress: Progress = silent,  # noqa: ARG002  a rename is done at once
+    ) -> Manifest:
+        """See :class:`~meso_core.storage.store.Versions`."""
+        return restore_version(self.folder, asset, version, places=places, session=self.session)
+
+    def clean(self, asset: str, n_kept: int) -> tuple[KeptVersion, ...]:
+        """See :class:`~meso_core.storage.store.Versions`."""
+        return clean_versions(self.folder, asset, n_kept)

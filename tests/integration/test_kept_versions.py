@@ -10,12 +10,14 @@ import pytest
 from meso_assets.defs.audits import audited
 from meso_assets.defs.catalogue import CATALOGUE
 from meso_assets.defs.claims import Claims
+from meso_assets.defs.remote_claims import claims_of
 from meso_assets.io.resources import Platform
 from meso_assets.runs.instance import open_instance
 from meso_assets.runs.versions import cleaned, listed, restored
 from meso_core.errors import SettingsError, StorageError
 from meso_core.lineage import Kind
-from meso_core.storage import verify_manifest
+from meso_core.storage import hash_file, verify_manifest
+from meso_core.storage.remote import open_root, remove, upload
 from tests.integration.conftest import run_meso
 
 QUICK = ("imaging_metadata", "frame_qc")
@@ -113,6 +115,39 @@ def test_the_command_lists_restores_and_removes(twice):
     assert "versions removed: 1" in gone.stdout, gone.stderr
     assert "no earlier version is kept" in run_meso(settings, "versions", str(session.key), "frame_qc").stdout
     assert os.listdir(session.path / ".meso/versions/frame_qc") == []  # noqa: PTH208  all names, hidden ones too
+
+
+def test_on_a_server_they_are_kept_listed_and_brought_back_too(tmp_path, make_settings, materialise):
+    from meso_core.simulate import preset, simulate_session
+
+    settings = make_settings(tmp_path, root="memory://kept/Subjects", keep_versions=1, executor="in_process")
+    made, root = simulate_session(tmp_path / "rig", preset("tiny")), open_root("memory://kept/Subjects")
+    ratings = "raw_imaging_data_01/exptQC.mat"
+    for file in made.session_path.rglob("*"):
+        if file.is_file():
+            upload(root, file, f"{made.key}/{file.relative_to(made.session_path).as_posix()}", content=hash_file(file))
+    with open_instance(settings) as instance:
+        assert materialise(instance, settings, made.key, QUICK).success
+        session = Platform.open(settings).session(str(made.key))
+        first = session.manifest("frame_qc")
+        remove(root, [f"{made.key}/{ratings}"])
+        assert materialise(instance, settings, made.key, QUICK).success
+        assert session.manifest("frame_qc").data_version != first.data_version
+        (version,) = listed(session)["frame_qc"]
+        assert (version.manifest, version.lacking) == (first, ())
+        claims = claims_of(session, "a-run-at-work")
+        assert claims.take(("frame_qc",)) == ()
+        with pytest.raises(StorageError, match="frame_qc is made by run a,"):
+            restored(session, "frame_qc", first.data_version[:12], instance)
+        claims.give_all_back()
+        manifest = restored(session, "frame_qc", first.data_version[:12], instance)
+        assert (manifest.data_version, session.manifest("frame_qc")) == (first.data_version, manifest)
+        assert session.present().broken(manifest) == ()
+        chosen = dg.AssetRecordsFilter(dg.AssetKey("frame_qc"), asset_partitions=[str(made.key)])
+        newest = instance.fetch_materializations(chosen, limit=1).records[0].asset_materialization
+        assert newest.tags["dagster/data_version"] == manifest.data_version
+        assert len(cleaned(session, (), 0)) == 1
+        assert listed(session) == {}
 
 
 def test_archives_are_not_kept_for_any_holds_the_same_tifs():

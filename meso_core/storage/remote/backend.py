@@ -85,6 +85,12 @@ class Backend(Protocol):
     def put_in_place(self, source: str, target: str) -> None:
         """Give a file that was uploaded another name, over what is there, in one step; the first name may stay."""
 
+    def second_name(self, source: str, target: str) -> bool:
+        """Give a file a second name, or a copy, over what is there, without moving its bytes over the network.
+
+        False where this server can do neither; then nothing was done.
+        """
+
     def remove(self, places: Iterable[str]) -> None:
         """Remove files; those that are not there are passed over."""
 

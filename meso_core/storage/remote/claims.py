@@ -49,6 +49,8 @@ class Holder:
     process: ProcessId
     #: Path of its file below the root.
     path: str
+    #: The command, as a person types it; empty for a run.
+    command: str = ""
 
 
 @dataclass
@@ -63,11 +65,14 @@ class RemoteClaims:
         Folder of the claims of all holders, below the root.
     run_id
         What it works for; shown to those that wait.
+    command
+        The command, as a person types it; empty for a run.
     """
 
     root: RemoteRoot
     folder: str
     run_id: str
+    command: str = ""
     _token: str = field(default_factory=lambda: uuid.uuid4().hex)
     _process: ProcessId = field(default_factory=this_process)
     _held: set[str] = field(default_factory=set)
@@ -219,6 +224,7 @@ class RemoteClaims:
         if self._has_ended():
             return
         record = {"names": sorted(names), "run_id": self.run_id, "process": self._process.as_record()}
+        record |= {"command": self.command} if self.command else {}
         before, began = self._renewed, _now()
         write_small(self.root, self._path, (json_text(record, indent=1) + "\n").encode())
         self._renewed = began
@@ -256,4 +262,4 @@ def _parsed(content: bytes, path: str) -> Holder | None:
     process, names, run_id = ProcessId.from_record(record.get("process")), record.get("names"), record.get("run_id")
     if process is None or not isinstance(names, list) or not isinstance(run_id, str):
         return None
-    return Holder(frozenset(map(str, names)), run_id, process, path)
+    return Holder(frozenset(map(str, names)), run_id, process, path, str(record.get("command", "")))

@@ -74,6 +74,11 @@ class MemoryBackend:
         with _LOCK:
             self.fs.pipe_file(target, self.fs.cat_file(source))
 
+    def second_name(self, source: str, target: str) -> bool:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        self.put_in_place(source, target)
+        return True
+
     def remove(self, places: Iterable[str]) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
         with _LOCK:

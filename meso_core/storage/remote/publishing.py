@@ -7,7 +7,8 @@ The steps, and what a kill between them leaves:
    publication clears
 2. the new manifest is written beside them as pending: from here on a kill leaves the new version, rolled forward by
    whoever opens the session next, for all that it needs is on the server
-3. the server gives the uploaded files their places; those that the old manifest had and the new has not are removed
+3. the server gives the uploaded files their places; those that the old manifest had and the new has not are removed.
+   Where a sign beside the uploads asks for it, the old ones are kept first (``keeping``)
 4. the manifest takes its place, with the times that the server gave the files
 
 One machine at a time does this for an asset (``claims``). What is at a place counts as the asset's own if it is as the
@@ -33,6 +34,7 @@ from ..ownership import check_places, in_the_way
 from ..present import PresentFiles
 from ..staging import Sealed
 from .filesystem import RemoteRoot, list_below
+from .keeping import keep_replaced
 from .streaming import streamed_sha256
 from .transfer import put_in_place, read_small, remove, stat, upload_all, write_small
 
@@ -86,6 +88,11 @@ class Uploading:
         return _uploading(self.asset)
 
     @property
+    def keeps(self) -> str:
+        """Sign that what is replaced is to be kept, also by who finishes this after a kill."""
+        return f"{self.folder}/{self._mine('keep')}"
+
+    @property
     def pending(self) -> str:
         """Manifest that does not count yet."""
         return f"{self.folder}/{self._mine(_PENDING)}"
@@ -128,10 +135,12 @@ def begin(
     old: Manifest | None,
     insist: Callable[[], None],
     progress: Progress,
+    *,
+    keep: bool = False,
 ) -> Uploading:
     """Upload what is not there yet, and write the manifest as pending: from here on, the result is the new one.
 
-    What killed uploads have left is removed first.
+    What killed uploads have left is removed first. ``keep`` asks that what is replaced be kept.
 
     Raises
     ------
@@ -159,6 +168,8 @@ def begin(
     upload_all(session.root, uploads, workers=_AT_A_TIME, progress=progress)
     pending = replace(new, files=tuple(records))
     insist()
+    if keep:
+        write_small(session.root, session.place(uploading.keeps), b"")
     write_small(session.root, session.place(uploading.pending), pending.to_json().encode())
     return uploading
 
@@ -198,6 +209,8 @@ def roll_forward(session: RemoteSession, uploading: Uploading) -> Manifest | Non
             warnings.warn(f"{session.root.url}/{session.place(path)}: {what}", MesoWarning, stacklevel=2)
         else:
             to_place.append(path)
+    if old is not None and old.data_version != pending.data_version and uploading.keeps in there:
+        _keep(session, uploading, old, pending, present)
     with ThreadPoolExecutor(_AT_A_TIME) as pool:
         places = [(session.place(uploading.path(path)), session.place(path)) for path in to_place]
         placed = pool.map(lambda pair: put_in_place(session.root, *pair), places)
@@ -210,6 +223,15 @@ def roll_forward(session: RemoteSession, uploading: Uploading) -> Manifest | Non
     write_small(session.root, session.place(manifest_path(asset)), text.encode())
     _clear(session, listing, f"{uploading.folder}/{uploading.token}")
     return replace(committed, digest=record_digest(text))
+
+
+def _keep(
+    session: RemoteSession, uploading: Uploading, old: Manifest, pending: Manifest, present: PresentFiles
+) -> None:
+    """Keep the files of what is replaced, as far as they are its own still."""
+    ours = {path for path, record in _by_path(old).items() if path in present.files and _is_ours(present, record)}
+    staying = {record.path for record in pending.files if uploading.path(record.path) not in present.files}
+    keep_replaced(session.root, session.base, old, present.files, ours, staying)
 
 
 def _clear(session: RemoteSession, listing: Collection[ListedFile], start: str) -> None:

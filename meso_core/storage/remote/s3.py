@@ -220,6 +220,11 @@ class S3Backend:
         """See :class:`~meso_core.storage.remote.backend.Backend`; S3 knows no rename, and the server copies."""
         self.fs.cp_file(source, target)
 
+    def second_name(self, source: str, target: str) -> bool:
+        """See :class:`~meso_core.storage.remote.backend.Backend`; here a copy."""
+        self.fs.cp_file(source, target)
+        return True
+
     def remove(self, places: Iterable[str]) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
         all_places = list(places)

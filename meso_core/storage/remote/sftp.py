@@ -284,6 +284,18 @@ class SftpBackend:
         self._make_folder(posixpath.dirname(target))
         self._run(self._client.posix_rename(source, target))
 
+    def second_name(self, source: str, target: str) -> bool:
+        """See :class:`~meso_core.storage.remote.backend.Backend`; a hard link, which an extension of SFTP makes."""
+        import asyncssh
+
+        self._make_folder(posixpath.dirname(target))
+        self.remove([target])
+        try:
+            self._run(self._client.link(source, target))
+        except (asyncssh.SFTPOpUnsupported, asyncssh.SFTPFailure):  # the server, or its disk, knows no links
+            return False
+        return True
+
     def _make_folder(self, folder: str) -> None:
         self._run(self._client.makedirs(folder, exist_ok=True))
 

@@ -37,6 +37,7 @@ from .ranges import ranged
 from .scratch import Scratch
 from .streaming import streamed_sha256
 from .transfer import read_range, remove, stat, write_small
+from .versions import RemoteVersions
 
 #: Up to so many files are looked at one by one; for more, the session is listed.
 _FEW = 4
@@ -218,8 +219,10 @@ class RemoteStore:
         *,
         places: str | None = None,
         progress: Progress = silent,
+        keep: bool = False,
+        working_for: str = "",
     ) -> Manifest:
-        """See :class:`SessionStore`."""
+        """See :class:`SessionStore`; ``working_for`` is who claims the asset, where that is not the run itself."""
         asset, now = sealed.asset, datetime.now(UTC).isoformat(timespec="seconds")
         new = Manifest(asset, sealed.files, basis, made_by, now, sealed.contents, session=str(key), facts=sealed.facts)
         session, mirror = RemoteSession(self.remote, self._place(key)), self._opened(key)
@@ -236,9 +239,9 @@ class RemoteStore:
 
             def still_alone() -> None:
                 insist()
-                self.claims(key, made_by.run_id).insist_on_run(asset)
+                self.claims(key, working_for or made_by.run_id).insist_on_run(asset)
 
-            uploading = begin(session, sealed, new, old, still_alone, progress)
+            uploading = begin(session, sealed, new, old, still_alone, progress, keep=keep)
             committed = roll_forward(session, uploading)
             assert committed is not None
         self._looked.pop(key, None)
@@ -261,9 +264,18 @@ class RemoteStore:
         """See :class:`SessionStore`."""
         return load_manifest(self._recent(key).folder, asset)
 
-    def claims(self, key: SessionKey, run_id: str) -> RemoteClaims:
-        """Claims of a run on assets of a session."""
-        return RemoteClaims(self.remote, f"{self._place(key)}/{MESO_FOLDER}/claims", run_id)
+    def versions(self, key: SessionKey) -> RemoteVersions:
+        """See :class:`SessionStore`."""
+        return RemoteVersions(self, key)
+
+    def on_server(self, key: SessionKey) -> tuple[RemoteSession, Path]:
+        """Return a session on the server, and its mirror with the records as they are now."""
+        mirror = self._opened(key)
+        return RemoteSession(self.remote, mirror.base), mirror.folder
+
+    def claims(self, key: SessionKey, run_id: str, command: str = "") -> RemoteClaims:
+        """Claims of a run, or of a command, on assets of a session."""
+        return RemoteClaims(self.remote, f"{self._place(key)}/{MESO_FOLDER}/claims", run_id, command)
 
     # ---- which folder, and what is in it
 

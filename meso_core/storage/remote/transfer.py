@@ -25,6 +25,7 @@ __all__ = [
     "read_range",
     "read_small",
     "remove",
+    "second_name",
     "stat",
     "upload",
     "upload_all",
@@ -77,6 +78,21 @@ def remove(root: RemoteRoot, paths: Iterable[str]) -> None:
     places = [root.place(path) for path in paths]
     if places:
         root.call("remove", root.path(places[0]), lambda server: server.remove(places))
+
+
+def second_name(root: RemoteRoot, source: str, target: str) -> bool:
+    """Give a file a second name, or a copy, on the server; False where the server can do neither.
+
+    Raises
+    ------
+    StorageError
+        If there is no such file, or the server has no room, refuses or does not answer.
+    """
+    size = must_have(root, source).size
+    done = root.call("copy", source, lambda server: server.second_name(root.place(source), root.place(target)))
+    if done:
+        just_written(root, target, size)
+    return done
 
 
 def put_in_place(root: RemoteRoot, source: str, target: str) -> ListedFile:

@@ -464,7 +464,7 @@ def test_a_failure_of_a_publication_is_told_though_its_claim_cannot_be_given_bac
     def away(*_: object) -> None:
         raise StorageError("the server is away")
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         monkeypatch.setattr("meso_core.storage.remote.claims.remove", away)
         raise ZeroDivisionError
 
