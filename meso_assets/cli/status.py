@@ -23,11 +23,12 @@ from .tables import text_table
 
 if TYPE_CHECKING:
     from ..io.resources import Platform
-    from ..runs.many import SessionCells, Wanted
+    from ..runs.cells import SessionCells
+    from ..runs.many import Wanted
     from ..runs.settings import MesoSettings
 
 #: Words of a table that are shorter than those of the records.
-_SHORT = {"missing": "–"}
+_SHORT = {"missing": "–", "not applicable": "n/a"}
 #: So many sessions are looked at in no time.
 _FEW = 20
 
@@ -62,12 +63,13 @@ def _told(settings: MesoSettings, chosen: Wanted, *, as_json: bool) -> str:
     platform = Platform.open(settings)
     survey = _survey(platform, chosen)
     keys = named_sessions(platform, chosen, survey.sessions)
-    found = sessions_that_stand(settings, keys, chosen, throttled(say) if len(keys) > _FEW else silent)
+    progress = throttled(say) if len(keys) > _FEW else silent
+    found = sessions_that_stand(settings, keys, chosen, progress, survey=survey)
     passed_over = [] if chosen.texts else [("passed over", passed.path, passed.reason) for passed in survey.passed_over]
     if as_json:
         records = [cell.as_record() for one in found for cell in one.cells]
         records += [_record(path, state, reason) for state, path, reason in passed_over]
-        records += [_record(one.session, "remark", text) for one in found for text in one.remarks]
+        records += [_record(one.session, "remark", text) for one in found for text in one.all_remarks]
         return json_text(records, indent=1)
     parts = [_table(found), *_reasons(found, [f"{state}: {path}: {why}" for state, path, why in passed_over])]
     parts.append(_totals(found, len(survey.sessions), platform))
@@ -92,7 +94,7 @@ def _table(found: Sequence[SessionCells]) -> str:
 
 
 def _reasons(found: Sequence[SessionCells], passed_over: Sequence[str]) -> list[str]:
-    from ..runs.status import State
+    from ..runs.cells import State
 
     # what makes a whole session unreadable is told once
     told = dict.fromkeys(
@@ -101,7 +103,7 @@ def _reasons(found: Sequence[SessionCells], passed_over: Sequence[str]) -> list[
         for c in one.cells
         if c.why
     )
-    reasons = [*told, *(f"{one.session}  {text}" for one in found for text in one.remarks), *passed_over]
+    reasons = [*told, *(f"{one.session}  {text}" for one in found for text in one.all_remarks), *passed_over]
     return ["\n".join(reasons) + "\n"] if reasons else []
 
 
@@ -126,6 +128,6 @@ def _disk(folder: Path) -> str:
         return f"not known, because nothing can be written there ({error.__cause__})"
 
 
-def _record(session: str, state: str, why: str) -> dict[str, str]:
+def _record(session: str, state: str, why: str) -> dict[str, str | int]:
     """Give a remark the form of a record of an asset, which it is not about."""
     return {"session": session, "asset": "", "state": state, "why": why, "published_at": ""}

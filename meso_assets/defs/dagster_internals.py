@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import socket
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic, sleep
@@ -25,7 +25,7 @@ from .partitions import session_partitions
 
 T = TypeVar("T")
 #: Tags in which Dagster keeps the versions of an event; the names are its own.
-_DATA_VERSION, _CODE_VERSION = "dagster/data_version", "dagster/code_version"
+_DATA_VERSION, _CODE_VERSION, _RUN_KEY = "dagster/data_version", "dagster/code_version", "dagster/run_key"
 #: Events that are asked for at a time.
 _PAGE = 100
 
@@ -93,6 +93,12 @@ def observe(instance: dg.DagsterInstance, session: str, versions: Mapping[str, s
     return bool(due)
 
 
+def used_run_keys(instance: dg.DagsterInstance) -> set[str]:
+    """All run keys that were ever used, in one query; a key once used never starts a run again."""
+    found = instance.run_storage.get_run_tags(tag_keys=[_RUN_KEY])
+    return {key for _, keys in found for key in keys}
+
+
 def latest_versions(instance: dg.DagsterInstance, asset: str, sessions: Sequence[str]) -> Mapping[str, str]:
     """Session → data version of the last materialisation of an asset, in one query; those without one are left out."""
     found = instance.event_log_storage.get_latest_tags_by_partition(
@@ -151,6 +157,20 @@ def end_of_steps(instance: dg.DagsterInstance, run_id: str) -> Iterable[dg.Dagst
     for record in instance.get_records_for_run(run_id, of_type=wanted).records:
         if record.event_log_entry.dagster_event is not None:
             yield record.event_log_entry.dagster_event
+
+
+#: Newest events of a run in which what its steps told last is looked for.
+_LAST_EVENTS = 300
+
+
+def last_messages(instance: dg.DagsterInstance, run_id: str, steps: Collection[str]) -> dict[str, str]:
+    """Find what each of these steps of a run logged last, of what tells the share of its work that is done."""
+    found: dict[str, str] = {}
+    for record in instance.get_records_for_run(run_id, ascending=False, limit=_LAST_EVENTS).records:
+        entry = record.event_log_entry
+        if entry.step_key in steps and entry.dagster_event is None and "%)" in entry.user_message:
+            found.setdefault(entry.step_key or "", entry.user_message)
+    return found
 
 
 def set_pool_size(instance: dg.DagsterInstance, pool: str, size: int) -> None:

@@ -44,6 +44,8 @@ class Declaration:
     raw: tuple[RawKind, ...] = ()
     #: Of these, kinds of which only headers are read: of a root on a server, their files are not fetched.
     headers_of: tuple[RawKind, ...] = ()
+    #: Kind of raw files that it is about: without any, there is nothing to make.
+    about: RawKind | None = None
     #: Assets that it reads.
     upstream: tuple[str, ...] = ()
     #: Settings that its content depends on: names of fields of :class:`MesoSettings`.

@@ -6,75 +6,33 @@ What belongs here: looking at the root and asking for runs. When a session count
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 
 import dagster as dg
 
 from meso_core.errors import MesoError
-from meso_core.session import Survey
-from meso_core.storage import Cause, Session, Standing
+from meso_core.session import SessionKey, Survey
 
 from ..io.resources import Platform
 from ..runs.settings import MesoSettings
-from .dagster_internals import unseen
+from .dagster_internals import unseen, used_run_keys
 from .dead_runs import end_dead_runs
 from .guard import told
 from .jobs import PROCESS_SESSION
 from .partitions import known_sessions, session_partitions
+from .session_index import SessionIndex
 from .standings import look_at, with_downstream
+from .summaries import SessionSummary
 
-#: A tick may take a minute; listing goes on in the next one after this time, s.
-_SECONDS_OF_A_LOOK = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class SessionState:
-    """What one look found out about a session."""
-
-    key: str
-    ready: bool
-    #: Why it is ready, or not.
-    reason: str
-    #: Raw asset → version of its files.
-    raw_versions: Mapping[str, str]
-    #: Asset → why it is due; assets that are current are not in it.
-    due: Mapping[str, Standing]
-
-    @property
-    def run_key(self) -> str:
-        """Key of the run that this state asks for: a key once used never runs again, so it carries the state."""
-        state = "\n".join(f"{name} {standing.basis.digest}" for name, standing in sorted(self.due.items()))
-        return f"{self.key}:{hashlib.sha256(state.encode()).hexdigest()[:16]}"
-
-    @property
-    def runs_by_itself(self) -> bool:
-        """Whether something of the session asks for a run: something is not made yet, or its files have changed.
-
-        Results of older code, settings or packages wait until somebody asks for them.
-        """
-        return any(standing.causes - {Cause.MAKING} for standing in self.due.values())
-
-    @property
-    def why(self) -> str:
-        """What is due, in a sentence."""
-        return "; ".join(f"{name}: {', '.join(standing.reasons)}" for name, standing in self.due.items())
-
-
-def state_of(session: Session, settings: MesoSettings, *, now_ns: int) -> SessionState:
-    """List a session, and judge whether it is ready and what is due in it."""
-    seen, key = look_at(session), str(session.key)
-    judged = seen.arrival(settings, now_ns=now_ns)
-    if not seen.delivered:
-        return SessionState(key, False, judged.reason, {}, {})
-    due = {name: found for name, found in seen.standings(settings).items() if not found.is_current}
-    return SessionState(key, judged.ready, judged.reason, seen.raw_versions(), due)
+#: A tick may take a minute; looking at sessions goes on in the next one after this time, s.
+_SECONDS_OF_A_LOOK = 12.0
+#: Lines of one kind that a tick logs.
+_MOST_LINES = 50
 
 
 def requests(
-    states: Sequence[SessionState],
+    states: Sequence[SessionSummary],
     known: Collection[str],
     asked: Collection[str],
     settings: MesoSettings,
@@ -132,44 +90,66 @@ def sessions_arrive(settings: MesoSettings) -> dg.SensorDefinition:
 def scan(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
     """Look at the sessions, as many as the time of a tick allows; the next tick goes on behind the last.
 
-    A root that cannot be listed skips the tick: it does not mean that there are no sessions.
+    What was looked at before and has not changed since costs no look (``session_index``). A root that cannot be listed
+    skips the tick: it does not mean that there are no sessions.
     """
     try:
         found = platform.store.survey()
     except (MesoError, OSError) as error:
         return dg.SkipReason(f"the root could not be listed: {error}")
-    keys, states = [str(key) for key in found.sessions], list[SessionState]()
     passed_over = _tell_passed_over(context, found)
-    until = time.monotonic() + _SECONDS_OF_A_LOOK
-    last = context.cursor
-    for key in in_turn(keys, last):
-        if time.monotonic() > until:
-            break
-        last = key
-        if (state := _look_or_tell(context, platform, key)) is not None:
-            states.append(state)
-    asked = {state.run_key for state in states if state.ready and state.due and _was_asked(context.instance, state)}
+    states, last = _look_at_all(context, platform, found)
+    asked = used_run_keys(context.instance) if any(state.ready and state.due for state in states) else set[str]()
     result = requests(states, known_sessions(context.instance), asked, platform.settings)
-    starting = {run.partition_key for run in result.run_requests or ()}
+    starting = [run.partition_key for run in result.run_requests or () if run.partition_key is not None]
     seen: list[dg.AssetObservation | dg.AssetMaterialization | dg.AssetCheckEvaluation] = [
         event
-        for state in states
-        if state.key in starting
-        for event in unseen(context.instance, state.key, state.raw_versions)
+        for key in starting
+        for event in unseen(context.instance, key, look_at(platform.session(key)).raw_versions())
     ]
     if passed_over and not result.run_requests:  # the interface shows it beside the tick
         result = result._replace(skip_reason=dg.SkipReason(passed_over))
     return result._replace(cursor=last, asset_events=seen)
 
 
+def _look_at_all(
+    context: dg.SensorEvaluationContext, platform: Platform, found: Survey
+) -> tuple[list[SessionSummary], str | None]:
+    """Look at sessions while there is time; returns what was found, and the last one for the cursor."""
+    index, states, last = SessionIndex(platform.settings), list[SessionSummary](), context.cursor
+    by_name = {str(key): key for key in found.sessions}
+    until, remarks = time.monotonic() + _SECONDS_OF_A_LOOK, list[str]()
+    for name in in_turn(list(by_name), last):
+        if time.monotonic() > until:
+            break
+        last = name
+        if (state := _look_or_tell(context, index, by_name[name], found)) is None:
+            continue
+        states.append(state)
+        if not state.ready:
+            remarks.append(f"{name}: {state.reason}")
+        elif state.due and not state.runs_by_itself and not platform.settings.rerun_stale:
+            remarks.append(f"{name}: stale, and run only when asked for: {state.why}")
+    index.save(by_name)
+    _log_some(context, remarks)
+    return states, last
+
+
 def _tell_passed_over(context: dg.SensorEvaluationContext, found: Survey) -> str:
     """Log the folders that look like sessions and are none; returns a sentence about them, or nothing."""
-    for passed in found.passed_over:
-        context.log.info(f"passed over: {passed}")
+    _log_some(context, [f"passed over: {passed}" for passed in found.passed_over])
     if not found.passed_over:
         return ""
     first = "; ".join(str(passed) for passed in found.passed_over[:3])
     return f"{len(found.passed_over)} folders are passed over (`meso status` lists all): {first}"
+
+
+def _log_some(context: dg.SensorEvaluationContext, lines: Sequence[str]) -> None:
+    """Log lines about sessions; of very many, a tick would do nothing but log."""
+    for line in lines[:_MOST_LINES]:
+        context.log.info(line)
+    if len(lines) > _MOST_LINES:
+        context.log.info(f"and {len(lines) - _MOST_LINES} more (`meso status` and the overview list all)")
 
 
 def in_turn(keys: Sequence[str], last: str | None) -> list[str]:
@@ -178,23 +158,15 @@ def in_turn(keys: Sequence[str], last: str | None) -> list[str]:
     return [*behind, *(key for key in keys if last is None or key <= last)]
 
 
-def _was_asked(instance: dg.DagsterInstance, state: SessionState) -> bool:
-    """Whether a run was asked for in this state of the session."""
-    return instance.get_runs_count(dg.RunsFilter(tags={"dagster/run_key": state.run_key})) > 0
-
-
-def _look_or_tell(context: dg.SensorEvaluationContext, platform: Platform, key: str) -> SessionState | None:
+def _look_or_tell(
+    context: dg.SensorEvaluationContext, index: SessionIndex, key: SessionKey, found: Survey
+) -> SessionSummary | None:
     """Look at one session; one that cannot be read is told and left for the next look, the others go on."""
     try:
-        state = state_of(platform.session(key), platform.settings, now_ns=time.time_ns())
+        return index.summary(key, place=found.folders.get(key, ""), now_ns=time.time_ns())
     except Exception as error:  # noqa: BLE001  whatever one session holds, the others go on
         context.log.warning(f"{key}: {told(error)}")
         return None
-    if not state.ready:
-        context.log.info(f"{key}: {state.reason}")
-    elif state.due and not state.runs_by_itself and not platform.settings.rerun_stale:
-        context.log.info(f"{key}: stale, and run only when asked for: {state.why}")
-    return state
 
 
 @dg.sensor(

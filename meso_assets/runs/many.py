@@ -12,26 +12,20 @@ from typing import Any
 
 from meso_core.errors import MesoError, SettingsError
 from meso_core.progress import Progress, silent
-from meso_core.session import SessionKey, choose_sessions
+from meso_core.session import SessionKey, Survey, choose_sessions
 
 from ..defs.catalogue import CATALOGUE
+from ..defs.session_index import SessionIndex
 from ..io.resources import Platform
+from .attempts import failures_of
+from .cells import SessionCells, State
 from .instance import open_instance
 from .run import RunSummary, run_session
 from .settings import MesoSettings
-from .status import AssetStatus, State, session_status
+from .status import indexed_status
 
 #: Told a line at a time.
 Say = Callable[[str], None]
-_GRAVEST_FIRST = (
-    State.UNREADABLE,
-    State.FAILED,
-    State.INTERRUPTED,
-    State.STALE,
-    State.MISSING,
-    State.PENDING,
-    State.WITHHELD,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +67,6 @@ class SessionRun:
         return f"failed: {', '.join(failed) or 'see the log'}" if not self.summary.success else "done"
 
 
-@dataclass(frozen=True, slots=True)
-class SessionCells:
-    """How the assets of one session stand."""
-
-    session: str
-    #: In the order of the catalogue.
-    cells: tuple[AssetStatus, ...]
-    #: What is not as usual in its folder.
-    remarks: tuple[str, ...]
-
-    @property
-    def standing(self) -> str:
-        """One word for all of it: that of the asset which wants a person most, or ``whole``."""
-        states = {cell.state for cell in self.cells}
-        return next((state.value for state in _GRAVEST_FIRST if state in states), "whole")
-
-
 def named_sessions(platform: Platform, wanted: Wanted, there: Sequence[SessionKey]) -> tuple[SessionKey, ...]:
     """Find the sessions that a person names, whatever they stand like.
 
@@ -112,7 +89,12 @@ def named_sessions(platform: Platform, wanted: Wanted, there: Sequence[SessionKe
 
 
 def sessions_that_stand(
-    settings: MesoSettings, keys: Sequence[SessionKey], wanted: Wanted, progress: Progress = silent
+    settings: MesoSettings,
+    keys: Sequence[SessionKey],
+    wanted: Wanted,
+    progress: Progress = silent,
+    *,
+    survey: Survey | None = None,
 ) -> tuple[SessionCells, ...]:
     """Look at sessions, and keep those that stand as asked for.
 
@@ -126,15 +108,21 @@ def sessions_that_stand(
         States, and the assets that they are about. Of a session that cannot be read no asset is known: it stays.
     progress
         Told the sessions that were looked at.
+    survey
+        All sessions and where they lie, where the caller knows them.
     """
-    platform, assets, found = Platform.open(settings), wanted.assets or tuple(CATALOGUE), []
+    places = survey.folders if survey is not None else {}
+    assets, found = frozenset(wanted.assets or CATALOGUE), []
+    asked = wanted.states | {State.UNREADABLE} if wanted.states else frozenset(State)
     with open_instance(settings) as instance:
-        for n, key in enumerate(keys, 1):
-            cells, remarks = session_status(platform, instance, key)
-            progress(n, len(keys), "sessions looked at")
-            asked = wanted.states | {State.UNREADABLE} if wanted.states else frozenset(State)
-            if any(cell.state in asked and cell.asset in assets for cell in cells):
-                found.append(SessionCells(str(key), tuple(cells), remarks))
+        failures = failures_of(instance, [str(key) for key in keys])
+    index = SessionIndex(settings)
+    for n, key in enumerate(keys, 1):
+        one = indexed_status(index, key, places.get(key, ""), failures.get(str(key), {}))
+        progress(n, len(keys), "sessions looked at")
+        if not wanted.states or any(cell.state in asked and cell.asset in assets for cell in one.cells):
+            found.append(one)
+    index.save({str(key) for key in survey.sessions} if places and survey is not None else None)
     return tuple(found)
 
 

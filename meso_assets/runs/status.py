@@ -1,73 +1,25 @@
-"""Where every session stands: per asset done, stale, failed, pending, withheld (and why), or missing.
+"""Where every session stands: per asset done, stale, failed, running, pending, withheld (and why), or missing.
 
-What belongs here: putting together how results stand (``defs.standings``) and what Dagster knows of failures. Dagster's
-own colour of an asset speaks of all sessions at once; this speaks of each.
+What belongs here: putting together how results stand (``defs.summaries``) and what Dagster knows of attempts
+(``attempts``). Dagster's own colour of an asset speaks of all sessions at once; this speaks of each.
 """
 
 from __future__ import annotations
 
 import time
-import warnings
-from dataclasses import asdict, dataclass
-from enum import Enum
+from collections.abc import Mapping
 
 import dagster as dg
 
-from meso_core.errors import MesoWarning
-from meso_core.json_text import json_text
 from meso_core.session import SessionKey
-from meso_core.storage import Manifest, Standing
 
 from ..defs.catalogue import CATALOGUE
-from ..defs.dagster_internals import asset_of_step, end_of_steps, failure_message, times_of_steps
-from ..defs.dead_runs import clock, interrupted_at, short
 from ..defs.guard import told
-from ..defs.standings import look_at
+from ..defs.session_index import SessionIndex
+from ..defs.summaries import AssetSummary, SessionSummary, summary_of
 from ..io.resources import Platform
-
-#: Runs per session that are asked for failures, newest first.
-_RECENT_RUNS = 10
-
-
-class State(Enum):
-    """Where an asset of a session stands."""
-
-    DONE = "done"
-    STALE = "stale"
-    FAILED = "failed"
-    INTERRUPTED = "interrupted"
-    MISSING = "missing"
-    #: It waits for a server.
-    PENDING = "pending"
-    #: It may not be sent to a server.
-    WITHHELD = "withheld"
-    #: The session cannot be looked at.
-    UNREADABLE = "unreadable"
-
-
-@dataclass(frozen=True, slots=True)
-class AssetStatus:
-    """One cell of the table."""
-
-    session: str
-    asset: str
-    state: State
-    #: Why it is stale, failed, interrupted, pending or withheld; for one that is done, what was special about its run.
-    why: str = ""
-    #: When it was published, ISO 8601.
-    published_at: str = ""
-
-    def as_record(self) -> dict[str, str]:
-        """Return plain values, for JSON."""
-        return {**asdict(self), "state": self.state.value}
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """How the last attempt at an asset ended."""
-
-    state: State
-    why: str
+from .attempts import Failure, recent_failures
+from .cells import AssetStatus, SessionCells, State
 
 
 def session_status(
@@ -82,94 +34,98 @@ def session_status(
     key
         Session.
     """
-    session = platform.session(str(key))
     failures = recent_failures(instance, str(key))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", MesoWarning)
-        try:
-            seen = look_at(session)
-            standings, arrival = (
-                seen.standings(platform.settings),
-                seen.arrival(platform.settings, now_ns=time.time_ns()),
-            )
-        except Exception as error:  # noqa: BLE001  whatever one session holds, the others are shown
-            return [AssetStatus(str(key), asset, State.UNREADABLE, told(error)) for asset in CATALOGUE], ()
-    damaged = [str(warning.message) for warning in caught if issubclass(warning.category, MesoWarning)]
-    waits = () if arrival.ready else (f"not ready: {arrival.reason}",)
-    cells = [_judged(str(key), asset, found, failures.get(asset), damaged) for asset, found in standings.items()]
-    return cells, (*waits, *seen.remarks())
+    try:
+        found = summary_of(platform.session(str(key)), platform.settings, now_ns=time.time_ns())
+    except Exception as error:  # noqa: BLE001  whatever one session holds, the others are shown
+        cells = unreadable(str(key), error)
+    else:
+        cells = cells_of(found, failures)
+    return list(cells.cells), cells.all_remarks
 
 
-def _judged(key: str, asset: str, found: Standing, failure: Failure | None, damaged: list[str]) -> AssetStatus:
-    manifest = found.manifest
-    when = manifest.published_at if manifest else ""
-    if found.is_current and found.withheld:
-        return AssetStatus(key, asset, State.WITHHELD, "; ".join(found.withheld), when)
-    if found.is_current:
-        return AssetStatus(key, asset, State.DONE, _remark(manifest, failure), when)
+def indexed_status(index: SessionIndex, key: SessionKey, place: str, failures: Mapping[str, Failure]) -> SessionCells:
+    """Judge all assets of one session of very many: what was looked at before is not looked at again.
+
+    Parameters
+    ----------
+    index
+        Answers of earlier looks.
+    key, place
+        Session, and where it lies below the root (looked for where this is empty).
+    failures
+        Asset → how the last attempt at it ended, where it did not end well.
+    """
+    try:
+        found = index.summary(key, place=place, now_ns=time.time_ns())
+    except Exception as error:  # noqa: BLE001  whatever one session holds, the others are shown
+        return unreadable(str(key), error, place)
+    return cells_of(found, failures, place)
+
+
+def unreadable(key: str, error: Exception, place: str = "") -> SessionCells:
+    """Say of all assets of a session that it cannot be looked at."""
+    why = told(error)
+    return SessionCells(key, tuple(AssetStatus(key, name, State.UNREADABLE, why) for name in CATALOGUE), (), "", place)
+
+
+def cells_of(found: SessionSummary, failures: Mapping[str, Failure], place: str = "") -> SessionCells:
+    """Put together how a session stands, and how attempts ended."""
+    return SessionCells(
+        found.key,
+        tuple(_judged(found, asset, failures.get(asset)) for asset in CATALOGUE),
+        found.remarks,
+        "" if found.ready else found.reason,
+        place,
+        found.raw_bytes,
+        found.figures,
+    )
+
+
+def _judged(found: SessionSummary, asset: str, failure: Failure | None) -> AssetStatus:
+    one = found.asset(asset)
+    state, why = _state(found, asset, one, failure)
+    return AssetStatus(
+        found.key,
+        asset,
+        state,
+        why,
+        one.published_at,
+        one.n_files,
+        one.n_bytes,
+        one.verdict,
+        one.verdict_why,
+        one.run_id,
+        failure.run_id if failure else "",
+    )
+
+
+def _state(found: SessionSummary, asset: str, one: AssetSummary, failure: Failure | None) -> tuple[State, str]:
+    if failure is not None and failure.state is State.RUNNING:
+        return State.RUNNING, failure.why
+    if one.is_current:
+        remark = _remark(one, failure)
+        if one.withheld:
+            return State.WITHHELD, "; ".join([*one.withheld, *([remark] if failure else [])])
+        return (State.NOT_APPLICABLE if one.lacks else State.DONE), "; ".join(filter(None, (one.lacks, remark)))
     if failure is not None:
-        return AssetStatus(key, asset, failure.state, failure.why, when)
-    if manifest is None:
-        return AssetStatus(key, asset, State.MISSING, "; ".join(t for t in damaged if f"/{asset}.json" in t))
-    state = State.PENDING if found.reasons == found.waits else State.STALE
-    return AssetStatus(key, asset, state, "; ".join(found.reasons), when)
+        return failure.state, failure.why
+    if not one.is_made:
+        damaged = "; ".join(text for text in found.damaged if f"/{asset}.json" in text)
+        if one.lacks and not damaged:
+            return State.NOT_APPLICABLE, one.lacks
+        return State.MISSING, damaged
+    return (State.PENDING if one.only_waits else State.STALE), "; ".join(one.reasons)
 
 
-def _remark(manifest: Manifest | None, failure: Failure | None) -> str:
-    """Say what was special about a result that is current."""
-    options = manifest.made_by.options.get("suite2p", {}) if manifest else {}
-    given = ", ".join(f"{name} = {json_text(value)}" for name, value in sorted(options.items()))
+def _remark(one: AssetSummary, failure: Failure | None) -> str:
+    """Say what was special about a result that is current: a failed attempt never hides it."""
+    how = {State.FAILED: "last attempt failed", State.INTERRUPTED: "last attempt"}
     return "; ".join(
         text
         for text in (
-            f"with options of its run: {given}" if given else "",
-            f"a later attempt failed: {failure.why}" if failure else "",
+            f"with options of its run: {one.options}" if one.options else "",
+            f"{how[failure.state]}: {failure.why}" if failure else "",
         )
         if text
     )
-
-
-def recent_failures(instance: dg.DagsterInstance, session: str) -> dict[str, Failure]:
-    """Find assets whose last run failed or was interrupted, with the reason."""
-    records = instance.get_run_records(
-        dg.RunsFilter(tags={"dagster/partition": session}), limit=_RECENT_RUNS, order_by="create_timestamp"
-    )
-    settled: dict[str, Failure | None] = {}
-    for record in records:
-        settled = {**_ends_in(instance, record.dagster_run), **settled}
-        if settled.keys() >= CATALOGUE.keys():  # what was before is history
-            break
-    return {asset: why for asset, why in settled.items() if why is not None}
-
-
-def _ends_in(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, Failure | None]:
-    """Tell for each asset that a run came to how it ended: None where it was well."""
-    if run.status is dg.DagsterRunStatus.SUCCESS and run.asset_selection:
-        return {key.path[-1]: None for key in run.asset_selection}  # its log, a file of its own, need not be opened
-    found: dict[str, Failure | None] = _interrupted(instance, run)
-    for event in end_of_steps(instance, run.run_id):
-        asset = asset_of_step(event.step_key or "")
-        if event.event_type_value == "STEP_FAILURE":
-            found[asset] = Failure(State.FAILED, failure_message(event))
-        else:
-            found.setdefault(asset, None)
-    return found
-
-
-def _interrupted(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, Failure | None]:
-    """Find the assets that a run was making when its process was gone."""
-    if (at := interrupted_at(run)) is None:
-        return {}
-    when = clock(at)
-    again = run.tags.get("dagster/will_retry") == "true"
-    then = "the daemon runs it again" if again else f"run it again: meso run {run.tags.get('dagster/partition')}"
-    times = times_of_steps(instance, run.run_id)
-    where = {asset_of_step(step.step): "in" for step in times if step.start and step.end is None}
-    if not where:  # it was between two steps
-        chosen = {key.path[-1] for key in run.asset_selection or ()} - {asset_of_step(step.step) for step in times}
-        where = {asset: "before" for asset in [*(name for name in CATALOGUE if name in chosen)][:1]}
-    why = f"(run {short(run.run_id)}: its process was killed, or its machine went down); {then}"
-    return {
-        asset: Failure(State.INTERRUPTED, f"interrupted at {when} {place} {asset} {why}")
-        for asset, place in where.items()
-    }

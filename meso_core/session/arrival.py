@@ -34,6 +34,8 @@ class Arrival:
 
     ready: bool
     reason: str
+    #: Whether time alone may change the answer.
+    until_later: bool = False
 
 
 def read_description(session_path: Path) -> Mapping[str, Any] | None:
@@ -97,9 +99,12 @@ def judge_arrival(
         return Arrival(False, f"still to come: {', '.join(missing)}")
     newest = max(file.mtime_ns for file in files)
     if newest > now_ns:
-        return Arrival(False, "a file's time lies in the future: compare the clocks of rig and server")
+        return Arrival(
+            False, "a file's time lies in the future: compare the clocks of rig and server", until_later=True
+        )
     if now_ns - newest < quiet_ns:
-        return Arrival(False, f"changed {(now_ns - newest) / 60e9:.0f} min ago, still being copied?")
+        why = f"changed {(now_ns - newest) / 60e9:.0f} min ago, still being copied?"
+        return Arrival(False, why, until_later=True)
     return Arrival(True, f"whole, and unchanged for {(now_ns - newest) / 60e9:.0f} min")
 
 

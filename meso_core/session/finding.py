@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -43,6 +43,8 @@ class Survey:
     sessions: tuple[SessionKey, ...]
     #: Sorted by path.
     passed_over: tuple[PassedOver, ...]
+    #: Where each session lies, below the root.
+    folders: Mapping[SessionKey, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,8 @@ class _Walk:
                 others = [printable(other) for other in folders if other != folder]
                 self._pass(folder, f"means the same session as {' and '.join(others)}: keep one, or rename it")
         passed = tuple(PassedOver(path, reason) for path, reason in sorted(self._passed.items()))
-        return Survey(tuple(sorted(sessions, key=str)), passed)
+        places = {key: self._found[key][0] for key in sessions}
+        return Survey(tuple(sorted(sessions, key=str)), passed, places)
 
     def over_root(self) -> None:
         try:

@@ -16,6 +16,7 @@ from .present import PresentFiles
 from .publishing import load_manifest, publish, published_assets, verify_manifest
 from .session import Session
 from .staging import Sealed, Staging
+from .stamp import FolderStamp, folder_stamp
 from .store import LocalStore, SessionStore, open_store
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "FileHash",
     "FileRecord",
     "FileSystem",
+    "FolderStamp",
     "HashedFile",
     "LocalStore",
     "MadeBy",
@@ -39,6 +41,7 @@ __all__ = [
     "Standing",
     "code_version",
     "file_system_of",
+    "folder_stamp",
     "foreign_results",
     "hash_file",
     "load_manifest",

@@ -12,8 +12,9 @@ from meso_assets.defs.catalogue import CATALOGUE
 from meso_assets.defs.standings import look_at
 from meso_assets.io.alyx import Alyx
 from meso_assets.io.resources import Platform
+from meso_assets.runs.cells import State
 from meso_assets.runs.settings import load_settings
-from meso_assets.runs.status import State, session_status
+from meso_assets.runs.status import session_status
 from meso_core.storage import MadeBy
 from tests.alyx.standin import Throttle, serving
 from tests.alyx.standin.given import PASSWORD, USER

@@ -16,7 +16,8 @@ from dagster._core.storage.tags import GRPC_INFO_TAG  # the name that it has the
 from meso_assets.defs.dagster_internals import places_of, watched_claims
 from meso_assets.defs.dead_runs import PROCESS_TAG, end_dead_runs, interrupted_at, process_tags, who_holds
 from meso_assets.defs.sensors import dead_runs_end
-from meso_assets.runs.status import State, recent_failures
+from meso_assets.runs.attempts import recent_failures
+from meso_assets.runs.cells import State
 from meso_core.processes import this_process
 
 KEY = "SP035/2023-03-03/001"

@@ -12,8 +12,9 @@ import dagster as dg
 import pytest
 
 from meso_assets.defs.catalogue import CATALOGUE
-from meso_assets.defs.sensors import SessionState, in_turn, requests, scan, state_of
+from meso_assets.defs.sensors import in_turn, requests, scan
 from meso_assets.defs.standings import look_at
+from meso_assets.defs.summaries import AssetSummary, SessionSummary, summary_of
 from meso_assets.io.resources import Platform
 from meso_assets.runs.instance import open_instance
 from meso_assets.runs.settings import load_settings
@@ -22,12 +23,14 @@ from meso_core.storage import Basis, Cause, MadeBy, Standing
 
 KEY = "SP035/2023-03-03/001"
 ARCHIVE = f"raw_imaging_data_00/{ARCHIVE_NAME}"
-MISSING = Standing(Basis("1"), None, ("not made yet",), (), frozenset({Cause.MISSING}))
-OLD_CODE = Standing(Basis("2"), None, ("code version 1 → 2",), (), frozenset({Cause.MAKING}))
+MISSING = AssetSummary.of(Standing(Basis("1"), None, ("not made yet",), (), frozenset({Cause.MISSING})))
+OLD_CODE = AssetSummary.of(Standing(Basis("2"), None, ("code version 1 → 2",), (), frozenset({Cause.MAKING})))
+CURRENT = AssetSummary(reasons=(), causes=(), is_made=True)
 
 
 def state(key=KEY, ready=True, due=None):
-    return SessionState(key, ready, "because", {}, {"frame_qc": MISSING} if due is None else due)
+    due = {"frame_qc": MISSING} if due is None else due
+    return SessionSummary(key, ready, "because", {**dict.fromkeys(CATALOGUE, CURRENT), **due}, f"{key}:state")
 
 
 @pytest.fixture
@@ -128,7 +131,7 @@ def test_changed_settings_and_code_are_seen_and_run_only_where_a_lab_wants_that(
         declared = CATALOGUE["imaging_frames_archive"]
         monkeypatch.setitem(CATALOGUE, declared.name, replace(declared, code_version="2"))
     session = Platform.open(settings).session(KEY)
-    assert set(state_of(session, settings, now_ns=10**19).due) == {"imaging_frames_archive"}
+    assert set(summary_of(session, settings, now_ns=10**19).due) == {"imaging_frames_archive"}
     assert look(instance, settings).run_requests == [], "it waits until somebody asks"
     (run,) = look(instance, settings.model_copy(update={"rerun_stale": True})).run_requests
     assert selected(run) == {"imaging_frames_archive", "alyx_datasets"}
@@ -146,7 +149,7 @@ def test_a_flag_that_the_server_takes_away_asks_for_no_other_run(instance, setti
     first = look(instance, settings).run_requests[0].run_key
     (root / KEY / "raw_session.flag").unlink()
     quiet = settings.model_copy(update={"quiet_minutes": 0.0})
-    assert state_of(Platform.open(quiet).session(KEY), quiet, now_ns=10**19).run_key == first
+    assert summary_of(Platform.open(quiet).session(KEY), quiet, now_ns=10**19).run_key == first
 
 
 def test_a_root_that_cannot_be_listed_skips_the_tick(instance, settings, root):
@@ -188,10 +191,10 @@ def test_litter_in_a_session_makes_nothing_stale_and_a_copy_that_goes_on_waits(i
         (bout / name).parent.mkdir(exist_ok=True)
         (bout / name).write_bytes(b"no data")
     session = Platform.open(settings).session(KEY)
-    assert state_of(session, settings, now_ns=10**19).due == {}
+    assert summary_of(session, settings, now_ns=10**19).due == {}
     (bout / "x_00002.tif.part").write_bytes(b"tif")
     (bout / "exptQC.mat").write_bytes(b"late")
-    told = state_of(session, settings, now_ns=10**19)
+    told = summary_of(session, settings, now_ns=10**19)
     assert (told.ready, told.reason.split(":")[0]) == (False, "still being copied")
     assert look(instance, settings).run_requests == []
     (bout / "x_00002.tif.part").rename(bout / "x_00002.tif")

@@ -16,13 +16,14 @@ from meso_assets.assets.suite2p import session_imaging
 from meso_assets.assets.suite2p_config import Suite2pConfig
 from meso_assets.definitions import build_defs
 from meso_assets.defs.catalogue import CATALOGUE
-from meso_assets.defs.sensors import state_of
 from meso_assets.defs.standings import look_at
+from meso_assets.defs.summaries import summary_of
 from meso_assets.io.published import read_fovs, read_metadata
 from meso_assets.io.resources import Platform
+from meso_assets.runs.cells import State
 from meso_assets.runs.run import register_sessions
 from meso_assets.runs.settings import MesoSettings
-from meso_assets.runs.status import State, session_status
+from meso_assets.runs.status import session_status
 from meso_core.session import SessionKey
 
 
@@ -44,7 +45,7 @@ def status_says(instance: dg.DagsterInstance, settings: MesoSettings, key: Sessi
 def sensor_says(settings: MesoSettings, key: SessionKey) -> set[str]:
     """Ask the sensor what is due."""
     session = Platform.open(settings).session(str(key))
-    return set(state_of(session, settings, now_ns=time.time_ns()).due)
+    return set(summary_of(session, settings, now_ns=time.time_ns()).due)
 
 
 def markers_say(settings: MesoSettings, key: SessionKey) -> set[str]:

@@ -10,8 +10,9 @@ import pytest
 
 from meso_assets.defs.sensors import scan
 from meso_assets.io.resources import Platform
+from meso_assets.runs.cells import State
 from meso_assets.runs.run import register_sessions
-from meso_assets.runs.status import State, session_status
+from meso_assets.runs.status import session_status
 from meso_core.errors import MesoError
 from meso_core.simulate import preset, simulate_session
 from meso_core.storage import verify_manifest

@@ -1,15 +1,17 @@
 """Many sessions from a terminal: the right ones run, and one that fails keeps no other from running."""
 
+import re
+
 import pytest
 from click.testing import CliRunner
 
 from meso_assets.cli import group
 from meso_assets.defs.catalogue import CATALOGUE
 from meso_assets.runs import many
+from meso_assets.runs.cells import AssetStatus, SessionCells, State
 from meso_assets.runs.many import Wanted, run_sessions, wanted_sessions
 from meso_assets.runs.run import RunSummary
 from meso_assets.runs.settings import MesoSettings, load_settings
-from meso_assets.runs.status import AssetStatus, State
 from meso_core.errors import InputFileError, SettingsError
 from meso_core.session import SessionKey
 
@@ -74,23 +76,23 @@ def test_what_would_fail_for_all_ends_it_at_the_first(settings, monkeypatch):
 def test_only_sessions_that_stand_as_asked_are_chosen(settings, monkeypatch, states, assets, since, days):
     stand = {1: {"rois": State.MISSING}, 2: {"frame_times": State.STALE}, 3: {"frame_times": State.MISSING}}
 
-    def status(_platform, _instance, key):
+    def status(_index, key, _place, _failures):
         own = stand[int(key.date[-1])]
         cells = [AssetStatus(str(key), name, own.get(name, State.DONE)) for name in ("frame_times", "rois")]
-        return cells, ()
+        return SessionCells(str(key), tuple(cells), ())
 
-    monkeypatch.setattr(many, "session_status", status)
+    monkeypatch.setattr(many, "indexed_status", status)
     found = wanted_sessions(settings, Wanted((), frozenset(states), since, assets), print)
     assert [int(key.date[-1]) for key in found] == days
 
 
 def test_a_session_that_cannot_be_looked_at_is_named_and_the_others_are_chosen(settings, monkeypatch):
-    def status(_platform, _instance, key):
+    def status(_index, key, _place, _failures):
         state = State.UNREADABLE if key == KEYS[0] else State.MISSING
-        return [AssetStatus(str(key), "rois", state, "a record is damaged")], ()
+        return SessionCells(str(key), (AssetStatus(str(key), "rois", state, "a record is damaged"),), ())
 
     said = []
-    monkeypatch.setattr(many, "session_status", status)
+    monkeypatch.setattr(many, "indexed_status", status)
     assert wanted_sessions(settings, Wanted(states=frozenset({State.MISSING})), said.append) == KEYS[1:]
     assert said == [f"{KEYS[0]} is left out: a record is damaged"]
 
@@ -123,13 +125,12 @@ def test_the_closing_table_has_a_row_for_each_session_and_the_exit_status_tells_
 
 
 def stand(monkeypatch, by_day):
-    def status(_platform, _instance, key):
+    def status(_index, key, _place, _failures):
         rois = AssetStatus(str(key), "rois", by_day[int(key.date[-1])], "a reason")
-        return [rois if name == "rois" else AssetStatus(str(key), name, State.DONE) for name in CATALOGUE], (
-            "a remark",
-        )
+        cells = [rois if name == "rois" else AssetStatus(str(key), name, State.DONE) for name in CATALOGUE]
+        return SessionCells(str(key), tuple(cells), ("a remark",))
 
-    monkeypatch.setattr(many, "session_status", status)
+    monkeypatch.setattr(many, "indexed_status", status)
 
 
 def test_status_shows_those_that_stand_as_asked_and_counts_the_others(settings, monkeypatch):
@@ -161,7 +162,7 @@ def test_the_columns_of_the_status_are_named_by_the_words_of_their_assets(settin
     told = CliRunner().invoke(group, ["status"]).output.splitlines()
     rule = next(i for i, line in enumerate(told) if set(line) == {"-"})
     columns = [[], *([] for _ in CATALOGUE)]
-    places = [told[rule + 1].index(str(KEYS[0])), *(i for i, c in enumerate(told[rule + 1]) if c == "–")]
+    places = [told[rule + 1].index(str(KEYS[0])), *(cell.start() for cell in re.finditer("–|n/a", told[rule + 1]))]
     for line in told[:rule]:
         for column, (begin, end) in enumerate(zip(places, [*places[1:], None], strict=True)):
             columns[column] += line[begin:end].split()

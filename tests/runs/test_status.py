@@ -4,8 +4,9 @@ import dagster as dg
 import pytest
 
 from meso_assets.defs.catalogue import CATALOGUE
-from meso_assets.runs import status
-from meso_assets.runs.status import State, recent_failures
+from meso_assets.runs import attempts
+from meso_assets.runs.attempts import recent_failures
+from meso_assets.runs.cells import State
 
 KEY = "SP035/2023-03-03/001"
 
@@ -19,8 +20,8 @@ def instance(monkeypatch):
     with dg.DagsterInstance.ephemeral() as made:
         run_of(made, "rois", works=False)
         opened = []
-        read = status.end_of_steps
-        monkeypatch.setattr(status, "end_of_steps", lambda i, run_id: opened.append(run_id) or read(i, run_id))
+        read = attempts.end_of_steps
+        monkeypatch.setattr(attempts, "end_of_steps", lambda i, run_id: opened.append(run_id) or read(i, run_id))
         made.opened = opened
         yield made
 

@@ -1,0 +1,178 @@
+"""What looks at sessions found, kept in the home so that the next look at an unchanged session need not be repeated.
+
+What belongs here: the file, and when an entry counts: only while the stamp of the session's folder is what it was, and
+settings, packages and code are what they were. It is no second truth: without it, or with a damaged one, everything is
+looked at, and the answers are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+import time
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from meso_core.errors import InputFileError, MissingInputError, StorageError
+from meso_core.json_text import json_text
+from meso_core.opening import RECORD_BYTES, read_plain
+from meso_core.session import SessionKey
+from meso_core.storage import FolderStamp, Session, SessionStore, folder_stamp, write_file
+
+from ..runs.settings import MesoSettings
+from .catalogue import CATALOGUE
+from .summaries import SessionSummary, summary_of
+
+#: Raised when the form of an entry changes.
+_FORM = 1
+#: Below the home. Several, for users of one home may have different settings.
+_FOLDER, _MOST_FILES = "index", 4
+#: Clocks of disks tick so coarsely, ns: a file that changed this recently may change again unseen.
+SETTLED_AFTER_NS = 2_000_000_000
+#: Longest entry, characters: sessions with endless remarks are looked at again.
+_LONGEST_ENTRY = 1 << 16
+_WRITING = threading.Lock()
+
+
+class SessionIndex:
+    """Answers of earlier looks, by session.
+
+    Parameters
+    ----------
+    settings
+        Settings of the platform; their home holds the file.
+    settled_after_ns
+        How long nothing of a session may have changed for its answer to be kept, ns.
+    """
+
+    def __init__(self, settings: MesoSettings, *, settled_after_ns: int = SETTLED_AFTER_NS) -> None:
+        self.settings, self._settled_after_ns = settings, settled_after_ns
+        self._store: SessionStore = settings.store()
+        self._file = Path(settings.home).expanduser().absolute() / _FOLDER / f"{_circumstances(settings)}.json"
+        self._entries = _read(self._file)
+        self._is_news = False
+        #: How often a session was looked at because no entry counted.
+        self.n_looks = 0
+
+    def summary(self, key: SessionKey, *, place: str = "", now_ns: int) -> SessionSummary:
+        """Say how a session stands.
+
+        Parameters
+        ----------
+        key
+            Session.
+        place
+            Where it lies below the root, as a survey found it; looked for where it is not given.
+        now_ns
+            Time now, ns since 1970.
+
+        Raises
+        ------
+        MesoError, OSError
+            If the session cannot be looked at.
+        """
+        if not self._store.is_local:
+            return summary_of(Session(key, self._store.local(key), self._store), self.settings, now_ns=now_ns)
+        folder = f"{self._store.root}/{place}" if place else self._store.where(key).rstrip("/")
+        stamp, name = folder_stamp(folder), str(key)
+        if stamp is not None and (kept := self._kept(name, stamp, now_ns)) is not None:
+            return kept
+        self.n_looks += 1
+        found = summary_of(Session(key, self._store.local(key), self._store), self.settings, now_ns=now_ns)
+        self._keep(name, stamp, found, now_ns)
+        return found
+
+    def save(self, there: Collection[str] | None = None) -> None:
+        """Write what is new; a disk that refuses makes the next look slower, nothing else.
+
+        Parameters
+        ----------
+        there
+            Names of all sessions, where they are known: entries of others are dropped.
+        """
+        if there is not None and (gone := self._entries.keys() - set(there)):
+            self._is_news = True
+            for name in gone:
+                del self._entries[name]
+        if not self._is_news:
+            return
+        body = json_text(self._entries).encode()
+        with _WRITING, suppress(StorageError, OSError):  # as said: the same answers come, later
+            write_file(self._file, _digest(body) + b"\n" + body, flush=False)
+            _drop_old(self._file)
+            self._is_news = False
+
+    def _kept(self, name: str, stamp: FolderStamp, now_ns: int) -> SessionSummary | None:
+        entry = self._entries.get(name)
+        if entry is None or entry[0] != stamp.digest or entry[1] > now_ns:
+            return None
+        return SessionSummary.from_record(entry[2])
+
+    def _keep(self, name: str, stamp: FolderStamp | None, found: SessionSummary, now_ns: int) -> None:
+        settled = stamp is not None and stamp.changed_ns < time.time_ns() - self._settled_after_ns
+        if stamp is None or not settled or found.until_later:
+            self._is_news |= self._entries.pop(name, None) is not None
+            return
+        record = found.as_record()
+        if len(json_text(record)) <= _LONGEST_ENTRY:
+            self._entries[name] = (stamp.digest, now_ns, record)
+            self._is_news = True
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Read the entries; none where the file is not there or not whole, as its first line tells."""
+    try:
+        digest, _, body = read_plain(file, RECORD_BYTES).partition(b"\n")
+    except (MissingInputError, InputFileError, OSError):
+        return {}
+    if digest != _digest(body):
+        return {}
+    entries: dict[str, Any] = json.loads(body)
+    return entries
+
+
+def _digest(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=16).hexdigest().encode()
+
+
+def _drop_old(newest: Path) -> None:
+    """Keep the newest files of a home; each has at most one entry per session."""
+    others = sorted(newest.parent.glob("*.json"), key=lambda file: file.stat().st_mtime_ns, reverse=True)
+    for file in others[_MOST_FILES:]:
+        file.unlink(missing_ok=True)
+
+
+def _circumstances(settings: MesoSettings) -> str:
+    """Digest of all, but the session, that an answer follows from."""
+    versions = {name: declared.version(settings) for name, declared in CATALOGUE.items()}
+    about: Mapping[str, Any] = {
+        "form": _FORM,
+        "root": str(settings.root),
+        "quiet_minutes": settings.quiet_minutes,
+        "genotype": settings.genotype,
+        "window": [settings.window_center_ml, settings.window_center_ap],
+        "versions": versions,
+        "code": _code(),
+        "user": os.geteuid(),
+    }
+    return hashlib.sha256(json_text(about, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@lru_cache
+def _code() -> str:
+    """Digest of the sources' sizes and times: somebody may work on them."""
+    packages = [Path(__file__).parents[1], Path(_meso_core_folder())]
+    files = [file for package in packages for file in sorted(package.rglob("*.py"))]
+    told = [(str(file), (status := file.stat()).st_size, status.st_mtime_ns) for file in files]
+    return hashlib.sha256(repr(told).encode()).hexdigest()
+
+
+def _meso_core_folder() -> Path:
+    import meso_core
+
+    return Path(meso_core.__file__).parent

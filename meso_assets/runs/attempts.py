@@ -1,0 +1,130 @@
+"""How the last attempts at the assets of sessions ended, or how far they are, by Dagster's records of runs.
+
+What belongs here: questions asked of runs and their logs. How a result stands is not asked of them, but of the disk.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+
+from ..defs.catalogue import CATALOGUE
+from ..defs.dagster_internals import asset_of_step, end_of_steps, failure_message, last_messages, times_of_steps
+from ..defs.dead_runs import clock, interrupted_at, short
+from .cells import State
+
+#: Runs per session that are asked for failures, newest first.
+_RECENT_RUNS = 10
+#: Sessions that are asked for in one query.
+_AT_A_TIME = 200
+_PARTITION = "dagster/partition"
+#: Runs in these states may say something else than that all is well.
+_NOT_ALL_WELL = [status for status in dg.DagsterRunStatus if status is not dg.DagsterRunStatus.SUCCESS]
+_SHARE_DONE = re.compile(r"^(?P<what>.*) \((?P<percent>\d{1,3})%\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How the last attempt at an asset ended, or that it goes on."""
+
+    state: State
+    why: str
+    run_id: str = ""
+
+
+def failures_of(instance: dg.DagsterInstance, sessions: Sequence[str]) -> dict[str, Mapping[str, Failure]]:
+    """Find for very many sessions what :func:`recent_failures` finds; those without any are left out.
+
+    Sessions whose runs all ended well are not asked for one by one.
+    """
+    if len(sessions) == 1:
+        troubled = set(sessions)
+    else:
+        records = instance.get_run_records(dg.RunsFilter(statuses=_NOT_ALL_WELL))
+        troubled = {record.dagster_run.tags.get(_PARTITION, "") for record in records} & set(sessions)
+    found = dict[str, Mapping[str, Failure]]()
+    chosen = sorted(troubled)
+    for start in range(0, len(chosen), _AT_A_TIME):
+        some = chosen[start : start + _AT_A_TIME]
+        by_session = _newest_first(instance, some)
+        found |= {session: _settled(instance, by_session.get(session, ())) for session in some}
+    return {session: failures for session, failures in found.items() if failures}
+
+
+def recent_failures(instance: dg.DagsterInstance, session: str) -> dict[str, Failure]:
+    """Find assets whose last run failed, was interrupted or goes on, with the reason."""
+    return dict(failures_of(instance, [session]).get(session, {}))
+
+
+def _newest_first(instance: dg.DagsterInstance, sessions: Sequence[str]) -> dict[str, list[dg.DagsterRun]]:
+    """Recent runs of sessions."""
+    limit = _RECENT_RUNS if len(sessions) == 1 else None
+    wanted = dg.RunsFilter(tags={_PARTITION: sessions[0] if len(sessions) == 1 else list(sessions)})
+    found: dict[str, list[dg.DagsterRun]] = {}
+    for record in instance.get_run_records(wanted, limit=limit, order_by="create_timestamp"):
+        runs = found.setdefault(record.dagster_run.tags.get(_PARTITION, ""), [])
+        if len(runs) < _RECENT_RUNS:
+            runs.append(record.dagster_run)
+    return found
+
+
+def _settled(instance: dg.DagsterInstance, runs: Iterable[dg.DagsterRun]) -> dict[str, Failure]:
+    settled: dict[str, Failure | None] = {}
+    for run in runs:
+        settled = {**_ends_in(instance, run), **settled}
+        if settled.keys() >= CATALOGUE.keys():  # what was before is history
+            break
+    return {asset: why for asset, why in settled.items() if why is not None}
+
+
+def _ends_in(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, Failure | None]:
+    """Tell for each asset that a run came to how it ended: None where it was well."""
+    if run.status is dg.DagsterRunStatus.SUCCESS and run.asset_selection:
+        return {key.path[-1]: None for key in run.asset_selection}  # its log, a file of its own, need not be opened
+    found: dict[str, Failure | None] = {**_interrupted(instance, run)}
+    for event in end_of_steps(instance, run.run_id):
+        asset = asset_of_step(event.step_key or "")
+        if event.event_type_value == "STEP_FAILURE":
+            found[asset] = Failure(State.FAILED, failure_message(event), run.run_id)
+        else:
+            found.setdefault(asset, None)
+    return {**found, **_running(instance, run)}
+
+
+def _running(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, Failure]:
+    """Find the assets that a run makes now, with the share that is done where their steps tell of it."""
+    if run.status is not dg.DagsterRunStatus.STARTED:
+        return {}
+    begun = [step for step in times_of_steps(instance, run.run_id) if step.start and step.end is None]
+    told = last_messages(instance, run.run_id, {step.step for step in begun}) if begun else {}
+    found: dict[str, Failure] = {}
+    for step in begun:
+        share = _SHARE_DONE.match(told.get(step.step, ""))
+        since = f"since {clock(step.start or 0.0)}"
+        why = f"{share['percent']} % ({share['what']}), {since}" if share else since
+        asset = asset_of_step(step.step)
+        if asset not in found or share:
+            found[asset] = Failure(State.RUNNING, why, run.run_id)
+    return found
+
+
+def _interrupted(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, Failure]:
+    """Find the assets that a run was making when its process was gone."""
+    if (at := interrupted_at(run)) is None:
+        return {}
+    when = clock(at)
+    again = run.tags.get("dagster/will_retry") == "true"
+    then = "the daemon runs it again" if again else f"run it again: meso run {run.tags.get(_PARTITION)}"
+    times = times_of_steps(instance, run.run_id)
+    where = {asset_of_step(step.step): "in" for step in times if step.start and step.end is None}
+    if not where:  # it was between two steps
+        chosen = {key.path[-1] for key in run.asset_selection or ()} - {asset_of_step(step.step) for step in times}
+        where = {asset: "before" for asset in [*(name for name in CATALOGUE if name in chosen)][:1]}
+    why = f"(run {short(run.run_id)}: its process was killed, or its machine went down); {then}"
+    return {
+        asset: Failure(State.INTERRUPTED, f"interrupted at {when} {place} {asset} {why}", run.run_id)
+        for asset, place in where.items()
+    }
