@@ -5,6 +5,7 @@ What belongs here: which sessions are meant, by name and by where they stand, an
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -117,6 +118,7 @@ def sessions_that_stand(
     with open_instance(settings) as instance:
         failures = failures_of(instance, [str(key) for key in keys])
     index = SessionIndex(settings)
+    gc.freeze()  # what was imported stays: looking through it again and again costs more than the sessions
     for n, key in enumerate(keys, 1):
         one = indexed_status(index, key, places.get(key, ""), failures.get(str(key), {}))
         progress(n, len(keys), "sessions looked at")

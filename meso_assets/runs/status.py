@@ -83,6 +83,8 @@ def cells_of(found: SessionSummary, failures: Mapping[str, Failure], place: str 
 
 
 def _judged(found: SessionSummary, asset: str, failure: Failure | None) -> AssetStatus:
+    if asset not in found.assets and failure is None and not found.damaged:  # as most are on a disk of raw data
+        return AssetStatus(found.key, asset, State.MISSING)
     one = found.asset(asset)
     state, why = _state(found, asset, one, failure)
     return AssetStatus(

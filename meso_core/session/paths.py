@@ -82,8 +82,8 @@ class SessionKey:
         prefix = f"{self.lab}/Subjects/" if self.lab else ""
         return PurePosixPath(f"{prefix}{self.subject}/{self.date}/{self.number}")
 
-    def __str__(self) -> str:
-        return str(self.short_path)
+    def __str__(self) -> str:  # of very many sessions, again and again: path objects cost more
+        return f"{f'{self.lab}/{SUBJECTS}/' if self.lab else ''}{self.subject}/{self.date}/{self.number}"
 
     @property
     def places(self) -> tuple[str, ...]:

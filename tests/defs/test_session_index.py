@@ -1,4 +1,4 @@
-"""The index of sessions answers as a look would, whatever became of the files since, and is only slower without."""
+"""The index of sessions answers as a look would, whatever became of the files since; without it all is only slower."""
 
 import os
 import random
