@@ -16,6 +16,7 @@ from .defs.alyx_sensor import alyx_comes_back
 from .defs.catalogue import CATALOGUE, RAW, RECORDS
 from .defs.declare import raw_asset
 from .defs.jobs import session_jobs
+from .defs.notices.going_out import daily_digest, digest_every_morning, notices_go_out
 from .defs.partitions import session_partitions
 from .defs.removal import free_removed_tifs, remove_raw_tifs, removed_tifs_daily
 from .defs.sensors import dead_runs_end, sessions_arrive
@@ -42,9 +43,9 @@ def build_defs(settings: MesoSettings | None = None, **overrides: Any) -> dg.Def
     parts: dict[str, Any] = {
         "assets": [*raw_specs(), *declared_assets(settings)],
         "asset_checks": list(session_checks),
-        "jobs": [*session_jobs, remove_raw_tifs, free_removed_tifs, audit_sessions],
-        "schedules": [removed_tifs_daily, *audit_schedules],
-        "sensors": [sessions_arrive(settings), alyx_comes_back(settings), dead_runs_end],
+        "jobs": [*session_jobs, remove_raw_tifs, free_removed_tifs, audit_sessions, daily_digest],
+        "schedules": [removed_tifs_daily, *audit_schedules, digest_every_morning(settings)],
+        "sensors": [sessions_arrive(settings), alyx_comes_back(settings), dead_runs_end, notices_go_out(settings)],
         "loggers": {"readable": readable_logger},
         "executor": executor(settings),
         "resources": {**resources(settings), **overrides.pop("resources", {})},

@@ -30,6 +30,7 @@ _COMMANDS = {
     "one-tables": "one_tables",
     "remove-raw": "remove_raw",
     "instance": "instance",
+    "notices": "notices",
 }
 
 

@@ -11,6 +11,7 @@ import click
 
 from meso_core.progress import throttled
 
+from ..runs.secret_files import warn_of_open_files
 from ..runs.settings import load_settings
 from .choice import chooses_sessions, say, wanted
 from .tables import made_table, text_table
@@ -45,6 +46,7 @@ def command(
     folder below MESO_ROOT. Without any, --missing, --stale, --failed or --since choose among all.
     """
     settings = load_settings()
+    warn_of_open_files()
     chosen = tuple(name.strip() for name in assets.split(",") if name.strip())
     suite2p = {**_tau_of(genotype), **dict(parse_option(text) for text in options)}
     keys = _keys(settings, wanted(sessions, states, since, chosen))

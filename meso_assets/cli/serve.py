@@ -50,9 +50,11 @@ def serve_sessions(settings: MesoSettings, host: str, port: int) -> None:
     from ..io.resources import Platform
     from ..runs.instance import in_use, open_instance, prepare_home
     from ..runs.run import register_sessions
+    from ..runs.secret_files import warn_of_open_files
     from ..web.one import alone, insist_on_free_port
     from ..web.services import serve
 
+    warn_of_open_files()
     os.environ.update(settings.as_environment())
     url = f"http://{host}:{port}"
     insist_on_free_port(host, port)

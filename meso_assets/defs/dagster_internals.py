@@ -291,6 +291,13 @@ def last_sign_of_life(instance: dg.DagsterInstance, run_id: str) -> float | None
     return float(last[0].event_log_entry.timestamp) if last else None
 
 
+def last_words(instance: dg.DagsterInstance, run_id: str) -> str:
+    """Return what a run told that failed outside of its steps."""
+    found = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.RUN_FAILURE, ascending=False, limit=1)
+    events = [record.event_log_entry for record in found.records]
+    return str(events[0].dagster_event.message) if events and events[0].dagster_event else "no reason recorded"
+
+
 _OWN_ERRORS = f"{MesoError.__module__}."
 
 

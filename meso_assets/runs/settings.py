@@ -41,6 +41,7 @@ _NO_SETTINGS = (
     "MESO_REAL_DATA",
     "MESO_CHROMIUM",
     "MESO_SFTP_",
+    "MESO_NOTICES",
 )
 
 
@@ -144,13 +145,18 @@ class MesoSettings(BaseSettings):
     ui_hosts: str = Field(
         "", description="Names by which others reach the interface through a proxy with a login, `,` between them."
     )
+    notices_file: Path | None = Field(
+        None,
+        description="File of addresses for notices of failures and the daily digest, one a line, for its owner alone; "
+        "or they are in `MESO_NOTICES` (docs/notices.md).",
+    )
     rerun_stale: bool = Field(
         False,
         description="Whether the sensor also runs again what older code, other settings or other packages made; else "
         "that waits until somebody asks.",
     )
 
-    @field_validator("root", "home", "scratch", "atlas_path", "mesh_path", "cache", mode="before")
+    @field_validator("root", "home", "scratch", "atlas_path", "mesh_path", "cache", "notices_file", mode="before")
     @classmethod
     def _named(cls, value: object) -> object:
         if isinstance(value, str) and not value.strip():
@@ -186,7 +192,7 @@ class MesoSettings(BaseSettings):
             Suite2pOverrides.parse(value)
         return value
 
-    @field_validator("root", "home", "scratch", "atlas_path", "mesh_path", "cache")
+    @field_validator("root", "home", "scratch", "atlas_path", "mesh_path", "cache", "notices_file")
     @classmethod
     def _absolute(cls, value: Path | str | None) -> Path | str | None:
         return value.expanduser().absolute() if isinstance(value, Path) else value

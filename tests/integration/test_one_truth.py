@@ -101,6 +101,7 @@ NO_CONTENT = {
     "scan_every_s",
     "scan_max_runs",
     "rerun_stale",
+    "notices_file",
 }
 PACKAGES = {
     "suite2p": {"motion_registered_frames", "rois"},
@@ -196,6 +197,7 @@ def test_a_setting_that_decides_no_content_makes_nothing_stale(finished, instanc
         "executor": "in_process",
         "cache": Path("/elsewhere"),
         "scratch": Path("/elsewhere"),
+        "notices_file": Path("/elsewhere"),
         "rerun_stale": True,
         "ui_hosts": "meso.lab",
     }

@@ -1,0 +1,135 @@
+"""The daily digest: what arrived, what is done, what failed and why, what waits, what is stale, what an audit found.
+
+What belongs here: gathering it from the sessions, their verdicts and the ledger. How it reads is in ``texts``.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from meso_core.errors import MesoWarning
+from meso_core.lineage import last_verdict
+from meso_core.session import SessionKey
+from meso_core.storage import Standing
+
+from ...io.resources import Platform
+from ..guard import told
+from ..standings import look_at
+from .ledger import Ledger
+from .pages import Page, Part, lay_out
+
+_DAY_S = 86_400.0
+
+
+@dataclass(slots=True)
+class Digest:
+    """The sessions of a root, by what a person wants to know; a line for each."""
+
+    n_sessions: int = 0
+    n_whole: int = 0
+    #: Sessions that are there.
+    keys: list[str] = field(default_factory=list)
+    arrived: list[str] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
+    stale: list[str] = field(default_factory=list)
+    audit: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+    @property
+    def subject(self) -> str:
+        """Summary of it."""
+        parts = {
+            "arrived": self.arrived,
+            "done": self.done,
+            "failed": self.failed,
+            "waiting": self.waiting,
+            "stale": self.stale,
+            "with findings of an audit": self.audit,
+            "unreadable": self.unreadable,
+        }
+        counts = ", ".join(f"{len(lines)} {word}" for word, lines in parts.items() if lines)
+        return f"meso: {counts or 'nothing new'}"
+
+    @property
+    def page(self) -> Page:
+        """Text of it."""
+        parts = (
+            Part("Arrived", self.arrived),
+            Part("Done", self.done),
+            Part("Failed", self.failed),
+            Part("Unreadable", self.unreadable),
+            Part("Waiting", self.waiting),
+            Part("Stale", self.stale),
+            Part("Findings of the last audit", self.audit),
+        )
+        return lay_out(parts, f"{self.n_sessions} sessions, {self.n_whole} of them whole and current.")
+
+
+def gather(platform: Platform, ledger: Ledger) -> Digest:
+    """Look at all sessions; what one holds keeps no other from being told.
+
+    Parameters
+    ----------
+    platform
+        Root and settings.
+    ledger
+        What was there at the last digest, and what failed.
+
+    Raises
+    ------
+    MesoError
+        If the root cannot be listed.
+    """
+    found = Digest()
+    since = ledger.digest_at or iso(time.time() - _DAY_S)
+    known = set(ledger.known)
+    for key in platform.store.sessions():
+        found.keys.append(str(key))
+        found.n_sessions += 1
+        if ledger.digest_at and str(key) not in known:
+            found.arrived.append(str(key))
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", MesoWarning)
+                _look(platform, key, found, since, ledger.failing.get(str(key), {}))
+        except Exception as error:  # noqa: BLE001  as the docstring says
+            found.unreadable.append(f"{key}: {told(error)}")
+    jobs = {what: why for what, why in ledger.failing.items() if what not in {*found.keys}}
+    found.failed += [f"{what}, {name}: {why}" for what, reasons in jobs.items() for name, why in reasons.items()]
+    return found
+
+
+def _look(platform: Platform, key: SessionKey, found: Digest, since: str, failing: Mapping[str, str]) -> None:
+    seen = look_at(platform.session(str(key)))
+    standings = seen.standings(platform.settings)
+    arrival = seen.arrival(platform.settings, now_ns=time.time_ns())
+    due = {name: one for name, one in standings.items() if not one.is_current}
+    if failures := {name: why for name, why in failing.items() if name in due or name not in standings}:
+        found.failed += [f"{key}, {name}: {why}" for name, why in failures.items()]
+    if not due:
+        found.n_whole += 1
+        if max((m.published_at for m in seen.made.values()), default="") >= since:
+            found.done.append(str(key))
+    elif not arrival.ready:
+        found.waiting.append(f"{key}: {arrival.reason}")
+    elif waits := {name: one for name, one in due.items() if one.reasons == one.waits}:
+        found.waiting.append(f"{key}: {'; '.join(f'{name}: {_why(one)}' for name, one in waits.items())}")
+    if stale := {name: one for name, one in due.items() if one.manifest is not None and one.reasons != one.waits}:
+        found.stale.append(f"{key}: {'; '.join(f'{name}: {_why(one)}' for name, one in stale.items())}")
+    if (verdict := last_verdict(seen.session.path)) is not None and verdict.faults:
+        found.audit.append(f"{key}: {verdict.summary}")
+
+
+def _why(standing: Standing) -> str:
+    return ", ".join(standing.reasons)
+
+
+def iso(at: float) -> str:
+    """Time as manifests have it."""
+    return datetime.fromtimestamp(at, tz=UTC).isoformat(timespec="seconds")

@@ -1,0 +1,422 @@
+"""Notices: each failure and recovery is told once, a server that is down loses none, and no secret is told."""
+
+import http.server
+import json
+import socket
+import threading
+from contextlib import contextmanager
+from email import message_from_bytes, policy
+from types import SimpleNamespace
+
+import dagster as dg
+import pytest
+from aiosmtpd.controller import Controller
+from click.testing import CliRunner
+
+from meso_assets.cli.notices import command
+from meso_assets.definitions import build_defs
+from meso_assets.defs.notices import going_out
+from meso_assets.defs.notices.addresses import addresses, send
+from meso_assets.defs.notices.going_out import send_digest, tell
+from meso_assets.defs.notices.ledger import Ledger, open_ledger
+from meso_assets.defs.notices.pages import Page
+from meso_assets.io.resources import Platform
+from meso_assets.runs.settings import load_settings
+from meso_core.errors import MesoWarning, SettingsError, TimingError
+from meso_core.simulate import simulate_session
+from tests.short_session import short
+
+KEY, OTHER = "SP035/2023-03-03/001", "SP035/2023-03-04/001"
+PAGE = Page("t", "<p>t</p>")
+PASSWORD = "hunter2-of-the-lab"
+
+
+def free_port():
+    with socket.socket() as asking:
+        asking.bind(("127.0.0.1", 0))
+        return asking.getsockname()[1]
+
+
+@contextmanager
+def mail_server(port=None):
+    """A real SMTP server on loopback; what it took is in ``mails``."""
+    mails = []
+
+    class Keep:
+        async def handle_DATA(self, server, session, envelope):
+            mails.append(message_from_bytes(envelope.content, policy=policy.default))
+            return "250 OK"
+
+    controller = Controller(Keep(), hostname="127.0.0.1", port=port or free_port())
+    controller.start()
+    try:
+        url = f"mailto://127.0.0.1:{controller.port}?from=meso@example.org&to=lab@example.org"
+        yield SimpleNamespace(mails=mails, url=url, port=controller.port)
+    finally:
+        controller.stop()
+
+
+@contextmanager
+def web_hook():
+    """An HTTP server on loopback; the JSON that it was sent is in ``posts``, and it answers with ``status``."""
+    told = SimpleNamespace(posts=[], status=200, url="")
+
+    class Hook(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+            if told.status == 200:
+                told.posts.append(json.loads(content))
+            self.send_response(told.status)
+            self.end_headers()
+
+        def log_message(self, *arguments):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    told.url = f"json://meso:{PASSWORD}@127.0.0.1:{server.server_port}/notices"
+    try:
+        yield told
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def mail():
+    with mail_server() as server:
+        yield server
+
+
+@pytest.fixture
+def hook():
+    with web_hook() as server:
+        yield server
+
+
+@pytest.fixture
+def instance():
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return load_settings({"root": tmp_path / "sessions", "home": tmp_path / "home"})
+
+
+@pytest.fixture
+def named(monkeypatch, settings, instance):
+    """Function that names addresses, and has a first look: what was before is history."""
+
+    def name(*urls):
+        monkeypatch.setenv("MESO_NOTICES", " ".join(urls))
+        look(instance, settings)
+
+    return name
+
+
+def look(instance, settings):
+    """What a tick of the sensor does; returns its warnings."""
+    warnings = []
+    tell(instance, settings, warnings.append)
+    return warnings
+
+
+def run(instance, key=KEY, why="", assets=("frame_times", "rois"), **tags):
+    """Run two assets of a session, of which ``frame_times`` fails for a reason."""
+
+    @dg.asset(name="frame_times")
+    def times():
+        if why:
+            raise dg.Failure(f"TimingError: {why}")
+
+    @dg.asset(name="rois")
+    def cells():
+        pass
+
+    job = dg.Definitions(assets=[times, cells], jobs=[dg.define_asset_job("process_session")]).resolve_job_def(
+        "process_session"
+    )
+    return job.execute_in_process(
+        instance=instance,
+        asset_selection=[dg.AssetKey(name) for name in assets],
+        tags={"dagster/partition": key, **tags},
+        raise_on_error=False,
+    )
+
+
+def parts_of(mail):
+    return {part.get_content_type(): part.get_content() for part in mail.walk() if not part.is_multipart()}
+
+
+def test_a_failure_is_told_once_with_its_reason_by_mail_and_web_hook_also_after_a_restart(
+    instance, settings, named, mail, hook
+):
+    named(mail.url, hook.url)
+    failed = run(instance, why="expected pulses, found <none> & more")
+    for _ in range(3):  # nothing is kept between ticks but the ledger: each is as the first after a restart
+        assert look(instance, settings) == []
+    (letter,), (post,) = mail.mails, hook.posts
+    assert letter["Subject"] == post["title"] == f"meso: {KEY} failed: frame_times"
+    assert letter["To"] == "lab@example.org"
+    parts = parts_of(letter)
+    assert "found &lt;none&gt; &amp; more" in parts["text/html"], "what comes from files is escaped"
+    for text in (parts["text/plain"], post["message"]):
+        assert f"{KEY}, frame_times: TimingError: expected pulses, found <none> & more" in " ".join(text.split())
+        assert failed.run_id.split("-")[0] in text
+
+
+def test_what_was_before_notices_were_switched_on_is_history(instance, settings, named, mail):
+    run(instance, why="long ago")
+    named(mail.url)
+    look(instance, settings)
+    assert mail.mails == []
+
+
+def test_a_recovery_is_told_when_all_that_failed_is_made_and_only_then(instance, settings, named, mail):
+    named(mail.url)
+    run(instance)
+    look(instance, settings)
+    assert mail.mails == [], "success is no news"
+    run(instance, why="no pulses")
+    look(instance, settings)
+    run(instance, assets=("rois",))
+    look(instance, settings)
+    assert len(mail.mails) == 1, "frame_times still fails"
+    run(instance)
+    look(instance, settings)
+    run(instance)
+    look(instance, settings)
+    assert [m["Subject"] for m in mail.mails[1:]] == [f"meso: {KEY} has recovered"]
+
+
+def test_what_happens_at_once_is_one_message_and_the_same_failure_again_is_none(instance, settings, named, mail):
+    named(mail.url)
+    for key in (KEY, OTHER):
+        run(instance, key, why="no pulses")
+    look(instance, settings)
+    run(instance, why="no pulses")
+    look(instance, settings)
+    assert [m["Subject"] for m in mail.mails] == ["meso: 2 failed"]
+    run(instance, why="another reason")
+    look(instance, settings)
+    assert len(mail.mails) == 2
+
+
+def test_an_interrupted_run_that_is_run_again_is_no_news(instance, settings, named, mail):
+    named(mail.url)
+    run(instance, why="interrupted", **{"dagster/will_retry": "true"})
+    look(instance, settings)
+    assert mail.mails == []
+
+
+def test_a_server_that_is_down_is_a_warning_and_gets_the_message_when_it_is_back(instance, settings, named, hook):
+    port = free_port()
+    named(f"mailto://127.0.0.1:{port}?from=meso@example.org&to=lab@example.org", hook.url)
+    run(instance, why="no pulses")
+    (warning,) = look(instance, settings)
+    assert "not taken by address 1 (E-Mail), and is sent again" in warning
+    assert len(hook.posts) == 1
+    assert len(look(instance, settings)) == 1
+    with mail_server(port) as server:
+        assert look(instance, settings) == []
+        assert look(instance, settings) == []
+        assert len(server.mails) == 1
+    assert len(hook.posts) == 1, "who has taken it is not asked again"
+
+
+def test_a_kill_between_sending_and_recording_sends_one_message_twice_at_most_and_loses_none(
+    instance, settings, named, mail, monkeypatch, tried
+):
+    named(mail.url)
+    saves, save = [], Ledger.save
+
+    def killed_at(number):
+        def save_or_die(ledger):
+            saves.append(1)
+            if len(saves) == number:
+                raise KeyboardInterrupt
+            save(ledger)
+
+        return save_or_die
+
+    for number in (1, 2, 3):
+        before = len(mail.mails)
+        run(instance, why=f"reason {number}")
+        saves.clear()
+        with monkeypatch.context() as dying:
+            dying.setattr(Ledger, "save", killed_at(number))
+            with pytest.raises(KeyboardInterrupt):
+                look(instance, settings)
+        look(instance, settings)
+        look(instance, settings)
+        got = [m for m in mail.mails[before:] if f"reason {number}" in str(parts_of(m)["text/plain"])]
+        assert 1 <= len(got) <= 2
+        tried("kills: between sending and recording a notice")
+
+
+def test_a_message_that_nobody_takes_is_given_up_after_a_week_with_a_warning(instance, settings, named, monkeypatch):
+    named(f"mailto://127.0.0.1:{free_port()}?from=meso@example.org&to=lab@example.org")
+    run(instance, why="no pulses")
+    look(instance, settings)
+    monkeypatch.setattr(going_out, "_GIVEN_UP_S", -1.0)
+    told = look(instance, settings)
+    assert any("it is given up: meso: SP035" in warning for warning in told)
+    assert look(instance, settings) == []
+
+
+@pytest.mark.parametrize(
+    "url", ["json://meso:{}@127.0.0.1:1/{}", "mailto://u:{}@127.0.0.1:1/{}@example.org?from=a@b.org"]
+)
+def test_no_part_of_an_address_is_told(url, instance, settings, monkeypatch, caplog, capfd):
+    url = url.format(PASSWORD, PASSWORD)
+    monkeypatch.setenv("MESO_NOTICES", url)
+    (address,) = addresses(settings)
+    warnings = look(instance, settings)
+    run(instance, why="no pulses")
+    warnings += look(instance, settings)
+    assert warnings
+    told = [*warnings, repr(address), str(address), send(address, "s", PAGE), caplog.text, *capfd.readouterr()]
+    told += [path.read_text() for path in settings.home.rglob("*") if path.is_file()]
+    told += [settings.model_dump_json(), repr(Platform.open(settings).values), str(settings.as_environment())]
+    assert not [text for text in told if PASSWORD in text]
+
+
+@pytest.mark.parametrize("url", [f"mailt://u:{PASSWORD}@x", PASSWORD, f"json://:{PASSWORD}@"])
+def test_an_address_that_does_not_hold_is_named_by_its_number_alone(url, settings, monkeypatch, hook):
+    monkeypatch.setenv("MESO_NOTICES", f"{hook.url} {url}")
+    with pytest.raises(SettingsError, match="field 'address 2': expected an address as") as told:
+        addresses(settings)
+    assert PASSWORD not in str(told.value)
+
+
+def test_a_file_of_addresses_that_all_may_read_is_refused_and_the_remedy_mends_it(tmp_path, settings, hook):
+    file = tmp_path / "addresses"
+    file.write_text(f"# of the lab\n{hook.url}\n")
+    file.chmod(0o644)
+    own = settings.model_copy(update={"notices_file": file})
+    with pytest.raises(SettingsError, match=f"found rights 644.*chmod 600 {file}"):
+        addresses(own)
+    file.chmod(0o600)
+    (address,) = addresses(own)
+    assert send(address, "s", PAGE) == ""
+    gone = settings.model_copy(update={"notices_file": tmp_path / "gone"})
+    with pytest.raises(SettingsError, match="one address a line"):
+        addresses(gone)
+
+
+def test_notices_are_off_unless_an_address_is_named(settings, monkeypatch):
+    def states(**environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        found = build_defs(settings).get_repository_def()
+        sensor, schedule = found.get_sensor_def("notices_go_out"), found.get_schedule_def("digest_every_morning")
+        return {sensor.default_status.value, schedule.default_status.value}
+
+    monkeypatch.delenv("MESO_NOTICES", raising=False)
+    assert states() == {"STOPPED"}
+    assert states(MESO_NOTICES="json://127.0.0.1/x") == {"RUNNING"}
+
+
+def test_an_address_that_does_not_hold_fails_no_tick(settings, instance, monkeypatch):
+    monkeypatch.setenv("MESO_NOTICES", "nonsense")
+    sensor = going_out.notices_go_out(settings)
+    context = dg.build_sensor_context(instance, resources={"platform": Platform.open(settings)})
+    assert "field 'address 1'" in sensor(context).skip_message
+
+
+def test_a_damaged_ledger_is_set_aside_with_a_warning(settings):
+    with open_ledger(settings.home) as ledger:
+        ledger.save()
+    ledger.file.write_bytes(b"{")
+    with pytest.warns(MesoWarning, match="notices begin anew"), open_ledger(settings.home) as again:
+        assert again.told == {}
+    assert ledger.file.with_name("ledger.json.damaged").read_bytes() == b"{"
+
+
+def test_the_digest_goes_out_once_a_day_and_tells_of_each_session(
+    settings, instance, monkeypatch, mail, materialise_quick
+):
+    monkeypatch.setenv("MESO_NOTICES", mail.url)
+    settings = settings.model_copy(update={"quiet_minutes": 0.0, "atlas": "phantom", "atlas_resolution_um": 50})
+    first = simulate_session(settings.root, short()).key
+    platform, warnings = Platform.open(settings), []
+    assert send_digest(platform, warnings.append).subject == "meso: nothing new"
+    late = simulate_session(settings.root, short(number="002"), faults=["dropped_pulses"]).key
+    assert not materialise_quick(instance, settings, late).success
+    assert materialise_quick(instance, settings, first).success
+    look(instance, settings)
+    (raw,) = platform.session(str(first)).path.glob("raw_sync_data/*.raw.npy")
+    raw.touch()
+    same_day = send_digest(platform, warnings.append)
+    assert len([m for m in mail.mails if "nothing new" in m["Subject"]]) == 1, "one a day, whoever asks"
+    assert same_day.arrived == [str(late)]
+    (failed,) = (line for line in same_day.failed if "frame_times" in line)
+    assert failed.startswith(f"{late}, frame_times: TimingError: ")
+    assert any(line.startswith(f"{first}: frame_times: raw_daq has changed") for line in same_day.stale)
+    with open_ledger(settings.home) as ledger:
+        ledger.digest_at = "2000-01-01T00:00:00+00:00"
+        ledger.known = [str(first)]
+        ledger.save()
+    send_digest(platform, warnings.append)
+    assert warnings == []
+    text = " ".join(str(parts_of(mail.mails[-1])["text/plain"]).split())
+    assert f"Arrived {late}" in text.replace("- ", "").replace("* ", "").replace("· ", "")
+    assert "TimingError: " in text
+
+
+@pytest.fixture
+def materialise_quick():
+    from meso_assets.runs.run import register_sessions
+
+    def make(instance, settings, key):
+        defs = build_defs(settings.model_copy(update={"executor": "in_process"}))
+        register_sessions(instance, Platform.open(settings), [key])
+        names = ("imaging_metadata", "frame_times")
+        return defs.resolve_job_def("process_session").execute_in_process(
+            instance=instance,
+            partition_key=str(key),
+            asset_selection=[dg.AssetKey(name) for name in names],
+            run_config={"loggers": {"readable": {}}},
+            raise_on_error=False,
+        )
+
+    return make
+
+
+def test_a_session_that_cannot_be_read_keeps_no_other_from_the_digest(settings, monkeypatch, mail):
+    monkeypatch.setenv("MESO_NOTICES", mail.url)
+    for number in ("001", "002"):
+        simulate_session(settings.root, short(number=number))
+
+    def look_at(session):
+        if session.key.number == "001":
+            raise TimingError("bad")
+        return found(session)
+
+    found = going_out.gather.__globals__["look_at"]
+    monkeypatch.setattr("meso_assets.defs.notices.digest.look_at", look_at)
+    told = send_digest(Platform.open(settings), lambda _: None)
+    assert [line.partition(":")[0] for line in told.unreadable] == [KEY]
+    assert told.n_sessions == 2
+
+
+def test_the_command_tries_each_address_and_ends_with_one_where_one_fails(settings, monkeypatch, mail):
+    for name, value in settings.as_environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MESO_NOTICES", raising=False)
+    assert "notices are off" in CliRunner().invoke(command, []).output
+    monkeypatch.setenv("MESO_NOTICES", mail.url)
+    good = CliRunner().invoke(command, ["--test"])
+    assert (good.exit_code, good.output) == (0, "address 1 (E-Mail): taken\n")
+    assert mail.mails[0]["Subject"] == "meso: a trial"
+    monkeypatch.setenv("MESO_NOTICES", f"{mail.url} json://127.0.0.1:{free_port()}/")
+    bad = CliRunner().invoke(command, ["--test"])
+    assert bad.exit_code == 1
+    assert "address 2 (JSON): " in bad.output
+    assert CliRunner().invoke(command, []).output == "address 1 (E-Mail)\naddress 2 (JSON)\n"
+    settings.root.mkdir()
+    assert "meso: nothing new\n\n0 sessions" in CliRunner().invoke(command, ["--digest"]).output
