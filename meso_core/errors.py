@@ -82,6 +82,14 @@ class ProcessingError(MesoError, RuntimeError):
     """Raised when a computation failed although its input was readable (a suite2p worker died, no ROIs)."""
 
 
+class WorkStoppedError(ProcessingError):
+    """Raised when a computation was stopped from outside: it was killed, had no memory, or a disk failed it."""
+
+
+class CurationError(ProcessingError):
+    """Raised when going on would lose what a person has edited by hand."""
+
+
 class MesoWarning(UserWarning):
     """Category of every warning that meso issues: something was tolerated, and results record it."""
 

@@ -89,6 +89,7 @@ def _step_record(step: Step) -> dict[str, Any]:
         "basis": manifest.basis.as_record(),
         "inputs": dict(step.inputs),
         "facts": dict(manifest.facts),
+        "missing": {fov: asdict(one) for fov, one in manifest.missing.items()},
         "files": [asdict(file) for file in manifest.files],
     }
 

@@ -10,7 +10,7 @@ from .code_version import CodeVersion, code_version, package_versions
 from .currency import Cause, Standing, standing
 from .file_system import FileSystem, file_system_of, try_file_system
 from .hashing import FileHash, hash_file
-from .manifest import Chain, FileRecord, MadeBy, Manifest, PackedFile
+from .manifest import Chain, FileRecord, MadeBy, Manifest, MissingFov, PackedFile
 from .ownership import foreign_results
 from .present import PresentFiles
 from .publishing import load_manifest, publish, published_assets, verify_manifest
@@ -32,6 +32,7 @@ __all__ = [
     "LocalStore",
     "MadeBy",
     "Manifest",
+    "MissingFov",
     "PackedFile",
     "PresentFiles",
     "Sealed",

@@ -23,6 +23,8 @@ class Cause(Enum):
     INPUTS = "inputs"
     #: A file is gone, or has another size.
     FILES = "files"
+    #: A field of view failed, and the others were published without it.
+    FOVS = "fovs"
     #: Code, settings or packages are others now, or the record is of an older form: nothing of the session changed.
     MAKING = "making"
 
@@ -48,7 +50,20 @@ class Standing:
     @property
     def reasons(self) -> tuple[str, ...]:
         """All that speaks against the result; empty where it is current."""
-        return (*self.differing, *self.broken, *self.waits)
+        return (*self.differing, *self.broken, *self.failed_fovs, *self.waits)
+
+    @property
+    def failed_fovs(self) -> tuple[str, ...]:
+        """A sentence for each field of view that failed when the others were published."""
+        return () if self.manifest is None else self.manifest.failed_fovs
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """A sentence for each field of view that what it was made from lacks: no run of this result brings it."""
+        if (made := self.manifest) is None:
+            return ()
+        others = sorted(fov for fov, one in made.missing.items() if one.asset != made.asset)
+        return tuple(f"without {fov}, which {made.missing[fov].asset} lacks" for fov in others)
 
     def outside(self, waits: Sequence[str], withheld: Sequence[str]) -> Standing:
         """Return a copy with what is the case outside of the session.
@@ -91,6 +106,8 @@ def standing(present: PresentFiles, manifest: Manifest | None, now: Basis, doubt
         causes.add(Cause.INPUTS)
     if files:
         causes.add(Cause.FILES)
+    if manifest.failed_here:
+        causes.add(Cause.FOVS)
     if differing and _without_inputs(manifest.basis) != _without_inputs(now):
         causes.add(Cause.MAKING)
     return Standing(now, manifest, differing, files, frozenset(causes))

@@ -20,7 +20,7 @@ from .code_version import CodeVersion
 from .hashing import FileHash
 from .records import FieldError, read_record, record_schema
 
-MANIFEST_VERSION = 3
+MANIFEST_VERSION = 4
 #: The first form whose basis is whole; what an older one says of its inputs cannot be compared.
 FIRST_WITH_BASIS = 2
 #: What a person does with a damaged record; running sets it aside, and keeps it.
@@ -82,6 +82,16 @@ class PackedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class MissingFov:
+    """Why a result has nothing of a field of view."""
+
+    #: Asset that failed for it: this one, or one that it was made from.
+    asset: str
+    #: What was wrong, and what a person does.
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class MadeBy:
     """Which run made a result; nothing of it decides whether the result is current."""
 
@@ -126,6 +136,8 @@ class Manifest:
     #: Name → number or text that sums up the result, as shown in the interface.
     facts: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     chain: Chain = field(default_factory=Chain)
+    #: Field of view, as ``FOV_02`` → why the result has nothing of it.
+    missing: Mapping[str, MissingFov] = field(default_factory=dict)
     #: SHA-256 of the file of the record, as ``sha256sum`` prints it.
     digest: str = field(default="", compare=False)
 
@@ -133,6 +145,16 @@ class Manifest:
     def data_version(self) -> str:
         """Hash of the list of files and their contents: equal files, equal version, whoever made them when."""
         return content_version(self.files)
+
+    @property
+    def failed_here(self) -> dict[str, str]:
+        """Fields of view that this asset itself failed for → why; a run again makes them alone."""
+        return {fov: one.why for fov, one in sorted(self.missing.items()) if one.asset == self.asset}
+
+    @property
+    def failed_fovs(self) -> tuple[str, ...]:
+        """A sentence for each field of view that this asset itself failed for."""
+        return tuple(f"{fov} missing: {why}" for fov, why in self.failed_here.items())
 
     @property
     def total_bytes(self) -> int:
@@ -154,6 +176,7 @@ class Manifest:
             self.contents,
             self.facts,
             self.chain,
+            self.missing,
         )
         return json_text(asdict(body), indent=1, sort_keys=True) + "\n"
 
@@ -221,6 +244,8 @@ class _Body:
     facts: Mapping[str, str | int | float | bool]
     #: Digests of other manifests: that which was replaced, and those of the inputs.
     chain: Chain
+    #: Field of view that failed → why the result has nothing of it.
+    missing: Mapping[str, MissingFov]
 
 
 def manifest_schema() -> str:
@@ -306,5 +331,14 @@ def _from_second_form(body: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _from_third_form(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring a manifest up that was published with all fields of view or not at all."""
+    return {**body, "missing": {}}
+
+
 #: Form of the record → how it becomes the next one.
-_UPGRADES: Mapping[int, Callable[[Mapping[str, Any]], dict[str, Any]]] = {1: _from_first_form, 2: _from_second_form}
+_UPGRADES: Mapping[int, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    1: _from_first_form,
+    2: _from_second_form,
+    3: _from_third_form,
+}

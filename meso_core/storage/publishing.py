@@ -19,7 +19,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
@@ -75,10 +74,7 @@ def publish(
     StorageError
         If the disk refuses, a file that is not the asset's own is in the way, or a path is none of the asset's.
     """
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    manifest = Manifest(
-        sealed.asset, sealed.files, basis, made_by, now, sealed.contents, session=session, facts=sealed.facts
-    )
+    manifest = sealed.manifest(basis, made_by, session=session)
     with storage_errors(session_path), asset_lock(session_path, sealed.asset):
         path = session_path / manifest_path(sealed.asset)
         _clear(session_path, sealed.asset)

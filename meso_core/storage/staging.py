@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ..datasets import DatasetValue, check_fovs
@@ -17,8 +18,9 @@ from ..errors import StorageError, problem
 from ..session import MESO_FOLDER
 from .alf import write_datasets
 from .atomic import HashedFile, make_folder, replacing, storage_errors
+from .basis import Basis
 from .hashing import FileHash, hash_file, sync_folder
-from .manifest import FileRecord, PackedFile, content_version
+from .manifest import FileRecord, MadeBy, Manifest, MissingFov, PackedFile, content_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,28 @@ class Sealed:
     facts: Mapping[str, str | int | float | bool] = field(default_factory=dict)
     #: Paths of those files that are not in the folder, but have their places in the session already.
     left: frozenset[str] = frozenset()
+    #: Field of view → why there is nothing of it.
+    missing: Mapping[str, MissingFov] = field(default_factory=dict)
 
     @property
     def data_version(self) -> str:
         """Content version that the published result will have."""
         return content_version(self.files)
+
+    def manifest(self, basis: Basis, made_by: MadeBy, *, session: str) -> Manifest:
+        """Make the record with which the files are published now; it knows no other records yet."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return Manifest(
+            self.asset,
+            self.files,
+            basis,
+            made_by,
+            now,
+            self.contents,
+            session=session,
+            facts=self.facts,
+            missing=self.missing,
+        )
 
     def source(self, path: str) -> Path:
         """Where a file is now, by its path below the session."""
@@ -111,6 +130,7 @@ class Staging:
         self,
         contents: Mapping[str, tuple[PackedFile, ...]] | None = None,
         facts: Mapping[str, str | int | float | bool] | None = None,
+        missing: Mapping[str, MissingFov] | None = None,
     ) -> Sealed:
         """List the files of the folder with their hashes; what was not hashed while it was written is read now.
 
@@ -132,7 +152,9 @@ class Staging:
         for folder in {self.folder, *(p for p in self.folder.rglob("*") if p.is_dir() and not p.is_symlink())}:
             sync_folder(folder)
         in_order = tuple(sorted(records, key=lambda record: record.path))
-        return Sealed(self.asset, self.folder, in_order, contents or {}, facts or {}, frozenset(self._left))
+        return Sealed(
+            self.asset, self.folder, in_order, contents or {}, facts or {}, frozenset(self._left), missing or {}
+        )
 
     def _record(self, path: str, file: Path, content: FileHash) -> FileRecord:
         with storage_errors(file):

@@ -198,7 +198,8 @@ def restore_version(session_path: Path, asset: str, version: str, *, places: str
         with storage_errors(target):
             link_or_copy(kept / record.path, target)
         staging.know({record.path: record.content})
-    sealed = staging.seal(manifest.contents, {**manifest.facts, RESTORED: manifest.digest[:12]})
+    facts = {**manifest.facts, RESTORED: manifest.digest[:12]}
+    sealed = staging.seal(manifest.contents, facts, manifest.missing)
     if present is not None:
         ask_to_keep(session_path, present)
     made = publish(session_path, sealed, manifest.basis, manifest.made_by, places=places, session=session)

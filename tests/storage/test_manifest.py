@@ -12,14 +12,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meso_core.errors import MesoWarning, StorageError
-from meso_core.storage import Basis, Chain, CodeVersion, FileRecord, MadeBy, Manifest, PackedFile, Staging, code_version
+from meso_core.storage import (
+    Basis,
+    Chain,
+    CodeVersion,
+    FileRecord,
+    MadeBy,
+    Manifest,
+    MissingFov,
+    PackedFile,
+    Staging,
+    code_version,
+)
 from meso_core.storage import publish as publish_sealed
 from meso_core.storage.manifest import MANIFEST_VERSION, manifest_schema
 from meso_core.storage.publishing import kept_records, load_manifest
 
 HERE = Path(__file__).parent
 SCHEMA = HERE.parents[1] / "docs" / "manifest.schema.json"
-FORMS = {1: "first_form", 2: "second_form", 3: "third_form"}
+FORMS = {1: "first_form", 2: "second_form", 3: "third_form", 4: "fourth_form"}
 SAMPLES = [(form, file) for form, name in FORMS.items() for file in sorted((HERE / name).glob("*.json"))]
 
 WHOLE = Manifest(
@@ -32,6 +43,7 @@ WHOLE = Manifest(
     session="SP035/2023-03-03/001",
     facts={"rois": 4, "atlas": "allen", "rate": 7.5, "phantom": False},
     chain=Chain("e" * 64, {"imaging_metadata": "f" * 64}),
+    missing={"FOV_02": MissingFov("motion_registered_frames", "no usable frames")},
 )
 
 

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -223,8 +222,7 @@ class RemoteStore:
         working_for: str = "",
     ) -> Manifest:
         """See :class:`SessionStore`; ``working_for`` is who claims the asset, where that is not the run itself."""
-        asset, now = sealed.asset, datetime.now(UTC).isoformat(timespec="seconds")
-        new = Manifest(asset, sealed.files, basis, made_by, now, sealed.contents, session=str(key), facts=sealed.facts)
+        asset, new = sealed.asset, sealed.manifest(basis, made_by, session=str(key))
         session, mirror = RemoteSession(self.remote, self._place(key)), self._opened(key)
         with alone(session, asset, f"run {made_by.run_id}") as insist:
             for uploading in pending_of(session, asset):
