@@ -61,7 +61,8 @@ def roi_brain_locations(
 
     def compute(run: AssetRun) -> Product:
         atlas, staging = load_atlas(run.settings.location(), progress=run.progress), run.stage()
-        found = locate_rois(mean_image_mlapdv.locations, rois, mean_image_mlapdv.datasets, atlas)
+        pixels = mean_image_mlapdv.datasets
+        found = locate_rois(mean_image_mlapdv.locations, rois, pixels, atlas, lacking=run.lacking)
         staging.write_fovs(found.datasets, where=str(run.session.key))
         return Product(
             staging,

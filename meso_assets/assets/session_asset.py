@@ -22,6 +22,7 @@ from meso_core.qc import QCResult, qc_path, read_results, results_to_json
 from meso_core.storage import (
     LocalStore,
     MadeBy,
+    MissingFov,
     PackedFile,
     Session,
     Staging,
@@ -74,6 +75,8 @@ class Product:
         What a person reads about it in the UI.
     then
         Called once the files are published.
+    failed
+        Field of view that failed alone → why; the files are those of the others.
     """
 
     staging: Staging
@@ -82,6 +85,7 @@ class Product:
     contents: Mapping[str, tuple[PackedFile, ...]] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     then: Callable[[], None] | None = None
+    failed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,12 @@ class AssetRun:
         made = self.standing.manifest
         return self.standing.is_current and made is not None and dict(made.made_by.options) == dict(self.options)
 
+    @property
+    def lacking(self) -> dict[str, MissingFov]:
+        """Fields of view that failed in what the asset reads, as its records tell."""
+        inputs = [self.seen.made[name] for name in self.declaration.upstream if name in self.seen.made]
+        return {fov: why for manifest in inputs for fov, why in manifest.missing.items()}
+
     def fetch_raw(self) -> None:
         """Have the raw files here that the asset reads whole; of a local root they are here already."""
         declared = self.declaration
@@ -135,7 +145,8 @@ class AssetRun:
             staging.write(qc_path(self.declaration.name), results_to_json(product.qc).encode())
         for name, png in product.figures.items():
             staging.write(f"{FIGURES}/{name}.png", png)
-        sealed = staging.seal(product.contents, _facts(product.metadata))
+        own = {fov: MissingFov(self.declaration.name, why) for fov, why in product.failed.items()}
+        sealed = staging.seal(product.contents, _facts(product.metadata), {**self.lacking, **own})
         run, host = self.context.run.run_id, socket.gethostname()
         made_by = MadeBy(run, package_versions(), dict(self.options), host, code_version())
         declared = self.declaration

@@ -5,7 +5,8 @@ side, fail alone, and a run that was killed resumes at the FOV that was not whol
 completion marker per FOV in the work folder). Where an earlier result is current, no FOV is started.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dagster as dg
@@ -31,7 +32,7 @@ from .subject import ask_alyx, tau_metadata
 from .suite2p_config import Suite2pConfig, suite2p_config
 
 if TYPE_CHECKING:
-    from meso_core.imaging import SessionImaging
+    from meso_core.imaging import FailedFov, SessionImaging, StagedRegistration, StagedRois
 
     #: What a gather returns; Dagster knows it by the bare class and the type of its ``Out``.
     Published: TypeAlias = dg.Output[Publication]
@@ -40,6 +41,8 @@ else:
 
 _FRAMES, _ROIS = CATALOGUE["motion_registered_frames"], CATALOGUE["rois"]
 _BETWEEN = "between_steps"
+#: Inputs whose part of one field of view is in the basis of that field: its excluded frames, its registered movie.
+_BY_FOV = ("frame_qc", _FRAMES.name)
 
 
 def _open(
@@ -62,6 +65,7 @@ def session_imaging(
 
     chosen = settings.overrides | Suite2pOverrides.parse(config.suite2p)
     excluded = () if frame_qc is None else [frame_qc[fov.name]["mpci.excludedFrames"] for fov in metadata.imaging.fovs]
+    own = declaration.with_options(replace(basis, inputs=_of_all_fovs(basis.inputs)), chosen)
     return SessionImaging(
         session.path / MESO_FOLDER / "work" / "suite2p",
         metadata.imaging,
@@ -69,10 +73,23 @@ def session_imaging(
         overrides=chosen,
         genotype=settings.genotype,
         bad_frames=[np.asarray(frames) for frames in excluded],
-        registration_basis=declaration.with_options(basis, chosen),
-        detection_basis=declaration.with_options(basis, chosen),
+        registration_basis=own,
+        detection_basis=own,
         discard_curation=config.discard_curation,
     )
+
+
+def _of_all_fovs(inputs: Mapping[str, str]) -> dict[str, str]:
+    """Leave out inputs of which each FOV reads its own part alone: the part stands in the basis of the FOV.
+
+    So a FOV is not made again where something has changed for others.
+    """
+    return {name: version for name, version in inputs.items() if name not in _BY_FOV}
+
+
+def _told(context: dg.OpExecutionContext, failed: "FailedFov") -> "FailedFov":
+    context.log.error(f"{failed.name} failed, the other fields of view go on: {failed.reason}")
+    return failed
 
 
 def _imaging(
@@ -105,15 +122,15 @@ def split_pages(
         run.fetch_raw()
         cores = run.settings.cores
         frames = {bout.name: bout.frame_index for bout in imaging_metadata.bouts}
-        n_fovs = _imaging(run, config, imaging_metadata, frame_qc).split(
+        fovs = _imaging(run, config, imaging_metadata, frame_qc).split(
             lambda: [bout_source(b, workers=cores, frames=frames.get(b.name)) for b in raw_frames.bouts], run.progress
         )
-    for fov in range(n_fovs):
+    for fov in fovs:
         yield dg.DynamicOutput(fov, mapping_key=fov_name(fov))
 
 
 @dg.op(
-    out=dg.Out(int, io_manager_key=_BETWEEN),
+    out=dg.Out(io_manager_key=_BETWEEN),
     pool=SUITE2P_POOL,
     description="Remove the brain's motion from one field of view.",
 )
@@ -124,14 +141,19 @@ def register_fov(
     fov: int,
     imaging_metadata: SessionMetadata,
     frame_qc: FovDatasets,
-) -> int:
+) -> Any:  # noqa: ANN401  a RegisteredFov or a FailedFov, whose import would load all of imaging here
     """Register one FOV."""
+    from meso_core.imaging import FailedFov, alone
+
     with guarded(context):
         run = _open(context, platform, _FRAMES, config)
-        found = _imaging(run, config, imaging_metadata, frame_qc).register(fov, run.progress)
+        imaging = _imaging(run, config, imaging_metadata, frame_qc)
+        found = alone(fov, lambda: imaging.register(fov, run.progress), run.session.path)
+    if isinstance(found, FailedFov):
+        return _told(context, found)
     told = f"registered ({found.reason})" if found.reason else "kept from an earlier run"
     context.log.info(f"{found.n_frames} frames, {told}")
-    return fov
+    return found
 
 
 @dg.op(
@@ -142,7 +164,7 @@ def publish_frames(
     context: dg.OpExecutionContext,
     platform: Platform,
     config: Suite2pConfig,
-    fovs: list[int],
+    registered: list[Any],
     imaging_metadata: SessionMetadata,
     frame_qc: FovDatasets,
 ) -> Published:
@@ -152,11 +174,12 @@ def publish_frames(
         imaging = _imaging(run, config, imaging_metadata, frame_qc)
         imaging.take_back(run.stage(keep=True).folder)
         staging = run.stage()
-        found = imaging.stage_registered(staging.folder, sorted(fovs), run.session.path)
+        done, failed = _sorted_out(registered)
+        found = imaging.stage_registered(staging.folder, [one.fov for one in done], run.session.path, failed)
         staging.know({file.path: file.content for file in found.files})
-        shown = {**registration_metadata(list(found.fovs)), **picture(found.picture, "shifts over time of FOV_00")}
+        shown = {**registration_metadata(found.fovs), **picture(found.picture, f"shifts over time of {_first(found)}")}
         shown |= estimate_metadata(run)
-        return Product(staging, qc=found.qc, metadata=shown)
+        return Product(staging, qc=found.qc, metadata=shown, failed=found.missing)
 
     return gathered(context, lambda: _open(context, platform, _FRAMES, config), compute)
 
@@ -188,8 +211,8 @@ def each_fov(
         there = run.seen.present.files
         needed = [path for path in (*(file.path for file in movies), *curated) if path in there]
         root = run.session.fetch(needed, run.progress)
-        n_fovs = _imaging(run, config, imaging_metadata).begin_rois(root, movies, published)
-    for fov in range(n_fovs):
+        fovs = _imaging(run, config, imaging_metadata).begin_rois(root, movies, published, run.lacking)
+    for fov in fovs:
         yield dg.DynamicOutput(fov, mapping_key=fov_name(fov))
 
 
@@ -204,11 +227,16 @@ def find_rois(
     config: Suite2pConfig,
     fov: int,
     imaging_metadata: SessionMetadata,
-) -> Any:  # noqa: ANN401  a DetectedFov, whose import would load all of imaging here
+) -> Any:  # noqa: ANN401  a DetectedFov or a FailedFov, whose import would load all of imaging here
     """Detect the ROIs of one FOV."""
+    from meso_core.imaging import FailedFov, alone
+
     with guarded(context):
         run = _open(context, platform, _ROIS, config)
-        found = _imaging(run, config, imaging_metadata).detect(fov, run.stage(keep=True).folder, run.progress)
+        imaging, staged = _imaging(run, config, imaging_metadata), run.stage(keep=True).folder
+        found = alone(fov, lambda: imaging.detect(fov, staged, run.progress), run.session.path)
+    if isinstance(found, FailedFov):
+        return _told(context, found)
     result = found.result
     context.log.info(f"{result.n_rois} ROIs, {result.n_cells} of them cells{' (curated)' if result.curated else ''}")
     return found
@@ -229,17 +257,29 @@ def publish_rois(
 
     def compute(run: AssetRun) -> Product:
         staging = run.stage(keep=True)
-        in_order = sorted(detected, key=lambda one: one.fov)
-        found = _imaging(run, config, imaging_metadata).stage_rois(staging.folder, in_order)
+        found = _imaging(run, config, imaging_metadata).stage_rois(staging.folder, *_sorted_out(detected))
         staging.know({file.path: file.content for file in found.files})
         shown = {
-            **rois_metadata(list(found.fovs)),
+            **rois_metadata(found.fovs),
             **tau_metadata(platform.settings, run.settings, config.suite2p),
-            **picture(found.picture, "mean image of FOV_00 with ROI outlines"),
+            **picture(found.picture, f"mean image of {_first(found)} with ROI outlines"),
         }
-        return Product(staging, qc=found.qc, metadata=shown)
+        return Product(staging, qc=found.qc, metadata=shown, failed=found.missing)
 
     return gathered(context, lambda: _open(context, platform, _ROIS, config), compute)
+
+
+def _sorted_out(ended: Iterable[Any]) -> tuple[list[Any], "list[FailedFov]"]:
+    """Tell FOVs that are done from those that failed, each in the order of the metadata."""
+    from meso_core.imaging import FailedFov
+
+    in_order = sorted(ended, key=lambda one: one.fov)
+    failed = [one for one in in_order if isinstance(one, FailedFov)]
+    return [one for one in in_order if not isinstance(one, FailedFov)], failed
+
+
+def _first(found: "StagedRegistration | StagedRois") -> str:
+    return next(iter(found.fovs))
 
 
 @dg.graph_asset(

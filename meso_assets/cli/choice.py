@@ -18,7 +18,7 @@ def chooses_sessions(command: F) -> F:
     """Give a command SESSIONS and the options that choose among them; :func:`wanted` reads them."""
     for option in (
         click.option("--since", metavar="YYYY-MM-DD", type=click.DateTime(["%Y-%m-%d"]), help="Only since this day."),
-        _state("failed", "Only sessions in which an asset failed or was killed."),
+        _state("failed", "Only sessions in which an asset failed, wholly or for a field of view, or was killed."),
         _state("stale", "Only sessions in which an asset is out of date."),
         _state("missing", "Only sessions that lack an asset."),
         click.argument("sessions", nargs=-1),
@@ -38,7 +38,7 @@ def wanted(
     from ..runs.cells import State
     from ..runs.many import Wanted
 
-    of_states = {State(name) for name in states} | ({State.INTERRUPTED} if "failed" in states else set())
+    of_states = {State(name) for name in states} | ({State.INTERRUPTED, State.PARTIAL} if "failed" in states else set())
     return Wanted(sessions, frozenset(of_states), f"{since:%Y-%m-%d}" if since else "", assets)
 
 

@@ -80,8 +80,13 @@ def _run_one(settings: MesoSettings, key: SessionKey, assets: tuple[str, ...], s
     summary = run_session(settings, key, assets=assets, suite2p=suite2p, tell=say)
     opened = Platform.open(settings).session(str(key))
     click.echo("\n" + made_table(opened, summary))
+    for asset, why in summary.partial.items():
+        click.echo(f"\n{asset}: {why}", err=True)
     if not summary.success:
         click.echo("\nSome assets failed; what was there before is still there. `meso status` tells why.", err=True)
+    elif summary.partial:
+        click.echo("\nThe other fields of view are published. A run again makes those that are missing.", err=True)
+    if summary.partial or not summary.success:
         sys.exit(1)
 
 

@@ -40,7 +40,7 @@ _FEW = 20
 def command(
     sessions: tuple[str, ...], states: tuple[str, ...], since: datetime | None, as_json: bool, every_s: float | None
 ) -> None:
-    """Show for each session which assets are done, stale, failed, missing, pending or withheld, and why.
+    """Show for each session which assets are done, partial, stale, failed, missing, pending or withheld, and why.
 
     SESSIONS (names, subjects, patterns, folders) are all sessions below MESO_ROOT, unless some are named. Folders that
     look like sessions and are none are listed with the reason.

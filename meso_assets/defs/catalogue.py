@@ -158,6 +158,7 @@ _DECLARATIONS = (
         packages=("suite2p", "torch", "numba"),
         kinds=("suite2p",),
         checks={
+            "all_fields_published": "Was each field of view registered, so that none is missing?",
             "registration_residual": "Is little motion left after registration (suite2p's regDX)?",
             "bad_frame_fraction": "Are few frames left out, by the experimenter or for a large shift?",
             "shifts_within_reach": "Are nearly all frames shifted by less than registration looks for?",
@@ -194,6 +195,7 @@ _DECLARATIONS = (
         packages=("suite2p", "torch", "scipy", "scikit-learn"),
         kinds=("suite2p", "numpy"),
         checks={
+            "all_fields_published": "Has each field of view its ROIs, so that none is missing?",
             "cells_found": "Does the classifier call some ROIs of each field of view cells?",
             "all_fovs_present": "Has every field of view of the metadata its ROIs?",
             "shapes_agree": "Have all datasets of a field of view the same frames, ROIs and pixels?",

@@ -40,6 +40,10 @@ class AssetSummary:
     is_made: bool = False
     #: Whether nothing but what is outside of the session speaks against it.
     only_waits: bool = False
+    #: Whether nothing but fields of view that failed speaks against the result.
+    is_partial: bool = False
+    #: What is special about it although it is current.
+    special: tuple[str, ...] = ()
     #: What the session lacks without which there is nothing to make; empty where it has it.
     lacks: str = ""
     #: Why the result did not go out of the session.
@@ -72,6 +76,8 @@ class AssetSummary:
             causes=tuple(sorted(cause.value for cause in found.causes)),
             is_made=manifest is not None,
             only_waits=found.reasons == found.waits,
+            is_partial=bool(found.failed_fovs) and found.reasons == found.failed_fovs,
+            special=found.lacks,
             withheld=found.withheld,
             published_at=manifest.published_at if manifest else "",
             n_files=len(manifest.files) if manifest else 0,
@@ -120,9 +126,10 @@ class SessionSummary:
     def runs_by_itself(self) -> bool:
         """Whether something of the session asks for a run: something is not made yet, or its files have changed.
 
-        Results of older code, settings or packages wait until somebody asks for them.
+        Results of older code, settings or packages wait until somebody asks for them, and so do fields of view that
+        failed: with the same input they would fail again.
         """
-        return any(set(one.causes) - {Cause.MAKING.value} for one in self.due.values())
+        return any(set(one.causes) - {Cause.MAKING.value, Cause.FOVS.value} for one in self.due.values())
 
     @property
     def why(self) -> str:

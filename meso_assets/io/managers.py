@@ -133,7 +133,8 @@ class AlfIOManager(SessionFilesIOManager):
         basis, made = publication.basis, session.manifests()
         others = must_agree(sealed.asset, basis, made)
         read = [manifest for name, manifest in others.items() if name in basis.inputs]
-        promised = Promised(publication.datasets, sorted(self._fovs(session, read)) or None)
+        fovs = self._fovs(session, read) - {*sealed.missing}
+        promised = Promised(publication.datasets, sorted(fovs) or None)
         check_sealed(sealed, promised, others, published_shapes(session), where=str(session.key))
 
     def _fovs(self, session: Session, read: Sequence[Manifest]) -> set[str]:

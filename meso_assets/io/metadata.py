@@ -138,13 +138,14 @@ def frame_times_metadata(times: FrameTimes) -> dict[str, Any]:
     }
 
 
-def registration_metadata(fovs: list[RegistrationResult]) -> dict[str, Any]:
+def registration_metadata(by_name: Mapping[str, RegistrationResult]) -> dict[str, Any]:
     """How much the brain moved, and how well that was taken out."""
+    fovs = list(by_name.values())
     shifts = [np.hypot(fov.yoff, fov.xoff) for fov in fovs]
     rows = [
-        f"| {i} | {fov.n_frames} | {np.median(shift):.1f} | {shift.max():.1f} | {int(fov.bad_frames.sum())} | "
+        f"| {name} | {fov.n_frames} | {np.median(shift):.1f} | {shift.max():.1f} | {int(fov.bad_frames.sum())} | "
         f"{_left_px(fov.reg_metrics_avg)} | {_left_px(fov.reg_metrics_max)} |"
-        for i, (fov, shift) in enumerate(zip(fovs, shifts, strict=True))
+        for (name, fov), shift in zip(by_name.items(), shifts, strict=True)
     ]
     head = (
         "| FOV | frames | median shift (px) | largest shift (px) | bad frames | mean regDX (px) | largest regDX (px) |"
@@ -163,9 +164,10 @@ def _left_px(reg_dx: np.ndarray | None) -> str:
     return "–" if reg_dx is None else f"{reg_dx[0]:.2f}"
 
 
-def rois_metadata(fovs: list[DetectionResult]) -> dict[str, Any]:
+def rois_metadata(by_name: Mapping[str, DetectionResult]) -> dict[str, Any]:
     """How many cells were found where."""
-    rows = [f"| {i} | {fov.n_rois} | {fov.n_cells} | {'yes' if fov.curated else 'no'} |" for i, fov in enumerate(fovs)]
+    fovs = list(by_name.values())
+    rows = [f"| {n} | {f.n_rois} | {f.n_cells} | {'yes' if f.curated else 'no'} |" for n, f in by_name.items()]
     return {
         "fovs": len(fovs),
         "rois": sum(fov.n_rois for fov in fovs),

@@ -13,6 +13,8 @@ class State(Enum):
     """Where an asset of a session stands."""
 
     DONE = "done"
+    #: Done, but for fields of view that failed.
+    PARTIAL = "partial"
     STALE = "stale"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
@@ -35,6 +37,7 @@ GRAVEST_FIRST = (
     State.FAILED,
     State.INTERRUPTED,
     State.RUNNING,
+    State.PARTIAL,
     State.STALE,
     State.MISSING,
     State.PENDING,
@@ -49,7 +52,7 @@ class AssetStatus:
     session: str
     asset: str
     state: State
-    #: Why it is stale, failed, interrupted, pending or withheld; for one that is done, what was special about its run.
+    #: Why it is partial, stale, failed, interrupted, pending or withheld; of one that is done, what is special.
     why: str = ""
     #: When it was published, ISO 8601.
     published_at: str = ""

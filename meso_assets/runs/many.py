@@ -57,7 +57,7 @@ class SessionRun:
     @property
     def success(self) -> bool:
         """Whether all that was asked for was made."""
-        return self.summary is not None and self.summary.success
+        return self.summary is not None and self.summary.success and not self.summary.partial
 
     @property
     def result(self) -> str:
@@ -65,7 +65,10 @@ class SessionRun:
         if self.summary is None:
             return f"not begun: {self.why}"
         failed = [asset for asset in CATALOGUE if asset in self.summary.failed]
-        return f"failed: {', '.join(failed) or 'see the log'}" if not self.summary.success else "done"
+        if not self.summary.success:
+            return f"failed: {', '.join(failed) or 'see the log'}"
+        partial = "; ".join(f"{asset}: {why}" for asset, why in self.summary.partial.items())
+        return f"partial: {partial}" if partial else "done"
 
 
 def named_sessions(platform: Platform, wanted: Wanted, there: Sequence[SessionKey]) -> tuple[SessionKey, ...]:

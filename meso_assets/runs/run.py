@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
@@ -43,6 +43,8 @@ class RunSummary:
     asked: tuple[str, ...] = ()
     #: Assets of which a step failed.
     failed: frozenset[str] = frozenset()
+    #: Assets that were asked for and lack fields of view, for which they failed → what is missing.
+    partial: Mapping[str, str] = field(default_factory=dict)
 
 
 def register_sessions(
@@ -153,7 +155,8 @@ def run_session(
             asset_selection=[dg.AssetKey(name) for name in chosen],
         ) as result:
             seconds, failed = seconds_by_asset(instance, result.run_id), failed_assets(instance, result.run_id)
-            return RunSummary(result.run_id, result.success, seconds, chosen, failed)
+            partial = partial_assets(platform, key, chosen)
+            return RunSummary(result.run_id, result.success, seconds, chosen, failed, partial)
 
 
 def chosen_assets(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -206,6 +209,12 @@ def _suite2p_config(assets: tuple[str, ...], suite2p: Mapping[str, Any]) -> dict
     if not suite2p:
         return {}
     return {"ops": {name: {"config": {"suite2p": dict(suite2p)}} for name in assets if CATALOGUE[name].stage}}
+
+
+def partial_assets(platform: Platform, key: SessionKey, assets: Iterable[str]) -> dict[str, str]:
+    """Assets that were published without fields of view for which they failed → a sentence."""
+    made = platform.session(str(key)).manifests()
+    return {name: "; ".join(made[name].failed_fovs) for name in assets if name in made and made[name].failed_fovs}
 
 
 def failed_assets(instance: dg.DagsterInstance, run_id: str) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Where every session stands: per asset done, stale, failed, running, pending, withheld (and why), or missing.
+"""Where every session stands: per asset done, partial, stale, failed, running, pending, withheld (and why), or missing.
 
 What belongs here: putting together how results stand (``defs.summaries``) and what Dagster knows of attempts
 (``attempts``). Dagster's own colour of an asset speaks of all sessions at once; this speaks of each.
@@ -117,7 +117,8 @@ def _state(found: SessionSummary, asset: str, one: AssetSummary, failure: Failur
         if one.lacks and not damaged:
             return State.NOT_APPLICABLE, one.lacks
         return State.MISSING, damaged
-    return (State.PENDING if one.only_waits else State.STALE), "; ".join(one.reasons)
+    state = State.PENDING if one.only_waits else State.STALE
+    return (State.PARTIAL if one.is_partial else state), "; ".join(one.reasons)
 
 
 def _remark(one: AssetSummary, failure: Failure | None) -> str:
@@ -126,6 +127,7 @@ def _remark(one: AssetSummary, failure: Failure | None) -> str:
     return "; ".join(
         text
         for text in (
+            *one.special,
             f"with options of its run: {one.options}" if one.options else "",
             f"{how[failure.state]}: {failure.why}" if failure else "",
         )

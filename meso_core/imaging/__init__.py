@@ -12,6 +12,7 @@ from .export import export_rois, zip_plane
 from .figures import registration_figure, rois_figure
 from .fovs.job import FovJob, fov_jobs
 from .fovs.schedule import FovResult, choose_workers, process_fovs
+from .missing import FailedFov, alone
 from .options import Suite2pOptions, Suite2pOverrides, get_default_tau, stage_options, suite2p_options
 from .preflight import Due, Estimate, Finding, MachineFacts, PastStep, Preflight, Step, judge_session
 from .quality import detection_qc, registration_qc
@@ -24,6 +25,7 @@ __all__ = [
     "DetectionResult",
     "Due",
     "Estimate",
+    "FailedFov",
     "Finding",
     "FovJob",
     "FovResult",
@@ -38,6 +40,7 @@ __all__ = [
     "Step",
     "Suite2pOptions",
     "Suite2pOverrides",
+    "alone",
     "choose_workers",
     "detection_qc",
     "export_rois",

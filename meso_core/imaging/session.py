@@ -11,34 +11,33 @@ files are copies, because suite2p's GUI may rewrite those that are published.
 
 from __future__ import annotations
 
+import shutil
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MesoWarning, MissingInputError, ProcessingError
-from ..opening import TABLE_BYTES, open_plain, read_plain
+from ..errors import MesoError, MesoWarning, ProcessingError
+from ..opening import read_plain
 from ..progress import Progress
 from ..scanimage import BoutSource, ImagingLayout, bin_per_plane
 from ..session import ImagingMetadata, fov_name, plane_name
 from ..storage.alf import write_fov
-from ..storage.atomic import write_file
+from ..storage.atomic import storage_errors, write_file
 from ..storage.basis import Basis
-from ..storage.hashing import FileHash, hash_file
 from ..storage.manifest import FileRecord
-from .detection.fov import CURATED_FILES
-from .detection.results import CLASSIFICATION
 from .export import export_rois, zip_plane
 from .figures import registration_figure, rois_figure
 from .fovs import plane
 from .fovs.job import NO_BASIS, FovJob, fov_jobs
-from .fovs.marker import Marker, changed_outputs, read_marker, remove_marker, write_marker
 from .fovs.plane import DETECTION, REGISTRATION
 from .fovs.schedule import process_fovs
+from .missing import FailedFov, missing_qc, refuse_nothing
 from .options import NO_OVERRIDES, Genotype, Suite2pOverrides
+from .published import refuse_to_lose_curation, take_curated, take_registered
 from .quality import detection_qc, registration_qc
 from .registration.fov import load_registration, registration_is_whole, why_not_registered
 from .staging import (
@@ -46,9 +45,6 @@ from .staging import (
     RegisteredFov,
     StagedRegistration,
     StagedRois,
-    copy_checked,
-    copy_file,
-    link_file,
     record,
     stage_outputs,
     stage_picture,
@@ -57,8 +53,6 @@ from .staging import (
 
 _SPLIT_MARKER = ".split"
 _ROI_ZIP = "_suite2p_ROIData.raw.zip"
-#: What registration leaves and detection does not read: suite2p's GUI may rewrite it where it is published.
-_NOT_FOR_DETECTION = frozenset(("ops.npy", "settings.npy"))
 
 
 @dataclass(frozen=True)
@@ -80,11 +74,18 @@ class SessionImaging:
     detection_basis: Basis = NO_BASIS
     #: Whether curated ROIs may be replaced.
     discard_curation: bool = False
+    #: Names of FOVs that are not worked on.
+    left_out: frozenset[str] = frozenset()
 
     @property
     def n_fovs(self) -> int:
-        """Number of FOVs."""
+        """Number of FOVs of the recording."""
         return len(self.meta.fovs)
+
+    @property
+    def fovs(self) -> tuple[int, ...]:
+        """Indices of the FOVs that are worked on."""
+        return tuple(fov for fov in range(self.n_fovs) if fov_name(fov) not in self.left_out)
 
     def job(self, fov: int, stage: str) -> FovJob:
         """Write the work order of a FOV for ``registration`` or ``detection``."""
@@ -99,7 +100,7 @@ class SessionImaging:
             discard_curation=self.discard_curation,
         )[0]
 
-    def split(self, open_sources: Callable[[], Sequence[BoutSource]], progress: Progress) -> int:
+    def split(self, open_sources: Callable[[], Sequence[BoutSource]], progress: Progress) -> tuple[int, ...]:
         """Split the pages of the session where FOVs are to be registered and were not split before.
 
         Parameters
@@ -111,23 +112,29 @@ class SessionImaging:
 
         Returns
         -------
-        int
-            Number of FOVs.
+        tuple of int
+            Indices of the FOVs to register.
 
         Raises
         ------
         MesoError
             As :func:`~meso_core.scanimage.bin_per_plane`.
         """
-        jobs = [self.job(fov, REGISTRATION) for fov in range(self.n_fovs)]
-        raws = [job.folder / plane.RAW for job in jobs if not registration_is_whole(job)]
+        jobs = [self.job(fov, REGISTRATION) for fov in self.fovs]
+        raws = [(job.folder / plane.RAW, job.shape) for job in jobs if not registration_is_whole(job)]
         marker, version = self.folder / _SPLIT_MARKER, self._split_version()
         holds = bool(self.registration_basis.inputs) and marker.is_file() and read_plain(marker) == version.encode()
-        if raws and not (holds and all(raw.is_file() for raw in raws)):
+        if raws and not (holds and all(plane.has_whole_frames(raw, shape) for raw, shape in raws)):
             marker.unlink(missing_ok=True)
             bin_per_plane(open_sources(), self.meta, self.folder, progress=progress)
+            for fov in sorted({*range(self.n_fovs)} - {*self.fovs}):
+                self._remove_raw(fov)
             write_file(marker, version.encode())
-        return len(jobs)
+        return self.fovs
+
+    def _remove_raw(self, fov: int) -> None:
+        for name in (plane.RAW, plane.RAW_CHAN2):
+            (self.folder / plane_name(fov) / name).unlink(missing_ok=True)
 
     def _split_version(self) -> str:
         """Digest what raw binaries depend on: the basis but for suite2p's options, and which lines belong to whom."""
@@ -148,8 +155,7 @@ class SessionImaging:
         reason = why_not_registered(job)
         (done,) = process_fovs([job], stages=(REGISTRATION,), workers=1, progress=progress)
         assert done.registration is not None
-        for name in (plane.RAW, plane.RAW_CHAN2):  # of a FOV that was whole when others were split
-            (job.folder / name).unlink(missing_ok=True)
+        self._remove_raw(fov)  # of a FOV that was whole when others were split
         return RegisteredFov(fov, done.registration.n_frames, reason or "")
 
     def take_back(self, staged: Path) -> None:
@@ -157,7 +163,9 @@ class SessionImaging:
         for fov in range(self.n_fovs):
             take_back_movies(self.folder / plane_name(fov), staged)
 
-    def stage_registered(self, staged: Path, fovs: Sequence[int], published: Path | None = None) -> StagedRegistration:
+    def stage_registered(
+        self, staged: Path, fovs: Sequence[int], published: Path | None = None, failed: Sequence[FailedFov] = ()
+    ) -> StagedRegistration:
         """Stage the registered movies, suite2p's files and figures.
 
         Parameters
@@ -165,16 +173,19 @@ class SessionImaging:
         staged
             Folder that mirrors the session.
         fovs
-            Indices of the FOVs, in their order.
+            Indices of the FOVs that were registered, in their order.
         published
             Folder in which the files will lie by their paths. Movies are moved there where they cannot be linked;
             without it they are copied.
+        failed
+            FOVs that failed alone.
 
         Raises
         ------
         ProcessingError
-            If what they were made from has changed since.
+            If what they were made from has changed since, or every FOV failed.
         """
+        refuse_nothing(self.identity, fovs, failed)
         jobs = [self.job(fov, REGISTRATION) for fov in fovs]
         changed = {fov_name(job.options.fov): why for job in jobs if (why := why_not_registered(job))}
         if changed:
@@ -190,11 +201,19 @@ class SessionImaging:
             picture = registration_figure(job.folder, rate_hz=self.meta.fov_rate_hz)
             files.append(stage_picture(job, staged, "motion", picture))
             pictures.append(picture.small)
-        found = tuple(load_registration(job.folder) for job in jobs)
-        qc = tuple(result for fov, one in zip(fovs, found, strict=True) for result in registration_qc(one, fov))
-        return StagedRegistration(tuple(files), found, qc, pictures[0])
+        found = {fov_name(job.options.fov): load_registration(job.folder) for job in jobs}
+        qc = [result for fov, one in zip(fovs, found.values(), strict=True) for result in registration_qc(one, fov)]
+        missing = {one.name: one.reason for one in failed}
+        qc += missing_qc(len(found), missing)
+        return StagedRegistration(tuple(files), found, tuple(qc), pictures[0], missing)
 
-    def begin_rois(self, root: Path, registered: Sequence[FileRecord], published: Mapping[str, str]) -> int:
+    def begin_rois(
+        self,
+        root: Path,
+        registered: Sequence[FileRecord],
+        published: Mapping[str, str],
+        lacking: Collection[str] = (),
+    ) -> tuple[int, ...]:
         """Make the work folder hold what was published: the registered FOVs, and what a person curated since.
 
         Parameters
@@ -206,62 +225,33 @@ class SessionImaging:
         published
             Files of ROIs that were published, by path → sha-256; empty where there are none. Files of them that are
             others now were curated by a person, and win over those of the work folder.
+        lacking
+            Names of the FOVs that registration failed for, as it recorded.
 
         Returns
         -------
-        int
-            Number of FOVs.
+        tuple of int
+            Indices of the FOVs whose ROIs are to be found.
 
         Raises
         ------
         MissingInputError
-            If a FOV is not among what registration published.
+            If a FOV is neither among what registration published nor among those that it failed for.
         InputFileError
             If a published file has changed.
+        CurationError
+            If ROIs that a person curated would be removed, because their FOV is left out or was not registered.
         """
-        for fov in range(self.n_fovs):
-            self._take_registered(fov, root, registered)
-            self._take_curated(fov, root, published)
-        return self.n_fovs
-
-    def _take_curated(self, fov: int, root: Path, published: Mapping[str, str]) -> None:
-        """Take back the files that suite2p's GUI rewrites; every curation changes ``iscell.npy``."""
-        source, target = root / "suite2p" / plane_name(fov), self.folder / plane_name(fov)
-        recorded = published.get(f"suite2p/{plane_name(fov)}/{CLASSIFICATION}")
-        if recorded is None or not (source / CLASSIFICATION).is_file():
-            return
-        open_plain(source / CLASSIFICATION, limit=TABLE_BYTES).close()  # it is hashed and copied before it is read
-        if (target / CLASSIFICATION).is_file() and hash_file(source / CLASSIFICATION).sha256 == recorded:
-            return
-        for name in sorted(CURATED_FILES):
-            if (source / name).is_file():
-                copy_file(source / name, target / name)
-
-    def _take_registered(self, fov: int, root: Path, registered: Sequence[FileRecord]) -> None:
-        prefix, folder = f"suite2p/{plane_name(fov)}/", self.folder / plane_name(fov)
-        wanted = {
-            file.path.removeprefix(prefix): FileHash(file.size, file.sha256, file.md5)
-            for file in registered
-            if file.path.startswith(prefix) and file.path.removeprefix(prefix) not in _NOT_FOR_DETECTION
-        }
-        if plane.REGISTERED not in wanted:
-            raise MissingInputError.at(
-                f"{self.identity}/{prefix}{plane.REGISTERED}",
-                expected=f"the registered movie of {fov_name(fov)} among what was published",
-                found="none",
-                remedy="Register the frames of this session again",
-            )
-        marker = read_marker(folder, REGISTRATION)
-        if marker is not None and wanted.items() <= marker.outputs.items() and not changed_outputs(folder, marker):
-            return
-        remove_marker(folder, REGISTRATION)
-        for name, content in wanted.items():
-            if not name.endswith(".bin"):
-                copy_checked(root / prefix / name, folder / name, content)
-            elif not link_file(root / prefix / name, folder / name, content):
-                plane.note_moved(folder, [root / prefix])  # it is read there
-        # registration itself is not whole by this: what the files were made from is for the publisher to know
-        write_marker(folder, Marker(REGISTRATION, NO_BASIS, wanted, {"taken_from": "published files"}))
+        fovs = tuple(fov for fov in self.fovs if fov_name(fov) not in lacking)
+        for fov in sorted({*range(self.n_fovs)} - {*fovs}):
+            if not self.discard_curation:
+                why = "it is left out" if fov_name(fov) in self.left_out else "it was not registered"
+                refuse_to_lose_curation(fov, root, published, why)
+        for fov in fovs:
+            folder = self.folder / plane_name(fov)
+            take_registered(folder, root, registered, fov, self.identity)
+            take_curated(folder, root, published)
+        return fovs
 
     def detect(self, fov: int, staged: Path, progress: Progress) -> DetectedFov:
         """Find the ROIs of one FOV in a worker process, and stage its datasets.
@@ -278,8 +268,17 @@ class SessionImaging:
         Raises
         ------
         MesoError
-            As :func:`roi_detection`, or if the worker died.
+            As :func:`roi_detection`, or if the worker died; nothing of the FOV is staged then.
         """
+        try:
+            return self._detect(fov, staged, progress)
+        except MesoError:
+            with storage_errors(staged):
+                for part in (f"alf/{fov_name(fov)}", f"suite2p/{plane_name(fov)}"):
+                    shutil.rmtree(staged / part, ignore_errors=True)
+            raise
+
+    def _detect(self, fov: int, staged: Path, progress: Progress) -> DetectedFov:
         job = self.job(fov, DETECTION)
         (done,) = process_fovs([job], stages=(DETECTION,), workers=1, progress=progress)
         assert done.detection is not None
@@ -289,7 +288,7 @@ class SessionImaging:
         files = [record(f"{alf}/{name}", content) for name, content in written.items()]
         return DetectedFov(fov, done.detection, (*files, *stage_outputs(job, staged, DETECTION)))
 
-    def stage_rois(self, staged: Path, detected: Sequence[DetectedFov]) -> StagedRois:
+    def stage_rois(self, staged: Path, detected: Sequence[DetectedFov], failed: Sequence[FailedFov] = ()) -> StagedRois:
         """Stage the figures, and list what was staged of all FOVs.
 
         Parameters
@@ -298,12 +297,25 @@ class SessionImaging:
             Folder that :meth:`detect` staged to.
         detected
             What it returned, in the order of the FOVs.
+        failed
+            FOVs that failed alone.
+
+        Raises
+        ------
+        ProcessingError
+            If every FOV failed.
         """
+        refuse_nothing(self.identity, detected, failed)
         files, pictures = [file for one in detected for file in one.files], []
         for one in detected:
             job = self.job(one.fov, DETECTION)
             picture = rois_figure(job.folder, um_per_px=self.meta.fovs[one.fov].um_per_pixel)
             files.append(stage_picture(job, staged, "rois", picture))
             pictures.append(picture.small)
-        qc = tuple(result for one in detected for result in detection_qc(one.result, one.fov))
-        return StagedRois(tuple(files), tuple(one.result for one in detected), qc, pictures[0])
+        missing = {one.name: one.reason for one in failed}
+        not_registered = {*map(fov_name, self.fovs)} - {*missing} - {fov_name(one.fov) for one in detected}
+        why = {**missing, **dict.fromkeys(not_registered, "it was not registered.")}
+        qc = [result for one in detected for result in detection_qc(one.result, one.fov)]
+        qc += missing_qc(len(detected), why)
+        found = {fov_name(one.fov): one.result for one in detected}
+        return StagedRois(tuple(files), found, tuple(qc), pictures[0], missing)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputFileError
@@ -46,10 +47,13 @@ class StagedRegistration:
 
     #: Staged files, by path below the session, hashed while they were written.
     files: tuple[FileRecord, ...]
-    fovs: tuple[RegistrationResult, ...]
+    #: By name.
+    fovs: Mapping[str, RegistrationResult]
     qc: tuple[QCResult, ...]
     #: Small PNG of the first FOV's shifts.
     picture: bytes
+    #: Name of each FOV that failed → why.
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,13 @@ class StagedRois:
     """What detection hands over to be published."""
 
     files: tuple[FileRecord, ...]
-    fovs: tuple[DetectionResult, ...]
+    #: By name.
+    fovs: Mapping[str, DetectionResult]
     qc: tuple[QCResult, ...]
     #: Small PNG of the first FOV's mean image with the outlines of its ROIs.
     picture: bytes
+    #: Name of each FOV that failed → why; those that were not registered are not among them.
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 def copy_file(source: Path, target: Path) -> FileHash:

@@ -6,7 +6,7 @@ What belongs here: the way from datasets of all FOVs to datasets and pictures. W
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,8 @@ def locate_rois(
     rois: Mapping[str, Mapping[str, DatasetValue]],
     pixels: Mapping[str, Mapping[str, DatasetValue]],
     atlas: BrainAtlas,
+    *,
+    lacking: Collection[str] = (),
 ) -> RoiLocations:
     """Look up where each ROI of a session lies, and draw the ROIs of each FOV.
 
@@ -61,16 +63,19 @@ def locate_rois(
         ``mpciMeanImage.brainLocationIds_ccf_2017*`` (nY, nX), of the provenance of ``locations``.
     atlas
         Gives the names of areas.
+    lacking
+        Folder names of the FOVs that have no ROIs because something failed for them; they are passed over.
 
     Raises
     ------
     LocationError
-        If a FOV or a dataset is missing, an ROI lies outside the image, or maps of a FOV have different sizes.
+        If a FOV that is not ``lacking`` or a dataset is missing, an ROI lies outside the image, or maps of a FOV have
+        different sizes.
     """
     places, regions, drawn = {}, {}, []
     table = AreaTable.of(atlas)
     names = locations.dataset_names("mpciMeanImage")
-    for fov in locations.fovs:
+    for fov in (one for one in locations.fovs if one.name not in lacking):
         stack_pos = _array(rois, fov.name, "mpciROIs.stackPos", "Run rois again")
         mean = _array(rois, fov.name, "mpciMeanImage.images", "Run rois again")
         mlapdv, of_pixels = (_array(pixels, fov.name, n, "Run mean_image_mlapdv again") for n in names)

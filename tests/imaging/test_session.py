@@ -60,7 +60,7 @@ class Run:
         return run
 
     def register(self) -> tuple[list[str], StagedRegistration]:
-        fovs = range(self.imaging.split(self.sources, silent))
+        fovs = self.imaging.split(self.sources, silent)
         reasons = [self.imaging.register(fov, silent).reason for fov in fovs]
         staged = self.root / "staged_registration"
         shutil.rmtree(staged, ignore_errors=True)
@@ -69,7 +69,7 @@ class Run:
     def find_rois(self, registered: Sequence[FileRecord], published: Sequence[FileRecord] = ()) -> StagedRois:
         root = self.root / "published"
         hashes = {file.path: file.sha256 for file in published}
-        fovs = range(self.imaging.begin_rois(root, registered, hashes))
+        fovs = self.imaging.begin_rois(root, registered, hashes)
         staged = self.root / "staged_rois"
         shutil.rmtree(staged, ignore_errors=True)
         found: list[DetectedFov] = [self.imaging.detect(fov, staged, silent) for fov in fovs]
@@ -145,13 +145,13 @@ def test_where_no_links_can_be_made_movies_are_moved_and_read_where_they_were_pu
         run.imaging.take_back(staged)
         shutil.rmtree(staged, ignore_errors=True)
         assert where() == [f"work/{movie}" for movie in movies]
-        assert run.imaging.split(run.sources, silent) == len(fovs)
+        assert run.imaging.split(run.sources, silent) == tuple(fovs)
         assert [run.imaging.register(fov, silent).reason for fov in fovs] == [""] * len(fovs)
         assert run.imaging.stage_registered(staged, fovs, published).files == registered.files
         assert where() == [f"staged_registration/suite2p/{movie}" for movie in movies]
         assert [run.imaging.register(fov, silent).reason for fov in fovs] == [""] * len(fovs)
     shutil.move(staged, published)
-    assert run.imaging.split(run.sources, silent) == len(fovs)
+    assert run.imaging.split(run.sources, silent) == tuple(fovs)
     assert run.opened == 0
     found = run.find_rois(registered.files)
     assert found.files == rois.files
@@ -193,9 +193,9 @@ def test_an_unchanged_session_reads_no_page_and_gives_the_same_records(copied: t
     reasons, again = run.register()
     assert (run.opened, reasons) == (0, [""] * run.imaging.n_fovs)
     assert again.files == registered.files
-    assert all(one.resumed for one in again.fovs)
+    assert all(one.resumed for one in again.fovs.values())
     found = run.find_rois(again.files, rois.files)
-    assert all(one.resumed for one in found.fovs)
+    assert all(one.resumed for one in found.fovs.values())
     assert found.files == rois.files
 
 
@@ -246,7 +246,7 @@ def test_rois_are_found_in_the_published_movies_where_the_work_folder_is_gone(co
     run, registered, rois = copied
     shutil.rmtree(run.root / "work")
     found = run.find_rois(registered.files, rois.files)
-    assert not any(one.resumed for one in found.fovs)
+    assert not any(one.resumed for one in found.fovs.values())
     assert found.files == rois.files, "the same bytes, the zips too"
     told = why_not_registered(run.imaging.job(0, "registration"))
     assert told, "what the published files were made from is not known here"
@@ -280,7 +280,7 @@ def test_a_classification_that_is_far_too_large_is_named_before_it_is_read(
     copied: tuple[Run, Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, registered, rois = copied
-    monkeypatch.setattr("meso_core.imaging.session.hash_file", lambda path: pytest.fail(f"{path} was read"))
+    monkeypatch.setattr("meso_core.imaging.published.hash_file", lambda path: pytest.fail(f"{path} was read"))
     os.truncate(run.root / "published" / "suite2p" / "plane0" / "iscell.npy", 60 << 30)
     with pytest.raises(InputFileError, match=r"plane0/iscell\.npy: expected at most .* bytes"):
         run.find_rois(registered.files, rois.files)
@@ -299,7 +299,7 @@ def test_a_persons_curation_of_the_published_files_is_taken_back(copied: tuple[R
             run.find_rois(registered.files, rois.files)
         return
     found = run.find_rois(registered.files, rois.files)
-    assert [one.curated for one in found.fovs] == [True] + [False] * (run.imaging.n_fovs - 1)
+    assert [one.curated for one in found.fovs.values()] == [True] + [False] * (run.imaging.n_fovs - 1)
     staged = run.root / "staged_rois"
     np.testing.assert_array_equal(np.load(staged / "suite2p" / "plane0" / "iscell.npy"), iscell)
     np.testing.assert_array_equal(np.load(staged / "alf" / "FOV_00" / "mpciROIs.mpciROITypes.npy"), iscell[:, 0])

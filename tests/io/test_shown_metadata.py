@@ -63,7 +63,10 @@ def test_motion_that_is_left_is_shown_as_mean_and_largest_and_not_at_all_where_u
     still, image = np.zeros(100), np.zeros((20, 20))
     reg_dx = np.tile(np.array([[0.25], [0.75]]), (15, 4))
     none = np.zeros(100, bool)
-    fovs = [RegistrationResult(tmp_path, 100, still, still, none, none, image, dx, False) for dx in (reg_dx, None)]
+    fovs = {
+        f"FOV_0{i}": RegistrationResult(tmp_path, 100, still, still, none, none, image, dx, False)
+        for i, dx in enumerate((reg_dx, None))
+    }
     head, _, measured, unmeasured = registration_metadata(fovs)["by_fov"].value.splitlines()
     columns = [name.strip() for name in head.split("|")]
     for name, shown in (("mean regDX (px)", "0.50"), ("largest regDX (px)", "0.75")):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ProcessingError
+from ...errors import CurationError, ProcessingError
 from ...progress import Progress, silent
 from ...storage.atomic import storage_errors
 from ...storage.basis import Basis
@@ -71,7 +71,9 @@ def roi_detection(job: FovJob, *, progress: Progress = silent) -> DetectionResul
     Raises
     ------
     ProcessingError
-        If no frame registered well, or if ``iscell.npy`` was edited by hand and other settings ask for new ROIs.
+        If no frame registered well.
+    CurationError
+        If ``iscell.npy`` was edited by hand and other settings ask for new ROIs.
     """
     registration = read_marker(job.folder, plane.REGISTRATION)
     if registration is None:
@@ -103,10 +105,10 @@ def roi_detection(job: FovJob, *, progress: Progress = silent) -> DetectionResul
     return load_detection(job.folder, resumed=False)
 
 
-def _would_lose_curation(job: FovJob, basis: Basis) -> ProcessingError:
+def _would_lose_curation(job: FovJob, basis: Basis) -> CurationError:
     marker = read_marker(job.folder, plane.DETECTION)
     differences = marker.basis.differences(basis) if marker is not None else ("no record of what they were made from",)
-    return ProcessingError.at(
+    return CurationError.at(
         job.folder / CLASSIFICATION,
         expected="the classification that detection left",
         found=f"one edited by hand, and ROIs that are out of date ({'; '.join(differences)})",
@@ -122,7 +124,7 @@ def detection_state(folder: Path, basis: Basis) -> str:
     """
     marker = read_marker(folder, plane.DETECTION)
     if marker is None:
-        return "curated, outdated" if _edited_by_hand(folder / CLASSIFICATION) else "to do"
+        return "curated, outdated" if edited_by_hand(folder / CLASSIFICATION) else "to do"
     changed = changed_outputs(folder, marker)
     same = not marker.basis.differences(basis)
     if CLASSIFICATION in changed and (folder / CLASSIFICATION).is_file() and set(changed) <= CURATED_FILES:
@@ -130,7 +132,7 @@ def detection_state(folder: Path, basis: Basis) -> str:
     return "whole" if same and not changed else "to do"
 
 
-def _edited_by_hand(path: Path) -> bool:
+def edited_by_hand(path: Path) -> bool:
     """Whether a classification that no record tells of differs from its own probabilities.
 
     suite2p calls a cell what has a probability above one half, and its GUI edits the call alone.

@@ -85,6 +85,11 @@ def count_frames(path: Path, shape: tuple[int, int]) -> int:
     return n_frames
 
 
+def has_whole_frames(path: Path, shape: tuple[int, int]) -> bool:
+    """Whether a binary is there and holds whole frames; else :func:`count_frames` says what is wrong."""
+    return path.is_file() and path.stat().st_size > 0 == path.stat().st_size % (2 * shape[0] * shape[1])
+
+
 def open_frames(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """Map a binary as (n_frames, ny, nx) int16, read-only."""
     return np.memmap(path, np.int16, "r", shape=(count_frames(path, shape), *shape))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import MesoError, ProcessingError
+from ...errors import MesoError, WorkStoppedError
 from ...json_text import json_text
 from ...machine import cores_at_hand, memory_at_hand, side_by_side
 from ...progress import Progress, silent
@@ -257,11 +257,11 @@ class _Crew:
         raise _died(process, job, stage)
 
 
-def _died(process: subprocess.Popen[str], job: FovJob, stage: str) -> ProcessingError:
+def _died(process: subprocess.Popen[str], job: FovJob, stage: str) -> WorkStoppedError:
     code = process.wait()
     how = f"exit code {code}" if code >= 0 else f"a worker that was killed by signal {-code}"
     hint = " (out of memory, most often)" if code == -9 else ""
-    return ProcessingError.at(
+    return WorkStoppedError.at(
         job.folder,
         expected=f"the worker to finish {stage}",
         found=f"{how}{hint}. Its log ends: {job.log_tail()}",

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from ... import errors
-from ...errors import MesoError, ProcessingError, problem
+from ...errors import MesoError, ProcessingError, WorkStoppedError, problem
 from ...json_text import json_text
 from ...processes import end_with_parent
 from ...storage.atomic import make_folder
@@ -76,15 +76,24 @@ def _serve(order: dict[str, Any], events: TextIO) -> None:
     except MesoError as error:
         _say(events, event="failed", kind=type(error).__name__, message=str(error))
     except Exception as error:  # noqa: BLE001  the parent raises it, with the log's tail
+        kind = WorkStoppedError if _of_the_machine(error) else ProcessingError
         message = problem(
             job.folder,
             expected=f"{order['stage']} to succeed",
-            found=f"{type(error).__name__}: {error}",
-            remedy=f"Read {job.log_path}, which ends: {job.log_tail()}",
+            found=f"{type(error).__name__}: {' '.join(str(error).split())}",
+            remedy=f"Read {job.log_path}",
         )
-        _say(events, event="failed", kind=ProcessingError.__name__, message=message)
+        _say(events, event="failed", kind=kind.__name__, message=f"{message}\nIt ends: {job.log_tail()}")
     else:
         _say(events, event="done")
+
+
+def _of_the_machine(error: Exception) -> bool:
+    """Whether an error that nobody foresaw is one of memory or of the disk, and says nothing of the FOV."""
+    # torch tells a lack of memory as a RuntimeError, on a processor and on a GPU in other words
+    told = str(error).lower()
+    no_memory = "out of memory" in told or "can't allocate memory" in told or "not enough memory" in told
+    return isinstance(error, MemoryError | OSError) or (isinstance(error, RuntimeError) and no_memory)
 
 
 def _say(events: TextIO, **event: str | int) -> None:

@@ -1,0 +1,289 @@
+"""A field of view that fails for a reason fails alone: the others are published, and a run again does that one.
+
+suite2p is real. The three fields lie at three depths, so the experimenter may mark all frames of one of them as bad.
+"""
+
+import shutil
+from contextlib import suppress
+from dataclasses import replace
+
+import dagster as dg
+import numpy as np
+import pytest
+from dagster._core.errors import DagsterExecutionInterruptedError
+from scipy.io import loadmat, savemat
+
+from meso_assets.defs.alyx_gate import withheld_by_qc
+from meso_assets.defs.alyx_parts import own_files_of
+from meso_assets.defs.catalogue import CATALOGUE
+from meso_assets.defs.dagster_internals import failure_message
+from meso_assets.defs.standings import look_at
+from meso_assets.io.resources import Platform
+from meso_assets.runs.status import State
+from meso_core.archive.gate.processed import processing_doubts
+from meso_core.errors import CurationError, InputFileError, SettingsError, StorageError, WorkStoppedError
+from meso_core.imaging import session as imaging_session
+from meso_core.qc import Verdict, read_results
+from meso_core.simulate import preset, simulate_session
+from meso_core.storage import MissingFov, verify_manifest
+from tests.in_this_process import process_here
+from tests.integration.staleness import sensor_says, status_cells
+
+pytestmark = [
+    pytest.mark.usefixtures("without_workers"),
+    pytest.mark.filterwarnings("ignore::meso_core.errors.MesoWarning"),
+]
+
+KEY = "SP035/2023-03-03/001"
+FRAMES, ROIS, PLACES = "motion_registered_frames", "rois", "roi_brain_locations"
+ASSETS = ("imaging_metadata", "frame_qc", FRAMES, ROIS, "mean_image_mlapdv", PLACES, "alyx_datasets")
+#: Assets with files of each field that suite2p has worked on.
+OF_FIELDS = (FRAMES, ROIS, PLACES)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """A recording of one ROI at three depths, 60 frames of each."""
+    config = preset("tiny")
+    config = replace(config, rois=config.rois[:1], zs=(200.0, 245.0, 290.0), frames_per_bout=(180,))
+    return simulate_session(tmp_path_factory.mktemp("recorded") / "sessions", config).session_path.parents[2]
+
+
+def mark_bad(session_path, depth):
+    """Mark all frames of a depth as bad, as an experimenter may; returns what brings the file back."""
+    file = session_path / "raw_imaging_data_00" / "badframes.mat"
+    before = file.read_bytes()
+    marked = np.union1d(loadmat(file)["badframes"].ravel(), np.arange(depth, 180, 3))
+    savemat(file, {"badframes": marked[None].astype(np.uint32)})
+    return lambda: file.write_bytes(before)
+
+
+@pytest.fixture(scope="module")
+def instance():
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def undisturbed(recorded, tmp_path_factory, make_settings, materialise, without_workers):
+    """The session as it is made where nothing fails."""
+    settings = make_settings(tmp_path_factory.mktemp("undisturbed"))
+    shutil.copytree(recorded, settings.root)
+    with dg.DagsterInstance.ephemeral() as once:
+        assert materialise(once, settings, KEY, ASSETS).success
+    return Platform.open(settings).session(KEY)
+
+
+@pytest.fixture(scope="module")
+def partial(recorded, tmp_path_factory, make_settings, materialise, instance, without_workers):
+    """The same where all frames of the third field are marked as bad; and what brings the marks back."""
+    settings = make_settings(tmp_path_factory.mktemp("partial"))
+    shutil.copytree(recorded, settings.root)
+    session = Platform.open(settings).session(KEY)
+    bring_back = mark_bad(session.path, 2)
+    assert materialise(instance, settings, KEY, ASSETS).success, "the run does not fail for one field"
+    return settings, session, bring_back
+
+
+@pytest.fixture
+def copied(undisturbed, tmp_path, make_settings):
+    """A copy of the session as it is made where nothing fails, with its settings."""
+    settings = make_settings(tmp_path)
+    shutil.copytree(undisturbed.path.parents[2], settings.root)
+    return settings, Platform.open(settings).session(KEY)
+
+
+def files_of(session, asset):
+    """Files of the fields: what each holds, by path."""
+    return {f.path: f.sha256 for f in session.manifest(asset).files if not f.path.startswith("reports/")}
+
+
+def of_field(files, fov):
+    return {path: content for path, content in files.items() if f"FOV_0{fov}" in path or f"plane{fov}" in path}
+
+
+@pytest.mark.parametrize("asset", OF_FIELDS)
+def test_the_other_fields_are_published_as_if_nothing_had_failed(asset, partial, undisturbed):
+    session, whole = partial[1], files_of(undisturbed, asset)
+    assert of_field(whole, 2), "else this shows nothing"
+    assert files_of(session, asset) == {p: c for p, c in whole.items() if p not in of_field(whole, 2)}
+    assert verify_manifest(session.path, session.manifest(asset)) == ()
+
+
+def test_the_record_says_which_field_is_missing_and_why(partial):
+    session = partial[1]
+    (missing,) = session.manifest(FRAMES).missing.items()
+    assert missing[0] == "FOV_02"
+    assert missing[1].asset == FRAMES
+    assert "found 0 of 60 that are not marked bad" in missing[1].why
+    assert str(session.path) not in missing[1].why, "the same wherever the session lies"
+    for asset in (ROIS, PLACES, "alyx_datasets"):
+        assert session.manifest(asset).missing == dict([missing]), "of what it was made from"
+    assert session.manifest("mean_image_mlapdv").missing == {}
+
+
+def test_a_check_fails_with_the_sentence(partial, instance):
+    for asset, why in ((FRAMES, "0 of 60 that are not marked bad"), (ROIS, "it was not registered")):
+        (told,) = (one for one in read_results(partial[1].path, asset) if one.check == "all_fields_published")
+        assert (told.verdict, told.fov, told.value, told.threshold) == (Verdict.FAIL, "FOV_02", 2, 3)
+        assert "FOV_02 is missing: " in told.message
+        assert why in told.message
+        key = dg.AssetCheckKey(dg.AssetKey(asset), "all_fields_published")
+        (shown,) = instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
+        assert shown.status.value == "FAILED"
+
+
+def test_the_status_tells_the_field_and_no_run_starts_by_itself(partial, instance):
+    settings, session, _ = partial
+    cells = status_cells(instance, settings, session.key)
+    assert cells[FRAMES].state is State.PARTIAL
+    assert cells[FRAMES].why.startswith("FOV_02 missing: ")
+    for asset in (ROIS, PLACES, "alyx_datasets"):
+        assert (cells[asset].state, cells[asset].why) == (State.DONE, f"without FOV_02, which {FRAMES} lacks")
+    assert FRAMES in sensor_says(settings, session.key), "it is due"
+    view = look_at(session)
+    assert all(view.standing(CATALOGUE[name], settings).is_current for name in (ROIS, PLACES))
+
+
+def test_nothing_of_it_goes_to_alyx_and_no_tif_may_be_removed(partial):
+    _, session, _ = partial
+    why = withheld_by_qc(session, CATALOGUE["alyx_datasets"].upstream).why
+    assert {*OF_FIELDS} <= {*why}
+    assert all("FOV_02 is missing" in why[asset] for asset in OF_FIELDS)
+    own = own_files_of(session, look_at(session), why)
+    assert not [file.path for file in own.files if "mpciROIs" in file.path or file.path.startswith("suite2p/")]
+    doubts = processing_doubts(session.path, FRAMES, [])
+    assert ("check all_fields_published of FOV_02") in [where for where, _ in doubts]
+
+
+class Worked:
+    """Counts the fields that suite2p works on."""
+
+    def __init__(self, monkeypatch, fails=None):
+        self.fovs, self.failed, self._fails = [], [], fails or {}
+        monkeypatch.setattr(imaging_session, "process_fovs", self)
+
+    def __call__(self, jobs, *, stages, **options):
+        (job,) = jobs
+        if (job.options.fov, *stages) in self._fails:
+            self.failed.append((job.options.fov, *stages))
+            raise self._fails[job.options.fov, *stages]
+        results = process_here(jobs, stages=stages, **options)
+        parts = (results[0].registration, results[0].detection)
+        self.fovs += [(job.options.fov, *stages)] if any(part and not part.resumed for part in parts) else []
+        return results
+
+
+def test_a_run_again_does_that_field_alone_until_it_is_as_if_nothing_had_failed(
+    partial, undisturbed, instance, materialise, monkeypatch
+):
+    settings, session, bring_back = partial
+    worked, before = Worked(monkeypatch), {name: session.manifest(name) for name in CATALOGUE}
+    assert materialise(instance, settings, KEY, ASSETS).success
+    assert worked.fovs == [], "it fails again, and the others are kept"
+    for name in OF_FIELDS:
+        assert session.manifest(name).data_version == before[name].data_version
+    bring_back()
+    assert materialise(instance, settings, KEY, ASSETS).success
+    assert worked.fovs == [(2, "registration"), (2, "detection")]
+    for asset in OF_FIELDS:
+        assert session.manifest(asset).data_version == undisturbed.manifest(asset).data_version, "the same bytes"
+        assert session.manifest(asset).missing == {}
+    cells = status_cells(instance, settings, session.key)
+    assert {cells[asset].state for asset in ASSETS} == {State.DONE}
+
+
+def failed_steps(result):
+    return {e.step_key: failure_message(e) for e in result.all_events if e.event_type_value == "STEP_FAILURE"}
+
+
+def aged(session, *assets):
+    """Let results count as made by older code, so that a run makes them again; the fields' own records hold."""
+    for asset in assets:
+        manifest = session.manifest(asset)
+        record = session.path / ".meso" / "manifests" / f"{asset}.json"
+        record.write_text(replace(manifest, basis=replace(manifest.basis, code_version="0")).to_json())
+
+
+@pytest.mark.parametrize(("asset", "stage"), [(FRAMES, "registration"), (ROIS, "detection")])
+def test_where_every_field_fails_the_asset_fails_with_all_reasons_and_what_was_there_stays(
+    asset, stage, copied, materialise, monkeypatch
+):
+    settings, session = copied
+    before = session.manifest(asset)
+    aged(session, asset)
+    Worked(monkeypatch, {(fov, stage): InputFileError(f"field {fov} is dark") for fov in range(3)})
+    with dg.DagsterInstance.ephemeral() as fresh:
+        result = materialise(fresh, settings, KEY, (asset,))
+    (told,) = failed_steps(result).values()
+    assert "; ".join(f"FOV_0{fov}: field {fov} is dark" for fov in range(3)) in told
+    assert verify_manifest(session.path, before) == ()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StorageError.at("x", expected="room", found="none", remedy="Make room"),
+        WorkStoppedError.at("x", expected="an end", found="a kill", remedy="Run again"),
+        SettingsError.at("x", expected="a block", found="none", remedy="Correct it"),
+        CurationError.at("x", expected="no edit", found="one", remedy="Keep it"),
+        KeyError("a fault of the code"),
+        KeyboardInterrupt(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_says_nothing_of_the_field_fails_the_run_and_publishes_nothing(error, copied, materialise, monkeypatch):
+    settings, session = copied
+    aged(session, ROIS)
+    before = session.manifest(ROIS)
+    worked = Worked(monkeypatch, {(1, "detection"): error})
+    with dg.DagsterInstance.ephemeral() as fresh, suppress(KeyboardInterrupt, DagsterExecutionInterruptedError):
+        assert not materialise(fresh, settings, KEY, (ROIS,)).success
+    assert worked.failed == [(1, "detection")]
+    assert session.manifest(ROIS) == before
+    assert verify_manifest(session.path, before) == ()
+
+
+def test_a_field_that_fails_in_detection_leaves_nothing_half_made_and_is_made_by_the_next_run(
+    copied, undisturbed, materialise, monkeypatch
+):
+    settings, session = copied
+    damaged = session.path / ".meso" / "work" / "suite2p" / "plane1" / "iscell.npy"
+    damaged.with_name(".detection-whole").unlink()
+    damaged.write_bytes(b"no array")
+    (session.path / "suite2p" / "plane1" / "iscell.npy").unlink()
+    worked = Worked(monkeypatch)
+    with dg.DagsterInstance.ephemeral() as fresh:
+        assert materialise(fresh, settings, KEY, (ROIS, PLACES)).success
+        assert worked.fovs == []
+        assert {fov: one.asset for fov, one in session.manifest(ROIS).missing.items()} == {"FOV_01": ROIS}
+        assert of_field(files_of(session, ROIS), 1) == {}
+        assert not list((session.path / "alf" / "FOV_01").glob("mpciROIs.masks*")), "those of before are taken away"
+        cells = status_cells(fresh, settings, session.key)
+        assert cells[ROIS].state is State.PARTIAL
+        assert "Move this file away" in cells[ROIS].why
+        damaged.unlink()
+        assert materialise(fresh, settings, KEY, (ROIS, PLACES)).success
+    assert worked.fovs == [(1, "detection")]
+    for asset in (ROIS, PLACES):
+        assert session.manifest(asset).data_version == undisturbed.manifest(asset).data_version
+        assert session.manifest(asset).missing == {}
+
+
+def test_rois_that_a_person_curated_are_not_removed_because_their_field_was_not_registered(copied, materialise):
+    settings, session = copied
+    path = session.path / "suite2p" / "plane2" / "iscell.npy"
+    iscell = np.load(path)
+    iscell[:, 0] = 1 - iscell[:, 0]
+    np.save(path, iscell)
+    mark_bad(session.path, 2)
+    with dg.DagsterInstance.ephemeral() as fresh:
+        result = materialise(fresh, settings, KEY, ("frame_qc", FRAMES, ROIS))
+        (told,) = failed_steps(result).values()
+        assert "CurationError" in told
+        assert "FOV_02 would be published no more: it was not registered" in told
+        np.testing.assert_array_equal(np.load(path), iscell)
+        given_up = {"ops": {ROIS: {"config": {"discard_curation": True}}}}
+        assert materialise(fresh, settings, KEY, (ROIS,), **given_up).success
+    assert session.manifest(ROIS).missing == {"FOV_02": session.manifest(FRAMES).missing["FOV_02"]}
+    assert isinstance(session.manifest(ROIS).missing["FOV_02"], MissingFov)
