@@ -39,7 +39,8 @@ def alyx_fov_records(
 
     def prepare(run: AssetRun) -> Told:
         key, locations = run.session.key, mean_image_mlapdv.locations
-        records = register_fov(imaging_metadata.imaging, locations, session=key)
+        left_out = mean_image_mlapdv.left_out
+        records = register_fov(imaging_metadata.imaging, locations, session=key, left_out=left_out)
         normal = update_surgery_json(imaging_metadata.imaging, locations.window.normal, key.subject)
         never = why_never_sent(records)
         return Told(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from meso_core.archive.delivered import delivered_view
-from meso_core.session import RawFiles, SessionMetadata
+from meso_core.session import RawFiles, SessionMetadata, check_left_out
 
 from ..defs.catalogue import CATALOGUE
 from ..io.metadata import figures_metadata, located_metadata, picture, roi_locations_metadata
@@ -39,6 +39,7 @@ def mean_image_mlapdv(
         with delivered_view(raw_reference) as rig:
             reference = find_reference([rig / bout.name for bout in imaging_metadata.bouts])
             found = locate_session(imaging_metadata.imaging, atlas, reference, settings=settings)
+        found = found.without(check_left_out(imaging_metadata.imaging, run.left_out, str(run.session.key)))
         pictures = draw_locations(found, atlas)
         staging.write_fovs(found.datasets, where=str(run.session.key))
         staging.write(LOCATIONS_FILE, locations_to_json(found.locations).encode())

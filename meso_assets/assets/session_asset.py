@@ -10,7 +10,7 @@ import math
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import dagster as dg
 
@@ -19,6 +19,7 @@ from meso_core.archive.gate.kept import settle_if_needed
 from meso_core.json_text import json_text
 from meso_core.progress import Progress, throttled
 from meso_core.qc import QCResult, qc_path, read_results, results_to_json
+from meso_core.session import SessionMetadata, check_left_out
 from meso_core.storage import (
     LocalStore,
     MadeBy,
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     Result: TypeAlias = dg.MaterializeResult[Publication]
 else:
     Result = dg.MaterializeResult
+
+T = TypeVar("T")
 
 AssetFunction: TypeAlias = Callable[..., Result]
 
@@ -117,10 +120,27 @@ class AssetRun:
         return self.standing.is_current and made is not None and dict(made.made_by.options) == dict(self.options)
 
     @property
+    def left_out(self) -> tuple[str, ...]:
+        """Fields of view that the settings leave out of the session."""
+        return self.settings.left_out_of(self.session.key)
+
+    def but_left_out(self, fovs: Mapping[str, T], metadata: SessionMetadata) -> dict[str, T]:
+        """Leave fields of view out of what is given by their names, as the settings say.
+
+        Raises
+        ------
+        SettingsError
+            If the session has no such field of view, or would have none.
+        """
+        out = check_left_out(metadata.imaging, self.left_out, str(self.session.key))
+        return {fov: one for fov, one in fovs.items() if fov not in out}
+
+    @property
     def lacking(self) -> dict[str, MissingFov]:
         """Fields of view that failed in what the asset reads, as its records tell."""
         inputs = [self.seen.made[name] for name in self.declaration.upstream if name in self.seen.made]
-        return {fov: why for manifest in inputs for fov, why in manifest.missing.items()}
+        missing = {fov: why for manifest in inputs for fov, why in manifest.missing.items()}
+        return {fov: why for fov, why in missing.items() if fov not in self.left_out}
 
     def fetch_raw(self) -> None:
         """Have the raw files here that the asset reads whole; of a local root they are here already."""
@@ -158,6 +178,7 @@ class AssetRun:
             places=declared.places or None,
             n_kept=self.settings.keep_versions if declared.keeps_versions else 0,
             datasets=declared.datasets,
+            left_out=self.left_out,
         )
         return publication, sealed.data_version
 

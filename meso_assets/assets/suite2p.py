@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import dagster as dg
 import numpy as np
+import numpy.typing as npt
 
-from meso_core.session import MESO_FOLDER, RawFiles, SessionMetadata, fov_name
+from meso_core.session import LEFT_OUT_FOVS, MESO_FOLDER, RawFiles, SessionMetadata, check_left_out, fov_name
 from meso_core.storage import Basis, Session
 
 from ..defs.catalogue import CATALOGUE
@@ -64,27 +65,35 @@ def session_imaging(
     from meso_core.imaging import SessionImaging, Suite2pOverrides
 
     chosen = settings.overrides | Suite2pOverrides.parse(config.suite2p)
-    excluded = () if frame_qc is None else [frame_qc[fov.name]["mpci.excludedFrames"] for fov in metadata.imaging.fovs]
-    own = declaration.with_options(replace(basis, inputs=_of_all_fovs(basis.inputs)), chosen)
+    left_out = check_left_out(metadata.imaging, settings.left_out_of(session.key), str(session.key))
+    excluded = () if frame_qc is None else [_excluded(frame_qc, fov.name) for fov in metadata.imaging.fovs]
+    own = declaration.with_options(_of_all_fovs(basis), chosen)
     return SessionImaging(
         session.path / MESO_FOLDER / "work" / "suite2p",
         metadata.imaging,
         str(session.key),
         overrides=chosen,
         genotype=settings.genotype,
-        bad_frames=[np.asarray(frames) for frames in excluded],
+        bad_frames=excluded,
         registration_basis=own,
         detection_basis=own,
         discard_curation=config.discard_curation,
+        left_out=left_out,
     )
 
 
-def _of_all_fovs(inputs: Mapping[str, str]) -> dict[str, str]:
-    """Leave out inputs of which each FOV reads its own part alone: the part stands in the basis of the FOV.
+def _of_all_fovs(basis: Basis) -> Basis:
+    """Leave out inputs of which each FOV reads its own part alone, which stands in its own basis; and what is left out.
 
     So a FOV is not made again where something has changed for others.
     """
-    return {name: version for name, version in inputs.items() if name not in _BY_FOV}
+    inputs = {name: version for name, version in basis.inputs.items() if name not in _BY_FOV}
+    return replace(basis, inputs=inputs, settings={n: v for n, v in basis.settings.items() if n != LEFT_OUT_FOVS})
+
+
+def _excluded(frame_qc: FovDatasets, fov: str) -> npt.NDArray[np.bool_]:
+    """Frames that the experimenter excluded; none of a FOV that is left out."""
+    return np.asarray(frame_qc[fov]["mpci.excludedFrames"] if fov in frame_qc else (), bool)
 
 
 def _told(context: dg.OpExecutionContext, failed: "FailedFov") -> "FailedFov":

@@ -26,7 +26,7 @@ def frame_qc(
     def compute(run: AssetRun) -> Product:
         bouts = [raw_frame_ratings.session_path / bout.name for bout in imaging_metadata.bouts]
         quality, staging = session_frame_qc(bouts, imaging_metadata), run.stage()
-        staging.write_fovs(quality.datasets(), where=str(run.session.key))
+        staging.write_fovs(run.but_left_out(quality.datasets(), imaging_metadata), where=str(run.session.key))
         return Product(staging, qc=quality.joined.results, metadata=frame_qc_metadata(quality.joined))
 
     return materialized(context, platform, _FRAME_QC, compute)
@@ -47,7 +47,7 @@ def frame_times(
             frame_channel=run.settings.frame_channel,
         )
         figure, staging = frame_interval_figure(times, str(run.session.key)), run.stage()
-        staging.write_fovs(times.datasets(), where=str(run.session.key))
+        staging.write_fovs(run.but_left_out(times.datasets(), imaging_metadata), where=str(run.session.key))
         return Product(
             staging,
             qc=times.results,

@@ -87,8 +87,8 @@ def _fov_plans(session: Session, client: AlyxClient) -> _FovPlans:
         return _FovPlans(without=(f"fields of view: {', '.join(missing)} not made yet",))
     try:
         imaging = read_metadata(session, made[_METADATA]).imaging
-        locations = read_located(session, made[_LOCATED]).locations
-        records = register_fov(imaging, locations, session=session.key)
+        located = read_located(session, made[_LOCATED])
+        records = register_fov(imaging, located.locations, session=session.key, left_out=located.left_out)
     except MesoError as error:
         return _FovPlans(without=(f"fields of view: {error}",))
     never = why_never_sent(records)
@@ -96,7 +96,7 @@ def _fov_plans(session: Session, client: AlyxClient) -> _FovPlans:
     if stays:
         return _FovPlans(withheld=tuple(f"fields of view: {why}" for why in stays))
     plan = plan_fovs(records, client)
-    normal = update_surgery_json(imaging, locations.window.normal, session.key.subject)
+    normal = update_surgery_json(imaging, located.locations.window.normal, session.key.subject)
     return _FovPlans((plan, plan_craniotomy(normal, client, session=str(session.key), eid=plan.eid)))
 
 

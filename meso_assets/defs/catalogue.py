@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from meso_core.alyx import ended
 from meso_core.archive import archive_doubts
-from meso_core.session import RawKind
+from meso_core.session import LEFT_OUT_FOVS, RawKind
 
 from ..io.published import read_located, read_metadata
 from .declare import Declaration
@@ -109,6 +109,7 @@ _DECLARATIONS = (
         ),
         raw=(RawKind.FRAME_RATINGS,),
         upstream=("imaging_metadata",),
+        settings=(LEFT_OUT_FOVS,),
         is_quick=True,
         kinds=("numpy",),
         checks={"frames_were_rated": "Did the experimenter rate the frames of each bout, without contradiction?"},
@@ -128,7 +129,7 @@ _DECLARATIONS = (
             "mpciStack.timeshift",
         ),
         raw=(RawKind.DAQ,),
-        settings=("frame_channel",),
+        settings=("frame_channel", LEFT_OUT_FOVS),
         upstream=("imaging_metadata",),
         is_quick=True,
         kinds=("numpy",),
@@ -154,6 +155,7 @@ _DECLARATIONS = (
         places=rf"suite2p/plane\d+/[^/]+|{_REPORTS}",
         raw=(RawKind.FRAMES,),
         upstream=("imaging_metadata", "frame_qc"),
+        settings=(LEFT_OUT_FOVS,),
         stage="registration",
         packages=("suite2p", "torch", "numba"),
         kinds=("suite2p",),
@@ -190,7 +192,7 @@ _DECLARATIONS = (
             "mpciROIs.neuropilMasks",
         ),
         upstream=("imaging_metadata", "motion_registered_frames"),
-        settings=("genotype",),
+        settings=("genotype", LEFT_OUT_FOVS),
         stage="detection",
         packages=("suite2p", "torch", "scipy", "scikit-learn"),
         kinds=("suite2p", "numpy"),
@@ -218,7 +220,7 @@ _DECLARATIONS = (
         ),
         raw=(RawKind.REFERENCE,),
         upstream=("imaging_metadata",),
-        settings=_ATLAS,
+        settings=(*_ATLAS, LEFT_OUT_FOVS),
         packages=("iblatlas", "scipy"),
         read=read_located,
         is_quick=True,

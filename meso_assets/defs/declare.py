@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from meso_core.json_text import json_text
-from meso_core.session import RawFiles, RawKind
+from meso_core.session import LEFT_OUT_FOVS, RawFiles, RawKind
 from meso_core.storage import Basis, FileRecord, Manifest, PresentFiles, Session, package_versions
 
 from ..runs.settings import MesoSettings
@@ -83,13 +83,23 @@ class Declaration:
         return (*(raw_asset(kind) for kind in self.raw), *self.upstream)
 
     def settings_now(self, settings: MesoSettings) -> dict[str, Any]:
-        """Choose the settings that the content depends on, as JSON values."""
+        """Choose the settings of one session that the content depends on, as JSON values.
+
+        Fields of view that are left out are among them only where there are some.
+        """
         chosen = settings.model_dump(mode="json", include=set(self.settings))
+        left_out = sorted({name for names in chosen.pop(LEFT_OUT_FOVS, {}).values() for name in names})
+        if left_out:
+            chosen[LEFT_OUT_FOVS] = left_out
         return {**chosen, **(_stage_settings(self.stage, settings.overrides) if self.stage else {})}
 
     def version(self, settings: MesoSettings) -> str:
-        """Version as Dagster sees it, of code, settings and packages: so it finds stale what meso finds stale."""
-        parts = json_text([self.settings_now(settings), self._packages()], sort_keys=True)
+        """Version as Dagster sees it, of code, settings and packages: so it finds stale what meso finds stale.
+
+        It is one for all sessions, so what is left out of one of them has no part in it.
+        """
+        of_all = settings.model_copy(update={LEFT_OUT_FOVS: {}})
+        parts = json_text([self.settings_now(of_all), self._packages()], sort_keys=True)
         return f"{self.code_version}+{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
 
     def basis(self, raw: RawByKind, made: Mapping[str, Manifest], settings: MesoSettings) -> Basis:
@@ -102,7 +112,7 @@ class Declaration:
         made
             What assets have published in the session; one that was never made is not among them.
         settings
-            Settings of the platform.
+            Settings of the session.
         """
         inputs = {raw_asset(kind): raw[kind].version for kind in self.raw}
         inputs |= {name: made[name].data_version for name in self.upstream if name in made}

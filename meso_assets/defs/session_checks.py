@@ -3,14 +3,13 @@
 What belongs here: reading what was published, and comparing. Verdicts of single steps come from ``meso_core``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import dagster as dg
 
 from meso_core.datasets import DatasetValue
 from meso_core.errors import DatasetError
 from meso_core.qc import QCResult, Verdict, read_results
-from meso_core.session import fov_name
 from meso_core.storage import Session
 
 from ..io.published import FovDatasets, read_fovs, read_metadata, required
@@ -23,12 +22,15 @@ _FRAMES, _ROIS = CATALOGUE["motion_registered_frames"], CATALOGUE["rois"]
 _ORIGIN = "meso_assets.defs.session_checks"
 
 
-def fovs_present(n_fovs: int, published: FovDatasets) -> QCResult:
-    """Ask whether each FOV of the metadata has ROIs."""
-    missing = sorted({fov_name(i) for i in range(n_fovs)} - set(published))
-    message = f"no ROIs of {', '.join(missing)}" if missing else f"ROIs of all {n_fovs} fields of view"
+def fovs_present(fovs: Sequence[str], published: FovDatasets, left_out: Collection[str]) -> QCResult:
+    """Ask whether each FOV of the metadata has ROIs, but those that are left out."""
+    wanted = [fov for fov in fovs if fov not in left_out]
+    missing = sorted({*wanted} - {*published})
+    message = f"no ROIs of {', '.join(missing)}" if missing else f"ROIs of all {len(wanted)} fields of view"
+    if left_out:
+        message += f"; {', '.join(sorted(left_out))} left out"
     verdict = Verdict.FAIL if missing else Verdict.PASS
-    return QCResult("all_fovs_present", verdict, len(published), n_fovs, message, _ORIGIN)
+    return QCResult("all_fovs_present", verdict, len(published), len(wanted), message, _ORIGIN)
 
 
 def shapes_agree(fov: str, datasets: Mapping[str, DatasetValue]) -> QCResult:
@@ -51,9 +53,13 @@ def frames_match_timestamps(fov: str, n_frames: int, n_times: int) -> QCResult:
 
 
 def _roi_results(session: Session) -> list[QCResult]:
-    published = read_fovs(session, required(session, "rois"))
-    n_fovs = len(read_metadata(session, required(session, "imaging_metadata")).imaging.fovs)
-    return [fovs_present(n_fovs, published), *(shapes_agree(fov, datasets) for fov, datasets in published.items())]
+    made = required(session, "rois")
+    published = read_fovs(session, made)
+    fovs = [fov.name for fov in read_metadata(session, required(session, "imaging_metadata")).imaging.fovs]
+    return [
+        fovs_present(fovs, published, made.basis.left_out),
+        *(shapes_agree(fov, datasets) for fov, datasets in published.items()),
+    ]
 
 
 def _time_results(session: Session) -> list[QCResult]:

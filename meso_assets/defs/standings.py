@@ -58,6 +58,7 @@ class SessionView:
 
         The genotype, and the window's centre where the rig left no metadata that tell it.
         """
+        settings = settings.of_session(self.session.key)
         if (subject := self.subject) is None:
             return settings
         own: dict[str, object] = {}

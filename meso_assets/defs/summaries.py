@@ -17,6 +17,7 @@ from typing import Any
 from meso_core.errors import MesoError, MesoWarning
 from meso_core.json_text import json_text
 from meso_core.qc import Verdict, qc_path, read_results
+from meso_core.session import LEFT_OUT_FOVS
 from meso_core.storage import Cause, Manifest, Session, Standing
 
 from ..runs.settings import MesoSettings
@@ -77,7 +78,7 @@ class AssetSummary:
             is_made=manifest is not None,
             only_waits=found.reasons == found.waits,
             is_partial=bool(found.failed_fovs) and found.reasons == found.failed_fovs,
-            special=found.lacks,
+            special=(*found.lacks, *(f"without {fov}, as {LEFT_OUT_FOVS} says" for fov in found.basis.left_out)),
             withheld=found.withheld,
             published_at=manifest.published_at if manifest else "",
             n_files=len(manifest.files) if manifest else 0,

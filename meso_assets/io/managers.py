@@ -47,6 +47,8 @@ class Publication:
         Earlier versions that are kept; 0 where what is replaced is not.
     datasets
         ALF datasets that each field of view must have, without provenance suffix.
+    left_out
+        Fields of view that the settings leave out.
     """
 
     sealed: Sealed | None
@@ -56,6 +58,7 @@ class Publication:
     places: str | None = None
     n_kept: int = 0
     datasets: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 #: The type by which Dagster knows what an asset hands over.
@@ -133,7 +136,7 @@ class AlfIOManager(SessionFilesIOManager):
         basis, made = publication.basis, session.manifests()
         others = must_agree(sealed.asset, basis, made)
         read = [manifest for name, manifest in others.items() if name in basis.inputs]
-        fovs = self._fovs(session, read) - {*sealed.missing}
+        fovs = self._fovs(session, read) - {*sealed.missing, *publication.left_out}
         promised = Promised(publication.datasets, sorted(fovs) or None)
         check_sealed(sealed, promised, others, published_shapes(session), where=str(session.key))
 

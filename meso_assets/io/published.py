@@ -89,6 +89,8 @@ class LocatedFovs:
 
     locations: SessionLocations
     datasets: FovDatasets
+    #: Fields of view that were left out by a setting.
+    left_out: tuple[str, ...] = ()
 
 
 def read_files(session: Session, manifest: Manifest) -> SessionFiles:
@@ -115,7 +117,7 @@ def read_located(session: Session, manifest: Manifest) -> LocatedFovs:
     from meso_core.location import read_locations
 
     locations = read_locations(_published(session, manifest, LOCATIONS_FILE))
-    return LocatedFovs(locations, read_fovs(session, manifest))
+    return LocatedFovs(locations, read_fovs(session, manifest), manifest.basis.left_out)
 
 
 def required(session: Session, asset: str) -> Manifest:

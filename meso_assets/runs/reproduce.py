@@ -19,7 +19,7 @@ import dagster as dg
 from meso_core.archive.delivered import files_to_read
 from meso_core.errors import MissingInputError, ProcessingError
 from meso_core.lineage import FileComparison, compare_files
-from meso_core.session import GONE, MESO_FOLDER
+from meso_core.session import GONE, LEFT_OUT_FOVS, MESO_FOLDER
 from meso_core.storage import Manifest, Session, code_version, package_versions
 
 from ..defs.catalogue import CATALOGUE
@@ -108,6 +108,7 @@ def recorded_settings(settings: MesoSettings, declared: Declaration, manifest: M
     for name in declared.settings:
         if name in manifest.basis.settings:
             chosen[name] = manifest.basis.settings[name]
+    chosen[LEFT_OUT_FOVS] = {manifest.session: manifest.basis.left_out} if manifest.basis.left_out else {}
     if declared.stage is not None:
         usual = declared.settings_now(settings.model_copy(update={"suite2p": {}}))
         chosen["suite2p"] = {  # some of the others are none that a person may set

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
-from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from meso_core.errors import MesoWarning, SettingsError, problem
 from meso_core.json_text import json_text
 from meso_core.machine import SCRATCH_GB, cores_at_hand, memory_in_all, side_by_side
+from meso_core.session import LEFT_OUT_FOVS, SessionKey, parse_left_out
 
 if TYPE_CHECKING:
     from meso_core.imaging.options.overrides import Suite2pOverrides
@@ -80,6 +80,11 @@ class MesoSettings(BaseSettings):
     )
     genotype: str = Field(
         "", description="Alleles of the subjects below the root, `;` between them; suite2p's tau follows from them."
+    )
+    left_out_fovs: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="Fields of view that are left out, by session, as in "
+        '`{"SP035/2023-03-03/001": ["FOV_02"]}`; in the file a table `[left_out_fovs]`.',
     )
     window_center_ml: float | None = Field(
         None, description="Medio-lateral window centre, mm from bregma; only for sessions without rig metadata."
@@ -192,6 +197,11 @@ class MesoSettings(BaseSettings):
             Suite2pOverrides.parse(value)
         return value
 
+    @field_validator("left_out_fovs")
+    @classmethod
+    def _sessions_and_fovs(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        return parse_left_out(value)
+
     @field_validator("root", "home", "scratch", "atlas_path", "mesh_path", "cache", "notices_file")
     @classmethod
     def _absolute(cls, value: Path | str | None) -> Path | str | None:
@@ -265,6 +275,15 @@ class MesoSettings(BaseSettings):
         chosen = os.environ.get("DAGSTER_HOME")
         return Path(chosen).absolute() if chosen else self.home / "dagster_home"
 
+    def left_out_of(self, key: SessionKey) -> tuple[str, ...]:
+        """Names of the fields of view of a session that are left out."""
+        return self.left_out_fovs.get(str(key), ())
+
+    def of_session(self, key: SessionKey) -> MesoSettings:
+        """Return the settings without what concerns other sessions."""
+        own = self.left_out_of(key)
+        return self.model_copy(update={LEFT_OUT_FOVS: {str(key): own} if own else {}})
+
     def location(self) -> LocationSettings:
         """Return the choices of the location stage, as ``meso_core`` takes them."""
         from meso_core.location import Frame, LocationSettings, NormalRule
@@ -285,7 +304,7 @@ class MesoSettings(BaseSettings):
         for name in type(self).model_fields:
             value = getattr(self, name)
             if value is not None:
-                variables[_variable(name)] = json_text(value) if isinstance(value, dict) else str(value)
+                variables[variable_of(name)] = json_text(value) if isinstance(value, dict) else str(value)
         return variables
 
 
@@ -360,7 +379,7 @@ def _got(value: object) -> str:
 
 
 def _warn_of_unknown_variables() -> None:
-    known = {_variable(name) for name in MesoSettings.model_fields} | {SETTINGS_FILE_VARIABLE}
+    known = {variable_of(name) for name in MesoSettings.model_fields} | {SETTINGS_FILE_VARIABLE}
     for name in sorted(os.environ):
         upper = name.upper()
         if upper.startswith(_PREFIX) and upper not in known and not upper.startswith(_NO_SETTINGS):
@@ -369,7 +388,8 @@ def _warn_of_unknown_variables() -> None:
             warnings.warn(f"{name} is no setting of meso and is ignored: {meant}", MesoWarning, stacklevel=3)
 
 
-def _variable(name: str) -> str:
+def variable_of(name: str) -> str:
+    """Name of the environment variable of a setting."""
     return _PREFIX + name.upper()
 
 
@@ -377,17 +397,3 @@ def _variable(name: str) -> str:
 def current_settings() -> MesoSettings:
     """Return the settings of this process, read once."""
     return load_settings()
-
-
-def settings_table() -> str:
-    """Markdown table of all settings, as the README shows it."""
-    rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
-    for name, field in MesoSettings.model_fields.items():
-        rows.append(f"| `{_variable(name)}` | {_shown_default(field)} | {field.description} |")
-    return "\n".join(rows)
-
-
-def _shown_default(field: FieldInfo) -> str:
-    if field.default_factory is not None:
-        return "–" if field.default_factory is dict else "the machine's"
-    return "–" if field.default in (None, "") else f"`{field.default}`"

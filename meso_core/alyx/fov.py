@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +61,7 @@ def register_fov(
     *,
     session: SessionKey | str,
     client: AlyxClient | None = None,
+    left_out: Collection[str] = (),
 ) -> FovRegistration:
     """Build the records of all fields of view, and send them if there is a client.
 
@@ -77,6 +78,8 @@ def register_fov(
         Session key, or the session's id in Alyx.
     client
         Alyx client; None for a dry run.
+    left_out
+        Names of FOVs of which there are no locations, because they are left out.
 
     Returns
     -------
@@ -96,7 +99,7 @@ def register_fov(
     MesoWarning
         If a corner of a FOV is outside of the brain; it is sent without location, since Alyx takes finite numbers.
     """
-    records = _build(as_imaging_metadata(meta), locations, str(session))
+    records = _build(as_imaging_metadata(meta), locations, str(session), left_out)
     if client is None:
         return records
     if (never := _forbidden(records)) is not None:
@@ -105,8 +108,11 @@ def register_fov(
     return _with_answers(records, plan, carry_out(plan, client))
 
 
-def _build(meta: ImagingMetadata, locations: SessionLocations, session: str) -> FovRegistration:
-    shapes = [fov.shape for fov in meta.fovs]
+def _build(
+    meta: ImagingMetadata, locations: SessionLocations, session: str, left_out: Collection[str]
+) -> FovRegistration:
+    fovs = [fov for fov in meta.fovs if fov.name not in left_out]
+    shapes = [fov.shape for fov in fovs]
     if shapes != [tuple(fov.shape) for fov in locations.fovs]:
         raise LocationError.at(
             session,
@@ -114,10 +120,10 @@ def _build(meta: ImagingMetadata, locations: SessionLocations, session: str) -> 
             found=str([tuple(fov.shape) for fov in locations.fovs]),
             remedy="Locate the fields of view of this session again",
         )
-    uuids = [_uuid(fov, session) for fov in meta.fovs]
+    uuids = [_uuid(fov, session) for fov in fovs]
     stacked = [uuid for uuid, count in Counter(uuids).items() if count > 1]
     records, placed, missing = [], [], []
-    for uuid, fov, located in zip(uuids, meta.fovs, locations.fovs, strict=True):
+    for uuid, fov, located in zip(uuids, fovs, locations.fovs, strict=True):
         records.append(FieldOfViewRecord(fov.name, session, uuid if uuid in stacked else None))
         if np.isfinite(located.corners_um).all():
             placed.append(_location(located, locations.provenance, (fov.nx, fov.ny, fov.n_depths)))

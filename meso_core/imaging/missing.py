@@ -7,14 +7,14 @@ on what is missing. What does not: the work, and what is published in its place 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from ..errors import CurationError, MesoError, ProcessingError, SettingsError, StorageError, WorkStoppedError
 from ..qc import QCResult, Verdict
-from ..session import fov_name
+from ..session import LEFT_OUT_FOVS, fov_name
 
 T = TypeVar("T")
 
@@ -84,8 +84,10 @@ def refuse_nothing(identity: str, done: Sequence[object], failed: Sequence[Faile
     )
 
 
-def missing_qc(n_published: int, missing: Mapping[str, str]) -> tuple[QCResult, ...]:
+def missing_qc(n_published: int, missing: Mapping[str, str], left_out: Collection[str] = ()) -> tuple[QCResult, ...]:
     """Ask whether all FOVs are published that should be: ``all_fields_published``, for each that is not.
+
+    One that a person leaves out passes, and is told.
 
     Parameters
     ----------
@@ -93,13 +95,22 @@ def missing_qc(n_published: int, missing: Mapping[str, str]) -> tuple[QCResult, 
         Number of FOVs that are.
     missing
         Name of each FOV that is not → why.
+    left_out
+        Names of those that a setting leaves out.
     """
     n_wanted = n_published + len(missing)
+    told_out = tuple(
+        QCResult(
+            _CHECK, Verdict.PASS, n_published, n_wanted, f"{fov} is left out, as {LEFT_OUT_FOVS} says.", _ORIGIN, fov
+        )
+        for fov in sorted(left_out)
+    )
     if not missing:
-        message = f"All {n_wanted} fields of view are published."
-        return (QCResult(_CHECK, Verdict.PASS, n_published, n_wanted, message, _ORIGIN),)
+        message = f"All {'other ' if left_out else ''}{n_wanted} fields of view are published."
+        return (QCResult(_CHECK, Verdict.PASS, n_published, n_wanted, message, _ORIGIN), *told_out)
     told = f"{n_published} of {n_wanted} fields of view are published, the others are missing; a run again makes them."
-    return tuple(
+    failed = (
         QCResult(_CHECK, Verdict.FAIL, n_published, n_wanted, f"{fov} is missing: {why} {told}", _ORIGIN, fov)
         for fov, why in sorted(missing.items())
     )
+    return (*failed, *told_out)

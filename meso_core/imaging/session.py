@@ -204,7 +204,7 @@ class SessionImaging:
         found = {fov_name(job.options.fov): load_registration(job.folder) for job in jobs}
         qc = [result for fov, one in zip(fovs, found.values(), strict=True) for result in registration_qc(one, fov)]
         missing = {one.name: one.reason for one in failed}
-        qc += missing_qc(len(found), missing)
+        qc += missing_qc(len(found), missing, self.left_out)
         return StagedRegistration(tuple(files), found, tuple(qc), pictures[0], missing)
 
     def begin_rois(
@@ -316,6 +316,6 @@ class SessionImaging:
         not_registered = {*map(fov_name, self.fovs)} - {*missing} - {fov_name(one.fov) for one in detected}
         why = {**missing, **dict.fromkeys(not_registered, "it was not registered.")}
         qc = [result for one in detected for result in detection_qc(one.result, one.fov)]
-        qc += missing_qc(len(detected), why)
+        qc += missing_qc(len(detected), why, self.left_out)
         found = {fov_name(one.fov): one.result for one in detected}
         return StagedRois(tuple(files), found, tuple(qc), pictures[0], missing)

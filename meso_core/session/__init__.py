@@ -9,6 +9,7 @@ from .choosing import choose_sessions, named_session
 from .finding import Child, Folders, PassedOver, Survey, find_sessions, survey_sessions
 from .ignored import PARTIAL_COPY, ignored_among, unfinished_copies, why_ignored
 from .imaging import BoutMetadata, Fov, ImagingMetadata, SessionMetadata
+from .left_out import LEFT_OUT_FOVS, check_left_out, parse_left_out
 from .listing import GONE, ListedFile, listing_version
 from .paths import (
     ARCHIVE_NAME,
@@ -17,6 +18,7 @@ from .paths import (
     MESO_FOLDER,
     ZARR_NAME,
     SessionKey,
+    fov_index,
     fov_name,
     imaging_bouts,
     natural_key,
@@ -44,6 +46,7 @@ __all__ = [
     "GONE",
     "IMAGING_META_FILE",
     "IMAGING_TIMES_FILE",
+    "LEFT_OUT_FOVS",
     "MESO_FOLDER",
     "PARTIAL_COPY",
     "RAW_PREFIXES",
@@ -64,10 +67,12 @@ __all__ = [
     "SessionMetadata",
     "Survey",
     "bout_names",
+    "check_left_out",
     "choose_sessions",
     "daq_folder",
     "files_of_kind",
     "find_sessions",
+    "fov_index",
     "fov_name",
     "ignored_among",
     "imaging_bouts",
@@ -79,6 +84,7 @@ __all__ = [
     "named_session",
     "natural_key",
     "odd_bouts",
+    "parse_left_out",
     "plane_name",
     "printable",
     "raw_tifs",

@@ -175,6 +175,11 @@ def fov_name(index: int) -> str:
     return f"FOV_{index:02d}"
 
 
+def fov_index(name: str) -> int:
+    """Index of a FOV by its ALF folder: the inverse of :func:`fov_name`."""
+    return int(name.removeprefix("FOV_"))
+
+
 def plane_name(index: int) -> str:
     """suite2p folder of a FOV, as in ``plane0``."""
     return f"plane{index}"

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import brief
 from ..json_text import json_text
+from ..session import LEFT_OUT_FOVS
 
 _ABSENT = object()
 
@@ -53,6 +54,11 @@ class Basis:
     def _text(self) -> str:
         parts = {f.name: getattr(self, f.name) for f in fields(self)}
         return json_text(parts, sort_keys=True)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Names of the fields of view that a person has left out."""
+        return tuple(self.settings.get(LEFT_OUT_FOVS, ()))
 
     @property
     def digest(self) -> str:

@@ -1,8 +1,10 @@
 """A whole session, simulated and processed once by the command line, for all tests that look at the result."""
 
 import os
+import shutil
 import subprocess
 import sys
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from meso_assets.definitions import build_defs
 from meso_assets.io.resources import Platform
 from meso_assets.runs.run import register_sessions
 from meso_assets.runs.settings import MesoSettings, load_settings
+from meso_core.errors import MesoWarning
 from meso_core.session import SessionKey
 from meso_core.storage import Session, hash_file
 
@@ -88,3 +91,34 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     ran = run_meso(settings, "run", str(made.key), timeout=900)  # a busy machine takes its time
     assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
     return Finished(settings, made.key, ran.stdout, raw)
+
+
+@pytest.fixture(scope="session")
+def three_depths(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root with a recording of one ROI at three depths, 60 frames of each; tests copy it."""
+    from meso_core.simulate import preset, simulate_session
+
+    config = preset("tiny")
+    config = replace(config, rois=config.rois[:1], zs=(200.0, 245.0, 290.0), frames_per_bout=(180,))
+    return simulate_session(tmp_path_factory.mktemp("three") / "sessions", config).session_path.parents[2]
+
+
+@pytest.fixture(scope="module")
+def three_done(three_depths, tmp_path_factory, make_settings, materialise, without_workers) -> Session:
+    """That session as it is made where nothing fails and nothing is left out; tests copy it."""
+    from tests.integration.three_fields import ASSETS, KEY
+
+    settings = make_settings(tmp_path_factory.mktemp("done"))
+    shutil.copytree(three_depths, settings.root)
+    with dg.DagsterInstance.ephemeral() as once, warnings.catch_warnings():
+        warnings.simplefilter("ignore", MesoWarning)
+        assert materialise(once, settings, KEY, ASSETS).success
+    return Platform.open(settings).session(KEY)
+
+
+@pytest.fixture
+def copied(three_done, tmp_path, make_settings):
+    """A copy of the session as it is made where nothing fails, with its settings."""
+    settings = make_settings(tmp_path)
+    shutil.copytree(three_done.path.parents[2], settings.root)
+    return settings, Platform.open(settings).session("SP035/2023-03-03/001")

@@ -70,7 +70,7 @@ def markers_say(settings: MesoSettings, key: SessionKey) -> set[str]:
         imaging = session_imaging(
             session, settings, declared, seen.standing(declared, settings).basis, Suite2pConfig(), metadata, ratings
         )
-        for fov in range(imaging.n_fovs):
+        for fov in imaging.fovs:
             job = imaging.job(fov, declared.stage)
             state = (
                 ""

@@ -16,37 +16,31 @@ from scipy.io import loadmat, savemat
 from meso_assets.defs.alyx_gate import withheld_by_qc
 from meso_assets.defs.alyx_parts import own_files_of
 from meso_assets.defs.catalogue import CATALOGUE
-from meso_assets.defs.dagster_internals import failure_message
 from meso_assets.defs.standings import look_at
 from meso_assets.io.resources import Platform
 from meso_assets.runs.status import State
 from meso_core.archive.gate.processed import processing_doubts
 from meso_core.errors import CurationError, InputFileError, SettingsError, StorageError, WorkStoppedError
-from meso_core.imaging import session as imaging_session
 from meso_core.qc import Verdict, read_results
-from meso_core.simulate import preset, simulate_session
 from meso_core.storage import MissingFov, verify_manifest
-from tests.in_this_process import process_here
 from tests.integration.staleness import sensor_says, status_cells
+from tests.integration.three_fields import (
+    ASSETS,
+    FRAMES,
+    KEY,
+    OF_FIELDS,
+    PLACES,
+    ROIS,
+    Worked,
+    failed_steps,
+    files_of,
+    of_field,
+)
 
 pytestmark = [
     pytest.mark.usefixtures("without_workers"),
     pytest.mark.filterwarnings("ignore::meso_core.errors.MesoWarning"),
 ]
-
-KEY = "SP035/2023-03-03/001"
-FRAMES, ROIS, PLACES = "motion_registered_frames", "rois", "roi_brain_locations"
-ASSETS = ("imaging_metadata", "frame_qc", FRAMES, ROIS, "mean_image_mlapdv", PLACES, "alyx_datasets")
-#: Assets with files of each field that suite2p has worked on.
-OF_FIELDS = (FRAMES, ROIS, PLACES)
-
-
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory):
-    """A recording of one ROI at three depths, 60 frames of each."""
-    config = preset("tiny")
-    config = replace(config, rois=config.rois[:1], zs=(200.0, 245.0, 290.0), frames_per_bout=(180,))
-    return simulate_session(tmp_path_factory.mktemp("recorded") / "sessions", config).session_path.parents[2]
 
 
 def mark_bad(session_path, depth):
@@ -65,46 +59,19 @@ def instance():
 
 
 @pytest.fixture(scope="module")
-def undisturbed(recorded, tmp_path_factory, make_settings, materialise, without_workers):
-    """The session as it is made where nothing fails."""
-    settings = make_settings(tmp_path_factory.mktemp("undisturbed"))
-    shutil.copytree(recorded, settings.root)
-    with dg.DagsterInstance.ephemeral() as once:
-        assert materialise(once, settings, KEY, ASSETS).success
-    return Platform.open(settings).session(KEY)
-
-
-@pytest.fixture(scope="module")
-def partial(recorded, tmp_path_factory, make_settings, materialise, instance, without_workers):
+def partial(three_depths, tmp_path_factory, make_settings, materialise, instance, without_workers):
     """The same where all frames of the third field are marked as bad; and what brings the marks back."""
     settings = make_settings(tmp_path_factory.mktemp("partial"))
-    shutil.copytree(recorded, settings.root)
+    shutil.copytree(three_depths, settings.root)
     session = Platform.open(settings).session(KEY)
     bring_back = mark_bad(session.path, 2)
     assert materialise(instance, settings, KEY, ASSETS).success, "the run does not fail for one field"
     return settings, session, bring_back
 
 
-@pytest.fixture
-def copied(undisturbed, tmp_path, make_settings):
-    """A copy of the session as it is made where nothing fails, with its settings."""
-    settings = make_settings(tmp_path)
-    shutil.copytree(undisturbed.path.parents[2], settings.root)
-    return settings, Platform.open(settings).session(KEY)
-
-
-def files_of(session, asset):
-    """Files of the fields: what each holds, by path."""
-    return {f.path: f.sha256 for f in session.manifest(asset).files if not f.path.startswith("reports/")}
-
-
-def of_field(files, fov):
-    return {path: content for path, content in files.items() if f"FOV_0{fov}" in path or f"plane{fov}" in path}
-
-
 @pytest.mark.parametrize("asset", OF_FIELDS)
-def test_the_other_fields_are_published_as_if_nothing_had_failed(asset, partial, undisturbed):
-    session, whole = partial[1], files_of(undisturbed, asset)
+def test_the_other_fields_are_published_as_if_nothing_had_failed(asset, partial, three_done):
+    session, whole = partial[1], files_of(three_done, asset)
     assert of_field(whole, 2), "else this shows nothing"
     assert files_of(session, asset) == {p: c for p, c in whole.items() if p not in of_field(whole, 2)}
     assert verify_manifest(session.path, session.manifest(asset)) == ()
@@ -156,26 +123,8 @@ def test_nothing_of_it_goes_to_alyx_and_no_tif_may_be_removed(partial):
     assert ("check all_fields_published of FOV_02") in [where for where, _ in doubts]
 
 
-class Worked:
-    """Counts the fields that suite2p works on."""
-
-    def __init__(self, monkeypatch, fails=None):
-        self.fovs, self.failed, self._fails = [], [], fails or {}
-        monkeypatch.setattr(imaging_session, "process_fovs", self)
-
-    def __call__(self, jobs, *, stages, **options):
-        (job,) = jobs
-        if (job.options.fov, *stages) in self._fails:
-            self.failed.append((job.options.fov, *stages))
-            raise self._fails[job.options.fov, *stages]
-        results = process_here(jobs, stages=stages, **options)
-        parts = (results[0].registration, results[0].detection)
-        self.fovs += [(job.options.fov, *stages)] if any(part and not part.resumed for part in parts) else []
-        return results
-
-
 def test_a_run_again_does_that_field_alone_until_it_is_as_if_nothing_had_failed(
-    partial, undisturbed, instance, materialise, monkeypatch
+    partial, three_done, instance, materialise, monkeypatch
 ):
     settings, session, bring_back = partial
     worked, before = Worked(monkeypatch), {name: session.manifest(name) for name in CATALOGUE}
@@ -187,14 +136,10 @@ def test_a_run_again_does_that_field_alone_until_it_is_as_if_nothing_had_failed(
     assert materialise(instance, settings, KEY, ASSETS).success
     assert worked.fovs == [(2, "registration"), (2, "detection")]
     for asset in OF_FIELDS:
-        assert session.manifest(asset).data_version == undisturbed.manifest(asset).data_version, "the same bytes"
+        assert session.manifest(asset).data_version == three_done.manifest(asset).data_version, "the same bytes"
         assert session.manifest(asset).missing == {}
     cells = status_cells(instance, settings, session.key)
     assert {cells[asset].state for asset in ASSETS} == {State.DONE}
-
-
-def failed_steps(result):
-    return {e.step_key: failure_message(e) for e in result.all_events if e.event_type_value == "STEP_FAILURE"}
 
 
 def aged(session, *assets):
@@ -245,7 +190,7 @@ def test_what_says_nothing_of_the_field_fails_the_run_and_publishes_nothing(erro
 
 
 def test_a_field_that_fails_in_detection_leaves_nothing_half_made_and_is_made_by_the_next_run(
-    copied, undisturbed, materialise, monkeypatch
+    copied, three_done, materialise, monkeypatch
 ):
     settings, session = copied
     damaged = session.path / ".meso" / "work" / "suite2p" / "plane1" / "iscell.npy"
@@ -266,7 +211,7 @@ def test_a_field_that_fails_in_detection_leaves_nothing_half_made_and_is_made_by
         assert materialise(fresh, settings, KEY, (ROIS, PLACES)).success
     assert worked.fovs == [(1, "detection")]
     for asset in (ROIS, PLACES):
-        assert session.manifest(asset).data_version == undisturbed.manifest(asset).data_version
+        assert session.manifest(asset).data_version == three_done.manifest(asset).data_version
         assert session.manifest(asset).missing == {}
 
 

@@ -21,7 +21,7 @@ from meso_core.imaging import Suite2pOverrides
 from meso_core.imaging.options.overrides import stage_options
 from meso_core.imaging.options.settings_table import find_setting
 from meso_core.storage import Basis, FileRecord, hash_file
-from tests.integration.staleness import all_say, dagster_says, sensor_says, status_says
+from tests.integration.staleness import all_say, dagster_says, markers_say, sensor_says, status_says
 
 #: Raw files → a file of them in the simulated session, and the assets that read them.
 RAW = {
@@ -65,6 +65,8 @@ READERS = {
 #: Asset of which each FOV of a stage of suite2p reads its own part alone → that stage.
 BY_FOV = {"frame_qc": {"motion_registered_frames"}, "motion_registered_frames": {"rois"}}
 _ALYX = {"alyx_fov_records", "alyx_snapshots", "alyx_datasets"}
+#: Assets that make something of each FOV, and read nothing that does so in their place.
+OF_EACH_FOV = {"frame_qc", "frame_times", "motion_registered_frames", "rois", "mean_image_mlapdv"}
 _PLACES = {"mean_image_mlapdv", "roi_brain_locations"}
 #: Setting → another value, and the assets whose content depends on it.
 SETTINGS = {
@@ -134,7 +136,7 @@ def later(file):
 
 def test_the_hand_written_tables_are_complete():
     assert set(READERS) == set(CATALOGUE)
-    assert set(SETTINGS) | NO_CONTENT | {"suite2p"} == set(MesoSettings.model_fields)
+    assert set(SETTINGS) | NO_CONTENT | {"suite2p", "left_out_fovs"} == set(MesoSettings.model_fields)
     assert set(PACKAGES) == {package for declared in CATALOGUE.values() for package in declared.packages}
 
 
@@ -192,6 +194,20 @@ def test_a_changed_setting_makes_stale_those_that_depend_on_it(finished, instanc
     told = all_say(instance, finished.settings.model_copy(update={name: value}), finished.key)
     assert set(told) == readers
     assert all(f"setting {name}" in why for why in told.values())
+
+
+def test_a_field_that_is_left_out_makes_stale_what_is_made_of_each_field(finished, instance):
+    """Dagster has one version of a declaration for all sessions, and is not told; FOVs that stay hold."""
+    without = finished.settings.model_copy(update={"left_out_fovs": {str(finished.key): ("FOV_01",)}})
+    told = status_says(instance, without, finished.key)
+    assert set(told) == OF_EACH_FOV == sensor_says(without, finished.key)
+    assert set(told.values()) == {"setting left_out_fovs: (not recorded) → ['FOV_01']"}
+    assert dagster_says(instance, without, finished.key) == markers_say(without, finished.key) == set()
+
+
+def test_a_field_that_is_left_out_of_another_session_makes_nothing_stale(finished, instance):
+    other = finished.settings.model_copy(update={"left_out_fovs": {"SP999/2023-03-03/001": ("FOV_01",)}})
+    assert all_say(instance, other, finished.key) == {}
 
 
 @pytest.mark.parametrize("name", sorted(NO_CONTENT - {"root", "home"}))

@@ -195,7 +195,7 @@ def test_dagster_home_is_made_in_the_platforms_home_unless_one_is_set(monkeypatc
 
 
 def test_readme_lists_every_setting():
-    from meso_assets.runs.settings import settings_table
+    from meso_assets.runs.settings_table import settings_table
 
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-    assert settings_table() in readme, "print meso_assets.runs.settings.settings_table() into it"
+    assert settings_table() in readme, "print meso_assets.runs.settings_table.settings_table() into it"

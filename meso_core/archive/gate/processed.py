@@ -17,7 +17,7 @@ from ...scanimage import ImagingLayout, LocalTif
 from ...scanimage.frames.on_file import frames_on_file
 from ...scanimage.frames.sources import fits_promise
 from ...scanimage.metadata.bouts import find_meta, read_imaging_metadata
-from ...session import ImagingMetadata, imaging_bouts, plane_name, raw_tifs
+from ...session import ImagingMetadata, fov_index, imaging_bouts, plane_name, raw_tifs
 from ...storage import Manifest, hash_file, load_manifest
 from ..report import load_report
 
@@ -60,10 +60,11 @@ def _frames_doubts(session_path: Path, asset: str) -> list[str]:
         return [f"there are no motion-registered frames ({MOTION_REGISTERED})"]
     published = {file.path: file for file in manifest.files}
     sizes = _movie_sizes(session_path)
+    out = {f"suite2p/{plane_name(fov)}/{MOTION_REGISTERED}" for fov in map(fov_index, manifest.basis.left_out)}
     doubts = [] if sizes else ["no imaging metadata say how large its movies are"]
     # where channels are depths, the rig's metadata do not list the fields of each channel
     sizes |= {path: f.size for path, f in published.items() if path.endswith(MOTION_REGISTERED) and path not in sizes}
-    for path, size in sizes.items():
+    for path, size in ((path, size) for path, size in sizes.items() if path not in out):
         file, record = session_path / path, published.get(path)
         if record is None:
             doubts.append(f"{path} was not published")

@@ -6,9 +6,9 @@ value. What does not: other sources of locations (``registered``), and how resul
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +51,13 @@ class Projection:
     def datasets(self) -> dict[str, dict[str, NDArray[np.generic]]]:
         """ALF datasets ``mpciMeanImage.*`` by folder name of the FOV."""
         return self.locations.datasets("mpciMeanImage", self.mlapdv, self.brain_location_ids)
+
+    def without(self, fovs: Collection[str]) -> Projection:
+        """Leave out fields of view, by folder name."""
+        locations = replace(self.locations, fovs=tuple(fov for fov in self.locations.fovs if fov.name not in fovs))
+        stay = [fov.fov for fov in locations.fovs]
+        ids = {fov: self.brain_location_ids[fov] for fov in stay}
+        return Projection({fov: self.mlapdv[fov] for fov in stay}, ids, locations, self.dorsal)
 
 
 def collect(
