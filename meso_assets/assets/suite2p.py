@@ -5,7 +5,7 @@ side, fail alone, and a run that was killed resumes at the FOV that was not whol
 completion marker per FOV in the work folder). Where an earlier result is current, no FOV is started.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 

@@ -199,6 +199,7 @@ _DECLARATIONS = (
         checks={
             "all_fields_published": "Has each field of view its ROIs, so that none is missing?",
             "cells_found": "Does the classifier call some ROIs of each field of view cells?",
+            "fields_agree": "Has each field of view about as many cells as the others, for its area?",
             "all_fovs_present": "Has every field of view of the metadata its ROIs?",
             "shapes_agree": "Have all datasets of a field of view the same frames, ROIs and pixels?",
         },

@@ -15,7 +15,7 @@ from .fovs.schedule import FovResult, choose_workers, process_fovs
 from .missing import FailedFov, alone
 from .options import Suite2pOptions, Suite2pOverrides, get_default_tau, stage_options, suite2p_options
 from .preflight import Due, Estimate, Finding, MachineFacts, PastStep, Preflight, Step, judge_session
-from .quality import detection_qc, registration_qc
+from .quality import detection_qc, fields_qc, registration_qc
 from .registration.fov import RegistrationResult, image_motion_registration, load_registration, registration_is_whole
 from .session import SessionImaging
 from .staging import DetectedFov, RegisteredFov, StagedRegistration, StagedRois
@@ -44,6 +44,7 @@ __all__ = [
     "choose_workers",
     "detection_qc",
     "export_rois",
+    "fields_qc",
     "fov_jobs",
     "get_default_tau",
     "image_motion_registration",

@@ -1,12 +1,16 @@
-"""Verdicts on registration and ROIs of one FOV.
+"""Verdicts on registration and ROIs of one FOV, and of the FOVs of a session beside each other.
 
 What belongs here: the questions and their thresholds. What does not: measuring (``registration``, ``metrics``).
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Mapping
+from statistics import median_low
+
 from ..qc import QCResult, Verdict
-from ..session import fov_name
+from ..session import Fov, fov_name
 from .detection.fov import DetectionResult
 from .registration.fov import RegistrationResult
 from .registration.metrics import MIN_FRAMES_FOR_METRICS
@@ -17,6 +21,12 @@ _ORIGIN = "meso_core.imaging"
 RESIDUAL_LIMIT_PX = 1.0
 #: Share of frames left out of detection above which a person should look, and above which the recording is lost.
 BAD_FRAMES_WARNING, BAD_FRAMES_FAIL = 0.05, 0.5
+
+#: Share of the cells that the other FOVs lead to expect, below which a person should look.
+FEW_CELLS = 1 / 3
+#: Standard deviations of a count that are no chance.
+_NO_CHANCE = 3.0
+_AGREE = "fields_agree"
 
 #: Share of frames shifted as far as was looked for, above which a person should look.
 AT_LIMIT_WARNING = 0.01
@@ -86,3 +96,62 @@ def detection_qc(result: DetectionResult, fov: int) -> tuple[QCResult, ...]:
     if not result.n_rois:
         message = "No ROI was found: look at the registered movie, then lower detection.threshold_scaling."
     return (QCResult("cells_found", verdict, result.n_cells, 1, message, _ORIGIN, fov_name(fov)),)
+
+
+def fields_qc(cells: Mapping[str, int], areas: Mapping[str, float]) -> tuple[QCResult, ...]:
+    """Compare the FOVs of a session: ``fields_agree``, for each that has far fewer cells than the others.
+
+    A FOV is told if it has less than a third of the cells that the others lead to expect in its area, and if chance
+    does not explain it. FOVs at other depths or in other areas of the brain differ by a factor of two; where suite2p
+    takes cells for twice as wide as they are, it finds a fifth of them or fewer. What is expected are cells per area of
+    the median of the others, the lower one of two in the middle. Counts scatter by the square root of what is expected
+    (Poisson); three times that is no chance.
+
+    Parameters
+    ----------
+    cells
+        Name of the FOV → number of its cells.
+    areas
+        Name of the FOV → its area, in any unit that all share. Where one is not known (0 or NaN), none counts.
+
+    Returns
+    -------
+    tuple of QCResult
+        A warning for each such FOV; one pass where there is none.
+    """
+    if not all(areas[fov] > 0 for fov in cells):
+        areas = dict.fromkeys(cells, 1.0)
+    found = [result for fov in cells if (result := _far_fewer(fov, cells, areas)) is not None]
+    if found:
+        return tuple(found)
+    message = "One field of view: there is none to compare it with."
+    if len(cells) > 1:
+        message = f"No field of view has far fewer cells than the others: {_counts(cells.values())}."
+    return (QCResult(_AGREE, Verdict.PASS, min(cells.values()), None, message, _ORIGIN),)
+
+
+def _far_fewer(fov: str, cells: Mapping[str, int], areas: Mapping[str, float]) -> QCResult | None:
+    others = [name for name in cells if name != fov]
+    if not others:
+        return None
+    expected = median_low(cells[name] / areas[name] for name in others) * areas[fov]
+    few = cells[fov]
+    if few >= FEW_CELLS * expected or expected - few <= _NO_CHANCE * math.sqrt(expected):
+        return None
+    message = (
+        f"{fov} has {few} cells, its neighbours {_counts(cells[name] for name in others)}: look at its mean image. If "
+        "cells can be seen there, suite2p has mistaken their size: set spatial_scale (docs: the size of cells)."
+    )
+    return QCResult(_AGREE, Verdict.WARNING, few, round(FEW_CELLS * expected, 1), message, _ORIGIN, fov)
+
+
+def _counts(numbers: Iterable[int]) -> str:
+    *most, last = map(str, numbers)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def area_mm2(fov: Fov) -> float:
+    """Area of a FOV on the coverslip, mm²: the parallelogram that its corners span."""
+    tl, tr, bl, _ = fov.mm.as_array()
+    (a, b), (c, d) = tr - tl, bl - tl
+    return abs(float(a * d - b * c))

@@ -38,7 +38,7 @@ from .fovs.schedule import process_fovs
 from .missing import FailedFov, missing_qc, refuse_nothing
 from .options import NO_OVERRIDES, Genotype, Suite2pOverrides
 from .published import refuse_to_lose_curation, take_curated, take_registered
-from .quality import detection_qc, registration_qc
+from .quality import area_mm2, detection_qc, fields_qc, registration_qc
 from .registration.fov import load_registration, registration_is_whole, why_not_registered
 from .staging import (
     DetectedFov,
@@ -317,5 +317,7 @@ class SessionImaging:
         why = {**missing, **dict.fromkeys(not_registered, "it was not registered.")}
         qc = [result for one in detected for result in detection_qc(one.result, one.fov)]
         qc += missing_qc(len(detected), why, self.left_out)
+        areas = {fov.name: area_mm2(fov) for fov in self.meta.fovs}
+        qc += fields_qc({fov_name(one.fov): one.result.n_cells for one in detected}, areas)
         found = {fov_name(one.fov): one.result for one in detected}
         return StagedRois(tuple(files), found, tuple(qc), pictures[0], missing)
