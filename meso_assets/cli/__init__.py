@@ -18,6 +18,7 @@ _COMMANDS = {
     "preflight": "preflight",
     "status": "status",
     "audit": "audit",
+    "report": "report",
     "alyx": "alyx",
     "lineage": "lineage",
     "reproduce": "reproduce",

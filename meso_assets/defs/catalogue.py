@@ -318,6 +318,33 @@ _DECLARATIONS = (
         kinds=("json",),
         checks=_HELD,
     ),
+    Declaration(
+        name="session_report",
+        group="report",
+        code_version="1",
+        description=(
+            "**What to look at before trusting a session**: one page with its fields of view, cells, traces, motion, "
+            "photons, times, verdicts and settings (`reports/session_report.html`). It needs no network and prints to "
+            "A4. What was not made is named on it. Also: `meso report SESSION`."
+        ),
+        io_manager="session_files",
+        places=r"reports/session_report\.(html|json)",
+        upstream=(
+            "imaging_metadata",
+            "imaging_frames_archive",
+            "reference_images",
+            "frame_qc",
+            "frame_times",
+            "motion_registered_frames",
+            "rois",
+            "mean_image_mlapdv",
+            "roi_brain_locations",
+        ),
+        settings=_ATLAS,
+        packages=("matplotlib", "contourpy", "scipy", "pillow", "jinja2"),
+        reads_records=True,
+        kinds=("html",),
+    ),
 )
 
 #: Assets with files in the session: what is not current is due.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from meso_core.archive import ArchiveReport
     from meso_core.imaging import DetectionResult, RegistrationResult
     from meso_core.location import SessionLocations
+    from meso_core.report import Report
     from meso_core.scanimage.reference_images import ReferenceImages
     from meso_core.session import SessionMetadata
     from meso_core.storage import Manifest, Session
@@ -303,3 +304,12 @@ def sent_metadata(registration: Registration) -> dict[str, Any]:
     if rows:
         shown["alyx_ids"] = table("| kind | record | action | id |", rows[:MAX_ROWS])
     return shown
+
+
+def report_metadata(report: Report, where: str) -> dict[str, Any]:
+    """Where the page is, how large, and the verdict of the session in words."""
+    return {
+        "page": dg.MetadataValue.path(where),
+        "page_mb": round(len(report.html) / 1e6, 3),
+        "verdict": report.verdict,
+    }

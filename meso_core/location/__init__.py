@@ -12,6 +12,7 @@ from .atlas.grid import AtlasInfo, atlas_grid, brain_atlas, describe_atlas
 from .atlas.loading import load_atlas
 from .checks import check_locations
 from .draw.pictures import LocationPictures, draw_locations
+from .draw.region_map import RegionMap, region_map
 from .locations_file import LOCATIONS_FILE, locations_to_json, read_locations
 from .project.projection import Projection, locate_fovs, project_mlapdv
 from .project.rois import roi_mlapdv
@@ -35,6 +36,7 @@ __all__ = [
     "NormalRule",
     "Projection",
     "Provenance",
+    "RegionMap",
     "RoiLocations",
     "SessionLocations",
     "WindowPlane",
@@ -56,6 +58,7 @@ __all__ = [
     "locations_to_json",
     "project_mlapdv",
     "read_locations",
+    "region_map",
     "roi_mlapdv",
     "surface_normal",
 ]

@@ -49,25 +49,27 @@ READERS = {
         "mean_image_mlapdv",
         "alyx_fov_records",
         "alyx_datasets",
+        "session_report",
     },
-    "imaging_frames_archive": {"alyx_datasets"},
-    "reference_images": {"alyx_datasets"},
-    "frame_qc": {"motion_registered_frames", "alyx_datasets"},
-    "frame_times": {"alyx_datasets"},
-    "motion_registered_frames": {"rois", "alyx_datasets"},
-    "rois": {"roi_brain_locations", "alyx_datasets"},
-    "mean_image_mlapdv": {"roi_brain_locations", "alyx_fov_records", "alyx_datasets"},
-    "roi_brain_locations": {"alyx_datasets"},
+    "imaging_frames_archive": {"alyx_datasets", "session_report"},
+    "reference_images": {"alyx_datasets", "session_report"},
+    "frame_qc": {"motion_registered_frames", "alyx_datasets", "session_report"},
+    "frame_times": {"alyx_datasets", "session_report"},
+    "motion_registered_frames": {"rois", "alyx_datasets", "session_report"},
+    "rois": {"roi_brain_locations", "alyx_datasets", "session_report"},
+    "mean_image_mlapdv": {"roi_brain_locations", "alyx_fov_records", "alyx_datasets", "session_report"},
+    "roi_brain_locations": {"alyx_datasets", "session_report"},
     "alyx_fov_records": set(),
     "alyx_snapshots": set(),
     "alyx_datasets": set(),
+    "session_report": set(),
 }
 #: Asset of which each FOV of a stage of suite2p reads its own part alone → that stage.
 BY_FOV = {"frame_qc": {"motion_registered_frames"}, "motion_registered_frames": {"rois"}}
 _ALYX = {"alyx_fov_records", "alyx_snapshots", "alyx_datasets"}
 #: Assets that make something of each FOV, and read nothing that does so in their place.
 OF_EACH_FOV = {"frame_qc", "frame_times", "motion_registered_frames", "rois", "mean_image_mlapdv"}
-_PLACES = {"mean_image_mlapdv", "roi_brain_locations"}
+_PLACES = {"mean_image_mlapdv", "roi_brain_locations", "session_report"}
 #: Setting → another value, and the assets whose content depends on it.
 SETTINGS = {
     "window_center_ml": (1.5, {"imaging_metadata"}),
@@ -111,9 +113,10 @@ PACKAGES = {
     "suite2p": {"motion_registered_frames", "rois"},
     "torch": {"motion_registered_frames", "rois"},
     "numba": {"motion_registered_frames"},
-    "scipy": {"rois", "mean_image_mlapdv"},
+    "scipy": {"rois", "mean_image_mlapdv", "session_report"},
     "scikit-learn": {"rois"},
     "iblatlas": {"mean_image_mlapdv"},
+    **{name: {"session_report"} for name in ("matplotlib", "contourpy", "pillow", "jinja2")},
 }
 
 
@@ -362,6 +365,7 @@ WORKERS = {
     "alyx_fov_records": "meso_core.alyx.register_fov",
     "alyx_snapshots": "meso_core.alyx.register_snapshots",
     "alyx_datasets": "meso_core.alyx.files_to_register",
+    "session_report": "meso_core.report.make_report",
 }
 
 

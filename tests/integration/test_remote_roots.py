@@ -93,6 +93,10 @@ def on_sftp(request, finished, tmp_path_factory, _openssh) -> OnServer:
 
 
 #: A whole session over SFTP takes minutes; what SFTP itself does is tried in ``tests/storage``.
+#: The report names the content of all results, so that of the archive too.
+PAGE = "reports/session_report.html"
+#: What follows from the times of raw files, which a server gives anew.
+FOLLOW_THE_TIMES = ("imaging_frames_archive", "alyx_datasets", "session_report")
 SFTP = pytest.param("on_sftp", marks=pytest.mark.nightly)
 
 
@@ -112,7 +116,7 @@ def test_the_result_is_that_of_a_folder_byte_for_byte(on_server, finished):
     assert set(files) == {file.path for file in local.store.listing(local.key)}
     for path, file in sorted(files.items()):
         # an archive holds the times of the tifs, which a server gives anew, and Alyx is told its hash: see manifests
-        if path.endswith(ARCHIVE_NAME) or path == "alyx/datasets.json":
+        if path.endswith(ARCHIVE_NAME) or path in ("alyx/datasets.json", PAGE):
             continue
         content = read_range(on_server.root, f"{on_server.key}/{path}", 0, file.size)
         assert content == (local.path / path).read_bytes(), path
@@ -124,7 +128,7 @@ def test_manifests_are_those_of_a_folder_but_for_run_times_and_what_follows_from
     there, here = on_server.session.manifests(), finished.session.manifests()
     assert set(there) == set(here) == set(CATALOGUE)
     for asset, made in there.items():
-        assert made.data_version == here[asset].data_version or asset in ("imaging_frames_archive", "alyx_datasets")
+        assert made.data_version == here[asset].data_version or asset in FOLLOW_THE_TIMES
         assert made.contents == here[asset].contents
         assert made.basis.settings == here[asset].basis.settings
         assert made.session == str(on_server.key)

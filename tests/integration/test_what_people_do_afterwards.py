@@ -72,5 +72,6 @@ def test_a_persons_curation_is_told_kept_and_changes_what_follows_from_it(finish
     assert ran.returncode == 0, ran.stdout[-2000:]
     np.testing.assert_array_equal(np.load(file), edited)
     np.testing.assert_array_equal(np.load(types), 1 - before)
-    assert dagster_says(instance, finished.settings, finished.key) == {"roi_brain_locations", "alyx_datasets"}
-    assert set(all_say(instance, finished.settings, finished.key)) == {"roi_brain_locations", "alyx_datasets"}
+    following = {"roi_brain_locations", "alyx_datasets", "session_report"}
+    assert dagster_says(instance, finished.settings, finished.key) == following
+    assert set(all_say(instance, finished.settings, finished.key)) == following

@@ -5,7 +5,7 @@ What belongs here: cortical layers grouped to areas, colour images of them. What
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +26,8 @@ class AreaTable:
     areas: NDArray[np.intp]
     #: By area number.
     acronyms: tuple[str, ...]
+    #: By place in ``ids``: acronym with the layer, as in ``VISp2/3``.
+    full_acronyms: tuple[str, ...] = field(kw_only=True)
     #: Colours 0 to 1 by area number, (n, 3).
     colors: NDArray[np.float64]
 
@@ -39,7 +41,9 @@ class AreaTable:
         right = np.flatnonzero(regions.id > 0)  # the left hemisphere's ids are negative, and published as positive
         right = right[np.argsort(regions.id[right])]
         ids, areas = np.r_[0, regions.id[right]], np.r_[0, area[right]]
-        return cls(ids, areas, tuple(str(a) for a in regions.acronym), np.asarray(regions.rgb, dtype=float) / 255)
+        names = tuple(str(a) for a in regions.acronym)
+        full = ("void", *(names[i] for i in right))
+        return cls(ids, areas, names, np.asarray(regions.rgb, dtype=float) / 255, full_acronyms=full)
 
     def of_ids(self, ids: NDArray[np.integer]) -> NDArray[np.intp]:
         """Area numbers of an array of Allen ids; 0 for an id that is not in the atlas."""

@@ -1,0 +1,28 @@
+"""Group report: what a person looks at before trusting a session."""
+
+import dagster as dg
+
+from ..defs.catalogue import CATALOGUE
+from ..defs.reporting import report_inputs
+from ..io.metadata import report_metadata
+from ..io.resources import Platform
+from .session_asset import AssetRun, Product, Result, materialized, session_asset
+
+_REPORT = CATALOGUE["session_report"]
+#: The page, and what the index over all sessions tells of it; below the session.
+REPORT_FILE, SUMMARY_FILE = "reports/session_report.html", "reports/session_report.json"
+
+
+@session_asset(_REPORT)
+def session_report(context: dg.AssetExecutionContext, platform: Platform) -> Result:
+    """Make one page of what the other assets have published."""
+    from meso_core.report import make_report
+
+    def compute(run: AssetRun) -> Product:
+        inputs = report_inputs(run.session, run.seen, _REPORT, run.settings)
+        report, staging = make_report(inputs, progress=run.progress), run.stage()
+        staging.write(REPORT_FILE, report.html)
+        staging.write(SUMMARY_FILE, report.summary_json().encode())
+        return Product(staging, metadata=report_metadata(report, run.session.where(REPORT_FILE)))
+
+    return materialized(context, platform, _REPORT, compute)

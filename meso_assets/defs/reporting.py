@@ -1,0 +1,146 @@
+"""What the session report reads, gathered from what its declared inputs have published.
+
+What belongs here: the way from manifests to the typed values of ``meso_core.report``. Inputs that were not made, or
+whose files do not hold, are left out and named with the reason. What does not: measuring and drawing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from meso_core.datasets import DatasetValue
+from meso_core.qc import QCResult, qc_path, read_results
+from meso_core.session import SessionMetadata, fov_name, plane_name
+from meso_core.storage import Manifest, Session
+
+from ..io.published import read_fovs, read_located, read_metadata
+from ..runs.settings import MesoSettings
+from .catalogue import CATALOGUE
+from .declare import Declaration
+from .standings import SessionView
+
+if TYPE_CHECKING:
+    from meso_core.location import RegionMap, SessionLocations
+    from meso_core.report import MadeResult, ReportInputs
+
+#: Files of suite2p that the report reads, by the result that has them.
+_OUTPUTS = {"motion_registered_frames": "reg_outputs.npy", "rois": "detect_outputs.npy"}
+
+
+def report_inputs(
+    session: Session, seen: SessionView, declaration: Declaration, settings: MesoSettings
+) -> ReportInputs:
+    """Gather what the report of a session is made from.
+
+    Parameters
+    ----------
+    session, seen
+        The session, and what one look at it found.
+    declaration
+        That of the report: nothing but what its inputs published is read.
+    settings
+        Those that hold for the session.
+    """
+    from meso_core.report import ReportInputs
+
+    results = [_result(seen, CATALOGUE[name], settings) for name in declaration.upstream]
+    used = {one.name: _that_hold(seen, seen.made[one.name]) for one in results if not one.why_not}
+    locations = _locations(session, used.get("mean_image_mlapdv"))
+    return ReportInputs(
+        session.key,
+        results,
+        _metadata(session, used.get("imaging_metadata")),
+        _datasets(session, used),
+        _folders(session, used.get("motion_registered_frames")),
+        _folders(session, used.get("rois")),
+        locations,
+        _regions(locations, settings),
+        {name: verdicts for name, made in used.items() if (verdicts := _verdicts(session, made))},
+        _defaults(declaration),
+    )
+
+
+def _result(seen: SessionView, declared: Declaration, settings: MesoSettings) -> MadeResult:
+    from meso_core.report import MadeResult
+
+    made = seen.made.get(declared.name)
+    if made is None:
+        return MadeResult(declared.name, why_not="was not made")
+    standing = seen.standing(declared, settings)
+    lost = [file.path for file in made.files if not seen.present.is_unchanged(file)]
+    why_not = "was made, but none of its files is there any more" if len(lost) == len(made.files) else ""
+    basis = made.basis
+    return MadeResult(
+        declared.name,
+        made.data_version,
+        why_not,
+        standing.reasons,
+        basis.code_version,
+        basis.settings,
+        basis.packages,
+        len(made.files),
+        made.total_bytes,
+    )
+
+
+def _that_hold(seen: SessionView, made: Manifest) -> Manifest:
+    """Leave out files that are not what was published: the standing names them."""
+    return replace(made, files=tuple(file for file in made.files if seen.present.is_unchanged(file)))
+
+
+def _metadata(session: Session, made: Manifest | None) -> SessionMetadata | None:
+    return None if made is None else read_metadata(session, made)
+
+
+def _locations(session: Session, made: Manifest | None) -> SessionLocations | None:
+    return None if made is None else read_located(session, made).locations
+
+
+def _regions(locations: SessionLocations | None, settings: MesoSettings) -> RegionMap | None:
+    if locations is None:
+        return None
+    from meso_core.location import load_atlas, region_map
+
+    return region_map(load_atlas(settings.location()), locations.frame)
+
+
+def _datasets(session: Session, used: Mapping[str, Manifest]) -> dict[str, Mapping[str, DatasetValue]]:
+    """Join the datasets of all results by FOV; each is read when it is asked for."""
+    joined: dict[str, list[Manifest]] = {}
+    for made in used.values():
+        for fov in read_fovs(session, made):
+            joined.setdefault(fov, []).append(made)
+    return {
+        fov: read_fovs(session, replace(made[0], files=tuple(file for one in made for file in one.files)))[fov]
+        for fov, made in joined.items()
+    }
+
+
+def _folders(session: Session, made: Manifest | None) -> dict[str, Path]:
+    """Folder of each FOV with the file that the report reads of suite2p's, fetched."""
+    if made is None:
+        return {}
+    name = _OUTPUTS[made.asset]
+    paths = [file.path for file in made.files if file.path.endswith(f"/{name}")]
+    root = session.fetch(paths)
+    return {
+        fov_name(number): root / "suite2p" / plane_name(number)
+        for number in range(len(made.files))
+        if f"suite2p/{plane_name(number)}/{name}" in paths
+    }
+
+
+def _verdicts(session: Session, made: Manifest) -> tuple[QCResult, ...]:
+    path = qc_path(made.asset)
+    if path not in {file.path for file in made.files}:
+        return ()
+    return read_results(session.fetch([path]), made.asset)
+
+
+def _defaults(declaration: Declaration) -> dict[str, object]:
+    """Default of each setting that decides the content of what the report reads."""
+    bare = MesoSettings.model_construct()
+    return {name: value for one in declaration.upstream for name, value in CATALOGUE[one].settings_now(bare).items()}

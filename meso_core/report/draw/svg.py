@@ -1,0 +1,97 @@
+"""Plots as SVG inside the page, in one style.
+
+What belongs here: making and writing figures, and the colours that all of them share. What does not: what they show.
+Text stays text, in the page's own font; colours of axes follow the page, so that plots are right in the dark too.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Colours that people with any kind of colour vision tell apart, and that differ in grey too (Okabe and Ito 2008).
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#a04c86", "#56b4e9"
+#: Stand for the page's own colours of text, of lines that recede, and of the ground.
+INK, FAINT, GROUND = "#010203", "#8a8f98", "#fdfefe"
+_RC = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "meso",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "path.simplify": True,
+    "path.simplify_threshold": 0.3,
+}
+
+
+def plot(width: float, height: float, draw: Callable[[Figure], None], name: str, alt: str) -> str:
+    """Draw a figure and return it as SVG text for the page.
+
+    Parameters
+    ----------
+    width, height
+        Inches.
+    draw
+        Draws into the empty figure.
+    name
+        Name within the page; makes the ids inside the SVG its own.
+    alt
+        What it shows, for who does not see it.
+    """
+    import matplotlib as mpl
+
+    from ...pictures import new_figure
+
+    file = io.StringIO()
+    with mpl.rc_context(_RC):
+        figure = new_figure(width, height)
+        figure.patch.set_alpha(0)
+        draw(figure)
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    return _for_the_page(file.getvalue(), name, alt)
+
+
+def _for_the_page(svg: str, name: str, alt: str) -> str:
+    from html import escape
+
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = _own_ids(svg, name)
+    svg = re.sub(r"\s*\n\s*", " ", svg)
+    for color, of_page in ((INK, "var(--ink)"), (FAINT, "var(--faint)"), (GROUND, "var(--ground)")):
+        svg = svg.replace(color, of_page)
+    # attributes know no variables, but styles do
+    svg = re.sub(r'(fill|stroke)="(var\([^"]+\))"', r'style="\1: \2"', svg)
+    svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font: \1px var(--font)", svg)
+    size = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', svg)
+    assert size is not None, "matplotlib writes the size in points"
+    svg = svg.replace(size[0], f'class="plot" role="img" aria-label="{escape(alt)}" style="max-width: {size[1]}pt"', 1)
+    return re.sub(r' (?:version|xmlns:xlink)="[^"]*"', "", svg, count=2) if "xlink:href" not in svg else svg
+
+
+def _own_ids(svg: str, name: str) -> str:
+    """Keep numbers in place of the ids that are used: some tell of this process, and the page holds many plots."""
+    used = dict.fromkeys(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
+    numbers = {old: f"{name}-{k}" for k, old in enumerate(used)}
+    svg = re.sub(r' id="([^"]+)"', lambda found: f' id="{numbers[found[1]]}"' if found[1] in numbers else "", svg)
+    return re.sub(r'(href="#|url\(#)([^")]+)', lambda found: found[1] + numbers[found[2]], svg)

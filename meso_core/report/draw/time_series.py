@@ -1,0 +1,160 @@
+"""Plots over the time of a session.
+
+What belongs here: motion, traces, rasters. What does not: measuring.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..measure.clock import FovClock
+from ..measure.motion import FovMotion
+from ..measure.packing import bin_edges, least_and_largest
+from .svg import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, RED, plot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Bins of time of a line: more make the page larger, not clearer.
+_BINS = 500
+
+
+def motion_plot(motion: FovMotion, clock: FovClock, name: str, um_per_px: float) -> str:
+    """Plot shifts, non-rigid motion and likeness to the reference over time."""
+
+    def draw(figure: Figure) -> None:
+        rows = figure.subplots(3, 1, sharex=True, height_ratios=(2, 1.2, 1.2))
+        t, unit = _time(clock)
+        for values, label, color in ((motion.y, "down", BLUE), (motion.x, "right", ORANGE)):
+            _line(rows[0], t, values * um_per_px, color, label)
+        rows[0].set_ylabel("rigid shift (µm)")
+        rows[0].legend(loc="upper right", ncols=2)
+        if motion.nonrigid is not None:
+            _line(rows[1], t, motion.nonrigid * um_per_px, PURPLE, None)
+        rows[1].set_ylabel("largest\nnon-rigid (µm)")
+        rows[1].set_ylim(bottom=0)
+        _line(rows[2], t, motion.correlation, GREEN, None)
+        rows[2].set_ylabel("phase\ncorrelation")
+        for axes in rows:
+            _shade(axes, t, motion.is_bad)
+            _bouts(axes, clock)
+            axes.margins(x=0)
+        rows[2].set_xlabel(f"time ({unit})")
+
+    alt = (
+        f"Shifts of {name} over time: range {motion.range_px * um_per_px:.1f} µm, {int(motion.is_bad.sum())} bad of "
+        f"{motion.n_frames} frames"
+    )
+    return plot(9.6, 3.9, draw, f"motion-{name}", alt)
+
+
+def best_plot(
+    best_dff: NDArray[np.float32], edges: NDArray[np.intp], numbers: NDArray[np.intp], clock: FovClock, name: str
+) -> str:
+    """Plot dF/F of some cells, one above the other, least and largest value of each bin."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        t, unit = _time(clock)
+        middle = _middles(t, edges)
+        step = float(np.percentile(best_dff[..., 1], 99.5)) * 0.8 if best_dff.size else 1.0
+        step = step if step > 0 else 1.0
+        for k, values in enumerate(best_dff):
+            low, high = (values[:, i] - k * step for i in (0, 1))
+            axes.fill_between(middle, low, high, color=BLUE if k % 2 == 0 else INK, lw=0.4, alpha=0.9)
+        axes.set_yticks([-k * step for k in range(len(numbers))], [f"ROI {number}" for number in numbers])
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        top = axes.get_ylim()[1]
+        bar = _round_length(step)
+        axes.plot(
+            [1.012, 1.012], [top - bar, top], color=INK, lw=1.6, transform=axes.get_yaxis_transform(), clip_on=False
+        )
+        axes.text(1.02, top - bar / 2, f"{bar:g} dF/F", rotation=90, va="center", transform=axes.get_yaxis_transform())
+        _bouts(axes, clock)
+        axes.margins(x=0)
+        axes.set_xlabel(f"time ({unit})")
+
+    return plot(9.6, 0.7 + 0.36 * max(len(numbers), 1), draw, f"best-{name}", f"dF/F of {len(numbers)} cells of {name}")
+
+
+def raster_plot(
+    raster: NDArray[np.float32], population: NDArray[np.float32], edges: NDArray[np.intp], clock: FovClock, name: str
+) -> str:
+    """Plot the activity of all cells as an image, and their mean."""
+
+    def draw(figure: Figure) -> None:
+        image, mean = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+        t, unit = _time(clock)
+        middle = _middles(t, edges)
+        n = len(raster)
+        half = (middle[1] - middle[0]) / 2 if len(middle) > 1 else 0.5
+        image.imshow(
+            _fewer_rows(raster, 300), cmap="gray_r", vmin=-0.3, vmax=4, aspect="auto", interpolation="nearest",
+            extent=(middle[0] - half, middle[-1] + half, n + 0.5, 0.5),
+        )  # fmt: skip
+        image.set_ylabel("cell, in order")
+        mean.plot(middle, population, color=BLUE, lw=0.8)
+        mean.set_ylabel("mean\ndF/F")
+        mean.set_xlabel(f"time ({unit})")
+        mean.margins(x=0)
+        for axes in (image, mean):
+            _bouts(axes, clock)
+
+    return plot(9.6, 3.6, draw, f"raster-{name}", f"Activity of {len(raster)} cells of {name} over time")
+
+
+def _time(clock: FovClock) -> tuple[NDArray[np.float64], str]:
+    long = clock.seconds.size and clock.seconds[-1] > 300
+    return (clock.seconds / 60, "min") if long else (clock.seconds, "s")
+
+
+def _middles(t: NDArray[np.float64], edges: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Time in the middle of each bin of frames."""
+    last = np.append(edges[1:], len(t)) - 1
+    return np.asarray((t[edges] + t[last]) / 2)
+
+
+def _line(axes: Axes, t: NDArray[np.float64], values: NDArray[np.float64], color: str, label: str | None) -> None:
+    """Draw a line; a long one by the least and the largest value of each bin, so that no jump is lost."""
+    if len(t) <= 2 * _BINS:
+        axes.plot(t, values, color=color, lw=0.8, label=label)
+        return
+    edges = bin_edges(len(t), _BINS)
+    bins = least_and_largest(values[np.newaxis].astype(np.float32), edges)[0]
+    axes.fill_between(_middles(t, edges), bins[:, 0], bins[:, 1], color=color, lw=0.7, alpha=0.85, label=label)
+
+
+def _shade(axes: Axes, t: NDArray[np.float64], is_bad: NDArray[np.bool_]) -> None:
+    """Mark bad frames along the lower edge, in at most so many pieces as there are bins."""
+    edges = bin_edges(len(is_bad), _BINS)
+    bad = np.logical_or.reduceat(is_bad, edges)
+    first = np.flatnonzero(np.diff(np.concatenate([[0], bad.astype(np.int8), [0]])))
+    stops = np.append(t[edges], t[-1])
+    for a, b in first.reshape(-1, 2):
+        axes.axvspan(stops[a], stops[b], color=RED, alpha=0.25, lw=0)
+
+
+def _bouts(axes: Axes, clock: FovClock) -> None:
+    scale = 60 if clock.seconds.size and clock.seconds[-1] > 300 else 1
+    for start in clock.starts_s:
+        axes.axvline(start / scale, color=FAINT, lw=0.9, ls=(0, (4, 3)))
+
+
+def _fewer_rows(image: NDArray[np.float32], most: int) -> NDArray[np.float32]:
+    """Average neighbouring rows where there are more than can be seen."""
+    if len(image) <= most:
+        return image
+    edges = bin_edges(len(image), most)
+    counts = np.diff(np.append(edges, len(image)))[:, None]
+    return np.asarray(np.add.reduceat(image, edges, axis=0) / counts * np.sqrt(counts))
+
+
+def _round_length(length: float) -> float:
+    """Return the largest of 1, 2, 5 times a power of ten that is at most ``length``."""
+    power = 10.0 ** np.floor(np.log10(length))
+    return float(max(step * power for step in (1, 2, 5) if step * power <= length * (1 + 1e-9)))

@@ -1,0 +1,114 @@
+"""What the report of a session is made from, as typed values.
+
+What belongs here: the types alone. What does not: where the values come from (the platform hands over what assets have
+published), and what is measured in them (``measure``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..datasets import DatasetValue
+from ..qc import QCResult
+from ..session import SessionKey, SessionMetadata
+
+if TYPE_CHECKING:
+    from ..location import RegionMap, SessionLocations
+
+
+@dataclass(frozen=True, slots=True)
+class MadeResult:
+    """One result that the report reads, or would read: how it stands, and what it was made with.
+
+    Attributes
+    ----------
+    name
+        Name of the asset.
+    version
+        Version of its content, a hash; empty where it was not made.
+    why_not
+        Why it could not be used; empty where it was.
+    stale
+        What it was made from that is other by now, a sentence each.
+    code_version, settings, packages
+        What it was made with.
+    n_files, n_bytes
+        How much it is.
+    """
+
+    name: str
+    version: str = ""
+    why_not: str = ""
+    stale: Sequence[str] = ()
+    code_version: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    packages: Mapping[str, str] = field(default_factory=dict)
+    n_files: int = 0
+    n_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReportInputs:
+    """All that a report may show; what was not made is empty.
+
+    Attributes
+    ----------
+    session
+        Identity of the session.
+    results
+        How the results stand that the report reads, in the order in which they are made.
+    metadata
+        What the microscope says.
+    datasets
+        Folder name of a FOV → dataset → value, of all results.
+    planes, detected
+        Folder name of a FOV → folder with suite2p's files of its registration, and of its detection.
+    locations
+        Where the fields of view lie.
+    regions
+        The brain from above.
+    verdicts
+        Result → verdicts on it.
+    default_settings
+        Setting → its default, to tell which are others.
+    """
+
+    session: SessionKey
+    results: Sequence[MadeResult] = ()
+    metadata: SessionMetadata | None = None
+    datasets: Mapping[str, Mapping[str, DatasetValue]] = field(default_factory=dict)
+    planes: Mapping[str, Path] = field(default_factory=dict)
+    detected: Mapping[str, Path] = field(default_factory=dict)
+    locations: SessionLocations | None = None
+    regions: RegionMap | None = None
+    verdicts: Mapping[str, Sequence[QCResult]] = field(default_factory=dict)
+    default_settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def fov_names(self) -> tuple[str, ...]:
+        """Folder names of the fields of view: those of the metadata, or else those that anything is there of."""
+        if self.metadata is not None:
+            return tuple(fov.name for fov in self.metadata.imaging.fovs)
+        return tuple(sorted({*self.datasets, *self.planes}))
+
+    def dataset(self, fov: str, name: str) -> Any:  # noqa: ANN401  an array, a table or masks
+        """Return a dataset of a FOV, whatever its provenance suffix; None where it was not made."""
+        values = self.datasets.get(fov, {})
+        found = next((key for key in values if key == name or key.removeprefix(name).startswith("_")), None)
+        return None if found is None else values[found]
+
+    def why_missing(self, result: str) -> str:
+        """Say why a result is not there, as the end of a sentence."""
+        why = next((one.why_not for one in self.results if one.name == result), "")
+        return f"{result} {why}" if why else f"{result} has none of this field"
+
+    def all_verdicts(self) -> tuple[QCResult, ...]:
+        """All verdicts, in the order in which results are made."""
+        return tuple(verdict for verdicts in self.verdicts.values() for verdict in verdicts)
+
+    def verdicts_on(self, *checks: str, fov: str | None = None) -> tuple[QCResult, ...]:
+        """Verdicts of some checks; of one FOV where one is named."""
+        return tuple(v for v in self.all_verdicts() if v.check in checks and (fov is None or v.fov == fov))

@@ -1,0 +1,128 @@
+"""The report of a session, from its inputs to one file.
+
+What belongs here: which sections there are, and their order. What does not: what is in them.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..json_text import json_text
+from ..progress import Progress, silent
+from ..session import Fov
+from .inputs import ReportInputs
+from .measure.fov import FovRois, measure_rois, packed_bins
+from .measure.motion import read_motion
+from .page.card import card, verdict_in_words
+from .page.cells import cells_section
+from .page.fields import FovFound, clock_of, field_view, located
+from .page.parts import SIGNS, Page
+from .page.place import place_section
+from .page.render import render
+from .page.sections import lineage_section, motion_section, time_section
+
+#: Fields measured at a time: the work is numpy's, which does not hold the others up.
+_SIDE_BY_SIDE = 2
+_OF_ROIS = ("mpci.ROIActivityF", "mpci.ROINeuropilActivityF", "mpci.ROIActivityDeconvolved", "mpciROIs.mpciROITypes",
+            "mpci.badFrames", "mpciROIs.cellClassifier", "mpciROIs.uuids", "mpciROIs.stackPos",
+            "mpciROIs.masks")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A finished report."""
+
+    #: The page, UTF-8. Equal inputs give equal bytes.
+    html: bytes
+    #: The session in a line, for the index over all sessions: JSON values.
+    summary: dict[str, Any]
+
+    @property
+    def verdict(self) -> str:
+        """The verdict on the session, in words."""
+        return str(self.summary["verdict"])
+
+    def summary_json(self) -> str:
+        """Text of the summary's file."""
+        return json_text(self.summary, indent=1, sort_keys=True, nulls=True) + "\n"
+
+
+def make_report(inputs: ReportInputs, *, progress: Progress = silent) -> Report:
+    """Make the report of a session; what was not made is named in it.
+
+    Parameters
+    ----------
+    inputs
+        What the results have published.
+    progress
+        Told the fields of view.
+    """
+    found = _measure(inputs, progress)
+    verdict, words = verdict_in_words(inputs.all_verdicts())
+    page = Page(
+        str(inputs.session),
+        _subtitle(inputs),
+        verdict,
+        words,
+        card(inputs, found),
+        [field_view(inputs, one) for one in found],
+        [place_section(inputs, found)],
+        [
+            time_section(inputs, found),
+            motion_section(inputs, found),
+            cells_section(inputs, found),
+            lineage_section(inputs),
+        ],
+        _warnings(inputs),
+    )
+    html = render("report.html", page=page, signs=SIGNS)
+    return Report(html.encode(), {"session": str(inputs.session), "verdict": words})
+
+
+def _measure(inputs: ReportInputs, progress: Progress) -> list[FovFound]:
+    """Measure each FOV of the metadata; without metadata there is no FOV to tell of."""
+    fovs = () if inputs.metadata is None else inputs.metadata.imaging.fovs
+    n_rois = sum(len(types) for fov in fovs if (types := inputs.dataset(fov.name, "mpciROIs.mpciROITypes")) is not None)
+    n_bins = packed_bins(n_rois)
+    with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+        measured = pool.map(lambda fov: _rois_of(inputs, fov, n_bins), fovs)
+        found = []
+        for k, (fov, rois) in enumerate(zip(fovs, measured, strict=True), 1):
+            motion = read_motion(inputs.planes[fov.name]) if fov.name in inputs.planes else None
+            n_frames = _n_frames(inputs, fov, motion.n_frames if motion else 0)
+            clock = clock_of(inputs, fov, n_frames) if n_frames else None
+            areas, layers = located(inputs, fov.name, inputs.regions) if rois else (None, None)
+            found.append(FovFound(fov, clock, rois, motion, areas, layers))
+            progress(k, len(fovs), "fields of view measured")
+    return found
+
+
+def _rois_of(inputs: ReportInputs, fov: Fov, n_bins: int) -> FovRois | None:
+    if any(inputs.dataset(fov.name, name) is None for name in _OF_ROIS):
+        return None
+    assert inputs.metadata is not None
+    return measure_rois(lambda name: inputs.dataset(fov.name, name), inputs.metadata.imaging.fov_rate_hz, n_bins)
+
+
+def _n_frames(inputs: ReportInputs, fov: Fov, of_motion: int) -> int:
+    for name in ("mpci.ROIActivityF", "mpci.times"):
+        if (values := inputs.dataset(fov.name, name)) is not None:
+            return int(np.shape(values)[0])
+    return of_motion
+
+
+def _subtitle(inputs: ReportInputs) -> str:
+    if inputs.metadata is None:
+        return "Two-photon imaging session"
+    n = len(inputs.metadata.imaging.fovs)
+    return f"Two-photon imaging session, {n} field{'s' * (n != 1)} of view"
+
+
+def _warnings(inputs: ReportInputs) -> list[str]:
+    if inputs.locations is not None and inputs.locations.phantom:
+        return ["Phantom atlas: places in the brain are made up, and are no anatomy."]
+    return []

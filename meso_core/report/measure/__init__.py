@@ -1,0 +1,1 @@
+"""What is measured for the report: plain functions of arrays, each with its definition and source."""

@@ -1,0 +1,103 @@
+"""The parts of a page, as values that the templates lay out.
+
+What belongs here: the types. What does not: what is in them (the modules of the sections), and markup (``templates``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...qc import QCResult, Verdict
+
+#: Verdict → sign (told apart without colour), word, and class of the style sheet.
+SIGNS = {
+    Verdict.PASS: ("✓", "good", "pass"),
+    Verdict.WARNING: ("▲", "look", "warning"),
+    Verdict.FAIL: ("✕", "bad", "fail"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A name and what it is."""
+
+    name: str
+    value: str
+    #: What it means, or how it was found.
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A picture with how to read it, and the verdicts that belong to it."""
+
+    title: str
+    #: SVG of :func:`~meso_core.report.draw.svg.plot`, or empty for pictures alone.
+    svg: str
+    how_to_read: str
+    verdicts: Sequence[QCResult] = ()
+    #: Data URIs of further pictures: (address, caption, alternative text).
+    pictures: Sequence[tuple[str, str, str]] = ()
+    #: Whether it takes the whole width.
+    wide: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the page with its own place in the list of contents."""
+
+    anchor: str
+    title: str
+    #: One or two sentences on what it tells.
+    lead: str = ""
+    rows: Sequence[Row] = ()
+    figures: Sequence[Figure] = ()
+    #: What is not there, and why, a sentence each.
+    missing: Sequence[str] = ()
+    verdicts: Sequence[QCResult] = ()
+    #: Head and rows of a table.
+    table: tuple[Sequence[str], Sequence[Sequence[str]]] | None = None
+    table_note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldView:
+    """One field of view: its pictures, its ROIs, and what the page's script needs to show them."""
+
+    name: str
+    #: Pixels.
+    nx: int
+    ny: int
+    #: Name of the picture → data URI; the first is shown at first.
+    pictures: Sequence[tuple[str, str]]
+    #: Paths of the outlines of cells and of other ROIs, one a line.
+    cells: str
+    others: str
+    #: Length of the scale bar, px, and what is written on it.
+    bar_px: float
+    bar: str
+    rows: Sequence[Row] = ()
+    figures: Sequence[Figure] = ()
+    missing: Sequence[str] = ()
+    verdicts: Sequence[QCResult] = ()
+    #: What the script reads, as JSON values; empty where there are no ROIs.
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A whole report."""
+
+    title: str
+    subtitle: str
+    verdict: Verdict
+    verdict_text: str
+    card: Section
+    fields: Sequence[FieldView]
+    #: Sections before and after the fields of view.
+    before: Sequence[Section]
+    after: Sequence[Section]
+    #: What must be said first, as that the atlas is made up.
+    warnings: Sequence[str] = ()

@@ -1,0 +1,166 @@
+"""Sections about the whole session: time, motion, lineage.
+
+What belongs here: their parts. What does not: measuring and drawing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...json_text import json_text
+from ..draw.distributions import components_plot, interval_plot, offsets_plot
+from ..draw.images import contrast, webp_uri
+from ..draw.time_series import motion_plot
+from ..inputs import MadeResult, ReportInputs
+from ..measure.clock import GAP, intervals
+from ..measure.motion import FovMotion, crispness
+from .fields import FovFound
+from .parts import Figure, Row, Section
+from .render import number
+
+_TIME = ("frames_match_pulses", "pulse_intervals_match_scanimage", "frame_counter_is_clean", "bouts_have_folders",
+         "daq_samples_are_regular", "volumes_match_frames", "frames_are_whole", "frames_were_rated")  # fmt: skip
+_MOTION = ("registration_residual", "bad_frame_fraction", "shifts_within_reach")
+
+
+def time_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
+    """When frames were taken: pulses and frames, intervals, the offset of each FOV."""
+    lead = (
+        "When each frame was taken, on the DAQ's clock, and whether the DAQ's pulses and the microscope's frames agree."
+    )
+    verdicts = inputs.verdicts_on(*_TIME)
+    measured = [one for one in found if one.clock is not None and one.clock.is_measured and one.clock.seconds.size]
+    if not measured:
+        why = f"Times of frames: {inputs.why_missing('frame_times')}."
+        return Section("time", "Time", lead, missing=[why], verdicts=verdicts)
+    first = measured[0]
+    assert first.clock is not None
+    steps = intervals(first.clock.seconds, first.clock.edges)
+    offsets = [(one.fov.name, 1e3 * float(one.clock.seconds[0])) for one in measured if one.clock is not None]
+    rows = [
+        Row("interval", f"{steps.usual_ms:.2f} ms", f"median, {first.fov.name}"),
+        Row("jitter", f"{steps.jitter_ms:.3f} ms", "standard deviation without gaps"),
+        Row("gaps", str(steps.n_gaps), f"intervals above {GAP:g} usual ones within bouts"),
+        Row("longest interval", f"{steps.longest_ms:.2f} ms"),
+    ]
+    figures = [
+        Figure(
+            "Time from frame to frame",
+            interval_plot(steps),
+            "All intervals within bouts. One narrow peak is right; it is as wide as the DAQ's samples are apart. "
+            "Counts at twice the usual interval are frames that were lost, or pulses that the DAQ missed.",
+            wide=False,
+        ),
+        Figure(
+            "Offset of each field in the volume",
+            offsets_plot(offsets),
+            "When the first line of each field is scanned, after that of the session's first frame. Fields of one "
+            "slice follow each other within a frame; slices follow at the frame period.",
+            wide=False,
+        ),
+    ]
+    return Section("time", "Time", lead, rows, figures, verdicts=verdicts)
+
+
+def motion_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
+    """How each FOV moved, and what registration left."""
+    lead = "How far the brain moved, and how well registration took that out. Shaded: frames that are left out of "
+    lead += "detection; dashed: where a new bout begins."
+    moved = [(one, one.motion) for one in found if one.motion is not None]
+    if not moved:
+        why = f"Shifts: {inputs.why_missing('motion_registered_frames')}."
+        return Section("motion", "Motion", lead, missing=[why], verdicts=inputs.verdicts_on(*_MOTION))
+    figures = [figure for one, motion in moved for figure in _motion_figures(inputs, one, motion)]
+    head = ("field", "range, µm", "largest step, µm", "largest non-rigid, µm", "bad frames, %", "crispness of the mean")
+    rows = [_motion_row(one, motion) for one, motion in moved]
+    note = (
+        "Range: from the 1st to the 99th percentile of rigid shifts, both axes together. Step: between neighbouring "
+        "good frames. Crispness: root mean square gradient of the mean image over its mean; compare fields of one "
+        "session."
+    )
+    return Section("motion", "Motion", lead, figures=figures, table=(head, rows), table_note=note)
+
+
+def _motion_row(one: FovFound, motion: FovMotion) -> list[str]:
+    um = one.fov.um_per_pixel
+    nonrigid = "–" if motion.nonrigid is None else f"{motion.nonrigid.max() * um:.1f}"
+    return [
+        one.fov.name,
+        f"{motion.range_px * um:.1f}",
+        f"{motion.jump_px * um:.1f}",
+        nonrigid,
+        f"{100 * motion.is_bad.mean():.1f}",
+        f"{crispness(motion.mean_image):.3f}",
+    ]
+
+
+def _motion_figures(inputs: ReportInputs, one: FovFound, motion: FovMotion) -> list[Figure]:
+    name = one.fov.name
+    figures = []
+    if one.clock is not None:
+        figures.append(
+            Figure(
+                f"{name}: shifts",
+                motion_plot(motion, one.clock, name, one.fov.um_per_pixel),
+                "Slow drifts and single jumps are taken out. A line that stays at its largest value ran into the limit "
+                "of what was looked for. The phase correlation with the reference image falls where a frame is "
+                "blurred, dark, or at another depth: a steady fall is drift along the optical axis.",
+                inputs.verdicts_on(*_MOTION, fov=name),
+            )
+        )
+    if motion.worst is not None:
+        worst, um = motion.worst, one.fov.um_per_pixel
+        ends = [
+            (
+                webp_uri(contrast(image)),
+                f"{place} of component {worst.number}",
+                f"{name}: {place} of component {worst.number}",
+            )
+            for place, image in (("bottom", worst.bottom), ("top", worst.top))
+        ]
+        figures.append(
+            Figure(
+                f"{name}: what still moves",
+                components_plot(motion.component_shifts * um, name, um),
+                "Bars: shift between the mean of the frames at either end of each principal component. The pictures "
+                f"are the ends of component {worst.number}, {worst.rigid_px * um:.2f} µm apart rigidly and "
+                f"{worst.nonrigid_px * um:.2f} µm at most non-rigidly: look from one to the other. If the same cells "
+                "are in other places, motion is left; if other cells are bright, it is activity, or depth.",
+                pictures=ends,
+                wide=False,
+            )
+        )
+    return figures
+
+
+def lineage_section(inputs: ReportInputs) -> Section:
+    """Tell what each result was made with."""
+    lead = "What each result was made with. Full hashes, the run that made it and all inputs back to the raw tifs: "
+    lead += f"meso lineage FILE. Whether all is as it was recorded: meso audit {inputs.session}."
+    head = ("result", "content", "code", "files", "MB", "settings that are not the default", "packages")
+    rows = [_lineage_row(one, inputs.default_settings) for one in inputs.results if one.version]
+    return Section("lineage", "Lineage", lead, table=(head, rows))
+
+
+def _lineage_row(one: MadeResult, defaults: Mapping[str, Any]) -> list[str]:
+    return [
+        one.name,
+        one.version[:12],
+        one.code_version,
+        number(one.n_files),
+        number(one.n_bytes / 1e6),
+        ", ".join(f"{name} = {_short(value)}" for name, value in other_settings(one.settings, defaults)) or "none",
+        ", ".join(f"{name} {version}" for name, version in sorted(one.packages.items())) or "–",
+    ]
+
+
+def other_settings(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """List settings whose value is not the default, by name; those without a known default count as other."""
+    unknown = object()
+    return sorted((name, value) for name, value in settings.items() if defaults.get(name, unknown) != value)
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else json_text(value, sort_keys=True, nulls=True)
+    return text if len(text) <= 60 else f"{text[:57]}…"
