@@ -24,6 +24,8 @@ from .defs.session_checks import session_checks
 from .io.alyx import Alyx
 from .io.managers import AlfIOManager, RawIOManager, SessionFilesIOManager
 from .io.resources import Platform
+from .overview.links import OVERVIEW_LINK
+from .overview.sensor import overview_follows
 from .runs.console import readable_logger
 from .runs.executors import executor
 from .runs.settings import MesoSettings, current_settings
@@ -45,7 +47,13 @@ def build_defs(settings: MesoSettings | None = None, **overrides: Any) -> dg.Def
         "asset_checks": list(session_checks),
         "jobs": [*session_jobs, remove_raw_tifs, free_removed_tifs, audit_sessions, daily_digest],
         "schedules": [removed_tifs_daily, *audit_schedules, digest_every_morning(settings)],
-        "sensors": [sessions_arrive(settings), alyx_comes_back(settings), dead_runs_end, notices_go_out(settings)],
+        "sensors": [
+            sessions_arrive(settings),
+            alyx_comes_back(settings),
+            dead_runs_end,
+            overview_follows,
+            notices_go_out(settings),
+        ],
         "loggers": {"readable": readable_logger},
         "executor": executor(settings),
         "resources": {**resources(settings), **overrides.pop("resources", {})},
@@ -57,7 +65,11 @@ def raw_specs() -> list[dg.AssetSpec]:
     """Make an external asset per kind of raw files; the sensor and the runs tell Dagster their versions."""
     return [
         dg.AssetSpec(
-            raw_asset(kind), group_name="raw", description=description, partitions_def=session_partitions
+            raw_asset(kind),
+            group_name="raw",
+            description=description,
+            partitions_def=session_partitions,
+            metadata=OVERVIEW_LINK,
         ).with_io_manager_key("raw")
         for kind, description in RAW.items()
     ]
@@ -68,7 +80,8 @@ def declared_assets(settings: MesoSettings) -> list[dg.AssetsDefinition]:
     declared = {**CATALOGUE, **RECORDS}
 
     def versioned(spec: dg.AssetSpec) -> dg.AssetSpec:
-        return spec.replace_attributes(code_version=declared[spec.key.path[-1]].version(settings))
+        version = declared[spec.key.path[-1]].version(settings)
+        return spec.replace_attributes(code_version=version, metadata={**spec.metadata, **OVERVIEW_LINK})
 
     found = dg.load_assets_from_package_module(assets)
     return [asset.map_asset_specs(versioned) for asset in found if isinstance(asset, dg.AssetsDefinition)]

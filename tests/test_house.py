@@ -132,6 +132,7 @@ _MAY = {
     "meso_core/storage/remote/download.py": "what arrives beside its place, in pieces, and goes on after a cut",
     "meso_core/storage/remote/scratch.py": "locks",
     "meso_core/timing/mat_files.py": "MAT-files, on bytes",
+    "meso_assets/overview/page.py": "style and script of the page, which lie beside it",
     "meso_assets/assets/archive.py": "empty folders in the view of links",
 }
 _DOORS = ("meso_core/opening.py", "meso_core/storage/atomic.py", "meso_core/storage/hashing.py")

@@ -17,6 +17,7 @@ _COMMANDS = {
     "run": "run",
     "preflight": "preflight",
     "status": "status",
+    "overview": "overview",
     "audit": "audit",
     "report": "report",
     "alyx": "alyx",

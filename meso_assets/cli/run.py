@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from ..runs.many import Wanted
     from ..runs.settings import MesoSettings
 
+#: While many sessions run, the overview is made again after this time, s.
+_OFTEN_ENOUGH_S = 30.0
+
 
 @click.command("run")
 @chooses_sessions
@@ -75,9 +78,11 @@ def _keys(settings: MesoSettings, chosen: Wanted) -> Sequence[SessionKey]:
 
 def _run_one(settings: MesoSettings, key: SessionKey, assets: tuple[str, ...], suite2p: dict[str, Any]) -> None:
     from ..io.resources import Platform
+    from ..overview.refresh import refresh_after_run
     from ..runs.run import run_session
 
     summary = run_session(settings, key, assets=assets, suite2p=suite2p, tell=say)
+    refresh_after_run(settings, say)
     opened = Platform.open(settings).session(str(key))
     click.echo("\n" + made_table(opened, summary))
     for asset, why in summary.partial.items():
@@ -93,9 +98,13 @@ def _run_one(settings: MesoSettings, key: SessionKey, assets: tuple[str, ...], s
 def _run_many(
     settings: MesoSettings, keys: Sequence[SessionKey], assets: tuple[str, ...], suite2p: dict[str, Any]
 ) -> None:
+    from ..overview.refresh import refresh_after_run
     from ..runs.many import run_sessions
 
-    ended = list(run_sessions(settings, keys, assets=assets, suite2p=suite2p, say=_set_off))
+    ended = []
+    for one in run_sessions(settings, keys, assets=assets, suite2p=suite2p, say=_set_off):
+        ended.append(one)
+        refresh_after_run(settings, say, older_than_s=0.0 if len(ended) == len(keys) else _OFTEN_ENOUGH_S)
     rows = [(one.session, f"{one.seconds:.1f}", one.result) for one in ended]
     click.echo("\n" + text_table(("session", "seconds", "result"), rows, right=frozenset({1})))
     if n_failed := sum(not one.success for one in ended):

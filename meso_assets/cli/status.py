@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -128,6 +128,6 @@ def _disk(folder: Path) -> str:
         return f"not known, because nothing can be written there ({error.__cause__})"
 
 
-def _record(session: str, state: str, why: str) -> dict[str, str | int]:
+def _record(session: str, state: str, why: str) -> dict[str, Any]:
     """Give a remark the form of a record of an asset, which it is not about."""
     return {"session": session, "asset": "", "state": state, "why": why, "published_at": ""}

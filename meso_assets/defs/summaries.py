@@ -24,6 +24,8 @@ from ..runs.settings import MesoSettings
 from .catalogue import CATALOGUE
 from .standings import SessionView, look_at
 
+#: Endings of what a browser shows.
+SHOWN = (".png", ".html")
 #: What is written of a verdict, of the first checks that did not pass.
 _MOST_CHECKS = 3
 #: The interpreter has one list of warnings for all threads; sensors look side by side.
@@ -58,6 +60,8 @@ class AssetSummary:
     run_id: str = ""
     #: suite2p options that were given for that run alone, as text.
     options: str = ""
+    #: Its figures and reports, by path below the session.
+    shown: tuple[str, ...] = ()
     #: Worst of its verdicts (``PASS``, ``WARNING``, ``FAIL``); empty where there is none.
     verdict: str = ""
     #: What the checks say that did not pass.
@@ -85,6 +89,7 @@ class AssetSummary:
             n_bytes=manifest.total_bytes if manifest else 0,
             run_id=manifest.made_by.run_id if manifest else "",
             options=_options(manifest),
+            shown=tuple(file.path for file in manifest.files if _is_shown(file.path)) if manifest else (),
         )
 
 
@@ -104,8 +109,6 @@ class SessionSummary:
     remarks: tuple[str, ...] = ()
     #: Records that cannot be read.
     damaged: tuple[str, ...] = ()
-    #: Figures that its assets have published, by path below the session.
-    figures: tuple[str, ...] = ()
     #: Bytes of what the rig left; of tifs that are in an archive too, as they were.
     raw_bytes: int = 0
     #: Whether time alone may change the answer.
@@ -177,7 +180,6 @@ def summary_of(session: Session, settings: MesoSettings, *, now_ns: int) -> Sess
     summed_up = {name: replace(AssetSummary.of(found), lacks=_lacks(seen, name)) for name, found in standings.items()}
     damaged = tuple(str(warning.message) for warning in caught if issubclass(warning.category, MesoWarning))
     due = {name: found for name, found in standings.items() if not found.is_current}
-    figures = (file.path for manifest in seen.made.values() for file in manifest.files)
     return SessionSummary(
         key=str(session.key),
         ready=arrival.ready,
@@ -190,7 +192,6 @@ def summary_of(session: Session, settings: MesoSettings, *, now_ns: int) -> Sess
         run_key=_run_key(str(session.key), due) if seen.delivered else "",
         remarks=seen.remarks(),
         damaged=damaged,
-        figures=tuple(sorted(path for path in figures if path.startswith("reports/") and path.endswith(".png"))),
         raw_bytes=sum(max(0, file.size) for file in seen.delivered),
         until_later=arrival.until_later,
     )
@@ -204,6 +205,10 @@ def _lacks(seen: SessionView, asset: str) -> str:
 def _run_key(key: str, due: Mapping[str, Standing]) -> str:
     state = "\n".join(f"{name} {standing.basis.digest}" for name, standing in sorted(due.items()))
     return f"{key}:{hashlib.sha256(state.encode()).hexdigest()[:16]}"
+
+
+def _is_shown(path: str) -> bool:
+    return path.startswith("reports/") and path.endswith(SHOWN)
 
 
 def _options(manifest: Manifest | None) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from enum import Enum
+from typing import Any
 
 
 class State(Enum):
@@ -65,8 +66,10 @@ class AssetStatus:
     #: The run that made it, and the last one that tried to and did not, or tries to now.
     run_id: str = ""
     attempt_run_id: str = ""
+    #: Its figures and reports, by path below the session.
+    shown: tuple[str, ...] = ()
 
-    def as_record(self) -> dict[str, str | int]:
+    def as_record(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         return {**asdict(self), "state": self.state.value}
 
@@ -86,8 +89,6 @@ class SessionCells:
     place: str = ""
     #: Bytes of what the rig left.
     raw_bytes: int = 0
-    #: Figures of its assets, by path below the session.
-    figures: tuple[str, ...] = ()
 
     @property
     def all_remarks(self) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ What belongs here: which sessions are meant, by name and by where they stand, an
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +15,12 @@ from meso_core.progress import Progress, silent
 from meso_core.session import SessionKey, Survey, choose_sessions
 
 from ..defs.catalogue import CATALOGUE
-from ..defs.session_index import SessionIndex
 from ..io.resources import Platform
-from .attempts import failures_of
 from .cells import SessionCells, State
 from .instance import open_instance
 from .run import RunSummary, run_session
 from .settings import MesoSettings
-from .status import indexed_status
+from .status import status_of
 
 #: Told a line at a time.
 Say = Callable[[str], None]
@@ -115,20 +112,15 @@ def sessions_that_stand(
     survey
         All sessions and where they lie, where the caller knows them.
     """
-    places = survey.folders if survey is not None else {}
-    assets, found = frozenset(wanted.assets or CATALOGUE), []
+    assets = frozenset(wanted.assets or CATALOGUE)
     asked = wanted.states | {State.UNREADABLE} if wanted.states else frozenset(State)
     with open_instance(settings) as instance:
-        failures = failures_of(instance, [str(key) for key in keys])
-    index = SessionIndex(settings)
-    gc.freeze()  # what was imported stays: looking through it again and again costs more than the sessions
-    for n, key in enumerate(keys, 1):
-        one = indexed_status(index, key, places.get(key, ""), failures.get(str(key), {}))
-        progress(n, len(keys), "sessions looked at")
-        if not wanted.states or any(cell.state in asked and cell.asset in assets for cell in one.cells):
-            found.append(one)
-    index.save({str(key) for key in survey.sessions} if places and survey is not None else None)
-    return tuple(found)
+        found = status_of(settings, instance, keys, survey=survey, progress=progress)
+    return tuple(
+        one
+        for one in found
+        if not wanted.states or any(cell.state in asked and cell.asset in assets for cell in one.cells)
+    )
 
 
 def wanted_sessions(

@@ -6,20 +6,23 @@ What belongs here: putting together how results stand (``defs.summaries``) and w
 
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
-from meso_core.session import SessionKey
+from meso_core.progress import Progress, silent
+from meso_core.session import SessionKey, Survey
 
 from ..defs.catalogue import CATALOGUE
 from ..defs.guard import told
 from ..defs.session_index import SessionIndex
 from ..defs.summaries import AssetSummary, SessionSummary, summary_of
 from ..io.resources import Platform
-from .attempts import Failure, recent_failures
+from .attempts import Failure, failures_of, recent_failures
 from .cells import AssetStatus, SessionCells, State
+from .settings import MesoSettings
 
 
 def session_status(
@@ -42,6 +45,38 @@ def session_status(
     else:
         cells = cells_of(found, failures)
     return list(cells.cells), cells.all_remarks
+
+
+def status_of(
+    settings: MesoSettings,
+    instance: dg.DagsterInstance,
+    keys: Sequence[SessionKey],
+    *,
+    survey: Survey | None = None,
+    progress: Progress = silent,
+) -> tuple[SessionCells, ...]:
+    """Judge very many sessions.
+
+    Parameters
+    ----------
+    settings, instance
+        Settings of the platform, and Dagster's records.
+    keys
+        Sessions; the answers come in their order.
+    survey
+        All sessions and where they lie, where the caller knows them.
+    progress
+        Told the sessions that were looked at.
+    """
+    places = survey.folders if survey is not None else {}
+    failures = failures_of(instance, [str(key) for key in keys])
+    index, found = SessionIndex(settings), []
+    gc.freeze()  # what was imported stays: looking through it again and again costs more than the sessions
+    for n, key in enumerate(keys, 1):
+        found.append(indexed_status(index, key, places.get(key, ""), failures.get(str(key), {})))
+        progress(n, len(keys), "sessions looked at")
+    index.save({str(key) for key in survey.sessions} if places and survey is not None else None)
+    return tuple(found)
 
 
 def indexed_status(index: SessionIndex, key: SessionKey, place: str, failures: Mapping[str, Failure]) -> SessionCells:
@@ -78,7 +113,6 @@ def cells_of(found: SessionSummary, failures: Mapping[str, Failure], place: str 
         "" if found.ready else found.reason,
         place,
         found.raw_bytes,
-        found.figures,
     )
 
 
@@ -99,6 +133,7 @@ def _judged(found: SessionSummary, asset: str, failure: Failure | None) -> Asset
         one.verdict_why,
         one.run_id,
         failure.run_id if failure else "",
+        one.shown,
     )
 
 

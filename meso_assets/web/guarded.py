@@ -8,18 +8,24 @@ from __future__ import annotations
 from dagster_webserver import app
 from dagster_webserver.webserver import DagsterWebserver
 from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
 
 from ..runs.settings import current_settings
 from .guard import LOOPBACK, OwnPagesOnly
+from .overview import overview_routes
 
 
 class GuardedWebserver(DagsterWebserver):  # type: ignore[type-arg]  # of Dagster
-    """Puts the guard before all other middleware, for requests and websockets."""
+    """Puts the guard before all other middleware, for requests and websockets, and the overview beside the pages."""
 
     def build_middleware(self) -> list[Middleware]:
         """List the middleware, outermost first."""
         hosts = LOOPBACK | set(current_settings().ui_host_names)
         return [Middleware(OwnPagesOnly, hosts=hosts), *super().build_middleware()]
+
+    def build_routes(self) -> list[BaseRoute]:
+        """List the pages: those of meso, then Dagster's own, the last of which answers for every path."""
+        return [*overview_routes(current_settings(), self._process_context.instance), *super().build_routes()]  # type: ignore[no-untyped-call]  # of Dagster
 
 
 def guard_webserver() -> None:

@@ -18,8 +18,10 @@ from meso_core.processes import ProcessId, this_process
 from meso_core.storage.atomic import storage_errors, write_file
 from meso_core.storage.locks import locked
 
+from ..overview.refresh import INTERFACE
+
 #: Files of the home: held while an interface runs, and where that is.
-_LOCK, _WHERE = ".interface.lock", ".interface.json"
+_LOCK, _WHERE = ".interface.lock", INTERFACE
 _LARGEST = 1 << 14
 
 

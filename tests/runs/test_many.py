@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from meso_assets.cli import group
 from meso_assets.defs.catalogue import CATALOGUE
 from meso_assets.runs import many
+from meso_assets.runs import status as status_module
 from meso_assets.runs.cells import AssetStatus, SessionCells, State
 from meso_assets.runs.many import Wanted, run_sessions, wanted_sessions
 from meso_assets.runs.run import RunSummary
@@ -81,7 +82,7 @@ def test_only_sessions_that_stand_as_asked_are_chosen(settings, monkeypatch, sta
         cells = [AssetStatus(str(key), name, own.get(name, State.DONE)) for name in ("frame_times", "rois")]
         return SessionCells(str(key), tuple(cells), ())
 
-    monkeypatch.setattr(many, "indexed_status", status)
+    monkeypatch.setattr(status_module, "indexed_status", status)
     found = wanted_sessions(settings, Wanted((), frozenset(states), since, assets), print)
     assert [int(key.date[-1]) for key in found] == days
 
@@ -92,7 +93,7 @@ def test_a_session_that_cannot_be_looked_at_is_named_and_the_others_are_chosen(s
         return SessionCells(str(key), (AssetStatus(str(key), "rois", state, "a record is damaged"),), ())
 
     said = []
-    monkeypatch.setattr(many, "indexed_status", status)
+    monkeypatch.setattr(status_module, "indexed_status", status)
     assert wanted_sessions(settings, Wanted(states=frozenset({State.MISSING})), said.append) == KEYS[1:]
     assert said == [f"{KEYS[0]} is left out: a record is damaged"]
 
@@ -130,7 +131,7 @@ def stand(monkeypatch, by_day):
         cells = [rois if name == "rois" else AssetStatus(str(key), name, State.DONE) for name in CATALOGUE]
         return SessionCells(str(key), tuple(cells), ("a remark",))
 
-    monkeypatch.setattr(many, "indexed_status", status)
+    monkeypatch.setattr(status_module, "indexed_status", status)
 
 
 def test_status_shows_those_that_stand_as_asked_and_counts_the_others(settings, monkeypatch):

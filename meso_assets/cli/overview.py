@@ -1,0 +1,29 @@
+"""``meso overview``: the page with sessions × assets."""
+
+from __future__ import annotations
+
+import click
+
+from meso_core.progress import throttled
+
+from ..runs.settings import load_settings
+from .choice import say
+
+
+@click.command("overview")
+@click.option("--open", "is_opened", is_flag=True, help="Open it in the browser.")
+def command(is_opened: bool) -> None:
+    """Make the page with all sessions and how their assets stand, and print where it is.
+
+    It is one file, overview.html below MESO_HOME, made again after each run. `meso dev` and `meso serve` show it at
+    /meso/overview, where its links to runs and figures work.
+    """
+    from ..overview.refresh import refresh
+    from ..runs.instance import open_instance
+
+    settings = load_settings()
+    with open_instance(settings) as instance:
+        file = refresh(settings, instance, progress=throttled(say))
+    click.echo(file)
+    if is_opened and click.launch(file.as_uri()) != 0:
+        say("No browser could be opened: open this file yourself, or copy it to where there is one")

@@ -1,0 +1,98 @@
+"""What the overview shows, as JSON values: small, for a lab has thousands of sessions.
+
+What belongs here: the form in which the page's script gets the cells. The words are those of ``runs.cells``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from meso_core.session import PassedOver
+
+from ..defs.catalogue import CATALOGUE
+from ..runs.cells import AssetStatus, SessionCells, State
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """All sessions of a root at one time."""
+
+    root: str
+    #: When the page was made, ISO 8601, UTC.
+    made_at: str
+    sessions: tuple[SessionCells, ...]
+    passed_over: tuple[PassedOver, ...]
+    #: Where the interface answers, for links of the page as a file; empty where it is not known.
+    interface: str = ""
+    #: Whether sessions are folders of this machine: then the page as a file can lead to their figures.
+    is_local: bool = True
+
+    def as_record(self) -> dict[str, Any]:
+        """Return JSON values. Texts stand once, in ``texts``, and are named by their number."""
+        texts = _Texts()
+        states = [state.value for state in State]
+        sessions = [_session(one, texts) for one in self.sessions]
+        return {
+            "root": self.root,
+            "made_at": self.made_at,
+            "interface": self.interface,
+            "is_local": self.is_local,
+            "assets": [[name, declared.group] for name, declared in CATALOGUE.items()],
+            "states": states,
+            "sessions": sessions,
+            "passed_over": [[passed.path, passed.reason] for passed in self.passed_over],
+            "texts": texts.all,
+        }
+
+
+class _Texts:
+    """Texts by number; 0 is the empty one."""
+
+    def __init__(self) -> None:
+        self.all = [""]
+        self._numbers = {"": 0}
+
+    def number(self, text: str) -> int:
+        if (known := self._numbers.get(text)) is not None:
+            return known
+        self._numbers[text] = len(self.all)
+        self.all.append(text)
+        return len(self.all) - 1
+
+
+_STATE_NUMBERS = {state: number for number, state in enumerate(State)}
+
+
+def _session(one: SessionCells, texts: _Texts) -> list[Any]:
+    """Key, standing, cells, raw bytes, place (empty where it is the key), why it waits, remarks."""
+    return [
+        one.session,
+        one.standing,
+        [_cell(cell, texts) for cell in one.cells],
+        one.raw_bytes,
+        "" if one.place == one.session else one.place,
+        texts.number(one.waits),
+        [texts.number(text) for text in one.remarks],
+    ]
+
+
+def _cell(cell: AssetStatus, texts: _Texts) -> int | list[Any]:
+    """State, why, published, bytes, files, verdict, its why, run, attempt, figures; the state alone if that is all."""
+    values: Sequence[Any] = (
+        _STATE_NUMBERS[cell.state],
+        texts.number(cell.why),
+        cell.published_at,
+        cell.n_bytes,
+        cell.n_files,
+        cell.verdict,
+        texts.number(cell.verdict_why),
+        texts.number(cell.run_id),
+        texts.number(cell.attempt_run_id),
+        [texts.number(path) for path in cell.shown],
+    )
+    shown = list(values)
+    while len(shown) > 1 and not shown[-1]:
+        shown.pop()
+    return shown[0] if len(shown) == 1 else shown

@@ -1,0 +1,128 @@
+"""Making the overview of a root, and keeping it in the home.
+
+What belongs here: who asks when. The file is made whole or not at all; the one before stays until then.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+
+from meso_core.errors import InputFileError, MesoError, MissingInputError
+from meso_core.opening import read_json
+from meso_core.progress import Progress, silent, throttled
+from meso_core.storage import write_file
+
+from ..runs.instance import open_instance
+from ..runs.settings import MesoSettings
+from ..runs.status import status_of
+from .page import html_page
+from .record import Overview
+
+OVERVIEW = "overview.html"
+#: Where a running interface says its address, below Dagster's folder.
+INTERFACE = ".interface.json"
+_LARGEST = 1 << 14
+#: So many sessions are looked at in no time.
+_FEW = 20
+_MAKING = threading.Lock()
+
+
+def overview_path(settings: MesoSettings) -> Path:
+    """Where the page lies."""
+    return Path(settings.home).expanduser().absolute() / OVERVIEW
+
+
+def overview_of(settings: MesoSettings, instance: dg.DagsterInstance, progress: Progress = silent) -> Overview:
+    """Look at all sessions.
+
+    Raises
+    ------
+    MissingInputError
+        If the root cannot be listed.
+    """
+    store = settings.store()
+    survey = store.survey()
+    heard = progress if len(survey.sessions) > _FEW else silent
+    return Overview(
+        root=store.root,
+        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        sessions=status_of(settings, instance, survey.sessions, survey=survey, progress=heard),
+        passed_over=survey.passed_over,
+        interface=_interface(settings),
+        is_local=store.is_local,
+    )
+
+
+def refresh(
+    settings: MesoSettings, instance: dg.DagsterInstance, *, older_than_s: float = 0.0, progress: Progress = silent
+) -> Path:
+    """Make the page again, if it is older than asked for.
+
+    Parameters
+    ----------
+    settings, instance
+        Settings of the platform, and Dagster's records.
+    older_than_s
+        A page that was made within this time stays, s.
+    progress
+        Told the sessions that were looked at.
+
+    Returns
+    -------
+    pathlib.Path
+        The page.
+
+    Raises
+    ------
+    MissingInputError
+        If the root cannot be listed.
+    StorageError
+        If the page cannot be written.
+    """
+    file = overview_path(settings)
+    with _MAKING:  # who waited for another finds its page
+        if not _is_younger(file, older_than_s):
+            write_file(file, html_page(overview_of(settings, instance, progress)).encode(), flush=False)
+    return file
+
+
+def _is_younger(file: Path, seconds: float) -> bool:
+    try:
+        return 0 <= time.time() - file.stat().st_mtime < seconds
+    except OSError:
+        return False
+
+
+def _interface(settings: MesoSettings) -> str:
+    """Address of the interface that runs, or ran last."""
+    try:
+        record = read_json(settings.dagster_home / INTERFACE, "Remove it", _LARGEST)
+    except (MissingInputError, InputFileError):
+        return ""
+    url = record.get("url") if isinstance(record, dict) else None
+    return url if isinstance(url, str) and url.startswith(("http://", "https://")) else ""
+
+
+def refresh_after_run(settings: MesoSettings, say: Callable[[str], None], *, older_than_s: float = 0.0) -> None:
+    """Make the page again after a run of a terminal; what keeps it from being made is told, and is no fault of the run.
+
+    Parameters
+    ----------
+    settings
+        Settings of the platform.
+    say
+        Told what is wrong, and how far a long look at very many sessions is.
+    older_than_s
+        As for :func:`refresh`.
+    """
+    try:
+        with open_instance(settings) as instance:
+            refresh(settings, instance, older_than_s=older_than_s, progress=throttled(say))
+    except MesoError as error:
+        say(f"the overview could not be made again: {error}")

@@ -1,0 +1,47 @@
+"""The overview follows the runs: made again when one has ended.
+
+What belongs here: noticing that. A run of a terminal makes it again itself (``cli.run``).
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from meso_core.errors import MesoError
+
+from ..io.resources import Platform
+from .refresh import overview_path, refresh
+
+_ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+
+
+@dg.sensor(
+    name="overview_follows",
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Makes the overview of all sessions (`/meso/overview`, `overview.html` in `MESO_HOME`) again when a "
+    "run has ended, at most every half minute.",
+)
+def overview_follows(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SkipReason:
+    """Keep the overview up to date; the first look is when the daemon starts."""
+    return follow(context, platform)
+
+
+def follow(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SkipReason:
+    """Look for a run that ended since the last look; however many did, the page is made once."""
+    last = last_end(context.instance)
+    if last == context.cursor and overview_path(platform.settings).is_file():
+        return dg.SkipReason("no run has ended since the overview was made")
+    try:
+        file = refresh(platform.settings, context.instance)
+    except MesoError as error:
+        return dg.SkipReason(f"the overview could not be made: {error}")
+    context.update_cursor(last)
+    return dg.SkipReason(f"the overview was made again: {file}")
+
+
+def last_end(instance: dg.DagsterInstance) -> str:
+    """Name the run that ended last, and when; empty where none has."""
+    wanted = dg.RunsFilter(statuses=_ENDED)
+    found = instance.get_run_records(wanted, limit=1, order_by="update_timestamp")
+    return f"{found[0].dagster_run.run_id} {found[0].update_timestamp.isoformat()}" if found else ""

@@ -1,0 +1,96 @@
+"""The overview in the interface: the page, and the figures and reports of sessions that it leads to.
+
+What belongs here: answering for these paths, behind the guard. What the page holds is in ``overview``.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import dagster as dg
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from meso_core.errors import MesoError, MissingInputError
+from meso_core.opening import TABLE_BYTES, read_plain
+
+from ..io.resources import Platform
+from ..overview.links import OVERVIEW_PATH
+from ..overview.refresh import refresh
+from ..runs.settings import MesoSettings
+
+#: A page that is younger is shown as it is, s; and one that a person asks to have made again.
+_YOUNG_S, _JUST_MADE_S = 10.0, 1.0
+#: Ending of what is handed out → its type. A report runs no scripts and loads nothing.
+_TYPES = {".png": "image/png", ".html": "text/html; charset=utf-8"}
+_REPORT = re.compile(r"reports/([\w.-]+/)*[\w.-]+", re.ASCII)
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "sandbox; default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'",
+}
+
+
+def overview_routes(settings: MesoSettings, instance: dg.DagsterInstance) -> list[Route]:
+    """Make the routes of the overview.
+
+    Parameters
+    ----------
+    settings, instance
+        Settings of the platform, and Dagster's records.
+    """
+
+    async def page(request: Request) -> Response:
+        age = _JUST_MADE_S if "now" in request.query_params else _YOUNG_S
+        try:
+            file = await run_in_threadpool(refresh, settings, instance, older_than_s=age)
+            content = await run_in_threadpool(read_plain, file, TABLE_BYTES)
+        except MesoError as error:
+            return PlainTextResponse(f"The overview could not be made: {error}", status_code=503)
+        return Response(content, media_type="text/html", headers={"Cache-Control": "no-store"})
+
+    async def file(request: Request) -> Response:
+        try:
+            content, kind = await run_in_threadpool(
+                shown_file, settings, request.path_params["key"], request.path_params["path"]
+            )
+        except MesoError as error:
+            return PlainTextResponse(str(error), status_code=404)
+        return Response(content, headers={**_HEADERS, "Content-Type": kind})
+
+    return [Route(OVERVIEW_PATH, page), Route(f"{OVERVIEW_PATH}/files/{{key:path}}/-/{{path:path}}", file)]
+
+
+def shown_file(settings: MesoSettings, key: str, path: str) -> tuple[bytes, str]:
+    """Read a figure or a report of a session; nothing else of it is handed out, and nothing beside it.
+
+    Returns
+    -------
+    tuple
+        Its bytes, and its type.
+
+    Raises
+    ------
+    MesoError
+        If there is no such session, the path is of something else, or a link leads out of the session.
+    """
+    kind = _TYPES.get(Path(path).suffix)
+    if kind is None or _REPORT.fullmatch(path) is None or ".." in path.split("/"):
+        raise _nothing(path)
+    session = Platform.open(settings).session(key)
+    folder = session.fetch([path])
+    if not (folder / path).resolve().is_relative_to(folder.resolve()):
+        raise _nothing(path)
+    return read_plain(folder / path, TABLE_BYTES), kind
+
+
+def _nothing(path: str) -> MissingInputError:
+    return MissingInputError.at(
+        path,
+        expected="a figure or a report of a session",
+        found="something else",
+        remedy="Open it from the overview",
+    )
