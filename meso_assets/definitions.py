@@ -12,6 +12,7 @@ import dagster as dg
 
 from . import assets
 from .assets.lineage import audit_schedules, audit_sessions
+from .assets.upkeep import prune_every_week, prune_records
 from .defs.alyx_sensor import alyx_comes_back
 from .defs.catalogue import CATALOGUE, RAW, RECORDS
 from .defs.declare import raw_asset
@@ -45,8 +46,8 @@ def build_defs(settings: MesoSettings | None = None, **overrides: Any) -> dg.Def
     parts: dict[str, Any] = {
         "assets": [*raw_specs(), *declared_assets(settings)],
         "asset_checks": list(session_checks),
-        "jobs": [*session_jobs, remove_raw_tifs, free_removed_tifs, audit_sessions, daily_digest],
-        "schedules": [removed_tifs_daily, *audit_schedules, digest_every_morning(settings)],
+        "jobs": [*session_jobs, remove_raw_tifs, free_removed_tifs, audit_sessions, daily_digest, prune_records],
+        "schedules": [removed_tifs_daily, *audit_schedules, digest_every_morning(settings), prune_every_week],
         "sensors": [
             sessions_arrive(settings),
             alyx_comes_back(settings),

@@ -33,6 +33,7 @@ _COMMANDS = {
     "remove-raw": "remove_raw",
     "instance": "instance",
     "notices": "notices",
+    "prune": "prune",
 }
 
 

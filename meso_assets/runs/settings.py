@@ -150,6 +150,13 @@ class MesoSettings(BaseSettings):
     ui_hosts: str = Field(
         "", description="Names by which others reach the interface through a proxy with a login, `,` between them."
     )
+    logs_kept_days: float = Field(
+        90.0,
+        ge=1,
+        le=36_500,
+        description="Days for which logs of runs that have ended are kept whole; then `meso prune`, and a schedule "
+        "every week, thin them. The history of the assets stays.",
+    )
     notices_file: Path | None = Field(
         None,
         description="File of addresses for notices of failures and the daily digest, one a line, for its owner alone; "

@@ -107,6 +107,7 @@ NO_CONTENT = {
     "scan_every_s",
     "scan_max_runs",
     "rerun_stale",
+    "logs_kept_days",
     "notices_file",
 }
 PACKAGES = {
