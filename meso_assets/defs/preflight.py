@@ -165,6 +165,7 @@ def _due(flight: Flight, due: Collection[str], metadata: SessionMetadata | None)
         metadata=metadata,
         overrides=flight.settings.overrides | Suite2pOverrides.parse(flight.suite2p),
         genotype=flight.settings.genotype,
+        left_out=flight.settings.left_out_of(session.key),
     )
 
 

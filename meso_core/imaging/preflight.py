@@ -70,6 +70,8 @@ class Due:
     metadata: SessionMetadata | None = None
     overrides: Suite2pOverrides = NO_OVERRIDES
     genotype: Genotype = ""
+    #: Folder names of FOVs that the lab leaves out.
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +197,8 @@ def judge_session(
 class _Plan:
     """The movies to be made."""
 
+    cut_bytes: int
+    #: Of those FOVs that are not left out.
     movie_bytes: int
     n_fovs: int = 1
     memory: int | None = None
@@ -202,21 +206,24 @@ class _Plan:
     @classmethod
     def of(cls, due: Due) -> _Plan:
         if due.metadata is None:
-            return cls(due.raw_bytes)  # lines between FOVs are dropped: never more
+            return cls(due.raw_bytes, due.raw_bytes)  # lines between FOVs are dropped: never more
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MesoWarning)  # the steps tell them
             layout = ImagingLayout.from_meta(due.metadata.imaging)
             slices = [layout.slices_of(bout.frames_in_acquisition) for bout in due.metadata.bouts]
             n_frames = [sum(int(np.count_nonzero(s == fov.slice_index)) for s in slices) for fov in layout.fovs]
-            sizes = [2 * fov.ny * fov.nx * n for fov, n in zip(layout.fovs, n_frames, strict=True)]
-            channels = [len(layout.channels_of(fov)) for fov in layout.fovs]
+            sizes = [
+                2 * fov.ny * fov.nx * n * len(layout.channels_of(fov))
+                for fov, n in zip(layout.fovs, n_frames, strict=True)
+            ]
+            kept = [fov for fov in layout.fovs if fov.name not in due.left_out]
             memory = None
-            if due.steps & {Step.REGISTRATION, Step.DETECTION}:
+            if due.steps & {Step.REGISTRATION, Step.DETECTION} and kept:
                 memory = max(
-                    fov_memory((fov.ny, fov.nx), n, _settings(due, due.metadata, fov.index))
-                    for fov, n in zip(layout.fovs, n_frames, strict=True)
+                    fov_memory((fov.ny, fov.nx), n_frames[fov.index], _settings(due, due.metadata, fov.index))
+                    for fov in kept
                 )
-        return cls(sum(s * c for s, c in zip(sizes, channels, strict=True)), len(sizes), memory)
+        return cls(sum(sizes), sum(sizes[fov.index] for fov in kept), max(1, len(kept)), memory)
 
 
 def _settings(due: Due, metadata: SessionMetadata, fov: int) -> Mapping[str, object]:
@@ -230,7 +237,7 @@ def _room(due: Due, plan: _Plan, machine: MachineFacts, past: Sequence[PastStep]
     cut = registered = found = 0.0
     if Step.REGISTRATION in due.steps:
         registered = movies * left[Step.REGISTRATION]
-        cut = movies + registered * min(1.0, machine.n_parallel / plan.n_fovs)
+        cut = plan.cut_bytes + registered * min(1.0, machine.n_parallel / plan.n_fovs)
     if Step.DETECTION in due.steps:
         found = 2 * movies * left[Step.DETECTION]  # in the work folder and where it is published
     archive = due.raw_bytes * left[Step.ARCHIVE] if Step.ARCHIVE in due.steps else 0.0

@@ -85,6 +85,16 @@ def test_the_remedy_for_memory_is_one(due):
     assert needed(nbins=500, nimg_init=100) < needed() / 3
 
 
+def test_fields_that_are_left_out_need_no_memory_and_less_room(due):
+    def asked(*left_out):
+        only = Due(frozenset({Step.REGISTRATION, Step.DETECTION}), 1, metadata=due.metadata, left_out=left_out)
+        return judge_session(NAME, only, PLENTY).estimate
+
+    assert asked("FOV_00").room_bytes < asked().room_bytes
+    assert asked("FOV_00", "FOV_02").memory_bytes < asked().memory_bytes, "FOV_01 is the smallest"
+    assert asked("FOV_00", "FOV_01", "FOV_02").memory_bytes is None
+
+
 def test_without_metadata_the_size_of_the_tifs_bounds_the_movies(due):
     known = judge_session(NAME, due, PLENTY).estimate
     unknown = judge_session(NAME, Due(due.steps, due.raw_bytes), PLENTY).estimate

@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections import namedtuple
+from dataclasses import replace
 
 import dagster as dg
 import pytest
@@ -16,7 +17,7 @@ from meso_assets.io.resources import Platform
 from meso_assets.runs.instance import open_instance
 from meso_assets.runs.run import run_session
 from meso_core.errors import MetadataError, ProcessingError, StorageError, TimingError
-from meso_core.simulate import simulate_session
+from meso_core.simulate import preset, simulate_session
 from tests.short_session import short
 
 Usage = namedtuple("Usage", "total used free")
@@ -141,7 +142,9 @@ def test_the_command_prints_a_table_and_ends_with_one_where_a_session_cannot_be_
 @pytest.mark.nightly
 def test_a_second_run_takes_what_was_estimated_within_a_factor_of_two(tmp_path, make_settings):
     settings = make_settings(tmp_path)
-    first, second = (simulate_session(settings.root, short(number=number)).key for number in ("001", "002"))
+    first, second = (
+        simulate_session(settings.root, replace(preset("tiny"), number=number)).key for number in ("001", "002")
+    )
     assert run_session(settings, first).success
     platform = Platform.open(settings)
     with open_instance(settings) as instance:
