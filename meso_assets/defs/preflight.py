@@ -81,7 +81,9 @@ def look_ahead(flight: Flight, metadata: SessionMetadata | None = None, *, may_r
     """
     from meso_core.imaging import judge_session
 
-    due = {asset for asset in (_TIMES, ARCHIVE, MOVIES, ROIS) if flight.is_due(asset)}
+    due = {asset for asset in (ARCHIVE, MOVIES, ROIS) if flight.is_due(asset)}
+    if due and flight.is_due(_TIMES):  # what is quick alone is tried, and tells itself
+        due.add(_TIMES)
     others: list[Finding] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MesoWarning)  # the assets tell them

@@ -113,6 +113,12 @@ def test_what_needs_no_pulses_is_made_as_the_message_says(recorded):
         assert errors(("motion_registered_frames",)) == ()
 
 
+def test_what_is_quick_alone_is_tried_and_fails_on_the_record(recorded):
+    settings, key = recorded(("dropped_pulses",), executor="in_process")
+    summary = run_session(settings, key, assets=("imaging_metadata", "frame_times"))
+    assert summary.failed == {"frame_times"}
+
+
 def test_a_session_without_a_recording_of_the_daq_is_processed_with_a_warning(recorded):
     settings, key = recorded(())
     platform = Platform.open(settings)
