@@ -11,6 +11,7 @@ from meso_core.archive import archive_doubts
 from meso_core.session import LEFT_OUT_FOVS, RawKind
 
 from ..io.published import read_located, read_metadata
+from .curation import labels_edited
 from .declare import Declaration
 
 _ALF = "[ALF names](https://int-brain-lab.github.io/ONE/alf_intro.html)"
@@ -193,6 +194,7 @@ _DECLARATIONS = (
         ),
         upstream=("imaging_metadata", "motion_registered_frames"),
         settings=("genotype", LEFT_OUT_FOVS),
+        edited=labels_edited,
         stage="detection",
         packages=("suite2p", "torch", "scipy", "scikit-learn"),
         kinds=("suite2p", "numpy"),

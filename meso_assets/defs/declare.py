@@ -62,6 +62,8 @@ class Declaration:
     read: Callable[[Session, Manifest], Any] | None = None
     #: What, besides its files, must hold for the result to stand: gives a sentence for each thing that does not.
     doubts: Callable[[Path, PresentFiles, Sequence[FileRecord]], Sequence[str]] | None = None
+    #: What a person edited in its files since they were published: gives a sentence for each file.
+    edited: Callable[[Session, PresentFiles, Manifest], Sequence[str]] | None = None
     #: Reads from its records how a server was told of it, where one is: it may wait for the server, or be withheld.
     ended_as: Callable[[Path, Sequence[FileRecord]], Ended | None] | None = None
     #: Whether it reads what is recorded of its inputs, not the inputs: then those that are not made may be missing.

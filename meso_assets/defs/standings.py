@@ -24,6 +24,7 @@ from meso_core.session import (
     odd_bouts,
     read_description,
     some,
+    surplus_metadata,
 )
 from meso_core.storage import Manifest, PresentFiles, Session, Standing, foreign_results, standing
 
@@ -117,6 +118,10 @@ class SessionView:
             *(
                 f"{name} is passed over: an imaging bout is a folder raw_imaging_data_NN, with two digits"
                 for name in odd_bouts(self.delivered)
+            ),
+            *(
+                f"{bout} has {len(names)} metadata files ({some(names)}) where one is expected: move the wrong one out"
+                for bout, names in surplus_metadata(self.listing).items()
             ),
             *(f"{name} is not of meso and is left alone" for name in foreign_results(self.present.files, self.made)),
             *([f"what Alyx said of subject {others} is kept here and does not count"] if others else []),

@@ -47,6 +47,8 @@ class AssetSummary:
     is_partial: bool = False
     #: What is special about it although it is current.
     special: tuple[str, ...] = ()
+    #: What a person edited in its files, and no run has taken over yet.
+    edits: tuple[str, ...] = ()
     #: What the session lacks without which there is nothing to make; empty where it has it.
     lacks: str = ""
     #: Why the result did not go out of the session.
@@ -177,7 +179,10 @@ def summary_of(session: Session, settings: MesoSettings, *, now_ns: int) -> Sess
         warnings.simplefilter("always", MesoWarning)
         seen = look_at(session)
         arrival, standings = seen.arrival(settings, now_ns=now_ns), seen.standings(settings)
-    summed_up = {name: replace(AssetSummary.of(found), lacks=_lacks(seen, name)) for name, found in standings.items()}
+    summed_up = {
+        name: replace(AssetSummary.of(found), lacks=_lacks(seen, name), edits=_edits(seen, name, found))
+        for name, found in standings.items()
+    }
     damaged = tuple(str(warning.message) for warning in caught if issubclass(warning.category, MesoWarning))
     due = {name: found for name, found in standings.items() if not found.is_current}
     return SessionSummary(
@@ -190,16 +195,23 @@ def summary_of(session: Session, settings: MesoSettings, *, now_ns: int) -> Sess
             if one != _MISSING
         },
         run_key=_run_key(str(session.key), due) if seen.delivered else "",
-        remarks=seen.remarks(),
+        remarks=(*(edit for one in summed_up.values() for edit in one.edits), *seen.remarks()),
         damaged=damaged,
         raw_bytes=sum(max(0, file.size) for file in seen.delivered),
         until_later=arrival.until_later,
     )
 
 
+def _edits(seen: SessionView, asset: str, found: Standing) -> tuple[str, ...]:
+    edited = CATALOGUE[asset].edited
+    if edited is None or found.manifest is None or not found.broken:
+        return ()
+    return tuple(edited(seen.session, seen.present, found.manifest))
+
+
 def _lacks(seen: SessionView, asset: str) -> str:
     kind = CATALOGUE[asset].about
-    return f"the session has no {kind.value}" if kind is not None and not seen.raw[kind].files else ""
+    return f"the session has no files in a {kind.value} folder" if kind is not None and not seen.raw[kind].files else ""
 
 
 def _run_key(key: str, due: Mapping[str, Standing]) -> str:

@@ -153,7 +153,7 @@ def _state(found: SessionSummary, asset: str, one: AssetSummary, failure: Failur
             return State.NOT_APPLICABLE, one.lacks
         return State.MISSING, damaged
     state = State.PENDING if one.only_waits else State.STALE
-    return (State.PARTIAL if one.is_partial else state), "; ".join(one.reasons)
+    return (State.PARTIAL if one.is_partial else state), "; ".join([*one.edits, *one.reasons])
 
 
 def _remark(one: AssetSummary, failure: Failure | None) -> str:

@@ -38,6 +38,7 @@ from .raw_inputs import (
     is_frame_archive,
     is_tif,
     odd_bouts,
+    surplus_metadata,
 )
 
 __all__ = [
@@ -90,6 +91,7 @@ __all__ = [
     "raw_tifs",
     "read_description",
     "some",
+    "surplus_metadata",
     "survey_sessions",
     "unfinished_copies",
     "why_ignored",

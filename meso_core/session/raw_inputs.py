@@ -30,6 +30,8 @@ _BESIDE_RAW = re.compile(
     r"|reference/referenceImage\.[^/]+)"
 )
 
+#: Ending of a bout's metadata file; the rig may put something before it.
+_META_ENDING = "rawImagingData.meta.json"
 _BOUT = r"raw_imaging_data(_\d{2})?/"
 _TIF = rf"{_BOUT}[^/]+\.tiff?"
 _ARCHIVE = rf"{_BOUT}({re.escape(ARCHIVE_NAME)}|{re.escape(ZARR_NAME)}(/.*)?)"
@@ -134,6 +136,16 @@ def odd_bouts(files: Iterable[ListedFile]) -> tuple[str, ...]:
             if name.startswith("raw_imaging_data") and not re.fullmatch(_BOUT, f"{name}/") and not why_ignored(name)
         )
     )
+
+
+def surplus_metadata(files: Iterable[ListedFile]) -> dict[str, tuple[str, ...]]:
+    """Find the bouts with more than one metadata file, with their names: nobody but a person knows which is right."""
+    found: dict[str, list[str]] = {}
+    for file in files_of_kind(RawKind.METADATA, files):
+        if file.path.endswith(_META_ENDING):
+            bout, _, name = file.path.partition("/")
+            found.setdefault(bout, []).append(name)
+    return {bout: tuple(sorted(names)) for bout, names in sorted(found.items()) if len(names) > 1}
 
 
 def is_beyond_assets(path: str) -> bool:
