@@ -45,7 +45,7 @@ def _best(*jobs: Callable[[], object]) -> list[float]:
     return best
 
 
-def _write(path: Path, n_pages: int, shape: tuple[int, int], first: int = 0) -> None:
+def write_tif(path: Path, n_pages: int, shape: tuple[int, int], first: int = 0) -> None:
     """A tif of noise, as ScanImage lays it out."""
     config = preset("bench")
     text, groups = frame_data(config, session_geometry(config)), roi_groups_text(config)
@@ -61,7 +61,7 @@ def _headers(folder: Path) -> Row:
     import tifffile
 
     path = folder / "pages_00001.tif"
-    _write(path, _N_PAGES, (64, 64))
+    write_tif(path, _N_PAGES, (64, 64))
 
     def peer() -> None:
         with tifffile.TiffFile(path) as tif:
@@ -83,7 +83,7 @@ def _split(folder: Path) -> list[Row]:
     shape = geometry.page_height, geometry.page_width
     paths = [folder / f"movie_0000{i + 1}.tif" for i in range(2)]
     for i, path in enumerate(paths):
-        _write(path, 300, shape, 300 * i)
+        write_tif(path, 300, shape, 300 * i)
     meta = meta_from_header(raw_scanimage_meta(open_bout(paths)[0]), 2.6, -2, 600)
     out = folder / "out"
 

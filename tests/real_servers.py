@@ -87,6 +87,8 @@ class Server:
 
     def start(self) -> None:
         """Start the server, or start it again, and wait until it answers."""
+        # a client's credentials are not the server's: with them SeaweedFS makes a user of its own, who owns no bucket
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 self.command(),
@@ -94,7 +96,7 @@ class Server:
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
-                env={**os.environ, "HOME": str(self.folder)},
+                env={**environment, "HOME": str(self.folder)},
                 preexec_fn=partial(end_with_parent, os.getpid()),
             )
         until = time.monotonic() + _STARTED_WITHIN_S

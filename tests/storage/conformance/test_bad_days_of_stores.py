@@ -11,7 +11,9 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from meso_core.errors import MesoError, StorageError
+from meso_core.storage.remote import filesystem
 from tests.real_servers import S3Server
+from tests.remote_roots import QUICK
 from tests.share import Share, mounted
 from tests.share_server import Limits
 from tests.storage.conformance.backends import RIG, SERVERS, Backend, FolderBackend, S3Backend, nightly_if_remote
@@ -63,10 +65,19 @@ def test_a_connection_that_is_cut_now_and_then_delays_and_changes_nothing(remote
     assert is_whole(remote) == NEW
 
 
-@pytest.mark.nightly
-@pytest.mark.timeout(1800)  # clients try again for minutes
-@pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
-def test_a_server_that_is_killed_half_way_leaves_one_whole_version(remote: Backend, share: float) -> None:
+@pytest.mark.parametrize(
+    ("kind", "share"),
+    [
+        pytest.param(kind, share, marks=[] if (kind, share) == ("s3", 0.5) else [pytest.mark.nightly])
+        for kind in SERVERS
+        for share in (0.05, 0.5, 0.95)
+    ],
+)
+def test_a_server_that_is_killed_half_way_leaves_one_whole_version(
+    kind: str, share: float, make_backend: Callable[..., Backend]
+) -> None:
+    remote = make_backend(kind, bad=True)
+    publish(remote.open(), OLD)
     network, server = remote.network, remote.server
     assert network is not None
     assert server is not None
@@ -91,13 +102,16 @@ def test_a_server_that_is_killed_half_way_leaves_one_whole_version(remote: Backe
     assert is_whole(remote) == NEW
 
 
-@pytest.mark.nightly
-@pytest.mark.timeout(1800)
-def test_a_server_that_is_gone_is_an_error_that_names_it_and_not_an_empty_root(remote: Backend) -> None:
-    server, network = remote.server, remote.network
+@pytest.mark.parametrize("kind", ["s3", pytest.param("openssh", marks=pytest.mark.nightly)])
+def test_a_server_that_is_gone_is_an_error_that_names_it_and_not_an_empty_root(
+    kind: str, make_backend: Callable[..., Backend], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote = make_backend(kind, bad=True)
+    server = remote.server
     assert server is not None
-    assert network is not None
+    monkeypatch.setattr(filesystem, "Patience", lambda: QUICK)
     store = remote.open()
+    publish(store, OLD)
     server.kill()
     try:
         for look in (store.sessions, lambda: store.listing(KEY), lambda: store.manifests(KEY)):
@@ -105,7 +119,7 @@ def test_a_server_that_is_gone_is_an_error_that_names_it_and_not_an_empty_root(r
                 look()
     finally:
         server.start()
-    assert remote.open().sessions() == (KEY,)
+    assert remote.open("later").sessions() == (KEY,)
 
 
 def test_a_slow_server_is_waited_for(remote: Backend) -> None:
