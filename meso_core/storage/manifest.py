@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from typing import Any
 
 from ..errors import StorageError
@@ -115,7 +116,7 @@ class Chain:
     inputs: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Manifest:
     """What one asset published in one session; written last, it makes the files count."""
 
@@ -141,7 +142,7 @@ class Manifest:
     #: SHA-256 of the file of the record, as ``sha256sum`` prints it.
     digest: str = field(default="", compare=False)
 
-    @property
+    @cached_property
     def data_version(self) -> str:
         """Hash of the list of files and their contents: equal files, equal version, whoever made them when."""
         return content_version(self.files)
