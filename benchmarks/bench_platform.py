@@ -40,7 +40,9 @@ def _copy_with_hashes(source: Path, target: Path) -> None:
 def _replace_with_hashes(source: Path, target: Path) -> None:
     with target.open("rb") as old:
         hashlib.file_digest(old, "sha256")
-    _copy_with_hashes(source, target)
+    beside = target.with_suffix(".part")  # a kill would leave half a file at the place of the whole one
+    _copy_with_hashes(source, beside)
+    beside.replace(target)
 
 
 def _publish(source: Path, session: Path) -> None:
@@ -80,7 +82,7 @@ def _publishing(folder: Path) -> list[Row]:
     on = f"{_MOVIE_MB} MB, flushed to the disk, medians of {_TURNS}"
     told = {
         "": "publish a file; peer: a copy with the same hashes",
-        " again": "publish it again with other content; peer: the old one's hash, then a copy with the same hashes",
+        " again": "publish it again with other content; peer: the old one's hash, a copy beside it with the same hashes, a rename",
     }
     rows = []
     for which, what in told.items():
