@@ -387,6 +387,18 @@ def materialise_quick():
     return make
 
 
+def test_the_job_of_the_digest_does_not_fail_by_a_server_that_is_down(settings, instance, monkeypatch):
+    settings.root.mkdir()
+    job = build_defs(settings).resolve_job_def("daily_digest")
+    monkeypatch.delenv("MESO_NOTICES", raising=False)
+    assert job.execute_in_process(instance=instance).success, "off"
+    assert not (settings.home / "notices").exists()
+    monkeypatch.setenv("MESO_NOTICES", f"json://127.0.0.1:{free_port()}/")
+    assert job.execute_in_process(instance=instance).success
+    with open_ledger(settings.home) as ledger:
+        assert [message.subject for message in ledger.outbox] == ["meso: nothing new"]
+
+
 def test_a_session_that_cannot_be_read_keeps_no_other_from_the_digest(settings, monkeypatch, mail):
     monkeypatch.setenv("MESO_NOTICES", mail.url)
     for number in ("001", "002"):
