@@ -26,6 +26,10 @@ class InputFileError(MesoError, ValueError):
     """Raised when a file of a session is damaged, of the wrong kind, or holds what it must not."""
 
 
+class MisfitError(InputFileError):
+    """Raised when a file of a session is whole, and does not fit what was recorded."""
+
+
 class MissingInputError(MesoError, FileNotFoundError):
     """Raised when a file or folder that a step needs is not there."""
 

@@ -132,6 +132,7 @@ def test_one_bout_needs_no_list(tmp_path):
     savemat(
         tmp_path / "exptQC.mat", {"frameQC_frames": [0, 1, 0], "frameQC_names": np.array(["ok", "b"], dtype=object)}
     )
+    savemat(tmp_path / "badframes.mat", {"badframes": [1]})
     assert meso_core.consolidate_frame_qc(str(tmp_path), 3).values.tolist() == [0, 1, 0]
 
 

@@ -25,7 +25,7 @@ def frame_qc(
 
     def compute(run: AssetRun) -> Product:
         bouts = [raw_frame_ratings.session_path / bout.name for bout in imaging_metadata.bouts]
-        quality, staging = session_frame_qc(bouts, imaging_metadata), run.stage()
+        quality, staging = session_frame_qc(bouts, imaging_metadata, misfits="tell"), run.stage()
         staging.write_fovs(run.but_left_out(quality.datasets(), imaging_metadata), where=str(run.session.key))
         return Product(staging, qc=quality.joined.results, metadata=frame_qc_metadata(quality.joined))
 

@@ -20,11 +20,11 @@ FAILS = {
     "metadata_mismatch": ("imaging_metadata", "MetadataError"),
     "dropped_pulses": ("frame_times", "TimingError"),
     "missing_bout": ("frame_times", "TimingError"),
-    "wrong_length_qc": ("frame_qc", "InputFileError"),
 }
 #: Fault → the asset that goes on, the check that does not pass, and how bad that is.
 WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
 TOLERATED = {
+    "wrong_length_qc": ("frame_qc", "frames_were_rated", ERROR),
     "surplus_pulses": ("frame_times", "frames_match_pulses", WARN),
     "missing_folder": ("frame_times", "bouts_have_folders", WARN),
     "truncated_tif": ("imaging_metadata", "frames_are_whole", ERROR),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.io import savemat
 
 from meso_core.datasets import check_datasets
-from meso_core.errors import InputFileError, MesoWarning, MissingInputError, SettingsError
+from meso_core.errors import InputFileError, MesoWarning, MisfitError, MissingInputError, SettingsError
 from meso_core.qc import Verdict
 from meso_core.scanimage import load_session_metadata
 from meso_core.simulate import load_truth, preset, simulate_session
@@ -148,6 +148,56 @@ def test_a_file_of_the_wrong_length_is_named(tmp_path, values, bad, match):
     bout = write_bout(tmp_path / "0", values, bad=bad)
     with pytest.raises(InputFileError, match=match):
         consolidate_frame_qc([bout], [3])
+
+
+@pytest.mark.parametrize(
+    ("values", "bad", "match", "labels"),
+    [
+        ([0, 1], [1], r"1/exptQC\.mat.*found 2 values", ["unknown"] * 3),
+        ([0, 1, 0, 0], [1], "found 4 values", ["unknown"] * 3),
+        ([0, 1, 0], [1, 3], r"1/badframes\.mat.*0 to 2, found 3", ["ok", "PMT off", "ok"]),
+    ],
+)
+def test_ratings_that_do_not_fit_are_told_where_asked_and_leave_out_no_frame_of_their_bout(
+    tmp_path, values, bad, match, labels
+):
+    fits = write_bout(tmp_path / "0", [0, 1], ["ok", "PMT off"], bad=[1])
+    bouts = [fits, write_bout(tmp_path / "1", values, ["ok", "PMT off"], bad=bad)]
+    with pytest.warns(MesoWarning, match=match):
+        qc = consolidate_frame_qc(bouts, [2, 3], misfits="tell")
+    assert [qc.labels[v] for v in qc.values] == ["ok", "PMT off", *labels]
+    assert np.flatnonzero(qc.bad_frames).tolist() == [1]
+    assert [one.verdict for one in qc.results] == [Verdict.PASS, Verdict.FAIL]
+    assert str(tmp_path) not in qc.results[1].message, "the same wherever the session lies"
+    with pytest.raises(MisfitError, match=match):
+        consolidate_frame_qc(bouts, [2, 3])
+
+
+def test_ratings_that_can_be_read_in_two_ways_are_told_by_a_verdict_that_fails(half_a_bout):
+    bout, metadata = half_a_bout
+    write_bout(bout, [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 2, 0, 0], ["ok", "PMT off", "shutter"])
+    with pytest.warns(MesoWarning, match="in two ways"):
+        qc = consolidate_frame_qc([bout], [metadata], n_channels=2, misfits="tell")
+    assert [qc.labels[v] for v in qc.values] == ["unknown"] * 7
+    assert not qc.bad_frames.any()
+    assert qc.results[0].verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize("name", ["exptQC.mat", "badframes.mat"])
+def test_a_damaged_file_is_an_error_even_where_misfits_are_told(tmp_path, name):
+    bout = write_bout(tmp_path / "0", [0, 1, 1], ["ok", "PMT off"], bad=[1, 2])
+    (bout / name).write_bytes((bout / name).read_bytes()[:150])
+    with pytest.raises(InputFileError, match=name.replace(".", r"\.")):
+        consolidate_frame_qc([bout], [3], misfits="tell")
+
+
+def test_flagged_frames_without_a_list_of_bad_ones_are_told(tmp_path):
+    bout = write_bout(tmp_path / "0", [0, 1, 1], ["ok", "PMT off"], bad=[1])
+    (bout / "badframes.mat").unlink()
+    with pytest.warns(MesoWarning, match=r"0: no badframes\.mat, so none of the 2 flagged frames is left out"):
+        qc = consolidate_frame_qc([bout], [3])
+    assert qc.results[0].verdict is Verdict.WARNING
+    assert not qc.bad_frames.any()
 
 
 def test_the_simulator_s_short_file_is_caught(fresh_session):
