@@ -82,7 +82,7 @@ def _publishing(folder: Path) -> list[Row]:
     on = f"{_MOVIE_MB} MB, flushed to the disk, medians of {_TURNS}"
     told = {
         "": "publish a file; peer: a copy with the same hashes",
-        " again": "publish it again with other content; peer: the old one's hash, a copy beside it with the same hashes, a rename",
+        " again": "publish it again with other content; peer: the old one's hash, a copy beside it, a rename",
     }
     rows = []
     for which, what in told.items():
