@@ -196,7 +196,10 @@
     to: el("input", { type: "date", onchange: ask("to") }),
     order: el("select", { onchange: ask("order") }, option("", "by name"), option("date", "newest first"), option("size", "largest first")),
   };
-  const labelled = (text, field, wide) => el("label", { class: wide ? "wide" : undefined }, text, field);
+  const labelled = (text, field, wide) => {
+    field.setAttribute("aria-label", text);
+    return el("label", { class: wide ? "wide" : undefined }, text, field);
+  };
   const count = (state, text, n, mark) => el("li", {}, el("button", {
     type: "button", "data-state": state, onclick: () => { asked.state = asked.state === state ? "" : state; show(); },
   }, mark ? `${mark} ` : "", el("b", {}, String(n)), ` ${text}`));

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -15,40 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.browsers import opened_browser
+
 SESSION = "SP035/2023-03-03/001"
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-def chromium() -> str | None:
-    """Find a Chromium: the one that ``MESO_CHROMIUM`` names, one of the system, or playwright's own."""
-    named = [os.environ.get("MESO_CHROMIUM"), *map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))]
-    for candidate in named:
-        if candidate and Path(candidate).is_file():
-            return candidate
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        own = driver.chromium.executable_path
-    return own if Path(own).is_file() else None
-
-
-@pytest.fixture(scope="module")
-def browser_path():
-    found = chromium()
-    if found is None:
-        message = "no Chromium found: install one (`playwright install chromium`), or set MESO_CHROMIUM"
-        insists = os.environ.get("MESO_TEST_STRICT") or os.environ.get("CI", "").lower() == "true"
-        pytest.fail(message) if insists else pytest.skip(message)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -128,19 +96,9 @@ def test_other_pages_of_the_browser_can_have_the_server_do_nothing(interface):
 
 
 @pytest.fixture(scope="module")
-def browser(browser_path, tmp_path_factory):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        opened = driver.chromium.launch_persistent_context(
-            str(tmp_path_factory.mktemp("profile")),
-            executable_path=browser_path,
-            args=FLAGS,
-            viewport={"width": 1500, "height": 1100},
-        )
-        opened.set_default_timeout(60_000)
+def browser(tmp_path_factory):
+    with opened_browser(tmp_path_factory.mktemp("profile")) as opened:
         yield opened
-        opened.close()
 
 
 def materialise_by_clicking(page, interface, asset, n_runs, picture):
@@ -185,3 +143,26 @@ def test_assets_are_materialised_by_clicking_and_shown_with_words_and_picture(in
         assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
     finally:
         page.screenshot(path=artifacts / "frame_times.png")
+
+
+def test_the_overview_is_opened_from_an_asset_and_leads_to_runs_and_figures(interface, browser, artifacts):
+    from playwright.sync_api import expect
+
+    page = browser.new_page()
+    page.goto(f"{interface}/assets/raw_frames")
+    with browser.expect_page() as opening:
+        page.locator("a[href='/meso/overview']").first.click()
+    overview = opening.value
+    overview.get_by_role("button", name=re.compile("^frame_times: done")).click()
+    shown = overview.get_by_role("complementary")
+    expect(shown.get_by_text("published")).to_be_visible()
+    figure = shown.locator("img").first
+    try:
+        assert figure.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+    finally:
+        overview.screenshot(path=artifacts / "overview.png")
+    shown.get_by_role("link", name=re.compile("^run ")).first.click()
+    expect(overview).to_have_url(re.compile("/runs/[0-9a-f-]{36}"))
+    expect(overview.get_by_text("Success").first).to_be_visible()
+    page.goto(f"{interface}/overview")
+    expect(page).to_have_url(re.compile("/overview/activity"))  # Dagster's own page of this name is still there
