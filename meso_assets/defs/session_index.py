@@ -50,8 +50,9 @@ class SessionIndex:
         How long nothing of a session may have changed for its answer to be kept, ns.
     """
 
-    def __init__(self, settings: MesoSettings, *, settled_after_ns: int = SETTLED_AFTER_NS) -> None:
-        self.settings, self._settled_after_ns = settings, settled_after_ns
+    def __init__(self, settings: MesoSettings, *, settled_after_ns: int | None = None) -> None:
+        self.settings = settings
+        self._settled_after_ns = SETTLED_AFTER_NS if settled_after_ns is None else settled_after_ns
         self._store: SessionStore = settings.store()
         self._file = Path(settings.home).expanduser().absolute() / _FOLDER / f"{_circumstances(settings)}.json"
         self._entries = _read(self._file)

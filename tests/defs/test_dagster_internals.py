@@ -168,3 +168,37 @@ def test_the_answer_of_a_check_can_be_reported_again_and_again_by_runs_that_do_n
             ("is_odd", False, KEY),
             ("is_odd", False, "SP036/2023-03-03/001"),
         ]
+
+
+def test_all_run_keys_that_were_used_are_told_at_once(instance):
+    assert internals.used_run_keys(instance) == set()
+    for number in range(3):
+        instance.create_run_for_job(_empty_job(), tags={"dagster/run_key": f"key {number // 2}", "other": "tag"})
+    assert internals.used_run_keys(instance) == {"key 0", "key 1"}
+
+
+def test_what_a_step_told_last_of_its_share_is_found_and_of_no_other_step(instance):
+    @dg.op
+    def counts(context):
+        for percent in (10, 20):
+            context.log.info(f"pages: {percent} of 100 ({percent}%)")
+        context.log.info("without a share")
+
+    @dg.job
+    def counting():
+        counts.alias("one")()
+        counts.alias("two")()
+
+    done = counting.execute_in_process(instance=instance)
+    assert internals.last_messages(instance, done.run_id, {"one"}) == {"one": "pages: 20 of 100 (20%)"}
+
+
+def _empty_job():
+    @dg.op
+    def nothing(): ...
+
+    @dg.job
+    def empty():
+        nothing()
+
+    return empty

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from hashlib import md5 as md5_of
 from hashlib import sha256 as sha256_of
@@ -11,6 +12,7 @@ from hashlib import sha256 as sha256_of
 import dagster as dg
 import pytest
 
+from meso_assets.defs import session_index
 from meso_assets.defs.catalogue import CATALOGUE
 from meso_assets.defs.sensors import in_turn, requests, scan
 from meso_assets.defs.standings import look_at
@@ -231,6 +233,51 @@ def test_a_look_goes_on_where_the_last_one_ended_and_comes_round_to_all():
     assert in_turn(keys, None) == keys
     assert in_turn(keys, "b") == ["c", "d", "a", "b"]
     assert in_turn(keys, "z") == keys
+
+
+def test_a_tick_ends_in_time_and_the_next_goes_on_until_all_were_looked_at_and_then_looks_at_none(
+    instance, settings, root, monkeypatch
+):
+    for day in range(2, 8):
+        shutil.copytree(root / KEY, root / "SP035" / f"2023-03-{day + 10}" / "001")
+    now, looked = [0.0], []
+    look_at_one = session_index.summary_of
+
+    def slow(session, *args, **kwargs):
+        now[0] += 5.0
+        looked.append(str(session.key))
+        return look_at_one(session, *args, **kwargs)
+
+    monkeypatch.setattr(session_index, "summary_of", slow)
+    monkeypatch.setattr(session_index, "SETTLED_AFTER_NS", 10_000_000)
+    monkeypatch.setattr("meso_assets.defs.sensors.time.monotonic", lambda: now[0])
+    time.sleep(0.05)
+    cursor, added = None, []
+    for _ in range(3):
+        before = len(looked)
+        told = look(instance, settings, cursor)
+        cursor = told.cursor
+        added += [key for request in told.dynamic_partitions_requests for key in request.partition_keys]
+        assert len(looked) - before <= 3, "12 s"
+    assert (
+        sorted(set(added)) == sorted(looked) == sorted({KEY, *(f"SP035/2023-03-{day + 10}/001" for day in range(2, 8))})
+    )
+    look(instance, settings, cursor)
+    assert len(looked) == 7, "nothing has changed"
+
+
+def test_of_very_many_sessions_a_tick_logs_some_and_counts_the_others(instance, settings, root, monkeypatch):
+    monkeypatch.setattr("meso_assets.defs.sensors._MOST_LINES", 2)
+    for day in range(11, 16):
+        (root / "SP035" / f"2023-03-{day}" / "001").mkdir(parents=True)
+    context, lines = dg.build_sensor_context(instance=instance), []
+    monkeypatch.setattr(context.log, "info", lines.append)
+    scan(context, Platform.open(settings))
+    assert lines == [
+        "SP035/2023-03-11/001: nothing of the rig there yet",
+        "SP035/2023-03-12/001: nothing of the rig there yet",
+        "and 3 more (`meso status` and the overview list all)",
+    ]
 
 
 def test_dagsters_own_server_evaluates_the_sensor(settings):

@@ -5,7 +5,7 @@ import pytest
 
 from meso_assets.defs.catalogue import CATALOGUE
 from meso_assets.runs import attempts
-from meso_assets.runs.attempts import recent_failures
+from meso_assets.runs.attempts import failures_of, recent_failures
 from meso_assets.runs.cells import State
 
 KEY = "SP035/2023-03-03/001"
@@ -26,15 +26,16 @@ def instance(monkeypatch):
         yield made
 
 
-def run_of(instance, *names, works=True):
+def run_of(instance, *names, works=True, key=KEY, does=None):
     """Run assets of these names, in order, as a run of the session."""
     parts = dg.DynamicPartitionsDefinition(name="session")
-    instance.add_dynamic_partitions("session", [KEY])
-    assets = [dg.asset(name=name, partitions_def=parts)((lambda: None) if works else breaks) for name in names]
+    instance.add_dynamic_partitions("session", [key])
+    does = does or ((lambda: None) if works else breaks)
+    assets = [dg.asset(name=name, partitions_def=parts)(does) for name in names]
     job = dg.Definitions(assets, jobs=[dg.define_asset_job("some")]).resolve_job_def("some")
     keys = [dg.AssetKey(name) for name in names]
     ended = job.execute_in_process(
-        instance=instance, partition_key=KEY, asset_selection=keys, raise_on_error=False, tags={}
+        instance=instance, partition_key=key, asset_selection=keys, raise_on_error=False, tags={}
     )
     assert ended.success is works
 
@@ -58,3 +59,43 @@ def test_the_last_attempt_counts(instance):
     assert recent_failures(instance, KEY) == {}
     run_of(instance, "rois", works=False)
     assert recent_failures(instance, KEY).keys() == {"rois"}
+
+
+def test_of_many_sessions_those_whose_runs_all_ended_well_are_not_asked_for_and_the_others_as_one_by_one(
+    instance, monkeypatch
+):
+    monkeypatch.setattr(attempts, "_AT_A_TIME", 2)
+    others = [f"SP036/2023-03-0{day}/001" for day in range(1, 7)]
+    for n, other in enumerate(others):
+        run_of(instance, "rois", "frame_qc", works=n % 2 == 0, key=other)
+    run_of(instance, "frame_qc", key=others[1])
+    run_of(instance, "rois", "frame_qc", key=others[3])
+    every = [KEY, *others, "SP037/2023-03-01/001"]
+    one_by_one = {key: recent_failures(instance, key) for key in every}
+    n_opened = len(instance.opened)
+    found = failures_of(instance, every)
+    assert found == {key: failures for key, failures in one_by_one.items() if failures}
+    assert {key: set(failures) for key, failures in found.items()} == {
+        KEY: {"rois"},
+        others[1]: {"rois"},
+        others[5]: {"rois", "frame_qc"},
+    }
+    assert len(instance.opened) - n_opened == 4, "the logs of the runs that failed, and no other"
+
+
+def test_what_runs_now_is_told_with_the_share_that_is_done(instance):
+    seen = {}
+
+    def works_long(context: dg.AssetExecutionContext):
+        seen["at first"] = recent_failures(instance, KEY)["rois"]
+        context.log.info("pages split: 450 of 1,000 (45%), 100/s, 6 s left")
+        context.log.info("something else")
+        seen["later"] = recent_failures(instance, KEY)["rois"]
+        seen["among many"] = failures_of(instance, [KEY, "SP036/2023-03-01/001"])[KEY]["rois"]
+
+    run_of(instance, "rois", does=works_long)
+    assert {one.state for one in seen.values()} == {State.RUNNING}
+    assert seen["at first"].why.startswith("since ")
+    assert seen["later"].why.startswith("45 % (pages split: 450 of 1,000), since ")
+    assert seen["among many"] == seen["later"]
+    assert recent_failures(instance, KEY) == {}, "it has ended"
