@@ -328,6 +328,14 @@ def test_an_address_that_does_not_hold_fails_no_tick(settings, instance, monkeyp
     assert "field 'address 1'" in sensor(context).skip_message
 
 
+def test_a_tick_does_not_wait_for_another_process_that_hands_out(settings, instance, monkeypatch, hook):
+    monkeypatch.setenv("MESO_NOTICES", hook.url)
+    sensor = going_out.notices_go_out(settings)
+    with open_ledger(settings.home):
+        skipped = sensor(dg.build_sensor_context(instance, resources={"platform": Platform.open(settings)}))
+    assert "a minute later again" in skipped.skip_message
+
+
 def test_a_damaged_ledger_is_set_aside_with_a_warning(settings):
     with open_ledger(settings.home) as ledger:
         ledger.save()

@@ -34,11 +34,13 @@ def tell(instance: dg.DagsterInstance, settings: MesoSettings, warn: Warn) -> in
 
     Raises
     ------
+    BlockingIOError
+        If another process hands out just now.
     SettingsError
         If an address does not hold.
     """
     where = addresses(settings)
-    with open_ledger(settings.home) as ledger:
+    with open_ledger(settings.home, wait=False) as ledger:
         n_told = len(ledger.told)
         if news := take_news(instance, ledger):
             ledger.put(subject_of(news), told_news(news, _ui(settings)), [one.id for one in where])
@@ -86,7 +88,9 @@ def send_digest(platform: Platform, warn: Warn) -> Digest:
     settings = platform.settings
     where, today = addresses(settings), iso(time.time())
     with open_ledger(settings.home) as ledger:
-        found = gather(platform, ledger)
+        before = ledger
+    found = gather(platform, before)  # of ten thousand sessions it takes minutes: others have the ledger meanwhile
+    with open_ledger(settings.home) as ledger:
         if ledger.digest_at[:10] != today[:10]:
             ledger.put(found.subject, found.page, [one.id for one in where])
             ledger.digest_at, ledger.known = today, found.keys
@@ -120,6 +124,8 @@ def notices_go_out(settings: MesoSettings) -> dg.SensorDefinition:
         except MesoError as error:
             context.log.warning(f"no notice went out: {told(error)}")
             return dg.SkipReason(told(error))
+        except BlockingIOError:
+            return dg.SkipReason("another process hands out notices; a minute later again")
         return dg.SkipReason(f"{n_taken} notices went out" if n_taken else "nothing to tell")
 
     return look

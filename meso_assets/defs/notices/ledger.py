@@ -70,14 +70,19 @@ class Ledger:
 
 
 @contextmanager
-def open_ledger(home: Path) -> Iterator[Ledger]:
+def open_ledger(home: Path, *, wait: bool = True) -> Iterator[Ledger]:
     """Open the ledger of a home; nobody else has it meanwhile.
 
     A damaged one is set aside with a warning, and what happened before is not told again.
+
+    Raises
+    ------
+    BlockingIOError
+        If somebody else has it, and this call must not wait.
     """
     folder = home / FOLDER
     make_folder(folder)
-    with locked(folder / _LOCK):
+    with locked(folder / _LOCK, wait=wait):
         yield _read(folder / _FILE)
 
 
