@@ -18,6 +18,9 @@ from meso_assets.runs.instance import open_instance
 from meso_assets.runs.run import run_session
 from meso_core.errors import MetadataError, ProcessingError, StorageError, TimingError
 from meso_core.simulate import preset, simulate_session
+from meso_core.storage import hash_file
+from meso_core.storage.remote.filesystem import open_root
+from meso_core.storage.remote.transfer import upload
 from tests.short_session import short
 
 Usage = namedtuple("Usage", "total used free")
@@ -143,6 +146,30 @@ def test_the_command_prints_a_table_and_ends_with_one_where_a_session_cannot_be_
     assert "002 cannot be processed: raw_imaging_data_01: expected a DAQ pulse" in both.output
     as_json = CliRunner().invoke(command, [str(key), "--json"])
     assert '"check": "estimate"' in as_json.output
+
+
+def test_on_a_server_what_is_fetched_counts_and_nothing_is_fetched_to_find_out(tmp_path, make_settings, materialise):
+    rig = simulate_session(tmp_path / "rig", short())
+    settings = make_settings(tmp_path, root="memory://preflight/Subjects", executor="in_process")
+    root = open_root(str(settings.root))
+    for file in (path for path in rig.session_path.rglob("*") if path.is_file()):
+        upload(root, file, f"{rig.key}/{file.relative_to(rig.session_path)}", content=hash_file(file))
+    raw = sum(tif.stat().st_size for tif in rig.session_path.rglob("*.tif"))
+    platform = Platform.open(settings)
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def ahead():
+            seen = look_at(platform.session(str(rig.key)))
+            return look_ahead(Flight(platform, instance, seen, ("frame_times", *EXPENSIVE), {}))
+
+        before = ahead()
+        assert not list(settings.scratch_folder.rglob("*.tif"))
+        assert before.estimate.room_bytes > raw
+        assert before.estimate.memory_bytes is None
+        assert materialise(instance, settings, rig.key, ("imaging_metadata",)).success
+        known = ahead()
+    assert {"frames_match_pulses", "memory_per_fov"} <= {result.check for result in known.results}
+    assert known.errors == ()
 
 
 @pytest.mark.nightly
