@@ -419,7 +419,9 @@ def test_a_session_that_cannot_be_read_keeps_no_other_from_the_digest(settings, 
 
     found = going_out.gather.__globals__["look_at"]
     monkeypatch.setattr("meso_assets.defs.notices.digest.look_at", look_at)
+    (settings.root / "SP035" / "2023-13-03" / "001" / "raw_imaging_data_00").mkdir(parents=True)
     told = send_digest(Platform.open(settings), lambda _: None)
+    assert [line.partition(": ")[0] for line in told.passed_over] == ["SP035/2023-13-03"]
     assert [line.partition(":")[0] for line in told.unreadable] == [KEY]
     assert told.n_sessions == 2
 

@@ -40,6 +40,8 @@ class Digest:
     stale: list[str] = field(default_factory=list)
     audit: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
+    #: Folders that look like sessions and are none.
+    passed_over: list[str] = field(default_factory=list)
 
     @property
     def subject(self) -> str:
@@ -52,6 +54,7 @@ class Digest:
             "stale": self.stale,
             "with findings of an audit": self.audit,
             "unreadable": self.unreadable,
+            "passed over": self.passed_over,
         }
         counts = ", ".join(f"{len(lines)} {word}" for word, lines in parts.items() if lines)
         return f"meso: {counts or 'nothing new'}"
@@ -64,6 +67,7 @@ class Digest:
             Part("Done", self.done),
             Part("Failed", self.failed),
             Part("Unreadable", self.unreadable),
+            Part("Passed over", self.passed_over),
             Part("Waiting", self.waiting),
             Part("Stale", self.stale),
             Part("Findings of the last audit", self.audit),
@@ -89,7 +93,9 @@ def gather(platform: Platform, ledger: Ledger) -> Digest:
     found = Digest()
     since = ledger.digest_at or iso(time.time() - _DAY_S)
     known = set(ledger.known)
-    for key in platform.store.sessions():
+    survey = platform.store.survey()
+    found.passed_over = [str(passed) for passed in survey.passed_over]
+    for key in survey.sessions:
         found.keys.append(str(key))
         found.n_sessions += 1
         if ledger.digest_at and str(key) not in known:
