@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 
 from meso_core.report.draw.images import contrast, grey_uri
-from meso_core.report.draw.outlines import UNITS, area, outline, roi_outlines, svg_path
+from meso_core.report.draw.outlines import UNITS, area, outlines, roi_outlines, svg_path
 from meso_core.report.draw.svg import plot
+
+
+def outline(y, x, weight):
+    return outlines([(y, x, weight)])[0]
 
 
 def disc(radius, y=30.0, x=34.0, size=70):

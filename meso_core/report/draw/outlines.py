@@ -5,12 +5,15 @@ What belongs here: from weights to curves. What does not: colours, and which ROI
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+#: A closed ring of x and y, px, (n_points, 2).
+Ring: TypeAlias = NDArray[np.float64]
 
 #: Width of the blur, px, and the share of a blurred mask's largest value at which its outline runs.
 BLUR_PX, LEVEL = 0.8, 0.4
@@ -18,11 +21,13 @@ BLUR_PX, LEVEL = 0.8, 0.4
 _MARGIN = 4
 #: Points of an outline that lie nearer than this to the line between their neighbours are left out, px.
 _TOLERANCE = 0.12
+#: Masks that are traced at a time.
+_AT_A_TIME = 100
 #: Units of a path per pixel.
 UNITS = 10
 
 
-def roi_outlines(masks: Any, n_rois: int) -> Iterator[list[NDArray[np.float64]]]:  # noqa: ANN401  sparse stack
+def roi_outlines(masks: Any, n_rois: int) -> Iterator[list[Ring]]:  # noqa: ANN401  sparse stack
     """Trace each ROI.
 
     Parameters
@@ -42,28 +47,40 @@ def roi_outlines(masks: Any, n_rois: int) -> Iterator[list[NDArray[np.float64]]]
     weight = np.asarray(coordinates.data, np.float32)
     order = np.argsort(roi, kind="stable")
     ends = np.searchsorted(roi[order], np.arange(n_rois + 1))
-    for first, last in pairwise(ends):
-        own = order[first:last]
-        yield outline(y[own], x[own], weight[own]) if len(own) else []
+    own = [order[first:last] for first, last in pairwise(ends)]
+    for start in range(0, n_rois, _AT_A_TIME):
+        yield from outlines([(y[one], x[one], weight[one]) for one in own[start : start + _AT_A_TIME]])
 
 
-def outline(y: NDArray[Any], x: NDArray[Any], weight: NDArray[np.float32]) -> list[NDArray[np.float64]]:
-    """Trace one mask: the level line of its blurred weights at :data:`LEVEL` of their largest value.
+def outlines(masks: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[np.float32]]]) -> list[list[Ring]]:
+    """Trace some masks, each given by its pixels y, x and their weights.
 
-    A mask that falls into pieces gives several rings; those of less than 4 px² are left out unless none is larger.
+    An outline is the level line of the blurred weights at :data:`LEVEL` of their largest value. A mask that falls into
+    pieces gives several rings; those of less than 4 px² are left out unless none is larger. The masks are traced side
+    by side in one picture, for each call costs more than a mask.
     """
     from contourpy import contour_generator
     from scipy.ndimage import gaussian_filter
 
-    top, left = int(y.min()) - _MARGIN, int(x.min()) - _MARGIN
-    picture = np.zeros((int(y.max()) - top + _MARGIN + 1, int(x.max()) - left + _MARGIN + 1), np.float32)
-    picture[y - top, x - left] = weight
-    blurred = gaussian_filter(picture, BLUR_PX)
-    rings = contour_generator(z=blurred, name="serial").lines(float(blurred.max()) * LEVEL)
-    rings = [np.asarray(ring) + np.array([left, top]) for ring in rings if len(ring) > 3]
-    large = [ring for ring in rings if abs(area(ring)) >= 4]
-    chosen = large or sorted(rings, key=lambda ring: -abs(area(ring)))[:1]
-    return [_simpler(ring) for ring in chosen]
+    rings: list[list[Ring]] = [[] for _ in masks]
+    corners = [(y.min() - _MARGIN, x.min() - _MARGIN) if len(y) else (0, 0) for y, x, _ in masks]
+    side = max((int(max(np.ptp(y), np.ptp(x))) for y, x, _ in masks if len(y)), default=0) + 2 * _MARGIN + 1
+    picture = np.zeros((side, len(masks), side), np.float32)
+    for k, ((y, x, weight), (top, left)) in enumerate(zip(masks, corners, strict=True)):
+        picture[y - top, k, x - left] = weight
+    blurred = gaussian_filter(picture.reshape(side, -1), BLUR_PX).reshape(picture.shape)
+    blurred /= np.maximum(blurred.max(axis=(0, 2), keepdims=True), 1e-12)
+    for found in contour_generator(z=blurred.reshape(side, -1), name="serial").lines(LEVEL):
+        ring = np.asarray(found)
+        if len(ring) > 3:
+            k = int(ring[0, 0] // side)
+            top, left = corners[k]
+            rings[k].append(ring + np.array([left - k * side, top]))
+    return [[_simpler(ring) for ring in _worth(found)] for found in rings]
+
+
+def _worth(rings: list[Ring]) -> list[Ring]:
+    return [ring for ring in rings if abs(area(ring)) >= 4] or sorted(rings, key=lambda ring: -abs(area(ring)))[:1]
 
 
 def area(ring: NDArray[np.float64]) -> float:

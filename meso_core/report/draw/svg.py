@@ -6,10 +6,13 @@ Text stays text, in the page's own font; colours of axes follow the page, so tha
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,15 +62,19 @@ def plot(width: float, height: float, draw: Callable[[Figure], None], name: str,
         What it shows, for who does not see it.
     """
     import matplotlib as mpl
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     from ...pictures import new_figure
 
     file = io.StringIO()
     with mpl.rc_context(_RC):
         figure = new_figure(width, height)
-        figure.patch.set_alpha(0)
         draw(figure)
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+        figure.patch.set_visible(False)
+        for axes in figure.axes:
+            axes.patch.set_visible(False)
+        # savefig would draw twice
+        FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Creator": None})
     return _for_the_page(file.getvalue(), name, alt)
 
 
@@ -77,7 +84,9 @@ def _for_the_page(svg: str, name: str, alt: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = _own_ids(svg, name)
+    svg = re.sub(r"data:image/png;base64,\s*([A-Za-z0-9+/=\s]+)", lambda found: _smaller(found[1]), svg)
     svg = re.sub(r"\s*\n\s*", " ", svg)
+    svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)
     for color, of_page in ((INK, "var(--ink)"), (FAINT, "var(--faint)"), (GROUND, "var(--ground)")):
         svg = svg.replace(color, of_page)
     # attributes know no variables, but styles do
@@ -95,3 +104,14 @@ def _own_ids(svg: str, name: str) -> str:
     numbers = {old: f"{name}-{k}" for k, old in enumerate(used)}
     svg = re.sub(r' id="([^"]+)"', lambda found: f' id="{numbers[found[1]]}"' if found[1] in numbers else "", svg)
     return re.sub(r'(href="#|url\(#)([^")]+)', lambda found: found[1] + numbers[found[2]], svg)
+
+
+def _smaller(png: str) -> str:
+    """Make a WebP of a PNG, both in base64: matplotlib writes four bytes a pixel for grey ones too."""
+    from PIL import Image
+
+    from .images import webp_uri
+
+    with Image.open(io.BytesIO(base64.b64decode(png))) as opened:
+        has_alpha = opened.mode == "RGBA" and opened.getchannel("A").getextrema() != (255, 255)
+        return webp_uri(np.asarray(opened.convert("RGBA" if has_alpha else "RGB")))

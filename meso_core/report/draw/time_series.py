@@ -135,8 +135,8 @@ def _shade(axes: Axes, t: NDArray[np.float64], is_bad: NDArray[np.bool_]) -> Non
     bad = np.logical_or.reduceat(is_bad, edges)
     first = np.flatnonzero(np.diff(np.concatenate([[0], bad.astype(np.int8), [0]])))
     stops = np.append(t[edges], t[-1])
-    for a, b in first.reshape(-1, 2):
-        axes.axvspan(stops[a], stops[b], color=RED, alpha=0.25, lw=0)
+    spans = [(stops[a], stops[b] - stops[a]) for a, b in first.reshape(-1, 2)]
+    axes.broken_barh(spans, (0, 1), color=RED, alpha=0.25, lw=0, transform=axes.get_xaxis_transform())
 
 
 def _bouts(axes: Axes, clock: FovClock) -> None:

@@ -23,7 +23,7 @@ _BLOCKS = 4
 #: ROIs at a time, so that memory does not grow with their number.
 _AT_A_TIME = 128
 #: Frames (or pairs of them) from which percentiles of a whole trace are told, and those of a window of the baseline.
-_SAMPLE, _WINDOW_SAMPLE = 4000, 80
+_SAMPLE, _WINDOW_SAMPLE = 4000, 60
 
 
 @dataclass(frozen=True, slots=True)

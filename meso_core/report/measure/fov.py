@@ -20,7 +20,7 @@ from .packing import PackedTraces, bin_edges, largest, least_and_largest, mean_o
 Floats = NDArray[np.float32]
 
 #: Cells whose traces are shown large, and the bins of time of these and of the raster.
-N_BEST, FINE_BINS, RASTER_BINS = 10, 1200, 600
+N_BEST, FINE_BINS, RASTER_BINS = 10, 800, 600
 #: Bytes that the packed traces of a page may take; they get fewer bins of time where there are more ROIs.
 _PACKED_BYTES = 13_000_000
 _MOST_BINS, _FEWEST_BINS = 800, 60

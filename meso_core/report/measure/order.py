@@ -22,11 +22,13 @@ def by_first_component(cells: NDArray[np.float32]) -> NDArray[np.intp]:
     ndarray of int
         (n_cells,). The sign of a component is arbitrary; here most of its weight is positive.
     """
+    from scipy.linalg import eigh
+
     if len(cells) < 2:
         return np.arange(len(cells))
     small = cells.T @ cells if cells.shape[0] > cells.shape[1] else cells @ cells.T
-    _, vectors = np.linalg.eigh(small.astype(np.float64))
-    first = vectors[:, -1]
+    _, vectors = eigh(small.astype(np.float64), subset_by_index=(len(small) - 1, len(small) - 1))
+    first = vectors[:, 0]
     weights = cells @ first if cells.shape[0] > cells.shape[1] else first
     weights = -weights if weights.sum() < 0 else weights
     return np.argsort(-weights, kind="stable")
