@@ -15,6 +15,7 @@ from ..json_text import json_text
 from ..progress import Progress, silent
 from ..session import Fov
 from .inputs import ReportInputs
+from .measure.clock import FovClock
 from .measure.fov import FovRois, measure_rois, packed_bins
 from .measure.motion import read_motion
 from .page.card import card, verdict_in_words
@@ -88,24 +89,29 @@ def _measure(inputs: ReportInputs, progress: Progress) -> list[FovFound]:
     fovs = () if inputs.metadata is None else inputs.metadata.imaging.fovs
     n_rois = sum(len(types) for fov in fovs if (types := inputs.dataset(fov.name, "mpciROIs.mpciROITypes")) is not None)
     n_bins = packed_bins(n_rois)
+    motions = [read_motion(inputs.planes[fov.name]) if fov.name in inputs.planes else None for fov in fovs]
+    clocks = [_clock(inputs, fov, motion.n_frames if motion else 0) for fov, motion in zip(fovs, motions, strict=True)]
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
-        measured = pool.map(lambda fov: _rois_of(inputs, fov, n_bins), fovs)
+        measured = pool.map(lambda fov, clock: _rois_of(inputs, fov, clock, n_bins), fovs, clocks)
         found = []
-        for k, (fov, rois) in enumerate(zip(fovs, measured, strict=True), 1):
-            motion = read_motion(inputs.planes[fov.name]) if fov.name in inputs.planes else None
-            n_frames = _n_frames(inputs, fov, motion.n_frames if motion else 0)
-            clock = clock_of(inputs, fov, n_frames) if n_frames else None
+        for k, (fov, clock, motion, rois) in enumerate(zip(fovs, clocks, motions, measured, strict=True), 1):
             areas, layers = located(inputs, fov.name, inputs.regions) if rois else (None, None)
             found.append(FovFound(fov, clock, rois, motion, areas, layers))
             progress(k, len(fovs), "fields of view measured")
     return found
 
 
-def _rois_of(inputs: ReportInputs, fov: Fov, n_bins: int) -> FovRois | None:
-    if any(inputs.dataset(fov.name, name) is None for name in _OF_ROIS):
+def _clock(inputs: ReportInputs, fov: Fov, of_motion: int) -> FovClock | None:
+    n_frames = _n_frames(inputs, fov, of_motion)
+    return clock_of(inputs, fov, n_frames) if n_frames else None
+
+
+def _rois_of(inputs: ReportInputs, fov: Fov, clock: FovClock | None, n_bins: int) -> FovRois | None:
+    if clock is None or any(inputs.dataset(fov.name, name) is None for name in _OF_ROIS):
         return None
-    assert inputs.metadata is not None
-    return measure_rois(lambda name: inputs.dataset(fov.name, name), inputs.metadata.imaging.fov_rate_hz, n_bins)
+    assert inputs.metadata is not None, "there is a clock"
+    rate = inputs.metadata.imaging.fov_rate_hz
+    return measure_rois(lambda name: inputs.dataset(fov.name, name), rate, n_bins, clock.edges)
 
 
 def _n_frames(inputs: ReportInputs, fov: Fov, of_motion: int) -> int:

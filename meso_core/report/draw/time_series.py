@@ -5,7 +5,7 @@ What belongs here: motion, traces, rasters. What does not: measuring.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,14 +30,14 @@ def motion_plot(motion: FovMotion, clock: FovClock, name: str, um_per_px: float)
         rows = figure.subplots(3, 1, sharex=True, height_ratios=(2, 1.2, 1.2))
         t, unit = _time(clock)
         for values, label, color in ((motion.y, "down", BLUE), (motion.x, "right", ORANGE)):
-            _line(rows[0], t, values * um_per_px, color, label)
+            _line(rows[0], t, values * um_per_px, clock, color=color, label=label)
         rows[0].set_ylabel("rigid shift (µm)")
         rows[0].legend(loc="upper right", ncols=2)
         if motion.nonrigid is not None:
-            _line(rows[1], t, motion.nonrigid * um_per_px, PURPLE, None)
+            _line(rows[1], t, motion.nonrigid * um_per_px, clock, color=PURPLE)
         rows[1].set_ylabel("largest\nnon-rigid (µm)")
         rows[1].set_ylim(bottom=0)
-        _line(rows[2], t, motion.correlation, GREEN, None)
+        _line(rows[2], t, motion.correlation, clock, color=GREEN)
         rows[2].set_ylabel("phase\ncorrelation")
         for axes in rows:
             _shade(axes, t, motion.is_bad)
@@ -65,7 +65,7 @@ def best_plot(
         step = step if step > 0 else 1.0
         for k, values in enumerate(best_dff):
             low, high = (values[:, i] - k * step for i in (0, 1))
-            axes.fill_between(middle, low, high, color=BLUE if k % 2 == 0 else INK, lw=0.4, alpha=0.9)
+            _band(axes, middle, (low, high), _new_bouts(edges, clock), color=BLUE if k % 2 == 0 else INK, lw=0.4)
         axes.set_yticks([-k * step for k in range(len(numbers))], [f"ROI {number}" for number in numbers])
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
@@ -92,13 +92,14 @@ def raster_plot(
         t, unit = _time(clock)
         middle = _middles(t, edges)
         n = len(raster)
-        half = (middle[1] - middle[0]) / 2 if len(middle) > 1 else 0.5
         image.imshow(
-            _fewer_rows(raster, 300), cmap="gray_r", vmin=-0.3, vmax=4, aspect="auto", interpolation="nearest",
-            extent=(middle[0] - half, middle[-1] + half, n + 0.5, 0.5),
+            _over_time(_fewer_rows(raster, 300), t, edges), cmap="gray_r", vmin=-0.3, vmax=4, aspect="auto",
+            interpolation="nearest", extent=(t[0], t[-1], n + 0.5, 0.5),
         )  # fmt: skip
+        image.yaxis.get_major_locator().set_params(integer=True)
         image.set_ylabel("cell, in order")
-        mean.plot(middle, population, color=BLUE, lw=0.8)
+        for part in np.split(np.arange(len(middle)), _new_bouts(edges, clock)):
+            mean.plot(middle[part], population[part], color=BLUE, lw=0.8)
         mean.set_ylabel("mean\ndF/F")
         mean.set_xlabel(f"time ({unit})")
         mean.margins(x=0)
@@ -119,14 +120,42 @@ def _middles(t: NDArray[np.float64], edges: NDArray[np.intp]) -> NDArray[np.floa
     return np.asarray((t[edges] + t[last]) / 2)
 
 
-def _line(axes: Axes, t: NDArray[np.float64], values: NDArray[np.float64], color: str, label: str | None) -> None:
+def _line(axes: Axes, t: NDArray[np.float64], values: NDArray[np.float64], clock: FovClock, **style: str) -> None:
     """Draw a line; a long one by the least and the largest value of each bin, so that no jump is lost."""
+    edges = bin_edges(len(t), _BINS, clock.edges)
     if len(t) <= 2 * _BINS:
-        axes.plot(t, values, color=color, lw=0.8, label=label)
-        return
-    edges = bin_edges(len(t), _BINS)
+        edges = np.arange(len(t))
     bins = least_and_largest(values[np.newaxis].astype(np.float32), edges)[0]
-    axes.fill_between(_middles(t, edges), bins[:, 0], bins[:, 1], color=color, lw=0.7, alpha=0.85, label=label)
+    _band(axes, _middles(t, edges), (bins[:, 0], bins[:, 1]), _new_bouts(edges, clock), lw=0.8, **style)
+
+
+def _band(
+    axes: Axes,
+    t: NDArray[np.float64],
+    values: tuple[NDArray[Any], NDArray[Any]],
+    breaks: NDArray[np.intp],
+    label: str | None = None,
+    **style: Any,  # noqa: ANN401  of the artist
+) -> None:
+    """Fill between least and largest values, bout by bout; ``breaks`` are the first bins of bouts but the first."""
+    low, high = values
+    for k, part in enumerate(np.split(np.arange(len(t)), breaks)):
+        axes.fill_between(t[part], low[part], high[part], alpha=0.9, label=None if k else label, **style)
+
+
+def _new_bouts(edges: NDArray[np.intp], clock: FovClock) -> NDArray[np.intp]:
+    """Numbers of the bins with which bouts begin, but for the first."""
+    return np.flatnonzero(np.isin(edges, clock.edges[1:-1]))
+
+
+def _over_time(image: NDArray[np.float32], t: NDArray[np.float64], edges: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Give the columns of an image equal times; columns in the pause between bouts are NaN."""
+    at = np.linspace(t[0], t[-1], image.shape[1])
+    frame = np.clip(np.searchsorted(t, at, side="right") - 1, 0, len(t) - 1)
+    shown = image[:, np.clip(np.searchsorted(edges, frame, side="right") - 1, 0, len(edges) - 1)].copy()
+    usual = float(np.median(np.diff(t))) if len(t) > 1 else 0.0
+    shown[:, at - t[frame] > 2 * usual] = np.nan
+    return shown
 
 
 def _shade(axes: Axes, t: NDArray[np.float64], is_bad: NDArray[np.bool_]) -> None:

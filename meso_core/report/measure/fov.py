@@ -6,7 +6,7 @@ What belongs here: reading the datasets of a FOV part by part, and what comes ou
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +82,7 @@ def packed_bins(n_rois: int) -> int:
     return int(np.clip(_PACKED_BYTES / bytes_of_a_bin, _FEWEST_BINS, _MOST_BINS))
 
 
-def measure_rois(datasets: Callable[[str], Any], rate_hz: float, n_bins: int) -> FovRois:
+def measure_rois(datasets: Callable[[str], Any], rate_hz: float, n_bins: int, starts: Sequence[int] = ()) -> FovRois:
     """Measure the ROIs of one FOV.
 
     Parameters
@@ -93,15 +93,17 @@ def measure_rois(datasets: Callable[[str], Any], rate_hz: float, n_bins: int) ->
         Frames of this FOV per second.
     n_bins
         Bins of time of the packed traces.
+    starts
+        First frames of bouts.
     """
     names = ("mpci.ROIActivityF", "mpci.ROINeuropilActivityF", "mpci.ROIActivityDeconvolved")
     light, around, spiking = (datasets(name) for name in names)
     source = _Source(light, around, spiking, np.asarray(datasets("mpci.badFrames"), bool), rate_hz)
     n_rois, is_cell = source.n_rois, np.asarray(datasets("mpciROIs.mpciROITypes")) > 0
-    coarse, fine = (bin_edges(source.n_frames, n) for n in (RASTER_BINS, FINE_BINS))
+    coarse, fine = (bin_edges(source.n_frames, n, starts) for n in (RASTER_BINS, FINE_BINS))
     activities: list[Activity] = []
     raster = [np.zeros((0, len(coarse)), np.float32)]
-    packing = _Packing(bin_edges(source.n_frames, n_bins))
+    packing = _Packing(bin_edges(source.n_frames, n_bins, starts))
     for part in in_parts(n_rois):
         light, around, spiking, dff = source.read(part)
         activities.append(measure_activity(dff, light, around, rate_hz, ~source.is_bad))

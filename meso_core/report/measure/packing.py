@@ -6,6 +6,7 @@ What belongs here: the form that the page's script reads. What does not: drawing
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +29,13 @@ class PackedTraces:
     n_bins: int
 
 
-def bin_edges(n_frames: int, n_bins: int) -> NDArray[np.intp]:
-    """First frame of each bin, ascending; fewer bins where there are fewer frames."""
-    return np.unique(np.linspace(0, n_frames, min(n_bins, n_frames), endpoint=False).astype(np.intp))
+def bin_edges(n_frames: int, n_bins: int, starts: Sequence[int] = ()) -> NDArray[np.intp]:
+    """First frame of each bin, ascending; fewer bins where there are fewer frames.
+
+    A bin begins at each of ``starts``, the first frames of bouts, so that none spans a pause.
+    """
+    even = np.linspace(0, n_frames, min(n_bins, n_frames), endpoint=False).astype(np.intp)
+    return np.union1d(even, [start for start in starts if start < n_frames]).astype(np.intp)
 
 
 def least_and_largest(traces: Floats, edges: NDArray[np.intp]) -> Floats:

@@ -114,7 +114,7 @@ def _results(found: Sequence[FovFound]) -> list[Row]:
     known = noise[np.isfinite(noise)]
     rows = [Row("cells", number(cells), f"of {number(sum(one.n_rois for one in rois))} ROIs")]
     if known.size:
-        rows.append(Row("noise", f"{np.median(known):.2g} %/√Hz", "median of cells; below 2 is a quiet recording"))
+        rows.append(Row("noise", f"{np.median(known):.2g} %/√Hz", "median of cells"))
     return rows
 
 

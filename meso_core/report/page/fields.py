@@ -202,6 +202,7 @@ def _data(found: FovFound) -> dict[str, Any]:
         "snr": _rounded(rois.activity.snr, 2),
         "noise": _rounded(rois.activity.noise_percent, 2),
         "middles": _rounded(middles, 2),
+        "breaks": np.flatnonzero(np.isin(traces.edges, clock.edges[1:-1])).tolist(),
         "from": float(round(clock.seconds[0], 2)),
         "to": float(round(clock.seconds[-1], 2)),
     }

@@ -149,7 +149,7 @@ def _lineage_row(one: MadeResult, defaults: Mapping[str, Any]) -> list[str]:
         one.version[:12],
         one.code_version,
         number(one.n_files),
-        number(one.n_bytes / 1e6),
+        f"{one.n_bytes / 1e6:.1f}",
         ", ".join(f"{name} = {_short(value)}" for name, value in other_settings(one.settings, defaults)) or "none",
         ", ".join(f"{name} {version}" for name, version in sorted(one.packages.items())) or "–",
     ]

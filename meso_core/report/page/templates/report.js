@@ -21,11 +21,11 @@
   const draw = (canvas, data, at) => {
     const pen = canvas.getContext("2d"), css = getComputedStyle(document.documentElement);
     const ink = css.getPropertyValue("--ink"), soft = css.getPropertyValue("--soft"), line = css.getPropertyValue("--line");
-    const w = canvas.width, h = canvas.height, left = 150, right = 12, foot = 44;
+    const w = canvas.width, h = canvas.height, left = 190, right = 12, foot = 48;
     pen.clearRect(0, 0, w, h);
     const rows = [["dF/F", data.dff, 2, "#0072b2", ""], ["neuropil", data.neuropil, 1, "#8a939d", " a.u."], ["deconvolved", data.spikes, 1, "#d55e00", " a.u."]];
     const tall = [0.5, 0.2, 0.3];
-    pen.font = "20px " + css.getPropertyValue("--font");
+    pen.font = "26px " + css.getPropertyValue("--font");
     let top = 6;
     rows.forEach(([name, packed, per, colour, unit], k) => {
       const steps = packed.steps ??= bytes(packed.data), scale = packed.values ??= floats(packed.scale);
@@ -34,15 +34,16 @@
       pen.strokeStyle = line; pen.lineWidth = 1; pen.beginPath(); pen.moveTo(left, top + high + .5); pen.lineTo(w - right, top + high + .5); pen.stroke();
       pen.strokeStyle = colour; pen.lineWidth = 1.6; pen.beginPath();
       for (let i = 0; i < n; i++) {
-        if (per === 2) { pen.moveTo(x(i), y(steps[first + 2 * i]) + .8); pen.lineTo(x(i), y(steps[first + 2 * i + 1]) - .8); if (i + 1 < n) { pen.moveTo(x(i), y(steps[first + 2 * i + 1])); pen.lineTo(x(i + 1), y(steps[first + 2 * i + 3])); } }
-        else if (i) pen.lineTo(x(i), y(steps[first + i])); else pen.moveTo(x(i), y(steps[first + i]));
+        const new_bout = data.breaks.includes(i), last = i + 1 === n || data.breaks.includes(i + 1);
+        if (per === 2) { pen.moveTo(x(i), y(steps[first + 2 * i]) + .8); pen.lineTo(x(i), y(steps[first + 2 * i + 1]) - .8); if (!last) { pen.moveTo(x(i), y(steps[first + 2 * i + 1])); pen.lineTo(x(i + 1), y(steps[first + 2 * i + 3])); } }
+        else if (i && !new_bout) pen.lineTo(x(i), y(steps[first + i])); else pen.moveTo(x(i), y(steps[first + i]));
       }
       pen.stroke();
       const short = v => Math.abs(v) >= 100 ? v.toFixed(0) : v.toPrecision(2);
       pen.fillStyle = ink; pen.textAlign = "right"; pen.textBaseline = "middle"; pen.fillText(name, left - 14, top + high / 2);
-      pen.fillStyle = soft; pen.font = "16px " + css.getPropertyValue("--font");
-      pen.fillText(short(scale[2 * at + 1]) + unit, left - 14, top + 10); pen.fillText(short(scale[2 * at]) + unit, left - 14, top + high - 6);
-      pen.font = "20px " + css.getPropertyValue("--font");
+      pen.fillStyle = soft; pen.font = "21px " + css.getPropertyValue("--font");
+      pen.fillText(short(scale[2 * at + 1]) + unit, left - 14, top + 11); pen.fillText(short(scale[2 * at]) + unit, left - 14, top + high - 6);
+      pen.font = "26px " + css.getPropertyValue("--font");
       top += high + 18;
     });
     pen.fillStyle = soft; pen.textBaseline = "top";
