@@ -54,6 +54,8 @@ class Backend(Protocol):
 
     #: The filesystem of fsspec.
     fs: Any
+    #: Whether a file is moved by a rename, which keeps its time; else the server copies it, and then removes the first.
+    renames: bool
 
     def children(self, place: str) -> Iterable[Seen]:
         """List one level; raises FileNotFoundError where there is no such folder."""
@@ -90,6 +92,27 @@ class Backend(Protocol):
 
         False where this server can do neither; then nothing was done.
         """
+
+    def move_new(self, source: str, target: str) -> None:
+        """Rename a file; raises FileExistsError where there is something already. Only where it ``renames``."""
+
+    def copy_new(self, source: Seen, target: str) -> None:
+        """Copy a file on the server, as it was seen; only where it does not rename.
+
+        Raises FileExistsError where there is something already, FileNotFoundError if the file is another one by now.
+        """
+
+    def remove_as_seen(self, seen: Seen) -> bool:
+        """Remove a file if it is the one that was seen, in one step where the server can; tell whether it was."""
+
+    def may_lose(self, folder: str) -> str:
+        """Say how moving a file could lose what somebody else writes at that moment; empty if it cannot.
+
+        It is tried with small files in this folder.
+        """
+
+    def set_time(self, place: str, mtime_ns: int) -> bool:
+        """Set the time of a file; False where the server gives the times."""
 
     def remove(self, places: Iterable[str]) -> None:
         """Remove files; those that are not there are passed over."""

@@ -5,6 +5,8 @@ What belongs here: :class:`MemoryBackend`. What does not: what all kinds of serv
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from threading import RLock
 from typing import Any
@@ -17,6 +19,8 @@ _PIECE = 1 << 23
 
 class MemoryBackend:
     """Files of ``memory://``; they are gone when the process ends."""
+
+    renames = False
 
     def __init__(self) -> None:
         from fsspec.implementations.memory import MemoryFileSystem
@@ -79,6 +83,35 @@ class MemoryBackend:
         self.put_in_place(source, target)
         return True
 
+    def move_new(self, source: str, target: str) -> None:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        raise NotImplementedError
+
+    def copy_new(self, source: Seen, target: str) -> None:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        with _LOCK:
+            if self.stat(target) is not None:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+            if self.stat(source.place) != source:
+                raise FileNotFoundError(errno.ENOENT, "it is another file by now", source.place)
+            self.put_in_place(source.place, target)
+
+    def remove_as_seen(self, seen: Seen) -> bool:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        with _LOCK:
+            if self.stat(seen.place) != seen:
+                return False
+            self.remove([seen.place])
+        return True
+
+    def may_lose(self, folder: str) -> str:  # noqa: ARG002  a lock is held
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        return ""
+
+    def set_time(self, place: str, mtime_ns: int) -> bool:  # noqa: ARG002  as on S3
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        return False
+
     def remove(self, places: Iterable[str]) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
         with _LOCK:
@@ -100,4 +133,5 @@ class MemoryBackend:
         if kind == "directory":
             return Seen(place, True)
         file = self.fs.store[place]
-        return Seen(place, False, file.size, nanoseconds(file.modified))
+        # a file that is written again is another object, at another time
+        return Seen(place, False, file.size, nanoseconds(file.modified), f"{file.modified.isoformat()} {id(file)}")

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .backend import Seen, Sending, nanoseconds
+from .s3_moves import copy_new, may_lose, remove_as_seen
 
 #: Parts of an upload: their least size, bytes, how many there may be, and how many are on their way at a time.
 _PART, _PARTS, _AT_A_TIME = 1 << 24, 9_000, 4
@@ -32,6 +33,8 @@ _SLOWEST = 50_000
 
 class S3Backend:
     """Objects of a bucket. Credentials, region and endpoint come from the environment or the files of AWS."""
+
+    renames = False
 
     def __init__(self) -> None:
         self._of_parent: list[Any] = []
@@ -224,6 +227,26 @@ class S3Backend:
         """See :class:`~meso_core.storage.remote.backend.Backend`; here a copy."""
         self.fs.cp_file(source, target)
         return True
+
+    def move_new(self, source: str, target: str) -> None:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        raise NotImplementedError
+
+    def copy_new(self, source: Seen, target: str) -> None:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        copy_new(self.fs.call_s3, source, target)
+
+    def remove_as_seen(self, seen: Seen) -> bool:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        return remove_as_seen(self.fs.call_s3, seen)
+
+    def may_lose(self, folder: str) -> str:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        return may_lose(self.fs.call_s3, folder)
+
+    def set_time(self, place: str, mtime_ns: int) -> bool:  # noqa: ARG002  the server tells when it has got an object
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        return False
 
     def remove(self, places: Iterable[str]) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""

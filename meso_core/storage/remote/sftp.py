@@ -47,6 +47,8 @@ class SftpAddress:
 class SftpBackend:
     """Files of a server; one connection for all threads."""
 
+    renames = True
+
     def __init__(self, address: SftpAddress) -> None:
         self._address = address
         self._lock = Lock()
@@ -294,6 +296,42 @@ class SftpBackend:
             self._run(self._client.link(source, target))
         except (asyncssh.SFTPOpUnsupported, asyncssh.SFTPFailure):  # the server, or its disk, knows no links
             return False
+        return True
+
+    def move_new(self, source: str, target: str) -> None:
+        """See :class:`~meso_core.storage.remote.backend.Backend`; the plain rename of SFTP, which never overwrites."""
+        self._make_folder(posixpath.dirname(target))
+        # some servers do overwrite: then this look is what there is
+        if self._is_anything(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+        self._run(self._client.rename(source, target))
+
+    def _is_anything(self, place: str) -> bool:
+        try:
+            self._run(self._client.lstat(place))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def copy_new(self, source: Seen, target: str) -> None:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        raise NotImplementedError
+
+    def remove_as_seen(self, seen: Seen) -> bool:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        if self.stat(seen.place) != seen:
+            return False
+        self.remove([seen.place])
+        return True
+
+    def may_lose(self, folder: str) -> str:  # noqa: ARG002  a rename moves the file itself
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        return ""
+
+    def set_time(self, place: str, mtime_ns: int) -> bool:
+        """See :class:`~meso_core.storage.remote.backend.Backend`."""
+        seconds = mtime_ns // 1_000_000_000
+        self._run(self._client.utime(place, (seconds, seconds)))
         return True
 
     def _make_folder(self, folder: str) -> None:
