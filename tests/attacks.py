@@ -82,8 +82,14 @@ PARTS = {
         "kills, cut connections and races on shared and remote roots",
         tests=("tests/storage/remote", "tests/storage/conformance"),
     ),
-    "removal": Part("kills and losses of power while tifs go and come", tests=("tests/archive/test_archive_kills.py",)),
-    "gate": Part("attacks on the removal of tifs", tests=("tests/archive/test_archive_attacks.py",)),
+    "removal": Part(
+        "kills and losses of power while tifs go and come",
+        tests=("tests/archive/test_archive_kills.py", "tests/archive/test_gate_kills_on_server.py"),
+    ),
+    "gate": Part(
+        "attacks on the removal of tifs",
+        tests=("tests/archive/test_archive_attacks.py", "tests/archive/test_gate_attacks_on_server.py"),
+    ),
     "records": Part(
         "kills of, full disks under, races for the records of the platform",
         tests=("tests/runs/test_instance.py", "tests/runs/test_instance_attacks.py", "tests/runs/test_claims.py"),

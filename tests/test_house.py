@@ -106,6 +106,7 @@ _MAY = {
     "meso_core/alyx/note_pictures.py": "pictures in memory",
     "meso_core/archive/atomic.py": "the locked part of an archive, which takes its name when it is whole",
     "meso_core/archive/delivered.py": "a view of links in a temporary folder",
+    "meso_core/archive/gate/on_server/view.py": "what a server holds, shown by name and size in a temporary folder",
     "meso_core/archive/gate/log.py": "a log that only grows, line by line",
     "meso_core/archive/untrusted.py": "opens archives, whose links are not followed",
     "meso_core/archive/zarr/write.py": "shards of an archive, in a folder that takes its name when it is whole",

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import dagster as dg
 
+from meso_core.archive import raw_place, settle_if_needed
 from meso_core.archive.delivered import files_to_read
-from meso_core.archive.gate.kept import settle_if_needed
 from meso_core.json_text import json_text
 from meso_core.progress import Progress, throttled
 from meso_core.qc import QCResult, qc_path, read_results, results_to_json
@@ -303,7 +303,8 @@ def open_run(
     """
     session, settings = platform.session(context.partition_key), platform.settings
     session.hold()
-    settle_if_needed(session.path)  # what a killed removal or restoring of raw tifs left
+    with raw_place(session) as place:
+        settle_if_needed(place)  # what a killed removal or restoring of raw tifs left
     seen = look_at(session)
     versions = {raw_asset(kind): seen.raw[kind].version for kind in declaration.raw}
     if observe(context.instance, context.partition_key, versions) and context.retry_number == 0:

@@ -32,7 +32,8 @@ def command(sessions: tuple[str, ...], yes: bool, now: bool, who: str, why: str)
     frees it, or this command does. Without SESSIONS, nothing is removed, and the room of all whose time is over is
     freed.
     """
-    from ..defs.claims import raw_tifs_claimed
+    from ..defs.catalogue import MADE_OF_TIFS
+    from ..defs.remote_claims import kept_away
     from ..io.resources import Platform
 
     platform = Platform.open(load_settings())
@@ -42,35 +43,33 @@ def command(sessions: tuple[str, ...], yes: bool, now: bool, who: str, why: str)
     closed = []
     for name in sessions:
         session = platform.session(str(session_key(name)))
-        folder = session.local_folder("removing raw tifs")
-        with raw_tifs_claimed(folder, "meso remove-raw", click.echo) if yes else nullcontext():
+        with kept_away(session, MADE_OF_TIFS, "meso remove-raw", click.echo) if yes else nullcontext():
             closed.append(not _remove(platform, session, yes=yes, now=now, who=who, why=why))
     sys.exit(1 if any(closed) else 0)
 
 
 def _remove(platform: Platform, session: Session, *, yes: bool, now: bool, who: str, why: str) -> bool:
     """Remove the tifs of one session, or show what would happen; returns False where the gate is closed."""
-    from meso_core.archive import kept_tifs, remove_raw_tifs, settle_if_needed
     from meso_core.progress import throttled
 
-    from ..defs.removal import free, plan_removal
+    from ..defs.removal import free, kept, plan_removal, remove, settle
 
     days, progress = 0.0 if now else platform.settings.removed_kept_days, throttled(click.echo)
     if yes:
-        settle_if_needed(session.path)
+        settle(session)
     plan = plan_removal(session, who, why)
-    kept = [tif for tif in kept_tifs(session.path) if tif.event]
+    before = [tif for tif in kept(session) if tif.event]
     if not yes:
-        _tell_kept(kept, days)
-        return _show(plan, days, anything_kept=bool(kept))
-    if plan.removals or not kept:
+        _tell_kept(before, days)
+        return _show(plan, days, anything_kept=bool(before))
+    if plan.removals or not before:
         _tell_obstacles(plan)
-        events = remove_raw_tifs(plan, progress=progress)
+        events = remove(session, plan, progress)
         for event in events:
             click.echo(f"{'removed':<10}{event.path}  ({event.size / 1e6:.1f} MB, in {event.archive})")
         click.echo(f"{len(events)} tifs removed, recorded in .meso/removals.jsonl")
     _tell_freed(session.key, free(session, days, progress))
-    _tell_kept(kept_tifs(session.path), days)
+    _tell_kept(kept(session), days)
     click.echo(f"`meso restore {session.key}` brings them back")
     return True
 
@@ -108,23 +107,22 @@ def _tell_freed(key: SessionKey, freed: tuple[KeptTif, ...]) -> None:
 
 def _sweep(platform: Platform, *, yes: bool) -> None:
     """Free the room of all sessions whose time is over, or list what is kept."""
-    from meso_core.archive import kept_tifs
     from meso_core.errors import MesoError
 
-    from ..defs.removal import sweep
+    from ..defs.removal import kept, sweep
 
     failed = False
     if not yes:
-        for key in platform.store.sessions() if platform.store.is_local else ():  # else nothing was removed
+        for key in platform.store.sessions():
             try:
-                kept = kept_tifs(platform.session(str(key)).path)
+                there = kept(platform.session(str(key)))
             except MesoError as error:
                 click.echo(f"{key}: {error}", err=True)
                 failed = True
                 continue
-            if kept:
+            if there:
                 click.echo(str(key))
-                _tell_kept(kept, platform.settings.removed_kept_days)
+                _tell_kept(there, platform.settings.removed_kept_days)
         click.echo("dry run: nothing freed; --yes frees the room of those whose time is over")
         sys.exit(2 if failed else 0)
     for key, freed in sweep(platform):

@@ -12,17 +12,18 @@ from . import session_key
 @click.argument("session")
 def command(session: str) -> None:
     """Restore the raw tifs of SESSION, bit-identical, with their names and times."""
-    from meso_core.archive import restore
+    from meso_core.archive import raw_place, restore
     from meso_core.progress import throttled
 
-    from ..defs.claims import raw_tifs_claimed
+    from ..defs.catalogue import MADE_OF_TIFS
+    from ..defs.remote_claims import kept_away
     from ..io.resources import Platform
 
     settings = load_settings()
     opened = Platform.open(settings).session(str(session_key(session)))
-    folder = opened.local_folder("restoring raw tifs")
-    with raw_tifs_claimed(folder, "meso restore", click.echo):
-        restored = restore(folder, workers=settings.cores, progress=throttled(click.echo))
+    progress = throttled(click.echo)
+    with kept_away(opened, MADE_OF_TIFS, "meso restore", click.echo), raw_place(opened, progress) as place:
+        restored = restore(place, workers=settings.cores, progress=progress)
     for tif in restored:
         done = "put back" if tif.put_back else "restored" if tif.written else "was there, unchanged"
         recorded = tif.compared or tif.put_back

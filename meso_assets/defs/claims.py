@@ -28,7 +28,6 @@ from meso_core.storage.atomic import clear_parts, make_folder, storage_errors, w
 from meso_core.storage.locks import locked
 from meso_core.storage.names import remove_name
 
-from .catalogue import MADE_OF_TIFS
 from .dead_runs import short
 
 #: Between two looks at the claims of others, s; and between two lines that tell of the same holder.
@@ -126,54 +125,6 @@ class Claims:
             self.give_back(asset)
 
 
-@contextmanager
-def raw_tifs_claimed(session: Path, command: str, tell: Callable[[str], None]) -> Iterator[None]:
-    """Keep runs away from the raw tifs of a session for a while; wait for those that read them, and tell for whom.
-
-    Parameters
-    ----------
-    session
-        Session folder.
-    command
-        What takes them away or brings them back, as a person types it.
-    tell
-        Told for whom it waits.
-
-    Raises
-    ------
-    StorageError
-        If the session is not there or cannot be written.
-    """
-    with claimed(session, MADE_OF_TIFS, command, tell):
-        yield
-
-
-@contextmanager
-def claimed(
-    session: Path, assets: Collection[str], command: str, tell: Callable[[str], None] | None = None
-) -> Iterator[None]:
-    """Keep runs away from assets of a session for a while.
-
-    Parameters
-    ----------
-    session, command
-        As for :func:`raw_tifs_claimed`.
-    assets
-        Names of the assets.
-    tell
-        Told for whom it waits; without, it does not wait.
-
-    Raises
-    ------
-    StorageError
-        If the session is not there or cannot be written; or if a run is at work on one of them, and this must not wait.
-    InputFileError
-        As :meth:`Claims.take`.
-    """
-    with held(Claims(session, command_id(command), command), str(session), assets, tell):
-        yield
-
-
 def command_id(command: str) -> str:
     """Make up a text for a command that no other one has."""
     return f"{command} {uuid.uuid4()}"
@@ -205,7 +156,26 @@ C = TypeVar("C", bound=Claiming)
 
 @contextmanager
 def held(claims: C, where: str, assets: Collection[str], tell: Callable[[str], None] | None) -> Iterator[C]:
-    """Hold claims for a while; see :func:`claimed`."""
+    """Hold claims for a while.
+
+    Parameters
+    ----------
+    claims
+        Of a run or a command.
+    where
+        The session, for messages.
+    assets
+        Names of the assets.
+    tell
+        Told for whom it waits; without, it does not wait.
+
+    Raises
+    ------
+    StorageError
+        If the session is not there or cannot be written; or if a run is at work on one of them, and this must not wait.
+    InputFileError
+        As :meth:`Claims.take`.
+    """
     if tell is not None:
         claims.wait_for(assets, tell)
     elif others := claims.take(assets):

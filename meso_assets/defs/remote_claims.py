@@ -67,7 +67,7 @@ def claims_of(session: Session, run_id: str, command: str = "") -> Claims | Clai
 def kept_away(
     session: Session, assets: Collection[str], command: str, tell: Callable[[str], None] | None = None
 ) -> Iterator[Claims | ClaimsOnServer]:
-    """Keep runs away from assets of a session for a while, wherever it lies; see :func:`~.claims.claimed`.
+    """Keep runs away from assets of a session for a while, wherever it lies; see :func:`~.claims.held`.
 
     Raises
     ------

@@ -7,7 +7,6 @@ what was removed. The decision, and the only code that deletes raw data, are in 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -19,12 +18,12 @@ from meso_core.storage import Session
 
 from ..io.resources import Platform
 from .catalogue import MADE_OF_TIFS
-from .claims import claimed, raw_tifs_claimed
 from .confirmation import confirmation, insist_on_confirmation
 from .dagster_internals import observation
 from .declare import raw_asset
 from .guard import guarded
 from .partitions import session_partitions
+from .remote_claims import kept_away
 from .standings import look_at
 
 if TYPE_CHECKING:
@@ -49,18 +48,43 @@ class RemovalConfig(dg.Config):
 
 def plan_removal(session: Session, who: str = "", why: str = "") -> "RemovalPlan":
     """Ask the gate which raw tifs of a session may be removed; nothing is changed."""
-    from meso_core.archive import Override, removal_plan
+    from meso_core.archive import Override, raw_place, removal_plan
 
-    folder, override = session.local_folder("removing raw tifs"), Override(who, why) if who or why else None
-    return removal_plan(folder, _FRAMES, archive_asset=_ARCHIVE, override=override)
+    override = Override(who, why) if who or why else None
+    with raw_place(session) as place:
+        return removal_plan(place, _FRAMES, archive_asset=_ARCHIVE, override=override)
+
+
+def remove(session: Session, plan: "RemovalPlan", progress: Progress = silent) -> "tuple[RemovalEvent, ...]":
+    """Move the tifs of a plan out of their bouts; runs are kept away by the caller."""
+    from meso_core.archive import raw_place, remove_raw_tifs
+
+    with raw_place(session, progress) as place:
+        return remove_raw_tifs(plan, place=place, progress=progress)
+
+
+def kept(session: Session) -> "tuple[KeptTif, ...]":
+    """List the removed tifs of a session that are kept."""
+    from meso_core.archive import raw_place
+
+    with raw_place(session) as place:
+        return place.kept()
+
+
+def settle(session: Session) -> None:
+    """Clear what a killed removal or restoring has left, if there is any and nobody is at it."""
+    from meso_core.archive import raw_place, settle_if_needed
+
+    with raw_place(session) as place:
+        settle_if_needed(place)
 
 
 def free(session: Session, kept_days: float, progress: Progress = silent) -> "tuple[KeptTif, ...]":
     """Free the room of removed tifs of a session that were kept for these days; runs are kept away by the caller."""
-    from meso_core.archive import free_removed, kept_tifs
+    from meso_core.archive import free_removed, raw_place
 
-    folder = session.local_folder("freeing the room of removed tifs")
-    return free_removed(folder, _ARCHIVE, kept_days, progress=progress) if kept_tifs(folder) else ()
+    with raw_place(session, progress) as place:
+        return free_removed(place, _ARCHIVE, kept_days, progress=progress) if place.kept() else ()
 
 
 def sweep(platform: Platform) -> "Iterator[tuple[SessionKey, tuple[KeptTif, ...] | MesoError]]":
@@ -72,25 +96,23 @@ def sweep(platform: Platform) -> "Iterator[tuple[SessionKey, tuple[KeptTif, ...]
         The tifs that are gone, or the error of a session that keeps them; the others go on.
     """
     days = platform.settings.removed_kept_days
-    for key in platform.store.sessions() if platform.store.is_local else ():  # else nothing was removed
+    for key in platform.store.sessions():
         freed: tuple[KeptTif, ...] | MesoError = ()
         try:
             session = platform.session(str(key))
-            if _is_due(session.path, days):
+            if _is_due(session, days):
                 # a run that goes on for long, maybe on another machine, must not keep the other sessions waiting
-                with claimed(session.path, MADE_OF_TIFS, "the freeing of removed tifs"):
+                with kept_away(session, MADE_OF_TIFS, "the freeing of removed tifs"):
                     freed = free(session, days)
         except MesoError as error:
             freed = error
         yield key, freed
 
 
-def _is_due(session_path: Path, kept_days: float) -> bool:
+def _is_due(session: Session, kept_days: float) -> bool:
     """Whether there are tifs whose time is over, or whose removal was interrupted."""
-    from meso_core.archive import kept_tifs
-
     now = datetime.now(UTC)
-    return any(tif.event is None or not kept_days or tif.frees_at(kept_days) <= now for tif in kept_tifs(session_path))
+    return any(tif.event is None or not kept_days or tif.frees_at(kept_days) <= now for tif in kept(session))
 
 
 @dg.op(
@@ -99,13 +121,10 @@ def _is_due(session_path: Path, kept_days: float) -> bool:
     description="Remove the raw tifs of a session whose archive holds just these files, if quality control allows it.",
 )
 def _raw_tifs_removed(context: dg.OpExecutionContext, platform: Platform, config: RemovalConfig) -> None:
-    from meso_core.archive import remove_raw_tifs as remove
-    from meso_core.archive import settle_if_needed
-
     session, days = platform.session(context.partition_key), platform.settings.removed_kept_days
     with guarded(context), _runs_kept_away(session, context) if not config.dry_run else nullcontext():
         if not config.dry_run:
-            settle_if_needed(session.path)
+            settle(session)
         plan = plan_removal(session, config.who, config.why)
         for obstacle in plan.obstacles:
             context.log.warning(f"{obstacle.where}: {obstacle.message}")
@@ -120,14 +139,14 @@ def _raw_tifs_removed(context: dg.OpExecutionContext, platform: Platform, config
             return
         insist_on_confirmation(config.confirm, word, context.partition_key)
         progress = throttled(context.log.info, every_s=10.0)
-        events = remove(plan, progress=progress)
+        events = remove(session, plan, progress)
         if config.now:
             free(session, 0, progress)
     context.log_event(_observation(session, events))
 
 
-def _runs_kept_away(session: Session, context: dg.OpExecutionContext) -> AbstractContextManager[None]:
-    return raw_tifs_claimed(session.local_folder("removing raw tifs"), remove_raw_tifs.name, context.log.info)
+def _runs_kept_away(session: Session, context: dg.OpExecutionContext) -> AbstractContextManager[object]:
+    return kept_away(session, MADE_OF_TIFS, remove_raw_tifs.name, context.log.info)
 
 
 def _observation(session: Session, events: "tuple[RemovalEvent, ...]") -> dg.AssetObservation:
@@ -161,15 +180,15 @@ def remove_raw_tifs() -> None:
     "room.",
 )
 def _removed_tifs_freed(context: dg.OpExecutionContext, platform: Platform) -> None:
-    kept = []
+    in_doubt = []
     for key, freed in sweep(platform):
         if isinstance(freed, MesoError):
             context.log.error(f"{key}: {freed}")
-            kept.append(f"{key}: {freed}")
+            in_doubt.append(f"{key}: {freed}")
         elif freed:
             context.log.info(f"{key}: {len(freed)} tifs, {sum(tif.size for tif in freed) / 1e9:.2f} GB freed")
-    if kept:
-        raise dg.Failure("these keep their tifs: " + "; ".join(kept), allow_retries=False)
+    if in_doubt:
+        raise dg.Failure("these keep their tifs: " + "; ".join(in_doubt), allow_retries=False)
 
 
 @dg.job(description="Free the room of removed tifs of all sessions that were kept for `MESO_REMOVED_KEPT_DAYS`.")

@@ -5,10 +5,13 @@ What belongs here: everything that happens to raw tifs as files. ``meso_core.sca
 
 from .bout import ArchiveFormat, archive_bout, verify_any
 from .delivered import as_delivered
-from .gate.kept import KeptTif, kept_tifs, settle_if_needed
+from .gate.folder import kept_tifs
+from .gate.kept import settle_if_needed
 from .gate.log import Override, RemovalEvent, load_removals
+from .gate.place import KeptTif, Place
 from .gate.plan import Obstacle, PlannedRemoval, RemovalPlan, removal_plan
 from .gate.removal import free_removed, remove_raw_tifs
+from .raw_place import raw_place
 from .rawtif import hash_tif
 from .report import ARCHIVE_NAME, ZARR_NAME, ArchiveMember, ArchiveReport, load_report, save_report
 from .restoring import RestoredTif, restore
@@ -27,6 +30,7 @@ __all__ = [
     "KeptTif",
     "Obstacle",
     "Override",
+    "Place",
     "PlannedRemoval",
     "RemovalEvent",
     "RemovalPlan",
@@ -45,6 +49,7 @@ __all__ = [
     "load_removals",
     "load_report",
     "open_frames",
+    "raw_place",
     "readable_records",
     "removal_plan",
     "remove_raw_tifs",

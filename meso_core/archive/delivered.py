@@ -30,6 +30,7 @@ from ..session import (
 )
 from ..storage import Manifest, Session
 from .gate.log import RemovalEvent, load_removals
+from .given_times import given_times, with_own_times
 from .report import ArchiveReport
 from .selection import readable_records
 
@@ -61,6 +62,7 @@ def delivered_files(
     # a file of the rig may have come to a place where an asset had put one of its own
     published = {file.path for file in files if present.is_unchanged(file)}
     raw = [file for path, file in present.files.items() if path.startswith(RAW_PREFIXES)]
+    raw = list(with_own_times(raw, given_times(session.path)))  # of tifs that were put back on a server
     records = readable_records(session.path, bout_names(present.files.values()))
     return as_delivered(raw, published, load_removals(session.path), records)
 

@@ -6,30 +6,20 @@ What belongs here: writing tifs. Only this module does, and it never overwrites 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ArchiveError, MissingInputError, problem
+from ..opening import is_there
 from ..progress import Progress, silent
 from ..session import imaging_bouts, printable, raw_tifs
-from ..storage.atomic import make_folder, part_path, storage_errors
-from ..storage.hashing import sha256_of
-from .atomic import check_room, new_file
+from ..storage.atomic import storage_errors
 from .bout import verify_any
 from .codec.lbzip2 import open_reader
 from .codec.tar import EntryStream, TarEntry, read_tar
-from .gate.kept import (
-    clear_restoring,
-    kept_tifs,
-    put_back,
-    remove_empty,
-    removed_folder,
-    restoring_folder,
-    settle,
-    sole_user,
-)
+from .gate.kept import as_place, settle
+from .gate.place import Place
 from .rawtif import READ_BYTES
 from .report import ArchiveMember, load_report
 from .selection import find_archive
@@ -56,7 +46,7 @@ class RestoredTif:
 
 
 def restore(
-    session_path: Path,
+    where: Path | Place,
     *,
     bouts: Sequence[str] | None = None,
     workers: int | None = None,
@@ -70,8 +60,8 @@ def restore(
 
     Parameters
     ----------
-    session_path
-        Session folder.
+    where
+        Session folder, or the place of its tifs.
     bouts
         Names of the bouts (``raw_imaging_data_00``); all by default. A bout with tifs and without an archive is
         skipped.
@@ -96,28 +86,34 @@ def restore(
     ProcessingError
         If lbzip2 fails for another reason than the data.
     """
-    session_path = Path(session_path)
-    folders = {folder.name: folder for folder in imaging_bouts(session_path)}
+    place = as_place(where)
+    place.look()
+    session_path = place.session_path
+    imaging_bouts(session_path)  # the session must be there
     restored: list[RestoredTif] = []
-    with sole_user(session_path):
-        settle(session_path)
+    with place.alone():
+        settle(place)
+        place.look()
+        folders = {folder.name: folder for folder in imaging_bouts(session_path)}
         try:
             for name in folders if bouts is None else bouts:
                 folder = folders.get(name, session_path / name)
-                restored += _restored_bout(session_path, folder, workers, progress)
+                restored += _restored_bout(place, folder, workers, progress)
         finally:
-            clear_restoring(session_path)
+            place.clear_restoring()
     return tuple(restored)
 
 
-def _restored_bout(session_path: Path, folder: Path, workers: int | None, progress: Progress) -> list[RestoredTif]:
-    restored = _put_back(session_path, folder.name)
+def _restored_bout(place: Place, folder: Path, workers: int | None, progress: Progress) -> list[RestoredTif]:
+    restored = _put_back(place, folder.name)
+    if restored:
+        place.look()
     if restored and not _recorded_and_gone(folder):
         return restored
     archive = find_archive(folder)
     if archive is not None:
         with storage_errors(folder):
-            return restored + _restore_from(session_path, archive, workers, progress)
+            return restored + _restore_from(place, archive, workers, progress)
     if not folder.is_dir() or not raw_tifs(folder):
         raise MissingInputError(
             problem(
@@ -130,19 +126,19 @@ def _restored_bout(session_path: Path, folder: Path, workers: int | None, progre
     return restored
 
 
-def _put_back(session_path: Path, bout: str) -> list[RestoredTif]:
+def _put_back(place: Place, bout: str) -> list[RestoredTif]:
     """Put the tifs of a bout that are still kept back into it."""
     restored = []
-    for tif in kept_tifs(session_path):
+    for tif in place.kept():
         if tif.path.startswith(f"{bout}/") and tif.event is not None:
-            if not put_back(session_path, tif.path, tif.file):
+            if not place.put_back(tif.path, tif.file):
                 found = f"a new file of this name; the tif itself is kept as {tif.file}"
-                raise _other(session_path / tif.path, found, "Move the new file out of the bout first")
+                raise _other(place.session_path / tif.path, found, "Move the new file out of the bout first")
             event = tif.event
             restored.append(
                 RestoredTif(tif.path, tif.size, tif.mtime_ns, event.sha256, written=True, compared=False, put_back=True)
             )
-    remove_empty(removed_folder(session_path))
+    place.clear_kept()
     return restored
 
 
@@ -153,23 +149,28 @@ def _recorded_and_gone(folder: Path) -> list[str]:
     return [] if report is None else [m.name for m in report.members if m.name not in there]
 
 
-def _restore_from(session_path: Path, archive: Path, workers: int | None, progress: Progress) -> list[RestoredTif]:
+def _restore_from(place: Place, archive: Path, workers: int | None, progress: Progress) -> list[RestoredTif]:
+    with place.here(archive) as opened:
+        return _unpack(place, archive, opened, workers, progress)
+
+
+def _unpack(place: Place, archive: Path, opened: Path, workers: int | None, progress: Progress) -> list[RestoredTif]:
     folder = archive.parent
-    report = load_report(session_path, folder.name)
+    report = load_report(place.session_path, folder.name)
     record = {m.name: m for m in report.members} if report is not None else {}
     total = sum(m.size for m in record.values())
     if report is None:  # a damaged archive shows only when all of it was read
-        verify_any(archive, workers=workers, progress=progress)
+        verify_any(opened, workers=workers, progress=progress)
     restored, done = [], 0
-    for entry, pieces in _contents(archive, workers):
+    for entry, pieces in _contents(opened, workers):
         member = record.pop(entry.name, None)
         if member is None and report is not None:
             raise _other(archive, f"{entry.name}, which is not on record", _FROM_COPY)
         tif = folder / entry.name
-        if os.path.lexists(tif):
-            restored.append(_already_there(tif, entry, member, pieces, session_path))
+        if is_there(tif):
+            restored.append(_already_there(tif, entry, member, pieces, place))
         else:
-            restored.append(_write(tif, entry, member, pieces, session_path))
+            restored.append(_write(tif, entry, member, pieces, place))
         done += entry.size
         progress(done, max(total, done), "bytes restored")
     if record:
@@ -200,27 +201,17 @@ def _write(
     entry: TarEntry,
     member: ArchiveMember | None,
     pieces: Iterable[bytes | memoryview],
-    session_path: Path,
+    place: Place,
 ) -> RestoredTif:
     mtime_ns = entry.mtime_ns if member is None else member.mtime_ns
-    check_room(tif, entry.size)
-    with new_file(tif, _part(session_path, tif)) as (part, file):
+    with place.new_tif(tif, entry.size, mtime_ns) as file:
         for piece in pieces:
             file.write(piece)
         content = file.content
         if content.size != entry.size or (member is not None and content.sha256 != member.sha256):
             raise _other(tif, "other content in the archive than was recorded", _FROM_COPY)
-        file.flush()
-        os.utime(part, ns=(mtime_ns, mtime_ns))
-    path = tif.relative_to(session_path).as_posix()
+    path = tif.relative_to(place.session_path).as_posix()
     return RestoredTif(path, entry.size, mtime_ns, content.sha256, written=True, compared=member is not None)
-
-
-def _part(session_path: Path, tif: Path) -> Path | None:
-    """Place in which a tif is made, and which a later call clears; None where the bout is on another file system."""
-    part = part_path(restoring_folder(session_path) / tif.relative_to(session_path), shared=True)
-    make_folder(part.parent)
-    return part if part.parent.stat().st_dev == tif.parent.stat().st_dev else None
 
 
 def _already_there(
@@ -228,18 +219,20 @@ def _already_there(
     entry: TarEntry,
     member: ArchiveMember | None,
     pieces: Iterable[bytes | memoryview],
-    session_path: Path,
+    place: Place,
 ) -> RestoredTif:
     """Compare a tif that is there with the one of the archive; it is not changed in any case."""
     sha256 = hashlib.sha256()
     for piece in pieces:
         sha256.update(piece)
-    if not tif.is_file() or sha256_of(tif) != sha256.hexdigest():
+    if not tif.is_file() or place.sha256(tif, lambda _: None) != sha256.hexdigest():
         what = f"a link to {printable(str(tif.readlink()))}, which" if tif.is_symlink() else "a tif of this name that"
         raise _other(tif, f"{what} differs from the archive's", "Move it out of the folder first")
     if member is not None and sha256.hexdigest() != member.sha256:
         raise _other(tif, "other content in the archive than was recorded", _FROM_COPY)
-    path = tif.relative_to(session_path).as_posix()
+    if member is not None:
+        place.keep_time(tif, member.mtime_ns)
+    path = tif.relative_to(place.session_path).as_posix()
     mtime_ns = tif.stat().st_mtime_ns
     return RestoredTif(path, entry.size, mtime_ns, sha256.hexdigest(), written=False, compared=member is not None)
 

@@ -36,20 +36,6 @@ class Session:
         """Where a file of the session lies, for a person: a path, or a URL."""
         return self.store.where(self.key, path)
 
-    def local_folder(self, what: str) -> Path:
-        """Return the session's folder, for what works in place.
-
-        Raises
-        ------
-        StorageError
-            If its root is on a server: then nothing was begun.
-        """
-        if not self.store.is_local:
-            remedy = "Mount the storage where that is possible, and give its path as MESO_ROOT for this command"
-            expected, found = f"sessions in a folder: {what} works in place", "a root on a server"
-            raise StorageError.at(self.where(), expected=expected, found=found, remedy=remedy)
-        return self.path
-
     def stage(self, asset: str, *, keep: bool = False) -> Staging:
         """Make the folder in which an asset prepares its files."""
         return self.store.stage(self.key, asset, keep=keep)

@@ -197,14 +197,36 @@ def test_an_asset_is_made_again_bit_identical(by_meso_run):
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-@pytest.mark.parametrize("arguments", [("remove-raw",), ("remove-raw", "--yes"), ("restore",)])
-def test_a_verb_that_works_in_place_is_refused_by_name_and_nothing_is_changed(on_s3, arguments):
-    before = list_below(on_s3.root, str(on_s3.key))
-    ran = on_s3.meso(arguments[0], str(on_s3.key), *arguments[1:])
-    assert ran.returncode != 0
-    assert "works in place" in ran.stderr
-    assert "Traceback" not in ran.stderr
-    assert list_below(on_s3.root, str(on_s3.key)) == before
+def test_raw_tifs_are_removed_and_brought_back_and_nothing_is_made_again(by_meso_run):
+    key, root = str(by_meso_run.key), by_meso_run.root
+
+    def tifs() -> dict[str, bytes]:
+        there = [f for f in list_below(root, key) if re.fullmatch(r"raw_imaging_data_\d+/[^/]+\.tif", f.path)]
+        return {file.path: read_range(root, f"{key}/{file.path}", 0, file.size) for file in there}
+
+    before = tifs()
+    override = ("--who", "Ada", "--why", "a test")
+    dry = by_meso_run.meso("remove-raw", key, *override)
+    assert dry.returncode == 0, dry.stdout + dry.stderr
+    assert dry.stdout.count("remove    raw_imaging_data") == len(before)
+    assert tifs() == before
+    gone = by_meso_run.meso("remove-raw", key, *override, "--yes")
+    assert gone.returncode == 0, gone.stdout + gone.stderr
+    assert f"{len(before)} tifs removed, recorded" in gone.stdout
+    assert tifs() == {}
+    assert by_meso_run.meso("remove-raw").stdout.count("may be freed from 20") == len(before)
+    back = by_meso_run.meso("restore", key)
+    assert back.stdout.count("put back") == len(before), back.stdout + back.stderr
+    assert tifs() == before
+    assert by_meso_run.meso("remove-raw", key, *override, "--yes", "--now").returncode == 0
+    assert list_below(root, f"{key}/.meso/removed") == ()
+    cells = by_meso_run.meso("status", key)
+    assert "stale" not in cells.stdout, cells.stdout
+    back = by_meso_run.meso("restore", key)
+    assert back.stdout.count("MB  restored") == len(before), back.stdout + back.stderr
+    assert tifs() == before
+    assert "stale" not in by_meso_run.meso("status", key).stdout
+    assert by_meso_run.meso("audit", key, "--deep").returncode == 0
 
 
 def test_no_secret_stands_in_what_was_kept(by_meso_run):

@@ -12,7 +12,8 @@ from dataclasses import replace
 import dagster as dg
 import pytest
 
-from meso_assets.defs.claims import Claims, raw_tifs_claimed
+from meso_assets.defs.catalogue import MADE_OF_TIFS
+from meso_assets.defs.claims import Claims, command_id, held
 from meso_assets.runs.executors import _interruptible, _Lead
 from meso_assets.runs.settings import MesoSettings
 from meso_core.errors import InputFileError, StorageError
@@ -23,6 +24,10 @@ from meso_core.processes import this_process
 def session(tmp_path):
     (tmp_path / "001").mkdir()
     return tmp_path / "001"
+
+
+def tifs_claimed(session, command, tell):
+    return held(Claims(session, command_id(command), command), str(session), MADE_OF_TIFS, tell)
 
 
 def spoil(session, asset, **change):
@@ -61,12 +66,12 @@ def test_the_claim_of_a_process_that_is_gone_is_free_but_not_that_of_another_mac
 
 
 def test_a_run_waits_for_the_command_that_has_the_tifs_and_others_that_read_none_do_not(session):
-    with raw_tifs_claimed(session, "meso remove-raw", lambda _: None):
+    with tifs_claimed(session, "meso remove-raw", lambda _: None):
         (kept,) = Claims(session, "run").take(["motion_registered_frames", "frame_times"])
         assert str(kept).startswith(f"motion_registered_frames is kept by `meso remove-raw`, {this_process()}, since ")
         assert Claims(session, "another").take(["frame_times"]) == ()
         told = []
-        with pytest.raises(RuntimeError), raw_tifs_claimed(session, "meso restore", tell_once_into(told)):
+        with pytest.raises(RuntimeError), tifs_claimed(session, "meso restore", tell_once_into(told)):
             pytest.fail("two commands have the tifs")
         assert "is kept by `meso remove-raw`" in told[0]
     assert Claims(session, "run").take(["motion_registered_frames"]) == ()
@@ -87,7 +92,7 @@ def test_a_session_in_which_nobody_may_write_is_named(others_folder, another_use
     with (
         another_user(),
         pytest.raises(StorageError, match="Check the permissions"),
-        raw_tifs_claimed(session, "x", lambda _: None),
+        tifs_claimed(session, "x", lambda _: None),
     ):
         pass
 

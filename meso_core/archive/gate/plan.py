@@ -6,22 +6,23 @@ a comparison of the content.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...errors import ArchiveError, GateError
 from ...qc import QCResult
-from ...session import MESO_FOLDER, imaging_bouts, printable, raw_tifs
+from ...session import imaging_bouts, printable, raw_tifs
 from ...storage import Manifest, load_manifest
 from ...storage.atomic import storage_errors
 from ...storage.times import same_time
 from ..report import ArchiveReport, load_report
 from ..selection import archives_in, holds
 from ..untrusted import plain_bytes
-from .kept import kept_tifs
+from .folder import Folder
+from .kept import as_place
 from .log import Override
+from .place import Place
 from .processed import page_mismatch, processing_doubts
 
 
@@ -63,6 +64,8 @@ class RemovalPlan:
     override: Override | None = None
     #: Verdicts besides the stored ones.
     qc: tuple[QCResult, ...] = ()
+    #: Whether the tifs can be opened where they are seen; if not, the archive's record tells how many pages there are.
+    opens_tifs: bool = True
 
     @property
     def allowed(self) -> bool:
@@ -77,7 +80,7 @@ class RemovalPlan:
 
 
 def removal_plan(
-    session_path: Path,
+    where: Path | Place,
     frames_asset: str,
     qc: Sequence[QCResult] | None = None,
     *,
@@ -88,8 +91,8 @@ def removal_plan(
 
     Parameters
     ----------
-    session_path
-        Session folder; the verdicts stored in it (``reports/qc``) count.
+    where
+        Session folder, or the place of its tifs; the verdicts stored in it (``reports/qc``) count.
     frames_asset
         Name under which the motion-registered frames were published: they prove that the session was processed.
     qc
@@ -109,10 +112,12 @@ def removal_plan(
     ArchiveError, InputFileError, StorageError
         If a record, a tif or the session's folder cannot be read.
     """
-    session_path, qc = Path(session_path), tuple(qc or ())
+    place, qc = as_place(where), tuple(qc or ())
+    place.look()
+    session_path, opens_tifs = place.session_path, isinstance(place, Folder)
     with storage_errors(session_path):
-        obstacles = _processing_obstacles(session_path, frames_asset, qc)
-        kept = kept_tifs(session_path)
+        obstacles = _processing_obstacles(session_path, frames_asset, qc, opens_tifs=opens_tifs)
+        kept = place.kept()
         if interrupted := [tif.path for tif in kept if tif.event is None]:
             message = f"the removal of {', '.join(interrupted)} was interrupted: `meso restore` puts them back"
             obstacles.append(Obstacle(str(session_path), message, can_be_overridden=False))
@@ -121,10 +126,11 @@ def removal_plan(
     obstacles += found
     if not removals and not obstacles:
         obstacles.append(Obstacle(str(session_path), "there are no raw tifs", can_be_overridden=False))
-    return RemovalPlan(session_path, frames_asset, archive_asset, tuple(removals), tuple(obstacles), override, qc)
+    named = tuple(replace(o, where=place.named(o.where), message=place.named(o.message)) for o in obstacles)
+    return RemovalPlan(session_path, frames_asset, archive_asset, tuple(removals), named, override, qc, opens_tifs)
 
 
-def check_plan(plan: RemovalPlan, moved: Iterable[Path] = ()) -> bool:
+def check_plan(plan: RemovalPlan, moved: Iterable[Path] = (), *, place: Place | None = None) -> bool:
     """Check a plan against the disk again; returns whether the override was needed.
 
     Parameters
@@ -133,18 +139,22 @@ def check_plan(plan: RemovalPlan, moved: Iterable[Path] = ()) -> bool:
         The plan.
     moved
         Tifs of it that were moved out of their bouts meanwhile.
+    place
+        Where the tifs lie, if not in the folder of the plan.
 
     Raises
     ------
     GateError
         If it does not hold any more.
     """
-    obstacles = _processing_obstacles(plan.session_path, plan.frames_asset, plan.qc)
+    place = place or as_place(plan.session_path)
+    place.look()
+    obstacles = _processing_obstacles(plan.session_path, plan.frames_asset, plan.qc, opens_tifs=plan.opens_tifs)
     bouts = [plan.session_path / name for name in dict.fromkeys(Path(r.path).parent.name for r in plan.removals)]
     tifs = {bout: (*raw_tifs(bout), *(tif for tif in moved if tif.parent.name == bout.name)) for bout in bouts}
     facts, found = _plan_bouts(plan.session_path, plan.archive_asset, tifs)
     obstacles += found
-    doubts = [doubt for bout in bouts for doubt in _place_doubts(plan.session_path, bout)]
+    doubts = place.doubts(bouts)
     doubts += [f"{o.where}: {o.message}" for o in obstacles if not (plan.override and o.can_be_overridden)]
     doubts += [f"{r.path}: not as it was when the plan was made" for r in plan.removals if r not in facts]
     if doubts:
@@ -185,8 +195,10 @@ def closed(session_path: Path, reasons: Sequence[str]) -> GateError:
     )
 
 
-def _processing_obstacles(session_path: Path, frames_asset: str, qc: Sequence[QCResult]) -> list[Obstacle]:
-    doubts = processing_doubts(session_path, frames_asset, qc)
+def _processing_obstacles(
+    session_path: Path, frames_asset: str, qc: Sequence[QCResult], *, opens_tifs: bool
+) -> list[Obstacle]:
+    doubts = processing_doubts(session_path, frames_asset, qc, opens_tifs=opens_tifs)
     return [Obstacle(where, message, can_be_overridden=True) for where, message in doubts]
 
 
@@ -247,13 +259,3 @@ def _manifest_doubts(report: ArchiveReport, manifest: Manifest | None) -> list[s
     if tuple(manifest.contents.get(place, ())) != report.contents:
         return [f"the record of {report.name} and the manifest of {manifest.asset} list different tifs"]
     return []
-
-
-def _place_doubts(session_path: Path, bout: Path) -> list[str]:
-    """Say why tifs cannot be moved out of a bout."""
-    doubts = []
-    if not os.access(bout, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
-        doubts.append(f"{bout.name}: files may not be removed from this folder")
-    if bout.stat().st_dev != (session_path / MESO_FOLDER).stat().st_dev:
-        doubts.append(f"{bout.name}: its tifs are on another file system than {MESO_FOLDER}, so they cannot be moved")
-    return doubts

@@ -24,7 +24,9 @@ from ..report import load_report
 MOTION_REGISTERED = "imaging.frames_motionRegistered.bin"
 
 
-def processing_doubts(session_path: Path, frames_asset: str, qc: Sequence[QCResult]) -> list[tuple[str, str]]:
+def processing_doubts(
+    session_path: Path, frames_asset: str, qc: Sequence[QCResult], *, opens_tifs: bool = True
+) -> list[tuple[str, str]]:
     """Say where, and why, processing and quality control do not allow the removal of tifs.
 
     Parameters
@@ -35,10 +37,14 @@ def processing_doubts(session_path: Path, frames_asset: str, qc: Sequence[QCResu
         Name under which the motion-registered frames and their verdicts were published.
     qc
         Further verdicts.
+    opens_tifs
+        Whether the tifs can be opened in that folder; if not, the pages of a bout are those of its archive's record.
     """
     doubts, stored = [], {}
     try:
-        doubts += [(f"asset {frames_asset}", message) for message in _frames_doubts(session_path, frames_asset)]
+        doubts += [
+            (f"asset {frames_asset}", message) for message in _frames_doubts(session_path, frames_asset, opens_tifs)
+        ]
         stored = stored_results(session_path)
     except MesoError as error:
         doubts.append(("processing", str(error)))
@@ -53,13 +59,13 @@ def processing_doubts(session_path: Path, frames_asset: str, qc: Sequence[QCResu
     return doubts
 
 
-def _frames_doubts(session_path: Path, asset: str) -> list[str]:
+def _frames_doubts(session_path: Path, asset: str, opens_tifs: bool) -> list[str]:
     """Compare the movies that are there with their manifest and with what the metadata promise."""
     manifest = load_manifest(session_path, asset)
     if manifest is None:
         return [f"there are no motion-registered frames ({MOTION_REGISTERED})"]
     published = {file.path: file for file in manifest.files}
-    sizes = _movie_sizes(session_path)
+    sizes = _movie_sizes(session_path, opens_tifs)
     out = {f"suite2p/{plane_name(fov)}/{MOTION_REGISTERED}" for fov in map(fov_index, manifest.basis.left_out)}
     doubts = [] if sizes else ["no imaging metadata say how large its movies are"]
     # where channels are depths, the rig's metadata do not list the fields of each channel
@@ -86,7 +92,7 @@ def _verdict_doubts(session_path: Path, manifest: Manifest) -> list[str]:
     return [f"{path} was not published with it, is missing, or was changed"]
 
 
-def _movie_sizes(session_path: Path) -> dict[str, int]:
+def _movie_sizes(session_path: Path, opens_tifs: bool) -> dict[str, int]:
     """Bytes of each registered movie: int16, all frames of all bouts; empty where there are no metadata."""
     metas: dict[Path, ImagingMetadata | None] = {}
     for bout in imaging_bouts(session_path):
@@ -96,18 +102,20 @@ def _movie_sizes(session_path: Path) -> dict[str, int]:
     if not known:
         return {}
     layout = ImagingLayout.from_meta(known[0])
-    frames = np.sum([_frames_by_fov(bout, meta, layout) for bout, meta in metas.items()], axis=0)
+    frames = np.sum([_frames_by_fov(bout, meta, layout, opens_tifs) for bout, meta in metas.items()], axis=0)
     return {
         f"suite2p/{plane_name(fov.index)}/{MOTION_REGISTERED}": 2 * int(n) * fov.ny * fov.nx
         for fov, n in zip(layout.fovs, frames, strict=True)
     }
 
 
-def _frames_by_fov(bout: Path, meta: ImagingMetadata | None, layout: ImagingLayout) -> NDArray[np.int64]:
+def _frames_by_fov(
+    bout: Path, meta: ImagingMetadata | None, layout: ImagingLayout, opens_tifs: bool
+) -> NDArray[np.int64]:
     """Count the frames of a bout for each FOV: by its tifs where they are there, else by its number of pages."""
     report, tifs = load_report(bout.parent, bout.name), raw_tifs(bout)
     is_whole = report is None or {tif.name for tif in tifs}.issuperset(member.name for member in report.members)
-    if meta is not None and tifs and is_whole:
+    if meta is not None and tifs and is_whole and opens_tifs:
         sources = [LocalTif(tif) for tif in tifs]
         found = frames_on_file(bout.name, sources, meta.channels_saved, meta.stack.frames_averaged)
         slices = layout.slices_of(found.index - found.starts(meta.stack.is_slow))

@@ -15,7 +15,7 @@ leaves:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,12 +25,15 @@ from ...storage import load_manifest
 from ...storage.atomic import storage_errors
 from ..report import load_report
 from .comparison import Compared, compare
-from .kept import KeptTif, kept_tifs, moved_away, put_back_or_tell, settle, sole_user, sync_freed
-from .log import RemovalEvent, record
+from .kept import as_place, moved_away, put_back_or_tell, settle
+from .log import RemovalEvent
+from .place import KeptTif, Place
 from .plan import RemovalPlan, archive_doubts_of, check_plan, closed
 
 
-def remove_raw_tifs(plan: RemovalPlan, *, progress: Progress = silent) -> tuple[RemovalEvent, ...]:
+def remove_raw_tifs(
+    plan: RemovalPlan, *, place: Place | None = None, progress: Progress = silent
+) -> tuple[RemovalEvent, ...]:
     """Move the tifs of a plan out of their bouts, after all archives and tifs were read and compared.
 
     Their room is not free yet: they are kept in ``.meso/removed`` until :func:`free_removed` is called, and
@@ -41,6 +44,8 @@ def remove_raw_tifs(plan: RemovalPlan, *, progress: Progress = silent) -> tuple[
     ----------
     plan
         From :func:`removal_plan`.
+    place
+        Where the tifs lie, if not in the folder of the plan.
     progress
         Told of bytes compared.
 
@@ -58,28 +63,30 @@ def remove_raw_tifs(plan: RemovalPlan, *, progress: Progress = silent) -> tuple[
     """
     if not plan.allowed:
         raise closed(plan.session_path, [f"{o.where}: {o.message}" for o in plan.obstacles] or ["nothing to remove"])
-    with storage_errors(plan.session_path), sole_user(plan.session_path):
-        settle(plan.session_path)
-        check_plan(plan)
-        with moved_away(plan.session_path, [r.path for r in plan.removals]) as moved:
-            _compare_all(plan.session_path, list(moved.values()), progress)
-            overridden = check_plan(plan, moved.values())  # reading takes long
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            override = plan.override if overridden else None
-            events = tuple(RemovalEvent(**asdict(planned), at=now, override=override) for planned in plan.removals)
-            record(plan.session_path, events)
+    place = place or as_place(plan.session_path)
+    plan = replace(plan, session_path=place.session_path)
+    with storage_errors(plan.session_path), place.alone():
+        settle(place)
+        check_plan(plan, place=place)
+        with moved_away(place, {r.path: r.sha256 for r in plan.removals}) as moved:
+            _compare_all(place, list(moved.values()), progress)
+            overridden = check_plan(plan, moved.values(), place=place)  # reading takes long
+            _, now = place.time_there(datetime.now(UTC))
+            at, override = now.isoformat(timespec="seconds"), plan.override if overridden else None
+            events = tuple(RemovalEvent(**asdict(planned), at=at, override=override) for planned in plan.removals)
+            place.record(events)
     return events
 
 
 def free_removed(
-    session_path: Path, archive_asset: str, kept_days: float, *, progress: Progress = silent
+    where: Path | Place, archive_asset: str, kept_days: float, *, progress: Progress = silent
 ) -> tuple[KeptTif, ...]:
     """Free the room of removed tifs that were kept long enough, after they were compared with their archives again.
 
     Parameters
     ----------
-    session_path
-        Session folder.
+    where
+        Session folder, or the place of its tifs.
     archive_asset
         Name under which the archives were published.
     kept_days
@@ -100,42 +107,47 @@ def free_removed(
     StorageError
         If the disk does not allow it, or a removal or restoring is going on.
     """
-    now = datetime.now(UTC)
-    with storage_errors(session_path), sole_user(session_path):
-        settle(session_path)
-        kept = [tif for tif in kept_tifs(session_path) if tif.event is not None]
+    place = as_place(where)
+    with storage_errors(place.session_path), place.alone():
+        now, _ = place.time_there(datetime.now(UTC))
+        settle(place)
+        kept = [tif for tif in place.kept() if tif.event is not None]
         due = [tif for tif in kept if not kept_days or tif.frees_at(kept_days) <= now]
         try:
-            compared = _compare_all(session_path, [tif.file for tif in due], progress, archive_asset)
+            compared = _compare_all(place, [tif.file for tif in due], progress, archive_asset)
             for number, tif in enumerate(due, 1):
-                if change := compared[tif.file].change_of(tif.file):
-                    raise closed(session_path, [change])
-                tif.file.unlink()
+                was = compared[tif.file]
+                if change := was.change_of(tif.file):
+                    raise closed(place.session_path, [change])
+                if not place.unlink(tif.file, was.tifs_were[tif.file]):
+                    raise closed(
+                        place.session_path, [f"{tif.path} changed at the moment when its room was to be freed"]
+                    )
                 progress(number, len(due), "tifs freed")
         except MesoError:
             for tif in kept:
-                put_back_or_tell(session_path, tif.path, tif.file)
+                put_back_or_tell(place, tif.path, tif.file)
             raise
         finally:
-            sync_freed(session_path, [tif.file for tif in due])
+            place.flush_freed([tif.file for tif in due])
     return tuple(due)
 
 
 def _compare_all(
-    session_path: Path, tifs: Sequence[Path], progress: Progress, archive_asset: str | None = None
+    place: Place, tifs: Sequence[Path], progress: Progress, archive_asset: str | None = None
 ) -> dict[Path, Compared]:
     """Compare tifs that were moved away with the archives of their bouts; returns what each was compared as.
 
     The records are asked as well where an archive asset is named.
     """
-    compared, doubts = {}, []
+    compared, doubts, session_path = {}, [], place.session_path
     manifest = load_manifest(session_path, archive_asset) if archive_asset and tifs else None
     for name in dict.fromkeys(tif.parent.name for tif in tifs):
         bout, of_bout = session_path / name, [tif for tif in tifs if tif.parent.name == name]
         report = load_report(session_path, name)
         found = archive_doubts_of(bout, report, manifest) if archive_asset or report is None else []
         if report is not None and not found:
-            result, found = compare(bout, report, of_bout, progress=progress)
+            result, found = compare(place, bout, report, of_bout, progress=progress)
             compared.update(dict.fromkeys(of_bout, result))
         doubts += found
     if doubts:
