@@ -43,7 +43,7 @@ def raw_place(session: Session, progress: Progress = silent) -> Iterator[Place]:
     from .gate.on_server.place import OnServer
 
     assert isinstance(session.store, RemoteStore)
-    on_server, mirror = session.store.opened(session.key)
+    on_server, mirror = session.store.on_server(session.key)
     with TemporaryDirectory(prefix="meso-gate-") as folder:
         shown = Path(folder, "session", *session.key.short_path.parts)
         place = OnServer(session.store, session.key, shown, on_server.base, mirror, progress)

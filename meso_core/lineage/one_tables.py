@@ -14,6 +14,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import StorageError
 from ..progress import Progress, silent
 from ..session import MESO_FOLDER, SessionKey
 from ..storage import Session, hash_file
@@ -73,7 +74,7 @@ def write_one_tables(
     chosen, of_sessions, of_datasets, last = list(sessions), [], [], _NEVER
     for number, session in enumerate(chosen):
         progress(number, len(chosen), "sessions looked at")
-        there, key, manifests = session.local_folder("a table for ONE"), session.key, session.manifests().values()
+        there, key, manifests = _folder_of(session), session.key, session.manifests().values()
         files = {file.path: (file.size, file.md5) for manifest in manifests for file in manifest.files}
         if raw:
             files = dict(_hashed(there, set(files))) | files
@@ -88,6 +89,13 @@ def write_one_tables(
     _write(folder / SESSIONS_TABLE, table.sort_index(), last)
     _write(folder / DATASETS_TABLE, datasets.sort_index(), last)
     return WrittenTables(folder / SESSIONS_TABLE, folder / DATASETS_TABLE, len(table), len(datasets))
+
+
+def _folder_of(session: Session) -> Path:
+    if not session.store.is_local:
+        remedy = "Mount the storage, and give its path as MESO_ROOT for this command"
+        raise StorageError.at(session.where(), expected="a session in a folder", found="one on a server", remedy=remedy)
+    return session.path
 
 
 def _hashed(folder: Path, others: set[str]) -> Iterator[tuple[str, tuple[int, str]]]:

@@ -4,9 +4,10 @@ import hashlib
 
 import pytest
 
+from meso_core.errors import StorageError
 from meso_core.lineage import session_id, write_one_tables
 from meso_core.lineage.one_tables import DATASETS_TABLE, SESSIONS_TABLE
-from meso_core.storage import Basis, MadeBy, Session
+from meso_core.storage import Basis, MadeBy, Session, open_store
 from tests.lineage.recorded import KEY, Recorded
 
 RAW = "raw_imaging_data_00/_ibl_rawImagingData.meta.json"
@@ -78,3 +79,11 @@ def test_no_session_gives_tables_that_one_opens(tmp_path):
 
     assert write_one_tables([], tmp_path).n_sessions == 0
     assert list(One(mode="local", cache_dir=tmp_path).search()) == []
+
+
+def test_a_session_on_a_server_is_refused_before_anything_is_written(tmp_path):
+    store = open_store("memory://one-tables", scratch=tmp_path / "scratch")
+    session = Session(KEY, tmp_path, store)
+    with pytest.raises(StorageError, match="Mount the storage"):
+        write_one_tables([session], tmp_path / "tables")
+    assert not (tmp_path / "tables").exists()
