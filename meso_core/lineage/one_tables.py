@@ -94,7 +94,7 @@ def write_one_tables(
 def _folder_of(session: Session) -> Path:
     if not session.store.is_local:
         remedy = "Mount the storage, and give its path as MESO_ROOT for this command"
-        raise StorageError.at(session.where(), expected="a session in a folder", found="one on a server", remedy=remedy)
+        raise StorageError.at(session.store.root, expected="a folder", found="a server", remedy=remedy)
     return session.path
 
 
