@@ -43,10 +43,10 @@ def raw_place(session: Session, progress: Progress = silent) -> Iterator[Place]:
     from .gate.on_server.place import OnServer
 
     assert isinstance(session.store, RemoteStore)
-    on_server, mirror = session.store.on_server(session.key)
+    base = session.store.on_server(session.key).base
     with TemporaryDirectory(prefix="meso-gate-") as folder:
         shown = Path(folder, "session", *session.key.short_path.parts)
-        place = OnServer(session.store, session.key, shown, on_server.base, mirror, progress)
+        place = OnServer(session.store, session.key, shown, base, session.path, progress)
         with _named(place):
             yield place
 

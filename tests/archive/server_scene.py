@@ -50,6 +50,8 @@ class ServerScene:
     folder: Path
     precious: set[str] = field(default_factory=set)
     tifs: dict[str, str] = field(default_factory=dict)
+    #: Room of each machine, bytes.
+    room: int = 10**10
 
     @classmethod
     def of(cls, root: RemoteRoot, session: Path, folder: Path) -> ServerScene:
@@ -73,7 +75,7 @@ class ServerScene:
 
     def session(self, machine: str = "one") -> Session:
         """Open the session on a machine."""
-        store = RemoteStore(self.root, Scratch(self.folder / machine, 10**10))
+        store = RemoteStore(self.root, Scratch(self.folder / machine, self.room))
         return Session(KEY, store.local(KEY), store)
 
     # ---- what the platform does

@@ -16,6 +16,7 @@ from gate_attacks import sha256
 from server_scene import KEY, ServerScene, quietly
 
 from meso_core.archive import ArchiveReport
+from meso_core.archive.gate.on_server.place import OnServer
 from meso_core.errors import GateError, MesoError, StorageError
 from meso_core.storage import Manifest
 from meso_core.storage.remote import RemoteRoot
@@ -356,6 +357,40 @@ def test_a_claim_that_is_lost_stops_what_goes_on(
     scene.after_a_kill()
     quietly(lambda: scene.restore("other"))
     assert scene.at_their_places() == scene.tifs
+
+
+@pytest.mark.parametrize("root", ["memory", "s3"], indirect=True)
+def test_a_kept_tif_that_is_written_after_the_last_look_at_it_is_not_freed(
+    root: RemoteRoot, archived_short: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = ServerScene.of(root, archived_short["tar.bz2"], tmp_path)
+    scene.remove()
+    real = OnServer.unlink
+
+    def written_before(self, file, was):
+        tif_is_rewritten(scene)
+        return real(self, file, was)
+
+    monkeypatch.setattr(OnServer, "unlink", written_before)
+    with pytest.raises(GateError, match="changed at the moment when its room was to be freed"):
+        quietly(scene.free)
+    assert not scene.lost()
+    assert len(scene.at_their_places()) == len(scene.tifs), "after a doubt all go back"
+
+
+@pytest.mark.parametrize("root", ["memory"], indirect=True)
+def test_without_room_to_fetch_the_archive_all_tifs_stay(
+    root: RemoteRoot, archived_short: dict[str, Path], tmp_path: Path
+) -> None:
+    scene = ServerScene.of(root, archived_short["tar.bz2"], tmp_path)
+    plan, scene.room = scene.plan(), 1000
+    with pytest.raises(StorageError, match=r"room for .* Raise MESO_SCRATCH_GB"):
+        quietly(lambda: scene.remove(plan=plan))
+    assert scene.at_their_places() == scene.tifs
+    assert scene.left_overs() == []
+    scene.room = 10**10
+    scene.remove(plan=plan)
+    assert scene.at_their_places() == {}
 
 
 @pytest.mark.parametrize("root", ["memory", "s3"], indirect=True)

@@ -72,13 +72,13 @@ def compare(
         return Compared(place, archive, (), {}), [f"{bout.name}/{tif.name} is not there any more" for tif in gone]
     compared = Compared(place, archive, place.identities(archive), {tif: place.identities(tif)[0] for tif in tifs})
     doubts, done, total = [], 0, sum(identity[2] for identity in compared.tifs_were.values())
-    try:
-        with place.here(archive) as opened:
+    with place.here(archive) as opened:  # that it cannot be fetched says nothing of it
+        try:
             found = verify_any(opened, report.members, progress=progress)
-        if (found.sha256, found.size) != (report.sha256, report.size):
-            doubts.append(f"{bout.name}/{report.name}: other content than was verified")
-    except MesoError as error:
-        doubts.append(str(error).rstrip("."))
+            if (found.sha256, found.size) != (report.sha256, report.size):
+                doubts.append(f"{bout.name}/{report.name}: other content than was verified")
+        except MesoError as error:
+            doubts.append(str(error).rstrip("."))
     for tif in tifs:
         read = _telling(progress, done, total)
         if tif.name not in members or place.sha256(tif, read) != members[tif.name].sha256:

@@ -266,7 +266,11 @@ class RemoteStore:
         """See :class:`SessionStore`."""
         return RemoteVersions(self, key)
 
-    def on_server(self, key: SessionKey) -> tuple[RemoteSession, Path]:
+    def on_server(self, key: SessionKey) -> RemoteSession:
+        """Return a session on the server; once it was found, without a look at it."""
+        return RemoteSession(self.remote, self._place(key))
+
+    def with_records(self, key: SessionKey) -> tuple[RemoteSession, Path]:
         """Return a session on the server, and its mirror with the records as they are now."""
         mirror = self._opened(key)
         return RemoteSession(self.remote, mirror.base), mirror.folder

@@ -33,16 +33,16 @@ class RemoteVersions:
 
     def assets(self) -> tuple[str, ...]:
         """See :class:`~meso_core.storage.store.Versions`."""
-        session, _ = self.store.on_server(self.key)
+        session, _ = self.store.with_records(self.key)
         return tuple(sorted(_names(session.listing(), VERSIONS)))
 
     def listed(self, asset: str) -> tuple[KeptVersion, ...]:
         """See :class:`~meso_core.storage.store.Versions`; from a listing, nothing is read."""
-        session, _ = self.store.on_server(self.key)
+        session, _ = self.store.with_records(self.key)
         return self._among(asset, session.listing())
 
     def _among(self, asset: str, listing: Iterable[ListedFile]) -> tuple[KeptVersion, ...]:
-        _, records = self.store.on_server(self.key)
+        _, records = self.store.with_records(self.key)
         files = {file.path: file for file in listing}
         names = sorted(_names(files.values(), f"{VERSIONS}/{asset}"))
 
@@ -58,7 +58,7 @@ class RemoteVersions:
 
         Each file is fetched, compared with its hash, and published as a run would.
         """
-        session, records = self.store.on_server(self.key)
+        session, records = self.store.with_records(self.key)
         present = load_manifest(records, asset)
         if present is not None and version and present.data_version.startswith(version):
             return present
@@ -96,7 +96,7 @@ class RemoteVersions:
 
     def clean(self, asset: str, n_kept: int) -> tuple[KeptVersion, ...]:
         """See :class:`~meso_core.storage.store.Versions`."""
-        session, records = self.store.on_server(self.key)
+        session, records = self.store.with_records(self.key)
         if not _names(session.listing(), f"{VERSIONS}/{asset}"):
             return ()
         with alone(session, asset, "meso versions clean") as insist:

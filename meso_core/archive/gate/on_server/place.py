@@ -92,7 +92,7 @@ class OnServer:
 
     def look(self) -> None:
         """See :class:`~..place.Place`."""
-        session, _ = self.store.on_server(self.key)
+        session, _ = self.store.with_records(self.key)
         listing = session.listing()
         self._times = given_times(self.mirror)
         self._listed = {file.path: file for file in listing}
