@@ -23,6 +23,8 @@ from meso_core.storage import Chain, FileRecord, LocalStore, MadeBy, Manifest, S
 
 _BOUT, _TIME_NS = "raw_imaging_data_00", 1_700_000_000_000_000_000
 _PACKAGES = {f"package_{i}": "1.2.3" for i in range(20)}
+#: What the rig left.
+RAW = (f"{_BOUT}/a.tif", f"{_BOUT}/_ibl_rawImagingData.meta.json", "raw_sync_data/x.npy")
 #: Files that each asset publishes, bytes of each.
 FILES_EACH, _CONTENT = 4, b"12345678"
 
@@ -34,7 +36,7 @@ class ManySessions:
         self._root, self._settings = root, settings
         first = SessionKey.parse("TEMPLATE/2023-03-03/001")
         self._session = Session(first, first.folder(root / "template"), LocalStore(root / "template"))
-        for path in (f"{_BOUT}/a.tif", f"{_BOUT}/_ibl_rawImagingData.meta.json", "raw_sync_data/x.npy"):
+        for path in RAW:
             _put(self._session.path / path, _CONTENT)
         self._texts: dict[str, str] = {}
         for name in CATALOGUE:
@@ -67,6 +69,15 @@ class ManySessions:
         member = ArchiveMember("a.tif", len(_CONTENT), _TIME_NS, *_hashes(), 1)
         report = ArchiveReport(_BOUT, "tar.bz2", ARCHIVE_NAME, (member,), len(_CONTENT), *_hashes(), 1.0)
         _put(self._session.path / ".meso" / "archive" / f"{_BOUT}.json", report.to_json().encode())
+
+    def write_raw(self, numbers: range) -> None:
+        """Write sessions of which nothing was made yet, a date for each hundred."""
+        for number in numbers:
+            year, day = divmod(number // 100, 300)
+            month = f"{2000 + year}-{1 + day // 28:02d}-{1 + day % 28:02d}"
+            folder = SessionKey.parse(f"RW{number % 100:03d}/{month}/001").folder(self._root)
+            for path in RAW:
+                _put(folder / path, _CONTENT)
 
     def write(self, n_sessions: int) -> Iterator[KnownSession]:
         """Write sessions, and tell what Dagster would know of each."""
