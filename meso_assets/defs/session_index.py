@@ -37,6 +37,26 @@ SETTLED_AFTER_NS = 2_000_000_000
 #: Longest entry, characters: sessions with endless remarks are looked at again.
 _LONGEST_ENTRY = 1 << 16
 _WRITING = threading.Lock()
+#: Settings that no answer follows from. All others count, also those that are not thought of yet: an index that is
+#: dropped for nothing is only slower.
+NO_MATTER = (
+    "home",
+    "scratch",
+    "scratch_gb",
+    "cores",
+    "memory_gb",
+    "fov_memory_gb",
+    "executor",
+    "cache",
+    "removed_kept_days",
+    "keep_versions",
+    "scan_every_s",
+    "scan_max_runs",
+    "ui_hosts",
+    "logs_kept_days",
+    "notices_file",
+    "rerun_stale",
+)
 
 
 class SessionIndex:
@@ -153,15 +173,16 @@ def _circumstances(settings: MesoSettings) -> str:
     versions = {name: declared.version(settings) for name, declared in CATALOGUE.items()}
     about: Mapping[str, Any] = {
         "form": _FORM,
-        "root": str(settings.root),
-        "quiet_minutes": settings.quiet_minutes,
-        "genotype": settings.genotype,
-        "window": [settings.window_center_ml, settings.window_center_ap],
+        "settings": _matters(settings),
         "versions": versions,
         "code": _code(),
         "user": os.geteuid(),
     }
     return hashlib.sha256(json_text(about, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _matters(settings: MesoSettings) -> dict[str, Any]:
+    return settings.model_dump(mode="json", exclude=set(NO_MATTER))
 
 
 @lru_cache

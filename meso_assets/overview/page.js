@@ -4,7 +4,7 @@
   const { texts, states, assets } = values;
   const ROWS_AT_A_TIME = 60;
   const MARKS = {
-    done: "✓", stale: "↻", failed: "✕", interrupted: "‖", running: "▸", missing: "–", "not applicable": "·",
+    done: "✓", partial: "◐", stale: "↻", failed: "✕", interrupted: "‖", running: "▸", missing: "–", "not applicable": "·",
     pending: "…", withheld: "⊘", unreadable: "?",
   };
   const isFile = location.protocol === "file:";

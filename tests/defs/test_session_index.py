@@ -4,17 +4,19 @@ import os
 import random
 import shutil
 import time
+import warnings
 from hashlib import md5 as md5_of
 from hashlib import sha256 as sha256_of
 
 import pytest
 
+from meso_assets.defs import session_index
 from meso_assets.defs.catalogue import CATALOGUE
 from meso_assets.defs.session_index import SessionIndex
 from meso_assets.defs.standings import look_at
 from meso_assets.defs.summaries import SessionSummary, summary_of
 from meso_assets.io.resources import Platform
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings import MesoSettings, load_settings
 from meso_core.archive import ARCHIVE_NAME, ArchiveReport, save_report
 from meso_core.qc import QCResult, Verdict, qc_path, results_to_json
 from meso_core.session import SessionKey
@@ -205,6 +207,8 @@ def test_other_settings_other_code_and_sessions_that_are_gone_have_no_entry(sett
     found, n_looks = by_index(other)
     assert n_looks == len(KEYS)
     assert set(found[str(KEYS[0])].due) == {"imaging_frames_archive"}
+    left_out = settings.model_copy(update={"left_out_fovs": {str(KEYS[0]): ("FOV_00",)}})
+    assert by_index(left_out) == (by_looking(left_out), len(KEYS))
     monkeypatch.setattr("meso_assets.defs.session_index._code", lambda: "other")
     assert by_index(settings)[1] == len(KEYS)
     monkeypatch.undo()
@@ -231,3 +235,24 @@ def test_what_has_just_changed_is_looked_at_again_for_the_clock_of_the_disk_tick
     index.summary(KEYS[0], now_ns=NOW_NS)
     index.save()
     assert by_index(settings)[1] == len(KEYS)
+
+
+def test_settings_that_do_not_matter_are_settings_and_no_answer_follows_from_them(settings):
+    true = by_looking(settings)
+    assert {*session_index.NO_MATTER} <= {*MesoSettings.model_fields}
+    changes = {"cores": 1, "memory_gb": 1.0, "executor": "in_process", "keep_versions": 3, "rerun_stale": True}
+    other = settings.model_copy(update={**changes, "scan_max_runs": 1, "removed_kept_days": 0.0, "ui_hosts": "lab"})
+    by_index(settings)
+    assert by_index(other) == (true, 0)
+    assert by_looking(other) == true
+
+
+def test_every_other_setting_has_an_index_of_its_own(settings):
+    usual = session_index._circumstances(settings)
+    for name in MesoSettings.model_fields:
+        changed = settings.model_copy(update={name: "another"})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # pydantic tells that this is no value of it
+            differs = session_index._matters(changed) != session_index._matters(settings)
+        assert differs == (name not in session_index.NO_MATTER), name
+    assert session_index._circumstances(settings) == usual
