@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from meso_assets.cli import group
 from meso_assets.defs.catalogue import CATALOGUE
 from meso_assets.io.resources import Platform
+from meso_assets.overview import page
 from meso_assets.overview.page import html_page
 from meso_assets.overview.record import Overview
 from meso_assets.overview.refresh import overview_path, refresh
@@ -95,6 +96,19 @@ def test_the_page_asks_nobody_for_anything(settings, instance):
     assert policy.startswith("default-src 'none'")
     assert not re.findall(r"<(?:link|img|iframe|script)[^>]*(?:src|href)=", html)
     assert "unsafe-inline" not in policy
+
+
+def test_every_state_has_a_mark_a_colour_and_a_line_in_the_page_on_how_to_read_it():
+    folder, pages = Path(page.__file__).parent, Path(__file__).parents[2] / "docs"
+    marks = dict(
+        re.findall(r'([a-z][a-z ]+)"?: "(\S)"', (folder / "page.js").read_text().split("MARKS = {")[1].split("}")[0])
+    )
+    assert marks.keys() == {state.value for state in State}
+    assert len({*marks.values()}) == len(marks), "they are told apart in grey"
+    style, lines = (folder / "page.css").read_text(), (pages / "overview.md").read_text()
+    for state, mark in marks.items():
+        assert f".{state.replace(' ', '-')} .word" in style, state
+        assert f"\n| {mark}" in lines, state
 
 
 def test_a_thousand_sessions_are_a_small_file(settings):
