@@ -6,9 +6,7 @@ What belongs here: what a lab may choose, with its default and meaning. What doe
 
 from __future__ import annotations
 
-import difflib
 import os
-import warnings
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -17,10 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from meso_core.errors import MesoWarning, SettingsError, problem
+from meso_core.errors import SettingsError, problem
 from meso_core.json_text import json_text
 from meso_core.machine import SCRATCH_GB, cores_at_hand, memory_in_all, side_by_side
 from meso_core.session import LEFT_OUT_FOVS, SessionKey, parse_left_out
+
+from .variables import PREFIX, variable_of, warn_of_unknown_variables
 
 if TYPE_CHECKING:
     from meso_core.imaging.options.overrides import Suite2pOverrides
@@ -31,20 +31,6 @@ if TYPE_CHECKING:
 SETTINGS_FILE_VARIABLE = "MESO_SETTINGS"
 
 
-_PREFIX = "MESO_"
-#: Variables with our prefix that are no settings: of tests, benchmarks and continuous integration; secrets.
-_NO_SETTINGS = (
-    "MESO_ALYX_PROBE",
-    "MESO_TEST_",
-    "MESO_BENCH_",
-    "MESO_PEER_PYTHON",
-    "MESO_REAL_DATA",
-    "MESO_CHROMIUM",
-    "MESO_SFTP_",
-    "MESO_NOTICES",
-)
-
-
 def _memory_gb() -> float:
     return max(0.1, round(memory_in_all() / 1e9, 1))
 
@@ -52,7 +38,7 @@ def _memory_gb() -> float:
 class MesoSettings(BaseSettings):
     """What a lab may choose; each field is also the environment variable ``MESO_<FIELD>``."""
 
-    model_config = SettingsConfigDict(env_prefix=_PREFIX, extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, allow_inf_nan=False)
 
     root: Path | str = Field(
         Path("~/meso/Subjects"),
@@ -348,7 +334,7 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> MesoSettings:
         With every value that is not allowed. A variable ``MESO_…`` that is no setting is a MesoWarning, since somebody
         else may have set it.
     """
-    _warn_of_unknown_variables()
+    warn_of_unknown_variables({*MesoSettings.model_fields, "settings"})
     file = settings_file()
     cause: Exception | None = None
     try:
@@ -383,21 +369,6 @@ def _got(value: object) -> str:
     from meso_core.storage.urls import shown  # as above
 
     return repr(shown(value))
-
-
-def _warn_of_unknown_variables() -> None:
-    known = {variable_of(name) for name in MesoSettings.model_fields} | {SETTINGS_FILE_VARIABLE}
-    for name in sorted(os.environ):
-        upper = name.upper()
-        if upper.startswith(_PREFIX) and upper not in known and not upper.startswith(_NO_SETTINGS):
-            near = difflib.get_close_matches(upper, sorted(known), n=1)
-            meant = f"did you mean {near[0]}?" if near else "README's table lists all"
-            warnings.warn(f"{name} is no setting of meso and is ignored: {meant}", MesoWarning, stacklevel=3)
-
-
-def variable_of(name: str) -> str:
-    """Name of the environment variable of a setting."""
-    return _PREFIX + name.upper()
 
 
 @lru_cache(maxsize=1)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pydantic.fields import FieldInfo
 
-from .settings import MesoSettings, variable_of
+from .settings import MesoSettings
+from .variables import variable_of
 
 
 def settings_table() -> str:

@@ -60,7 +60,11 @@ def test_the_example_of_the_settings_names_settings_only():
 
     lines = [line.lstrip("# ") for line in (DEPLOY / "environment.example").read_text().splitlines()]
     names = {line.partition("=")[0] for line in lines if line.partition("=")[0].isupper()}
-    known = {f"MESO_{name.upper()}" for name in MesoSettings.model_fields} | {"ALYX_USER", "ALYX_PASSWORD"}
+    known = {f"MESO_{name.upper()}" for name in MesoSettings.model_fields} | {
+        "ALYX_USER",
+        "ALYX_PASSWORD",
+        "MESO_NOTICES",
+    }
     assert names <= known
     assert "MESO_ROOT" in names
 

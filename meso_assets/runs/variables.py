@@ -1,0 +1,53 @@
+"""Names of settings as variables of the environment, and of what is none of them.
+
+What belongs here: names alone. What settings there are is declared in ``settings``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import warnings
+from collections.abc import Collection
+
+from meso_core.errors import MesoWarning
+
+PREFIX = "MESO_"
+#: Variables with our prefix that are no settings: of tests, benchmarks and continuous integration; secrets.
+_NO_SETTINGS = (
+    "MESO_ALYX_PROBE",
+    "MESO_TEST_",
+    "MESO_BENCH_",
+    "MESO_PEER_PYTHON",
+    "MESO_REAL_DATA",
+    "MESO_CHROMIUM",
+    "MESO_SFTP_",
+    "MESO_NOTICES",
+)
+
+
+def variable_of(name: str) -> str:
+    """Name of the variable that gives a setting."""
+    return PREFIX + name.upper()
+
+
+def warn_of_unknown_variables(names: Collection[str]) -> None:
+    """Warn of variables that look like settings and are none, with the setting that was meant.
+
+    Parameters
+    ----------
+    names
+        Those of all settings.
+
+    Warns
+    -----
+    MesoWarning
+        For each.
+    """
+    known = {variable_of(name) for name in names}
+    for name in sorted(os.environ):
+        upper = name.upper()
+        if upper.startswith(PREFIX) and upper not in known and not upper.startswith(_NO_SETTINGS):
+            near = difflib.get_close_matches(upper, sorted(known), n=1)
+            meant = f"did you mean {near[0]}?" if near else "README's table lists all"
+            warnings.warn(f"{name} is no setting of meso and is ignored: {meant}", MesoWarning, stacklevel=4)
