@@ -49,7 +49,8 @@ def tell_estimate(run: AssetRun, metadata: SessionMetadata | None = None) -> dic
     ahead.refuse(*((ROOM,) if metadata is None else ()))
     estimate = str(ahead.estimate)
     run.context.log.info(f"{run.session.key} takes {estimate}")
-    run.context.instance.add_run_tags(dagster_run.run_id, {ESTIMATE_TAG: estimate})
+    if metadata is not None:  # else another step knows more
+        run.context.instance.add_run_tags(dagster_run.run_id, {ESTIMATE_TAG: estimate})
     return _shown(estimate)
 
 
