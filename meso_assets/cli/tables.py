@@ -52,7 +52,7 @@ def made_table(session: Session, summary: RunSummary) -> str:
 
 def outcome(asset: str, manifest: Manifest | None, summary: RunSummary) -> str:
     """Tell what a run did with an asset; files of an earlier run stay where it made none."""
-    if manifest is not None and manifest.made_by.run_id == summary.run_id:
+    if manifest is not None and manifest.made_by.run_id in (summary.run_id, summary.then_run_id):
         return "made, partial" if asset in summary.partial else "made"
     if asset in summary.failed:
         did = ["failed"]

@@ -99,6 +99,13 @@ def used_run_keys(instance: dg.DagsterInstance) -> set[str]:
     return {key for _, keys in found for key in keys}
 
 
+def unfinished_run_keys(instance: dg.DagsterInstance) -> set[str]:
+    """Run keys of the runs that have not ended."""
+    ended = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+    going = dg.RunsFilter(statuses=[status for status in dg.DagsterRunStatus if status not in ended])
+    return {key for run in instance.get_runs(going) if (key := run.tags.get(_RUN_KEY))}
+
+
 def latest_versions(instance: dg.DagsterInstance, asset: str, sessions: Sequence[str]) -> Mapping[str, str]:
     """Session → data version of the last materialisation of an asset, in one query; those without one are left out."""
     found = instance.event_log_storage.get_latest_tags_by_partition(

@@ -16,13 +16,14 @@ from meso_core.session import SessionKey, Survey
 
 from ..io.resources import Platform
 from ..runs.settings import MesoSettings
-from .dagster_internals import unseen, used_run_keys
+from .catalogue import CATALOGUE
+from .dagster_internals import unfinished_run_keys, unseen, used_run_keys
 from .dead_runs import end_dead_runs
 from .guard import told
 from .jobs import PROCESS_SESSION
 from .partitions import known_sessions, session_partitions
 from .session_index import SessionIndex
-from .standings import look_at, with_downstream
+from .standings import look_at, records_readers, with_downstream
 from .summaries import SessionSummary
 
 #: A tick may take a minute; looking at sessions goes on in the next one after this time, s.
@@ -36,6 +37,7 @@ def requests(
     known: Collection[str],
     asked: Collection[str],
     settings: MesoSettings,
+    going: Collection[str] = (),
 ) -> dg.SensorResult:
     """Turn states into partitions to add and runs to ask for.
 
@@ -49,22 +51,31 @@ def requests(
         Run keys that were used.
     settings
         How many runs a look may start, and whether results of older code, settings or packages are made again.
+    going
+        Those of ``asked`` whose run has not ended.
     """
     new = [state.key for state in states if state.key not in known]
     wanted = [s for s in states if s.ready and s.due and (s.runs_by_itself or settings.rerun_stale)]
-    due = [state for state in wanted if state.run_key not in asked]
-    runs = [
-        dg.RunRequest(
-            run_key=state.run_key,
-            partition_key=state.key,
-            asset_selection=[dg.AssetKey(name) for name in with_downstream(state.due)],
-            tags={"meso/why": state.why[:500]},
-        )
-        for state in due[: settings.scan_max_runs]
-    ]
+    runs = [run for state in wanted if (run := _run_of(state, asked, going)) is not None]
     return dg.SensorResult(
-        run_requests=runs,
+        run_requests=runs[: settings.scan_max_runs],
         dynamic_partitions_requests=[session_partitions.build_add_request(new)] if new else [],
+    )
+
+
+def _run_of(state: SessionSummary, asked: Collection[str], going: Collection[str]) -> dg.RunRequest | None:
+    """Make the run of what is due; where that was tried and something failed, of what goes on without it."""
+    key, chosen = state.run_key, with_downstream(state.due)
+    if key in asked:
+        made = [name for name in CATALOGUE if state.asset(name).is_made]
+        key, chosen = f"{key}:records", tuple(name for name in records_readers(made) if name in state.due)
+        if not chosen or set(chosen) == set(state.due) or key in asked or state.run_key in going:
+            return None
+    return dg.RunRequest(
+        run_key=key,
+        partition_key=state.key,
+        asset_selection=[dg.AssetKey(name) for name in chosen],
+        tags={"meso/why": state.why[:500]},
     )
 
 
@@ -100,7 +111,8 @@ def scan(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorRe
     passed_over = _tell_passed_over(context, found)
     states, last = _look_at_all(context, platform, found)
     asked = used_run_keys(context.instance) if any(state.ready and state.due for state in states) else set[str]()
-    result = requests(states, known_sessions(context.instance), asked, platform.settings)
+    going = unfinished_run_keys(context.instance) if asked else set[str]()
+    result = requests(states, known_sessions(context.instance), asked, platform.settings, going)
     starting = [run.partition_key for run in result.run_requests or () if run.partition_key is not None]
     seen: list[dg.AssetObservation | dg.AssetMaterialization | dg.AssetCheckEvaluation] = [
         event

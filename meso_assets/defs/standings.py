@@ -6,7 +6,7 @@ from is in ``meso_core.storage.currency``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -139,6 +139,11 @@ def look_at(session: Session) -> SessionView:
     files = delivered_files(session, made, listing)
     raw, answer = raw_by_kind(session.path, files), kept_answer(session.path)
     return SessionView(session, listing, session.present(listing), files, raw, made, answer)
+
+
+def records_readers(made: Collection[str]) -> tuple[str, ...]:
+    """Assets that read what is recorded of their inputs, some of which are made: they go on where others failed."""
+    return tuple(name for name, one in CATALOGUE.items() if one.reads_records and {*one.upstream} & {*made})
 
 
 def with_downstream(assets: Iterable[str]) -> tuple[str, ...]:

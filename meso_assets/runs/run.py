@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dagster as dg
@@ -24,7 +24,7 @@ from ..defs.jobs import PROCESS_SESSION
 from ..defs.partitions import add_sessions
 from ..defs.past_runs import seconds_by_asset
 from ..defs.preflight import Flight, look_ahead
-from ..defs.standings import look_at
+from ..defs.standings import look_at, records_readers
 from ..io.resources import Platform
 from .console import READABLE_LOG
 from .instance import open_instance
@@ -45,6 +45,8 @@ class RunSummary:
     failed: frozenset[str] = frozenset()
     #: Assets that were asked for and lack fields of view, for which they failed → what is missing.
     partial: Mapping[str, str] = field(default_factory=dict)
+    #: A second run, of what reads records alone: Dagster had passed it over for what failed before it.
+    then_run_id: str = ""
 
 
 def register_sessions(
@@ -143,20 +145,48 @@ def run_session(
         ahead.refuse()
         if ahead.estimate.room_bytes:
             tell(f"{key} takes {ahead.estimate}")
-        config = {**READABLE_LOG, **_suite2p_config(chosen, suite2p or {})}
-        with dg.execute_job(
-            dg.build_reconstructable_job(
-                "meso_assets.runs.run", "process_job", reconstructable_args=(settings.model_dump_json(),)
-            ),
-            instance,
-            run_config=config,
-            # who runs it here runs it again here: the daemon does not
-            tags={"dagster/partition": str(key), "dagster/max_retries": "0", **process_tags()},
-            asset_selection=[dg.AssetKey(name) for name in chosen],
-        ) as result:
-            seconds, failed = seconds_by_asset(instance, result.run_id), failed_assets(instance, result.run_id)
-            partial = partial_assets(platform, key, chosen)
-            return RunSummary(result.run_id, result.success, seconds, chosen, failed, partial)
+        summary = _run(settings, instance, key, chosen, suite2p or {})
+        if rest := _passed_over(platform, instance, key, summary):
+            then = _run(settings, instance, key, rest, {})
+            seconds, failed = {**summary.seconds, **then.seconds}, summary.failed | then.failed
+            summary = replace(summary, seconds=seconds, failed=failed, then_run_id=then.run_id)
+        return replace(summary, partial=partial_assets(platform, key, chosen))
+
+
+def _run(
+    settings: MesoSettings,
+    instance: dg.DagsterInstance,
+    key: SessionKey,
+    assets: tuple[str, ...],
+    suite2p: Mapping[str, Any],
+) -> RunSummary:
+    with dg.execute_job(
+        dg.build_reconstructable_job(
+            "meso_assets.runs.run", "process_job", reconstructable_args=(settings.model_dump_json(),)
+        ),
+        instance,
+        run_config={**READABLE_LOG, **_suite2p_config(assets, suite2p)},
+        # who runs it here runs it again here: the daemon does not
+        tags={"dagster/partition": str(key), "dagster/max_retries": "0", **process_tags()},
+        asset_selection=[dg.AssetKey(name) for name in assets],
+    ) as result:
+        seconds, failed = seconds_by_asset(instance, result.run_id), failed_assets(instance, result.run_id)
+        return RunSummary(result.run_id, result.success, seconds, assets, failed)
+
+
+def _passed_over(
+    platform: Platform, instance: dg.DagsterInstance, key: SessionKey, summary: RunSummary
+) -> tuple[str, ...]:
+    """Find what Dagster passed over for a failure and what goes on without it; nothing where the run was ended.
+
+    They read what is recorded of their inputs, of which some may be missing.
+    """
+    run = instance.get_run_by_id(summary.run_id)
+    if run is None or run.status is not dg.DagsterRunStatus.FAILURE or not summary.failed:
+        return ()
+    made = set(platform.session(str(key)).manifests())
+    not_reached = set(summary.asked) - {*summary.seconds} - summary.failed
+    return tuple(name for name in records_readers(made) if name in not_reached)
 
 
 def chosen_assets(names: tuple[str, ...]) -> tuple[str, ...]:

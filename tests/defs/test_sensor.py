@@ -14,6 +14,7 @@ import pytest
 
 from meso_assets.defs import session_index
 from meso_assets.defs.catalogue import CATALOGUE
+from meso_assets.defs.dagster_internals import unfinished_run_keys
 from meso_assets.defs.sensors import in_turn, requests, scan
 from meso_assets.defs.standings import look_at
 from meso_assets.defs.summaries import AssetSummary, SessionSummary, summary_of
@@ -98,6 +99,34 @@ def test_a_state_that_was_run_before_is_not_asked_for_again(instance, settings):
     (request,) = look(instance, settings).run_requests
     instance.create_run_for_job(_job(), tags={"dagster/run_key": request.run_key})
     assert look(instance, settings).run_requests == []
+
+
+def test_what_reads_records_alone_goes_on_once_where_a_run_has_failed(instance, settings):
+    """Dagster passes over what comes after a failure, although some of it does without."""
+    due = {"frame_times": MISSING, "alyx_datasets": MISSING}
+    failed = state(due=due)
+
+    def runs(asked, going=()):
+        return requests([failed], [KEY], asked, settings, going).run_requests
+
+    (first,) = runs([])
+    assert selected(first) >= {"frame_times", "alyx_datasets"}
+    assert runs([first.run_key], [first.run_key]) == [], "it is still at work"
+    (then,) = runs([first.run_key])
+    assert selected(then) == {"alyx_datasets"}
+    assert then.run_key != first.run_key
+    assert runs([first.run_key, then.run_key]) == []
+    (alone,) = requests([state(due={"alyx_datasets": MISSING})], [KEY], [], settings).run_requests
+    assert requests([state(due={"alyx_datasets": MISSING})], [KEY], [alone.run_key], settings).run_requests == []
+
+
+def test_the_runs_that_have_not_ended_are_known_by_their_keys(instance):
+    run = instance.create_run_for_job(_job(), tags={"dagster/run_key": "a"})
+    instance.create_run_for_job(_job(), tags={"dagster/run_key": "b"}, status=dg.DagsterRunStatus.SUCCESS)
+    instance.create_run_for_job(_job(), tags={})
+    assert unfinished_run_keys(instance) == {"a"}
+    instance.report_run_failed(run)
+    assert unfinished_run_keys(instance) == set()
 
 
 def test_a_session_processed_by_hand_is_not_asked_for(instance, settings):

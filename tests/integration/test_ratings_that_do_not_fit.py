@@ -1,5 +1,6 @@
 """What needs no ratings and no DAQ goes on without them: a verdict tells, and nothing of it is sent."""
 
+import json
 import shutil
 
 import dagster as dg
@@ -7,8 +8,10 @@ import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
 
+from meso_assets.cli.tables import outcome
 from meso_assets.defs.alyx_gate import withheld_by_qc
 from meso_assets.defs.catalogue import CATALOGUE
+from meso_assets.runs.run import run_session
 from meso_assets.runs.status import State
 from meso_core.archive.gate.processed import processing_doubts
 from meso_core.qc import Verdict, read_results
@@ -91,12 +94,32 @@ def test_a_missing_daq_stops_the_frame_times_alone(copied, materialise, fresh):
     settings, session = copied
     shutil.rmtree(session.path / "raw_sync_data")
     before = session.manifest("frame_times")
-    result = materialise(fresh, settings, KEY, [name for name in CATALOGUE if name != "alyx_datasets"])
+    result = materialise(fresh, settings, KEY, [name for name, one in CATALOGUE.items() if not one.reads_records])
     (step, told), *others = failed_steps(result).items()
     assert not others
     assert step == "frame_times"
     assert "Copy the DAQ's files from the rig" in told
     assert session.manifest("frame_times") == before, "what was there stays"
-    assert materialise(fresh, settings, KEY, ["alyx_datasets"]).success
+    assert materialise(fresh, settings, KEY, ["alyx_datasets", "session_report"]).success
     cells = status_cells(fresh, settings, session.key)
     assert {name for name, cell in cells.items() if cell.state is not State.DONE} == {"frame_times"}
+
+
+def test_a_run_from_a_terminal_tells_alyx_of_what_there_is_without_frame_times(copied):
+    settings, session = copied
+    shutil.rmtree(session.path / "raw_sync_data")
+    for name in ("frame_times", "alyx_datasets"):
+        for file in session.manifest(name).files:
+            (session.path / file.path).unlink()
+        (session.path / ".meso" / "manifests" / f"{name}.json").unlink()
+    assets = ("imaging_metadata", "frame_qc", "frame_times", "alyx_datasets")
+    summary = run_session(settings.model_copy(update={"executor": "in_process"}), session.key, assets=assets)
+    assert not summary.success
+    assert summary.failed == {"frame_times"}
+    told = session.manifest("alyx_datasets")
+    assert told.made_by.run_id == summary.then_run_id
+    assert outcome("alyx_datasets", told, summary) == "made"
+    assert "frame_times" in json.loads((session.path / "alyx" / "datasets.json").read_text())["not_made"]
+    again = run_session(settings.model_copy(update={"executor": "in_process"}), session.key, assets=assets)
+    assert session.manifest("alyx_datasets") == told, "unchanged"
+    assert outcome("alyx_datasets", told, again) == "unchanged, there before"
