@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from meso_core.errors import InputFileError, MissingInputError, ProcessingError, StorageError
+from meso_core.errors import InputFileError, MissingInputError, ProcessingError, StorageError, WorkStoppedError
 from meso_core.imaging import (
     FovJob,
     Suite2pOverrides,
@@ -354,7 +354,7 @@ def test_a_dead_worker_is_a_named_error_and_the_other_fov_is_whole(movies: Movie
                     killed.append(pid)
                     os.kill(pid, signal.SIGKILL)
 
-    with pytest.raises(ProcessingError, match=r"plane0.*killed by signal 9 \(out of memory") as caught:
+    with pytest.raises(WorkStoppedError, match=r"plane0.*killed by signal 9 \(out of memory") as caught:
         process_fovs(fov_jobs(folder, movies.meta), stages=["registration"], workers=1, progress=kill)
     assert killed
     assert "run again" in str(caught.value)

@@ -11,7 +11,6 @@ import dagster as dg
 import numpy as np
 import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
-from scipy.io import loadmat, savemat
 
 from meso_assets.defs.alyx_gate import withheld_by_qc
 from meso_assets.defs.alyx_parts import own_files_of
@@ -34,6 +33,7 @@ from tests.integration.three_fields import (
     Worked,
     failed_steps,
     files_of,
+    mark_bad,
     of_field,
 )
 
@@ -41,15 +41,6 @@ pytestmark = [
     pytest.mark.usefixtures("without_workers"),
     pytest.mark.filterwarnings("ignore::meso_core.errors.MesoWarning"),
 ]
-
-
-def mark_bad(session_path, depth):
-    """Mark all frames of a depth as bad, as an experimenter may; returns what brings the file back."""
-    file = session_path / "raw_imaging_data_00" / "badframes.mat"
-    before = file.read_bytes()
-    marked = np.union1d(loadmat(file)["badframes"].ravel(), np.arange(depth, 180, 3))
-    savemat(file, {"badframes": marked[None].astype(np.uint32)})
-    return lambda: file.write_bytes(before)
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,9 @@ What belongs here: names, and what suite2p was made to do. The recording and its
 
 from __future__ import annotations
 
+import numpy as np
+from scipy.io import loadmat, savemat
+
 from meso_assets.defs.dagster_internals import failure_message
 from meso_core.imaging import session as imaging_session
 from tests.in_this_process import process_here
@@ -17,6 +20,15 @@ ASSETS = (
 )  # fmt: skip
 #: Assets with files of each field that suite2p has worked on.
 OF_FIELDS = (FRAMES, ROIS, PLACES)
+
+
+def mark_bad(session_path, depth):
+    """Mark all frames of a depth as bad, as an experimenter may; returns what brings the file back."""
+    file = session_path / "raw_imaging_data_00" / "badframes.mat"
+    before = file.read_bytes()
+    marked = np.union1d(loadmat(file)["badframes"].ravel(), np.arange(depth, 180, 3))
+    savemat(file, {"badframes": marked[None].astype(np.uint32)})
+    return lambda: file.write_bytes(before)
 
 
 def files_of(session, asset):

@@ -76,7 +76,7 @@ def _serve(order: dict[str, Any], events: TextIO) -> None:
     except MesoError as error:
         _say(events, event="failed", kind=type(error).__name__, message=str(error))
     except Exception as error:  # noqa: BLE001  the parent raises it, with the log's tail
-        kind = WorkStoppedError if _of_the_machine(error) else ProcessingError
+        kind = WorkStoppedError if of_the_machine(error) else ProcessingError
         message = problem(
             job.folder,
             expected=f"{order['stage']} to succeed",
@@ -88,7 +88,7 @@ def _serve(order: dict[str, Any], events: TextIO) -> None:
         _say(events, event="done")
 
 
-def _of_the_machine(error: Exception) -> bool:
+def of_the_machine(error: Exception) -> bool:
     """Whether an error that nobody foresaw is one of memory or of the disk, and says nothing of the FOV."""
     # torch tells a lack of memory as a RuntimeError, on a processor and on a GPU in other words
     told = str(error).lower()
