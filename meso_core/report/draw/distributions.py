@@ -32,7 +32,7 @@ def interval_plot(steps: Intervals) -> str:
         axes.hist(steps.ms, bins=60, range=(low, high), color=BLUE, log=True)
         axes.set_ylim(bottom=0.7)
         axes.set_xlabel("interval (ms)")
-        axes.set_ylabel("intervals")
+        axes.set_ylabel("count")
 
     alt = f"Histogram of intervals between frames, usually {steps.usual_ms:.2f} ms, at most {steps.longest_ms:.2f} ms"
     return plot(4.6, 2.5, draw, "intervals", alt)

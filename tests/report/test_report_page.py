@@ -1,0 +1,207 @@
+"""The page of a session: it shows what is there, names what is not, and is the same each time."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from large_session import report_inputs
+
+from meso_core.qc import QCResult, Verdict
+from meso_core.report import MadeResult, make_report
+from meso_core.report.page.card import verdict_in_words
+from meso_core.report.page.sections import other_settings
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    return report_inputs(tmp_path_factory.mktemp("report"), n_rois=12, n_frames=700, preset_name="tiny")
+
+
+@pytest.fixture(scope="module")
+def page(inputs):
+    return make_report(inputs).html.decode()
+
+
+#: Elements that are never closed.
+VOID = {"meta", "link", "img", "input", "br", "path"}
+
+
+class Reader(HTMLParser):
+    """Reads a page: tags that are not closed, pictures without a text, ids, links, addresses."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.ids, self.links, self.pictures, self.addresses = [], [], set(), [], set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+        self.note(tag, given)
+
+    def handle_startendtag(self, tag, attrs):
+        self.note(tag, dict(attrs))
+
+    def note(self, tag, given):
+        if "id" in given:
+            self.ids.append(given["id"])
+        if tag == "a":
+            self.links.add(given["href"])
+        if tag == "img" or given.get("role") == "img":
+            self.pictures.append(given.get("alt") or given.get("aria-label"))
+        self.addresses |= {given[name] for name in ("src", "href", "action", "xlink:href") if name in given}
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+def text_of(page):
+    body = re.sub(r"<(script|style|svg).*?</\1>", " ", page, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", body))
+
+
+def test_equal_inputs_give_an_equal_page(inputs, page):
+    assert make_report(inputs).html.decode() == page
+
+
+def test_the_page_is_well_formed_describes_its_pictures_and_needs_nothing_else(page):
+    read = Reader(page)
+    assert read.open == []
+    assert len(read.ids) == len(set(read.ids))
+    assert {link.removeprefix("#") for link in read.links} <= set(read.ids), "each link leads somewhere"
+    assert all(read.pictures), "each picture has a text"
+    assert all(address.startswith(("#", "data:")) for address in read.addresses), "no request leaves the machine"
+    assert "@import" not in page
+    assert not re.search(r"url\((?!#)", page)
+
+
+@pytest.mark.parametrize("field", ["FOV_00", "FOV_01", "FOV_02"])
+def test_each_field_has_its_pictures_outlines_and_traces(page, field):
+    part = page[page.index(f'id="{field}"') :].partition("</section>")[0]
+    assert part.count('<img src="data:image/webp') == 3, "mean, maximum, correlation"
+    cells, others = (re.search(rf'<path class="{kind}[^"]*" d="([^"]*)"', part)[1] for kind in ("cells", "others"))
+    assert len(cells.split("\n")) + len(others.split("\n")) == 12, "a line for each ROI"
+    assert '"uuids"' in part
+
+
+def test_figures_say_how_they_are_read(page):
+    figures = re.findall(r"<figure.*?</figure>", page, re.DOTALL)
+    assert len(figures) > 10
+    for figure in figures:
+        (caption,) = re.findall(r"<figcaption>(.*?)</figcaption>", figure, re.DOTALL)
+        assert len(caption) > 60
+
+
+def test_axes_carry_units(page):
+    labels = {text for text in re.findall(r"<text[^>]*>([^<]*)</text>", page) if re.search("[a-z]{3}", text)}
+    for quantity in ("time", "rigid shift", "interval", "offset", "ML", "AP", "noise", "mask"):
+        found = [label for label in labels if label.startswith(quantity)]
+        assert found, quantity
+        assert all("(" in label for label in found), found
+
+
+def without(inputs, *names):
+    """Take results away, with all that they give."""
+    gone = {
+        "imaging_metadata": {"metadata": None},
+        "motion_registered_frames": {"planes": {}},
+        "mean_image_mlapdv": {"locations": None, "regions": None},
+    }
+    datasets = {
+        "frame_times": ("mpci.times",),
+        "rois": ("mpci.ROI", "mpci.bad", "mpciMeanImage.images", "mpciROIs.mpci", "mpciROIs.c", "mpciROIs.u",
+                 "mpciROIs.s", "mpciROIs.masks"),
+        "mean_image_mlapdv": ("mpciMeanImage.mlapdv", "mpciMeanImage.brain"),
+        "roi_brain_locations": ("mpciROIs.mlapdv", "mpciROIs.brain"),
+    }  # fmt: skip
+    starts = tuple(start for name in names for start in datasets.get(name, ()))
+    kept = {fov: {k: v for k, v in of.items() if not k.startswith(starts)} for fov, of in inputs.datasets.items()}
+    changes = {key: value for name in names for key, value in gone.get(name, {}).items()}
+    if "rois" in names:
+        changes["detected"] = {}
+    results = [MadeResult(r.name, why_not="was not made") if r.name in names else r for r in inputs.results]
+    return replace(inputs, datasets=kept, results=results, **changes)
+
+
+NAMES = [
+    "imaging_metadata",
+    "frame_times",
+    "motion_registered_frames",
+    "rois",
+    "mean_image_mlapdv",
+    "roi_brain_locations",
+]
+
+
+@pytest.mark.parametrize("missing", NAMES)
+def test_what_was_not_made_is_named_and_the_rest_is_shown(inputs, missing):
+    page = make_report(without(inputs, missing)).html.decode()
+    assert Reader(page).open == []
+    assert f"{missing}: was not made." in text_of(page)
+    sections = [name for name in ("place", "time", "motion", "cells", "lineage") if f'<section id="{name}"' in page]
+    assert len(sections) == 5
+
+
+@pytest.mark.parametrize("there", NAMES)
+def test_one_result_alone_gives_a_page_too(inputs, there):
+    others = [name for name in NAMES if name not in (there, "imaging_metadata")]
+    page = make_report(without(inputs, *others)).html.decode()
+    assert Reader(page).open == []
+
+
+def test_nothing_at_all_gives_a_page_that_says_so(inputs):
+    page = make_report(replace(without(inputs, *NAMES), datasets={}, verdicts={}))
+    assert "Nothing was judged yet" in text_of(page.html.decode())
+
+
+def test_a_result_that_is_out_of_date_is_named_with_the_reason(inputs):
+    stale = replace(inputs.results[1], stale=("raw_daq has changed (aaaa → bbbb)",))
+    page = make_report(replace(inputs, results=[inputs.results[0], stale, *inputs.results[2:]])).html.decode()
+    assert "frame_times is out of date: raw_daq has changed (aaaa → bbbb)." in text_of(page)
+
+
+def test_a_made_up_atlas_is_said_first(inputs, page):
+    head = page.partition('<section id="card"')[0]
+    assert inputs.locations.phantom
+    assert "Phantom atlas" in head
+
+
+def test_text_of_others_is_escaped(inputs):
+    evil = '<script>alert("x")</script>'
+    bad = QCResult("cells_found", Verdict.FAIL, evil, evil, evil, "x", "FOV_00")
+    stale = replace(inputs.results[0], stale=(evil,), settings={"atlas": evil})
+    page = make_report(replace(inputs, verdicts={"rois": [bad]}, results=[stale, *inputs.results[1:]])).html.decode()
+    assert evil not in page
+    assert page.count("<script") == 1 + page.count('<script type="application/json"')
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "word", "sign"),
+    [
+        ((Verdict.PASS, Verdict.PASS), "Good: all of 2 verdicts passed", Verdict.PASS),
+        ((Verdict.PASS, Verdict.WARNING), "Look: 1 of 2 verdicts asks for a look", Verdict.WARNING),
+        (
+            (Verdict.FAIL, Verdict.WARNING, Verdict.PASS),
+            "Bad: 1 of 3 verdicts failed, 1 more ask for a look",
+            Verdict.FAIL,
+        ),
+    ],
+)
+def test_the_verdict_in_words_is_the_worst(verdicts, word, sign):
+    found = verdict_in_words([QCResult("c", verdict, 0, 0, "", "x") for verdict in verdicts])
+    assert found == (sign, word)
+
+
+def test_settings_that_differ_from_the_default_are_told():
+    assert other_settings({"a": 1, "b": 2, "c": 3}, {"a": 1, "b": 0}) == [("b", 2), ("c", 3)]
+
+
+def test_templates_hold_no_address():
+    folder = Path(make_report.__code__.co_filename).parent / "page" / "templates"
+    texts = {path.name: path.read_text() for path in folder.iterdir()}
+    assert {"report.html", "report.css", "report.js", "parts.html"} <= set(texts)
+    assert not [name for name, text in texts.items() if re.search(r"https?://", text)]
