@@ -46,7 +46,7 @@ def report_inputs(
     """
     from meso_core.report import ReportInputs
 
-    results = [_result(seen, CATALOGUE[name], settings) for name in declaration.upstream]
+    results = [_result(seen, name) for name in declaration.upstream]
     used = {one.name: _that_hold(seen, seen.made[one.name]) for one in results if not one.why_not}
     locations = _locations(session, used.get("mean_image_mlapdv"))
     return ReportInputs(
@@ -63,32 +63,45 @@ def report_inputs(
     )
 
 
-def _result(seen: SessionView, declared: Declaration, settings: MesoSettings) -> MadeResult:
+def _result(seen: SessionView, name: str) -> MadeResult:
     from meso_core.report import MadeResult
 
-    made = seen.made.get(declared.name)
+    made = seen.made.get(name)
     if made is None:
-        return MadeResult(declared.name, why_not="was not made")
-    standing = seen.standing(declared, settings)
-    lost = [file.path for file in made.files if not seen.present.is_unchanged(file)]
+        return MadeResult(name, why_not="was not made")
+    lost = [file.path for file in made.files if seen.present.wrong_with(file)]
     why_not = "was made, but none of its files is there any more" if len(lost) == len(made.files) else ""
     basis = made.basis
     return MadeResult(
-        declared.name,
+        name,
         made.data_version,
         why_not,
-        standing.reasons,
+        [*_out_of_date(seen, made), *(seen.present.wrong_with(file) for file in made.files if file.path in lost)],
         basis.code_version,
         basis.settings,
         basis.packages,
         len(made.files),
         made.total_bytes,
+        {fov: one.why for fov, one in made.missing.items()},
     )
+
+
+def _out_of_date(seen: SessionView, made: Manifest) -> list[str]:
+    """Name the results that are others than those which a result was made from.
+
+    Whether raw files or settings are others is asked of the session, by `meso status`: the report reads neither.
+    """
+    now = {name: seen.made[name].data_version for name in made.basis.inputs if name in seen.made}
+    return [
+        f"{name} has changed ({made.basis.inputs[name][:8]} → {version[:8]})"
+        for name, version in now.items()
+        if version != made.basis.inputs[name]
+    ]
 
 
 def _that_hold(seen: SessionView, made: Manifest) -> Manifest:
     """Leave out files that are not what was published: the standing names them."""
-    return replace(made, files=tuple(file for file in made.files if seen.present.is_unchanged(file)))
+    return replace(made, files=tuple(file for file in made.files if not seen.present.wrong_with(file)))
 
 
 def _metadata(session: Session, made: Manifest | None) -> SessionMetadata | None:

@@ -37,6 +37,8 @@ class MadeResult:
         What it was made with.
     n_files, n_bytes
         How much it is.
+    missing
+        Folder name of a FOV → why the result has nothing of it.
     """
 
     name: str
@@ -48,6 +50,7 @@ class MadeResult:
     packages: Mapping[str, str] = field(default_factory=dict)
     n_files: int = 0
     n_bytes: int = 0
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +103,12 @@ class ReportInputs:
         found = next((key for key in values if key == name or key.removeprefix(name).startswith("_")), None)
         return None if found is None else values[found]
 
-    def why_missing(self, result: str) -> str:
-        """Say why a result is not there, as the end of a sentence."""
-        why = next((one.why_not for one in self.results if one.name == result), "")
-        return f"{result} {why}" if why else f"{result} has none of this field"
+    def why_missing(self, result: str, fov: str = "") -> str:
+        """Say why a result is not there, or has nothing of a FOV, as the end of a sentence."""
+        found = next((one for one in self.results if one.name == result), MadeResult(result))
+        if found.why_not:
+            return f"{result} {found.why_not}"
+        return found.missing[fov].rstrip(".") if fov in found.missing else f"{result} has none"
 
     def all_verdicts(self) -> tuple[QCResult, ...]:
         """All verdicts, in the order in which results are made."""

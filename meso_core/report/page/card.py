@@ -120,4 +120,5 @@ def _results(found: Sequence[FovFound]) -> list[Row]:
 
 def _not_there(inputs: ReportInputs) -> list[str]:
     missing = [f"{one.name}: {one.why_not}." for one in inputs.results if one.why_not]
+    missing += [f"{one.name} of {fov}: {why}" for one in inputs.results for fov, why in sorted(one.missing.items())]
     return missing + [f"{one.name} is out of date: {'; '.join(one.stale)}." for one in inputs.results if one.stale]

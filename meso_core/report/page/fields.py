@@ -163,14 +163,14 @@ def _figures(found: FovFound) -> list[Figure]:
 def _missing(inputs: ReportInputs, found: FovFound) -> list[str]:
     missing = []
     if found.rois is None:
-        missing.append(f"No ROIs: {inputs.why_missing('rois')}.")
+        missing.append(f"No ROIs: {inputs.why_missing('rois', found.fov.name)}.")
     elif not found.rois.n_rois:
         missing.append("No ROI was found in this field.")
     elif not found.rois.n_cells:
         missing.append("No ROI of this field is called a cell.")
     if found.clock is not None and not found.clock.is_measured:
         missing.append("Times are counted from the frame rate, without the pauses between bouts: "
-                       f"{inputs.why_missing('frame_times')}.")  # fmt: skip
+                       f"{inputs.why_missing('frame_times', found.fov.name)}.")  # fmt: skip
     return missing
 
 

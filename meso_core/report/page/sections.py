@@ -137,7 +137,8 @@ def _motion_figures(inputs: ReportInputs, one: FovFound, motion: FovMotion) -> l
 def lineage_section(inputs: ReportInputs) -> Section:
     """Tell what each result was made with."""
     lead = "What each result was made with. Full hashes, the run that made it and all inputs back to the raw tifs: "
-    lead += f"meso lineage FILE. Whether all is as it was recorded: meso audit {inputs.session}."
+    lead += f"meso lineage FILE. Whether raw files or settings have changed since: meso status {inputs.session}; "
+    lead += f"whether all is as it was recorded: meso audit {inputs.session}."
     head = ("result", "content", "code", "files", "MB", "settings that are not the default", "packages")
     rows = [_lineage_row(one, inputs.default_settings) for one in inputs.results if one.version]
     return Section("lineage", "Lineage", lead, table=(head, rows))
