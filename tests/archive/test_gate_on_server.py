@@ -70,7 +70,7 @@ def test_without_processing_only_an_override_opens_the_gate(scene):
     assert all(
         str(scene.folder) not in o.where + o.message and "/tmp" not in o.where + o.message for o in plan.obstacles
     )
-    with pytest.raises(GateError, match=f"{KEY}: expected an open gate"):
+    with pytest.raises(GateError, match=f"^{scene.root.url}/{KEY}: expected an open gate"):
         scene.remove(plan=plan)
     assert scene.at_their_places() == scene.tifs
 

@@ -61,10 +61,10 @@ def remove_raw_tifs(
     StorageError
         If the removal cannot be recorded, or another one is going on. As above.
     """
-    if not plan.allowed:
-        raise closed(plan.session_path, [f"{o.where}: {o.message}" for o in plan.obstacles] or ["nothing to remove"])
     place = place or as_place(plan.session_path)
     plan = replace(plan, session_path=place.session_path)
+    if not plan.allowed:
+        raise closed(plan.session_path, [f"{o.where}: {o.message}" for o in plan.obstacles] or ["nothing to remove"])
     with storage_errors(plan.session_path), place.alone():
         settle(place)
         check_plan(plan, place=place)

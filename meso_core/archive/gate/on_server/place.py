@@ -198,20 +198,21 @@ class OnServer:
 
     def _move(self, source: str, target: str, sha256: str) -> bool:
         """Move a file of the session; where the server gives it another time, its own is recorded."""
-        listed = self._listed.get(source)
-        own = own_times(self._times)
-        given = (source, listed.size, listed.mtime_ns) if listed else None
-        mtime_ns = own.get(given, given[2]) if given else 0
+        listed = self._listed[source]
+        mtime_ns = own_times(self._times).get((source, listed.size, listed.mtime_ns))
+        if mtime_ns is None and not source.startswith(f"{MESO_FOLDER}/"):
+            mtime_ns = listed.mtime_ns
         read = 0
 
         def told(n: int) -> None:
             nonlocal read
             read += n
-            self.progress(read, max(read, listed.size if listed else 0), "bytes of copies compared")
+            self.progress(read, max(read, listed.size), "bytes of copies compared")
 
         def copied(there: Seen, found: str) -> None:
             self._hashes[target, _identity(there)] = found
-            self._keep_time(GivenTime(target, there.size, there.mtime_ns, mtime_ns))
+            if mtime_ns is not None:  # else the copy was killed before its time was recorded: the tif is at its place
+                self._keep_time(GivenTime(target, there.size, there.mtime_ns, mtime_ns))
 
         return move_to_new(
             self.store.remote,
