@@ -29,7 +29,7 @@ def imaging_frames_archive(
     context: dg.AssetExecutionContext, platform: Platform, raw_frames: RawFiles, raw_metadata: RawFiles
 ) -> Result:
     """Compress the tifs of each bout, read the archive back, compare."""
-    from meso_core.archive import archive_bout, save_report
+    from meso_core.archive import archive_bout, given_times, report_with_own_times, save_report
 
     def compute(run: AssetRun) -> Product:
         shown = tell_estimate(run)
@@ -58,8 +58,9 @@ def imaging_frames_archive(
 
         def keep_records() -> None:
             with run.session.recording() as session_path:
+                times = given_times(session_path)
                 for report in reports:
-                    save_report(session_path, report)
+                    save_report(session_path, report_with_own_times(report, times))
 
         contents = {f"{report.bout}/{report.name}": report.contents for report in reports}
         return Product(staging, contents=contents, metadata={**archive_metadata(reports), **shown}, then=keep_records)

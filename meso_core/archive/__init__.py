@@ -11,6 +11,7 @@ from .gate.log import Override, RemovalEvent, load_removals
 from .gate.place import KeptTif, Place
 from .gate.plan import Obstacle, PlannedRemoval, RemovalPlan, removal_plan
 from .gate.removal import free_removed, remove_raw_tifs
+from .given_times import given_times, report_with_own_times
 from .raw_place import raw_place
 from .rawtif import hash_tif
 from .report import ARCHIVE_NAME, ZARR_NAME, ArchiveMember, ArchiveReport, load_report, save_report
@@ -44,6 +45,7 @@ __all__ = [
     "compress_to_zarr",
     "find_archive",
     "free_removed",
+    "given_times",
     "hash_tif",
     "kept_tifs",
     "load_removals",
@@ -53,6 +55,7 @@ __all__ = [
     "readable_records",
     "removal_plan",
     "remove_raw_tifs",
+    "report_with_own_times",
     "restore",
     "save_report",
     "settle_if_needed",

@@ -15,6 +15,7 @@ from ..errors import InputFileError, MissingInputError
 from ..json_text import json_text
 from ..opening import RECORD_BYTES, read_plain
 from ..session import MESO_FOLDER, ListedFile
+from .report import ArchiveReport
 
 TIMES_PATH = f"{MESO_FOLDER}/raw_times.jsonl"
 
@@ -62,3 +63,12 @@ def with_own_times(files: Iterable[ListedFile], times: Iterable[GivenTime]) -> t
     """Give listed files the times that they have, where a server gave them others."""
     own = own_times(times)
     return tuple(replace(f, mtime_ns=own.get((f.path, f.size, f.mtime_ns), f.mtime_ns)) for f in files)
+
+
+def report_with_own_times(report: ArchiveReport, times: Iterable[GivenTime]) -> ArchiveReport:
+    """Give the members of an archive the times that they have: it may have been made of tifs that were put back."""
+    own, bout = own_times(times), report.bout
+    members = (
+        replace(m, mtime_ns=own.get((f"{bout}/{m.name}", m.size, m.mtime_ns), m.mtime_ns)) for m in report.members
+    )
+    return replace(report, members=tuple(members))

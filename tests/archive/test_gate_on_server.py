@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from server_scene import KEY, ServerScene
 
-from meso_core.archive import load_removals
+from meso_core.archive import archive_bout, given_times, load_removals, report_with_own_times, save_report
 from meso_core.archive.delivered import delivered_files
 from meso_core.errors import GateError, StorageError
 from meso_core.storage.remote import RemoteRoot
@@ -73,6 +73,24 @@ def test_without_processing_only_an_override_opens_the_gate(scene):
     with pytest.raises(GateError, match=f"^{scene.root.url}/{KEY}: expected an open gate"):
         scene.remove(plan=plan)
     assert scene.at_their_places() == scene.tifs
+
+
+@pytest.mark.parametrize("root", ["memory"], indirect=True)
+def test_an_archive_that_is_made_of_tifs_that_came_back_tells_of_their_own_times(scene):
+    before = raw_versions(scene)
+    scene.remove()
+    scene.restore()
+    session = scene.session("third")
+    folder = session.fetch([*scene.tifs, *(f"{tif.split('/')[0]}/imaging.frames.tar.bz2" for tif in scene.tifs)])
+    with session.recording() as records:
+        for name in {tif.split("/")[0] for tif in scene.tifs}:
+            made = archive_bout(folder / name, archive_format="tar.bz2")
+            assert {m.mtime_ns for m in made.members} == {scene.seen(f"{name}/{m.name}").mtime_ns for m in made.members}
+            save_report(records, report_with_own_times(made, given_times(records)))
+    assert raw_versions(scene) == before
+    assert scene.plan().allowed
+    scene.remove("fourth")
+    assert raw_versions(scene) == before
 
 
 def test_two_removers_at_once_and_the_second_is_refused(scene):
