@@ -34,6 +34,15 @@ KINDS = {
     stat.S_IFIFO: "a pipe (FIFO)",
     stat.S_IFSOCK: "a socket",
 }
+#: What systems say of a share whose server is gone.
+SHARE_GONE = (
+    errno.ENOTCONN,
+    errno.ECONNABORTED,
+    errno.ESTALE,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ETIMEDOUT,
+)
 _REMEDY = "Copy the file itself here again, or move this away"
 
 
@@ -194,4 +203,6 @@ def _not_opened(path: Path, error: OSError | ValueError) -> InputFileError | Mis
         )
     elif number in (errno.EACCES, errno.EPERM):
         remedy = "Give the platform's user the right to read it"
+    elif number in SHARE_GONE:
+        remedy = "Mount the share again, then run again"
     return InputFileError.at(path, expected="a plain file that can be read", found=found, remedy=remedy)

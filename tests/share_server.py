@@ -12,9 +12,12 @@ import json
 import os
 import sys
 import threading
+import time
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 _NS = 1_000_000_000
@@ -46,7 +49,14 @@ class Limits:
     forbidden: str = ""
     #: Bytes of the share; None: those of the disk below.
     room: int | None = None
+    #: Whatever changes something is refused, with this error.
+    no_changes: int | None = None
+    #: How long each answer takes, s.
+    delay_s: float = 0.0
 
+
+#: Calls that change something.
+_CHANGES = ("create", "write", "truncate", "utimens", "chmod", "mkdir", "rmdir", "unlink", "rename", "link", "symlink")
 
 #: All limits at once: a server as bad as those that labs have.
 WORST = Limits(
@@ -72,13 +82,6 @@ def serve(backing: str, mount: str, limits: Limits) -> None:
         def __init__(self) -> None:
             self._opened: dict[tuple[int, int], int] = {}
             self._lock = threading.Lock()
-
-        def __call__(self, op: str, *args: Any) -> Any:
-            """Answer a call; errors of the disk below are those of the share."""
-            try:
-                return super().__call__(op, *args)
-            except OSError as error:
-                raise mfusepy.FuseOSError(error.errno) from error
 
         # ---- names
 
@@ -265,6 +268,21 @@ def serve(backing: str, mount: str, limits: Limits) -> None:
         def chown(self, path: str, uid: int, gid: int) -> int:
             os.chown(self._real(path), uid, gid)
             return 0
+
+    def answering(op: str) -> Callable[..., Any]:
+        answer = getattr(Share, op)
+
+        @wraps(answer)  # the library looks at what it takes
+        def answered(*args: Any) -> Any:
+            time.sleep(limits.delay_s)
+            if limits.no_changes is not None and op in _CHANGES:
+                raise OSError(limits.no_changes, os.strerror(limits.no_changes))
+            return answer(*args)
+
+        return answered
+
+    for op in (*_CHANGES, "getattr", "readdir", "open", "read", "fsync"):
+        setattr(Share, op, answering(op))
 
     def refuse(*_: Any) -> int:
         raise OSError(limits.no_locks or 0, os.strerror(limits.no_locks or 0))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import MesoError, StorageError
+from ..opening import SHARE_GONE
 from ..session import MESO_FOLDER
 from .hashing import FileHash, sync_file, sync_folder
 from .names import IN_USE, replace_name
@@ -25,8 +26,6 @@ from .permissions import as_its_folder, folder_as_its_parent
 #: Bytes of a file name, on the usual file systems.
 _LONGEST_NAME = 255
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-#: What a mounted share says whose server does not answer any more.
-_SHARE_GONE = (errno.ENOTCONN, errno.ESTALE, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT)
 #: What file systems say that know no hard links, or no more of this file.
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
@@ -263,7 +262,7 @@ def storage_errors(where: Path) -> Iterator[None]:
         first = "Free space on this disk" if full else "Check the permissions and the disk"
         first = "Close the programs that have it open" if error.errno in IN_USE else first
         first = "Bring the folder back, or name the session where it is now" if gone else first
-        first = "Mount the share again" if error.errno in _SHARE_GONE else first
+        first = "Mount the share again" if error.errno in SHARE_GONE else first
         raise StorageError.at(
             error.filename or where,
             expected="room on the disk" if full else "a place that can be read and written",

@@ -144,16 +144,17 @@ class _Contender:
         """Wait for the lock; returns the file that holds it."""
         looks, pause = 0, _FIRST_WAIT_S
         while True:
-            own = self._ask()
+            own = self.path.with_name(f"{self._prefix}{secrets.token_hex(8)}{_ENDING}")
             try:
+                self._ask(own)
                 holder = self._other(own)
             except BaseException:
-                remove_name(own)
+                _BEATS.end(own)
                 raise
             if holder is None:
                 _BEATS.begin(own)
                 return own
-            remove_name(own)
+            _BEATS.end(own)
             looks += 1
             if not wait and looks >= _LOOKS:
                 raise BlockingIOError(errno.EAGAIN, f"{holder} holds it", str(self.path))
@@ -161,15 +162,13 @@ class _Contender:
             time.sleep(pause * random.uniform(0.5, 1.5))
             pause = min(2 * pause, _LONGEST_WAIT_S)
 
-    def _ask(self) -> Path:
-        own = self.path.with_name(f"{self._prefix}{secrets.token_hex(8)}{_ENDING}")
+    def _ask(self, own: Path) -> None:
         descriptor = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
             as_its_folder(own, descriptor)
             os.write(descriptor, json_text(this_process().as_record(), indent=1).encode())
         finally:
             os.close(descriptor)
-        return own
 
     @property
     def _prefix(self) -> str:
@@ -189,6 +188,8 @@ class _Contender:
 
     def _judge(self, file: Path, now: float) -> tuple[ProcessId | None, bool]:
         """Tell whose file it is, and whether that process is gone."""
+        if file in _BEATS.left:
+            return None, True
         try:
             status = file.stat()
             process = ProcessId.from_record(read_json(file, "Remove it", _LARGEST))
@@ -213,6 +214,8 @@ class _Beats:
     def forget(self) -> None:
         """Begin anew, in a fork: what its parent holds is none of its own, and threads are not inherited."""
         self._held: set[Path] = set()
+        #: Files of locks that were given back while their share was away: they stay until somebody removes them.
+        self.left: set[Path] = set()
         self._beats = False
         self._lock = threading.Lock()
 
@@ -226,7 +229,11 @@ class _Beats:
     def end(self, file: Path) -> None:
         with self._lock:
             self._held.discard(file)
-        remove_name(file)
+        try:
+            remove_name(file)
+        except OSError:
+            self.left.add(file)
+            raise
 
     def _beat(self) -> None:
         while True:

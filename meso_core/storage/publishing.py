@@ -89,7 +89,8 @@ def publish(
         text = manifest.to_json()
         write_file(_pending_path(session_path, sealed.asset), text.encode())
         _roll_forward(session_path, sealed.asset, ours, sealed.left & ours)
-    shutil.rmtree(sealed.folder)
+    with storage_errors(sealed.folder):
+        shutil.rmtree(sealed.folder)
     return replace(manifest, digest=record_digest(text))
 
 

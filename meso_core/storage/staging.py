@@ -141,16 +141,16 @@ class Staging:
         StorageError
             If nothing is there, an entry is not a plain file, or a file is not as large as it was when it was hashed.
         """
-        records = [self._record(path, self._session_path / path, content) for path, content in self._left.items()]
-        for file in _staged_files(self.folder):
-            path = file.relative_to(self.folder).as_posix()
-            records.append(self._record(path, file, self._known.get(path) or hash_file(file, sync=True)))
-        if not records:
-            raise StorageError(
-                problem(self.folder, expected=f"files of {self.asset}", found="none", remedy="Report this as a defect")
-            )
-        for folder in {self.folder, *(p for p in self.folder.rglob("*") if p.is_dir() and not p.is_symlink())}:
-            sync_folder(folder)
+        with storage_errors(self.folder):
+            records = [self._record(path, self._session_path / path, content) for path, content in self._left.items()]
+            for file in _staged_files(self.folder):
+                path = file.relative_to(self.folder).as_posix()
+                records.append(self._record(path, file, self._known.get(path) or hash_file(file, sync=True)))
+            if not records:
+                remedy = "Report this as a defect"
+                raise StorageError.at(self.folder, expected=f"files of {self.asset}", found="none", remedy=remedy)
+            for folder in {self.folder, *(p for p in self.folder.rglob("*") if p.is_dir() and not p.is_symlink())}:
+                sync_folder(folder)
         in_order = tuple(sorted(records, key=lambda record: record.path))
         return Sealed(
             self.asset, self.folder, in_order, contents or {}, facts or {}, frozenset(self._left), missing or {}

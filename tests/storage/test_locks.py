@@ -206,3 +206,21 @@ def test_a_lock_that_another_user_made_can_be_taken(others_folder, another_user)
         for name in ("x.lock", "old.lock"):
             with locked(others_folder / name, wait=False):
                 pass
+
+
+def test_a_lock_that_was_given_back_while_its_share_was_away_is_free_when_it_is_there_again(make_share):
+    share = make_share()
+    lock = share.mount / "x.lock"
+
+    def lose() -> None:
+        with locked(lock):
+            share.hang_up()
+
+    with pytest.raises(OSError, match="not connected"):
+        lose()
+    share.kill()
+    share.start()
+    assert list(share.mount.glob(".*.held")), "its file is still there"
+    with locked(lock, wait=False):
+        pass
+    assert not list(share.mount.glob(".*.held"))

@@ -136,5 +136,8 @@ def _advice(error: BaseException, *, passing: bool) -> tuple[str, str]:
     if getattr(error, "errno", None) in _NO_ROOM:
         return ", and room on its disks", "Free space on the server, then run again"
     if passing:
-        return ", and a network that reaches it", "Check the network and the server, then run again"
+        return (
+            ", and a network that reaches it",
+            "Check the network, the server and the room on its disks, then run again",
+        )
     return "", "Check the server, its log and the credentials, then run again"

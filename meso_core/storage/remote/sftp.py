@@ -203,9 +203,10 @@ class SftpBackend:
         try:
             self._run(write(), len(content))
             self._run(self._client.posix_rename(beside, place))
-        except BaseException:
+        except BaseException as error:
+            why = self._why(error, beside, len(content))
             self._remove_quietly(beside)
-            raise
+            raise why from error
 
     def send(self, place: str, sending: Sending) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
@@ -235,9 +236,10 @@ class SftpBackend:
                 self._run(_flush(out))
             finally:
                 self._run(out.close())
-        except (asyncssh.SFTPFailure, asyncssh.SFTPOpUnsupported, FileNotFoundError):
-            if not state.resumed:
-                raise
+        except (asyncssh.SFTPFailure, asyncssh.SFTPOpUnsupported, FileNotFoundError) as error:
+            why = self._why(error, state.place, sending.content.size - state.done)
+            if why is not error or not state.resumed:
+                raise why from error
             self.give_up(sending)  # this server can only write from front to back
             sending.begin_again()
             raise ConnectionAbortedError(errno.ECONNABORTED, "the server has no part of the upload") from None
@@ -249,6 +251,17 @@ class SftpBackend:
             self.give_up(sending)
             sending.begin_again()
             raise ConnectionAbortedError(errno.ECONNABORTED, "the server has lost a part of the upload")
+
+    def _why(self, error: BaseException, place: str, size: int) -> BaseException:
+        """Return why so many bytes could not be written: many servers call a full disk a failure as any other."""
+        import asyncssh
+
+        if isinstance(error, asyncssh.SFTPFailure):
+            with suppress(Exception):  # this server does not tell of its disk
+                disk = self._run(self._client.statvfs(posixpath.dirname(place)))
+                if disk.bavail * disk.frsize < size:
+                    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return error
 
     def _write_pieces(self, sending: Sending, state: _Beside, out: Any) -> None:  # noqa: ANN401  of asyncssh
         """Write what the server does not have; the next piece is read, and hashed, while one is on its way."""

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from meso_core.errors import MesoError, StorageError
 from meso_core.storage.remote import filesystem
-from tests.real_servers import S3Server
+from tests.real_servers import OpenSshServer, S3Server
 from tests.remote_roots import QUICK
 from tests.share import Share, mounted
 from tests.share_server import Limits
-from tests.storage.conformance.backends import RIG, SERVERS, Backend, FolderBackend, S3Backend, nightly_if_remote
+from tests.small_disk import fill, small_disk
+from tests.storage.conformance.backends import (
+    RIG,
+    SERVERS,
+    Backend,
+    FolderBackend,
+    S3Backend,
+    nightly_if_remote,
+    open_root,
+)
 from tests.storage.conformance.publications import ASSET, KEY, publish
 
 OLD = {"alf/FOV_00/a.npy": b"old a", "alf/FOV_01/only old.npy": b"old"}
@@ -147,6 +161,78 @@ def test_who_may_not_write_to_a_bucket_is_told_so(
 
 
 @contextmanager
+def without_room(
+    kind: str, folder: Path, request: pytest.FixtureRequest
+) -> Iterator[tuple[Backend, Callable[[], object]]]:
+    """A root on a disk of its own, and a function that fills the disk but for some kilobytes."""
+    if kind == "s3":
+        server = S3Server(folder / "server")
+        with small_disk(server.folder / "data", "size=40m") as disk:
+            server.start()
+            try:
+                yield S3Backend(server, folder / "scratch"), lambda: fill(disk, leave=500_000)
+            finally:
+                server.kill()
+        return
+    server = None if kind == "local disk" else request.getfixturevalue(f"{kind}_server")
+    url = str(folder / "root") if server is None else server.new_root()
+    root = Path(urlsplit(url).path if server else url)
+    with small_disk(root, "size=8m") as disk:
+        yield (
+            FolderBackend(url, root, folder / "scratch", server.environment() if server else {}),
+            lambda: fill(disk, leave=500_000),
+        )
+
+
+@pytest.mark.parametrize("kind", ["local disk", "openssh", pytest.param("s3", marks=pytest.mark.nightly)])
+def test_a_root_without_room_is_named_and_the_old_version_stays(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "server").mkdir()
+    monkeypatch.setattr(filesystem, "Patience", lambda: QUICK)
+    with without_room(kind, tmp_path, request) as (backend, no_room):
+        for name, value in backend.environment.items():
+            monkeypatch.setenv(name, value)
+        publish(backend.open(), OLD)
+        no_room()
+        # this S3 server tells an error of its own
+        told = "internal error.*room on its disks" if kind == "s3" else r"room on (the disk|its disks).*Free space"
+        with pytest.raises(StorageError, match=told):
+            publish(backend.open(), NEW, "run-2")
+        assert is_whole(backend) == OLD
+        small = {"alf/FOV_00/a.npy": b"new a"}
+        publish(backend.open(), small, "run-3")
+        assert backend.results() == {**small, RIG[0]: RIG[1]}
+
+
+class ReadOnlyOpenSsh(OpenSshServer):
+    """OpenSSH that lets nobody write."""
+
+    def command(self) -> list[str]:
+        return [f"{part} -R" if part.endswith("internal-sftp") else part for part in super().command()]
+
+
+def test_who_may_not_write_over_sftp_is_told_so(
+    make_backend: Callable[..., Backend], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = make_backend("openssh")
+    publish(backend.open(), OLD)
+    server = ReadOnlyOpenSsh(tmp_path)
+    server.start()
+    try:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        url = re.sub(r":\d+/", f":{server.port}/", backend.url)
+        reader = open_root(url, tmp_path / "reader")
+        assert (reader.local(KEY, ["alf/FOV_00/a.npy"]) / "alf/FOV_00/a.npy").read_bytes() == b"old a"
+        with pytest.raises(StorageError, match="the right to do so"):
+            publish(reader, NEW, "run-2")
+    finally:
+        server.kill()
+    assert backend.results() == {**OLD, RIG[0]: RIG[1]}
+
+
+@contextmanager
 def full_share(folder) -> Iterator[Share]:
     with mounted(folder, Limits(room=200_000)) as share:
         yield share
@@ -187,3 +273,65 @@ def test_a_folder_in_which_nobody_may_write_is_named(others_folder, another_user
     with another_user(), pytest.raises(StorageError, match=r"Permission denied.*permissions"):
         publish(store, NEW, "run-2")
     assert is_whole(backend) == OLD
+
+
+def test_a_share_on_which_nobody_may_write_is_named(make_backend: Callable[..., Backend]) -> None:
+    backend = make_backend("share")
+    share = backend.server
+    assert isinstance(share, Share)
+    publish(backend.open(), OLD)
+    share.kill()
+    share.limits = replace(share.limits, no_changes=errno.EACCES)
+    share.start()
+    with pytest.raises(StorageError, match=r"Permission denied.*permissions"):
+        publish(backend.open(), NEW, "run-2")
+    assert backend.results() == {**OLD, RIG[0]: RIG[1]}
+
+
+def test_a_slow_share_is_waited_for(make_backend: Callable[..., Backend]) -> None:
+    backend = make_backend("share")
+    share = backend.server
+    assert isinstance(share, Share)
+    share.kill()
+    share.limits = replace(share.limits, delay_s=0.001)
+    share.start()
+    began = time.monotonic()
+    publish(backend.open(), OLD)
+    publish(backend.open(), NEW, "run-2")
+    assert time.monotonic() - began > 0.5, "it was slow"
+    assert is_whole(backend) == NEW
+
+
+@pytest.mark.parametrize(
+    "moments",
+    [
+        pytest.param((0.2, 0.7), id="two moments"),
+        pytest.param([n / 20 for n in range(1, 20)], marks=pytest.mark.nightly, id="all moments"),
+    ],
+)
+def test_a_share_whose_server_is_killed_half_way_holds_one_whole_version(
+    tmp_path: Path, moments: Sequence[float]
+) -> None:
+    """The connection to it is cut, and restored: files that were being written are there in part, or not."""
+    with mounted(tmp_path, Limits()) as share:
+        backend = FolderBackend(str(share.mount), share.mount, tmp_path / "scratch", {})
+        publish(backend.open(), OLD)
+        began = time.monotonic()
+        publish(backend.open(), NEW, "run-2")
+        whole_s, told = time.monotonic() - began, list[str]()
+        for moment in moments:
+            publish(backend.open(), OLD)
+            killing = threading.Timer(moment * whole_s, share.hang_up)
+            killing.start()
+            try:
+                publish(backend.open(), NEW, "run-3")
+            except MesoError as error:
+                told.append(str(error))
+            killing.join()
+            share.kill()
+            share.start()
+            is_whole(backend)
+            publish(backend.open(), NEW, "run-4")
+            assert is_whole(backend) == NEW
+        assert told or len(moments) < 3
+        assert [text for text in told if "Mount the share again" not in text] == []
