@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import click
 
 from meso_core.progress import throttled
@@ -22,6 +24,7 @@ def command(is_opened: bool) -> None:
     from ..runs.instance import open_instance
 
     settings = load_settings()
+    gc.freeze()  # as `meso status`
     with open_instance(settings) as instance:
         file = refresh(settings, instance, progress=throttled(say))
     click.echo(file)

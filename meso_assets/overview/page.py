@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from functools import cache
 from importlib.resources import files
 
@@ -23,6 +24,7 @@ _PAGE = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="seconds" content="{seconds:.2f}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>meso: overview of sessions</title>
 <style>{style}</style>
@@ -43,7 +45,15 @@ def html_page(overview: Overview) -> str:
     for character, escaped in _ESCAPES.items():
         values = values.replace(character, escaped)
     style, script = _part("page.css"), _part("page.js")
-    return _PAGE.format(policy=_policy(style, script), style=style, script=script, values=values)
+    return _PAGE.format(
+        policy=_policy(style, script), style=style, script=script, values=values, seconds=overview.seconds
+    )
+
+
+def seconds_of(head: str) -> float:
+    """How long the look took that a page was made of, s, by the head of the page; 0 where it does not tell."""
+    told = re.search(r'<meta name="seconds" content="(\d{1,6}\.\d\d)">', head)
+    return float(told[1]) if told else 0.0
 
 
 def _policy(style: str, script: str) -> str:

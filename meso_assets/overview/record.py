@@ -28,6 +28,8 @@ class Overview:
     interface: str = ""
     #: Whether sessions are folders of this machine: then the page as a file can lead to their figures.
     is_local: bool = True
+    #: How long the look at the sessions took, s.
+    seconds: float = 0.0
 
     def as_record(self) -> dict[str, Any]:
         """Return JSON values. Texts stand once, in ``texts``, and are named by their number."""

@@ -14,14 +14,14 @@ from pathlib import Path
 import dagster as dg
 
 from meso_core.errors import InputFileError, MesoError, MissingInputError
-from meso_core.opening import read_json
+from meso_core.opening import open_plain, read_json
 from meso_core.progress import Progress, silent, throttled
 from meso_core.storage import write_file
 
 from ..runs.instance import open_instance
 from ..runs.settings import MesoSettings
 from ..runs.status import status_of
-from .page import html_page
+from .page import html_page, seconds_of
 from .record import Overview
 
 OVERVIEW = "overview.html"
@@ -30,6 +30,10 @@ INTERFACE = ".interface.json"
 _LARGEST = 1 << 14
 #: So many sessions are looked at in no time.
 _FEW = 20
+#: Where nobody waits, there is a pause of so many times as long as the last look took.
+_PAUSES = 20
+#: Bytes at the beginning of a page that hold its head.
+_HEAD = 1 << 10
 _MAKING = threading.Lock()
 
 
@@ -46,21 +50,28 @@ def overview_of(settings: MesoSettings, instance: dg.DagsterInstance, progress: 
     MissingInputError
         If the root cannot be listed.
     """
-    store = settings.store()
+    begun, store = time.monotonic(), settings.store()
     survey = store.survey()
     heard = progress if len(survey.sessions) > _FEW else silent
+    sessions = status_of(settings, instance, survey.sessions, survey=survey, progress=heard)
     return Overview(
         root=store.root,
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        sessions=status_of(settings, instance, survey.sessions, survey=survey, progress=heard),
+        sessions=sessions,
         passed_over=survey.passed_over,
+        seconds=time.monotonic() - begun,
         interface=_interface(settings),
         is_local=store.is_local,
     )
 
 
 def refresh(
-    settings: MesoSettings, instance: dg.DagsterInstance, *, older_than_s: float = 0.0, progress: Progress = silent
+    settings: MesoSettings,
+    instance: dg.DagsterInstance,
+    *,
+    older_than_s: float = 0.0,
+    is_asked_for: bool = True,
+    progress: Progress = silent,
 ) -> Path:
     """Make the page again, if it is older than asked for.
 
@@ -69,7 +80,10 @@ def refresh(
     settings, instance
         Settings of the platform, and Dagster's records.
     older_than_s
-        A page that was made within this time stays, s.
+        A page that was made within this time stays, s. Where nobody waits for it, so does one whose making took more
+        than a small part of the time since: on a server very many sessions take minutes.
+    is_asked_for
+        Whether a person asks for it now.
     progress
         Told the sessions that were looked at.
 
@@ -87,9 +101,18 @@ def refresh(
     """
     file = overview_path(settings)
     with _MAKING:  # who waited for another finds its page
-        if not _is_younger(file, older_than_s):
+        least_s = older_than_s if is_asked_for else max(older_than_s, _PAUSES * _seconds_of(file))
+        if not _is_younger(file, least_s):
             write_file(file, html_page(overview_of(settings, instance, progress)).encode(), flush=False)
     return file
+
+
+def _seconds_of(file: Path) -> float:
+    try:
+        with open_plain(file) as opened:
+            return seconds_of(opened.read(_HEAD).decode("utf-8", "replace"))
+    except (MissingInputError, InputFileError, OSError):
+        return 0.0
 
 
 def _is_younger(file: Path, seconds: float) -> bool:
@@ -123,6 +146,6 @@ def refresh_after_run(settings: MesoSettings, say: Callable[[str], None], *, old
     """
     try:
         with open_instance(settings) as instance:
-            refresh(settings, instance, older_than_s=older_than_s, progress=throttled(say))
+            refresh(settings, instance, older_than_s=older_than_s, is_asked_for=False, progress=throttled(say))
     except MesoError as error:
         say(f"the overview could not be made again: {error}")

@@ -5,6 +5,8 @@ What belongs here: noticing that. A run of a terminal makes it again itself (``c
 
 from __future__ import annotations
 
+import time
+
 import dagster as dg
 
 from meso_core.errors import MesoError
@@ -32,10 +34,13 @@ def follow(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SkipRe
     last = last_end(context.instance)
     if last == context.cursor and overview_path(platform.settings).is_file():
         return dg.SkipReason("no run has ended since the overview was made")
+    begun = time.time()
     try:
-        file = refresh(platform.settings, context.instance)
+        file = refresh(platform.settings, context.instance, is_asked_for=False)
     except MesoError as error:
         return dg.SkipReason(f"the overview could not be made: {error}")
+    if file.stat().st_mtime < begun - 1.0:  # the clock of the disk may be coarse
+        return dg.SkipReason("the last look at all sessions took long: the overview is made again later")
     context.update_cursor(last)
     return dg.SkipReason(f"the overview was made again: {file}")
 

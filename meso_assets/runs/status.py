@@ -6,7 +6,6 @@ What belongs here: putting together how results stand (``defs.summaries``) and w
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Mapping, Sequence
 
@@ -71,7 +70,6 @@ def status_of(
     places = survey.folders if survey is not None else {}
     failures = failures_of(instance, [str(key) for key in keys])
     index, found = SessionIndex(settings), []
-    gc.freeze()  # what was imported stays: looking through it again and again costs more than the sessions
     for n, key in enumerate(keys, 1):
         found.append(indexed_status(index, key, places.get(key, ""), failures.get(str(key), {})))
         progress(n, len(keys), "sessions looked at")

@@ -44,9 +44,10 @@ def overview_routes(settings: MesoSettings, instance: dg.DagsterInstance) -> lis
     """
 
     async def page(request: Request) -> Response:
-        age = _JUST_MADE_S if "now" in request.query_params else _YOUNG_S
+        is_asked_for = "now" in request.query_params
+        age = _JUST_MADE_S if is_asked_for else _YOUNG_S
         try:
-            file = await run_in_threadpool(refresh, settings, instance, older_than_s=age)
+            file = await run_in_threadpool(refresh, settings, instance, older_than_s=age, is_asked_for=is_asked_for)
             content = await run_in_threadpool(read_plain, file, TABLE_BYTES)
         except MesoError as error:
             return PlainTextResponse(f"The overview could not be made: {error}", status_code=503)

@@ -141,6 +141,16 @@ def test_a_page_that_was_just_made_stays_and_one_that_cannot_be_replaced_too(set
     assert "002" in str(values_of(file.read_text())["sessions"])
 
 
+def test_where_a_look_takes_long_nobody_but_a_person_has_it_made_again_at_once(settings, instance):
+    file = refresh(settings, instance)
+    slow = re.sub(r'name="seconds" content="[^"]*"', 'name="seconds" content="30.00"', file.read_text())
+    for age_s, is_asked_for, stays in ((300, False, True), (300, True, False), (700, False, False)):
+        file.write_text(slow)
+        os.utime(file, (time.time() - age_s,) * 2)
+        refresh(settings, instance, older_than_s=10, is_asked_for=is_asked_for)
+        assert (file.read_text() == slow) == stays
+
+
 def test_a_clock_that_was_set_back_does_not_keep_an_old_page(settings, instance):
     file = refresh(settings, instance)
     os.utime(file, (time.time() + 3600,) * 2)
@@ -164,6 +174,23 @@ def test_it_is_made_again_when_a_run_has_ended_and_only_then(settings, instance)
     assert look(cursor) == ("no run has ended since the overview was made", cursor)
     overview_path(settings).unlink()
     assert look(cursor)[0].startswith("the overview was made again"), "somebody removed it"
+
+
+def test_a_run_that_ends_soon_after_a_long_look_is_not_forgotten(settings, instance):
+    def look(cursor):
+        context = dg.build_sensor_context(instance=instance, cursor=cursor)
+        return follow(context, Platform.open(settings)).skip_message, context.cursor
+
+    _, cursor = look(None)
+    file = overview_path(settings)
+    file.write_text(re.sub(r'name="seconds" content="[^"]*"', 'name="seconds" content="30.00"', file.read_text()))
+    os.utime(file, (time.time() - 60,) * 2)
+    _job().execute_in_process(instance=instance)
+    told, after = look(cursor)
+    assert "made again later" in told
+    assert after == cursor
+    os.utime(file, (time.time() - 700,) * 2)
+    assert look(after)[0].startswith("the overview was made again")
 
 
 def test_a_root_that_is_gone_is_told_and_the_sensor_tries_again(settings, instance):
