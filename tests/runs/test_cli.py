@@ -233,7 +233,7 @@ def test_the_genotype_of_one_run_decides_its_tau(tmp_path, monkeypatch, argument
 
     seen = {}
 
-    def run(settings, key, *, assets, suite2p):
+    def run(settings, key, *, assets, suite2p, tell):
         seen.update(suite2p)
         raise MissingInputError("far enough")
 
