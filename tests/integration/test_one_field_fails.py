@@ -56,7 +56,8 @@ def partial(three_depths, tmp_path_factory, make_settings, materialise, instance
     shutil.copytree(three_depths, settings.root)
     session = Platform.open(settings).session(KEY)
     bring_back = mark_bad(session.path, 2)
-    assert materialise(instance, settings, KEY, ASSETS).success, "the run does not fail for one field"
+    made = materialise(instance, settings, KEY, (*ASSETS, "session_report"))
+    assert made.success, "the run does not fail for one field"
     return settings, session, bring_back
 
 
@@ -112,6 +113,14 @@ def test_nothing_of_it_goes_to_alyx_and_no_tif_may_be_removed(partial):
     assert not [file.path for file in own.files if "mpciROIs" in file.path or file.path.startswith("suite2p/")]
     doubts = processing_doubts(session.path, FRAMES, [])
     assert ("check all_fields_published of FOV_02") in [where for where, _ in doubts]
+
+
+def test_the_page_of_the_session_shows_the_others_and_says_which_is_missing(partial):
+    session = partial[1]
+    (page,) = (file.path for file in session.manifest("session_report").files if file.path.endswith(".html"))
+    text = (session.path / page).read_text()
+    assert "FOV_01" in text
+    assert "FOV_02 is missing: " in text
 
 
 def test_a_run_again_does_that_field_alone_until_it_is_as_if_nothing_had_failed(
