@@ -122,6 +122,7 @@ _MAY = {
     "meso_core/machine.py": "what the system says of itself",
     "meso_core/pictures.py": "pictures in memory",
     "meso_core/processes.py": "what the system says of itself",
+    "meso_core/report/draw/svg.py": "pictures in memory",
     "meso_core/scanimage/frames/binaries.py": "movies that take their names when all are whole",
     "meso_core/scanimage/reference_images.py": "tifffile, on a file that was opened, or beside its place",
     "meso_core/storage/alf.py": "tables and masks, on bytes or on a file that was opened",
