@@ -3,14 +3,12 @@
 import dagster as dg
 
 from ..defs.catalogue import CATALOGUE
-from ..defs.reporting import report_inputs
+from ..defs.reporting import REPORT_FILE, SUMMARY_FILE, report_inputs
 from ..io.metadata import report_metadata
 from ..io.resources import Platform
 from .session_asset import AssetRun, Product, Result, materialized, session_asset
 
 _REPORT = CATALOGUE["session_report"]
-#: The page, and what the index over all sessions tells of it; below the session.
-REPORT_FILE, SUMMARY_FILE = "reports/session_report.html", "reports/session_report.json"
 
 
 @session_asset(_REPORT)

@@ -3,34 +3,51 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
-from ..runs.settings import load_settings
+from ..runs.settings import MesoSettings, load_settings
 from .choice import say
 
 
 @click.command("report")
 @click.argument("sessions", nargs=-1)
-def command(sessions: tuple[str, ...]) -> None:
+@click.option("--index", is_flag=True, help="Write one table over the reports of all sessions.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="With --index: the file to write (default: session_reports.html in a local MESO_ROOT).",
+)
+def command(sessions: tuple[str, ...], index: bool, output: Path | None) -> None:
     """Make the report of SESSIONS: one page each, of what there is; what was not made is named in it.
 
-    Each is subject/date/number. A page that is current is not made again; its place is printed.
+    Each is subject/date/number. A page that is current is not made again. Places of the pages are printed.
     """
-    from ..assets.report import REPORT_FILE
+    if not sessions and not index:
+        raise click.UsageError("Name sessions, or give --index.")
+    settings = load_settings()
+    failed = [text for text in sessions if not _made(settings, text)]
+    if index:
+        from meso_core.progress import throttled
+
+        from ..io.resources import Platform
+        from ..runs.report_index import write_index
+
+        target, n = write_index(Platform.open(settings), output, throttled(say))
+        click.echo(f"{target}  ({n} sessions)")
+    sys.exit(1 if failed else 0)
+
+
+def _made(settings: MesoSettings, text: str) -> bool:
+    from ..defs.reporting import REPORT_FILE
     from ..io.resources import Platform
     from ..runs.run import run_session
     from . import session_key
 
-    if not sessions:
-        raise click.UsageError("Name sessions.")
-    settings, failed = load_settings(), False
-    for text in sessions:
-        key = session_key(text)
-        summary = run_session(settings, key, assets=("session_report",))
-        failed |= not summary.success
-        if summary.success:
-            click.echo(Platform.open(settings).session(str(key)).where(REPORT_FILE))
-        else:
-            say(f"{key}: no report was made; the log above tells why")
-    sys.exit(1 if failed else 0)
+    key = session_key(text)
+    if not run_session(settings, key, assets=("session_report",)).success:
+        say(f"{key}: no report was made; the log above tells why")
+        return False
+    click.echo(Platform.open(settings).session(str(key)).where(REPORT_FILE))
+    return True

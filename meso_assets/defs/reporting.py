@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from meso_core.location import RegionMap, SessionLocations
     from meso_core.report import MadeResult, ReportInputs
 
+#: The page, and its line in the index over all sessions; below the session.
+REPORT_FILE, SUMMARY_FILE = "reports/session_report.html", "reports/session_report.json"
 #: Files of suite2p that the report reads, by the result that has them.
 _OUTPUTS = {"motion_registered_frames": "reg_outputs.npy", "rois": "detect_outputs.npy"}
 

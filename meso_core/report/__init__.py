@@ -7,7 +7,9 @@ result (the rooms that make it give them), and where results lie (the platform h
 ``measure``, ``draw``, ``page``.
 """
 
+from .index import IndexedSession, make_index
 from .inputs import MadeResult, ReportInputs
 from .making import Report, make_report
+from .page.summary import SessionLine
 
-__all__ = ["MadeResult", "Report", "ReportInputs", "make_report"]
+__all__ = ["IndexedSession", "MadeResult", "Report", "ReportInputs", "SessionLine", "make_index", "make_report"]

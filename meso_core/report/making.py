@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -25,6 +24,7 @@ from .page.parts import SIGNS, Page
 from .page.place import place_section
 from .page.render import render
 from .page.sections import lineage_section, motion_section, time_section
+from .page.summary import SessionLine, session_line
 
 #: Fields measured at a time: the work is numpy's, which does not hold the others up.
 _SIDE_BY_SIDE = 2
@@ -39,17 +39,17 @@ class Report:
 
     #: The page, UTF-8. Equal inputs give equal bytes.
     html: bytes
-    #: The session in a line, for the index over all sessions: JSON values.
-    summary: dict[str, Any]
+    #: The session in a line, for the index over all sessions.
+    summary: SessionLine
 
     @property
     def verdict(self) -> str:
         """The verdict on the session, in words."""
-        return str(self.summary["verdict"])
+        return self.summary.verdict
 
     def summary_json(self) -> str:
         """Text of the summary's file."""
-        return json_text(self.summary, indent=1, sort_keys=True, nulls=True) + "\n"
+        return json_text(self.summary.as_record(), indent=1, sort_keys=True, nulls=True) + "\n"
 
 
 def make_report(inputs: ReportInputs, *, progress: Progress = silent) -> Report:
@@ -81,7 +81,7 @@ def make_report(inputs: ReportInputs, *, progress: Progress = silent) -> Report:
         _warnings(inputs),
     )
     html = render("report.html", page=page, signs=SIGNS)
-    return Report(html.encode(), {"session": str(inputs.session), "verdict": words})
+    return Report(html.encode(), session_line(inputs, found))
 
 
 def _measure(inputs: ReportInputs, progress: Progress) -> list[FovFound]:

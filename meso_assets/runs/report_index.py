@@ -1,0 +1,81 @@
+"""The index over the reports of all sessions of a root.
+
+What belongs here: finding the sessions, and reading the line that each report left. What does not: the page
+(``meso_core.report``).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from meso_core.errors import MesoError, SettingsError
+from meso_core.opening import read_json
+from meso_core.progress import Progress, silent
+from meso_core.report import IndexedSession, SessionLine, make_index
+from meso_core.storage import Session
+from meso_core.storage.atomic import write_file
+
+from ..defs.reporting import REPORT_FILE, SUMMARY_FILE
+from ..io.resources import Platform
+
+#: Name of the index in its root.
+INDEX_FILE = "session_reports.html"
+
+
+def write_index(platform: Platform, target: Path | None, progress: Progress = silent) -> tuple[Path, int]:
+    """Write the index; returns where, and how many sessions it has.
+
+    Parameters
+    ----------
+    platform
+        The root of sessions.
+    target
+        File to write; by default ``session_reports.html`` in a local root.
+    progress
+        Told the sessions.
+
+    Raises
+    ------
+    SettingsError
+        If no file is given and the root is on a server.
+    StorageError
+        If it cannot be written.
+    """
+    store = platform.store
+    if target is None and not store.is_local:
+        raise SettingsError.at(
+            "meso report --index",
+            expected="a file to write: the root is on a server",
+            found="none",
+            remedy="Give one with --output",
+        )
+    target = (target or Path(str(store.root)) / INDEX_FILE).absolute()
+    keys = store.sessions()
+    lines = []
+    for done, key in enumerate(keys, 1):
+        lines.append(_indexed(platform, str(key), target))
+        progress(done, len(keys), "reports read")
+    write_file(target, make_index(lines))
+    return target, len(lines)
+
+
+def _indexed(platform: Platform, key: str, target: Path) -> IndexedSession:
+    try:
+        session = platform.session(key)
+        made = session.manifest("session_report")
+        if made is None or SUMMARY_FILE not in {file.path for file in made.files}:
+            return IndexedSession(key, why="no report was made: meso report")
+        record = read_json(session.fetch([SUMMARY_FILE]) / SUMMARY_FILE, f"Run `meso report {key}` again")
+        return IndexedSession(key, SessionLine.from_record(record), _address(session, target))
+    except (MesoError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return IndexedSession(key, why=f"its line cannot be read: {error}")
+
+
+def _address(session: Session, target: Path) -> str:
+    """Address of a page: relative to the index, so that both may be moved together; on a server, none that opens."""
+    if not session.store.is_local:
+        return ""
+    from urllib.parse import quote
+
+    return quote(os.path.relpath(session.path / REPORT_FILE, target.parent).replace(os.sep, "/"))

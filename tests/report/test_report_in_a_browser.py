@@ -1,0 +1,132 @@
+"""Report and index in a real Chromium: no error, no request, keyboard and mouse work, wide, narrow and on paper."""
+
+import re
+
+import pytest
+from large_session import report_inputs
+from test_report_index import line
+
+from meso_core.report import make_index, make_report
+from tests.browsers import opened_browser
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with opened_browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def watched(browser, tmp_path):
+    """Open a page of these bytes; errors of its script and requests fail the test."""
+    faults, pages = [], []
+
+    def opened(content):
+        file = tmp_path / "page.html"
+        file.write_bytes(content)
+        page = browser.new_page()
+        page.set_default_timeout(20_000)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+        page.on("request", lambda asked: None if asked.url.startswith(("file:", "data:")) else faults.append(asked.url))
+        page.goto(file.as_uri())
+        pages.append(page)
+        return page
+
+    yield opened
+    for page in pages:
+        page.close()
+    assert faults == []
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory):
+    inputs = report_inputs(tmp_path_factory.mktemp("report"), n_rois=14, n_frames=600, preset_name="tiny")
+    return make_report(inputs).html
+
+
+@pytest.mark.parametrize("width", [1400, 800, 390])
+def test_nothing_sticks_out_to_the_side(watched, content, width):
+    page = watched(content)
+    page.set_viewport_size({"width": width, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator("h1").is_visible()
+    pictures = page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
+    assert pictures, "each picture can be read"
+
+
+def test_the_pictures_of_a_field_and_its_rois_are_switched_and_walked_by_keys(watched, content):
+    page = watched(content)
+    field = page.locator("#FOV_00")
+    field.scroll_into_view_if_needed()
+    field.get_by_label("maximum").check()
+    shown = field.locator(".stage img").evaluate_all("images => images.map(image => !image.hidden)")
+    assert shown == [False, True, False]
+    assert not field.locator(".others").is_visible(), "rejects are hidden until they are asked for"
+    field.get_by_label("other ROIs").check()
+    assert field.locator(".others").is_visible()
+    field.get_by_label("other ROIs").uncheck()
+    walked = []
+    field.locator(".stage").focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+        walked.append(field.locator(".traces h4").inner_text())
+        assert walked[-1] in field.locator(".told").inner_text()
+        assert field.locator(".lit").get_attribute("d")
+    assert len(set(walked)) == 3
+    assert re.search(r"SNR .* noise .* %/√Hz", field.locator(".told").inner_text())
+
+
+def test_an_roi_under_the_mouse_is_told_and_its_traces_are_drawn_when_it_is_clicked(watched, content):
+    page = watched(content)
+    field = page.locator("#FOV_01")
+    field.scroll_into_view_if_needed()
+    field.locator(".traces").wait_for()  # the best cell is shown at first
+    at = field.evaluate(
+        """field => {
+            const cells = field.querySelector(".cells"), box = field.querySelector(".stage").getBoundingClientRect();
+            const numbers = cells.getAttribute("d").split("\\n").at(-1).split("z")[0].match(/-?\\d+/g).map(Number);
+            let x = 0, y = 0, sum = [0, 0], n = 0;
+            for (let i = 0; i + 1 < numbers.length; i += 2) { x += numbers[i]; y += numbers[i + 1]; sum[0] += x; sum[1] += y; n++; }
+            const view = field.querySelector(".stage svg").viewBox.baseVal;
+            return [sum[0] / n / view.width * box.width, sum[1] / n / view.height * box.height];
+        }"""
+    )
+    field.locator(".stage").click(position={"x": at[0], "y": at[1]})
+    name = field.locator(".traces h4").inner_text()
+    assert field.locator(".told").inner_text().startswith(f"{name} · cell")
+    drawn = field.locator("canvas").evaluate(
+        "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(value => value)"
+    )
+    assert drawn
+
+
+def test_it_prints_on_a4(watched, content):
+    page = watched(content)
+    pdf = page.pdf(prefer_css_page_size=True)
+    assert pdf.startswith(b"%PDF")
+    assert 3 < len(re.findall(rb"/Type\s*/Page\b", pdf)) < 40
+    page.emulate_media(media="print")
+    assert not page.locator("nav").is_visible()
+    assert not page.locator(".controls").first.is_visible()
+    assert page.locator(".overall").is_visible()
+
+
+def test_a_thousand_sessions_sort_and_filter_in_no_time(watched):
+    levels = ("PASS", "WARNING", "FAIL")
+    page = watched(make_index([line(n, levels[n % 3]) for n in range(1000)]))
+    head = page.get_by_role("button", name="cells")
+    head.click()
+    cells = page.evaluate("[...document.querySelectorAll('tbody tr')].map(row => +row.cells[4].dataset.value)")
+    assert cells == sorted(cells)
+    took = page.evaluate(
+        "() => { const start = performance.now(); [...document.querySelectorAll('thead button')][4].click(); "
+        "document.body.offsetHeight; return performance.now() - start; }"
+    )
+    cells = page.evaluate("[...document.querySelectorAll('tbody tr')].map(row => +row.cells[4].dataset.value)")
+    assert cells == sorted(cells, reverse=True)
+    assert took < 2000
+    page.get_by_placeholder("subject").fill("sp008 bad")
+    shown = page.locator("tbody tr:not([hidden])")
+    assert 0 < shown.count() < 40
+    assert page.locator("#shown").inner_text() == f"{shown.count()} of 1000"
