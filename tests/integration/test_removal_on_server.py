@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from meso_assets.defs import removal
+from meso_assets.defs.audits import audited
 from meso_assets.defs.standings import look_at
 from meso_assets.io.resources import Platform
 from meso_assets.runs.instance import open_instance
@@ -44,6 +45,9 @@ def test_what_was_made_stays_current_while_tifs_go_and_come(archived, materialis
         assert materialise(instance, settings, key, QUICK).success
         cells, _ = session_status(platform, instance, key)
         assert {cell.asset: cell.state.value for cell in cells if cell.asset in QUICK} == dict.fromkeys(QUICK, "done")
+        for deep in (False, True):
+            found = audited(platform.session(str(key)), settings, instance, deep=deep).findings
+            assert found == (), "the audit finds nothing"
         return {asset: platform.session(str(key)).manifest(asset).digest for asset in QUICK}
 
     def tifs() -> set[str]:
