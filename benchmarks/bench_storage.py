@@ -148,6 +148,7 @@ def _processed(folder: Path, root: str, key: str) -> float:
 
 def rows() -> list[Row]:
     """Measure S3 and SFTP, both ways, and a session on S3."""
+    sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))  # where modules of tests find each other
     from tests.real_servers import OpenSshServer, S3Server
 
     found: list[Row] = []
