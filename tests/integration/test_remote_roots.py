@@ -240,6 +240,19 @@ def test_no_secret_stands_in_what_was_kept(by_meso_run):
         assert secret.encode() not in content
 
 
+def test_imaging_metadata_are_those_of_a_folder_and_fetch_no_tif(finished, tmp_path, materialise):
+    settings = settings_in(tmp_path, root="memory://headers/Subjects", executor="in_process")
+    root = open_root(str(settings.root))
+    deliver(root, finished)
+    with open_instance(settings) as instance:
+        assert materialise(instance, settings, finished.key, ["imaging_metadata"]).success
+    made = Platform.open(settings).session(str(finished.key)).manifest("imaging_metadata")
+    assert made.data_version == finished.session.manifest("imaging_metadata").data_version
+    fetched = {file.suffix for file in settings.scratch_folder.rglob("*") if file.is_file()}
+    assert ".json" in fetched
+    assert ".tif" not in fetched
+
+
 def test_a_second_run_computes_nothing_and_fetches_no_movie(by_meso_run, tmp_path):
     other = by_meso_run.settings.model_copy(update={"scratch": tmp_path / "another machine"})
     before = {name: (made.published_at, made.digest) for name, made in by_meso_run.session.manifests().items()}
