@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gc
-
 import click
 
 from meso_core.progress import throttled
 
 from ..runs.settings import load_settings
-from .choice import say
+from .choice import in_haste, say
 
 
 @click.command("overview")
@@ -24,8 +22,7 @@ def command(is_opened: bool) -> None:
     from ..runs.instance import open_instance
 
     settings = load_settings()
-    gc.freeze()  # as `meso status`
-    with open_instance(settings) as instance:
+    with in_haste(), open_instance(settings) as instance:
         file = refresh(settings, instance, progress=throttled(say))
     click.echo(file)
     if is_opened and click.launch(file.as_uri()) != 0:

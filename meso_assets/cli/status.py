@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from meso_core.session import Survey, named_session
 from meso_core.storage import LocalStore, file_system_of
 
 from ..runs.settings import load_settings
-from .choice import chooses_sessions, say, wanted
+from .choice import chooses_sessions, in_haste, say, wanted
 from .tables import text_table
 
 if TYPE_CHECKING:
@@ -48,7 +47,8 @@ def command(
     """
     settings, chosen = load_settings(), wanted(sessions, states, since)
     while True:
-        text = _told(settings, chosen, as_json=as_json, once=not every_s)
+        with in_haste():
+            text = _told(settings, chosen, as_json=as_json)
         if every_s:
             click.clear()
         click.echo(text)
@@ -57,15 +57,13 @@ def command(
         time.sleep(every_s)
 
 
-def _told(settings: MesoSettings, chosen: Wanted, *, as_json: bool, once: bool) -> str:
+def _told(settings: MesoSettings, chosen: Wanted, *, as_json: bool) -> str:
     from ..io.resources import Platform
     from ..runs.many import named_sessions, sessions_that_stand
 
     platform = Platform.open(settings)
     survey = _survey(platform, chosen)
     keys = named_sessions(platform, chosen, survey.sessions)
-    if once:  # what was imported stays: looking through it again and again costs more than the sessions
-        gc.freeze()
     progress = throttled(say) if len(keys) > _FEW else silent
     found = sessions_that_stand(settings, keys, chosen, progress, survey=survey)
     passed_over = [] if chosen.texts else [("passed over", passed.path, passed.reason) for passed in survey.passed_over]

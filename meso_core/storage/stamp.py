@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 from dataclasses import dataclass
 
 
@@ -55,12 +56,12 @@ def _stamp(folder: str, prefix: int, above: tuple[tuple[int, int], ...], entries
         for entry in scan:  # the loop over all files of all sessions: what is not needed is not called
             is_link = entry.is_symlink()
             try:
-                is_folder, status = entry.is_dir(), entry.stat()
+                status = entry.stat()
             except FileNotFoundError:
                 if not is_link:
                     raise  # it has just gone
-                is_folder, status = False, entry.stat(follow_symlinks=False)
-            if is_folder:
+                status = entry.stat(follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
                 this = (status.st_dev, status.st_ino)
                 if this in above:
                     raise OSError(errno.ELOOP, "a link in a circle", entry.path)
