@@ -166,7 +166,8 @@
       ...entry("to run it", el("code", {}, `meso run ${session.key}`))),
     ...figuresOf(session, cells(session).flatMap((cell) => cell.shown)),
   ];
-  const figuresOf = (session, paths) => paths.map((path) => {
+  const reportsFirst = (a, b) => b.endsWith(".html") - a.endsWith(".html");
+  const figuresOf = (session, paths) => [...paths].sort(reportsFirst).map((path) => {
     const href = fileLink(session, path);
     if (!path.endsWith(".png")) return el("p", {}, href ? el("a", { href, target: "_blank" }, path) : path);
     return el("figure", {}, href ? el("a", { href, target: "_blank" }, el("img", { src: href, alt: path, loading: "lazy" })) : "", path);

@@ -66,14 +66,15 @@ def test_a_root_that_is_gone_is_told(get, settings):
 @pytest.mark.parametrize(
     ("path", "kind"), [("reports/figures/a.png", "image/png"), ("reports/report.html", "text/html")]
 )
-def test_figures_and_reports_are_shown_and_no_report_runs_a_script(get, path, kind):
+def test_figures_and_reports_are_shown_and_a_report_is_of_no_origin_and_may_ask_nobody(get, path, kind):
     answer = get(f"{FILES}/{KEY}/-/{path}")
     assert (answer.status_code, answer.content) == (200, b"content")
     assert answer.headers["content-type"].startswith(kind)
     assert answer.headers["x-content-type-options"] == "nosniff"
     policy = answer.headers["content-security-policy"]
-    assert "sandbox" in policy
-    assert "script" not in policy
+    assert policy.startswith("sandbox allow-scripts; default-src 'none';"), "no allow-same-origin, no connect-src"
+    assert "same-origin" not in policy
+    assert "'self'" not in policy
 
 
 @pytest.mark.parametrize(
