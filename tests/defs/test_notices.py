@@ -2,7 +2,11 @@
 
 import http.server
 import json
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from email import message_from_bytes, policy
@@ -21,6 +25,7 @@ from meso_assets.defs.notices.going_out import send_digest, tell
 from meso_assets.defs.notices.ledger import Ledger, open_ledger
 from meso_assets.defs.notices.pages import Page
 from meso_assets.io.resources import Platform
+from meso_assets.runs.instance import open_instance
 from meso_assets.runs.settings import load_settings
 from meso_core.errors import MesoWarning, SettingsError, TimingError
 from meso_core.simulate import simulate_session
@@ -256,6 +261,45 @@ def test_a_kill_between_sending_and_recording_sends_one_message_twice_at_most_an
         got = [m for m in mail.mails[before:] if f"reason {number}" in str(parts_of(m)["text/plain"])]
         assert 1 <= len(got) <= 2
         tried("kills: between sending and recording a notice")
+
+
+#: A tick in a process of its own, which is killed as it saves the ledger for the n-th time.
+KILLED = """
+import os, signal, sys
+from meso_assets.defs.notices.going_out import tell
+from meso_assets.defs.notices.ledger import Ledger
+from meso_assets.runs.instance import open_instance
+from meso_assets.runs.instance import open_instance
+from meso_assets.runs.settings import load_settings
+
+saves, save = [], Ledger.save
+def save_or_die(ledger):
+    saves.append(1)
+    if len(saves) == int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(ledger)
+Ledger.save = save_or_die
+settings = load_settings()
+with open_instance(settings) as instance:
+    tell(instance, settings, print)
+"""
+
+
+def test_a_process_that_is_killed_leaves_a_ledger_that_the_next_one_goes_on_with(settings, mail, monkeypatch, tried):
+    monkeypatch.setenv("MESO_NOTICES", mail.url)
+    environment = {**os.environ, **settings.as_environment()}
+    with open_instance(settings) as instance:
+        look(instance, settings)
+        for number in (1, 2):
+            before = len(mail.mails)
+            run(instance, why=f"reason {number}")
+            command = [sys.executable, "-W", "ignore", "-c", KILLED, str(number)]
+            died = subprocess.run(command, env=environment, check=False, timeout=200)
+            assert died.returncode == -signal.SIGKILL
+            look(instance, settings)
+            look(instance, settings)
+            assert len(mail.mails) - before == number, "the second kill is after the sending: that one comes twice"
+            tried("kills: between sending and recording a notice")
 
 
 def test_a_message_that_nobody_takes_is_given_up_after_a_week_with_a_warning(instance, settings, named, monkeypatch):
