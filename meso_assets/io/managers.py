@@ -18,7 +18,7 @@ from meso_core.session import RawFiles, RawKind
 from meso_core.storage import Basis, MadeBy, Manifest, Sealed, Session
 from meso_core.storage.typed import Promised, check_sealed, files_by_fov, must_agree, published_shapes
 
-from .metadata import lineage_metadata
+from .metadata import lineage_metadata, missing_metadata
 from .published import read_files, read_fovs, read_metadata, required
 from .resources import Platform
 from .tolerated import tolerated_metadata, tolerating
@@ -118,6 +118,7 @@ def publication_metadata(session: Session, manifest: Manifest) -> dict[str, Any]
         "size_mb": round(manifest.total_bytes / 1e6, 3),
         "folder": dg.MetadataValue.path(session.where()),
         "content_version": manifest.data_version[:12],
+        **missing_metadata(manifest),
         **lineage_metadata(session, manifest),
     }
 

@@ -77,6 +77,12 @@ def lineage_metadata(session: Session, manifest: Manifest) -> dict[str, Any]:
     }
 
 
+def missing_metadata(manifest: Manifest) -> dict[str, Any]:
+    """Which fields of view failed, in which asset, and why; nothing where none did."""
+    rows = [f"| {fov} | {one.asset} | {one.why} |" for fov, one in sorted(manifest.missing.items())]
+    return {"fields_missing": table("| FOV | failed in | why |", rows)} if rows else {}
+
+
 def reference_metadata(images: Sequence[ReferenceImages]) -> dict[str, Any]:
     """Which reference images there are, and the picture of the first."""
     rows = [f"| {i.bout} | {i.source} | {' × '.join(map(str, i.shape))} | {', '.join(i.made) or '–'} |" for i in images]

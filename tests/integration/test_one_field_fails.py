@@ -81,6 +81,13 @@ def test_the_record_says_which_field_is_missing_and_why(partial):
     assert session.manifest("mean_image_mlapdv").missing == {}
 
 
+def test_the_asset_shows_which_field_is_missing(partial, instance):
+    for asset in OF_FIELDS:
+        event = instance.get_latest_materialization_event(dg.AssetKey(asset)).asset_materialization
+        *_, row = event.metadata["fields_missing"].value.splitlines()
+        assert row.startswith(f"| FOV_02 | {FRAMES} | .meso/work/suite2p/plane2: ")
+
+
 def test_a_check_fails_with_the_sentence(partial, instance):
     for asset, why in ((FRAMES, "0 of 60 that are not marked bad"), (ROIS, "it was not registered")):
         (told,) = (one for one in read_results(partial[1].path, asset) if one.check == "all_fields_published")
