@@ -211,8 +211,8 @@ def test_an_asset_that_comes_out_otherwise_is_told_by_how_much(finished, monkeyp
 
     made = meso_core.timing.session_frame_qc
 
-    def otherwise(*arguments):
-        quality = made(*arguments)
+    def otherwise(*arguments, **options):
+        quality = made(*arguments, **options)
         datasets = {
             fov: {**values, "mpci.excludedFrames": ~values["mpci.excludedFrames"]}
             for fov, values in quality.datasets().items()

@@ -86,6 +86,7 @@ def rated(tmp_path_factory):
         cells = np.empty((1, len(names)), dtype=object)
         cells[0] = names
         savemat(folders[-1] / "exptQC.mat", {"frameQC_frames": np.uint8([values]), "frameQC_names": cells})
+        savemat(folders[-1] / "badframes.mat", {"badframes": np.flatnonzero(values).astype(np.uint32)})
     return folders, [len(values) for _, values in bouts]
 
 
