@@ -57,8 +57,8 @@ MAY_DIFFER = tuple(
             "a rig need not deliver it: the headers of the tifs tell all that times, movies and ratings are made with",
         ),
         (
-            *(rf"{_BOUT}/badframes\.mat", "nothing|nothing in it", "ratings"),
-            "a rig writes it where somebody marked frames: without it, and in an empty one, none is marked",
+            *(rf"{_BOUT}/badframes\.mat", "nothing in it", "ratings"),
+            "in an empty one, none is marked; that there is none is told where frames are flagged",
         ),
         (
             *(r"raw_sync_data/_timeline_DAQdata\.timestamps\.npy", "as f4", "times"),
