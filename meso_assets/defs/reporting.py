@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from meso_core.location import RegionMap, SessionLocations
     from meso_core.report import MadeResult, ReportInputs
 
+#: Name of the asset that makes the report.
+REPORT = "session_report"
 #: The page, and its line in the index over all sessions; below the session.
 REPORT_FILE, SUMMARY_FILE = "reports/session_report.html", "reports/session_report.json"
 #: Files of suite2p that the report reads, by the result that has them.
@@ -58,6 +60,8 @@ def report_inputs(
         _datasets(session, used),
         _folders(session, used.get("motion_registered_frames")),
         _folders(session, used.get("rois")),
+        _movies(session, used.get("motion_registered_frames")),
+        "" if session.store.is_local else "the movies are on a server, and are not fetched for it",
         locations,
         _regions(locations, settings),
         {name: verdicts for name, made in used.items() if (verdicts := _verdicts(session, made))},
@@ -146,6 +150,17 @@ def _folders(session: Session, made: Manifest | None) -> dict[str, Path]:
         for number in range(len(made.files))
         if f"suite2p/{plane_name(number)}/{name}" in paths
     }
+
+
+def _movies(session: Session, made: Manifest | None) -> dict[str, Path]:
+    """Movie of each FOV; none of a server, for a movie is far larger than all else that the report reads."""
+    from meso_core.imaging.fovs.plane import REGISTERED
+
+    if made is None or not session.store.is_local:
+        return {}
+    paths = {file.path for file in made.files}
+    named = {fov_name(n): f"suite2p/{plane_name(n)}/{REGISTERED}" for n in range(len(paths))}
+    return {fov: session.path / path for fov, path in named.items() if path in paths}
 
 
 def _verdicts(session: Session, made: Manifest) -> tuple[QCResult, ...]:

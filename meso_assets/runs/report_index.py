@@ -16,7 +16,7 @@ from meso_core.report import IndexedSession, SessionLine, make_index
 from meso_core.storage import Session
 from meso_core.storage.atomic import write_file
 
-from ..defs.reporting import REPORT_FILE, SUMMARY_FILE
+from ..defs.reporting import REPORT, REPORT_FILE, SUMMARY_FILE
 from ..io.resources import Platform
 
 #: Name of the index in its root.
@@ -63,7 +63,7 @@ def write_index(platform: Platform, target: Path | None, progress: Progress = si
 def _indexed(platform: Platform, key: str, target: Path) -> IndexedSession:
     try:
         session = platform.session(key)
-        made = session.manifest("session_report")
+        made = session.manifest(REPORT)
         if made is None or SUMMARY_FILE not in {file.path for file in made.files}:
             return IndexedSession(key, why="no report was made: meso report")
         record = read_json(session.fetch([SUMMARY_FILE]) / SUMMARY_FILE, f"Run `meso report {key}` again")

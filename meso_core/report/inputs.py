@@ -69,6 +69,8 @@ class ReportInputs:
         Folder name of a FOV → dataset → value, of all results.
     planes, detected
         Folder name of a FOV → folder with suite2p's files of its registration, and of its detection.
+    movies, no_movies
+        Folder name of a FOV → its registered movie; why there is none, as the end of a sentence.
     locations
         Where the fields of view lie.
     regions
@@ -85,6 +87,8 @@ class ReportInputs:
     datasets: Mapping[str, Mapping[str, DatasetValue]] = field(default_factory=dict)
     planes: Mapping[str, Path] = field(default_factory=dict)
     detected: Mapping[str, Path] = field(default_factory=dict)
+    movies: Mapping[str, Path] = field(default_factory=dict)
+    no_movies: str = ""
     locations: SessionLocations | None = None
     regions: RegionMap | None = None
     verdicts: Mapping[str, Sequence[QCResult]] = field(default_factory=dict)

@@ -10,17 +10,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..imaging.fovs import plane
 from ..json_text import json_text
 from ..progress import Progress, silent
 from ..session import Fov
 from .inputs import ReportInputs
 from .measure.clock import FovClock
 from .measure.fov import FovRois, measure_rois, packed_bins
-from .measure.motion import read_motion
+from .measure.motion import FovMotion, read_motion
+from .measure.photons import FovPhotons, measure_photons
 from .page.card import card, verdict_in_words
 from .page.cells import cells_section
 from .page.fields import FovFound, clock_of, field_view, located
 from .page.parts import SIGNS, Page
+from .page.photons import photons_section
 from .page.place import place_section
 from .page.render import render
 from .page.sections import lineage_section, motion_section, time_section
@@ -75,6 +78,7 @@ def make_report(inputs: ReportInputs, *, progress: Progress = silent) -> Report:
         [
             time_section(inputs, found),
             motion_section(inputs, found),
+            photons_section(inputs, found),
             cells_section(inputs, found),
             lineage_section(inputs),
         ],
@@ -96,7 +100,7 @@ def _measure(inputs: ReportInputs, progress: Progress) -> list[FovFound]:
         found = []
         for k, (fov, clock, motion, rois) in enumerate(zip(fovs, clocks, motions, measured, strict=True), 1):
             areas, layers = located(inputs, fov.name, inputs.regions) if rois else (None, None)
-            found.append(FovFound(fov, clock, rois, motion, areas, layers))
+            found.append(FovFound(fov, clock, rois, motion, _photons_of(inputs, fov, motion), areas, layers))
             progress(k, len(fovs), "fields of view measured")
     return found
 
@@ -112,6 +116,13 @@ def _rois_of(inputs: ReportInputs, fov: Fov, clock: FovClock | None, n_bins: int
     assert inputs.metadata is not None, "there is a clock"
     rate = inputs.metadata.imaging.fov_rate_hz
     return measure_rois(lambda name: inputs.dataset(fov.name, name), rate, n_bins, clock.edges)
+
+
+def _photons_of(inputs: ReportInputs, fov: Fov, motion: FovMotion | None) -> FovPhotons | None:
+    if motion is None or fov.name not in inputs.movies:
+        return None
+    movie = plane.open_frames(inputs.movies[fov.name], fov.shape)
+    return measure_photons(movie, motion.is_bad) if len(movie) == motion.n_frames else None
 
 
 def _n_frames(inputs: ReportInputs, fov: Fov, of_motion: int) -> int:

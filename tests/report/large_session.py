@@ -62,9 +62,9 @@ def report_inputs(folder: Path, *, n_rois: int = 1500, n_frames: int = 8000, pre
         datasets,
         planes,
         planes,
-        found.locations,
-        region_map(atlas, found.locations.frame),
-        {"rois": verdicts},
+        locations=found.locations,
+        regions=region_map(atlas, found.locations.frame),
+        verdicts={"rois": verdicts},
     )
 
 

@@ -87,8 +87,8 @@ def test_an_roi_under_the_mouse_is_told_and_its_traces_are_drawn_when_it_is_clic
             const cells = field.querySelector(".cells"), box = field.querySelector(".stage").getBoundingClientRect();
             const numbers = cells.getAttribute("d").split("\\n").at(-1).split("z")[0].match(/-?\\d+/g).map(Number);
             let x = 0, y = 0, sum = [0, 0], n = 0;
-            for (let i = 0; i + 1 < numbers.length; i += 2) {
-                x += numbers[i]; y += numbers[i + 1]; sum[0] += x; sum[1] += y; n++;
+            for (let i = 0; i + 1 < numbers.length; i += 2, n++) {
+                x += numbers[i]; y += numbers[i + 1]; sum[0] += x; sum[1] += y;
             }
             const view = field.querySelector(".stage svg").viewBox.baseVal;
             return [sum[0] / n / view.width * box.width, sum[1] / n / view.height * box.height];

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..measure.clock import Intervals
-from .svg import BLUE, FAINT, GREEN, ORANGE, RED, plot
+from ..measure.photons import FovPhotons
+from .svg import BLUE, FAINT, GREEN, ORANGE, RED, SERIES, plot
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -108,3 +109,23 @@ def histograms_plot(panels: Sequence[tuple[str, NDArray[np.float64], NDArray[np.
 
     alt = "Histograms of " + ", ".join(label for label, _, _ in panels) + ", cells against other ROIs"
     return plot(9.6, 2.1 * -(-len(panels) // 3), draw, "histograms", alt)
+
+
+def variance_plot(fovs: Sequence[tuple[str, FovPhotons]]) -> str:
+    """Plot the variance of noise against the mean of groups of pixels, with the lines that were fitted."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for k, (name, photons) in enumerate(fovs):
+            color = SERIES[k % len(SERIES)]
+            axes.plot(photons.group_mean, photons.group_variance, "o", color=color, ms=3, label=name[4:])
+            if np.isfinite(photons.gain):
+                ends = photons.group_mean[[0, -1]]
+                axes.plot(ends, photons.gain * (ends - photons.offset), color=color, lw=0.9)
+        axes.set_xlabel("mean (counts)")
+        axes.set_ylabel("variance (counts²)")
+        axes.set_ylim(bottom=0)
+        axes.legend(title="field", ncols=2)
+
+    told = ", ".join(f"{name} {photons.gain:.3g} counts per photon" for name, photons in fovs)
+    return plot(4.6, 3.0, draw, "variance", f"Variance against mean: {told}")

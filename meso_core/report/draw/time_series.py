@@ -5,6 +5,7 @@ What belongs here: motion, traces, rasters. What does not: measuring.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from ..measure.clock import FovClock
 from ..measure.motion import FovMotion
 from ..measure.packing import bin_edges, least_and_largest
-from .svg import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, RED, plot
+from ..measure.photons import FovPhotons
+from .svg import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, RED, SERIES, plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -187,3 +189,23 @@ def _round_length(length: float) -> float:
     """Return the largest of 1, 2, 5 times a power of ten that is at most ``length``."""
     power = 10.0 ** np.floor(np.log10(length))
     return float(max(step * power for step in (1, 2, 5) if step * power <= length * (1 + 1e-9)))
+
+
+def light_plot(fovs: Sequence[tuple[str, FovPhotons, FovClock]]) -> str:
+    """Plot the light of sampled frames over time, relative to the first third."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for k, (name, photons, clock) in enumerate(fovs):
+            t, unit = _time(clock)
+            zero = photons.offset if np.isfinite(photons.offset) else 0.0
+            light = photons.light - zero
+            first = float(np.median(light[: max(len(light) // 3, 1)]))
+            color = SERIES[k % len(SERIES)]
+            axes.plot(t[photons.frames], 100 * light / (first or 1.0), ".-", color=color, ms=3, lw=0.8, label=name[4:])
+            axes.set_xlabel(f"time ({unit})")
+        axes.set_ylabel("light (%)")
+        axes.legend(title="field", ncols=2)
+
+    told = ", ".join(f"{name} {100 * photons.change:+.0f} %" for name, photons, _ in fovs)
+    return plot(4.6, 3.0, draw, "light", f"Light over time: {told}")

@@ -21,6 +21,7 @@ from ..measure.activity import BASELINE_PERCENTILE, BASELINE_S, NEUROPIL_COEFFIC
 from ..measure.clock import FovClock, fov_clock
 from ..measure.fov import FovRois
 from ..measure.motion import FovMotion, detected_images
+from ..measure.photons import FovPhotons
 from .parts import FieldView, Figure, Row
 from .render import number
 
@@ -38,6 +39,7 @@ class FovFound:
     clock: FovClock | None
     rois: FovRois | None
     motion: FovMotion | None
+    photons: FovPhotons | None = None
     #: (n_rois,) acronym of each ROI's area, without and with the layer; None where ROIs are not located.
     areas: NDArray[np.str_] | None = None
     layers: NDArray[np.str_] | None = None

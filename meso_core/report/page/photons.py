@@ -1,0 +1,62 @@
+"""How much light there was.
+
+What belongs here: the section of the page. What does not: measuring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..draw.distributions import variance_plot
+from ..draw.time_series import light_plot
+from ..inputs import ReportInputs
+from .fields import FovFound
+from .parts import Figure, Section
+from .render import number
+
+
+def photons_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
+    """Make the section about light: photons, saturation, bleaching."""
+    lead = "How much light reached the detector, by the frames' own noise, and whether it stayed."
+    lit = [(one, one.photons) for one in found if one.photons is not None]
+    if not lit:
+        why = inputs.no_movies or inputs.why_missing("motion_registered_frames")
+        return Section("photons", "Photons", lead, missing=[f"Light: {why}."])
+    figures = [
+        Figure(
+            "Variance against mean",
+            variance_plot([(one.fov.name, photons) for one, photons in lit]),
+            "Each point is a sixteenth of the pixels of a field. Of photons, the variance rises with the mean along a "
+            "line: its slope is the counts per photon, the same for fields of one detector. A line that bends down at "
+            "its bright end is saturation; one that bends up is motion or activity.",
+            wide=False,
+        ),
+        Figure(
+            "Light over time",
+            light_plot([(one.fov.name, photons, one.clock) for one, photons in lit if one.clock is not None]),
+            "Mean of sampled frames, above the counts without light, relative to the first third. A slow fall is "
+            "bleaching, or drying of the water under the objective; a step is a change of power or of depth.",
+            wide=False,
+        ),
+    ]
+    head = ("field", "photons per pixel and frame", "counts per photon", "counts without light", "change of light, %",
+            "values at the end, %", "pixels below one photon, %")  # fmt: skip
+    rows = [
+        [
+            one.fov.name,
+            number(photons.photons),
+            number(photons.gain),
+            number(photons.offset),
+            number(100 * photons.change),
+            f"{100 * photons.saturated:.3f}",
+            f"{100 * photons.dark:.1f}" if np.isfinite(photons.dark) else "–",
+        ]
+        for one, photons in lit
+    ]
+    note = (
+        "From 48 pairs of neighbouring good frames, evenly over the recording, 256 × 256 px in the middle of a field. "
+        "Counts without light hold the amplifier's noise too."
+    )
+    return Section("photons", "Photons", lead, figures=figures, table=(head, rows), table_note=note)
