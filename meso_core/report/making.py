@@ -122,7 +122,7 @@ def _photons_of(inputs: ReportInputs, fov: Fov, motion: FovMotion | None) -> Fov
     if motion is None or fov.name not in inputs.movies:
         return None
     movie = plane.open_frames(inputs.movies[fov.name], fov.shape)
-    return measure_photons(movie, motion.is_bad) if len(movie) == motion.n_frames else None
+    return measure_photons(movie, motion.is_bad, motion.step) if len(movie) == motion.n_frames else None
 
 
 def _n_frames(inputs: ReportInputs, fov: Fov, of_motion: int) -> int:

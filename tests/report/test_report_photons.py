@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from meso_core.report.measure.photons import measure_photons
+from meso_core.report.measure.photons import measure_photons as measure
 
 GAIN, OFFSET, READ = 40.0, 120.0, 18.0
+
+
+def measure_photons(frames, bad, step=None):
+    return measure(frames, bad, np.zeros(len(frames) - 1) if step is None else step)
 
 
 def movie(n=160, side=150, seed=0, *, left=1.0, interpolated=False, photons=12.0):
@@ -61,3 +65,16 @@ def test_a_movie_of_bad_frames_and_one_without_light_are_no_error():
     frames = np.full((20, 40, 40), 5, np.int16)
     assert measure_photons(frames, np.ones(20, bool)) is None
     assert np.isnan(measure_photons(frames, np.zeros(20, bool)).gain)
+
+
+def test_the_stillest_pairs_are_taken_so_that_what_moves_is_no_noise():
+    frames, scene = movie()
+    moved = np.arange(len(frames)) % 3 == 0
+    rng = np.random.default_rng(3)
+    texture = rng.uniform(0.3, 1.7, scene.shape)  # as fine as pixels
+    for k in range(len(frames)):
+        rolled = np.roll(scene * texture, int(moved[k]), axis=1)
+        frames[k] = np.rint(GAIN * rng.poisson(rolled) + OFFSET + READ * rng.standard_normal(scene.shape))
+    bad, step = np.zeros(len(frames), bool), np.abs(np.diff(moved.astype(float)))
+    assert measure_photons(frames, bad, step).gain == pytest.approx(GAIN, rel=0.12)
+    assert measure_photons(frames, bad, 1 - step).gain > 1.5 * GAIN, "the others would mislead"

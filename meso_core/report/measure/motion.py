@@ -41,6 +41,8 @@ class FovMotion:
     x: Floats
     #: (n_frames,) px: largest shift of any block besides; None where registration was rigid.
     nonrigid: Floats | None
+    #: (n_frames - 1,) px: largest displacement of any block from each frame to the next.
+    step: Floats
     #: (n_frames,) suite2p's phase correlation with the reference; higher is more alike.
     correlation: Floats
     #: (n_frames,) whether it is left out of detection.
@@ -79,14 +81,17 @@ def read_motion(folder: Path) -> FovMotion:
         If ``reg_outputs.npy`` is not there, or is damaged.
     """
     outputs = plane.load_dict(folder / "reg_outputs.npy")
-    nonrigid = None
+    rigid = np.stack([np.asarray(outputs[name], np.float64) for name in ("yoff", "xoff")])
+    nonrigid, blocks = None, rigid[..., np.newaxis]
     if "yoff1" in outputs:
-        nonrigid = np.hypot(np.asarray(outputs["yoff1"]), np.asarray(outputs["xoff1"])).max(axis=1).astype(np.float64)
+        own = np.stack([np.asarray(outputs[name], np.float64) for name in ("yoff1", "xoff1")])
+        nonrigid, blocks = np.hypot(*own).max(axis=1), blocks + own
     worst, shifts = _components(outputs)
     return FovMotion(
-        np.asarray(outputs["yoff"], np.float64),
-        np.asarray(outputs["xoff"], np.float64),
+        rigid[0],
+        rigid[1],
         nonrigid,
+        np.hypot(*np.diff(blocks, axis=1)).max(axis=1),
         np.asarray(outputs["corrXY"], np.float64),
         np.asarray(outputs["badframes"], bool),
         np.asarray(outputs["refImg"]),

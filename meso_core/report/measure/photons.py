@@ -17,8 +17,6 @@ Floats = NDArray[np.float64]
 N_PAIRS, SIDE = 48, 256
 #: Pixels are put together by their light into so many groups of equal size.
 _GROUPS = 16
-#: Width of what is taken for a change of the whole scene, px.
-_SCENE_PX = 15
 #: Values from here on are at the end of int16.
 _END = 32_760
 
@@ -50,7 +48,7 @@ class FovPhotons:
         return last / first - 1 if first > 0 else float("nan")
 
 
-def measure_photons(movie: NDArray[Any], is_bad: NDArray[np.bool_]) -> FovPhotons | None:
+def measure_photons(movie: NDArray[Any], is_bad: NDArray[np.bool_], step: Floats) -> FovPhotons | None:
     """Measure the light of a registered movie.
 
     The variance of the noise is told from differences of neighbouring frames. Registration interpolates, which makes
@@ -64,6 +62,9 @@ def measure_photons(movie: NDArray[Any], is_bad: NDArray[np.bool_]) -> FovPhoton
         (n_frames, ny, nx) int16.
     is_bad
         (n_frames,) frames that are left out.
+    step
+        (n_frames - 1,) how far the brain moved from each frame to the next, px. Of each stretch of the recording the
+        stillest pair is taken, for what moves changes too, and by more where it is bright.
 
     Returns
     -------
@@ -73,7 +74,8 @@ def measure_photons(movie: NDArray[Any], is_bad: NDArray[np.bool_]) -> FovPhoton
     pairs = np.flatnonzero(~(is_bad[1:] | is_bad[:-1]))
     if pairs.size < 2:
         return None
-    pairs = pairs[np.unique(np.linspace(0, pairs.size - 1, min(pairs.size, N_PAIRS)).astype(int))]
+    stretches = np.array_split(pairs, min(pairs.size, N_PAIRS))
+    pairs = np.array([stretch[step[stretch].argmin()] for stretch in stretches])
     window = tuple(_middle(n) for n in movie.shape[1:])
     light, saturated, noise = np.zeros(len(pairs)), 0.0, []
     total = np.zeros([part.stop - part.start for part in window])
@@ -102,12 +104,16 @@ def _middle(n: int) -> slice:
 
 
 def _summed_covariance(pair: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Product of each pixel's change with the summed change around it; half of it, for both frames have noise."""
+    """Product of each pixel's change with the summed change around it; half of it, for both frames have noise.
+
+    Cells and neuropil change too, but over more than a pixel: what is alike at a distance of two pixels is theirs, and
+    is taken out of the nine products.
+    """
     from scipy.ndimage import uniform_filter
 
     change = pair[1] - pair[0]
-    change -= uniform_filter(change, _SCENE_PX)  # what the whole scene does is no noise
-    return np.asarray(change * uniform_filter(change, 3) * np.float32(9 / 2))
+    near, around = 9 * uniform_filter(change, 3), 25 * uniform_filter(change, 5)
+    return np.asarray(change * (near - (around - near) * np.float32(9 / 16)) / 2)
 
 
 def _line(mean: Floats, variance: Floats) -> tuple[float, float]:

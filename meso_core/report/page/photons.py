@@ -41,7 +41,7 @@ def photons_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
             wide=False,
         ),
     ]
-    head = ("field", "photons per pixel and frame", "counts per photon", "counts without light", "change of light, %",
+    head = ("field", "photons per pixel and frame, at least", "counts per photon, at most", "counts without light", "change of light, %",
             "values at the end, %", "pixels below one photon, %")  # fmt: skip
     rows = [
         [
@@ -57,6 +57,7 @@ def photons_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
     ]
     note = (
         "From 48 pairs of neighbouring good frames, evenly over the recording, 256 × 256 px in the middle of a field. "
-        "Counts without light hold the amplifier's noise too."
+        "What still moves and what is active counts as noise, so there are at least so many photons. Counts without "
+        "light hold the amplifier's noise too."
     )
     return Section("photons", "Photons", lead, figures=figures, table=(head, rows), table_note=note)
