@@ -68,8 +68,10 @@ def _indexed(platform: Platform, key: str, target: Path) -> IndexedSession:
             return IndexedSession(key, why="no report was made: meso report")
         record = read_json(session.fetch([SUMMARY_FILE]) / SUMMARY_FILE, f"Run `meso report {key}` again")
         return IndexedSession(key, SessionLine.from_record(record), _address(session, target))
-    except (MesoError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except MesoError as error:
         return IndexedSession(key, why=f"its line cannot be read: {error}")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return IndexedSession(key, why=f"its line is of another version of meso: meso report {key}")
 
 
 def _address(session: Session, target: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sparse
@@ -18,22 +19,24 @@ from meso_core.report import MadeResult, ReportInputs
 from meso_core.scanimage import load_session_metadata
 from meso_core.session import SessionMetadata
 from meso_core.simulate import preset, simulate_session
+from meso_core.simulate.config import SimulationConfig
 
 RESULTS = ("imaging_metadata", "frame_times", "motion_registered_frames", "rois", "mean_image_mlapdv",
            "roi_brain_locations")  # fmt: skip
 
 
-def metadata_of(folder: Path, preset_name: str, n_frames: int) -> SessionMetadata:
-    """Metadata of a session of the preset, two bouts, without its movies."""
-    config = preset(preset_name)
+def metadata_of(folder: Path, config: SimulationConfig) -> SessionMetadata:
+    """Metadata of a session, without its movies."""
+    made = simulate_session(folder, replace(config, write_movie=False))
+    return load_session_metadata(made.session_path, channels="depths" if config.channels_are_depths else "colours")
+
+
+def report_inputs(
+    folder: Path, *, n_rois: int = 1500, n_frames: int = 8000, preset_name: str = "real", **changes: Any
+) -> ReportInputs:
+    """Draw the inputs of a report of two bouts; arrays of traces are memory-mapped, as those of a session are."""
     half = (n_frames // 2, n_frames - n_frames // 2)
-    made = simulate_session(folder, replace(config, frames_per_bout=half, write_movie=False))
-    return load_session_metadata(made.session_path)
-
-
-def report_inputs(folder: Path, *, n_rois: int = 1500, n_frames: int = 8000, preset_name: str = "real") -> ReportInputs:
-    """Draw the inputs of a report; arrays of traces are memory-mapped, as those of a session are."""
-    metadata = metadata_of(folder / "Subjects", preset_name, n_frames)
+    metadata = metadata_of(folder / "Subjects", replace(preset(preset_name), frames_per_bout=half, **changes))
     settings = LocationSettings(atlas="phantom", resolution_um=50, cache_folder=folder / "cache")
     atlas = load_atlas(settings)
     found = locate_fovs(metadata.imaging, atlas, settings=settings)

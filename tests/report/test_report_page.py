@@ -12,6 +12,7 @@ from meso_core.qc import QCResult, Verdict
 from meso_core.report import MadeResult, make_report
 from meso_core.report.page.card import verdict_in_words
 from meso_core.report.page.sections import other_settings
+from meso_core.simulate import preset
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +151,18 @@ def test_what_was_not_made_is_named_and_the_rest_is_shown(inputs, missing):
 def test_one_result_alone_gives_a_page_too(inputs, there):
     others = [name for name in NAMES if name not in (there, "imaging_metadata")]
     page = make_report(without(inputs, *others)).html.decode()
+    assert Reader(page).open == []
+
+
+def test_one_field_and_light_beads_give_a_page_each(tmp_path):
+    one = preset("tiny").rois[:1]
+    single = report_inputs(tmp_path / "one", n_rois=5, n_frames=300, preset_name="tiny", rois=one)
+    assert text_of(make_report(single).html.decode()).count("Two-photon imaging session, 1 field of view") == 1
+    beads = {"channels": (1, 2, 3), "channels_are_depths": True, "zs": (100.0,)}
+    deep = report_inputs(tmp_path / "beads", n_rois=5, n_frames=300, preset_name="tiny", rois=one, **beads)
+    assert len(deep.fov_names) == 3
+    page = make_report(deep).html.decode()
+    assert "channels are depths" in text_of(page)
     assert Reader(page).open == []
 
 

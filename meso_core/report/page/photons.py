@@ -41,8 +41,15 @@ def photons_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
             wide=False,
         ),
     ]
-    head = ("field", "photons per pixel and frame, at least", "counts per photon, at most", "counts without light", "change of light, %",
-            "values at the end, %", "pixels below one photon, %")  # fmt: skip
+    head = (
+        "field",
+        "photons per pixel and frame, at least",
+        "counts per photon, at most",
+        "counts without light",
+        "change of light, %",
+        "values at the end, %",
+        "pixels below one photon, %",
+    )
     rows = [
         [
             one.fov.name,
