@@ -244,7 +244,7 @@ class SftpBackend:
             sending.begin_again()
             raise ConnectionAbortedError(errno.ECONNABORTED, "the server has no part of the upload") from None
         except BaseException:
-            state.resumed = state.done > 0
+            state.resumed, state.piece = state.done > 0, max(_BLOCK, state.piece // 4)
             raise
         seen = self.stat(state.place)
         if seen is None or seen.size != sending.content.size:
@@ -254,9 +254,7 @@ class SftpBackend:
 
     def _why(self, error: BaseException, place: str, size: int) -> BaseException:
         """Return why so many bytes could not be written: many servers call a full disk a failure as any other."""
-        import asyncssh
-
-        if isinstance(error, asyncssh.SFTPFailure):
+        if type(error).__name__ == "SFTPFailure":
             with suppress(Exception):  # this server does not tell of its disk
                 disk = self._run(self._client.statvfs(posixpath.dirname(place)))
                 if disk.bavail * disk.frsize < size:
@@ -273,8 +271,8 @@ class SftpBackend:
 
         with ThreadPoolExecutor(1) as pool:
             going: Future[None] | None = None
-            for begin in range(state.done, max(sending.content.size, 1), _PIECE):
-                content = sending.piece(begin, _PIECE)
+            for begin in range(state.done, max(sending.content.size, 1), state.piece):
+                content = sending.piece(begin, state.piece)
                 if going is not None:
                     going.result()
                 going = pool.submit(write, begin, content)
@@ -373,6 +371,8 @@ class _Beside:
     place: str
     #: Bytes that the server has confirmed.
     done: int = 0
+    #: Bytes that are sent at a time: fewer after each cut, so that an upload gets further over any network.
+    piece: int = _PIECE
     #: Whether this is another try that continues from there.
     resumed: bool = False
     #: Whether all has arrived.
