@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
+from itertools import islice
 
 import dagster as dg
 
@@ -16,7 +17,6 @@ from meso_core.session import SessionKey, Survey
 
 from ..io.resources import Platform
 from ..runs.settings import MesoSettings
-from .catalogue import CATALOGUE
 from .dagster_internals import unfinished_run_keys, unseen, used_run_keys
 from .dead_runs import end_dead_runs
 from .guard import told
@@ -56,18 +56,22 @@ def requests(
     """
     new = [state.key for state in states if state.key not in known]
     wanted = [s for s in states if s.ready and s.due and (s.runs_by_itself or settings.rerun_stale)]
-    runs = [run for state in wanted if (run := _run_of(state, asked, going)) is not None]
+    runs = (run for state in wanted if (run := _run_of(state, asked, going)) is not None)
     return dg.SensorResult(
-        run_requests=runs[: settings.scan_max_runs],
+        run_requests=list(islice(runs, settings.scan_max_runs)),
         dynamic_partitions_requests=[session_partitions.build_add_request(new)] if new else [],
     )
 
 
 def _run_of(state: SessionSummary, asked: Collection[str], going: Collection[str]) -> dg.RunRequest | None:
     """Make the run of what is due; where that was tried and something failed, of what goes on without it."""
-    key, chosen = state.run_key, with_downstream(state.due)
-    if key in asked:
-        made = [name for name in CATALOGUE if state.asset(name).is_made]
+    key = state.run_key
+    if key not in asked:
+        chosen = with_downstream(state.due)
+    else:
+        made = [name for name in state.assets if state.asset(name).is_made]
+        if not made:  # of very many sessions, most
+            return None
         key, chosen = f"{key}:records", tuple(name for name in records_readers(made) if name in state.due)
         if not chosen or set(chosen) == set(state.due) or key in asked or state.run_key in going:
             return None

@@ -121,6 +121,8 @@ class SessionSummary:
         """Assets that are not current; none where the rig has left nothing yet."""
         if not self.run_key:
             return {}
+        if not self.assets:  # as most are on a disk of raw data
+            return dict.fromkeys(CATALOGUE, _MISSING)
         all_assets = {name: self.asset(name) for name in CATALOGUE}
         return {name: one for name, one in all_assets.items() if not one.is_current}
 
