@@ -101,7 +101,8 @@ class Estimate:
     n_earlier: int
 
     def __str__(self) -> str:
-        parts = [f"{self.room_bytes / 1e9:.2f} GB on the disk"]
+        room = f"{self.room_bytes / 1e9:.1f} GB" if self.room_bytes >= 1e9 else f"{self.room_bytes / 1e6:.0f} MB"
+        parts = [f"{room} on the disk"]
         if self.memory_bytes is not None:
             parts.append(f"{self.memory_bytes / 1e9:.1f} GB of memory for a field of view")
         if self.seconds is None:

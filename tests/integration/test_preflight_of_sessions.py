@@ -100,7 +100,7 @@ def test_an_archive_is_refused_where_it_would_take_the_last_room_and_made_where_
         result = materialise(instance, settings, key, ("imaging_frames_archive",))
         assert result.success
     (made,) = result.asset_materializations_for_node("imaging_frames_archive")
-    assert "GB on the disk" in made.metadata["estimated"].value
+    assert "MB on the disk" in made.metadata["estimated"].value
 
 
 def test_what_needs_no_pulses_is_made_as_the_message_says(recorded):
@@ -140,7 +140,7 @@ def test_the_command_prints_a_table_and_ends_with_one_where_a_session_cannot_be_
     good = CliRunner().invoke(command, [str(key)])
     assert good.exit_code == 0, good.output
     assert "room_on_disk" in good.output
-    assert f"{key} takes 0.0" in good.output
+    assert f"{key} takes " in good.output
     both = CliRunner().invoke(command, [key.subject])
     assert both.exit_code == 1
     assert "002 cannot be processed: raw_imaging_data_01: expected a DAQ pulse" in both.output

@@ -148,12 +148,12 @@ def test_what_a_run_was_estimated_to_take_is_told_before_it_and_beside_its_resul
 
     from meso_assets.runs.instance import open_instance
 
-    assert re.search(rf"split_pages .*{finished.key} takes 0\.\d+ GB on the disk, ", finished.printed)
+    assert re.search(rf"split_pages .*{finished.key} takes \d+ MB on the disk, ", finished.printed)
     with open_instance(finished.settings) as instance:
         for asset in ("imaging_frames_archive", "motion_registered_frames"):
             (last,) = instance.fetch_materializations(dg.AssetKey(asset), limit=1).records
             shown = last.asset_materialization.metadata["estimated"].value
-            assert "GB on the disk" in shown
+            assert "MB on the disk" in shown
             assert "want of an earlier run" in shown
         (run,) = instance.get_runs()
         assert "GB of memory for a field of view" in run.tags["meso/estimate"]
