@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -210,6 +211,21 @@ def test_what_differs_in_the_basis_is_the_reason_to_register_again(copied: tuple
     assert movie.stat().st_ino != before
     assert again.files == registered.files, "the same input and settings, the same bytes"
     assert why_not_registered(run.imaging.job(0, "registration")) == "code version 2 → 1"
+
+
+def test_a_field_that_was_made_when_whole_assets_counted_holds_by_its_own_part(copied: tuple[Run, Any, Any]) -> None:
+    run, registered, rois = copied
+    for marker in (run.root / "work").glob("plane*/.*-whole"):
+        content = json.loads(marker.read_text())
+        basis = Basis.from_record(content["basis"])
+        older = replace(basis, inputs={**basis.inputs, "frame_qc": "v1"})
+        marker.write_text(json.dumps({**content, "basis": older.as_record(), "basis_digest": older.digest}))
+    reasons, again = run.register()
+    assert reasons == [""] * run.imaging.n_fovs
+    assert all(one.resumed for one in run.find_rois(again.files, rois.files).fovs.values())
+    changed = run.other(registration_basis=replace(FIRST, inputs={"raw_frames": "v2"}))
+    assert changed.register()[0] == ["raw_frames has changed (v1 → v2)"] * run.imaging.n_fovs
+    assert again.files == registered.files
 
 
 def test_only_other_pages_are_split_again(raw: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:

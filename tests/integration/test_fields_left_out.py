@@ -13,7 +13,7 @@ from meso_assets.runs.status import State
 from meso_core.archive.gate.processed import processing_doubts
 from meso_core.qc import Verdict, read_results
 from meso_core.storage import verify_manifest
-from tests.integration.staleness import dagster_says, sensor_says, status_cells, status_says
+from tests.integration.staleness import dagster_says, markers_say, sensor_says, status_cells, status_says
 from tests.integration.three_fields import ASSETS, FRAMES, KEY, ROIS, Worked, failed_steps, files_of, of_field
 
 pytestmark = [
@@ -126,3 +126,11 @@ def test_rois_that_a_person_curated_are_not_removed_by_the_setting_alone(copied,
     given_up = {"ops": {ROIS: {"config": {"discard_curation": True}}}}
     assert materialise(fresh, leaving_out(settings, "FOV_02"), KEY, (ROIS,), **given_up).success
     assert of_field(files_of(Platform.open(settings).session(KEY), ROIS), 2) == {}
+
+
+def test_each_field_has_a_record_of_its_own_that_holds_whatever_changes_for_others(copied):
+    settings, session = copied
+    assert markers_say(settings, session.key) == set()
+    assert markers_say(leaving_out(settings, "FOV_01"), session.key) == set()
+    other = settings.model_copy(update={"suite2p": {"maxregshift": 0.1}})
+    assert markers_say(other, session.key) == {FRAMES}, "what concerns the field itself is seen"

@@ -22,7 +22,7 @@ from ...storage.hashing import FileHash
 from ..device import pick_device
 from ..fovs import plane
 from ..fovs.job import FovJob, detection_basis
-from ..fovs.marker import Marker, changed_outputs, read_marker, remove_marker, write_marker
+from ..fovs.marker import Marker, basis_differences, changed_outputs, read_marker, remove_marker, write_marker
 from ..fovs.threads import one_thread
 from .results import CLASSIFICATION, SETTINGS, load_classification
 from .steps import classifier_file, deconvolve, extract_traces, find_rois
@@ -107,7 +107,7 @@ def roi_detection(job: FovJob, *, progress: Progress = silent) -> DetectionResul
 
 def _would_lose_curation(job: FovJob, basis: Basis) -> CurationError:
     marker = read_marker(job.folder, plane.DETECTION)
-    differences = marker.basis.differences(basis) if marker is not None else ("no record of what they were made from",)
+    differences = basis_differences(marker, basis) if marker is not None else ("no record of what they were made from",)
     return CurationError.at(
         job.folder / CLASSIFICATION,
         expected="the classification that detection left",
@@ -126,7 +126,7 @@ def detection_state(folder: Path, basis: Basis) -> str:
     if marker is None:
         return "curated, outdated" if edited_by_hand(folder / CLASSIFICATION) else "to do"
     changed = changed_outputs(folder, marker)
-    same = not marker.basis.differences(basis)
+    same = not basis_differences(marker, basis)
     if CLASSIFICATION in changed and (folder / CLASSIFICATION).is_file() and set(changed) <= CURATED_FILES:
         return "curated" if same else "curated, outdated"
     return "whole" if same and not changed else "to do"

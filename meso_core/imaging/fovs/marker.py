@@ -7,7 +7,7 @@ not: the work itself.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +84,20 @@ def why_not_whole(folder: Path, stage: str, basis: Basis) -> str | None:
     marker = read_marker(folder, stage)
     if marker is None:
         return "no completion marker" + (" of this version" if marker_path(folder, stage).exists() else "")
-    if differences := marker.basis.differences(basis):
+    if differences := basis_differences(marker, basis):
         return "; ".join(differences)
     if changed := changed_outputs(folder, marker):
         return f"{', '.join(changed)} missing or changed since"
     return None
+
+
+def basis_differences(marker: Marker, basis: Basis) -> tuple[str, ...]:
+    """Tell in which parts the basis of a marker differs; an input that does not count any more is passed over.
+
+    Earlier versions named whole assets of which a FOV reads its own part alone, which is in the basis as well.
+    """
+    counts = {name: version for name, version in marker.basis.inputs.items() if name in basis.inputs}
+    return replace(marker.basis, inputs=counts).differences(basis)
 
 
 def changed_outputs(folder: Path, marker: Marker) -> list[str]:
