@@ -1,6 +1,7 @@
 """The page of a session: it shows what is there, names what is not, and is the same each time."""
 
 import re
+import time
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -218,3 +219,14 @@ def test_templates_hold_no_address():
     texts = {path.name: path.read_text() for path in folder.iterdir()}
     assert {"report.html", "report.css", "report.js", "parts.html"} <= set(texts)
     assert not [name for name, text in texts.items() if re.search(r"https?://", text)]
+
+
+@pytest.mark.nightly
+def test_eight_fields_of_1500_rois_fit_in_the_limits(tmp_path):
+    inputs = report_inputs(tmp_path)
+    started = time.process_time()
+    html = make_report(inputs).html
+    took = time.process_time() - started
+    assert len(inputs.fov_names) == 8
+    assert len(html) < 30e6
+    assert took < 40, "seconds of processor: 20 s on two cores, whoever else uses them"

@@ -70,7 +70,7 @@ def components_plot(shifts_um: NDArray[np.float64], name: str, um_per_px: float)
         axes.set_ylabel("shift (µm)")
 
     alt = f"{name}: shift between the ends of {len(shifts_um)} components, at most {shifts_um.max():.2f} µm"
-    return plot(4.6, 2.2, draw, f"components-{name}", alt)
+    return plot(4.6, 2.2, draw, f"components-{name}", alt, (0.65, 0.1, 0.48, 0.12))
 
 
 def counts_plot(counts: Mapping[str, int], name: str, label: str) -> str:

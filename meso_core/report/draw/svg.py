@@ -49,7 +49,14 @@ _RC = {
 }
 
 
-def plot(width: float, height: float, draw: Callable[[Figure], None], name: str, alt: str) -> str:
+def plot(
+    width: float,
+    height: float,
+    draw: Callable[[Figure], None],
+    name: str,
+    alt: str,
+    margins: tuple[float, float, float, float] | None = None,
+) -> str:
     """Draw a figure and return it as SVG text for the page.
 
     Parameters
@@ -62,15 +69,19 @@ def plot(width: float, height: float, draw: Callable[[Figure], None], name: str,
         Name within the page; makes the ids inside the SVG its own.
     alt
         What it shows, for who does not see it.
+    margins
+        Inches left, right, below and above the axes; by default they are found, which takes as long as drawing.
     """
     import matplotlib as mpl
     from matplotlib.backends.backend_svg import FigureCanvasSVG
-
-    from ...pictures import new_figure
+    from matplotlib.figure import Figure
 
     file = io.StringIO()
     with mpl.rc_context(_RC):
-        figure = new_figure(width, height)
+        figure = Figure(figsize=(width, height), layout="constrained" if margins is None else None)
+        if margins is not None:
+            left, right, below, above = margins
+            figure.subplots_adjust(left / width, below / height, 1 - right / width, 1 - above / height, hspace=0.14)
         draw(figure)
         figure.patch.set_visible(False)
         for axes in figure.axes:

@@ -51,7 +51,7 @@ def motion_plot(motion: FovMotion, clock: FovClock, name: str, um_per_px: float)
         f"Shifts of {name} over time: range {motion.range_px * um_per_px:.1f} µm, {int(motion.is_bad.sum())} bad of "
         f"{motion.n_frames} frames"
     )
-    return plot(9.6, 3.9, draw, f"motion-{name}", alt)
+    return plot(9.6, 3.9, draw, f"motion-{name}", alt, (0.85, 0.1, 0.48, 0.08))
 
 
 def best_plot(
@@ -81,7 +81,8 @@ def best_plot(
         axes.margins(x=0)
         axes.set_xlabel(f"time ({unit})")
 
-    return plot(9.6, 0.7 + 0.36 * max(len(numbers), 1), draw, f"best-{name}", f"dF/F of {len(numbers)} cells of {name}")
+    alt, height = f"dF/F of {len(numbers)} cells of {name}", 0.7 + 0.36 * max(len(numbers), 1)
+    return plot(9.6, height, draw, f"best-{name}", alt, (0.85, 0.45, 0.48, 0.08))
 
 
 def raster_plot(
@@ -108,7 +109,8 @@ def raster_plot(
         for axes in (image, mean):
             _bouts(axes, clock)
 
-    return plot(9.6, 3.6, draw, f"raster-{name}", f"Activity of {len(raster)} cells of {name} over time")
+    alt = f"Activity of {len(raster)} cells of {name} over time"
+    return plot(9.6, 3.6, draw, f"raster-{name}", alt, (0.85, 0.1, 0.48, 0.08))
 
 
 def _time(clock: FovClock) -> tuple[NDArray[np.float64], str]:

@@ -137,5 +137,6 @@ def _components(outputs: dict[str, Any]) -> tuple[WorstComponent | None, Floats]
         return None, np.zeros(0)
     shifts, ends = np.asarray(outputs["regDX"], np.float64), np.asarray(outputs["regPC"])
     k = int(shifts[:, 0].argmax())
-    found = WorstComponent(k + 1, float(shifts[k, 0]), float(shifts[k, 2]), ends[0, k], ends[1, k])
+    # copies: a part would keep all components in memory
+    found = WorstComponent(k + 1, float(shifts[k, 0]), float(shifts[k, 2]), *ends[:, k].copy())
     return found, shifts[:, 0]
