@@ -92,7 +92,12 @@ PARTS = {
     ),
     "records": Part(
         "kills of, full disks under, races for the records of the platform",
-        tests=("tests/runs/test_instance.py", "tests/runs/test_instance_attacks.py", "tests/runs/test_claims.py"),
+        tests=(
+            "tests/runs/test_instance.py",
+            "tests/runs/test_instance_attacks.py",
+            "tests/runs/test_claims.py",
+            "tests/defs/test_notices.py",
+        ),
     ),
     "inputs": Part("each raw file, bent in each way", tests=("tests/integration/test_bent_files.py",)),
     "alyx": Part(

@@ -11,8 +11,8 @@ from .gate.log import Override, RemovalEvent, load_removals
 from .gate.place import KeptTif, Place
 from .gate.plan import Obstacle, PlannedRemoval, RemovalPlan, removal_plan
 from .gate.removal import free_removed, remove_raw_tifs
-from .given_times import given_times, report_with_own_times
-from .raw_place import raw_place
+from .raw_places import raw_place
+from .raw_times import given_times, report_with_own_times
 from .rawtif import hash_tif
 from .report import ARCHIVE_NAME, ZARR_NAME, ArchiveMember, ArchiveReport, load_report, save_report
 from .restoring import RestoredTif, restore

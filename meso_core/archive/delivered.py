@@ -30,7 +30,7 @@ from ..session import (
 )
 from ..storage import Manifest, Session
 from .gate.log import RemovalEvent, load_removals
-from .given_times import given_times, with_own_times
+from .raw_times import given_times, with_own_times
 from .report import ArchiveReport
 from .selection import readable_records
 

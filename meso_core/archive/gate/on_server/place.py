@@ -27,7 +27,7 @@ from ....storage.remote.moving import changed, move_to_new, remove_as_seen
 from ....storage.remote.store import RemoteStore
 from ....storage.remote.streaming import streamed_sha256
 from ...atomic import check_room, new_file
-from ...given_times import TIMES_PATH, GivenTime, given_times, own_times, times_text, with_own_times
+from ...raw_times import TIMES_PATH, GivenTime, given_times, own_times, times_text, with_own_times
 from ..folder import kept_tifs, not_alone, taken
 from ..log import RemovalEvent, record
 from ..place import Identity, KeptTif, removed_folder
