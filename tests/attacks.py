@@ -62,6 +62,7 @@ PARTS = {
         "kills of runs that register movies",
         script=("killed_runs.py", "--assets", "suite2p", "--times", "60", "--seconds", "7200"),
     ),
+    "kills-on-s3": Part("kills of runs whose session is on S3", script=("killed_on_s3.py", "--times", "200")),
     "daemon": Part("kills under the daemon", script=("killed_daemon.py", "--kills", "60")),
     "pairs": Part("two runs at once", script=("killed_runs.py", "--pairs", "--times", "30", "--seconds", "7200")),
     "pairs-in-suite2p": Part(

@@ -1,7 +1,11 @@
-"""Kills runs at random moments whose session is on a real S3 server, as ``killed_runs`` does on a disk."""
+"""Kills runs at random moments whose session is on a real S3 server, as ``killed_runs`` does on a disk.
+
+``python tests/integration/killed_on_s3.py --times 50`` prints a table; the repository is to be on ``PYTHONPATH``.
+"""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import hashlib
 import json
@@ -11,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from killed_runs import KEY, Ground, kill
+from killed_runs import CHEAP, KEY, Ground, Tally, campaign, kill
 
 from tests.real_servers import BUCKET, S3Server
 
@@ -106,3 +110,25 @@ def ground_on_s3(server: S3Server, executor: str, assets: tuple[str, ...]) -> It
             kill(made.processes())
             if made.warm is not None:
                 made.warm.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=7000.0)
+    parser.add_argument("--times", type=int, default=200)
+    parser.add_argument("--record", type=Path, help="file to which each life of a session is added as it ends")
+    chosen = parser.parse_args()
+    tally = Tally(chosen.record)
+    with tempfile.TemporaryDirectory(prefix="meso-s3-", ignore_cleanup_errors=True) as folder:
+        server = S3Server(Path(folder))
+        server.start()
+        try:
+            with ground_on_s3(server, "multiprocess", CHEAP) as here:
+                campaign(here, ("group", "head", "step"), tally, seconds=chosen.seconds, kills=chosen.times)
+        finally:
+            server.kill()
+    print(tally.table())
+
+
+if __name__ == "__main__":
+    main()
