@@ -151,11 +151,11 @@ def test_what_a_run_was_estimated_to_take_is_told_before_it_and_beside_its_resul
     assert re.search(rf"split_pages .*{finished.key} takes \d+ MB on the disk, ", finished.printed)
     with open_instance(finished.settings) as instance:
         for asset in ("imaging_frames_archive", "motion_registered_frames"):
-            (last,) = instance.fetch_materializations(dg.AssetKey(asset), limit=1).records
-            shown = last.asset_materialization.metadata["estimated"].value
+            (first,) = instance.fetch_materializations(dg.AssetKey(asset), limit=1, ascending=True).records
+            shown = first.asset_materialization.metadata["estimated"].value
             assert "MB on the disk" in shown
             assert "want of an earlier run" in shown
-        (run,) = instance.get_runs()
+        run = instance.get_run_by_id(first.run_id)
         assert "GB of memory for a field of view" in run.tags["meso/estimate"]
 
 
