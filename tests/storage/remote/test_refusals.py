@@ -155,8 +155,9 @@ def test_the_right_password_lets_in_without_a_key(request, monkeypatch):
     server = server_of("rclone", request)
     environment(server, monkeypatch)
     (server.home() / ".ssh" / "id_ed25519").unlink()
-    (server.served / "a folder of the test").mkdir()
-    assert ("a folder of the test", True) in children(open_root(f"sftp://meso@127.0.0.1:{server.port}/"))
+    root = open_root(server.new_root())
+    write_small(root, "a folder of the test/file", b"content")
+    assert children(root) == (("a folder of the test", True),)
 
 
 def test_a_server_whose_key_is_not_known_is_not_trusted(request, monkeypatch):
