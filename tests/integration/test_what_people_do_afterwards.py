@@ -1,6 +1,8 @@
 """What a person does to a finished session: tifs removed and brought back, cells curated."""
 
 import re
+import shutil
+from dataclasses import replace
 
 import dagster as dg
 import numpy as np
@@ -61,17 +63,27 @@ def test_the_removal_job_is_a_dry_run_by_default_and_records_each_hash(finished,
     assert all_say(instance, finished.settings, finished.key) == {}
 
 
-def test_a_persons_curation_is_told_kept_and_changes_what_follows_from_it(finished, instance):
-    file = finished.session.path / "suite2p" / "plane0" / "iscell.npy"
-    types = finished.session.path / "alf" / "FOV_00" / "mpciROIs.mpciROITypes.npy"
+@pytest.fixture
+def own(finished, tmp_path):
+    """A copy of the finished session and of its records: others compare it with what they make themselves."""
+    places = {"root": tmp_path / "sessions", "home": tmp_path / "home"}
+    for name, place in places.items():
+        shutil.copytree(getattr(finished.settings, name), place)
+    return replace(finished, settings=finished.settings.model_copy(update=places))
+
+
+def test_a_persons_curation_is_told_kept_and_changes_what_follows_from_it(own):
+    file = own.session.path / "suite2p" / "plane0" / "iscell.npy"
+    types = own.session.path / "alf" / "FOV_00" / "mpciROIs.mpciROITypes.npy"
     before, edited = np.load(types), np.load(file)
     edited[:, 0] = 1 - edited[:, 0]
     np.save(file, edited)
-    assert "iscell.npy: content changed" in finished.meso("status", str(finished.key)).stdout
-    ran = finished.meso("run", str(finished.key), "--assets", "rois")
+    assert "iscell.npy: content changed" in own.meso("status", str(own.key)).stdout
+    ran = own.meso("run", str(own.key), "--assets", "rois")
     assert ran.returncode == 0, ran.stdout[-2000:]
     np.testing.assert_array_equal(np.load(file), edited)
     np.testing.assert_array_equal(np.load(types), 1 - before)
     following = {"roi_brain_locations", "alyx_datasets", "session_report"}
-    assert dagster_says(instance, finished.settings, finished.key) == following
-    assert set(all_say(instance, finished.settings, finished.key)) == following
+    with open_instance(own.settings) as opened:
+        assert dagster_says(opened, own.settings, own.key) == following
+        assert set(all_say(opened, own.settings, own.key)) == following
