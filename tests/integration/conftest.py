@@ -41,7 +41,7 @@ class Finished:
         return run_meso(self.settings, *arguments)
 
 
-def run_meso(settings: MesoSettings, *arguments: str, timeout: float = 280) -> subprocess.CompletedProcess[str]:
+def run_meso(settings: MesoSettings, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
     """Call the command line in a process of its own."""
     environment = {**os.environ, **settings.as_environment()}
     environment.pop("DAGSTER_HOME", None)
