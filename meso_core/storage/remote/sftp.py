@@ -14,6 +14,7 @@ import hashlib
 import os
 import posixpath
 import stat as modes
+from collections import deque
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -29,6 +30,8 @@ from .backend import Seen, Sending
 _BLOCK = 1 << 15
 _REQUESTS = 64
 _PIECE = 1 << 23
+#: Pieces of an upload that are on their way at a time.
+_PIECES = 2
 _CONNECT_S, _ALIVE_EVERY_S, _ALIVE_TIMES = 15, 10, 6
 _SLOWEST = 50_000
 #: Longest name, in bytes, from which a hidden name can be made.
@@ -262,22 +265,26 @@ class SftpBackend:
         return error
 
     def _write_pieces(self, sending: Sending, state: _Beside, out: Any) -> None:  # noqa: ANN401  of asyncssh
-        """Write what the server does not have; the next piece is read, and hashed, while one is on its way."""
+        """Write what the server does not have; two pieces are on their way, so that the line is never idle."""
 
-        def write(begin: int, content: bytes) -> None:
+        def write(begin: int, content: bytes) -> int:
             self._run(out.write(content, begin), len(content))
-            state.done += len(content)
-            sending.confirm(len(content))
+            return len(content)
 
-        with ThreadPoolExecutor(1) as pool:
-            going: Future[None] | None = None
+        def confirm_first() -> None:  # in order: what is done is what another try need not send again
+            done = going.popleft().result()
+            state.done += done
+            sending.confirm(done)
+
+        going: deque[Future[int]] = deque()
+        with ThreadPoolExecutor(_PIECES) as pool:
             for begin in range(state.done, max(sending.content.size, 1), state.piece):
                 content = sending.piece(begin, state.piece)
-                if going is not None:
-                    going.result()
-                going = pool.submit(write, begin, content)
-            if going is not None:
-                going.result()
+                if len(going) == _PIECES:
+                    confirm_first()
+                going.append(pool.submit(write, begin, content))
+            while going:
+                confirm_first()
 
     def give_up(self, sending: Sending) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
