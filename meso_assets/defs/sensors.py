@@ -84,12 +84,13 @@ def _run_of(state: SessionSummary, asked: Collection[str], going: Collection[str
 
 
 def sessions_arrive(settings: MesoSettings) -> dg.SensorDefinition:
-    """Make the sensor that watches the root."""
+    """Make the sensor that watches the root; it is on where a lab wants that, or somebody has switched it on."""
 
     @dg.sensor(
         name="sessions_arrive",
         job_name=PROCESS_SESSION,
         minimum_interval_seconds=settings.scan_every_s,
+        default_status=dg.DefaultSensorStatus.RUNNING if settings.watch else dg.DefaultSensorStatus.STOPPED,
         description=(
             "Looks for session folders below `MESO_ROOT`. New ones become partitions; in those that are ready (flag, "
             "or whole and quiet) what is not made yet, or was made from files that have changed since, is run. What "

@@ -50,6 +50,7 @@ NO_MATTER = (
     "cache",
     "removed_kept_days",
     "keep_versions",
+    "watch",
     "scan_every_s",
     "scan_max_runs",
     "ui_hosts",

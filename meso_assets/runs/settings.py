@@ -129,7 +129,15 @@ class MesoSettings(BaseSettings):
     alyx_url: str = Field("", description="Address of the Alyx server, as in `https://alyx.example.org`.")
     alyx_repository: str = Field("", description="Data repository of Alyx on which the files of the sessions lie.")
     quiet_minutes: float = Field(
-        15.0, ge=0, description="A session without `raw_session.flag` is ready after this time without change."
+        15.0,
+        ge=0,
+        description="A session without `raw_session.flag`, or changed after it, is ready after this time without "
+        "change.",
+    )
+    watch: bool = Field(
+        False,
+        description="Whether new sessions are found and run from the start (sensor `sessions_arrive`); else somebody "
+        "switches that on in the interface.",
     )
     scan_every_s: int = Field(60, ge=30, description="Seconds between two looks at the root for new sessions.")
     scan_max_runs: int = Field(5, ge=1, description="Most sessions that one look starts.")

@@ -4,8 +4,9 @@ What belongs here: the rule, and the description file that it reads. Who lists, 
 the platform's business.
 
 A session is not ready while a copy goes on (``x.tif.part``) or a link leads to nothing. Else it is ready when
-``raw_session.flag`` is there. Without it: when what its ``_ibl_experiment.description.yaml``
-promises is present (or, without one, an imaging bout with tifs), and nothing of it has changed for a quiet period.
+``raw_session.flag`` is there; what came after the flag, as a late bout, must have been quiet for a period. Without it:
+when what its ``_ibl_experiment.description.yaml`` promises is present (or, without one, an imaging bout with tifs), and
+nothing of it has changed for that period.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from .raw_inputs import is_frame_archive, is_tif
 
 READY_FLAG = "raw_session.flag"
 DESCRIPTION = "_ibl_experiment.description.yaml"
+#: Some disks and servers know times by two seconds alone, ns: what is newer than the flag by less came before it.
+_COARSE_NS = 2_000_000_000
 #: A description has some 100 lines; YAML is slow to read.
 _MOST_BYTES, _MOST_BRACKETS = 1 << 16, 1000
 
@@ -91,19 +94,23 @@ def judge_arrival(
     files = tuple(file for file in listed if not why_ignored(file.path))
     if gone := [file.path for file in files if file.size == GONE]:
         return Arrival(False, f"a link to nothing: {some(gone)} (mount the disk that it leads to, or bring the file)")
-    paths = {file.path for file in files}
-    if READY_FLAG in paths:
+    flag = next((file for file in files if file.path == READY_FLAG), None)
+    newest = max((file.mtime_ns for file in files), default=0)
+    if flag is not None and newest <= flag.mtime_ns + _COARSE_NS:
         return Arrival(True, f"{READY_FLAG} is there")
-    missing = missing_parts(paths, description)
-    if missing:
+    if flag is None and (missing := missing_parts({file.path for file in files}, description)):
         return Arrival(False, f"still to come: {', '.join(missing)}")
-    newest = max(file.mtime_ns for file in files)
+    return _when_quiet(newest, now_ns, quiet_ns, f", and after {READY_FLAG}" if flag else "")
+
+
+def _when_quiet(newest: int, now_ns: int, quiet_ns: int, since: str) -> Arrival:
+    """Judge a session in which nothing is missing by its newest file."""
     if newest > now_ns:
         return Arrival(
             False, "a file's time lies in the future: compare the clocks of rig and server", until_later=True
         )
     if now_ns - newest < quiet_ns:
-        why = f"changed {(now_ns - newest) / 60e9:.0f} min ago, still being copied?"
+        why = f"changed {(now_ns - newest) / 60e9:.0f} min ago{since}, still being copied?"
         return Arrival(False, why, until_later=True)
     return Arrival(True, f"whole, and unchanged for {(now_ns - newest) / 60e9:.0f} min")
 

@@ -12,6 +12,7 @@ from hashlib import sha256 as sha256_of
 import dagster as dg
 import pytest
 
+from meso_assets.definitions import build_defs
 from meso_assets.defs import session_index
 from meso_assets.defs.catalogue import CATALOGUE
 from meso_assets.defs.dagster_internals import unfinished_run_keys
@@ -93,6 +94,27 @@ def test_a_changed_session_gets_another_run_key_and_an_unchanged_one_the_same(in
     assert look(instance, settings).run_requests[0].run_key == first
     (root / KEY / "raw_imaging_data_00" / "x_00002.tif").write_bytes(b"late")
     assert look(instance, settings).run_requests[0].run_key != first
+
+
+@pytest.mark.parametrize("watch", [False, True])
+def test_the_sensor_is_on_from_the_start_where_a_lab_wants_that(settings, watch):
+    found = build_defs(settings.model_copy(update={"watch": watch})).get_repository_def()
+    expected = dg.DefaultSensorStatus.RUNNING if watch else dg.DefaultSensorStatus.STOPPED
+    assert found.get_sensor_def("sessions_arrive").default_status is expected
+
+
+def test_a_late_bout_waits_until_it_is_quiet(settings, root):
+    make_everything(settings)
+    session = Platform.open(settings).session(KEY)
+    flag = (root / KEY / "raw_session.flag").stat().st_mtime_ns
+    (root / KEY / "raw_imaging_data_01").mkdir()
+    for number in (1, 2):
+        tif = root / KEY / "raw_imaging_data_01" / f"x_0000{number}.tif"
+        tif.write_bytes(b"late")
+        os.utime(tif, ns=(flag, flag + number * 10**10))
+        told = summary_of(session, settings, now_ns=flag + number * 10**10 + 1)
+        assert (told.ready, "after raw_session.flag" in told.reason) == (False, True)
+    assert summary_of(session, settings, now_ns=flag + 2 * 10**10 + int(settings.quiet_minutes * 60e9)).ready
 
 
 def test_a_state_that_was_run_before_is_not_asked_for_again(instance, settings):

@@ -32,6 +32,23 @@ def test_the_flag_alone_makes_a_session_ready():
     assert ready(listing("raw_session.flag", age_min=0))
 
 
+def test_what_comes_after_the_flag_must_be_quiet():
+    flag, late = listing("raw_session.flag", TIF, DAQ), "raw_imaging_data_01/x.tif"
+    told = judge_arrival([*flag, *listing(late, age_min=14)], now_ns=NOW, quiet_ns=QUIET)
+    assert (told.ready, told.until_later) == (False, True)
+    assert "14 min ago, and after raw_session.flag" in told.reason
+    assert ready([*flag, *listing(late, age_min=15)])
+    assert ready([*listing(late, age_min=0), *listing("raw_session.flag", age_min=0)]), "the flag came again"
+    assert ready([*flag, *listing("raw_imaging_data_00/Thumbs.db", age_min=0)]), "no data"
+
+
+def test_a_flag_and_files_of_the_same_moment_are_told_apart_by_no_coarse_clock():
+    second = 10**9
+    flag = ListedFile("raw_session.flag", 0, NOW - 10 * second)
+    assert ready([flag, ListedFile(TIF, 1000, NOW - 8 * second)])
+    assert not ready([flag, ListedFile(TIF, 1000, NOW - 8 * second + 1)])
+
+
 def test_what_the_description_promises_must_be_present_and_quiet():
     assert ready(listing(TIF, DAQ), PROMISE)
     assert not ready(listing(TIF), PROMISE)
