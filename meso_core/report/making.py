@@ -5,6 +5,7 @@ What belongs here: which sections there are, and their order. What does not: wha
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -65,7 +66,10 @@ def make_report(inputs: ReportInputs, *, progress: Progress = silent) -> Report:
     progress
         Told the fields of view.
     """
-    found = _measure(inputs, progress)
+    found, fields = [], []
+    for one in _measure(inputs, progress):
+        found.append(one)
+        fields.append(field_view(inputs, one))
     verdict, words = verdict_in_words(inputs.all_verdicts())
     page = Page(
         str(inputs.session),
@@ -73,7 +77,7 @@ def make_report(inputs: ReportInputs, *, progress: Progress = silent) -> Report:
         verdict,
         words,
         card(inputs, found),
-        [field_view(inputs, one) for one in found],
+        fields,
         [place_section(inputs, found)],
         [
             time_section(inputs, found),
@@ -88,8 +92,11 @@ def make_report(inputs: ReportInputs, *, progress: Progress = silent) -> Report:
     return Report(html.encode(), session_line(inputs, found))
 
 
-def _measure(inputs: ReportInputs, progress: Progress) -> list[FovFound]:
-    """Measure each FOV of the metadata; without metadata there is no FOV to tell of."""
+def _measure(inputs: ReportInputs, progress: Progress) -> Iterator[FovFound]:
+    """Measure each FOV of the metadata; without metadata there is no FOV to tell of.
+
+    The next fields are measured while the caller draws the one that it was given.
+    """
     fovs = () if inputs.metadata is None else inputs.metadata.imaging.fovs
     n_rois = sum(len(types) for fov in fovs if (types := inputs.dataset(fov.name, "mpciROIs.mpciROITypes")) is not None)
     n_bins = packed_bins(n_rois)
@@ -97,12 +104,10 @@ def _measure(inputs: ReportInputs, progress: Progress) -> list[FovFound]:
     clocks = [_clock(inputs, fov, motion.n_frames if motion else 0) for fov, motion in zip(fovs, motions, strict=True)]
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
         measured = pool.map(lambda fov, clock: _rois_of(inputs, fov, clock, n_bins), fovs, clocks)
-        found = []
         for k, (fov, clock, motion, rois) in enumerate(zip(fovs, clocks, motions, measured, strict=True), 1):
             areas, layers = located(inputs, fov.name, inputs.regions) if rois else (None, None)
-            found.append(FovFound(fov, clock, rois, motion, _photons_of(inputs, fov, motion), areas, layers))
+            yield FovFound(fov, clock, rois, motion, _photons_of(inputs, fov, motion), areas, layers)
             progress(k, len(fovs), "fields of view measured")
-    return found
 
 
 def _clock(inputs: ReportInputs, fov: Fov, of_motion: int) -> FovClock | None:

@@ -2,6 +2,9 @@
 
 What belongs here: dF/F, noise level, SNR, skew, and the correlation with the neuropil, from fluorescence. What does
 not: which ROIs are shown.
+
+Traces are (n_rois, n_frames). Whatever their layout in memory, the results are the same; the work is fastest where the
+ROIs of a frame lie side by side, as in the files: then each step goes over many ROIs at once.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ _BLOCKS = 4
 _AT_A_TIME = 128
 #: Frames (or pairs of them) from which percentiles of a whole trace are told, and those of a window of the baseline.
 _SAMPLE, _WINDOW_SAMPLE = 4000, 60
+#: Frames that are summed in single precision.
+_SUMMED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ class Activity:
 
 def corrected(f: Floats, neuropil: Floats) -> Floats:
     """Take the neuropil's changes out of fluorescence: ``F - 0.7 (N - median(N))``; both (n_rois, n_frames)."""
-    out = neuropil - np.median(neuropil[:, _evenly(neuropil.shape[1], _SAMPLE)], axis=1, keepdims=True)
+    out = neuropil - _percentiles(_frames(neuropil, _evenly(neuropil.shape[1], _SAMPLE)), 50)[0][:, np.newaxis]
     out *= np.float32(-NEUROPIL_COEFFICIENT)
     out += f
     return np.asarray(out)
@@ -57,18 +62,20 @@ def delta_f(trace: Floats, rate_hz: float) -> Floats:
     size = max(int(BASELINE_S * rate_hz / _BLOCKS), 8)
     starts = np.arange(0, max(n - size // 2, 1), size)
     every = max(4 * size // _WINDOW_SAMPLE, 1)
-    windows = [trace[:, max(s - 3 * size // 2, 0) : s + 5 * size // 2 : every] for s in starts]
-    low = np.stack([np.percentile(window, BASELINE_PERCENTILE, axis=1) for window in windows])
+    windows = [slice(max(s - 3 * size // 2, 0), s + 5 * size // 2, every) for s in starts]
+    low = np.stack([_percentiles(_frames(trace, window), BASELINE_PERCENTILE)[0] for window in windows])
     middles = starts + size / 2
     at = np.interp(np.arange(n), middles, np.arange(len(starts)))
     below = np.minimum(at.astype(int), max(len(starts) - 2, 0))
-    part = (at - below).astype(np.float32)
+    part = (at - below).astype(np.float32)[:, np.newaxis]
     above = np.minimum(below + 1, len(starts) - 1)
-    low = low.astype(np.float32)
-    base = low[below].T * (1 - part) + low[above].T * part
-    floor = np.maximum(np.abs(trace).max(axis=1, keepdims=True) / 100, 1e-6) if n_rois else np.float32(1)
-    np.maximum(base, floor, out=base)
-    return np.asarray(np.divide(trace - base, base, out=base))
+    base = low[below] * (1 - part)
+    base += low[above] * part
+    largest = np.maximum(trace.max(axis=1), -trace.min(axis=1)) if n_rois else np.zeros(0, np.float32)
+    np.maximum(base, np.maximum(largest / 100, np.float32(1e-6)), out=base)
+    dff = np.divide(trace.T, base)
+    dff -= 1
+    return np.asarray(dff.T)
 
 
 def noise_level(dff: Floats, rate_hz: float, is_good: NDArray[np.bool_]) -> Floats:
@@ -81,8 +88,8 @@ def noise_level(dff: Floats, rate_hz: float, is_good: NDArray[np.bool_]) -> Floa
     if not pairs.size:
         return np.full(len(dff), np.nan, np.float32)
     pairs = pairs[_evenly(pairs.size, _SAMPLE)]
-    steps = np.abs(dff[:, pairs + 1] - dff[:, pairs])
-    return np.asarray(100 * np.median(steps, axis=1) / np.sqrt(rate_hz), np.float32)
+    steps = np.abs(_frames(dff, pairs + 1) - _frames(dff, pairs))
+    return np.asarray(100 * _percentiles(steps, 50)[0] / np.sqrt(rate_hz), np.float32)
 
 
 def measure_activity(dff: Floats, f: Floats, neuropil: Floats, rate_hz: float, is_good: NDArray[np.bool_]) -> Activity:
@@ -90,7 +97,7 @@ def measure_activity(dff: Floats, f: Floats, neuropil: Floats, rate_hz: float, i
     noise = noise_level(dff, rate_hz, is_good)
     # the median of |differences| of Gaussian noise is 0.6745 √2 of its standard deviation
     sigma = noise / 100 * np.sqrt(rate_hz) / (0.6745 * np.sqrt(2))
-    high, middle = np.percentile(dff[:, _evenly(dff.shape[1], _SAMPLE)], [99, 50], axis=1)
+    high, middle = _percentiles(_frames(dff, _evenly(dff.shape[1], _SAMPLE)), 99, 50)
     with np.errstate(divide="ignore", invalid="ignore"):
         snr = np.where(sigma > 0, (high - middle) / sigma, np.nan)
     return Activity(noise, snr.astype(np.float32), _skew(dff), _correlation(f, neuropil))
@@ -114,17 +121,42 @@ def _evenly(n: int, most: int) -> NDArray[np.intp]:
     return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.intp))
 
 
+def _frames(traces: Floats, which: slice | NDArray[np.intp]) -> Floats:
+    """Copy some frames of traces (n_rois, n_frames), so that those of an ROI lie side by side."""
+    return np.ascontiguousarray(traces.T[which].T)
+
+
+def _percentiles(values: Floats, *percentiles: float) -> list[Floats]:
+    """Percentiles of each row of (n_rois, n), as numpy's, in a fifth of its time: sorting is what it does best."""
+    ordered = np.sort(values, axis=1)
+    found = []
+    for at in (percentile / 100 * (values.shape[1] - 1) for percentile in percentiles):
+        below = ordered[:, int(at)]
+        above = ordered[:, min(int(at) + 1, values.shape[1] - 1)]
+        found.append(below + np.float32(at - int(at)) * (above - below))
+    return found
+
+
 def _skew(x: Floats) -> Floats:
-    middle = x - x.mean(axis=1, keepdims=True)
+    middle = x - _mean(x)
     square = middle * middle
-    second = square.mean(axis=1)
+    second = _mean(square)[:, 0]
     square *= middle  # a power would take ten times as long
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(square.mean(axis=1) / second**1.5, np.float32)
+        return np.asarray(_mean(square)[:, 0] / second**1.5, np.float32)
 
 
 def _correlation(a: Floats, b: Floats) -> Floats:
-    a, b = (x - x.mean(axis=1, keepdims=True) for x in (a, b))
+    a, b = (x - _mean(x) for x in (a, b))
     with np.errstate(divide="ignore", invalid="ignore"):
-        both = np.einsum("ij,ij->i", a, b)
-        return np.asarray(both / np.sqrt(np.einsum("ij,ij->i", a, a) * np.einsum("ij,ij->i", b, b)), np.float32)
+        both = _mean(a * b)
+        a *= a
+        b *= b
+        return np.asarray((both / np.sqrt(_mean(a) * _mean(b)))[:, 0], np.float32)
+
+
+def _mean(x: Floats) -> Floats:
+    """Mean of each row, (n, 1); summed so that it is right to the last figures however many frames there are."""
+    n = x.shape[1]
+    parts = [x[:, start : start + _SUMMED].sum(axis=1, dtype=np.float32) for start in range(0, n, _SUMMED)]
+    return np.asarray(np.sum(parts, axis=0, dtype=np.float64) / n, np.float32)[:, np.newaxis]

@@ -160,10 +160,10 @@ class _Source:
         return traces
 
     def _rows(self, values: Any, part: slice | NDArray[np.intp]) -> Floats:  # noqa: ANN401  maybe on disk
-        rows = np.ascontiguousarray(np.asarray(values[:, part], np.float32).T)
+        frames = np.array(values[:, part], np.float32, order="C")
         bad = np.flatnonzero(self.is_bad)
-        rows[:, bad] = rows[:, last_good(self.is_bad)[bad]]
-        return rows
+        frames[bad] = frames[last_good(self.is_bad)[bad]]
+        return frames.T
 
 
 class _Packing:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -40,19 +41,26 @@ def bin_edges(n_frames: int, n_bins: int, starts: Sequence[int] = ()) -> NDArray
 
 def least_and_largest(traces: Floats, edges: NDArray[np.intp]) -> Floats:
     """Least and largest value of each bin, (n_rois, n_bins, 2), of traces (n_rois, n_frames); NaN is passed over."""
-    parts = (np.fmin.reduceat(traces, edges, axis=1), np.fmax.reduceat(traces, edges, axis=1))
-    return np.stack(parts, axis=2)
+    return np.stack([_of_bins(np.fmin, traces, edges), _of_bins(np.fmax, traces, edges)], axis=2)
 
 
 def largest(traces: Floats, edges: NDArray[np.intp]) -> Floats:
     """Largest value of each bin, (n_rois, n_bins)."""
-    return np.asarray(np.maximum.reduceat(traces, edges, axis=1))
+    return _of_bins(np.maximum, traces, edges)
 
 
 def mean_of(traces: Floats, edges: NDArray[np.intp]) -> Floats:
     """Mean of each bin, (n_rois, n_bins)."""
     counts = np.diff(np.append(edges, traces.shape[1]))
-    return np.asarray(np.add.reduceat(traces, edges, axis=1) / counts, np.float32)
+    return np.asarray(_of_bins(np.add, traces, edges) / counts, np.float32)
+
+
+def _of_bins(ufunc: np.ufunc, traces: Floats, edges: NDArray[np.intp]) -> Floats:
+    """Reduce each bin, (n_rois, n_bins): as ``reduceat``, which takes ten times as long."""
+    found = np.empty((len(traces), len(edges)), np.float32)
+    for k, (first, last) in enumerate(pairwise([*edges.tolist(), traces.shape[1]])):
+        found[:, k] = ufunc.reduce(traces[:, first:last], axis=1)
+    return found
 
 
 def pack(values: Floats) -> PackedTraces:
