@@ -14,9 +14,7 @@ import hashlib
 import os
 import posixpath
 import stat as modes
-from collections import deque
 from collections.abc import Awaitable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
@@ -25,13 +23,11 @@ from uuid import uuid4
 
 from ...session import GONE
 from .backend import Seen, Sending
+from .sftp_upload import Beside, write_pieces
 
 #: Bytes of one request if a server does not state its limits: every server can answer that much.
 _BLOCK = 1 << 15
 _REQUESTS = 64
-_PIECE = 1 << 23
-#: Pieces of an upload that are on their way at a time.
-_PIECES = 2
 _CONNECT_S, _ALIVE_EVERY_S, _ALIVE_TIMES = 15, 10, 6
 _SLOWEST = 50_000
 #: Longest name, in bytes, from which a hidden name can be made.
@@ -216,7 +212,7 @@ class SftpBackend:
         state = sending.state
         if state is None:
             self._make_folder(posixpath.dirname(place))
-            state = sending.state = _Beside(_beside(place))
+            state = sending.state = Beside(_beside(place))
         if not state.whole:
             self._send_rest(sending, state)
             state.whole = True
@@ -228,14 +224,14 @@ class SftpBackend:
                 raise
         sending.state = None
 
-    def _send_rest(self, sending: Sending, state: _Beside) -> None:
+    def _send_rest(self, sending: Sending, state: Beside) -> None:
         import asyncssh
 
         try:
             mode = "rb+" if state.done else "wb"
             out = self._run(self._client.open(state.place, mode, encoding=None, block_size=self._write_block))
             try:
-                self._write_pieces(sending, state, out)
+                write_pieces(sending, state, lambda begin, piece: self._run(out.write(piece, begin), len(piece)))
                 self._run(_flush(out))
             finally:
                 self._run(out.close())
@@ -247,7 +243,7 @@ class SftpBackend:
             sending.begin_again()
             raise ConnectionAbortedError(errno.ECONNABORTED, "the server has no part of the upload") from None
         except BaseException:
-            state.resumed, state.piece = state.done > 0, max(_BLOCK, state.piece // 4)
+            state.cut(_BLOCK)
             raise
         seen = self.stat(state.place)
         if seen is None or seen.size != sending.content.size:
@@ -263,28 +259,6 @@ class SftpBackend:
                 if disk.bavail * disk.frsize < size:
                     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return error
-
-    def _write_pieces(self, sending: Sending, state: _Beside, out: Any) -> None:  # noqa: ANN401  of asyncssh
-        """Write what the server does not have; two pieces are on their way, so that the line is never idle."""
-
-        def write(begin: int, content: bytes) -> int:
-            self._run(out.write(content, begin), len(content))
-            return len(content)
-
-        def confirm_first() -> None:  # in order: what is done is what another try need not send again
-            done = going.popleft().result()
-            state.done += done
-            sending.confirm(done)
-
-        going: deque[Future[int]] = deque()
-        with ThreadPoolExecutor(_PIECES) as pool:
-            for begin in range(state.done, max(sending.content.size, 1), state.piece):
-                content = sending.piece(begin, state.piece)
-                if len(going) == _PIECES:
-                    confirm_first()
-                going.append(pool.submit(write, begin, content))
-            while going:
-                confirm_first()
 
     def give_up(self, sending: Sending) -> None:
         """See :class:`~meso_core.storage.remote.backend.Backend`."""
@@ -369,21 +343,6 @@ class SftpBackend:
             return False
         lost = (asyncssh.DisconnectError, asyncssh.ChannelOpenError, asyncssh.SFTPConnectionLost)
         return isinstance(error, (*lost, asyncssh.SFTPNoConnection))
-
-
-@dataclass(slots=True)
-class _Beside:
-    """An upload that does not have its final name yet."""
-
-    place: str
-    #: Bytes that the server has confirmed.
-    done: int = 0
-    #: Bytes that are sent at a time: fewer after each cut, so that an upload gets further over any network.
-    piece: int = _PIECE
-    #: Whether this is another try that continues from there.
-    resumed: bool = False
-    #: Whether all has arrived.
-    whole: bool = False
 
 
 async def _flush(file: Any) -> None:  # noqa: ANN401  of asyncssh
