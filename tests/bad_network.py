@@ -41,6 +41,7 @@ class Proxy:
         self.sent = self.received = self.connections = self.cuts = 0
         self._target = target
         self._limits: dict[str, int] = {}
+        self._anew: dict[str, int] = {}
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._listener = socket.create_server((_LOOPBACK, 0))
@@ -55,13 +56,14 @@ class Proxy:
         for one in cut:
             _end(one, reset=True)
 
-    def cut_after(self, *, sent: int | None = None, received: int | None = None) -> None:
-        """Cut once, when so many more bytes have passed to the server, or from it.
+    def cut_after(self, *, sent: int | None = None, received: int | None = None, again: bool = False) -> None:
+        """Cut once, or again and again, when so many more bytes have passed to the server, or from it.
 
         ``received=0`` loses an answer: what was asked for has been done, and the client does not hear of it.
         """
         with self._lock:
             self._limits = {name: n for name, n in (("sent", sent), ("received", received)) if n is not None}
+            self._anew = dict(self._limits) if again else {}
 
     def close(self) -> None:
         """Close all connections and the port."""
@@ -131,7 +133,7 @@ class Proxy:
             if left >= n:
                 self._limits[name] = left - n
                 return n
-            self._limits.clear()
+            self._limits = dict(self._anew)
             return left
 
 

@@ -9,8 +9,11 @@ from collections.abc import Sequence
 
 from ...errors import StorageError
 from ...session import ListedFile
-from .backend import Seen
+from .backend import Backend, Seen
 from .filesystem import RemoteRoot
+
+#: Fewest bytes of a request that is made smaller after a cut.
+_LEAST = 1 << 16
 
 
 def stat(root: RemoteRoot, path: str) -> ListedFile | None:
@@ -76,7 +79,23 @@ def read_range(root: RemoteRoot, path: str, start: int, length: int) -> bytes:
     """
     if length <= 0:
         return b""
-    return root.call("read", path, lambda server: server.read(root.place(path), start, length))
+    here, piece = bytearray(), length
+
+    def read(server: Backend) -> bytes:
+        nonlocal piece
+        while len(here) < length:
+            ask = min(piece, length - len(here))
+            try:
+                came = server.read(root.place(path), start + len(here), ask)
+            except Exception:
+                piece = max(_LEAST, piece // 4)  # less at a time gets further over a network that cuts often
+                raise
+            here.extend(came)
+            if len(came) < ask:
+                break
+        return bytes(here)
+
+    return root.call("read", path, read, moved=lambda: len(here))
 
 
 def read_ranges(root: RemoteRoot, path: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:

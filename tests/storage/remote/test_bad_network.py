@@ -93,6 +93,18 @@ def test_a_download_that_is_cut_goes_on(root, proxy, tmp_path, tried, monkeypatc
         tried("bad networks: downloads that are cut")
 
 
+def test_a_download_arrives_over_a_network_that_cuts_each_few_megabytes(root, proxy, tmp_path, tried):
+    content = random_file(tmp_path / "file", LARGE)
+    there = upload(root, tmp_path / "file", "file", content=content)
+    before = proxy.cuts
+    proxy.cut_after(received=LARGE // 7, again=True)
+    download(root, "file", tmp_path / "back", size=LARGE, sha256=content.sha256, mtime_ns=there.mtime_ns)
+    proxy.cut_after()
+    assert hash_file(tmp_path / "back") == content
+    assert proxy.cuts - before >= 6
+    tried("bad networks: downloads that are cut")
+
+
 def test_an_upload_that_is_cut_goes_on(root, proxy, tmp_path, tried):
     content = random_file(tmp_path / "file", LARGE)
     for after in (1000, LARGE // 3, LARGE - 100_000):
