@@ -25,6 +25,7 @@ from .partitions import session_partitions
 
 T = TypeVar("T")
 #: Tags in which Dagster keeps the versions of an event; the names are its own.
+_PARTITION = "dagster/partition"
 _DATA_VERSION, _CODE_VERSION, _RUN_KEY = "dagster/data_version", "dagster/code_version", "dagster/run_key"
 #: Events that are asked for at a time.
 _PAGE = 100
@@ -99,11 +100,11 @@ def used_run_keys(instance: dg.DagsterInstance) -> set[str]:
     return {key for _, keys in found for key in keys}
 
 
-def unfinished_run_keys(instance: dg.DagsterInstance) -> set[str]:
-    """Run keys of the runs that have not ended."""
+def sessions_at_work(instance: dg.DagsterInstance) -> set[str]:
+    """Find the sessions of which a run waits or goes on, whoever has asked for it."""
     ended = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
     going = dg.RunsFilter(statuses=[status for status in dg.DagsterRunStatus if status not in ended])
-    return {key for run in instance.get_runs(going) if (key := run.tags.get(_RUN_KEY))}
+    return {key for run in instance.get_runs(going) if (key := run.tags.get(_PARTITION))}
 
 
 def latest_versions(instance: dg.DagsterInstance, asset: str, sessions: Sequence[str]) -> Mapping[str, str]:

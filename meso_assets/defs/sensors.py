@@ -17,7 +17,7 @@ from meso_core.session import SessionKey, Survey
 
 from ..io.resources import Platform
 from ..runs.settings import MesoSettings
-from .dagster_internals import unfinished_run_keys, unseen, used_run_keys
+from .dagster_internals import sessions_at_work, unseen, used_run_keys
 from .dead_runs import end_dead_runs
 from .guard import told
 from .jobs import PROCESS_SESSION
@@ -37,7 +37,7 @@ def requests(
     known: Collection[str],
     asked: Collection[str],
     settings: MesoSettings,
-    going: Collection[str] = (),
+    at_work: Collection[str] = (),
 ) -> dg.SensorResult:
     """Turn states into partitions to add and runs to ask for.
 
@@ -51,19 +51,20 @@ def requests(
         Run keys that were used.
     settings
         How many runs a look may start, and whether results of older code, settings or packages are made again.
-    going
-        Those of ``asked`` whose run has not ended.
+    at_work
+        Partition keys of which a run waits or goes on: what is due then is what it has not made yet.
     """
     new = [state.key for state in states if state.key not in known]
-    wanted = [s for s in states if s.ready and s.due and (s.runs_by_itself or settings.rerun_stale)]
-    runs = (run for state in wanted if (run := _run_of(state, asked, going)) is not None)
+    due = [state for state in states if state.ready and state.due and state.key not in at_work]
+    wanted = [state for state in due if state.runs_by_itself or settings.rerun_stale]
+    runs = (run for state in wanted if (run := _run_of(state, asked)) is not None)
     return dg.SensorResult(
         run_requests=list(islice(runs, settings.scan_max_runs)),
         dynamic_partitions_requests=[session_partitions.build_add_request(new)] if new else [],
     )
 
 
-def _run_of(state: SessionSummary, asked: Collection[str], going: Collection[str]) -> dg.RunRequest | None:
+def _run_of(state: SessionSummary, asked: Collection[str]) -> dg.RunRequest | None:
     """Make the run of what is due; where that was tried and something failed, of what goes on without it."""
     key = state.run_key
     if key not in asked:
@@ -73,7 +74,7 @@ def _run_of(state: SessionSummary, asked: Collection[str], going: Collection[str
         if not made:  # of very many sessions, most
             return None
         key, chosen = f"{key}:records", tuple(name for name in records_readers(made) if name in state.due)
-        if not chosen or set(chosen) == set(state.due) or key in asked or state.run_key in going:
+        if not chosen or set(chosen) == set(state.due) or key in asked:
             return None
     return dg.RunRequest(
         run_key=key,
@@ -115,9 +116,10 @@ def scan(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorRe
         return dg.SkipReason(f"the root could not be listed: {error}")
     passed_over = _tell_passed_over(context, found)
     states, last = _look_at_all(context, platform, found)
-    asked = used_run_keys(context.instance) if any(state.ready and state.due for state in states) else set[str]()
-    going = unfinished_run_keys(context.instance) if asked else set[str]()
-    result = requests(states, known_sessions(context.instance), asked, platform.settings, going)
+    is_due = any(state.ready and state.due for state in states)
+    at_work = sessions_at_work(context.instance) if is_due else set[str]()
+    asked = used_run_keys(context.instance) if is_due else set[str]()
+    result = requests(states, known_sessions(context.instance), asked, platform.settings, at_work)
     starting = [run.partition_key for run in result.run_requests or () if run.partition_key is not None]
     seen: list[dg.AssetObservation | dg.AssetMaterialization | dg.AssetCheckEvaluation] = [
         event

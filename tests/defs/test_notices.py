@@ -1,20 +1,12 @@
 """Notices: each failure and recovery is told once, a server that is down loses none, and no secret is told."""
 
-import http.server
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import threading
-from contextlib import contextmanager
-from email import message_from_bytes, policy
-from types import SimpleNamespace
 
 import dagster as dg
 import pytest
-from aiosmtpd.controller import Controller
 from click.testing import CliRunner
 
 from meso_assets.cli.notices import command
@@ -29,64 +21,11 @@ from meso_assets.runs.instance import open_instance
 from meso_assets.runs.settings import load_settings
 from meso_core.errors import MesoWarning, SettingsError, TimingError
 from meso_core.simulate import simulate_session
+from tests.notice_servers import PASSWORD, free_port, mail_server, parts_of, web_hook
 from tests.short_session import short
 
 KEY, OTHER = "SP035/2023-03-03/001", "SP035/2023-03-04/001"
 PAGE = Page("t", "<p>t</p>")
-PASSWORD = "hunter2-of-the-lab"
-
-
-def free_port():
-    with socket.socket() as asking:
-        asking.bind(("127.0.0.1", 0))
-        return asking.getsockname()[1]
-
-
-@contextmanager
-def mail_server(port=None):
-    """A real SMTP server on loopback; what it took is in ``mails``."""
-    mails = []
-
-    class Keep:
-        async def handle_DATA(self, server, session, envelope):
-            mails.append(message_from_bytes(envelope.content, policy=policy.default))
-            return "250 OK"
-
-    controller = Controller(Keep(), hostname="127.0.0.1", port=port or free_port())
-    controller.start()
-    try:
-        url = f"mailto://127.0.0.1:{controller.port}?from=meso@example.org&to=lab@example.org"
-        yield SimpleNamespace(mails=mails, url=url, port=controller.port)
-    finally:
-        controller.stop()
-
-
-@contextmanager
-def web_hook():
-    """An HTTP server on loopback; the JSON that it was sent is in ``posts``, and it answers with ``status``."""
-    told = SimpleNamespace(posts=[], status=200, url="")
-
-    class Hook(http.server.BaseHTTPRequestHandler):
-        def do_POST(self):
-            content = self.rfile.read(int(self.headers["Content-Length"]))
-            if told.status == 200:
-                told.posts.append(json.loads(content))
-            self.send_response(told.status)
-            self.end_headers()
-
-        def log_message(self, *arguments):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hook)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    told.url = f"json://meso:{PASSWORD}@127.0.0.1:{server.server_port}/notices"
-    try:
-        yield told
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture
@@ -151,10 +90,6 @@ def run(instance, key=KEY, why="", assets=("frame_times", "rois"), **tags):
         tags={"dagster/partition": key, **tags},
         raise_on_error=False,
     )
-
-
-def parts_of(mail):
-    return {part.get_content_type(): part.get_content() for part in mail.walk() if not part.is_multipart()}
 
 
 def test_a_failure_is_told_once_with_its_reason_by_mail_and_web_hook_also_after_a_restart(

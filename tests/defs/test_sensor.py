@@ -15,7 +15,7 @@ import pytest
 from meso_assets.definitions import build_defs
 from meso_assets.defs import session_index
 from meso_assets.defs.catalogue import CATALOGUE
-from meso_assets.defs.dagster_internals import unfinished_run_keys
+from meso_assets.defs.dagster_internals import sessions_at_work
 from meso_assets.defs.sensors import in_turn, requests, scan
 from meso_assets.defs.standings import look_at
 from meso_assets.defs.summaries import AssetSummary, SessionSummary, summary_of
@@ -128,12 +128,12 @@ def test_what_reads_records_alone_goes_on_once_where_a_run_has_failed(instance, 
     due = {"frame_times": MISSING, "alyx_datasets": MISSING}
     failed = state(due=due)
 
-    def runs(asked, going=()):
-        return requests([failed], [KEY], asked, settings, going).run_requests
+    def runs(asked, at_work=()):
+        return requests([failed], [KEY], asked, settings, at_work).run_requests
 
     (first,) = runs([])
     assert selected(first) >= {"frame_times", "alyx_datasets"}
-    assert runs([first.run_key], [first.run_key]) == [], "it is still at work"
+    assert runs([first.run_key], [KEY]) == [], "it is still at work"
     (then,) = runs([first.run_key])
     assert selected(then) == {"alyx_datasets"}
     assert then.run_key != first.run_key
@@ -142,13 +142,26 @@ def test_what_reads_records_alone_goes_on_once_where_a_run_has_failed(instance, 
     assert requests([state(due={"alyx_datasets": MISSING})], [KEY], [alone.run_key], settings).run_requests == []
 
 
-def test_the_runs_that_have_not_ended_are_known_by_their_keys(instance):
-    run = instance.create_run_for_job(_job(), tags={"dagster/run_key": "a"})
-    instance.create_run_for_job(_job(), tags={"dagster/run_key": "b"}, status=dg.DagsterRunStatus.SUCCESS)
+def test_the_sessions_of_which_a_run_has_not_ended_are_known(instance):
+    run = instance.create_run_for_job(_job(), tags={"dagster/partition": "a"})
+    instance.create_run_for_job(_job(), tags={"dagster/partition": "b"}, status=dg.DagsterRunStatus.SUCCESS)
     instance.create_run_for_job(_job(), tags={})
-    assert unfinished_run_keys(instance) == {"a"}
+    assert sessions_at_work(instance) == {"a"}
     instance.report_run_failed(run)
-    assert unfinished_run_keys(instance) == set()
+    assert sessions_at_work(instance) == set()
+
+
+def test_while_a_run_goes_on_no_other_is_asked_for_although_what_is_due_becomes_less(instance, settings, root):
+    """Each asset that a run has made changes the state of its session: that must not start a run beside it."""
+    (first,) = look(instance, settings).run_requests
+    tags = {"dagster/run_key": first.run_key, "dagster/partition": KEY}
+    run = instance.create_run_for_job(_job(), tags=tags, status=dg.DagsterRunStatus.STARTED)
+    make_everything(settings)
+    (root / KEY / "raw_imaging_data_00" / "exptQC.mat").write_bytes(b"late")
+    assert look(instance, settings).run_requests == []
+    instance.report_run_failed(run)
+    (then,) = look(instance, settings).run_requests
+    assert then.run_key != first.run_key
 
 
 def test_a_session_processed_by_hand_is_not_asked_for(instance, settings):

@@ -241,7 +241,9 @@ def test_settings_that_do_not_matter_are_settings_and_no_answer_follows_from_the
     true = by_looking(settings)
     assert {*session_index.NO_MATTER} <= {*MesoSettings.model_fields}
     changes = {"cores": 1, "memory_gb": 1.0, "executor": "in_process", "keep_versions": 3, "rerun_stale": True}
-    other = settings.model_copy(update={**changes, "scan_max_runs": 1, "removed_kept_days": 0.0, "ui_hosts": "lab"})
+    other = settings.model_copy(
+        update={**changes, "watch": True, "scan_max_runs": 1, "removed_kept_days": 0.0, "ui_hosts": "lab"}
+    )
     by_index(settings)
     assert by_index(other) == (true, 0)
     assert by_looking(other) == true

@@ -106,6 +106,7 @@ NO_CONTENT = {
     "ui_hosts",
     "scan_every_s",
     "scan_max_runs",
+    "watch",
     "rerun_stale",
     "logs_kept_days",
     "notices_file",
@@ -222,6 +223,7 @@ def test_a_setting_that_decides_no_content_makes_nothing_stale(finished, instanc
         "scratch": Path("/elsewhere"),
         "notices_file": Path("/elsewhere"),
         "rerun_stale": True,
+        "watch": True,
         "ui_hosts": "meso.lab",
     }
     value = others.get(name, 31)
