@@ -30,14 +30,14 @@ _HELD = {"alyx_holds_it": "Does Alyx hold what is recorded here?"}
 
 #: Kind of raw files → what a person reads about it in the UI.
 RAW = {
-    RawKind.FRAMES: "**Tifs of each imaging bout**, or the archive of a bout that came as such. Archiving, removing "
+    RawKind.FRAMES: "Tifs of each imaging bout, or the archive of a bout that came as such. Archiving, removing "
     "and restoring tifs does not change their version.",
-    RawKind.METADATA: "**Imaging metadata of the rig** (`_ibl_rawImagingData.meta.json`) and the microscope's frame "
+    RawKind.METADATA: "Imaging metadata of the rig (`_ibl_rawImagingData.meta.json`) and the microscope's frame "
     "times.",
-    RawKind.FRAME_RATINGS: "**The experimenter's ratings** of frames: `exptQC.mat`, `badframes.mat` of each bout.",
-    RawKind.DAQ: "**Recording of the DAQ** (`raw_sync_data`, or another folder with Timeline's files).",
-    RawKind.REFERENCE: "**Reference image** of each bout, with the points that somebody marked in it.",
-    RawKind.SNAPSHOTS: "**Snapshots and notes** of the experimenter.",
+    RawKind.FRAME_RATINGS: "The experimenter's ratings of frames: `exptQC.mat`, `badframes.mat` of each bout.",
+    RawKind.DAQ: "Recording of the DAQ (`raw_sync_data`, or another folder with Timeline's files).",
+    RawKind.REFERENCE: "Reference image of each bout, with the points that somebody marked in it.",
+    RawKind.SNAPSHOTS: "Snapshots and notes of the experimenter.",
 }
 
 _DECLARATIONS = (
@@ -46,10 +46,10 @@ _DECLARATIONS = (
         group="raw",
         code_version="2",
         description=(
-            "**Geometry and rates of the recording**: fields of view, their lines on the page, scale, channels, volume "
+            "Geometry and rates of the recording: fields of view, their lines on the page, scale, channels, volume "
             f"rate.\n\nTaken from `_ibl_rawImagingData.meta.json` where the rig delivered it, else read from the tiff "
-            f"headers ({_SCANIMAGE}); no MATLAB. Bouts must agree.\n\nAlso **which frames are "
-            "on file**, each placed by the number that its pages carry."
+            f"headers ({_SCANIMAGE}); no MATLAB. Bouts must agree.\n\nAlso which frames are "
+            "on file, each placed by the number that its pages carry."
         ),
         io_manager="session_files",
         places=rf"alf/_meso_[^/]+|{_BOUT}/(_ibl_rawImagingData\.meta\.json|rawImagingData\.times_scanImage\.npy)|{_REPORTS}",
@@ -66,7 +66,7 @@ _DECLARATIONS = (
         group="archive",
         code_version="1",
         description=(
-            "**Compressed raw frames**, one archive per imaging bout (`imaging.frames.tar.bz2`), each tif read back "
+            "Compressed raw frames, one archive per imaging bout (`imaging.frames.tar.bz2`), each tif read back "
             "and compared by hash. The tifs themselves stay where they are."
         ),
         io_manager="session_files",
@@ -83,7 +83,7 @@ _DECLARATIONS = (
         group="archive",
         code_version="3",
         description=(
-            "**Reference images** of each imaging bout under their ALF names: the raw image, the stack, the metadata."
+            "Reference images of each imaging bout under their ALF names: the raw image, the stack, the metadata."
         ),
         io_manager="session_files",
         places=rf"{_BOUT}/reference/referenceImage\.[^/]+|reports/reference_images\.json|{_REPORTS}",
@@ -98,7 +98,7 @@ _DECLARATIONS = (
         group="timing",
         code_version="2",
         description=(
-            "**The experimenter's rating of each frame** (`exptQC.mat`, `badframes.mat`) of all bouts under one set of "
+            "The experimenter's rating of each frame (`exptQC.mat`, `badframes.mat`) of all bouts under one set of "
             f"labels; 0 is ok. Bad frames are left out of cropping and of ROI detection. {_ALF}."
         ),
         io_manager="alf",
@@ -120,7 +120,7 @@ _DECLARATIONS = (
         group="timing",
         code_version="2",
         description=(
-            "**When each frame was taken**, on the DAQ's clock, per field of view: `mpci.times` (start of the field's "
+            "When each frame was taken, on the DAQ's clock, per field of view: `mpci.times` (start of the field's "
             f"first line) and `mpciStack.timeshift` (per line). {_ALF}."
         ),
         io_manager="alf",
@@ -148,7 +148,7 @@ _DECLARATIONS = (
         group="suite2p",
         code_version="2",
         description=(
-            f"**Movies with the brain's motion removed**, one per field of view ({_SUITE2P}, rigid and non-rigid). The "
+            f"Movies with the brain's motion removed, one per field of view ({_SUITE2P}, rigid and non-rigid). The "
             "pages are split once; then fields run side by side. A killed run resumes at the field that was not "
             "whole."
         ),
@@ -172,7 +172,7 @@ _DECLARATIONS = (
         group="suite2p",
         code_version="2",
         description=(
-            f"**Cells**: masks, fluorescence, neuropil, deconvolved activity, classifier of each region of interest, "
+            f"Cells: masks, fluorescence, neuropil, deconvolved activity, classifier of each region of interest, "
             f"per field of view ({_SUITE2P}), as {_ALF}. UUIDs follow from the content: equal results keep their "
             "identities."
         ),
@@ -211,7 +211,7 @@ _DECLARATIONS = (
         group="location",
         code_version="1",
         description=(
-            "**Where each pixel of each field of view lies in the brain**: medio-lateral, antero-posterior, "
+            "Where each pixel of each field of view lies in the brain: medio-lateral, antero-posterior, "
             f"dorso-ventral position (µm from bregma) and region id ({_CCF}). Found by following the optical axis "
             "through the coverslip; an *estimate* until landmarks or histology replace it."
         ),
@@ -242,7 +242,7 @@ _DECLARATIONS = (
         group="location",
         code_version="1",
         description=(
-            f"**Where each cell lies in the brain**: MLAPDV (µm from bregma) and region id ({_CCF}) of its centre."
+            f"Where each cell lies in the brain: MLAPDV (µm from bregma) and region id ({_CCF}) of its centre."
         ),
         io_manager="alf",
         places=rf"{_FOV}/mpciROIs\.[^/]+|{_REPORTS}",
@@ -259,7 +259,7 @@ _DECLARATIONS = (
         group="alyx",
         code_version="2",
         description=(
-            "**Fields of view in Alyx**: imaging stacks, fields of view and their locations, and the surface normal of "
+            "Fields of view in Alyx: imaging stacks, fields of view and their locations, and the surface normal of "
             "the craniotomy.\n\nWith `MESO_ALYX=off` the records as they would be sent; with `dry-run` what would "
             "change on the server; with `online` it is sent, once, and the ids are kept. Nothing that was located with "
             "the phantom is ever sent."
@@ -278,7 +278,7 @@ _DECLARATIONS = (
         group="alyx",
         code_version="1",
         description=(
-            "**Snapshots in Alyx**: the pictures of `snapshots/` of the session and its bouts as notes of the session, "
+            "Snapshots in Alyx: the pictures of `snapshots/` of the session and its bouts as notes of the session, "
             "with the captions that lie beside them (`.txt`). Each picture once, recognised by its content."
         ),
         io_manager="session_files",
@@ -296,7 +296,7 @@ _DECLARATIONS = (
         group="alyx",
         code_version="1",
         description=(
-            "**Files in Alyx**: each published file that is an ALF dataset, with its md5, size, version and quality, "
+            "Files in Alyx: each published file that is an ALF dataset, with its md5, size, version and quality, "
             "in one batch per folder. Datasets that Alyx protects get a revision. What was made with the phantom, or "
             "failed quality control, stays out. A file is registered when the server says so, not before."
         ),
@@ -325,7 +325,7 @@ _DECLARATIONS = (
         group="report",
         code_version="2",
         description=(
-            "**What to look at before trusting a session**: one page with its fields of view, cells, traces, motion, "
+            "What to look at before trusting a session: one page with its fields of view, cells, traces, motion, "
             "photons, times, verdicts and settings (`reports/session_report.html`). It needs no network and prints to "
             "A4. What was not made is named on it. Also: `meso report SESSION`."
         ),
@@ -363,7 +363,7 @@ RECORDS = {
             group="report",
             code_version="1",
             description=(
-                "**Is all as it was recorded?** Files on disk, manifests and Dagster's log are compared: what is "
+                "Is all as it was recorded? Files on disk, manifests and Dagster's log are compared: what is "
                 "missing, changed, left over, stale (and why), not registered, edited. The same as `meso audit`; the "
                 "last verdict and its history are in `.meso/audit` of the session."
             ),

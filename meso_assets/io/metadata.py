@@ -160,7 +160,7 @@ def registration_metadata(by_name: Mapping[str, RegistrationResult]) -> dict[str
     return {
         "fovs": len(fovs),
         "frames_per_fov": fovs[0].n_frames,
-        "largest_shift_px": float(max(shift.max() for shift in shifts)),
+        "largest_shift_px": round(float(max(shift.max() for shift in shifts)), 2),
         "bad_frames": int(sum(int(fov.bad_frames.sum()) for fov in fovs)),
         "by_fov": table(head, rows),
     }
@@ -230,18 +230,27 @@ def _by_tif(reports: list[ArchiveReport]) -> dict[str, Any]:
     return {**shown, "tifs_not_shown": dg.MetadataValue.md(others)}
 
 
+def _region_names() -> dict[int, str]:
+    """Acronym of each region of the Allen atlas, by its id."""
+    from iblatlas.regions import BrainRegions
+
+    regions = BrainRegions()
+    return {int(number): str(name) for number, name in zip(regions.id, regions.acronym, strict=True)}
+
+
 def located_metadata(locations: SessionLocations) -> dict[str, Any]:
     """Centres of the fields of view, and with which atlas they were found."""
+    names = _region_names()
     rows = [
-        f"| {fov.fov} | {fov.center_um[0]:.0f} | {fov.center_um[1]:.0f} | {fov.center_um[2]:.0f} | {fov.center_id} | "
-        f"{fov.fraction_outside:.1%} |"
+        f"| {fov.fov} | {fov.center_um[0]:.0f} | {fov.center_um[1]:.0f} | {fov.center_um[2]:.0f} | "
+        f"{names.get(fov.center_id, '–')} | {fov.center_id} | {fov.fraction_outside:.1%} |"
         for fov in locations.fovs
     ]
     return {
         "provenance": locations.provenance.name,
         "atlas": locations.atlas.name + (" (a made-up brain: no anatomy)" if locations.phantom else ""),
         "fovs": len(locations.fovs),
-        "centres": table("| FOV | ML (µm) | AP (µm) | DV (µm) | region id | outside the brain |", rows),
+        "centres": table("| FOV | ML (µm) | AP (µm) | DV (µm) | region | its id | outside the brain |", rows),
     }
 
 
@@ -253,11 +262,12 @@ def roi_locations_metadata(fovs: Mapping[str, Mapping[str, np.ndarray]]) -> dict
     for datasets in fovs.values():
         (ids,) = (np.asarray(value) for name, value in datasets.items() if "brainLocationIds" in name)
         regions.update(int(region) for region in ids)
-    rows = [f"| {region} | {count} |" for region, count in regions.most_common(20)]
+    names = _region_names()
+    rows = [f"| {names.get(region, '–')} | {region} | {count} |" for region, count in regions.most_common(20)]
     return {
         "rois": sum(regions.values()),
         "rois_off_the_brain": regions.get(0, 0),
-        "regions": table("| region id | ROIs |", rows),
+        "regions": table("| region | its id | ROIs |", rows),
     }
 
 

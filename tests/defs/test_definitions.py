@@ -62,7 +62,8 @@ def test_every_asset_tells_a_person_what_it_is(defs):
     for name, info in {**CATALOGUE, **RECORDS}.items():
         node = graph.get(dg.AssetKey(name))
         assert node.group_name == info.group
-        assert node.description.startswith("**"), f"{name} opens with what it is"
+        assert "**" not in node.description, f"{name}: lists show such marks as they are"
+        assert node.description[0].isupper()
         assert node.partitions_def.name == "session"
         assert node.code_version == info.version(load_settings())
         assert node.owners

@@ -6,6 +6,7 @@ so that root is processed in this one.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from meso_assets.definitions import build_defs
 from meso_assets.defs.catalogue import CATALOGUE
 from meso_assets.defs.sensors import scan
 from meso_assets.io.resources import Platform
@@ -197,36 +199,63 @@ def test_an_asset_is_made_again_bit_identical(by_meso_run):
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
+def tifs_of(on_server: OnServer) -> dict[str, bytes]:
+    """Path → content, of the raw tifs of the bouts."""
+    key, root = str(on_server.key), on_server.root
+    there = [f for f in list_below(root, key) if re.fullmatch(r"raw_imaging_data_\d+/[^/]+\.tif", f.path)]
+    return {file.path: read_range(root, f"{key}/{file.path}", 0, file.size) for file in there}
+
+
 def test_raw_tifs_are_removed_and_brought_back_and_nothing_is_made_again(by_meso_run):
     key, root = str(by_meso_run.key), by_meso_run.root
-
-    def tifs() -> dict[str, bytes]:
-        there = [f for f in list_below(root, key) if re.fullmatch(r"raw_imaging_data_\d+/[^/]+\.tif", f.path)]
-        return {file.path: read_range(root, f"{key}/{file.path}", 0, file.size) for file in there}
-
-    before = tifs()
+    before = tifs_of(by_meso_run)
     override = ("--who", "Ada", "--why", "a test")
     dry = by_meso_run.meso("remove-raw", key, *override)
     assert dry.returncode == 0, dry.stdout + dry.stderr
     assert dry.stdout.count("remove    raw_imaging_data") == len(before)
-    assert tifs() == before
+    assert tifs_of(by_meso_run) == before
     gone = by_meso_run.meso("remove-raw", key, *override, "--yes")
     assert gone.returncode == 0, gone.stdout + gone.stderr
     assert f"{len(before)} tifs removed, recorded" in gone.stdout
-    assert tifs() == {}
+    assert tifs_of(by_meso_run) == {}
     assert by_meso_run.meso("remove-raw").stdout.count("may be freed from 20") == len(before)
     back = by_meso_run.meso("restore", key)
     assert back.stdout.count("put back") == len(before), back.stdout + back.stderr
-    assert tifs() == before
+    assert tifs_of(by_meso_run) == before
     assert by_meso_run.meso("remove-raw", key, *override, "--yes", "--now").returncode == 0
     assert list_below(root, f"{key}/.meso/removed") == ()
     cells = by_meso_run.meso("status", key)
     assert "stale" not in cells.stdout, cells.stdout
     back = by_meso_run.meso("restore", key)
     assert back.stdout.count("MB  restored") == len(before), back.stdout + back.stderr
-    assert tifs() == before
+    assert tifs_of(by_meso_run) == before
     assert "stale" not in by_meso_run.meso("status", key).stdout
     assert by_meso_run.meso("audit", key, "--deep").returncode == 0
+
+
+def test_the_removal_job_of_the_interface_removes_on_a_server_what_its_dry_run_told(by_meso_run):
+    key, settings = str(by_meso_run.key), by_meso_run.settings.model_copy(update={"executor": "in_process"})
+    job, before = build_defs(settings).resolve_job_def("remove_raw_tifs"), tifs_of(by_meso_run)
+
+    def run(instance: dg.DagsterInstance, **config: object) -> dg.ExecuteInProcessResult:
+        ops = {"raw_tifs_removed": {"config": {"who": "Ada", "why": "a test", **config}}}
+        return job.execute_in_process(
+            instance=instance, partition_key=key, run_config={"ops": ops}, raise_on_error=False
+        )
+
+    with open_instance(settings) as instance:
+        dry = run(instance)
+        assert dry.success
+        assert not run(instance, dry_run=False, confirm="000000000000").success
+        assert tifs_of(by_meso_run) == before
+        told = "\n".join(entry.user_message for entry in instance.all_logs(dry.run_id))
+        assert run(instance, dry_run=False, confirm=re.search(r"confirm: (\w+)", told)[1]).success
+        assert tifs_of(by_meso_run) == {}
+        seen = instance.fetch_observations(dg.AssetKey("raw_frames"), limit=1).records[0].asset_observation
+        assert all(hashlib.sha256(tif).hexdigest() in seen.metadata["removed"].md_str for tif in before.values())
+    assert by_meso_run.meso("restore", key).returncode == 0
+    assert tifs_of(by_meso_run) == before
+    assert "stale" not in by_meso_run.meso("status", key).stdout
 
 
 def test_no_secret_stands_in_what_was_kept(by_meso_run):
