@@ -24,6 +24,8 @@ def command(session: str) -> None:
     progress = throttled(click.echo)
     with kept_away(opened, MADE_OF_TIFS, "meso restore", click.echo), raw_place(opened, progress) as place:
         restored = restore(place, workers=settings.cores, progress=progress)
+    if not restored:
+        click.echo(f"{session}: nothing to restore: no bout has an archive, and no removed tifs are kept")
     for tif in restored:
         done = "put back" if tif.put_back else "restored" if tif.written else "was there, unchanged"
         recorded = tif.compared or tif.put_back

@@ -32,8 +32,7 @@ _HELD = {"alyx_holds_it": "Does Alyx hold what is recorded here?"}
 RAW = {
     RawKind.FRAMES: "Tifs of each imaging bout, or the archive of a bout that came as such. Archiving, removing "
     "and restoring tifs does not change their version.",
-    RawKind.METADATA: "Imaging metadata of the rig (`_ibl_rawImagingData.meta.json`) and the microscope's frame "
-    "times.",
+    RawKind.METADATA: "Imaging metadata of the rig (`_ibl_rawImagingData.meta.json`) and the microscope's frame times.",
     RawKind.FRAME_RATINGS: "The experimenter's ratings of frames: `exptQC.mat`, `badframes.mat` of each bout.",
     RawKind.DAQ: "Recording of the DAQ (`raw_sync_data`, or another folder with Timeline's files).",
     RawKind.REFERENCE: "Reference image of each bout, with the points that somebody marked in it.",

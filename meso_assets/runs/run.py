@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import Any
 
 import dagster as dg
@@ -198,11 +199,13 @@ def chosen_assets(names: tuple[str, ...]) -> tuple[str, ...]:
         If one is unknown.
     """
     if unknown := sorted(set(names) - set(CATALOGUE)):
+        near = [close[0] for name in unknown if (close := get_close_matches(name, CATALOGUE, n=1))]
+        meant = f" (did you mean {', '.join(near)}?)" if near else ""
         raise SettingsError.at(
             "assets",
             expected=f"some of {', '.join(CATALOGUE)}",
             found=", ".join(unknown),
-            remedy="Correct the names",
+            remedy=f"Correct the names{meant}",
         )
     return names or tuple(CATALOGUE)
 

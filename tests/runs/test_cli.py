@@ -65,6 +65,23 @@ def test_a_misspelt_variable_is_one_line_of_warning(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [(("stauts",), "Did you mean 'status'?"), (("run", "S/2023-03-03/001", "--assets", "roi"), "did you mean rois?")],
+)
+def test_a_misspelt_command_or_asset_is_told_with_the_one_that_is_meant(tmp_path, arguments, meant):
+    (tmp_path / "Subjects/S/2023-03-03/001/raw_imaging_data_00").mkdir(parents=True)
+    (tmp_path / "Subjects/S/2023-03-03/001/raw_imaging_data_00/a.tif").touch()
+    told = meso(*arguments)
+    assert (told.returncode, meant in told.stderr) == (2, True), told.stderr
+
+
+def test_restoring_where_nothing_was_removed_says_so():
+    meso("simulate")
+    told = meso("restore", "SP035/2023-03-03/001")
+    assert (told.returncode, "nothing to restore" in told.stdout) == (0, True), told
+
+
 def test_help_of_simulate_lists_every_fault():
     from meso_core.simulate import FAULTS
 
