@@ -114,6 +114,7 @@ _MAY = {
     "meso_core/imaging/fovs/plane.py": "maps movies that it found to be plain files",
     "meso_core/imaging/fovs/worker.py": "standard output, and the log of suite2p",
     "meso_core/lineage/crate.py": "a copy for others, in a folder that a person names",
+    "meso_core/report/draw/movie.py": "a movie in memory",
     "meso_core/lineage/verdicts.py": "logs that only grow, line by line",
     "meso_core/location/atlas/annotation.py": "the atlas, a file of the lab",
     "meso_core/location/atlas/nrrd.py": "the atlas, a file of the lab",

@@ -322,14 +322,17 @@ _DECLARATIONS = (
     Declaration(
         name="session_report",
         group="report",
-        code_version="2",
+        code_version="3",
         description=(
             "What to look at before trusting a session: one page with its fields of view, cells, traces, motion, "
             "photons, times, verdicts and settings (`reports/session_report.html`). It needs no network and prints to "
-            "A4. What was not made is named on it. Also: `meso report SESSION`."
+            "A4. Beside it lies a movie of each field, raw and registered. What was not made is named on it. Also: "
+            "`meso report SESSION`."
         ),
         io_manager="session_files",
-        places=r"reports/session_report\.(html|json)",
+        places=r"reports/session_report\.(html|json)|reports/session_movies/FOV_\d\d\.webm",
+        raw=(RawKind.FRAMES,),
+        headers_of=(RawKind.FRAMES,),
         upstream=(
             "imaging_metadata",
             "imaging_frames_archive",
@@ -342,7 +345,7 @@ _DECLARATIONS = (
             "roi_brain_locations",
         ),
         settings=_ATLAS,
-        packages=("matplotlib", "contourpy", "scipy", "pillow", "jinja2"),
+        packages=("matplotlib", "contourpy", "scipy", "pillow", "jinja2", "av"),
         reads_records=True,
         kinds=("html",),
     ),

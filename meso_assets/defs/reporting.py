@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from meso_core.datasets import DatasetValue
 from meso_core.qc import QCResult, qc_path, read_results
-from meso_core.session import SessionMetadata, fov_name, plane_name
+from meso_core.session import GONE, RawKind, SessionMetadata, fov_name, is_tif, natural_key, plane_name
 from meso_core.storage import Manifest, Session
 
 from ..io.published import read_fovs, read_located, read_metadata
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 #: Name of the asset that makes the report.
 REPORT = "session_report"
-#: The page, and its line in the index over all sessions; below the session.
-REPORT_FILE, SUMMARY_FILE = "reports/session_report.html", "reports/session_report.json"
+#: Folder of the page and of what lies beside it; the page, and its line in the index over all sessions.
+REPORTS = "reports"
+REPORT_FILE, SUMMARY_FILE = f"{REPORTS}/session_report.html", f"{REPORTS}/session_report.json"
 #: Files of suite2p that the report reads, by the result that has them.
 _OUTPUTS = {"motion_registered_frames": "reg_outputs.npy", "rois": "detect_outputs.npy"}
 
@@ -62,6 +63,7 @@ def report_inputs(
         _folders(session, used.get("rois")),
         _movies(session, used.get("motion_registered_frames")),
         "" if session.store.is_local else "the movies are on a server, and are not fetched for it",
+        *_raw_tifs(session, seen),
         locations,
         _regions(locations, settings),
         {name: verdicts for name, made in used.items() if (verdicts := _verdicts(session, made))},
@@ -161,6 +163,25 @@ def _movies(session: Session, made: Manifest | None) -> dict[str, Path]:
     paths = {file.path for file in made.files}
     named = {fov_name(n): f"suite2p/{plane_name(n)}/{REGISTERED}" for n in range(len(paths))}
     return {fov: session.path / path for fov, path in named.items() if path in paths}
+
+
+def _raw_tifs(session: Session, seen: SessionView) -> tuple[dict[str, list[Path]], str]:
+    """Raw tifs of each bout; or why they cannot be read, as the end of a sentence."""
+    tifs = [file.path for file in seen.raw[RawKind.FRAMES].files if is_tif(file.path)]
+    there = {file.path for file in seen.listing if file.size != GONE}
+    if not session.store.is_local:
+        return {}, "the raw tifs are on a server, and are not fetched for it"
+    if not tifs:
+        return {}, "the session has no raw tifs; pages are not taken out of an archive for it"
+    if gone := [path for path in tifs if path not in there]:
+        return {}, (
+            f"{len(gone)} of {len(tifs)} raw tifs are gone, their archive holds them; `meso restore {session.key}` "
+            "brings them back"
+        )
+    bouts: dict[str, list[Path]] = {}
+    for path in sorted(tifs, key=natural_key):
+        bouts.setdefault(path.split("/")[0], []).append(session.path / path)
+    return bouts, ""
 
 
 def _verdicts(session: Session, made: Manifest) -> tuple[QCResult, ...]:

@@ -25,7 +25,7 @@ from ..runs.settings import MesoSettings
 #: A page that is younger is shown as it is, s; and one that a person asks to have made again.
 _YOUNG_S, _JUST_MADE_S = 10.0, 1.0
 #: Ending of what is handed out → its type.
-_TYPES = {".png": "image/png", ".html": "text/html; charset=utf-8"}
+_TYPES = {".png": "image/png", ".html": "text/html; charset=utf-8", ".webm": "video/webm"}
 _REPORT = re.compile(r"reports/([\w.-]+/)*[\w.-]+", re.ASCII)
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -33,7 +33,7 @@ _HEADERS = {
     # a report has scripts of its own; whoever put one there shall reach nothing of the interface by them: the page is
     # of no origin, and may ask nobody for anything
     "Content-Security-Policy": "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline'; "
-    "style-src 'unsafe-inline'; img-src data:; font-src data:",
+    "style-src 'unsafe-inline'; img-src data:; font-src data:; media-src 'self'",
 }
 
 

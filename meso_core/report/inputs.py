@@ -71,6 +71,8 @@ class ReportInputs:
         Folder name of a FOV → folder with suite2p's files of its registration, and of its detection.
     movies, no_movies
         Folder name of a FOV → its registered movie; why there is none, as the end of a sentence.
+    raw_tifs, no_raw
+        Imaging bout → its raw tifs, in their order; why they cannot be read, as the end of a sentence.
     locations
         Where the fields of view lie.
     regions
@@ -89,6 +91,8 @@ class ReportInputs:
     detected: Mapping[str, Path] = field(default_factory=dict)
     movies: Mapping[str, Path] = field(default_factory=dict)
     no_movies: str = ""
+    raw_tifs: Mapping[str, Sequence[Path]] = field(default_factory=dict)
+    no_raw: str = ""
     locations: SessionLocations | None = None
     regions: RegionMap | None = None
     verdicts: Mapping[str, Sequence[QCResult]] = field(default_factory=dict)

@@ -5,9 +5,9 @@ What belongs here: which sections there are, and their order. What does not: wha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from .measure.clock import FovClock
 from .measure.fov import FovRois, measure_rois, packed_bins
 from .measure.motion import FovMotion, read_motion
 from .measure.photons import FovPhotons, measure_photons
+from .movies import FovMovie, MovieMaker
 from .page.card import card, verdict_in_words
 from .page.cells import cells_section
 from .page.fields import FovFound, clock_of, field_view, located
@@ -45,6 +46,8 @@ class Report:
     html: bytes
     #: The session in a line, for the index over all sessions.
     summary: SessionLine
+    #: Path below the folder of the page → movie (WebM).
+    movies: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
@@ -89,7 +92,8 @@ def make_report(inputs: ReportInputs, *, progress: Progress = silent) -> Report:
         _warnings(inputs),
     )
     html = render("report.html", page=page, signs=SIGNS)
-    return Report(html.encode(), session_line(inputs, found))
+    movies = {one.movie.path: one.movie.content for one in found if isinstance(one.movie, FovMovie)}
+    return Report(html.encode(), session_line(inputs, found), movies)
 
 
 def _measure(inputs: ReportInputs, progress: Progress) -> Iterator[FovFound]:
@@ -102,11 +106,17 @@ def _measure(inputs: ReportInputs, progress: Progress) -> Iterator[FovFound]:
     n_bins = packed_bins(n_rois)
     motions = [read_motion(inputs.planes[fov.name]) if fov.name in inputs.planes else None for fov in fovs]
     clocks = [_clock(inputs, fov, motion.n_frames if motion else 0) for fov, motion in zip(fovs, motions, strict=True)]
+    maker = MovieMaker(inputs)
+
+    def work(fov: Fov, clock: FovClock | None, motion: FovMotion | None) -> FovFound:
+        rois = _rois_of(inputs, fov, clock, n_bins)
+        areas, layers = located(inputs, fov.name, inputs.regions) if rois else (None, None)
+        photons, movie = _photons_of(inputs, fov, motion), maker.make(fov, motion, clock)
+        return FovFound(fov, clock, rois, motion, photons, movie, areas, layers)
+
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
-        measured = pool.map(lambda fov, clock: _rois_of(inputs, fov, clock, n_bins), fovs, clocks)
-        for k, (fov, clock, motion, rois) in enumerate(zip(fovs, clocks, motions, measured, strict=True), 1):
-            areas, layers = located(inputs, fov.name, inputs.regions) if rois else (None, None)
-            yield FovFound(fov, clock, rois, motion, _photons_of(inputs, fov, motion), areas, layers)
+        for k, found in enumerate(pool.map(work, fovs, clocks, motions), 1):
+            yield found
             progress(k, len(fovs), "fields of view measured")
 
 

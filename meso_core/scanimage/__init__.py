@@ -6,6 +6,7 @@ streams of arrays. What does not: suite2p, DAQ times, positions in the brain.
 
 from .frames.acquisition import open_bout
 from .frames.binaries import FovBinary
+from .frames.chosen import ChosenFrames
 from .frames.faults import check_frames
 from .frames.sources import BoutSource, LocalTif, PageBlock, TifSource, TifSummary
 from .frames.split import bin_per_plane
@@ -21,6 +22,7 @@ from .tiff.pages import ScanImageTif
 
 __all__ = [
     "BoutSource",
+    "ChosenFrames",
     "FovBinary",
     "FovLayout",
     "ImagingLayout",

@@ -27,7 +27,7 @@ from tests.integration.staleness import all_say, dagster_says, markers_say, sens
 RAW = {
     "raw_frames": (
         "raw_imaging_data_00/*.tif",
-        {"imaging_metadata", "imaging_frames_archive", "motion_registered_frames"},
+        {"imaging_metadata", "imaging_frames_archive", "motion_registered_frames", "session_report"},
     ),
     "raw_metadata": ("raw_imaging_data_00/*.meta.json", {"imaging_metadata", "imaging_frames_archive"}),
     "raw_frame_ratings": ("raw_imaging_data_01/*.mat", {"frame_qc"}),
@@ -118,7 +118,7 @@ PACKAGES = {
     "scipy": {"rois", "mean_image_mlapdv", "session_report"},
     "scikit-learn": {"rois"},
     "iblatlas": {"mean_image_mlapdv"},
-    **{name: {"session_report"} for name in ("matplotlib", "contourpy", "pillow", "jinja2")},
+    **{name: {"session_report"} for name in ("matplotlib", "contourpy", "pillow", "jinja2", "av")},
 }
 
 

@@ -5,6 +5,7 @@ import threading
 import time
 
 import dagster as dg
+import numpy as np
 import pytest
 import uvicorn
 from starlette.applications import Starlette
@@ -13,6 +14,7 @@ from starlette.routing import Route
 
 from meso_assets.runs.settings import load_settings
 from meso_assets.web.overview import overview_routes
+from meso_core.report.draw.movie import webm
 from tests.browsers import opened_browser
 
 KEY = "SP035/2023-03-03/001"
@@ -45,6 +47,26 @@ def address(tmp_path):
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", asked
         server.should_exit = True
         thread.join()
+
+
+def test_a_movie_beside_a_report_is_played(address, tmp_path):
+    base, _ = address
+    folder = tmp_path / "Subjects" / KEY / "reports"
+    (folder / "session_movies").mkdir()
+    levels = np.random.default_rng(0).integers(0, 256, (30, 64, 132), np.uint8)
+    (folder / "session_movies" / "FOV_00.webm").write_bytes(webm(levels))
+    (folder / "session_report.html").write_text(
+        '<title>it has not come</title><video muted src="session_movies/FOV_00.webm"></video><script>'
+        'const movie = document.querySelector("video"); movie.onerror = () => { document.title = "refused"; };'
+        "movie.oncanplay = () => { document.title = `${movie.videoWidth} × ${movie.videoHeight}`; };</script>"
+    )
+    with opened_browser(tmp_path / "profile") as browser:
+        page = browser.new_page()
+        page.goto(f"{base}/meso/overview/files/{KEY}/-/reports/session_report.html")
+        until = time.monotonic() + 30
+        while page.title() == "it has not come" and time.monotonic() < until:
+            time.sleep(0.05)
+        assert page.title() == "132 × 64"
 
 
 def test_the_scripts_of_a_report_run_and_reach_nothing(address, tmp_path):

@@ -22,6 +22,7 @@ from ..measure.clock import FovClock, fov_clock
 from ..measure.fov import FovRois
 from ..measure.motion import FovMotion, detected_images
 from ..measure.photons import FovPhotons
+from ..movies import FovMovie
 from .parts import FieldView, Figure, Row
 from .render import number
 
@@ -40,6 +41,8 @@ class FovFound:
     rois: FovRois | None
     motion: FovMotion | None
     photons: FovPhotons | None = None
+    #: Its movie, or why there is none, as the end of a sentence.
+    movie: FovMovie | str = ""
     #: (n_rois,) acronym of each ROI's area, without and with the layer; None where ROIs are not located.
     areas: NDArray[np.str_] | None = None
     layers: NDArray[np.str_] | None = None

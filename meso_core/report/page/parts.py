@@ -30,6 +30,20 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Movie:
+    """A movie in a file beside the page."""
+
+    #: Path below the folder of the page.
+    path: str
+    #: Data URI of a picture that is shown until it is played, and on paper.
+    poster: str
+    width: int
+    height: int
+    #: What it shows, for who does not see it.
+    alt: str
+
+
+@dataclass(frozen=True, slots=True)
 class Figure:
     """A picture with how to read it, and the verdicts that belong to it."""
 
@@ -40,6 +54,8 @@ class Figure:
     verdicts: Sequence[QCResult] = ()
     #: Data URIs of further pictures: (address, caption, alternative text).
     pictures: Sequence[tuple[str, str, str]] = ()
+    #: A movie beside the page.
+    movie: Movie | None = None
     #: Whether it takes the whole width.
     wide: bool = True
 

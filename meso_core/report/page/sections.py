@@ -15,8 +15,9 @@ from ..draw.time_series import motion_plot
 from ..inputs import MadeResult, ReportInputs
 from ..measure.clock import GAP, intervals
 from ..measure.motion import FovMotion, crispness
+from ..movies import FovMovie
 from .fields import FovFound
-from .parts import Figure, Row, Section
+from .parts import Figure, Movie, Row, Section
 from .render import number
 
 _TIME = ("frames_match_pulses", "pulse_intervals_match_scanimage", "frame_counter_is_clean", "bouts_have_folders",
@@ -72,6 +73,7 @@ def motion_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
         why = f"Shifts: {inputs.why_missing('motion_registered_frames')}."
         return Section("motion", "Motion", lead, missing=[why], verdicts=inputs.verdicts_on(*_MOTION))
     figures = [figure for one, motion in moved for figure in _motion_figures(inputs, one, motion)]
+    missing = _no_movies([one for one, _ in moved])
     head = ("field", "range, µm", "largest step, µm", "largest non-rigid, µm", "bad frames, %", "crispness of the mean")
     rows = [_motion_row(one, motion) for one, motion in moved]
     note = (
@@ -79,7 +81,17 @@ def motion_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
         "good frames. Crispness: root mean square gradient of the mean image over its mean; compare fields of one "
         "session."
     )
-    return Section("motion", "Motion", lead, figures=figures, table=(head, rows), table_note=note)
+    return Section("motion", "Motion", lead, figures=figures, missing=missing, table=(head, rows), table_note=note)
+
+
+def _no_movies(found: Sequence[FovFound]) -> list[str]:
+    """Say which fields have no movie, and why; fields with one reason share a sentence."""
+    reasons: dict[str, list[str]] = {}
+    for one in found:
+        if isinstance(one.movie, str):
+            reasons.setdefault(one.movie, []).append(one.fov.name)
+    every = len(next(iter(reasons.values()))) == len(found) if reasons else False
+    return [f"No movie{'' if every else ' of ' + ', '.join(names)}: {why}." for why, names in reasons.items()]
 
 
 def _motion_row(one: FovFound, motion: FovMotion) -> list[str]:
@@ -109,6 +121,8 @@ def _motion_figures(inputs: ReportInputs, one: FovFound, motion: FovMotion) -> l
                 inputs.verdicts_on(*_MOTION, fov=name),
             )
         )
+    if isinstance(one.movie, FovMovie):
+        figures.append(_movie_figure(name, one.movie))
     if motion.worst is not None:
         worst, um = motion.worst, one.fov.um_per_pixel
         ends = [
@@ -132,6 +146,20 @@ def _motion_figures(inputs: ReportInputs, one: FovFound, motion: FovMotion) -> l
             )
         )
     return figures
+
+
+def _movie_figure(name: str, movie: FovMovie) -> Figure:
+    speed = movie.recorded_s / movie.shown_s
+    at = f"{movie.first_s / 60:.1f} min" if movie.first_s >= 300 else f"{movie.first_s:.0f} s"
+    return Figure(
+        f"{name}: before and after",
+        "",
+        f"{movie.recorded_s:.0f} s of the recording from {at} on, {speed:.1f} times as fast: where this field moved "
+        "most. Left as it was recorded, right as it was registered, in one brightness. On the right, cells and vessels "
+        "should stand still and only flicker; what still jumps or bends was not taken out.",
+        movie=Movie(movie.path, movie.poster, movie.width, movie.height, f"{name}: raw and registered frames"),
+        wide=False,
+    )
 
 
 def lineage_section(inputs: ReportInputs) -> Section:

@@ -1,0 +1,73 @@
+"""A movie of raw and registered frames side by side, as a small file that browsers play.
+
+What belongs here: brightness, layout and encoding (WebM, VP9: free, and played by every browser). What does not: which
+frames are shown.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .images import BRIGHT, DARK, webp_uri
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Frames that are shown each second.
+FRAMES_PER_S = 15
+#: Bits a second: ten seconds take less than a megabyte.
+_BITS_PER_S = 700_000
+#: Columns between the two pictures, and their grey.
+_GAP_PX, _GAP_LEVEL = 4, 128
+#: Same input, same bytes: one thread, no clock, and none of the encoder's own marks.
+_OPTIONS = {"deadline": "realtime", "cpu-used": "8", "threads": "1"}
+_BIT_EXACT = 1 << 23  # AV_CODEC_FLAG_BITEXACT of libavcodec/avcodec.h
+
+
+def side_by_side(raw: NDArray[np.float32], registered: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Put frames beside each other, raw ones on the left, all in one brightness; both (n, rows, columns).
+
+    Returns
+    -------
+    ndarray
+        (n, rows, columns) grey levels; rows and columns are even, as the encoder wants them.
+    """
+    dark, bright = np.percentile(registered[:: max(len(registered) // 30, 1)], [DARK, BRIGHT])
+    n, rows, columns = registered.shape
+    shown = np.full((n, rows + rows % 2, 2 * columns + _GAP_PX), _GAP_LEVEL, np.uint8)
+    for place, frames in ((0, raw), (columns + _GAP_PX, registered)):
+        share = (frames - dark) * np.float32(255 / max(bright - dark, 1e-9))
+        shown[:, :rows, place : place + columns] = np.rint(share.clip(0, 255))
+    return shown
+
+
+def webm(frames: NDArray[np.uint8]) -> bytes:
+    """Encode grey frames (n, rows, columns); equal frames give equal bytes."""
+    import av
+
+    file = io.BytesIO()
+    with av.open(file, "w", format="webm", container_options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream("libvpx-vp9", rate=FRAMES_PER_S, options=_OPTIONS)
+        stream.height, stream.width = frames.shape[1:]
+        stream.pix_fmt, stream.bit_rate, stream.thread_count = "yuv420p", _BITS_PER_S, 1
+        stream.codec_context.flags |= _BIT_EXACT
+        for frame in (*_pictures(frames), None):
+            for packet in stream.encode(frame):
+                container.mux(packet)
+    return file.getvalue()
+
+
+def poster(frames: NDArray[np.uint8]) -> str:
+    """Make a picture of the middle frame, as a data URI: shown until the movie is played, and on paper."""
+    return webp_uri(frames[len(frames) // 2])
+
+
+def _pictures(frames: NDArray[np.uint8]) -> Iterator[object]:
+    import av
+
+    for frame in frames:
+        yield av.VideoFrame.from_ndarray(frame, format="gray").reformat(format="yuv420p")
