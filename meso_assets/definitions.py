@@ -19,6 +19,7 @@ from .defs.declare import raw_asset
 from .defs.jobs import session_jobs
 from .defs.notices.going_out import daily_digest, digest_every_morning, notices_go_out
 from .defs.partitions import session_partitions
+from .defs.person import judge_session_by_hand
 from .defs.removal import free_removed_tifs, remove_raw_tifs, removed_tifs_daily
 from .defs.sensors import dead_runs_end, sessions_arrive
 from .defs.session_checks import session_checks
@@ -46,7 +47,15 @@ def build_defs(settings: MesoSettings | None = None, **overrides: Any) -> dg.Def
     parts: dict[str, Any] = {
         "assets": [*raw_specs(), *declared_assets(settings)],
         "asset_checks": list(session_checks),
-        "jobs": [*session_jobs, remove_raw_tifs, free_removed_tifs, audit_sessions, daily_digest, prune_records],
+        "jobs": [
+            *session_jobs,
+            judge_session_by_hand,
+            remove_raw_tifs,
+            free_removed_tifs,
+            audit_sessions,
+            daily_digest,
+            prune_records,
+        ],
         "schedules": [removed_tifs_daily, *audit_schedules, digest_every_morning(settings), prune_every_week],
         "sensors": [
             sessions_arrive(settings),

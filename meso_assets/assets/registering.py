@@ -124,7 +124,7 @@ def _verdict(registration: Registration) -> QCResult:
 
 def forbidden_by_qc(run: AssetRun, assets: Sequence[str]) -> Mapping[str, str]:
     """Tell which assets may not be sent for stored verdicts; what a person has allowed is logged."""
-    found = withheld_by_qc(run.session, assets)
+    found = withheld_by_qc(run.session, assets, run.settings.limits)
     if found.allowed and found.override is not None:
         told = "; ".join(dict.fromkeys(found.allowed.values()))
         run.context.log.warning(f"sent although {told}: {found.override.who}, {found.override.why}")

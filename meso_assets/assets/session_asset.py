@@ -18,7 +18,7 @@ from meso_core.archive import raw_place, settle_if_needed
 from meso_core.archive.delivered import files_to_read
 from meso_core.json_text import json_text
 from meso_core.progress import Progress, throttled
-from meso_core.qc import QCResult, qc_path, read_results, results_to_json
+from meso_core.qc import QCResult, judged, qc_path, read_results, results_to_json
 from meso_core.session import SessionMetadata, check_left_out
 from meso_core.storage import (
     LocalStore,
@@ -267,10 +267,11 @@ def decided(
         made = decide(run)
         if isinstance(made, Kept):
             publication, version = run.kept()
-            qc, metadata = read_results(run.session.path, declaration.name), {**run.kept_metadata(), **made.metadata}
+            qc = read_results(run.session.path, declaration.name, run.settings.limits)
+            metadata = {**run.kept_metadata(), **made.metadata}
         else:
             publication, version = run.publication(made)
-            qc, metadata = made.qc, dict(made.metadata)
+            qc, metadata = tuple(judged(one, run.settings.limits) for one in made.qc), dict(made.metadata)
     return dg.MaterializeResult(
         value=publication,
         data_version=dg.DataVersion(version),

@@ -21,6 +21,7 @@ _COMMANDS = {
     "overview": "overview",
     "audit": "audit",
     "report": "report",
+    "qc": "qc",
     "alyx": "alyx",
     "lineage": "lineage",
     "reproduce": "reproduce",

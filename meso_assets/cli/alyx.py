@@ -136,8 +136,9 @@ def allow(session: str, who: str, why: str) -> None:
     from ..defs.alyx_gate import failed_versions
     from ..io.resources import Platform
 
-    opened = Platform.open(load_settings()).session(str(session_key(session)))
-    failed = failed_versions(opened)
+    settings = load_settings()
+    opened = Platform.open(settings).session(str(session_key(session)))
+    failed = failed_versions(opened, settings.limits)
     if not failed:
         raise click.ClickException(f"{opened.key}: quality control forbids nothing, so there is nothing to allow")
     with opened.recording() as folder:

@@ -57,7 +57,7 @@ def _remove(platform: Platform, session: Session, *, yes: bool, now: bool, who: 
     days, progress = 0.0 if now else platform.settings.removed_kept_days, throttled(click.echo)
     if yes:
         settle(session)
-    plan = plan_removal(session, who, why)
+    plan = plan_removal(session, who, why, limits=platform.settings.limits)
     before = [tif for tif in kept(session) if tif.event]
     if not yes:
         _tell_kept(before, days)

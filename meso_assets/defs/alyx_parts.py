@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from meso_core.archive.delivered import files_to_read
 from meso_core.errors import MesoError
+from meso_core.qc import Limits
 from meso_core.session import RawKind
 from meso_core.storage import Session
 
@@ -50,12 +51,12 @@ def session_plans(session: Session, alyx: Alyx, client: AlyxClient) -> SessionPl
     """
     from meso_core.alyx import plan_datasets, plan_snapshots, register_snapshots
 
-    fovs = _fov_plans(session, client)
+    fovs = _fov_plans(session, client, alyx.limits)
     seen = look_at(session)
     kinds = [seen.raw[kind] for kind in (RawKind.SNAPSHOTS, RawKind.REFERENCE)]
     session.fetch([path for raw in kinds for path in files_to_read(raw, seen.listing)])
     snapshots = register_snapshots(session.path, session=session.key)
-    own = own_files_of(session, seen, withheld_by_qc(session, CATALOGUE[_DATASETS].upstream).why)
+    own = own_files_of(session, seen, withheld_by_qc(session, CATALOGUE[_DATASETS].upstream, alyx.limits).why)
     plans = (
         *fovs.plans,
         plan_snapshots(snapshots, session.path, client),
@@ -79,7 +80,7 @@ class _FovPlans:
     withheld: tuple[str, ...] = ()
 
 
-def _fov_plans(session: Session, client: AlyxClient) -> _FovPlans:
+def _fov_plans(session: Session, client: AlyxClient, limits: Limits) -> _FovPlans:
     from meso_core.alyx import plan_craniotomy, plan_fovs, register_fov, update_surgery_json, why_never_sent
 
     made = session.manifests()
@@ -92,7 +93,7 @@ def _fov_plans(session: Session, client: AlyxClient) -> _FovPlans:
     except MesoError as error:
         return _FovPlans(without=(f"fields of view: {error}",))
     never = why_never_sent(records)
-    stays = [*([never] if never else []), *withheld_by_qc(session, CATALOGUE[_FOVS].upstream).why.values()]
+    stays = [*([never] if never else []), *withheld_by_qc(session, CATALOGUE[_FOVS].upstream, limits).why.values()]
     if stays:
         return _FovPlans(withheld=tuple(f"fields of view: {why}" for why in stays))
     plan = plan_fovs(records, client)

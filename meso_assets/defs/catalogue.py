@@ -13,6 +13,7 @@ from meso_core.session import LEFT_OUT_FOVS, RawKind
 from ..io.published import read_located, read_metadata
 from .curation import labels_edited
 from .declare import Declaration
+from .questions import OF_THE_SESSION
 
 _ALF = "[ALF names](https://int-brain-lab.github.io/ONE/alf_intro.html)"
 _SUITE2P = "[suite2p](https://suite2p.readthedocs.io)"
@@ -27,6 +28,19 @@ _ATLAS = ("atlas", "atlas_resolution_um", "atlas_path", "mesh_path", "normal_rul
 #: What decides what Alyx is told, besides the session.
 _ALYX = ("alyx", "alyx_url")
 _HELD = {"alyx_holds_it": "Does Alyx hold what is recorded here?"}
+
+#: Results with which a session is judged.
+_JUDGED = (
+    "imaging_metadata",
+    "imaging_frames_archive",
+    "reference_images",
+    "frame_qc",
+    "frame_times",
+    "motion_registered_frames",
+    "rois",
+    "mean_image_mlapdv",
+    "roi_brain_locations",
+)
 
 #: Kind of raw files → what a person reads about it in the UI.
 RAW = {
@@ -291,6 +305,24 @@ _DECLARATIONS = (
         checks=_HELD,
     ),
     Declaration(
+        name="session_qc",
+        group="report",
+        code_version="1",
+        description=(
+            "Is the session good? Verdicts on what all results together tell: clock, motion, light, drift in "
+            "depth, noise, neuropil, decay, records. Each has a value, a unit, a limit (`MESO_QC_LIMITS`) and how to "
+            "read it; `meso qc SESSION` shows them with those that each result published itself."
+        ),
+        io_manager="session_files",
+        places=_REPORTS,
+        upstream=_JUDGED,
+        settings=("qc_limits",),
+        packages=("scipy",),
+        reads_records=True,
+        kinds=("json",),
+        checks=OF_THE_SESSION,
+    ),
+    Declaration(
         name="alyx_datasets",
         group="alyx",
         code_version="1",
@@ -302,17 +334,7 @@ _DECLARATIONS = (
         io_manager="session_files",
         places=rf"alyx/datasets\.[^/]+|.+/#[^/]+#/[^/]+|{_REPORTS}",
         raw=(RawKind.REFERENCE,),
-        upstream=(
-            "imaging_metadata",
-            "imaging_frames_archive",
-            "reference_images",
-            "frame_qc",
-            "frame_times",
-            "motion_registered_frames",
-            "rois",
-            "mean_image_mlapdv",
-            "roi_brain_locations",
-        ),
+        upstream=(*_JUDGED, "session_qc"),
         settings=(*_ALYX, "alyx_repository"),
         ended_as=ended,
         reads_records=True,
@@ -333,18 +355,8 @@ _DECLARATIONS = (
         places=r"reports/session_report\.(html|json)|reports/session_movies/FOV_\d\d\.webm",
         raw=(RawKind.FRAMES,),
         headers_of=(RawKind.FRAMES,),
-        upstream=(
-            "imaging_metadata",
-            "imaging_frames_archive",
-            "reference_images",
-            "frame_qc",
-            "frame_times",
-            "motion_registered_frames",
-            "rois",
-            "mean_image_mlapdv",
-            "roi_brain_locations",
-        ),
-        settings=_ATLAS,
+        upstream=(*_JUDGED, "session_qc"),
+        settings=(*_ATLAS, "qc_limits"),
         packages=("matplotlib", "contourpy", "scipy", "pillow", "jinja2", "av"),
         reads_records=True,
         kinds=("html",),

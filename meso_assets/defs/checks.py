@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import dagster as dg
 
 from meso_core.errors import MesoError
-from meso_core.qc import QCResult, Verdict, worst
+from meso_core.qc import QCResult, Verdict, check_of, worst
 
 from ..io.metadata import table
 from .dagster_internals import partitioned_check_spec
@@ -61,10 +61,11 @@ def as_check_result(asset: str, name: str, results: list[QCResult]) -> dg.AssetC
 def verdict_table(results: Iterable[QCResult]) -> dg.MarkdownMetadataValue:
     """Markdown table of verdicts."""
     rows = (
-        f"| {r.fov or '–'} | {r.verdict.name} | {_cell(r.value)} | {_cell(r.threshold)} | {r.message} |"
+        f"| {r.check} | {r.fov or '–'} | {r.verdict.name} | {_cell(r.value)} | {_cell(r.threshold)} | "
+        f"{check_of(r.check).unit or '–'} | {r.message} |"
         for r in results
     )
-    return table("| FOV | verdict | value | threshold | meaning |", rows)
+    return table("| check | FOV | verdict | value | threshold | unit | meaning |", rows)
 
 
 def _cell(value: float | int | str | None) -> str:

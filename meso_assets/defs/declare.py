@@ -87,9 +87,10 @@ class Declaration:
     def settings_now(self, settings: MesoSettings) -> dict[str, Any]:
         """Choose the settings of one session that the content depends on, as JSON values.
 
-        Fields of view that are left out are among them only where there are some.
+        Fields of view that are left out, and limits of verdicts, are among them only where there are some.
         """
-        chosen = settings.model_dump(mode="json", include=set(self.settings))
+        dumped = settings.model_dump(mode="json", include=set(self.settings))
+        chosen = {name: value for name, value in dumped.items() if value != {}}
         left_out = sorted({name for names in chosen.pop(LEFT_OUT_FOVS, {}).values() for name in names})
         if left_out:
             chosen[LEFT_OUT_FOVS] = left_out

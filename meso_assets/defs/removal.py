@@ -13,6 +13,7 @@ import dagster as dg
 
 from meso_core.errors import MesoError
 from meso_core.progress import Progress, silent, throttled
+from meso_core.qc import DEFAULT_LIMITS, Limits
 from meso_core.session import RawKind, SessionKey
 from meso_core.storage import Session
 
@@ -46,13 +47,13 @@ class RemovalConfig(dg.Config):
     why: str = ""
 
 
-def plan_removal(session: Session, who: str = "", why: str = "") -> "RemovalPlan":
-    """Ask the gate which raw tifs of a session may be removed; nothing is changed."""
+def plan_removal(session: Session, who: str = "", why: str = "", *, limits: Limits = DEFAULT_LIMITS) -> "RemovalPlan":
+    """Ask the gate which raw tifs of a session may be removed, by these limits of verdicts; nothing is changed."""
     from meso_core.archive import Override, raw_place, removal_plan
 
     override = Override(who, why) if who or why else None
     with raw_place(session) as place:
-        return removal_plan(place, _FRAMES, archive_asset=_ARCHIVE, override=override)
+        return removal_plan(place, _FRAMES, archive_asset=_ARCHIVE, override=override, limits=limits)
 
 
 def remove(session: Session, plan: "RemovalPlan", progress: Progress = silent) -> "tuple[RemovalEvent, ...]":
@@ -125,7 +126,7 @@ def _raw_tifs_removed(context: dg.OpExecutionContext, platform: Platform, config
     with guarded(context), _runs_kept_away(session, context) if not config.dry_run else nullcontext():
         if not config.dry_run:
             settle(session)
-        plan = plan_removal(session, config.who, config.why)
+        plan = plan_removal(session, config.who, config.why, limits=platform.settings.limits)
         for obstacle in plan.obstacles:
             context.log.warning(f"{obstacle.where}: {obstacle.message}")
         asked = [(planned.path, planned.size) for planned in plan.removals]

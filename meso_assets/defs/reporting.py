@@ -31,8 +31,11 @@ REPORT = "session_report"
 #: Folder of the page and of what lies beside it; the page, and its line in the index over all sessions.
 REPORTS = "reports"
 REPORT_FILE, SUMMARY_FILE = f"{REPORTS}/session_report.html", f"{REPORTS}/session_report.json"
-#: Files of suite2p that the report reads, by the result that has them.
-_OUTPUTS = {"motion_registered_frames": "reg_outputs.npy", "rois": "detect_outputs.npy"}
+#: Files of suite2p that the report reads, by the result that has them; the first is in each field's folder.
+_OUTPUTS = {
+    "motion_registered_frames": ("reg_outputs.npy",),
+    "rois": ("detect_outputs.npy", "detect_settings.npy"),
+}
 
 
 def report_inputs(
@@ -66,7 +69,7 @@ def report_inputs(
         *_raw_tifs(session, seen),
         locations,
         _regions(locations, settings),
-        {name: verdicts for name, made in used.items() if (verdicts := _verdicts(session, made))},
+        {name: verdicts for name, made in used.items() if (verdicts := _verdicts(session, made, settings))},
         _defaults(declaration),
     )
 
@@ -90,6 +93,7 @@ def _result(seen: SessionView, name: str) -> MadeResult:
         basis.packages,
         len(made.files),
         made.total_bytes,
+        len(lost),
         {fov: one.why for fov, one in made.missing.items()},
     )
 
@@ -141,16 +145,16 @@ def _datasets(session: Session, used: Mapping[str, Manifest]) -> dict[str, Mappi
 
 
 def _folders(session: Session, made: Manifest | None) -> dict[str, Path]:
-    """Folder of each FOV with the file that the report reads of suite2p's, fetched."""
+    """Folder of each FOV with the files that the report reads of suite2p's, fetched."""
     if made is None:
         return {}
-    name = _OUTPUTS[made.asset]
-    paths = [file.path for file in made.files if file.path.endswith(f"/{name}")]
+    names = _OUTPUTS[made.asset]
+    paths = [file.path for file in made.files if file.path.rpartition("/")[2] in names]
     root = session.fetch(paths)
     return {
         fov_name(number): root / "suite2p" / plane_name(number)
         for number in range(len(made.files))
-        if f"suite2p/{plane_name(number)}/{name}" in paths
+        if f"suite2p/{plane_name(number)}/{names[0]}" in paths
     }
 
 
@@ -184,11 +188,11 @@ def _raw_tifs(session: Session, seen: SessionView) -> tuple[dict[str, list[Path]
     return bouts, ""
 
 
-def _verdicts(session: Session, made: Manifest) -> tuple[QCResult, ...]:
+def _verdicts(session: Session, made: Manifest, settings: MesoSettings) -> tuple[QCResult, ...]:
     path = qc_path(made.asset)
     if path not in {file.path for file in made.files}:
         return ()
-    return read_results(session.fetch([path]), made.asset)
+    return read_results(session.fetch([path]), made.asset, settings.limits)
 
 
 def _defaults(declaration: Declaration) -> dict[str, object]:

@@ -45,13 +45,6 @@ def shapes_agree(fov: str, datasets: Mapping[str, DatasetValue]) -> QCResult:
     return QCResult("shapes_agree", Verdict.PASS, len(datasets), None, message, _ORIGIN, fov=fov)
 
 
-def frames_match_timestamps(fov: str, n_frames: int, n_times: int) -> QCResult:
-    """Ask whether a FOV has as many timestamps as frames."""
-    verdict = Verdict.PASS if n_frames == n_times else Verdict.FAIL
-    message = f"{fov}: {n_frames} frames, {n_times} timestamps"
-    return QCResult("frames_match_timestamps", verdict, n_times, n_frames, message, _ORIGIN, fov=fov)
-
-
 def _roi_results(session: Session) -> list[QCResult]:
     made = required(session, "rois")
     published = read_fovs(session, made)
@@ -63,6 +56,8 @@ def _roi_results(session: Session) -> list[QCResult]:
 
 
 def _time_results(session: Session) -> list[QCResult]:
+    from meso_core.report.judge.fov import frames_match_timestamps
+
     made = session.manifests()
     if not {"rois", "frame_times"} <= set(made):  # then the question is not asked yet
         return []
@@ -78,7 +73,9 @@ def rois_are_whole(context: dg.AssetCheckExecutionContext, platform: Platform) -
     """Check what ``rois`` published."""
     session = platform.session(context.partition_key)
     session.hold()
-    yield from check_results(_ROIS, [*read_results(session.path, "rois"), *_roi_results(session)])
+    yield from check_results(
+        _ROIS, [*read_results(session.path, "rois", platform.settings.limits), *_roi_results(session)]
+    )
 
 
 @dg.multi_asset_check(name="frames_are_registered", specs=check_specs(_FRAMES))
@@ -86,7 +83,7 @@ def frames_are_registered(context: dg.AssetCheckExecutionContext, platform: Plat
     """Show the verdicts that ``motion_registered_frames`` published."""
     session = platform.session(context.partition_key)
     session.hold()
-    yield from check_results(_FRAMES, read_results(session.path, "motion_registered_frames"))
+    yield from check_results(_FRAMES, read_results(session.path, "motion_registered_frames", platform.settings.limits))
 
 
 @dg.multi_asset_check(

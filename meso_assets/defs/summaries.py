@@ -192,7 +192,7 @@ def summary_of(session: Session, settings: MesoSettings, *, now_ns: int) -> Sess
         ready=arrival.ready,
         reason=arrival.reason,
         assets={
-            name: _with_verdict(one, seen, name) if one.is_made else one
+            name: _with_verdict(one, seen, name, settings) if one.is_made else one
             for name, one in summed_up.items()
             if one != _MISSING
         },
@@ -230,11 +230,11 @@ def _options(manifest: Manifest | None) -> str:
     return ", ".join(f"{name} = {json_text(value)}" for name, value in sorted(options.items()))
 
 
-def _with_verdict(one: AssetSummary, seen: SessionView, asset: str) -> AssetSummary:
+def _with_verdict(one: AssetSummary, seen: SessionView, asset: str, settings: MesoSettings) -> AssetSummary:
     if qc_path(asset) not in seen.present.files:
         return one
     try:
-        results = read_results(seen.session.fetch([qc_path(asset)]), asset)
+        results = read_results(seen.session.fetch([qc_path(asset)]), asset, settings.limits)
     except MesoError as error:
         return replace(one, verdict=Verdict.WARNING.name, verdict_why=str(error))
     worst = max((result.verdict for result in results), default=None)

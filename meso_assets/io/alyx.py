@@ -13,6 +13,7 @@ import dagster as dg
 from pydantic import Field
 
 from meso_core.errors import SettingsError
+from meso_core.qc import Limits, parse_limits
 
 from ..runs.settings import MesoSettings
 
@@ -28,11 +29,19 @@ class Alyx(dg.ConfigurableResource[None]):
     mode: str = Field(OFF, description="`off`, `dry-run` or `online`.")
     url: str = Field("", description="Address of the server.")
     repository: str = Field("", description="Data repository on which the files lie.")
+    qc_limits: dict[str, dict[str, float]] = Field(default={}, description="Limits of verdicts, as in the settings.")
 
     @classmethod
     def open(cls, settings: MesoSettings) -> Alyx:
         """Make the resource from settings that were read before."""
-        return cls(mode=settings.alyx, url=settings.alyx_url, repository=settings.alyx_repository)
+        return cls(
+            mode=settings.alyx, url=settings.alyx_url, repository=settings.alyx_repository, qc_limits=settings.qc_limits
+        )
+
+    @property
+    def limits(self) -> Limits:
+        """Limits of verdicts that differ from the usual ones."""
+        return parse_limits(self.qc_limits)
 
     @property
     def is_off(self) -> bool:

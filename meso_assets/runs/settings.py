@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from meso_core.errors import SettingsError, problem
 from meso_core.json_text import json_text
 from meso_core.machine import SCRATCH_GB, cores_at_hand, memory_in_all, side_by_side
+from meso_core.qc import Limits, parse_limits
 from meso_core.session import LEFT_OUT_FOVS, SessionKey, parse_left_out
 
 from .variables import PREFIX, variable_of, warn_of_unknown_variables
@@ -121,6 +122,11 @@ class MesoSettings(BaseSettings):
         description="Where frames of a bout are missing or not whole: process the others, with a warning and a check "
         "that does not pass, or refuse the bout.",
     )
+    qc_limits: dict[str, dict[str, float]] = Field(
+        default_factory=dict,
+        description="Limits of verdicts that differ from the usual ones (docs/qc.md), by check, as in "
+        '`{"light_lost": {"warning": 0.2, "fail": 0.5}}`; in the file a table `[qc_limits]`.',
+    )
     alyx: Literal["off", "dry-run", "online"] = Field(
         "off",
         description="Alyx: `off` writes what would be sent, `dry-run` asks the server and shows what would change, "
@@ -198,6 +204,12 @@ class MesoSettings(BaseSettings):
             Suite2pOverrides.parse(value)
         return value
 
+    @field_validator("qc_limits")
+    @classmethod
+    def _checks_and_limits(cls, value: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+        parse_limits(value)
+        return value
+
     @field_validator("left_out_fovs")
     @classmethod
     def _sessions_and_fovs(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
@@ -264,6 +276,11 @@ class MesoSettings(BaseSettings):
         from meso_core.imaging.options.overrides import Suite2pOverrides
 
         return Suite2pOverrides.parse(self.suite2p)
+
+    @property
+    def limits(self) -> Limits:
+        """Limits of verdicts that differ from the usual ones."""
+        return parse_limits(self.qc_limits)
 
     @property
     def parallel_fovs(self) -> int:

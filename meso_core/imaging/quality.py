@@ -1,6 +1,6 @@
 """Verdicts on registration and ROIs of one FOV, and of the FOVs of a session beside each other.
 
-What belongs here: the questions and their thresholds. What does not: measuring (``registration``, ``metrics``).
+What belongs here: the questions. What does not: limits (``meso_core.qc``), and measuring (``registration``).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping
 from statistics import median_low
 
-from ..qc import QCResult, Verdict
+from ..qc import QCResult, Verdict, judge, judged
 from ..session import Fov, fov_name
 from .detection.fov import DetectionResult
 from .registration.fov import RegistrationResult
@@ -17,19 +17,11 @@ from .registration.metrics import MIN_FRAMES_FOR_METRICS
 
 _ORIGIN = "meso_core.imaging"
 
-#: Rigid shift between the extremes of a principal component, px, above which the movie still moves.
-RESIDUAL_LIMIT_PX = 1.0
-#: Share of frames left out of detection above which a person should look, and above which the recording is lost.
-BAD_FRAMES_WARNING, BAD_FRAMES_FAIL = 0.05, 0.5
-
 #: Share of the cells that the other FOVs lead to expect, below which a person should look.
 FEW_CELLS = 1 / 3
 #: Standard deviations of a count that are no chance.
 _NO_CHANCE = 3.0
 _AGREE = "fields_agree"
-
-#: Share of frames shifted as far as was looked for, above which a person should look.
-AT_LIMIT_WARNING = 0.01
 
 
 def registration_qc(result: RegistrationResult, fov: int) -> tuple[QCResult, ...]:
@@ -50,18 +42,8 @@ def registration_qc(result: RegistrationResult, fov: int) -> tuple[QCResult, ...
     """
     name = fov_name(fov)
     share = float(result.bad_frames.mean())
-    verdict = (
-        Verdict.FAIL if share > BAD_FRAMES_FAIL else Verdict.WARNING if share > BAD_FRAMES_WARNING else Verdict.PASS
-    )
-    bad = QCResult(
-        "bad_frame_fraction",
-        verdict,
-        round(share, 6),
-        BAD_FRAMES_WARNING,
-        f"{share:.1%} of the frames are left out of detection; where that is much, look at the shifts over time.",
-        _ORIGIN,
-        name,
-    )
+    message = f"{share:.1%} of the frames are left out of detection; where that is much, look at the shifts over time."
+    bad = judge("bad_frame_fraction", share, message, _ORIGIN, name)
     return (_residual(result, name), bad, _at_limit(result, name))
 
 
@@ -69,24 +51,22 @@ def _residual(result: RegistrationResult, name: str) -> QCResult:
     check, worst = "registration_residual", result.reg_metrics_max
     if worst is None:
         message = f"Not measured: suite2p's metrics need {MIN_FRAMES_FOR_METRICS} frames, there are {result.n_frames}."
-        return QCResult(check, Verdict.WARNING, None, RESIDUAL_LIMIT_PX, message, _ORIGIN, name)
+        return judged(QCResult(check, Verdict.WARNING, None, None, message, _ORIGIN, name))
     value = float(worst[0])
-    verdict = Verdict.PASS if value <= RESIDUAL_LIMIT_PX else Verdict.WARNING
     message = (
-        f"The extremes of the registered movie's principal components are at most {value:.2f} px apart; above "
-        f"{RESIDUAL_LIMIT_PX:g} px, play the registered movie and look for motion or a drift in depth."
+        f"The extremes of the registered movie's principal components are at most {value:.2f} px apart; where that is "
+        "more than a pixel, play the registered movie and look for motion or a drift in depth."
     )
-    return QCResult(check, verdict, round(value, 6), RESIDUAL_LIMIT_PX, message, _ORIGIN, name)
+    return judge(check, value, message, _ORIGIN, name)
 
 
 def _at_limit(result: RegistrationResult, name: str) -> QCResult:
     share = float(result.at_limit.mean())
-    verdict = Verdict.WARNING if share > AT_LIMIT_WARNING else Verdict.PASS
     message = (
-        f"{share:.1%} of the frames are shifted as far as registration looks; where that is more than "
-        f"{AT_LIMIT_WARNING:.0%}, the brain may have moved further: look at the shifts over time, raise maxregshift."
+        f"{share:.1%} of the frames are shifted as far as registration looks; where those are many, the brain may "
+        "have moved further: look at the shifts over time, raise maxregshift."
     )
-    return QCResult("shifts_within_reach", verdict, round(share, 6), AT_LIMIT_WARNING, message, _ORIGIN, name)
+    return judge("shifts_within_reach", share, message, _ORIGIN, name)
 
 
 def detection_qc(result: DetectionResult, fov: int) -> tuple[QCResult, ...]:

@@ -1,4 +1,4 @@
-"""Checks of locations, with their thresholds.
+"""Checks of locations.
 
 What belongs here: QC of locations. What does not: how results are shown, and gates.
 """
@@ -7,19 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..qc import QCResult, Verdict
+from ..qc import QCResult, Verdict, judge, judged
 from .atlas.grid import ROOT_ID
 from .records import FovLocation, SessionLocations
 
 _ORIGIN = "meso_core.location"
-#: Share of pixels outside the brain: more gives a warning, a failure.
-OUTSIDE = (0.02, 0.25)
 #: Length in the brain over length on the coverslip. A tilted surface makes it larger; nothing makes it smaller.
 STRETCH = (0.9, 1.5)
-#: Distance of a FOV's centre from the window's, µm: more gives a warning, a failure. A 5 mm window ends at 2500.
-DISTANCE_UM = (2500.0, 4000.0)
-#: Root mean square of the residuals of fitted points, µm.
-RESIDUAL_UM = 100.0
 #: A 0.7 mm FOV holds a few areas (times layers, if it is tilted); many more are a sign of a wrong scale.
 AREAS = 25
 
@@ -40,7 +34,7 @@ def check_locations(locations: SessionLocations) -> tuple[QCResult, ...]:
         message = (
             f"Named points are {rms:.0f} µm from the fit (root mean square). Check {worst!r} first: it is furthest."
         )
-        results.append(_result("points_fit", rms <= RESIDUAL_UM, rms, RESIDUAL_UM, message))
+        results.append(judge("points_fit", rms, message, _ORIGIN))
     for fov in locations.fovs:
         results += [_outside(fov), _size(fov), _areas(fov), _distance(fov, locations)]
     return tuple(results)
@@ -48,9 +42,9 @@ def check_locations(locations: SessionLocations) -> tuple[QCResult, ...]:
 
 def _result(
     check: str, passed: bool, value: float | int | str, threshold: float | int | str, message: str,
-    fov: FovLocation | None = None, otherwise: Verdict = Verdict.WARNING,
+    fov: FovLocation | None = None,
 ) -> QCResult:  # fmt: skip
-    verdict = Verdict.PASS if passed else otherwise
+    verdict = Verdict.PASS if passed else Verdict.WARNING
     return QCResult(check, verdict, value, threshold, message, _ORIGIN, None if fov is None else fov.name)
 
 
@@ -65,9 +59,8 @@ def _atlas(locations: SessionLocations) -> QCResult:
 
 def _outside(fov: FovLocation) -> QCResult:
     share = fov.fraction_outside
-    verdict = Verdict.FAIL if share > OUTSIDE[1] else Verdict.WARNING
     message = f"{share:.1%} of the pixels miss the brain. If there are many, check centerMM and the FOV's corners."
-    return _result("fov_inside_brain", share <= OUTSIDE[0], share, OUTSIDE[0], message, fov, verdict)
+    return judge("fov_inside_brain", share, message, _ORIGIN, fov.name)
 
 
 def _size(fov: FovLocation) -> QCResult:
@@ -97,11 +90,12 @@ def _areas(fov: FovLocation) -> QCResult:
 def _distance(fov: FovLocation, locations: SessionLocations) -> QCResult:
     center = fov.center_um if np.isfinite(fov.center_um).all() else _finite(fov.corners_um).mean(axis=0)
     away = float(np.linalg.norm((center - locations.window.center_um)[:2]))
-    verdict = Verdict.FAIL if not away <= DISTANCE_UM[1] else Verdict.WARNING
     message = (
         f"The centre is {away / 1e3:.2f} mm from the window's. A 5 mm window ends at 2.5 mm: if it is far, check both."
     )
-    return _result("fov_near_window", away <= DISTANCE_UM[0], away, DISTANCE_UM[0], message, fov, verdict)
+    if not np.isfinite(away):
+        return judged(QCResult("fov_near_window", Verdict.FAIL, None, None, message, _ORIGIN, fov.name))
+    return judge("fov_near_window", away, message, _ORIGIN, fov.name)
 
 
 def _finite(corners: np.ndarray) -> np.ndarray:

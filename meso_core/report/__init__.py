@@ -4,12 +4,22 @@ What belongs here: what is measured for it, how it is drawn, and the page. What 
 result (the rooms that make it give them), and where results lie (the platform hands them over).
 
 :func:`make_report` makes one HTML file of :class:`ReportInputs`. The rooms, each of which knows only those before it:
-``measure``, ``draw``, ``page``.
+``measure``, ``judge``, ``draw``, ``page``. :func:`judge_session` gives verdicts on what all results together tell.
 """
 
 from .index import IndexedSession, make_index
 from .inputs import MadeResult, ReportInputs
+from .judge.session import judge_session
 from .making import Report, make_report
 from .page.summary import SessionLine
 
-__all__ = ["IndexedSession", "MadeResult", "Report", "ReportInputs", "SessionLine", "make_index", "make_report"]
+__all__ = [
+    "IndexedSession",
+    "MadeResult",
+    "Report",
+    "ReportInputs",
+    "SessionLine",
+    "judge_session",
+    "make_index",
+    "make_report",
+]

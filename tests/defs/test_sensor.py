@@ -31,6 +31,9 @@ MISSING = AssetSummary.of(Standing(Basis("1"), None, ("not made yet",), (), froz
 OLD_CODE = AssetSummary.of(Standing(Basis("2"), None, ("code version 1 → 2",), (), frozenset({Cause.MAKING})))
 CURRENT = AssetSummary(reasons=(), causes=(), is_made=True)
 
+#: Made again with whatever is made again.
+RECORDS_READERS = ("session_qc", "alyx_datasets", "session_report")
+
 
 def state(key=KEY, ready=True, due=None):
     due = {"frame_qc": MISSING} if due is None else due
@@ -175,7 +178,9 @@ def test_a_daq_that_comes_late_asks_for_what_reads_it_and_nothing_else(instance,
     daq.mkdir()
     (daq / "_timeline_DAQdata.raw.npy").write_bytes(b"late")
     (run,) = look(instance, settings).run_requests
-    assert selected(run) == {"frame_times", "alyx_datasets", "session_report"}, "what comes out is told again"
+    assert selected(run) == {"frame_times", "session_qc", "alyx_datasets", "session_report"}, (
+        "what comes out is told again"
+    )
     assert "raw_daq" in run.tags["meso/why"]
 
 
@@ -183,7 +188,14 @@ def test_what_is_downstream_of_what_is_due_is_run_with_it(instance, settings, ro
     make_everything(settings)
     (root / KEY / "raw_imaging_data_00" / "exptQC.mat").write_bytes(b"late")
     (run,) = look(instance, settings).run_requests
-    following = {"motion_registered_frames", "rois", "roi_brain_locations", "alyx_datasets", "session_report"}
+    following = {
+        "motion_registered_frames",
+        "rois",
+        "roi_brain_locations",
+        "session_qc",
+        "alyx_datasets",
+        "session_report",
+    }
     assert selected(run) == {"frame_qc", *following}
 
 
@@ -201,7 +213,7 @@ def test_changed_settings_and_code_are_seen_and_run_only_where_a_lab_wants_that(
     assert set(summary_of(session, settings, now_ns=10**19).due) == {"imaging_frames_archive"}
     assert look(instance, settings).run_requests == [], "it waits until somebody asks"
     (run,) = look(instance, settings.model_copy(update={"rerun_stale": True})).run_requests
-    assert selected(run) == {"imaging_frames_archive", "alyx_datasets", "session_report"}
+    assert selected(run) == {"imaging_frames_archive", *RECORDS_READERS}
 
 
 def test_a_late_note_asks_for_the_snapshots_alone(instance, settings, root):

@@ -177,7 +177,12 @@ def test_a_file_is_followed_to_the_tifs_whose_hashes_the_archive_knows(finished)
     assert frames.hashes == {
         path: sha for path, sha in finished.raw.items() if path.endswith(".tif") and "/reference/" not in path
     }
-    assert [step.asset for step in found.onward] == ["roi_brain_locations", "alyx_datasets", "session_report"]
+    assert [step.asset for step in found.onward] == [
+        "roi_brain_locations",
+        "session_qc",
+        "alyx_datasets",
+        "session_report",
+    ]
     with pytest.raises(MissingInputError, match="lies in none"):
         located(platform, "/elsewhere/file.npy", "")
 

@@ -69,8 +69,9 @@ def test_the_decay_of_transients_is_the_one_put_in_whatever_follows(tau):
     spikes = (rng.random((6, n)) < 0.008).astype(float)
     kernel = np.exp(-np.arange(int(8 * tau * rate)) / rate / tau)
     dff = np.stack([np.convolve(row, kernel)[:n] for row in spikes]) + 0.04 * rng.standard_normal((6, n))
-    assert quality.decay_time(dff.astype(np.float32), rate) == pytest.approx(tau, rel=0.3)
-    assert np.isnan(quality.decay_time(0.04 * rng.standard_normal((6, n)).astype(np.float32), rate)), "noise alone"
+    noise = 0.04 * rng.standard_normal((6, n)).astype(np.float32)
+    assert quality.decay_time(quality.transients(dff.astype(np.float32), rate), rate) == pytest.approx(tau, rel=0.3)
+    assert np.isnan(quality.decay_time(quality.transients(noise, rate), rate)), "noise alone"
 
 
 def test_a_movie_without_good_frames_is_not_measured():

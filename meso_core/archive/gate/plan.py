@@ -7,11 +7,12 @@ a comparison of the content.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ...errors import ArchiveError, GateError
-from ...qc import QCResult
+from ...qc import DEFAULT_LIMITS, Limits, QCResult
+from ...review import REJECT, decision, person_verdicts
 from ...session import imaging_bouts, printable, raw_tifs
 from ...storage import Manifest, load_manifest
 from ...storage.atomic import storage_errors
@@ -66,6 +67,8 @@ class RemovalPlan:
     qc: tuple[QCResult, ...] = ()
     #: Whether the tifs can be opened where they are seen; if not, the archive's record tells how many pages there are.
     opens_tifs: bool = True
+    #: Those with which the stored verdicts are judged.
+    limits: Limits = field(default_factory=dict)
 
     @property
     def allowed(self) -> bool:
@@ -86,6 +89,7 @@ def removal_plan(
     *,
     archive_asset: str,
     override: Override | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> RemovalPlan:
     """Decide which raw tifs of a session may be removed. Nothing is changed.
 
@@ -100,7 +104,10 @@ def removal_plan(
     archive_asset
         Name under which the archives were published: their records must agree with its manifest.
     override
-        A person's decision. It opens the gate where QC or processing closes it, never where an archive is in doubt.
+        A person's decision. It opens the gate where QC or processing closes it, never where an archive is in doubt, or
+        where a person has rejected the session.
+    limits
+        Those with which the stored verdicts are judged.
 
     Returns
     -------
@@ -116,7 +123,7 @@ def removal_plan(
     place.look()
     session_path, opens_tifs = place.session_path, isinstance(place, Folder)
     with storage_errors(session_path):
-        obstacles = _processing_obstacles(session_path, frames_asset, qc, opens_tifs=opens_tifs)
+        obstacles = _processing_obstacles(session_path, frames_asset, qc, opens_tifs=opens_tifs, limits=limits)
         kept = place.kept()
         if interrupted := [tif.path for tif in kept if tif.event is None]:
             message = f"the removal of {', '.join(interrupted)} was interrupted: `meso restore` puts them back"
@@ -127,7 +134,9 @@ def removal_plan(
     if not removals and not obstacles:
         obstacles.append(Obstacle(str(session_path), "there are no raw tifs", can_be_overridden=False))
     named = tuple(replace(o, where=place.named(o.where), message=place.named(o.message)) for o in obstacles)
-    return RemovalPlan(session_path, frames_asset, archive_asset, tuple(removals), named, override, qc, opens_tifs)
+    return RemovalPlan(
+        session_path, frames_asset, archive_asset, tuple(removals), named, override, qc, opens_tifs, limits
+    )
 
 
 def check_plan(plan: RemovalPlan, moved: Iterable[Path] = (), *, place: Place | None = None) -> bool:
@@ -149,7 +158,9 @@ def check_plan(plan: RemovalPlan, moved: Iterable[Path] = (), *, place: Place | 
     """
     place = place or as_place(plan.session_path)
     place.look()
-    obstacles = _processing_obstacles(plan.session_path, plan.frames_asset, plan.qc, opens_tifs=plan.opens_tifs)
+    obstacles = _processing_obstacles(
+        plan.session_path, plan.frames_asset, plan.qc, opens_tifs=plan.opens_tifs, limits=plan.limits
+    )
     bouts = [plan.session_path / name for name in dict.fromkeys(Path(r.path).parent.name for r in plan.removals)]
     tifs = {bout: (*raw_tifs(bout), *(tif for tif in moved if tif.parent.name == bout.name)) for bout in bouts}
     facts, found = _plan_bouts(plan.session_path, plan.archive_asset, tifs)
@@ -196,10 +207,15 @@ def closed(session_path: Path, reasons: Sequence[str]) -> GateError:
 
 
 def _processing_obstacles(
-    session_path: Path, frames_asset: str, qc: Sequence[QCResult], *, opens_tifs: bool
+    session_path: Path, frames_asset: str, qc: Sequence[QCResult], *, opens_tifs: bool, limits: Limits
 ) -> list[Obstacle]:
-    doubts = processing_doubts(session_path, frames_asset, qc, opens_tifs=opens_tifs)
-    return [Obstacle(where, message, can_be_overridden=True) for where, message in doubts]
+    doubts = processing_doubts(session_path, frames_asset, qc, opens_tifs=opens_tifs, limits=limits)
+    found = [Obstacle(where, message, can_be_overridden=True) for where, message in doubts]
+    person = decision(person_verdicts(session_path))
+    if person is not None and person.says == REJECT:
+        told = f"the session was {person.told}; its tifs stay until a person accepts it (meso qc set)"
+        found.append(Obstacle("verdict of a person", told, can_be_overridden=False))
+    return found
 
 
 def _plan_bouts(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import MesoError
-from ...qc import QCResult, Verdict, qc_path, stored_results
+from ...qc import DEFAULT_LIMITS, Limits, QCResult, Verdict, qc_path, stored_results
 from ...scanimage import ImagingLayout, LocalTif
 from ...scanimage.frames.on_file import frames_on_file
 from ...scanimage.frames.sources import fits_promise
@@ -25,7 +25,12 @@ MOTION_REGISTERED = "imaging.frames_motionRegistered.bin"
 
 
 def processing_doubts(
-    session_path: Path, frames_asset: str, qc: Sequence[QCResult], *, opens_tifs: bool = True
+    session_path: Path,
+    frames_asset: str,
+    qc: Sequence[QCResult],
+    *,
+    opens_tifs: bool = True,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> list[tuple[str, str]]:
     """Say where, and why, processing and quality control do not allow the removal of tifs.
 
@@ -39,13 +44,15 @@ def processing_doubts(
         Further verdicts.
     opens_tifs
         Whether the tifs can be opened in that folder; if not, the pages of a bout are those of its archive's record.
+    limits
+        Those with which stored verdicts are judged.
     """
     doubts, stored = [], {}
     try:
         doubts += [
             (f"asset {frames_asset}", message) for message in _frames_doubts(session_path, frames_asset, opens_tifs)
         ]
-        stored = stored_results(session_path)
+        stored = stored_results(session_path, limits)
     except MesoError as error:
         doubts.append(("processing", str(error)))
     if not stored.get(frames_asset):

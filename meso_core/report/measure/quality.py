@@ -25,8 +25,9 @@ _NEAR_TOP = 0.01
 _LEAST_AT_TOP = 8
 #: Blocks of so many seconds, whose means are taken out before fast changes are compared.
 _SLOW_S = 20.0
-#: Peaks of transients are this many standard deviations of noise high, and so many of them are wanted.
-_PEAK_SIGMA, _LEAST_PEAKS = 6.0, 20
+#: Peaks of transients are this many standard deviations of noise high, and so many of them are wanted;
+#: of one ROI, at most so many count.
+_PEAK_SIGMA, _LEAST_PEAKS, _MOST_PEAKS = 6.0, 20, 16
 #: Seconds before a peak that must be quiet, and seconds after it that are looked at.
 _QUIET_S, _AFTER_S = 1.0, 6.0
 
@@ -158,11 +159,8 @@ def fast_correlation(f: NDArray[np.float32], neuropil: NDArray[np.float32], rate
     return np.asarray(np.divide(both, own, out=np.full(len(both), np.nan), where=own > 0))
 
 
-def decay_time(dff: NDArray[np.float32], rate_hz: float) -> float:
-    """Measure how fast transients decay, s: the time to half of their height, over the logarithm of 2.
-
-    Transients are peaks of six standard deviations of the noise with a quiet second before them. The median of all of
-    them is taken at each moment, so that spikes that follow in some do not count.
+def transients(dff: NDArray[np.float32], rate_hz: float) -> NDArray[np.float64]:
+    """Cut transients out of traces: peaks of six standard deviations of the noise with a quiet second before them.
 
     Parameters
     ----------
@@ -173,11 +171,34 @@ def decay_time(dff: NDArray[np.float32], rate_hz: float) -> float:
 
     Returns
     -------
+    ndarray
+        (n_transients, n_after) each over its own height, from its peak on for 6 s; at most 16 of a ROI.
+    """
+    before, after = max(int(_QUIET_S * rate_hz), 1), max(int(_AFTER_S * rate_hz), 2)
+    found = [np.zeros((0, after))]
+    for trace in np.asarray(dff, np.float64):
+        curves = _transients(trace, before, after)
+        found.append(np.array(curves[:: max(-(-len(curves) // _MOST_PEAKS), 1)]).reshape(-1, after))
+    return np.concatenate(found)
+
+
+def decay_time(curves: NDArray[np.float64], rate_hz: float) -> float:
+    """Measure how fast transients decay, s: the time to half of their height, over the logarithm of 2.
+
+    The median of all of them is taken at each moment, so that spikes that follow in some do not count.
+
+    Parameters
+    ----------
+    curves
+        What :func:`transients` gave.
+    rate_hz
+        Frames per second.
+
+    Returns
+    -------
     float
         NaN where there are fewer than 20 transients, or they do not fall to a half within 6 s.
     """
-    before, after = max(int(_QUIET_S * rate_hz), 1), max(int(_AFTER_S * rate_hz), 2)
-    curves = [curve for trace in np.asarray(dff, np.float64) for curve in _transients(trace, before, after)]
     if len(curves) < _LEAST_PEAKS:
         return float("nan")
     middle = np.median(curves, axis=0)

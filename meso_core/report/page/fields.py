@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...qc import checks_in
 from ...session import Fov
 from ..draw.images import grey_uri
 from ..draw.outlines import roi_outlines, svg_path
@@ -29,7 +30,7 @@ from .render import number
 if TYPE_CHECKING:
     from ...location import RegionMap
 
-_CHECKS = ("cells_found", "fov_inside_brain", "fov_size", "fov_number_of_areas", "fov_near_window")
+_CHECKS = (*checks_in("cells"), *checks_in("place"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...qc import checks_in
 from ..draw.distributions import variance_plot
 from ..draw.time_series import light_plot
 from ..inputs import ReportInputs
@@ -20,10 +21,11 @@ from .render import number
 def photons_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
     """Make the section about light: photons, saturation, bleaching."""
     lead = "How much light reached the detector, by the frames' own noise, and whether it stayed."
+    verdicts = inputs.verdicts_on(*checks_in("photons"))
     lit = [(one, one.photons) for one in found if one.photons is not None]
     if not lit:
         why = inputs.no_movies or inputs.why_missing("motion_registered_frames")
-        return Section("photons", "Photons", lead, missing=[f"Light: {why}."])
+        return Section("photons", "Photons", lead, missing=[f"Light: {why}."], verdicts=verdicts)
     figures = [
         Figure(
             "Variance against mean",
@@ -67,4 +69,5 @@ def photons_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
         "What still moves and what is active counts as noise, so there are at least so many photons. Counts without "
         "light hold the amplifier's noise too."
     )
-    return Section("photons", "Photons", lead, figures=figures, table=(head, rows), table_note=note)
+    table = (head, rows)
+    return Section("photons", "Photons", lead, figures=figures, table=table, table_note=note, verdicts=verdicts)

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ...json_text import json_text
-from ...qc import QCResult
+from ...qc import QCResult, check_of
 from .parts import SIGNS
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(sign=_sign, markup=Markup, data=_data, number=number, words=_words)
+    environment.filters.update(
+        unit=lambda name: check_of(name).unit, how_to_read=lambda name: check_of(name).how_to_read
+    )
     return environment
 
 
@@ -48,6 +51,14 @@ def number(value: float | int | str | None) -> str:
 
 def _sign(result: QCResult) -> tuple[str, str, str]:
     return SIGNS[result.verdict]
+
+
+def _unit(check: str) -> str:
+    return check_of(check).unit
+
+
+def _how_to_read(check: str) -> str:
+    return check_of(check).how_to_read
 
 
 def _words(check: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...json_text import json_text
+from ...qc import checks_in
 from ..draw.distributions import components_plot, interval_plot, offsets_plot
 from ..draw.images import contrast, webp_uri
 from ..draw.time_series import motion_plot
@@ -20,9 +21,7 @@ from .fields import FovFound
 from .parts import Figure, Movie, Row, Section
 from .render import number
 
-_TIME = ("frames_match_pulses", "pulse_intervals_match_scanimage", "frame_counter_is_clean", "bouts_have_folders",
-         "daq_samples_are_regular", "volumes_match_frames", "frames_are_whole", "frames_were_rated")  # fmt: skip
-_MOTION = ("registration_residual", "bad_frame_fraction", "shifts_within_reach")
+_TIME, _MOTION = checks_in("time"), checks_in("motion")
 
 
 def time_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:

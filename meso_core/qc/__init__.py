@@ -1,0 +1,32 @@
+"""Quality control as data: typed results, the table of all checks, and the limits with which values are judged.
+
+What belongs here: the record, its verdicts, what each check means, and the files that keep results with a session.
+What does not: measuring, and how results are shown. Asset checks, reports, gates and the command line read
+these records.
+"""
+
+from .check import Check, Limit
+from .judging import DEFAULT_LIMITS, Limits, judge, judged, parse_limits
+from .record import QCResult, Verdict, worst
+from .stored import qc_path, read_results, results_to_json, stored_results
+from .table import CHECKS, check_of, checks_in
+
+__all__ = [
+    "CHECKS",
+    "DEFAULT_LIMITS",
+    "Check",
+    "Limit",
+    "Limits",
+    "QCResult",
+    "Verdict",
+    "check_of",
+    "checks_in",
+    "judge",
+    "judged",
+    "parse_limits",
+    "qc_path",
+    "read_results",
+    "results_to_json",
+    "stored_results",
+    "worst",
+]
