@@ -42,6 +42,7 @@ from ..defs.standings import SessionView, look_at
 from ..io.managers import PUBLICATION, Publication
 from ..io.resources import Platform
 from ..io.tolerated import tolerated_metadata
+from ..overview.links import report_link
 from ..runs.settings import MesoSettings
 
 #: Folder of pictures, below the session.
@@ -275,7 +276,7 @@ def decided(
     return dg.MaterializeResult(
         value=publication,
         data_version=dg.DataVersion(version),
-        metadata={**metadata, **tolerated_metadata(tolerated)},
+        metadata={**metadata, **report_link(context.partition_key), **tolerated_metadata(tolerated)},
         check_results=check_results(declaration, qc),
     )
 
@@ -291,6 +292,7 @@ def gathered(
         else:
             product = compute(run)
             (publication, version), metadata = run.publication(product), dict(product.metadata)
+    metadata |= report_link(context.partition_key)
     return versioned_output(publication, version, {**metadata, **tolerated_metadata(tolerated)})
 
 

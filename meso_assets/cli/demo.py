@@ -16,7 +16,9 @@ from .tables import made_table
 @click.option("--folder", type=click.Path(path_type=Path), help="Where everything goes (default: ./demo).")
 def command(folder: Path | None) -> None:
     """Simulate a session, make every asset of it, and show what was made."""
+    from ..defs.reporting import REPORT_FILE
     from ..io.resources import Platform
+    from ..overview.refresh import overview_path, refresh_after_run
     from ..runs.run import run_session
 
     started = time.monotonic()
@@ -33,7 +35,10 @@ def command(folder: Path | None) -> None:
     figures = sorted(session.path.glob("reports/figures/*.png"))
     if figures:
         click.echo(f"\nfigures   {figures[0].parent} ({len(figures)})")
+    refresh_after_run(settings, click.echo)
     click.echo(f"truth     {made.truth_path}")
+    click.echo(f"report    {session.where(REPORT_FILE)}  (look at it first: it opens by double click)")
+    click.echo(f"overview  {overview_path(settings)}")
     click.echo(f"interface {how_to_open(folder)}, then http://127.0.0.1:3000")
     click.echo(f"all in {time.monotonic() - started:.0f} s")
     sys.exit(0 if summary.success else 1)

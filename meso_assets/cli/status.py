@@ -73,6 +73,7 @@ def _told(settings: MesoSettings, chosen: Wanted, *, as_json: bool) -> str:
         records += [_record(one.session, "remark", text) for one in found for text in one.all_remarks]
         return json_text(records, indent=1)
     parts = [_table(found), *_reasons(found, [f"{state}: {path}: {why}" for state, path, why in passed_over])]
+    parts += _reports(found, platform)
     parts.append(_totals(found, len(survey.sessions), platform))
     return "\n".join(parts)
 
@@ -106,6 +107,16 @@ def _reasons(found: Sequence[SessionCells], passed_over: Sequence[str]) -> list[
     )
     reasons = [*told, *(f"{one.session}  {text}" for one in found for text in one.all_remarks), *passed_over]
     return ["\n".join(reasons) + "\n"] if reasons else []
+
+
+def _reports(found: Sequence[SessionCells], platform: Platform) -> list[str]:
+    """Say where the reports of a few sessions are."""
+    from ..defs.reporting import REPORT_FILE
+
+    made = [one.place or one.session for one in found if any(REPORT_FILE in cell.shown for cell in one.cells)]
+    if not made or len(found) > _FEW:
+        return []
+    return ["\n".join(f"report: {platform.store.root}/{place}/{REPORT_FILE}" for place in made) + "\n"]
 
 
 def _totals(found: Sequence[SessionCells], n_there: int, platform: Platform) -> str:

@@ -1,15 +1,23 @@
-"""Where the overview is in the interface.
+"""Where the overview and the reports of sessions are in the interface.
 
-What belongs here: its address. Dagster has a page of its own at ``/overview``.
+What belongs here: their addresses. Dagster has a page of its own at ``/overview``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import dagster as dg
+
+from ..defs.reporting import REPORT_FILE
 
 OVERVIEW_PATH = "/meso/overview"
 #: Metadata entry of an asset that leads to it.
 OVERVIEW_LINK: Mapping[str, Any] = {"overview": dg.MetadataValue.url(OVERVIEW_PATH)}
+
+
+def report_link(session: str) -> dict[str, Any]:
+    """Metadata entry of a result that leads to the report of its session, whose key is given."""
+    return {"report": dg.MetadataValue.url(f"{OVERVIEW_PATH}/files/{quote(session)}/-/{REPORT_FILE}")}

@@ -19,6 +19,8 @@ from .fields import FovFound
 from .parts import Row, Section
 from .render import number
 
+_SYSTEM = re.compile(r"^SI\.imagingSystem = '([^'\n]+)'", re.MULTILINE)
+_VERSION = re.compile(r"^SI\.VERSION_(?:MAJOR|MINOR|UPDATE) = '?(\w+)'?\s*$", re.MULTILINE)
 _POWERS = re.compile(r"^SI\.hBeams\.powers = \[?([\d. ]+)\]?\s*$", re.MULTILINE)
 
 
@@ -58,6 +60,7 @@ def _recording(metadata: SessionMetadata, found: Sequence[FovFound]) -> list[Row
     if imaging.acquisition_start is not None:
         rows.append(Row("recorded", f"{imaging.acquisition_start:%Y-%m-%d %H:%M}", "clock of the microscope"))
     rows += [
+        Row("microscope", *_microscope(imaging)),
         Row("fields of view", str(len(imaging.fovs)), _depths(imaging)),
         Row("imaging bouts", _bouts(metadata), f"{number(sum(b.n_frames for b in metadata.bouts))} frames on file"),
         Row("duration", _duration(metadata), "with the light on"),
@@ -96,9 +99,19 @@ def _channels(imaging: ImagingMetadata) -> str:
     return f"activity in {imaging.channels_used[0]}"
 
 
+def _microscope(imaging: ImagingMetadata) -> tuple[str, str]:
+    """Name of the microscope in ScanImage, and the version that ran it."""
+    header = _header(imaging)
+    name, version = _SYSTEM.search(header), ".".join(_VERSION.findall(header))
+    return name[1] if name else "–", f"ScanImage {version}" if version else "by ScanImage"
+
+
+def _header(imaging: ImagingMetadata) -> str:
+    return str(imaging.to_dict().get("rawScanImageMeta", {}).get("Software", ""))
+
+
 def _power(imaging: ImagingMetadata) -> tuple[str, str]:
-    header = str(imaging.to_dict().get("rawScanImageMeta", {}).get("Software", ""))
-    match = _POWERS.search(header)
+    match = _POWERS.search(_header(imaging))
     used = [float(p) for p in match[1].split()] if match else []
     if not used:
         return "–", "not in the header"
