@@ -140,3 +140,14 @@ def brief(value: object) -> str:
     """Show a value in a message: long lists by their length and start, long texts cut."""
     text = f"{len(value)} values from {value[:2]}" if isinstance(value, list) and len(value) > 6 else repr(value)
     return text if len(text) < 80 else text[:77] + "…"
+
+
+def told(error: Exception) -> str:
+    """Tell an error on one line: ours by their message, others with their type too.
+
+    Examples
+    --------
+    >>> told(OSError("disk full"))
+    'unexpected OSError: disk full'
+    """
+    return str(error) if isinstance(error, MesoError) else f"unexpected {type(error).__name__}: {error}"

@@ -17,6 +17,7 @@ _COMMANDS = {
     "simulate": "simulate",
     "run": "run",
     "preflight": "preflight",
+    "scan": "scan",
     "status": "status",
     "overview": "overview",
     "audit": "audit",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from meso_core.errors import AlyxError, MesoError
+from meso_core.errors import AlyxError, MesoError, told
 from meso_core.opening import is_there
 from meso_core.storage import Session
 
@@ -20,7 +20,6 @@ from ..io.alyx import Alyx
 from ..io.resources import Platform
 from ..runs.settings import MesoSettings
 from .catalogue import CATALOGUE
-from .guard import told
 from .jobs import PROCESS_SESSION
 from .partitions import known_sessions
 

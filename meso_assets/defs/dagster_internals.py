@@ -167,6 +167,17 @@ def end_of_steps(instance: dg.DagsterInstance, run_id: str) -> Iterable[dg.Dagst
             yield record.event_log_entry.dagster_event
 
 
+def failed_checks(instance: dg.DagsterInstance, run_id: str, check: str) -> dict[str, str]:
+    """Find the assets of a run of which a check did not pass, and what it says."""
+    found: dict[str, str] = {}
+    for record in instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION).records:
+        event = record.event_log_entry.dagster_event
+        told = event.asset_check_evaluation_data if event is not None else None
+        if told is not None and told.check_name == check and not told.passed:
+            found[told.asset_key.path[-1]] = told.description or check
+    return found
+
+
 #: Newest events of a run in which what its steps told last is looked for.
 _LAST_EVENTS = 300
 

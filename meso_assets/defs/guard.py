@@ -16,11 +16,6 @@ from ..io.tolerated import tolerating
 Context: TypeAlias = dg.AssetExecutionContext | dg.OpExecutionContext
 
 
-def told(error: Exception) -> str:
-    """Tell an error on one line: ours by their message, others with their type too."""
-    return str(error) if isinstance(error, MesoError) else f"unexpected {type(error).__name__}: {error}"
-
-
 @contextmanager
 def guarded(context: Context) -> Iterator[list[str]]:
     """Log what ``meso_core`` tolerates, and turn its errors into failures that name them.

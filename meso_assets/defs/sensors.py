@@ -12,14 +12,14 @@ from itertools import islice
 
 import dagster as dg
 
-from meso_core.errors import MesoError
+from meso_core.errors import MesoError, told
 from meso_core.session import SessionKey, Survey
 
 from ..io.resources import Platform
 from ..runs.settings import MesoSettings
+from .arriving import Arriving, asks_for_a_run, seen_session
 from .dagster_internals import sessions_at_work, unseen, used_run_keys
 from .dead_runs import end_dead_runs
-from .guard import told
 from .jobs import PROCESS_SESSION
 from .partitions import known_sessions, session_partitions
 from .session_index import SessionIndex
@@ -28,6 +28,12 @@ from .summaries import SessionSummary
 
 #: A tick may take a minute; looking at sessions goes on in the next one after this time, s.
 _SECONDS_OF_A_LOOK = 12.0
+#: What a tick logs of a session, and how it begins.
+_TOLD = {
+    Arriving.WAITING: "",
+    Arriving.BROKEN: "breaks a rule: ",
+    Arriving.ON_REQUEST: "stale, and run only when asked for: ",
+}
 #: Lines of one kind that a tick logs.
 _MOST_LINES = 50
 
@@ -55,8 +61,7 @@ def requests(
         Partition keys of which a run waits or goes on: what is due then is what it has not made yet.
     """
     new = [state.key for state in states if state.key not in known]
-    due = [state for state in states if state.ready and state.due and state.key not in at_work]
-    wanted = [state for state in due if state.runs_by_itself or settings.rerun_stale]
+    wanted = [state for state in states if asks_for_a_run(state, settings) and state.key not in at_work]
     runs = (run for state in wanted if (run := _run_of(state, asked)) is not None)
     return dg.SensorResult(
         run_requests=list(islice(runs, settings.scan_max_runs)),
@@ -113,7 +118,9 @@ def scan(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorRe
     try:
         found = platform.store.survey()
     except (MesoError, OSError) as error:
-        return dg.SkipReason(f"the root could not be listed: {error}")
+        why = f"the root could not be listed: {error}"
+        context.log.warning(why)
+        return dg.SkipReason(why)
     passed_over = _tell_passed_over(context, found)
     states, last = _look_at_all(context, platform, found)
     is_due = any(state.ready and state.due for state in states)
@@ -145,10 +152,9 @@ def _look_at_all(
         if (state := _look_or_tell(context, index, by_name[name], found)) is None:
             continue
         states.append(state)
-        if not state.ready:
-            remarks.append(f"{name}: {state.reason}")
-        elif state.due and not state.runs_by_itself and not platform.settings.rerun_stale:
-            remarks.append(f"{name}: stale, and run only when asked for: {state.why}")
+        seen = seen_session(state, platform.settings)
+        if seen.state in _TOLD:
+            remarks.append(f"{name}: {_TOLD[seen.state]}{seen.why}")
     index.save(by_name)
     _log_some(context, remarks)
     return states, last

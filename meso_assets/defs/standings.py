@@ -106,6 +106,13 @@ class SessionView:
         there = file is not None and file.size != GONE
         return self.session.fetch([DESCRIPTION]) if there else self.session.path
 
+    def broken_rules(self) -> tuple[str, ...]:
+        """Name what breaks a rule, so that a person must mend it, in sentences."""
+        return tuple(
+            f"{bout} has {len(names)} metadata files ({some(names)}) where one is expected: move the wrong one out"
+            for bout, names in surplus_metadata(self.listing).items()
+        )
+
     def remarks(self) -> tuple[str, ...]:
         """Name what lies in the session and is no data, or somebody else's, in sentences."""
         ignored = ignored_among(
@@ -119,10 +126,7 @@ class SessionView:
                 f"{name} is passed over: an imaging bout is a folder raw_imaging_data_NN, with two digits"
                 for name in odd_bouts(self.delivered)
             ),
-            *(
-                f"{bout} has {len(names)} metadata files ({some(names)}) where one is expected: move the wrong one out"
-                for bout, names in surplus_metadata(self.listing).items()
-            ),
+            *self.broken_rules(),
             *(f"{name} is not of meso and is left alone" for name in foreign_results(self.present.files, self.made)),
             *([f"what Alyx said of subject {others} is kept here and does not count"] if others else []),
         )

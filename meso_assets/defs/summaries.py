@@ -109,6 +109,8 @@ class SessionSummary:
     run_key: str = ""
     #: What is not as usual in its folder.
     remarks: tuple[str, ...] = ()
+    #: Those of them that name a broken rule, which a person must mend.
+    broken_rules: tuple[str, ...] = ()
     #: Records that cannot be read.
     damaged: tuple[str, ...] = ()
     #: Bytes of what the rig left; of tifs that are in an archive too, as they were.
@@ -198,6 +200,7 @@ def summary_of(session: Session, settings: MesoSettings, *, now_ns: int) -> Sess
         },
         run_key=_run_key(str(session.key), due) if seen.delivered else "",
         remarks=(*(edit for one in summed_up.values() for edit in one.edits), *seen.remarks()),
+        broken_rules=seen.broken_rules(),
         damaged=damaged,
         raw_bytes=sum(max(0, file.size) for file in seen.delivered),
         until_later=arrival.until_later,

@@ -14,13 +14,12 @@ from typing import Any
 
 import dagster as dg
 
-from meso_core.errors import InputFileError, SettingsError, problem
+from meso_core.errors import InputFileError, SettingsError, problem, told
 from meso_core.session import PARTIAL_COPY, SessionKey, some, unfinished_copies
 
 from ..defs.catalogue import CATALOGUE
 from ..defs.dagster_internals import asset_of_step, observe, times_of_steps
 from ..defs.dead_runs import process_tags
-from ..defs.guard import told
 from ..defs.jobs import PROCESS_SESSION
 from ..defs.partitions import add_sessions
 from ..defs.past_runs import seconds_by_asset

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
+from meso_core.errors import told
 from meso_core.progress import Progress, silent
 from meso_core.session import SessionKey, Survey
 
 from ..defs.catalogue import CATALOGUE
-from ..defs.guard import told
 from ..defs.session_index import SessionIndex
 from ..defs.summaries import AssetSummary, SessionSummary, summary_of
 from ..io.resources import Platform

@@ -20,6 +20,7 @@ from .paths import SUBJECTS, SessionKey, is_date, printable
 
 _LIKE_A_DATE = re.compile(r"\d{1,4}[-_. ]\d{1,2}[-_. ]\d{1,4}|\d{8}", re.ASCII)
 _NUMBER = re.compile(r"\d{1,3}", re.ASCII)
+_IGNORED = "ignored, "
 _WHERE = "a session is at [lab/Subjects/]subject/YYYY-MM-DD/NNN"
 
 
@@ -33,6 +34,11 @@ class PassedOver:
 
     def __str__(self) -> str:
         return f"{self.path}: {self.reason}"
+
+    @property
+    def is_ignored(self) -> bool:
+        """Whether it is no data, so that nobody need do anything; else it breaks a rule."""
+        return self.reason.startswith(_IGNORED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +244,7 @@ class _Walk:
                 self._pass(path, f"cannot be read: {child.trouble}")
             elif child.is_folder:
                 if why := why_ignored(child.name):
-                    self._pass(path, f"ignored, {why}")
+                    self._pass(path, f"{_IGNORED}{why}")
                 else:
                     yield path
 

@@ -69,17 +69,19 @@ def look(instance, settings):
     return warnings
 
 
-def run(instance, key=KEY, why="", assets=("frame_times", "rois"), **tags):
-    """Run two assets of a session, of which ``frame_times`` fails for a reason."""
+def run(instance, key=KEY, why="", assets=("frame_times", "rois"), without="", **tags):
+    """Run two assets of a session, of which ``frame_times`` fails for a reason, and ``rois`` lacks a field for one."""
+    check = dg.AssetCheckSpec("all_fields_published", asset="rois")
 
     @dg.asset(name="frame_times")
     def times():
         if why:
             raise dg.Failure(f"TimingError: {why}")
 
-    @dg.asset(name="rois")
+    @dg.asset(name="rois", check_specs=[check])
     def cells():
-        pass
+        told = dg.AssetCheckResult(check_name=check.name, passed=not without, description=without)
+        return dg.MaterializeResult(check_results=[told])
 
     job = dg.Definitions(assets=[times, cells], jobs=[dg.define_asset_job("process_session")]).resolve_job_def(
         "process_session"
@@ -144,6 +146,38 @@ def test_what_happens_at_once_is_one_message_and_the_same_failure_again_is_none(
     run(instance, why="another reason")
     look(instance, settings)
     assert len(mail.mails) == 2
+
+
+def test_a_result_without_some_fields_of_view_is_told_once_and_so_is_that_they_came(
+    instance, settings, named, mail, hook
+):
+    named(mail.url, hook.url)
+    why = "FOV_02 is missing: found 0 of 60 frames"
+    for _ in range(2):
+        run(instance, without=why)
+        look(instance, settings)
+    (letter,) = mail.mails
+    assert letter["Subject"] == f"meso: {KEY} without some fields of view: rois"
+    for text in (parts_of(letter)["text/plain"], hook.posts[0]["message"]):
+        assert f"Published without some fields of view - {KEY}, rois: {why}" in " ".join(text.split())
+    run(instance, assets=("frame_times",))
+    look(instance, settings)
+    assert len(mail.mails) == 1, "the field is still missing"
+    run(instance)
+    look(instance, settings)
+    assert [m["Subject"] for m in mail.mails[1:]] == [f"meso: {KEY} has recovered"]
+
+
+def test_a_run_that_fails_and_leaves_fields_of_view_out_tells_both(instance, settings, named, mail):
+    named(mail.url)
+    run(instance, why="no pulses", without="FOV_02 is missing")
+    look(instance, settings)
+    text = " ".join(parts_of(mail.mails[0])["text/plain"].split())
+    assert "rois: FOV_02 is missing" in text
+    assert "frame_times: TimingError: no pulses" in text
+    run(instance, without="FOV_02 is missing")
+    look(instance, settings)
+    assert len(mail.mails) == 1, "nothing is new, and not all is made"
 
 
 def test_an_interrupted_run_that_is_run_again_is_no_news(instance, settings, named, mail):

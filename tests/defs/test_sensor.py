@@ -231,12 +231,23 @@ def test_a_flag_that_the_server_takes_away_asks_for_no_other_run(instance, setti
     assert summary_of(Platform.open(quiet).session(KEY), quiet, now_ns=10**19).run_key == first
 
 
-def test_a_root_that_cannot_be_listed_skips_the_tick(instance, settings, root):
+def test_a_root_that_cannot_be_listed_skips_the_tick_with_a_warning(instance, settings, root, monkeypatch):
     instance.add_dynamic_partitions("session", [KEY])
     shutil.rmtree(root)
-    result = look(instance, settings)
+    context, warnings = dg.build_sensor_context(instance=instance), []
+    monkeypatch.setattr(context.log, "warning", warnings.append)
+    result = scan(context, Platform.open(settings))
     assert isinstance(result, dg.SkipReason)
     assert "could not be listed" in result.skip_message
+    assert warnings == [result.skip_message]
+    assert instance.get_dynamic_partitions("session") == [KEY]
+
+
+def test_a_session_that_is_taken_away_keeps_its_partition_and_its_history(instance, settings, root):
+    instance.add_dynamic_partitions("session", [KEY])
+    shutil.rmtree(root / "SP035")
+    result = look(instance, settings)
+    assert (result.run_requests, list(result.dynamic_partitions_requests)) == ([], [])
     assert instance.get_dynamic_partitions("session") == [KEY]
 
 

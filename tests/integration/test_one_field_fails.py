@@ -15,6 +15,8 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from meso_assets.defs.alyx_gate import withheld_by_qc
 from meso_assets.defs.alyx_parts import own_files_of
 from meso_assets.defs.catalogue import CATALOGUE
+from meso_assets.defs.notices.digest import gather
+from meso_assets.defs.notices.ledger import Ledger
 from meso_assets.defs.standings import look_at
 from meso_assets.io.resources import Platform
 from meso_assets.runs.status import State
@@ -97,6 +99,18 @@ def test_a_check_fails_with_the_sentence(partial, instance):
         key = dg.AssetCheckKey(dg.AssetKey(asset), "all_fields_published")
         (shown,) = instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
         assert shown.status.value == "FAILED"
+
+
+def test_the_digest_tells_the_session_once_with_the_field_and_the_reason(partial):
+    settings, session, _ = partial
+    digest = gather(Platform.open(settings), Ledger(settings.home / "none", 0.0, failing={KEY: {FRAMES: "told"}}))
+    (line,) = digest.partial
+    assert line.startswith(f"{session.key}: {FRAMES}: FOV_02 missing: ")
+    assert "found 0 of 60 that are not marked bad" in line
+    told = [*digest.failed, *digest.stale, *digest.done]
+    assert [line for line in told if FRAMES in line] == [], "nowhere else"
+    assert "1 without some fields of view" in digest.subject
+    assert digest.n_whole == 0
 
 
 def test_the_status_tells_the_field_and_no_run_starts_by_itself(partial, instance):

@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from meso_core.errors import MesoWarning
+from meso_core.errors import MesoWarning, told
 from meso_core.lineage import last_verdict
 from meso_core.session import SessionKey
 from meso_core.storage import Standing
 
 from ...io.resources import Platform
-from ..guard import told
 from ..standings import look_at
 from .ledger import Ledger
 from .pages import Page, Part, lay_out
@@ -36,6 +35,8 @@ class Digest:
     arrived: list[str] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    #: Published, but for fields of view that failed.
+    partial: list[str] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
     audit: list[str] = field(default_factory=list)
@@ -50,6 +51,7 @@ class Digest:
             "arrived": self.arrived,
             "done": self.done,
             "failed": self.failed,
+            "without some fields of view": self.partial,
             "waiting": self.waiting,
             "stale": self.stale,
             "with findings of an audit": self.audit,
@@ -66,6 +68,7 @@ class Digest:
             Part("Arrived", self.arrived),
             Part("Done", self.done),
             Part("Failed", self.failed),
+            Part("Published without some fields of view", self.partial),
             Part("Unreadable", self.unreadable),
             Part("Passed over", self.passed_over),
             Part("Waiting", self.waiting),
@@ -116,11 +119,15 @@ def _look(platform: Platform, key: SessionKey, found: Digest, since: str, failin
     standings = seen.standings(platform.settings)
     arrival = seen.arrival(platform.settings, now_ns=time.time_ns())
     due = {name: one for name, one in standings.items() if not one.is_current}
+    partial = {name: one for name, one in due.items() if one.failed_fovs and one.reasons == one.failed_fovs}
+    if partial:
+        found.partial.append(f"{key}: {'; '.join(f'{name}: {_why(one)}' for name, one in partial.items())}")
+    due = {name: one for name, one in due.items() if name not in partial}
     if failures := {name: why for name, why in failing.items() if name in due or name not in standings}:
         found.failed += [f"{key}, {name}: {why}" for name, why in failures.items()]
     if not due:
-        found.n_whole += 1
-        if max((m.published_at for m in seen.made.values()), default="") >= since:
+        found.n_whole += not partial
+        if not partial and max((m.published_at for m in seen.made.values()), default="") >= since:
             found.done.append(str(key))
     elif not arrival.ready:
         found.waiting.append(f"{key}: {arrival.reason}")

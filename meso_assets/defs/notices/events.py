@@ -1,7 +1,7 @@
-"""Runs that failed, and sessions that recovered: found in Dagster's records, each told once.
+"""Runs that failed or left fields of view out, and sessions that recovered: found in Dagster's records, each told once.
 
 What belongs here: which ends of runs are news. An interrupted run that the daemon runs again is none, nor is a session
-that fails again for the same reason.
+that fails again, or lacks the same fields again, for the same reason.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from ..catalogue import CATALOGUE
-from ..dagster_internals import asset_of_step, end_of_steps, failure_message, last_words
+from ..dagster_internals import asset_of_step, end_of_steps, failed_checks, failure_message, last_words
 from ..dead_runs import clock, interrupted_at, process_of
 from .ledger import Ledger
 
@@ -21,6 +21,8 @@ from .ledger import Ledger
 _AGAIN_S = 900.0
 #: What is not looked at by then is told a minute later, s.
 _SECONDS_OF_A_LOOK = 20.0
+#: The check that fails where an asset was published without fields of view that failed.
+_ALL_FIELDS = "all_fields_published"
 _ENDS = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]
 
 
@@ -36,11 +38,18 @@ class Event:
     #: Asset (or job) → why it failed; empty where the session has recovered.
     reasons: dict[str, str]
     host: str = ""
+    #: Whether the run went well but for fields of view that are missing; ``reasons`` says which, and why.
+    is_partial: bool = False
 
     @property
     def failed(self) -> bool:
-        """Whether it is a failure; else a recovery."""
-        return bool(self.reasons)
+        """Whether it is a failure; else a recovery, or a result without some fields of view."""
+        return bool(self.reasons) and not self.is_partial
+
+    @property
+    def recovered(self) -> bool:
+        """Whether all that had failed is made."""
+        return not self.reasons
 
 
 def take_news(instance: dg.DagsterInstance, ledger: Ledger) -> list[Event]:
@@ -68,20 +77,20 @@ def _event(instance: dg.DagsterInstance, ledger: Ledger, run: dg.DagsterRun, end
     what = run.tags.get("dagster/partition", run.job_name)
     process = process_of(run)
     host = process.host if process else ""
+    before = ledger.failing.get(what, {})
     if run.status is dg.DagsterRunStatus.SUCCESS:
         made = {key.path[-1] for key in run.asset_selection} if run.asset_selection else {run.job_name, *CATALOGUE}
-        if what not in ledger.failing:
-            return None
-        left = {asset: why for asset, why in ledger.failing[what].items() if asset not in made}
-        if left:
-            ledger.failing[what] = left
-            return None
-        del ledger.failing[what]
-        return Event(what, run.run_id, ended, {}, host)
+        reasons = failed_checks(instance, run.run_id, _ALL_FIELDS)
+        left = {**{asset: why for asset, why in before.items() if asset not in made}, **reasons}
+        ledger.failing[what] = left
+        if not left:
+            del ledger.failing[what]
+        news = {asset: why for asset, why in reasons.items() if before.get(asset) != why}
+        is_news = bool(news) if left else bool(before)
+        return Event(what, run.run_id, ended, news, host, is_partial=bool(news)) if is_news else None
     if run.tags.get("dagster/will_retry") == "true":
         return None
-    reasons = _reasons(instance, run)
-    before = ledger.failing.get(what, {})
+    reasons = {**failed_checks(instance, run.run_id, _ALL_FIELDS), **_reasons(instance, run)}
     ledger.failing[what] = {**before, **reasons}
     return None if ledger.failing[what] == before else Event(what, run.run_id, ended, reasons, host)
 

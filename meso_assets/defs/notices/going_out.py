@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 
 import dagster as dg
 
-from meso_core.errors import MesoError
+from meso_core.errors import MesoError, told
 
 from ...io.resources import Platform
 from ...runs.settings import MesoSettings
-from ..guard import guarded, told
+from ..guard import guarded
 from .addresses import Address, addresses, send, wants_notices
 from .digest import Digest, gather, iso
 from .events import take_news

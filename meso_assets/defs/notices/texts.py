@@ -1,4 +1,4 @@
-"""How news reads: a subject, and a line for each failure and recovery.
+"""How news reads: a subject, and a line for each failure, missing field of view and recovery.
 
 What belongs here: words. Layout is in ``pages``.
 """
@@ -11,26 +11,36 @@ from ..dead_runs import clock, short
 from .events import Event
 from .pages import Page, Part, lay_out
 
+_WITHOUT = "without some fields of view"
 #: Characters of a reason; the run's log has the rest.
 _LONGEST = 600
 
 
 def subject_of(news: Sequence[Event]) -> str:
     """Sum up news in a line."""
-    failed = [event for event in news if event.failed]
-    recovered = [event for event in news if not event.failed]
+    kinds = {
+        "failed": [event for event in news if event.failed],
+        _WITHOUT: [event for event in news if event.is_partial],
+        "recovered": [event for event in news if event.recovered],
+    }
     if len(news) == 1:
         (event,) = news
-        return f"meso: {event.what} {'failed: ' + ', '.join(event.reasons) if event.failed else 'has recovered'}"
-    counts = [f"{len(some)} {word}" for some, word in ((failed, "failed"), (recovered, "recovered")) if some]
-    return f"meso: {' and '.join(counts)}"
+        word = "failed" if event.failed else _WITHOUT
+        return f"meso: {event.what} {f'{word}: ' + ', '.join(event.reasons) if event.reasons else 'has recovered'}"
+    return f"meso: {' and '.join(f'{len(some)} {word}' for word, some in kinds.items() if some)}"
 
 
 def told_news(news: Sequence[Event], ui: str = "") -> Page:
     """Tell news; ``ui`` is the address of the interface, where it has one."""
     failed = [line for event in news if event.failed for line in _failure(event, ui)]
-    recovered = [f"{event.what}, with run {_run(event, ui)}" for event in news if not event.failed]
-    return lay_out((Part("Failed", failed), Part("Recovered", recovered)), _AFTER if failed else "")
+    partial = [line for event in news if event.is_partial for line in _failure(event, ui)]
+    recovered = [f"{event.what}, with run {_run(event, ui)}" for event in news if event.recovered]
+    parts = (
+        Part("Failed", failed),
+        Part("Published without some fields of view", partial),
+        Part("Recovered", recovered),
+    )
+    return lay_out(parts, _AFTER if failed or partial else "")
 
 
 _AFTER = (
