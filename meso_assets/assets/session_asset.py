@@ -58,6 +58,9 @@ else:
 
 T = TypeVar("T")
 
+#: What is quick goes first of what could begin, so that what is wrong with a session shows early.
+_FIRST = {"dagster/priority": "1"}
+
 AssetFunction: TypeAlias = Callable[..., Result]
 
 
@@ -225,6 +228,7 @@ def session_asset(declaration: Declaration) -> Callable[[AssetFunction], dg.Asse
             io_manager_key=declaration.io_manager,
             check_specs=check_specs(declaration),
             dagster_type=PUBLICATION,
+            op_tags=_FIRST if declaration.is_quick else None,
             deps=list(declaration.inputs) if declaration.reads_records else None,
         )(function)
 

@@ -31,6 +31,14 @@ def test_the_code_location_is_loadable_and_dagster_sees_the_declared_inputs(defs
         assert parents == set(declared.inputs), name
 
 
+def test_of_the_steps_that_could_begin_dagster_begins_with_what_is_quick(defs):
+    nodes = defs.resolve_job_def("process_session").graph.node_defs
+    order = sorted(nodes, key=lambda node: -int(node.tags.get("dagster/priority", 0)))  # as Dagster's executors do
+    quick = [node.name for node in nodes if node.name in CATALOGUE and CATALOGUE[node.name].is_quick]
+    assert quick
+    assert sorted(node.name for node in order[: len(quick)]) == sorted(quick)
+
+
 def test_each_asset_of_the_readme_is_declared_and_none_is_missing():
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
     table = readme[readme.index("| output |") :].split("\n\n")[0]

@@ -199,6 +199,25 @@ def test_what_is_downstream_of_what_is_due_is_run_with_it(instance, settings, ro
     assert selected(run) == {"frame_qc", *following}
 
 
+def test_what_follows_an_asset_that_somebody_made_again_is_run_by_itself(instance, settings):
+    """Whoever made it, in the interface or in a terminal; where the same came out, nothing follows."""
+    make_everything(settings)
+    session = Platform.open(settings).session(KEY)
+
+    def by_hand(content):
+        staging = session.stage("mean_image_mlapdv")
+        staging.write("mean_image_mlapdv.txt", content)
+        basis = look_at(session).standing(CATALOGUE["mean_image_mlapdv"], settings).basis
+        session.publish(staging.seal(), basis, MadeBy("by hand"))
+
+    by_hand(b"x")
+    assert look(instance, settings).run_requests == []
+    by_hand(b"y")
+    (run,) = look(instance, settings).run_requests
+    assert selected(run) == {"roi_brain_locations", "alyx_fov_records", "alyx_datasets", "session_report"}
+    assert "mean_image_mlapdv has changed" in run.tags["meso/why"]
+
+
 @pytest.mark.parametrize("changed", ["setting", "code"])
 def test_changed_settings_and_code_are_seen_and_run_only_where_a_lab_wants_that(
     instance, settings, changed, monkeypatch
