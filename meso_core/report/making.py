@@ -20,6 +20,7 @@ from .measure.clock import FovClock
 from .measure.fov import FovRois, measure_rois, packed_bins
 from .measure.motion import FovMotion, read_motion
 from .measure.photons import FovPhotons, measure_photons
+from .measure.registered import RegisteredMovie, measure_registered
 from .movies import FovMovie, MovieMaker
 from .page.card import card, verdict_in_words
 from .page.cells import cells_section
@@ -111,8 +112,9 @@ def _measure(inputs: ReportInputs, progress: Progress) -> Iterator[FovFound]:
     def work(fov: Fov, clock: FovClock | None, motion: FovMotion | None) -> FovFound:
         rois = _rois_of(inputs, fov, clock, n_bins)
         areas, layers = located(inputs, fov.name, inputs.regions) if rois else (None, None)
-        photons, movie = _photons_of(inputs, fov, motion), maker.make(fov, motion, clock)
-        return FovFound(fov, clock, rois, motion, photons, movie, areas, layers)
+        photons, registered = _of_movie(inputs, fov, motion)
+        movie = maker.make(fov, motion, clock)
+        return FovFound(fov, clock, rois, motion, photons, registered, movie, areas, layers)
 
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
         for k, found in enumerate(pool.map(work, fovs, clocks, motions), 1):
@@ -133,11 +135,15 @@ def _rois_of(inputs: ReportInputs, fov: Fov, clock: FovClock | None, n_bins: int
     return measure_rois(lambda name: inputs.dataset(fov.name, name), rate, n_bins, clock.edges)
 
 
-def _photons_of(inputs: ReportInputs, fov: Fov, motion: FovMotion | None) -> FovPhotons | None:
+def _of_movie(
+    inputs: ReportInputs, fov: Fov, motion: FovMotion | None
+) -> tuple[FovPhotons | None, RegisteredMovie | None]:
     if motion is None or fov.name not in inputs.movies:
-        return None
+        return None, None
     movie = plane.open_frames(inputs.movies[fov.name], fov.shape)
-    return measure_photons(movie, motion.is_bad, motion.step) if len(movie) == motion.n_frames else None
+    if len(movie) != motion.n_frames:
+        return None, None
+    return measure_photons(movie, motion.is_bad, motion.step), measure_registered(movie, motion)
 
 
 def _n_frames(inputs: ReportInputs, fov: Fov, of_motion: int) -> int:

@@ -101,3 +101,13 @@ def test_the_page_leads_to_the_movies_and_says_why_there_is_none(inputs, report)
     damaged = make_report(replace(inputs, raw_tifs={bout: tifs[:1], **dict(others)}))
     assert damaged.movies == {}
     assert "expected one page of each channel in its tifs" in damaged.html.decode()
+
+
+def test_what_is_told_of_registered_movies_is_on_the_page(inputs, report):
+    page = report.html.decode()
+    assert 'aria-label="Residual flow over time' in page
+    for column in ("crisper by registration, ×", "residual flow, µm", "likeness of both ends"):
+        assert f">{column}</th>" in page
+    without = make_report(replace(inputs, movies={}, no_movies="the movies are elsewhere")).html.decode()
+    assert 'aria-label="Residual flow over time' not in without
+    assert "No movie: the movies are elsewhere." in without

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..measure.clock import FovClock
+from ..measure.flow import ResidualFlow
 from ..measure.motion import FovMotion
 from ..measure.packing import bin_edges, least_and_largest
 from ..measure.photons import FovPhotons
@@ -111,6 +112,45 @@ def raster_plot(
 
     alt = f"Activity of {len(raster)} cells of {name} over time"
     return plot(9.6, 3.6, draw, f"raster-{name}", alt, (0.85, 0.1, 0.48, 0.08))
+
+
+def two_clocks_plot(difference_ms: NDArray[np.float64], clock: FovClock, period_ms: float) -> str:
+    """Plot the DAQ's clock less the microscope's over the session, and the time of a frame to both sides."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        t, unit = _time(clock)
+        for level in (-period_ms, period_ms):
+            axes.axhline(level, color=ORANGE, lw=1, ls=(0, (4, 3)))
+        axes.text(t[-1], period_ms, "a frame", ha="right", va="bottom", fontsize=8)
+        _line(axes, t, difference_ms, clock, color=BLUE)
+        _bouts(axes, clock)
+        axes.margins(x=0, y=0.15)
+        axes.set_xlabel(f"time ({unit})")
+        axes.set_ylabel("DAQ − microscope (ms)")
+
+    most = float(np.abs(difference_ms).max())
+    return plot(9.6, 2.2, draw, "two-clocks", f"Time by the DAQ less that by the microscope: at most {most:.2f} ms")
+
+
+def flow_plot(fovs: Sequence[tuple[str, ResidualFlow, FovClock, float]], threshold_px: float) -> str:
+    """Plot the residual flow of all fields over time, each in its own µm per px, and the threshold of the first."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for k, (name, flow, clock, um) in enumerate(fovs):
+            t, unit = _time(clock)
+            axes.plot(t[flow.frames], flow.px * um, ".-", color=SERIES[k % len(SERIES)], ms=3, lw=0.8, label=name[4:])
+            axes.set_xlabel(f"time ({unit})")
+        limit = threshold_px * fovs[0][3]
+        axes.axhline(limit, color=ORANGE, lw=1, ls=(0, (4, 3)))
+        axes.text(0.005, limit, "threshold", ha="left", va="bottom", fontsize=8, transform=axes.get_yaxis_transform())
+        axes.set_ylim(0, 1.4 * max(limit, *(float(flow.px.max()) * um for _, flow, _, um in fovs)))
+        axes.set_ylabel("residual flow (µm)")
+        axes.legend(title="field", ncols=2, loc="upper right")
+
+    told = ", ".join(f"{name} {flow.usual_px * um:.2f} µm" for name, flow, _, um in fovs)
+    return plot(9.6, 2.6, draw, "flow", f"Residual flow over time, median: {told}")
 
 
 def _time(clock: FovClock) -> tuple[NDArray[np.float64], str]:

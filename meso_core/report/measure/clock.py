@@ -83,6 +83,28 @@ def fov_clock(
     return FovClock(np.arange(n_frames) / metadata.imaging.fov_rate_hz, edges, False)
 
 
+def against_microscope(metadata: SessionMetadata, fov: Fov, clock: FovClock) -> NDArray[np.float64] | None:
+    """Compare the DAQ's clock with the microscope's own, which counts no pulses.
+
+    Returns
+    -------
+    ndarray
+        (n_frames,) ms: time since the first frame of its bout by the DAQ, less that by the microscope. Where a pulse
+        was dropped, or one was counted too many, it changes by a frame's time at once. None where the frames of the
+        clock are not those of the metadata.
+    """
+    if not clock.is_measured or len(clock.edges) != len(metadata.bouts) + 1:
+        return None
+    parts = []
+    for bout, (first, last) in zip(metadata.bouts, pairwise(clock.edges), strict=True):
+        is_own = bout.imaging.stack.slices_of(bout.frames_in_acquisition) == fov.slice_index
+        own, seconds = bout.frame_times[is_own], clock.seconds[first:last]
+        if len(own) != len(seconds):
+            return None
+        parts.append((seconds - seconds[:1]) - (own - own[:1]))
+    return 1e3 * np.concatenate(parts)
+
+
 def intervals(times: NDArray[Any], edges: tuple[int, ...]) -> Intervals:
     """Measure intervals between frames, without those from bout to bout.
 

@@ -23,6 +23,7 @@ from ..measure.clock import FovClock, fov_clock
 from ..measure.fov import FovRois
 from ..measure.motion import FovMotion, detected_images
 from ..measure.photons import FovPhotons
+from ..measure.registered import RegisteredMovie
 from ..movies import FovMovie
 from .parts import FieldView, Figure, Row
 from .render import number
@@ -42,6 +43,7 @@ class FovFound:
     rois: FovRois | None
     motion: FovMotion | None
     photons: FovPhotons | None = None
+    registered: RegisteredMovie | None = None
     #: Its movie, or why there is none, as the end of a sentence.
     movie: FovMovie | str = ""
     #: (n_rois,) acronym of each ROI's area, without and with the layer; None where ROIs are not located.
