@@ -14,7 +14,7 @@ from typing import Any
 
 from meso_core.errors import told
 from meso_core.progress import Progress, silent
-from meso_core.session import Survey
+from meso_core.session import Survey, some
 
 from ..runs.settings import MesoSettings
 from .session_index import SessionIndex
@@ -67,7 +67,7 @@ def seen_session(state: SessionSummary, settings: MesoSettings) -> SeenFolder:
     if not state.due:
         return SeenFolder(state.key, Arriving.CURRENT, "nothing is to be made")
     if asks_for_a_run(state, settings):
-        return SeenFolder(state.key, Arriving.READY, f"{state.reason}; to be made: {', '.join(state.due)}")
+        return SeenFolder(state.key, Arriving.READY, f"{state.reason}; to be made: {some(tuple(state.due))}")
     return SeenFolder(state.key, Arriving.ON_REQUEST, state.why)
 
 
