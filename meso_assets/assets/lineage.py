@@ -16,8 +16,9 @@ from ..defs.catalogue import RECORDS
 from ..defs.checks import check_results, check_specs
 from ..defs.dagster_internals import report_check
 from ..defs.guard import guarded
-from ..defs.partitions import known_sessions, session_partitions
+from ..defs.partitions import session_partitions
 from ..io.resources import Platform
+from ..io.session_names import Registered
 from .session_asset import OWNERS
 
 _AUDIT = RECORDS["lineage_audit"]
@@ -49,7 +50,7 @@ class AuditConfig(dg.Config):
 )
 def lineage_audit(context: dg.AssetExecutionContext, platform: Platform, config: AuditConfig) -> Result:
     """Audit one session."""
-    session = platform.session(context.partition_key)
+    session = platform.session(context.partition_key, context.instance)
     with guarded(context):
         progress = throttled(context.log.info, every_s=10.0)
         verdict = audited(session, platform.settings, context.instance, deep=config.deep, progress=progress)
@@ -74,7 +75,7 @@ def _version(verdict: AuditVerdict) -> str:
     description="Audit all sessions; those in which something else is found than last time are told.",
 )
 def _sessions_audited(context: dg.OpExecutionContext, platform: Platform, config: AuditConfig) -> None:
-    known, n_faulty, n_unreadable = known_sessions(context.instance), 0, 0
+    registered, n_faulty, n_unreadable = Registered.of(context.instance), 0, 0
     keys, progress = platform.store.sessions(), throttled(context.log.info, every_s=60.0)
     order = AuditOrder(config.deep)
     for one in audited_sessions(keys, platform.settings, context.instance, order, progress=progress):
@@ -85,19 +86,19 @@ def _sessions_audited(context: dg.OpExecutionContext, platform: Platform, config
         n_faulty += bool(one.verdict.faults)
         if one.verdict.faults:
             context.log.warning(f"{one.key}: {one.verdict.summary}")
-        if one.is_news and str(one.key) in known:
-            context.log_event(_event(platform.session(str(one.key)), one.verdict))
+        if one.is_news and (name := registered.find(one.key)) is not None:
+            context.log_event(_event(platform.at(one.key), name, one.verdict))
             (answer,) = check_results(_AUDIT, [one.verdict.as_check(_CHECK)])
-            report_check(context, answer, str(one.key))
+            report_check(context, answer, name)
     context.log.info(f"{n_faulty} sessions with findings")
     if n_unreadable:
         raise dg.Failure(f"{n_unreadable} sessions could not be audited; the log names them", allow_retries=False)
 
 
-def _event(session: Session, verdict: AuditVerdict) -> dg.AssetMaterialization:
+def _event(session: Session, name: str, verdict: AuditVerdict) -> dg.AssetMaterialization:
     return dg.AssetMaterialization(
         _AUDIT.name,
-        partition=str(session.key),
+        partition=name,
         metadata=verdict_metadata(verdict, earlier_verdicts(session.path)),
         tags={"dagster/data_version": _version(verdict)},
     )

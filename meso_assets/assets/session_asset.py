@@ -308,7 +308,7 @@ def open_run(
     Raw files that Dagster has not seen as they are now are reported to it first, and the step starts once more: else
     the result would count as made from the files that were seen before.
     """
-    session, settings = platform.session(context.partition_key), platform.settings
+    session, settings = platform.session(context.partition_key, context.instance), platform.settings
     session.hold()
     with raw_place(session) as place:
         settle_if_needed(place)  # what a killed removal or restoring of raw tifs left

@@ -35,7 +35,7 @@ def ask_alyx(context: Context, platform: Platform, alyx: Alyx) -> None:
         return
     from meso_core.alyx import ask_subject, keep_answer
 
-    session = platform.session(context.partition_key)
+    session = platform.session(context.partition_key, context.instance)
     try:
         answer = ask_subject(alyx.connect(tries=_TRIES), session.key.subject)
     except MesoError as error:

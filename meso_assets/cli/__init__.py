@@ -6,12 +6,9 @@ import difflib
 import importlib
 import sys
 import warnings
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import click
-
-if TYPE_CHECKING:
-    from meso_core.session import SessionKey
 
 _COMMANDS = {
     "simulate": "simulate",
@@ -68,13 +65,6 @@ def group() -> None:
 
     Settings come from the environment (MESO_ROOT, …) or from a file; the README lists them.
     """
-
-
-def session_key(text: str) -> SessionKey:
-    """Read a session's name as a person types it: a slash at either end does not matter."""
-    from meso_core.session import SessionKey
-
-    return SessionKey.parse(text.strip("/"))
 
 
 def main() -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from ..runs.settings import load_settings
-from . import session_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,7 +44,7 @@ def plan(session: str, as_json: bool) -> None:
     from ..io.resources import Platform
 
     settings = load_settings()
-    opened, alyx = Platform.open(settings).session(str(session_key(session))), Alyx.open(settings)
+    opened, alyx = Platform.open(settings).find(session), Alyx.open(settings)
     with warnings.catch_warnings():
         if as_json:
             warnings.simplefilter("ignore")
@@ -80,7 +79,7 @@ def audit(sessions: tuple[str, ...], as_json: bool) -> None:
 
     settings = load_settings()
     platform = Platform.open(settings)
-    keys = [platform.session(str(session_key(text))).key for text in sessions] or platform.store.sessions()
+    keys = [platform.find(text).key for text in sessions] or platform.store.sessions()
     compare, n_faulty = comparison(settings, platform), 0
     for key in keys:
         findings = compare(key)
@@ -89,7 +88,7 @@ def audit(sessions: tuple[str, ...], as_json: bool) -> None:
         if as_json:
             click.echo(json_text({"session": str(key), "findings": [one.as_record() for one in findings]}))
             continue
-        click.echo(f"{key}: {n_faults or 'no'} finding{'s' * (n_faults != 1)}")
+        click.echo(f"{platform.name(key)}: {n_faults or 'no'} finding{'s' * (n_faults != 1)}")
         for one in findings:
             click.echo(f"  {one}")
     if not as_json:
@@ -113,7 +112,7 @@ def comparison(settings: MesoSettings, platform: Platform) -> Callable[[SessionK
 
     def compare(key: SessionKey) -> Sequence[AlyxFinding]:
         try:
-            return session_findings(platform.session(str(key)), alyx, client)
+            return session_findings(platform.at(key), alyx, client)
         except AlyxUnavailableError:  # it would be so for the others too
             raise
         except MesoError as error:
@@ -137,13 +136,12 @@ def allow(session: str, who: str, why: str) -> None:
     from ..io.resources import Platform
 
     settings = load_settings()
-    opened = Platform.open(settings).session(str(session_key(session)))
-    failed = failed_versions(opened, settings.limits)
+    platform = Platform.open(settings)
+    opened = platform.find(session)
+    name, failed = platform.name(opened.key), failed_versions(opened, settings.limits)
     if not failed:
-        raise click.ClickException(f"{opened.key}: quality control forbids nothing, so there is nothing to allow")
+        raise click.ClickException(f"{name}: quality control forbids nothing, so there is nothing to allow")
     with opened.recording() as folder:
         override = keep(folder, who, why, failed)
     names = ", ".join(failed)
-    click.echo(
-        f"{opened.key}: {names} as now, allowed by {override.who}: {override.why}. Run the assets of group alyx again"
-    )
+    click.echo(f"{name}: {names} as now, allowed by {override.who}: {override.why}. Run the assets of group alyx again")

@@ -10,7 +10,6 @@ import click
 from meso_core.json_text import json_text
 
 from ..runs.settings import load_settings
-from . import session_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +40,7 @@ def command(sessions: tuple[str, ...], deep: bool, as_json: bool, with_alyx: boo
     from ..defs.audits import audited_sessions
     from ..io.resources import Platform
     from ..runs.instance import open_instance
+    from ..runs.status import names_of
     from .alyx import comparison
 
     settings = load_settings()
@@ -48,28 +48,29 @@ def command(sessions: tuple[str, ...], deep: bool, as_json: bool, with_alyx: boo
     compare = comparison(settings, platform) if with_alyx else lambda _: ()
     n_faulty = n_sessions = 0
     with open_instance(settings) as instance:
-        keys = [platform.session(str(session_key(text))).key for text in sessions] or platform.store.sessions()
+        keys = [platform.find(text).key for text in sessions] or platform.store.sessions()
+        names = names_of(settings, instance, keys)
         progress = throttled(lambda text: click.echo(text, err=True))
         order = AuditOrder(deep, who, why)
         for one in audited_sessions(keys, settings, instance, order, progress=progress):
             n_sessions += 1
             others = compare(one.key) if one.verdict is not None else ()
             n_faulty += one.verdict is None or bool(one.verdict.faults or any(other.is_fault for other in others))
-            _tell(one, others if with_alyx else None, as_json=as_json)
+            _tell(one, names[one.key], others if with_alyx else None, as_json=as_json)
     if not as_json:
         click.echo(f"{n_faulty} of {n_sessions} sessions with findings")
     sys.exit(1 if n_faulty else 0)
 
 
-def _tell(one: Audited, others: Sequence[AlyxFinding] | None, *, as_json: bool) -> None:
+def _tell(one: Audited, name: str, others: Sequence[AlyxFinding] | None, *, as_json: bool) -> None:
     """Print what was found, and what the server of Alyx has otherwise, where it was asked."""
     if one.verdict is None:
-        click.echo(f"{one.key}: could not be audited: {one.error}", err=True)
+        click.echo(f"{name}: could not be audited: {one.error}", err=True)
     elif as_json:
         told = {} if others is None else {"alyx": [other.as_record() for other in others]}
         click.echo(json_text({**one.verdict.as_record(), **told}))
     else:
-        click.echo(f"{one.key}: {one.verdict.summary}")
+        click.echo(f"{name}: {one.verdict.summary}")
         for finding in one.verdict.findings:
             click.echo(f"  {finding.kind.value:<14}{finding}")
         for other in others or ():

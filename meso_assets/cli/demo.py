@@ -29,7 +29,7 @@ def command(folder: Path | None) -> None:
         click.echo("  was there already")
     click.echo(f"\n2. Every asset of {made.key}")
     summary = run_session(settings, made.key)
-    session = Platform.open(settings).session(str(made.key))
+    session = Platform.open(settings).at(made.key)
     click.echo(f"\n3. What was made in {session.path}\n")
     click.echo(made_table(session, summary))
     figures = sorted(session.path.glob("reports/figures/*.png"))

@@ -10,7 +10,6 @@ from meso_core.errors import MesoError
 from meso_core.json_text import json_text
 
 from ..runs.settings import load_settings
-from . import session_key
 
 
 @click.command("diff")
@@ -30,9 +29,9 @@ def command(session: str, one: str, other: str, as_json: bool) -> None:
     from ..io.resources import Platform
 
     platform = Platform.open(load_settings())
-    first = platform.session(str(session_key(session)))
+    first = platform.find(session)
     try:
-        second, runs = platform.session(str(session_key(one))), ("now", "now")
+        second, runs = platform.find(one), ("now", "now")
     except MesoError:
         if "/" in one:  # a session, and not there
             raise

@@ -6,7 +6,10 @@ import sys
 
 import click
 
+from meso_core.progress import throttled
+
 from ..runs.settings import load_settings
+from .choice import say
 
 
 @click.group("instance")
@@ -64,6 +67,24 @@ def repair() -> None:
     if not done:
         click.echo("missing records were made anew" if made else "nothing is damaged")
     _tell_dead_runs()
+
+
+@command.command("rename")
+def rename() -> None:
+    """Give sessions the names of today, with their history: those of earlier versions, and of subjects of two labs.
+
+    `meso dev` and `meso serve` do the same when they start. Killed, it goes on where it was when it is run again.
+    """
+    from ..io.resources import Platform
+    from ..runs.instance.renaming import bring_names_up_to_date
+
+    settings = load_settings()
+    keys = Platform.open(settings).store.sessions()
+    done = bring_names_up_to_date(settings, keys, say, throttled(say))
+    for one in done:
+        click.echo(str(one))
+    if not done:
+        click.echo("no session was given another name")
 
 
 def _tell_dead_runs() -> None:

@@ -10,7 +10,6 @@ import click
 from meso_core.json_text import json_text
 
 from ..runs.settings import load_settings
-from . import session_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +37,7 @@ def command(what: str, session: str, as_json: bool, crate: Path | None, graph: P
     from ..io.resources import Platform
 
     platform = Platform.open(load_settings())
-    opened, subject = located(platform, what, str(session_key(session)) if session else "")
+    opened, subject = located(platform, what, session)
     found = traced(platform, opened, subject)
     if graph is not None:
         write_file(graph.absolute(), lineage_svg(found).encode())

@@ -28,11 +28,12 @@ def command(try_them: bool, digest: bool) -> None:
     from ..defs.notices.digest import gather
     from ..defs.notices.ledger import open_ledger
     from ..io.resources import Platform
+    from ..runs.instance import open_instance
 
     settings = load_settings()
     if digest:
-        with open_ledger(settings.home) as ledger:
-            found = gather(Platform.open(settings), ledger)
+        with open_ledger(settings.home) as ledger, open_instance(settings) as instance:
+            found = gather(Platform.open(settings), instance, ledger)
         click.echo(f"{found.subject}\n\n{found.page.text}")
         return
     where = addresses(settings)

@@ -26,7 +26,7 @@ def command(folder: Path | None, *, raw: bool) -> None:
     from ..io.resources import Platform
 
     platform = Platform.open(load_settings())
-    sessions = [platform.session(str(key)) for key in platform.store.sessions()]
+    sessions = [platform.at(key) for key in platform.store.sessions()]
     root = platform.store.root
     written = write_one_tables(sessions, folder or Path(root), raw=raw, progress=throttled(say))
     click.echo(f"{written.n_sessions} sessions, {written.n_datasets} datasets: {written.sessions}, {written.datasets}")

@@ -47,7 +47,7 @@ def command(sessions: tuple[str, ...], assets: str, as_json: bool) -> None:
     with open_instance(settings) as instance:
         for key in keys:
             try:
-                seen = look_at(platform.session(str(key)))
+                seen = look_at(platform.at(key))
                 found.append(look_ahead(Flight(platform, instance, seen, chosen, {})))
             except MesoError as error:
                 unread.append(f"{key}: {error}")

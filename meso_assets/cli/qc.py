@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..runs.settings import load_settings
-from . import session_key
 from .choice import say
 
 if TYPE_CHECKING:
@@ -50,13 +49,14 @@ def show(sessions: tuple[str, ...], as_json: bool) -> None:
     settings = load_settings()
     platform, bad = Platform.open(settings), False
     for text in sessions:
-        session = platform.session(str(session_key(text)))
+        session = platform.find(text)
+        name = platform.name(session.key)
         quality, stale = session_quality(session.path, settings.limits), _out_of_date(session, settings)
         if as_json:
-            record = {"session": str(session.key), **quality.as_record(), "out_of_date": stale}
+            record = {"session": name, **quality.as_record(), "out_of_date": stale}
             click.echo(json_text(record, nulls=True))
         else:
-            _tell(str(session.key), quality, stale)
+            _tell(name, quality, stale)
         bad |= quality.is_bad({name: made.data_version for name, made in session.manifests().items()})
     sys.exit(1 if bad else 0)
 
@@ -73,10 +73,10 @@ def _out_of_date(session: Session, settings: MesoSettings) -> dict[str, list[str
     return {name: list(found[name].reasons) for name in judged if found[name].reasons}
 
 
-def _tell(key: str, quality: SessionQuality, stale: dict[str, list[str]]) -> None:
+def _tell(name: str, quality: SessionQuality, stale: dict[str, list[str]]) -> None:
     from .tables import text_table
 
-    click.echo(f"{key}: {_in_words(quality)}")
+    click.echo(f"{name}: {_in_words(quality)}")
     for said in quality.people:
         click.echo(f"  {said.told}")
     if not quality.all_results:
@@ -86,8 +86,8 @@ def _tell(key: str, quality: SessionQuality, stale: dict[str, list[str]]) -> Non
     for one in quality.all_results:
         if one.verdict:
             click.echo(f"{one.verdict.name.lower():<8}{one.check}{f' ({one.fov})' if one.fov else ''}: {one.message}")
-    for name, reasons in stale.items():
-        say(f"out of date: {name}: {'; '.join(reasons)}")
+    for asset, reasons in stale.items():
+        say(f"out of date: {asset}: {'; '.join(reasons)}")
 
 
 def _in_words(quality: SessionQuality) -> str:
@@ -134,5 +134,6 @@ def set_verdict(session: str, says: str, who: str, note: str) -> None:
     from ..io.resources import Platform
 
     settings = load_settings()
-    opened = Platform.open(settings).session(str(session_key(session)))
-    click.echo(f"{opened.key}: {say_of_session(opened, says, who, note, settings.limits).told}")
+    platform = Platform.open(settings)
+    opened = platform.find(session)
+    click.echo(f"{platform.name(opened.key)}: {say_of_session(opened, says, who, note, settings.limits).told}")

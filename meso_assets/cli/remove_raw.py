@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ..runs.settings import load_settings
-from . import session_key
 
 if TYPE_CHECKING:
     from meso_core.archive import KeptTif, RemovalPlan
-    from meso_core.session import SessionKey
     from meso_core.storage import Session
 
     from ..io.resources import Platform
@@ -42,7 +40,7 @@ def command(sessions: tuple[str, ...], yes: bool, now: bool, who: str, why: str)
         return
     closed = []
     for name in sessions:
-        session = platform.session(str(session_key(name)))
+        session = platform.find(name)
         with kept_away(session, MADE_OF_TIFS, "meso remove-raw", click.echo) if yes else nullcontext():
             closed.append(not _remove(platform, session, yes=yes, now=now, who=who, why=why))
     sys.exit(1 if any(closed) else 0)
@@ -68,9 +66,9 @@ def _remove(platform: Platform, session: Session, *, yes: bool, now: bool, who: 
         for event in events:
             click.echo(f"{'removed':<10}{event.path}  ({event.size / 1e6:.1f} MB, in {event.archive})")
         click.echo(f"{len(events)} tifs removed, recorded in .meso/removals.jsonl")
-    _tell_freed(session.key, free(session, days, progress))
+    _tell_freed(platform.name(session.key), free(session, days, progress))
     _tell_kept(kept(session), days)
-    click.echo(f"`meso restore {session.key}` brings them back")
+    click.echo(f"`meso restore {platform.name(session.key)}` brings them back")
     return True
 
 
@@ -99,10 +97,10 @@ def _tell_kept(kept: list[KeptTif] | tuple[KeptTif, ...], days: float) -> None:
         click.echo(f"{'kept':<10}{tif.path}  ({tif.size / 1e6:.1f} MB, may be freed from {when})")
 
 
-def _tell_freed(key: SessionKey, freed: tuple[KeptTif, ...]) -> None:
+def _tell_freed(name: str, freed: tuple[KeptTif, ...]) -> None:
     if freed:
         size = sum(tif.size for tif in freed) / 1e9
-        click.echo(f"{'freed':<10}{key}: {size:.2f} GB of {len(freed)} tifs, compared with their archives again")
+        click.echo(f"{'freed':<10}{name}: {size:.2f} GB of {len(freed)} tifs, compared with their archives again")
 
 
 def _sweep(platform: Platform, *, yes: bool) -> None:
@@ -115,20 +113,20 @@ def _sweep(platform: Platform, *, yes: bool) -> None:
     if not yes:
         for key in platform.store.sessions():
             try:
-                there = kept(platform.session(str(key)))
+                there = kept(platform.at(key))
             except MesoError as error:
-                click.echo(f"{key}: {error}", err=True)
+                click.echo(f"{platform.name(key)}: {error}", err=True)
                 failed = True
                 continue
             if there:
-                click.echo(str(key))
+                click.echo(platform.name(key))
                 _tell_kept(there, platform.settings.removed_kept_days)
         click.echo("dry run: nothing freed; --yes frees the room of those whose time is over")
         sys.exit(2 if failed else 0)
     for key, freed in sweep(platform):
         if isinstance(freed, MesoError):
-            click.echo(f"{'kept':<10}{key}: {freed}", err=True)
+            click.echo(f"{'kept':<10}{platform.name(key)}: {freed}", err=True)
             failed = True
         else:
-            _tell_freed(key, freed)
+            _tell_freed(platform.name(key), freed)
     sys.exit(2 if failed else 0)

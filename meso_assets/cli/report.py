@@ -43,11 +43,11 @@ def _made(settings: MesoSettings, text: str) -> bool:
     from ..defs.reporting import REPORT, REPORT_FILE
     from ..io.resources import Platform
     from ..runs.run import run_session
-    from . import session_key
 
-    key = session_key(text)
+    platform = Platform.open(settings)
+    key = platform.named(text)
     if not run_session(settings, key, assets=(REPORT,)).success:
         say(f"{key}: no report was made; the log above tells why")
         return False
-    click.echo(Platform.open(settings).session(str(key)).where(REPORT_FILE))
+    click.echo(platform.at(key).where(REPORT_FILE))
     return True

@@ -7,7 +7,6 @@ import sys
 import click
 
 from ..runs.settings import load_settings
-from . import session_key
 
 
 @click.command("reproduce")
@@ -25,7 +24,7 @@ def command(session: str, asset: str) -> None:
     if asset not in CATALOGUE:
         raise click.BadParameter(f"expected one of {', '.join(CATALOGUE)}, found {asset}")
     settings = load_settings()
-    done = reproduce(settings, Platform.open(settings).session(str(session_key(session))), asset)
+    done = reproduce(settings, Platform.open(settings).find(session), asset)
     for note in done.notes:
         click.echo(f"otherwise than then  {note}")
     for file in done.files:

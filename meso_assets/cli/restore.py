@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from ..runs.settings import load_settings
-from . import session_key
 
 
 @click.command("restore")
@@ -20,7 +19,7 @@ def command(session: str) -> None:
     from ..io.resources import Platform
 
     settings = load_settings()
-    opened = Platform.open(settings).session(str(session_key(session)))
+    opened = Platform.open(settings).find(session)
     progress = throttled(click.echo)
     with kept_away(opened, MADE_OF_TIFS, "meso restore", click.echo), raw_place(opened, progress) as place:
         restored = restore(place, workers=settings.cores, progress=progress)

@@ -48,13 +48,15 @@ def command(
     Each is subject/date/number, a subject, a subject and a date, a pattern ('SP03*/2023-03-*'), or the path of such a
     folder below MESO_ROOT. Without any, --missing, --stale, --failed or --since choose among all.
     """
+    from ..io.resources import Platform
+
     settings = load_settings()
     warn_of_open_files()
     chosen = tuple(name.strip() for name in assets.split(",") if name.strip())
     suite2p = {**_tau_of(genotype), **dict(parse_option(text) for text in options)}
     keys = _keys(settings, wanted(sessions, states, since, chosen))
     if dry_run:
-        click.echo("\n".join(map(str, keys)) or "no session")
+        click.echo("\n".join(map(Platform.open(settings).name, keys)) or "no session")
     elif not keys:
         click.echo("No session is to be run.")
     elif len(keys) == 1:
@@ -66,13 +68,14 @@ def command(
 def _keys(settings: MesoSettings, chosen: Wanted) -> Sequence[SessionKey]:
     from meso_core.session import named_session
 
+    from ..io.resources import Platform
     from ..runs.many import wanted_sessions
 
     if not (chosen.texts or chosen.states or chosen.since):
         raise click.UsageError("Name sessions, or choose among all with --missing, --stale, --failed or --since.")
     one = named_session(chosen.texts[0]) if len(chosen.texts) == 1 else None
     if one and not (chosen.states or chosen.since):
-        return [one]  # it need not be looked for
+        return [Platform.open(settings).named(chosen.texts[0])]  # the others need not be looked for
     return wanted_sessions(settings, chosen, say, throttled(say))
 
 
@@ -83,7 +86,7 @@ def _run_one(settings: MesoSettings, key: SessionKey, assets: tuple[str, ...], s
 
     summary = run_session(settings, key, assets=assets, suite2p=suite2p, tell=say)
     refresh_after_run(settings, say)
-    opened = Platform.open(settings).session(str(key))
+    opened = Platform.open(settings).at(key)
     click.echo("\n" + made_table(opened, summary))
     for asset, why in summary.partial.items():
         click.echo(f"\n{asset}: {why}", err=True)

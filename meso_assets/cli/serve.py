@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from meso_core.errors import StorageError
+from meso_core.progress import throttled
+
 from ..runs.settings import load_settings
+from .choice import say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from meso_core.session import SessionKey
+
     from ..runs.settings import MesoSettings
 
 LOOPBACK = "127.0.0.1"
@@ -48,6 +56,7 @@ def _is_loopback(host: str) -> bool:
 def serve_sessions(settings: MesoSettings, host: str, port: int) -> None:
     """Make the sessions known, then run the services until they are told to end."""
     from ..io.resources import Platform
+    from ..io.session_names import labs_by_subject
     from ..runs.instance import in_use, open_instance, prepare_home
     from ..runs.run import register_sessions
     from ..runs.secret_files import warn_of_open_files
@@ -59,12 +68,31 @@ def serve_sessions(settings: MesoSettings, host: str, port: int) -> None:
     url = f"http://{host}:{port}"
     insist_on_free_port(host, port)
     with alone(prepare_home(settings), url):
+        platform = Platform.open(settings)
+        keys = platform.store.sessions()
+        _rename(settings, keys)
         with open_instance(settings) as instance:
-            platform = Platform.open(settings)
             register_sessions(
-                instance, platform, platform.store.sessions(), pass_over=lambda why: click.echo(why, err=True)
+                instance,
+                platform,
+                keys,
+                labs=labs_by_subject(keys),
+                pass_over=lambda why: click.echo(why, err=True),
             )
         click.echo(f"sessions  {settings.root}\nrecords   {settings.dagster_home}\nopen      {url}")
         sys.stdout.flush()
         with in_use(settings.dagster_home):
             serve(host, port)
+
+
+def _rename(settings: MesoSettings, keys: Sequence[SessionKey]) -> None:
+    """Give sessions the names of today, where nobody else uses the records; they keep the earlier ones otherwise."""
+    from ..runs.instance.renaming import bring_names_up_to_date
+
+    try:
+        done = bring_names_up_to_date(settings, keys, say, throttled(say))
+    except StorageError as error:
+        say(f"sessions keep their earlier names for now: {error}")
+        return
+    if done:
+        say(f"{len(done)} sessions were given their names, with their history; the last one: {done[-1]}")

@@ -80,9 +80,9 @@ def _told(settings: MesoSettings, chosen: Wanted, *, as_json: bool) -> str:
 
 def _survey(platform: Platform, chosen: Wanted) -> Survey:
     """Find all sessions; those that are named in full need not be looked for."""
-    named = [named_session(text) for text in chosen.texts]
-    known = tuple(key for key in named if key is not None)
-    return Survey(known, ()) if known and len(known) == len(named) else platform.store.survey()
+    if chosen.texts and all(named_session(text) for text in chosen.texts):
+        return Survey(tuple(dict.fromkeys(platform.named(text) for text in chosen.texts)), ())
+    return platform.store.survey()
 
 
 def _table(found: Sequence[SessionCells]) -> str:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import click
 
 from ..runs.settings import load_settings
-from . import session_key
 
 if TYPE_CHECKING:
     from meso_core.storage import Session
@@ -82,4 +81,4 @@ def clean_command(session: str, assets: tuple[str, ...], n_kept: int | None) -> 
 def _session(text: str) -> Session:
     from ..io.resources import Platform
 
-    return Platform.open(load_settings()).session(str(session_key(text)))
+    return Platform.open(load_settings()).find(text)

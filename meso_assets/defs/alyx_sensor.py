@@ -14,14 +14,15 @@ import dagster as dg
 
 from meso_core.errors import AlyxError, MesoError, told
 from meso_core.opening import is_there
+from meso_core.session import SessionKey
 from meso_core.storage import Session
 
 from ..io.alyx import Alyx
 from ..io.resources import Platform
+from ..io.session_names import Registered, session_tags
 from ..runs.settings import MesoSettings
 from .catalogue import CATALOGUE
 from .jobs import PROCESS_SESSION
-from .partitions import known_sessions
 
 _GROUP = "alyx"
 #: Tag of the runs that are asked for here: for what, waiting since when.
@@ -91,14 +92,13 @@ def send_what_waits(
     by_session: dict[str, list[WaitingAsset]] = {}
     for one in sorted(waits, key=lambda one: (one.since, one.session)):
         by_session.setdefault(one.session, []).append(one)
-    known = known_sessions(context.instance)
-    asked = (
-        _next_run(context.instance, key, some) for key, some in by_session.items() if key in known
-    )  # fmt: skip
+    registered = Registered.of(context.instance)
+    named = ((registered.find(SessionKey.parse(key)), key, some) for key, some in by_session.items())
+    asked = (_next_run(context.instance, name, key, some) for name, key, some in named if name is not None)
     return dg.SensorResult(run_requests=[run for run in asked if run is not None][: platform.settings.scan_max_runs])
 
 
-def _next_run(instance: dg.DagsterInstance, key: str, some: list[WaitingAsset]) -> dg.RunRequest | None:
+def _next_run(instance: dg.DagsterInstance, name: str, key: str, some: list[WaitingAsset]) -> dg.RunRequest | None:
     """Make the run for what waits of a session; None where one goes on, or ended a short time ago."""
     since = some[0].since
     ours = dg.RunsFilter(tags={_WAITS: f"{key}:{since}"})
@@ -108,11 +108,12 @@ def _next_run(instance: dg.DagsterInstance, key: str, some: list[WaitingAsset]) 
         pause = min(_FIRST_WAIT_S * 2 ** min(n_runs - 1, 30), _LONGEST_WAIT_S)
         if not last.dagster_run.is_finished or _now() < last.create_timestamp.timestamp() + pause:
             return None
+    told = session_tags(SessionKey.parse(key), name)
     return dg.RunRequest(
         run_key=f"alyx:{key}:{since}:{n_runs}",
-        partition_key=key,
+        partition_key=name,
         asset_selection=[dg.AssetKey(one.asset) for one in some],
-        tags={"meso/why": f"Alyx answers again; waiting since {since}", _WAITS: f"{key}:{since}"},
+        tags={"meso/why": f"Alyx answers again; waiting since {since}", _WAITS: f"{key}:{since}", **told},
     )
 
 
@@ -120,7 +121,7 @@ def _all_waiting(context: dg.SensorEvaluationContext, platform: Platform) -> lis
     found: list[WaitingAsset] = []
     for key in platform.store.sessions():
         try:
-            found += waiting_assets(platform.session(str(key)))
+            found += waiting_assets(platform.at(key))
         except (MesoError, OSError) as error:  # the others go on
             context.log.warning(f"{key}: {told(error)}")
     return found

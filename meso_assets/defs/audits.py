@@ -17,6 +17,7 @@ from meso_core.progress import Progress, silent
 from meso_core.session import SessionKey
 from meso_core.storage import Session
 
+from ..io.session_names import PARTITION_TAG, Registered
 from ..runs.settings import MesoSettings
 from .auditing import Audited, AuditOrder, KnownSession, audit_all, audit_known
 from .catalogue import CATALOGUE
@@ -70,8 +71,9 @@ def audited_sessions(
 
 def _known_sessions(keys: Sequence[SessionKey], instance: dg.DagsterInstance, *, deep: bool) -> Iterator[KnownSession]:
     """Ask Dagster's log of sessions: a deep audit takes all events of their assets, a quick one the last of each."""
+    registered = Registered.of(instance)
     for start in range(0, len(keys), _AT_A_TIME):
-        some = [str(key) for key in keys[start : start + _AT_A_TIME]]
+        some = [registered.name(key) for key in keys[start : start + _AT_A_TIME]]
         known = _known(instance, some)
         for key, text in zip(keys[start : start + _AT_A_TIME], some, strict=True):
             events = {
@@ -95,7 +97,7 @@ def _known(instance: dg.DagsterInstance, sessions: Sequence[str]) -> _Known:
     for run in instance.get_runs(dg.RunsFilter(statuses=_AT_WORK)):
         chosen = run.asset_selection
         names = tuple(CATALOGUE) if chosen is None else tuple(asset.path[-1] for asset in chosen)
-        session = run.tags.get("dagster/partition", "")
+        session = run.tags.get(PARTITION_TAG, "")
         running.setdefault(session, {}).update(dict.fromkeys(names, run.run_id))
     return _Known({name: latest_versions(instance, name, sessions) for name in CATALOGUE}, running)
 

@@ -21,11 +21,11 @@ import dagster as dg
 from meso_core.errors import MesoError
 
 from ..io.metadata import MANIFEST_DIGEST
+from ..io.session_names import PARTITION_TAG
 from .partitions import session_partitions
 
 T = TypeVar("T")
 #: Tags in which Dagster keeps the versions of an event; the names are its own.
-_PARTITION = "dagster/partition"
 _DATA_VERSION, _CODE_VERSION, _RUN_KEY = "dagster/data_version", "dagster/code_version", "dagster/run_key"
 #: Events that are asked for at a time.
 _PAGE = 100
@@ -101,10 +101,10 @@ def used_run_keys(instance: dg.DagsterInstance) -> set[str]:
 
 
 def sessions_at_work(instance: dg.DagsterInstance) -> set[str]:
-    """Find the sessions of which a run waits or goes on, whoever has asked for it."""
+    """Partition keys of which a run waits or goes on, whoever has asked for it."""
     ended = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
     going = dg.RunsFilter(statuses=[status for status in dg.DagsterRunStatus if status not in ended])
-    return {key for run in instance.get_runs(going) if (key := run.tags.get(_PARTITION))}
+    return {key for run in instance.get_runs(going) if (key := run.tags.get(PARTITION_TAG))}
 
 
 def latest_versions(instance: dg.DagsterInstance, asset: str, sessions: Sequence[str]) -> Mapping[str, str]:

@@ -16,6 +16,7 @@ from meso_core.errors import MesoError
 from meso_core.storage import Manifest
 
 from ..io.resources import Platform
+from ..io.session_names import PARTITION_TAG
 from .catalogue import CATALOGUE
 from .dagster_internals import asset_of_step, times_of_steps
 
@@ -50,11 +51,11 @@ def past_steps(platform: Platform, instance: dg.DagsterInstance) -> tuple[PastSt
     found: list[PastStep] = []
     for record in records:
         run = record.dagster_run
-        session = run.tags.get("dagster/partition")
+        session = run.tags.get(PARTITION_TAG)
         if session is None or "/" not in session:
             continue
         try:
-            made = {name: platform.session(session).manifest(name) for name in (ARCHIVE, MOVIES, ROIS)}
+            made = {name: platform.session(session, instance).manifest(name) for name in (ARCHIVE, MOVIES, ROIS)}
         except MesoError:  # it says nothing of another session
             continue
         seconds = seconds_by_asset(instance, run.run_id)

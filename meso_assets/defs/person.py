@@ -62,9 +62,9 @@ def say_of_session(session: Session, says: str, who: str, note: str, limits: Lim
 )
 def _verdict_of_a_person(context: dg.OpExecutionContext, platform: Platform, config: PersonConfig) -> None:
     with guarded(context):
-        session = platform.session(context.partition_key)
+        session = platform.session(context.partition_key, context.instance)
         said = say_of_session(session, config.says, config.who, config.note, platform.settings.limits)
-    context.log.info(f"{session.key}: {said.told}")
+    context.log.info(f"{context.partition_key}: {said.told}")
     context.log_event(
         dg.AssetObservation(
             _ASSET,

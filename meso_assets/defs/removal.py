@@ -100,7 +100,7 @@ def sweep(platform: Platform) -> "Iterator[tuple[SessionKey, tuple[KeptTif, ...]
     for key in platform.store.sessions():
         freed: tuple[KeptTif, ...] | MesoError = ()
         try:
-            session = platform.session(str(key))
+            session = platform.at(key)
             if _is_due(session, days):
                 # a run that goes on for long, maybe on another machine, must not keep the other sessions waiting
                 with kept_away(session, MADE_OF_TIFS, "the freeing of removed tifs"):
@@ -122,7 +122,7 @@ def _is_due(session: Session, kept_days: float) -> bool:
     description="Remove the raw tifs of a session whose archive holds just these files, if quality control allows it.",
 )
 def _raw_tifs_removed(context: dg.OpExecutionContext, platform: Platform, config: RemovalConfig) -> None:
-    session, days = platform.session(context.partition_key), platform.settings.removed_kept_days
+    session, days = platform.session(context.partition_key, context.instance), platform.settings.removed_kept_days
     with guarded(context), _runs_kept_away(session, context) if not config.dry_run else nullcontext():
         if not config.dry_run:
             settle(session)
@@ -143,14 +143,14 @@ def _raw_tifs_removed(context: dg.OpExecutionContext, platform: Platform, config
         events = remove(session, plan, progress)
         if config.now:
             free(session, 0, progress)
-    context.log_event(_observation(session, events))
+    context.log_event(_observation(session, context.partition_key, events))
 
 
 def _runs_kept_away(session: Session, context: dg.OpExecutionContext) -> AbstractContextManager[object]:
     return kept_away(session, MADE_OF_TIFS, remove_raw_tifs.name, context.log.info)
 
 
-def _observation(session: Session, events: "tuple[RemovalEvent, ...]") -> dg.AssetObservation:
+def _observation(session: Session, name: str, events: "tuple[RemovalEvent, ...]") -> dg.AssetObservation:
     """Record the removal with the raw frames, whose version it does not change."""
     rows = [f"| {e.path} | {e.size} | `{e.sha256}` | {e.archive} |" for e in events]
     table = "\n".join(["| tif | bytes | sha-256 | kept in |", "| --- | ---: | --- | --- |", *rows])
@@ -158,7 +158,7 @@ def _observation(session: Session, events: "tuple[RemovalEvent, ...]") -> dg.Ass
     seen = look_at(session).raw[RawKind.FRAMES]
     return observation(
         raw_asset(RawKind.FRAMES),
-        str(session.key),
+        name,
         seen.version,
         description=f"{len(events)} raw tifs removed; `meso restore` brings them back",
         metadata={"removed": dg.MetadataValue.md(table), "override": "; ".join(sorted(overrides)) or "none"},

@@ -7,7 +7,7 @@ What belongs here: looking at the root and asking for runs. When a session count
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 
 import dagster as dg
@@ -16,12 +16,13 @@ from meso_core.errors import MesoError, told
 from meso_core.session import SessionKey, Survey
 
 from ..io.resources import Platform
+from ..io.session_names import known_sessions, labs_by_subject, name_sessions, session_tags
 from ..runs.settings import MesoSettings
 from .arriving import Arriving, asks_for_a_run, seen_session
 from .dagster_internals import sessions_at_work, unseen, used_run_keys
 from .dead_runs import end_dead_runs
 from .jobs import PROCESS_SESSION
-from .partitions import known_sessions, session_partitions
+from .partitions import session_partitions
 from .session_index import SessionIndex
 from .standings import look_at, records_readers, with_downstream
 from .summaries import SessionSummary
@@ -44,6 +45,7 @@ def requests(
     asked: Collection[str],
     settings: MesoSettings,
     at_work: Collection[str] = (),
+    names: Mapping[str, str] | None = None,
 ) -> dg.SensorResult:
     """Turn states into partitions to add and runs to ask for.
 
@@ -59,33 +61,37 @@ def requests(
         How many runs a look may start, and whether results of older code, settings or packages are made again.
     at_work
         Partition keys of which a run waits or goes on: what is due then is what it has not made yet.
+    names
+        Session, as its state has it → partition key; that is the same where it is not given.
     """
-    new = [state.key for state in states if state.key not in known]
-    wanted = [state for state in states if asks_for_a_run(state, settings) and state.key not in at_work]
-    runs = (run for state in wanted if (run := _run_of(state, asked)) is not None)
+    names = names or {}
+    called = {state.key: names.get(state.key, state.key) for state in states}
+    new = [name for name in called.values() if name not in known]
+    wanted = [s for s in states if asks_for_a_run(s, settings) and called[s.key] not in at_work]
+    runs = (run for state in wanted if (run := _run_of(state, called[state.key], asked)) is not None)
     return dg.SensorResult(
         run_requests=list(islice(runs, settings.scan_max_runs)),
         dynamic_partitions_requests=[session_partitions.build_add_request(new)] if new else [],
     )
 
 
-def _run_of(state: SessionSummary, asked: Collection[str]) -> dg.RunRequest | None:
+def _run_of(state: SessionSummary, name: str, asked: Collection[str]) -> dg.RunRequest | None:
     """Make the run of what is due; where that was tried and something failed, of what goes on without it."""
     key = state.run_key
     if key not in asked:
         chosen = with_downstream(state.due)
     else:
-        made = [name for name in state.assets if state.asset(name).is_made]
+        made = [asset for asset in state.assets if state.asset(asset).is_made]
         if not made:  # of very many sessions, most
             return None
-        key, chosen = f"{key}:records", tuple(name for name in records_readers(made) if name in state.due)
+        key, chosen = f"{key}:records", tuple(asset for asset in records_readers(made) if asset in state.due)
         if not chosen or set(chosen) == set(state.due) or key in asked:
             return None
     return dg.RunRequest(
         run_key=key,
-        partition_key=state.key,
-        asset_selection=[dg.AssetKey(name) for name in chosen],
-        tags={"meso/why": state.why[:500]},
+        partition_key=name,
+        asset_selection=[dg.AssetKey(asset) for asset in chosen],
+        tags={"meso/why": state.why[:500], **session_tags(SessionKey.parse(state.key), name)},
     )
 
 
@@ -123,15 +129,18 @@ def scan(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorRe
         return dg.SkipReason(why)
     passed_over = _tell_passed_over(context, found)
     states, last = _look_at_all(context, platform, found)
+    by_path = {str(key): key for key in found.sessions}
+    looked_at, labs = [by_path[state.key] for state in states], labs_by_subject(found.sessions)
     is_due = any(state.ready and state.due for state in states)
     at_work = sessions_at_work(context.instance) if is_due else set[str]()
     asked = used_run_keys(context.instance) if is_due else set[str]()
-    result = requests(states, known_sessions(context.instance), asked, platform.settings, at_work)
+    names = {str(key): name for key, name in name_sessions(context.instance, looked_at, labs).items()}
+    result = requests(states, known_sessions(context.instance), asked, platform.settings, at_work, names)
     starting = [run.partition_key for run in result.run_requests or () if run.partition_key is not None]
     seen: list[dg.AssetObservation | dg.AssetMaterialization | dg.AssetCheckEvaluation] = [
         event
         for key in starting
-        for event in unseen(context.instance, key, look_at(platform.session(key)).raw_versions())
+        for event in unseen(context.instance, key, look_at(platform.session(key, context.instance)).raw_versions())
     ]
     if passed_over and not result.run_requests:  # the interface shows it beside the tick
         result = result._replace(skip_reason=dg.SkipReason(passed_over))

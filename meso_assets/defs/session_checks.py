@@ -71,7 +71,7 @@ def _time_results(session: Session) -> list[QCResult]:
 @dg.multi_asset_check(name="rois_are_whole", specs=check_specs(_ROIS))
 def rois_are_whole(context: dg.AssetCheckExecutionContext, platform: Platform) -> Iterator[dg.AssetCheckResult]:
     """Check what ``rois`` published."""
-    session = platform.session(context.partition_key)
+    session = platform.session(context.partition_key, context.instance)
     session.hold()
     yield from check_results(
         _ROIS, [*read_results(session.path, "rois", platform.settings.limits), *_roi_results(session)]
@@ -81,7 +81,7 @@ def rois_are_whole(context: dg.AssetCheckExecutionContext, platform: Platform) -
 @dg.multi_asset_check(name="frames_are_registered", specs=check_specs(_FRAMES))
 def frames_are_registered(context: dg.AssetCheckExecutionContext, platform: Platform) -> Iterator[dg.AssetCheckResult]:
     """Show the verdicts that ``motion_registered_frames`` published."""
-    session = platform.session(context.partition_key)
+    session = platform.session(context.partition_key, context.instance)
     session.hold()
     yield from check_results(_FRAMES, read_results(session.path, "motion_registered_frames", platform.settings.limits))
 
@@ -99,7 +99,7 @@ def frames_are_registered(context: dg.AssetCheckExecutionContext, platform: Plat
 )
 def frames_have_times(context: dg.AssetCheckExecutionContext, platform: Platform) -> Iterator[dg.AssetCheckResult]:
     """Compare ``frame_times`` with ``rois``."""
-    session = platform.session(context.partition_key)
+    session = platform.session(context.partition_key, context.instance)
     session.hold()
     yield as_check_result("frame_times", "frames_match_timestamps", _time_results(session))
 

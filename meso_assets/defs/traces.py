@@ -36,7 +36,7 @@ def located(platform: Platform, what: str, session: str) -> tuple[Session, str]:
     what
         Asset, path below the session, or path of a file as the shell knows it.
     session
-        Key of the session; empty where the path tells it.
+        Name of the session; empty where the path tells it.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def located(platform: Platform, what: str, session: str) -> tuple[Session, str]:
                 found="a path that lies in none",
                 remedy="Name the session too: `meso lineage FILE|ASSET SESSION`",
             )
-    opened = platform.session(session)
+    opened = platform.find(session)
     if what.startswith(f"{opened.where()}/"):
         return opened, what.removeprefix(f"{opened.where()}/")
     if what not in CATALOGUE and file.is_relative_to(opened.path):

@@ -81,7 +81,7 @@ class SessionFilesIOManager(dg.IOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: Publication) -> None:
         """Publish; nothing is to be done where an earlier result is current."""
-        session, asset = self._platform.session(context.partition_key), context.asset_key.path[-1]
+        session, asset = _session(self._platform, context), context.asset_key.path[-1]
         with tolerating(context.log) as tolerated:
             if obj.sealed is not None:
                 self.check(session, obj.sealed, obj)
@@ -97,11 +97,20 @@ class SessionFilesIOManager(dg.IOManager):
 
     def load_input(self, context: dg.InputContext) -> object:
         """Hand out what an upstream asset published."""
-        session, asset = self._platform.session(context.partition_key), context.asset_key.path[-1]
+        session, asset = _session(self._platform, context), context.asset_key.path[-1]
         with tolerating(context.log):
             return self._readers.get(asset, self.default)(session, required(session, asset))
 
     default: Reader = staticmethod(read_files)
+
+
+def _session(platform: Platform, context: dg.InputContext | dg.OutputContext) -> Session:
+    """Open the session of a partition. Outside of runs there are no records that know whose a name is."""
+    try:
+        instance = context.step_context.instance
+    except dg.DagsterInvariantViolationError:
+        instance = None
+    return platform.session(context.partition_key, instance)
 
 
 def _publish(session: Session, sealed: Sealed, obj: Publication, progress: Progress) -> None:
@@ -163,6 +172,6 @@ class RawIOManager(dg.IOManager):
 
     def load_input(self, context: dg.InputContext) -> RawFiles:
         """List the rig's files of the kind that the asset stands for; what an asset reads of them it fetches itself."""
-        session = self._platform.session(context.partition_key)
+        session = _session(self._platform, context)
         files = delivered_files(session, session.manifests())
         return raw_by_kind(session.path, files)[self._kinds[context.asset_key.path[-1]]]

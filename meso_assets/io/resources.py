@@ -17,9 +17,10 @@ from pydantic import Field
 from meso_core.errors import MissingInputError
 from meso_core.json_text import json_text
 from meso_core.session import SessionKey
-from meso_core.storage import Session, SessionStore
+from meso_core.storage import Session, SessionStore, meant_session
 
 from ..runs.settings import MesoSettings
+from .session_names import key_of_partition
 
 
 class Platform(dg.ConfigurableResource[None]):
@@ -42,19 +43,52 @@ class Platform(dg.ConfigurableResource[None]):
         """The root of sessions."""
         return self.settings.store()
 
-    def session(self, key: str) -> Session:
+    def session(self, name: str, instance: dg.DagsterInstance | None = None) -> Session:
         """Open a session by its partition key.
+
+        Parameters
+        ----------
+        name
+            Partition key, or any other name of the session.
+        instance
+            Dagster's records, which know for ever whose a name without a lab is. Without them, the folders tell.
+
+        Raises
+        ------
+        MissingInputError
+            If there is no such session.
+        SettingsError
+            If the name lacks its lab, and two labs hold the subject.
+        """
+        known = key_of_partition(instance, name) if instance is not None else None
+        return self.at(known) if known is not None else self.find(name)
+
+    def at(self, key: SessionKey) -> Session:
+        """Open a session.
 
         Raises
         ------
         MissingInputError
             If there is no such session.
         """
-        parsed, store = SessionKey.parse(key), self.store
+        store = self.store
         try:
-            return Session(parsed, store.local(parsed), store)
+            return Session(key, store.local(key), store)
         except MissingInputError as error:
-            raise _no_such_session(parsed, store) from error
+            raise _no_such_session(key, store) from error
+
+    def find(self, text: str) -> Session:
+        """Open the session that a person names; see :meth:`named`."""
+        return self.at(self.named(text))
+
+    def named(self, text: str) -> SessionKey:
+        """Read a session's name as a person types it; see :func:`~meso_core.storage.meant_session`."""
+        return meant_session(self.store, text)
+
+    def name(self, key: SessionKey) -> str:
+        """Name of a session for a person: the lab is in it where, by the folders, another one holds the subject."""
+        others = {*self.store.labs_of(key.subject)} - {key.lab} if key.lab else set()
+        return key.name_with_lab if others else key.name
 
 
 @lru_cache(maxsize=8)
@@ -63,12 +97,12 @@ def _parsed(values: str) -> MesoSettings:
 
 
 def _no_such_session(key: SessionKey, store: SessionStore) -> MissingInputError:
-    there = [str(other) for other in store.sessions()]
+    there = [other.name_with_lab.removesuffix("@") for other in store.sessions()]
     near = difflib.get_close_matches(str(key), there, n=3, cutoff=0.5)
     nearest = f"the nearest of the {len(there)} that are there: {', '.join(near)}" if near else ""
     return MissingInputError.at(
         str(key),
         expected=f"a session below {store.root}",
         found="no such session" + (f"; {nearest}" if near else f" ({len(there)} others are there)"),
-        remedy="Correct the name ([lab/Subjects/]subject/date/number), or MESO_ROOT",
+        remedy="Correct the name (subject/date/number, and @lab where two labs hold the subject), or MESO_ROOT",
     )

@@ -14,13 +14,13 @@ import dagster as dg
 from ..defs.catalogue import CATALOGUE
 from ..defs.dagster_internals import asset_of_step, end_of_steps, failure_message, last_messages, times_of_steps
 from ..defs.dead_runs import clock, interrupted_at, short
+from ..io.session_names import PARTITION_TAG
 from .cells import State
 
 #: Runs per session that are asked for failures, newest first.
 _RECENT_RUNS = 10
 #: Sessions that are asked for in one query.
 _AT_A_TIME = 200
-_PARTITION = "dagster/partition"
 #: Runs in these states may say something else than that all is well.
 _NOT_ALL_WELL = [status for status in dg.DagsterRunStatus if status is not dg.DagsterRunStatus.SUCCESS]
 _SHARE_DONE = re.compile(r"^(?P<what>.*) \((?P<percent>\d{1,3})%\)")
@@ -44,7 +44,7 @@ def failures_of(instance: dg.DagsterInstance, sessions: Sequence[str]) -> dict[s
         troubled = set(sessions)
     else:
         records = instance.get_run_records(dg.RunsFilter(statuses=_NOT_ALL_WELL))
-        troubled = {record.dagster_run.tags.get(_PARTITION, "") for record in records} & set(sessions)
+        troubled = {record.dagster_run.tags.get(PARTITION_TAG, "") for record in records} & set(sessions)
     found = dict[str, Mapping[str, Failure]]()
     chosen = sorted(troubled)
     for start in range(0, len(chosen), _AT_A_TIME):
@@ -62,10 +62,10 @@ def recent_failures(instance: dg.DagsterInstance, session: str) -> dict[str, Fai
 def _newest_first(instance: dg.DagsterInstance, sessions: Sequence[str]) -> dict[str, list[dg.DagsterRun]]:
     """Recent runs of sessions."""
     limit = _RECENT_RUNS if len(sessions) == 1 else None
-    wanted = dg.RunsFilter(tags={_PARTITION: sessions[0] if len(sessions) == 1 else list(sessions)})
+    wanted = dg.RunsFilter(tags={PARTITION_TAG: sessions[0] if len(sessions) == 1 else list(sessions)})
     found: dict[str, list[dg.DagsterRun]] = {}
     for record in instance.get_run_records(wanted, limit=limit, order_by="create_timestamp"):
-        runs = found.setdefault(record.dagster_run.tags.get(_PARTITION, ""), [])
+        runs = found.setdefault(record.dagster_run.tags.get(PARTITION_TAG, ""), [])
         if len(runs) < _RECENT_RUNS:
             runs.append(record.dagster_run)
     return found
@@ -117,7 +117,7 @@ def _interrupted(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, 
         return {}
     when = clock(at)
     again = run.tags.get("dagster/will_retry") == "true"
-    then = "the daemon runs it again" if again else f"run it again: meso run {run.tags.get(_PARTITION)}"
+    then = "the daemon runs it again" if again else f"run it again: meso run {run.tags.get(PARTITION_TAG)}"
     times = times_of_steps(instance, run.run_id)
     where = {asset_of_step(step.step): "in" for step in times if step.start and step.end is None}
     if not where:  # it was between two steps

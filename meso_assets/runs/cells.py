@@ -78,6 +78,7 @@ class AssetStatus:
 class SessionCells:
     """How the assets of one session stand."""
 
+    #: Name of the session.
     session: str
     #: In the order of the catalogue.
     cells: tuple[AssetStatus, ...]
@@ -89,6 +90,8 @@ class SessionCells:
     place: str = ""
     #: Bytes of what the rig left.
     raw_bytes: int = 0
+    #: Text of its key, as records on the disk have it.
+    key: str = ""
 
     @property
     def all_remarks(self) -> tuple[str, ...]:

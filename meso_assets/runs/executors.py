@@ -24,6 +24,7 @@ from ..defs.dagster_internals import asset_of_step, preloaded_first, watched_cla
 from ..defs.dead_runs import end_dead_runs, process_tags, who_holds
 from ..defs.remote_claims import ClaimsOnServer, claims_of
 from ..io.resources import Platform
+from ..io.session_names import PARTITION_TAG, tags_of_run
 from .instance import in_use
 from .settings import MesoSettings
 
@@ -77,13 +78,13 @@ class _Lead(dg.Executor):
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:  # noqa: ANN401  Dagster's
         """Execute the steps of a run."""
         instance, run = plan_context.instance, plan_context.dagster_run
-        instance.add_run_tags(run.run_id, process_tags(run.run_id))
+        instance.add_run_tags(run.run_id, {**process_tags(run.run_id), **tags_of_run(instance, run)})
         tell_children()
         assets = {asset_of_step(key) for key in execution_plan.step_keys_to_execute} & set(CATALOGUE)
         at_work: set[str] = set()
         with ExitStack() as until_end:
             until_end.enter_context(in_use(self._settings.dagster_home))
-            claims = self._claims(run, assets, plan_context.log)
+            claims = self._claims(instance, run, assets, plan_context.log)
             if claims is not None:
                 until_end.callback(claims.give_all_back)
             waiting = _Waiting(instance, run.run_id, plan_context.log)
@@ -98,13 +99,19 @@ class _Lead(dg.Executor):
                     claims.give_back(asset_of_step(step))
                 yield event
 
-    def _claims(self, run: dg.DagsterRun, assets: Collection[str], log: Any) -> Claims | ClaimsOnServer | None:  # noqa: ANN401  Dagster's
+    def _claims(
+        self,
+        instance: dg.DagsterInstance,
+        run: dg.DagsterRun,
+        assets: Collection[str],
+        log: Any,  # noqa: ANN401  Dagster's
+    ) -> Claims | ClaimsOnServer | None:
         """Claim the assets of a run in its session; None where there is nothing to claim, or no way to."""
-        session = run.tags.get("dagster/partition")
+        session = run.tags.get(PARTITION_TAG)
         if session is None or not assets:
             return None
         try:
-            claims = claims_of(Platform.open(self._settings).session(session), run.run_id)
+            claims = claims_of(Platform.open(self._settings).session(session, instance), run.run_id)
         except MesoError as error:  # the steps fail by it
             log.warning(f"nothing is claimed: {error}")
             return None

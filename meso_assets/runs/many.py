@@ -148,7 +148,7 @@ def wanted_sessions(
     keys = named_sessions(platform, wanted, platform.store.sessions())
     if not wanted.states:
         return keys
-    found = {one.session: one for one in sessions_that_stand(settings, keys, wanted, progress)}
+    found = {one.key: one for one in sessions_that_stand(settings, keys, wanted, progress)}
     for one in found.values():
         if one.standing == State.UNREADABLE.value:
             say(f"{one.session} is left out: {one.cells[0].why}")
@@ -187,8 +187,10 @@ def run_sessions(
         As :func:`run_session`. No further session is run, for each would fail with it.
     """
     done: list[SessionRun] = []
+    platform = Platform.open(settings)
     for key in keys:
-        say(_before(key, len(keys), done))
+        name = platform.name(key)
+        say(_before(name, len(keys), done))
         begun = time.monotonic()
         try:
             summary, why = run_session(settings, key, assets=assets, suite2p=suite2p), ""
@@ -196,12 +198,12 @@ def run_sessions(
             raise
         except MesoError as error:
             summary, why = None, str(error)
-        done.append(SessionRun(str(key), time.monotonic() - begun, summary, why))
+        done.append(SessionRun(name, time.monotonic() - begun, summary, why))
         yield done[-1]
 
 
-def _before(key: SessionKey, n_sessions: int, done: Collection[SessionRun]) -> str:
-    told = f"session {len(done) + 1} of {n_sessions}: {key}"
+def _before(name: str, n_sessions: int, done: Collection[SessionRun]) -> str:
+    told = f"session {len(done) + 1} of {n_sessions}: {name}"
     if ran := [one.seconds for one in done if one.summary is not None]:
         told += f", about {_duration(sum(ran) / len(ran) * (n_sessions - len(done)))} left at the pace so far"
     n_failed = sum(not one.success for one in done)

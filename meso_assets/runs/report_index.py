@@ -13,6 +13,7 @@ from meso_core.errors import MesoError, SettingsError
 from meso_core.opening import read_json
 from meso_core.progress import Progress, silent
 from meso_core.report import IndexedSession, SessionLine, make_index
+from meso_core.session import SessionKey
 from meso_core.storage import Session
 from meso_core.storage.atomic import write_file
 
@@ -54,24 +55,25 @@ def write_index(platform: Platform, target: Path | None, progress: Progress = si
     keys = store.sessions()
     lines = []
     for done, key in enumerate(keys, 1):
-        lines.append(_indexed(platform, str(key), target))
+        lines.append(_indexed(platform, key, target))
         progress(done, len(keys), "reports read")
     write_file(target, make_index(lines))
     return target, len(lines)
 
 
-def _indexed(platform: Platform, key: str, target: Path) -> IndexedSession:
+def _indexed(platform: Platform, key: SessionKey, target: Path) -> IndexedSession:
+    name = platform.name(key)
     try:
-        session = platform.session(key)
+        session = platform.at(key)
         made = session.manifest(REPORT)
         if made is None or SUMMARY_FILE not in {file.path for file in made.files}:
-            return IndexedSession(key, why="no report was made: meso report")
-        record = read_json(session.fetch([SUMMARY_FILE]) / SUMMARY_FILE, f"Run `meso report {key}` again")
-        return IndexedSession(key, SessionLine.from_record(record), _address(session, target))
+            return IndexedSession(name, why="no report was made: meso report")
+        record = read_json(session.fetch([SUMMARY_FILE]) / SUMMARY_FILE, f"Run `meso report {name}` again")
+        return IndexedSession(name, SessionLine.from_record(record), _address(session, target))
     except MesoError as error:
-        return IndexedSession(key, why=f"its line cannot be read: {error}")
+        return IndexedSession(name, why=f"its line cannot be read: {error}")
     except (ValueError, KeyError, TypeError, AttributeError):
-        return IndexedSession(key, why=f"its line is of another version of meso: meso report {key}")
+        return IndexedSession(name, why=f"its line is of another version of meso: meso report {name}")
 
 
 def _address(session: Session, target: Path) -> str:

@@ -99,7 +99,7 @@ def _insist_on_no_server(session: Session, declared: Declaration, manifest: Mani
 
 def scratch_session(settings: MesoSettings, session: Session) -> Session:
     """Open the view of a session."""
-    return Platform.open(settings).session(str(session.key))
+    return Platform.open(settings).at(session.key)
 
 
 def recorded_settings(settings: MesoSettings, declared: Declaration, manifest: Manifest) -> MesoSettings:
@@ -189,10 +189,10 @@ def _make(
     options = dict(manifest.made_by.options)
     config = {"ops": {declared.name: {"config": options}}} if options else {}
     with dg.DagsterInstance.ephemeral() as instance:
-        register_sessions(instance, Platform.open(settings), [session.key])
+        names = register_sessions(instance, Platform.open(settings), [session.key])
         done = defs.resolve_job_def(PROCESS_SESSION).execute_in_process(
             instance=instance,
-            partition_key=str(session.key),
+            partition_key=names[session.key],
             asset_selection=[dg.AssetKey(declared.name)],
             run_config={"loggers": {"readable": {}}, **config},
             raise_on_error=False,

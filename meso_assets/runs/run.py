@@ -7,7 +7,7 @@ What belongs here: registering the session, running the job, and summing up what
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any
@@ -21,11 +21,11 @@ from ..defs.catalogue import CATALOGUE
 from ..defs.dagster_internals import asset_of_step, observe, times_of_steps
 from ..defs.dead_runs import process_tags
 from ..defs.jobs import PROCESS_SESSION
-from ..defs.partitions import add_sessions
 from ..defs.past_runs import seconds_by_asset
 from ..defs.preflight import Flight, look_ahead
 from ..defs.standings import look_at, records_readers
 from ..io.resources import Platform
+from ..io.session_names import PARTITION_TAG, add_sessions
 from .console import READABLE_LOG
 from .instance import open_instance
 from .settings import MesoSettings
@@ -47,6 +47,8 @@ class RunSummary:
     partial: Mapping[str, str] = field(default_factory=dict)
     #: A second run, of what reads records alone: Dagster had passed it over for what failed before it.
     then_run_id: str = ""
+    #: Name of the session.
+    session: str = ""
 
 
 def register_sessions(
@@ -54,8 +56,9 @@ def register_sessions(
     platform: Platform,
     keys: Iterable[SessionKey],
     *,
+    labs: Mapping[str, Collection[str]] | None = None,
     pass_over: Callable[[str], None] | None = None,
-) -> list[str]:
+) -> dict[SessionKey, str]:
     """Make sessions known to Dagster: as partitions, and with the version of their raw files.
 
     Parameters
@@ -64,8 +67,15 @@ def register_sessions(
         Where records and where results are.
     keys
         Sessions.
+    labs
+        Subject → labs in which it was found, where the caller knows them; looked for where this is not given.
     pass_over
         Told of each session that cannot be read, which is then passed over; by default that is an error.
+
+    Returns
+    -------
+    dict
+        Their partition keys.
 
     Raises
     ------
@@ -75,17 +85,19 @@ def register_sessions(
     there, versions = [], {}
     for key in keys:
         try:
-            session = platform.session(str(key))
+            session = platform.at(key)
             there.append(key)
-            versions[str(key)] = look_at(session).raw_versions()
+            versions[key] = look_at(session).raw_versions()
         except Exception as error:
             if pass_over is None:
                 raise
             pass_over(f"{key}: {told(error)}")
-    new = add_sessions(instance, there)
-    for name, seen in versions.items():
-        observe(instance, name, seen)
-    return new
+    if labs is None:
+        labs = {key.subject: platform.store.labs_of(key.subject) for key in there if key.lab}
+    names = add_sessions(instance, there, labs)
+    for key, seen in versions.items():
+        observe(instance, names[key], seen)
+    return names
 
 
 def process_job(settings: str) -> dg.JobDefinition:
@@ -140,14 +152,14 @@ def run_session(
     platform = Platform.open(settings)
     _check_nothing_is_being_copied(platform, key)
     with open_instance(settings) as instance:
-        register_sessions(instance, platform, [key])
-        ahead = look_ahead(Flight(platform, instance, look_at(platform.session(str(key))), chosen, suite2p or {}))
+        name = register_sessions(instance, platform, [key])[key]
+        ahead = look_ahead(Flight(platform, instance, look_at(platform.at(key)), chosen, suite2p or {}))
         ahead.refuse()
         if ahead.estimate.room_bytes:
-            tell(f"{key} takes {ahead.estimate}")
-        summary = _run(settings, instance, key, chosen, suite2p or {})
+            tell(f"{name} takes {ahead.estimate}")
+        summary = _run(settings, instance, name, chosen, suite2p or {})
         if rest := _passed_over(platform, instance, key, summary):
-            then = _run(settings, instance, key, rest, {})
+            then = _run(settings, instance, name, rest, {})
             seconds, failed = {**summary.seconds, **then.seconds}, summary.failed | then.failed
             summary = replace(summary, seconds=seconds, failed=failed, then_run_id=then.run_id)
         return replace(summary, partial=partial_assets(platform, key, chosen))
@@ -156,7 +168,7 @@ def run_session(
 def _run(
     settings: MesoSettings,
     instance: dg.DagsterInstance,
-    key: SessionKey,
+    name: str,
     assets: tuple[str, ...],
     suite2p: Mapping[str, Any],
 ) -> RunSummary:
@@ -167,11 +179,11 @@ def _run(
         instance,
         run_config={**READABLE_LOG, **_suite2p_config(assets, suite2p)},
         # who runs it here runs it again here: the daemon does not
-        tags={"dagster/partition": str(key), "dagster/max_retries": "0", **process_tags()},
+        tags={PARTITION_TAG: name, "dagster/max_retries": "0", **process_tags()},
         asset_selection=[dg.AssetKey(name) for name in assets],
     ) as result:
         seconds, failed = seconds_by_asset(instance, result.run_id), failed_assets(instance, result.run_id)
-        return RunSummary(result.run_id, result.success, seconds, assets, failed)
+        return RunSummary(result.run_id, result.success, seconds, assets, failed, session=name)
 
 
 def _passed_over(
@@ -184,7 +196,7 @@ def _passed_over(
     run = instance.get_run_by_id(summary.run_id)
     if run is None or run.status is not dg.DagsterRunStatus.FAILURE or not summary.failed:
         return ()
-    made = set(platform.session(str(key)).manifests())
+    made = set(platform.at(key).manifests())
     not_reached = set(summary.asked) - {*summary.seconds} - summary.failed
     return tuple(name for name in records_readers(made) if name in not_reached)
 
@@ -210,7 +222,7 @@ def chosen_assets(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _check_nothing_is_being_copied(platform: Platform, key: SessionKey) -> None:
-    session = platform.session(str(key))
+    session = platform.at(key)
     if copying := unfinished_copies(file.path for file in look_at(session).delivered):
         raise InputFileError.at(
             session.path,
@@ -245,7 +257,7 @@ def _suite2p_config(assets: tuple[str, ...], suite2p: Mapping[str, Any]) -> dict
 
 def partial_assets(platform: Platform, key: SessionKey, assets: Iterable[str]) -> dict[str, str]:
     """Assets that were published without fields of view for which they failed → a sentence."""
-    made = platform.session(str(key)).manifests()
+    made = platform.at(key).manifests()
     return {name: "; ".join(made[name].failed_fovs) for name in assets if name in made and made[name].failed_fovs}
 
 

@@ -294,8 +294,19 @@ class MesoSettings(BaseSettings):
         return Path(chosen).absolute() if chosen else self.home / "dagster_home"
 
     def left_out_of(self, key: SessionKey) -> tuple[str, ...]:
-        """Names of the fields of view of a session that are left out."""
-        return self.left_out_fovs.get(str(key), ())
+        """Names of the fields of view of a session that are left out.
+
+        Raises
+        ------
+        SettingsError
+            If the session is named without its lab, and two labs hold the subject.
+        """
+        if key.lab is None or key.name not in self.left_out_fovs:
+            return self.left_out_fovs.get(str(key), ())
+        from meso_core.storage import meant_session
+
+        is_meant = meant_session(self.store(), key.name) == key
+        return self.left_out_fovs.get(str(key), self.left_out_fovs[key.name] if is_meant else ())
 
     def of_session(self, key: SessionKey) -> MesoSettings:
         """Return the settings without what concerns other sessions."""

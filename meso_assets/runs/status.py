@@ -7,7 +7,7 @@ What belongs here: putting together how results stand (``defs.summaries``) and w
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import dagster as dg
 
@@ -19,6 +19,7 @@ from ..defs.catalogue import CATALOGUE
 from ..defs.session_index import SessionIndex
 from ..defs.summaries import AssetSummary, SessionSummary, summary_of
 from ..io.resources import Platform
+from ..io.session_names import Registered, labs_by_subject
 from .attempts import Failure, failures_of, recent_failures
 from .cells import AssetStatus, SessionCells, State
 from .settings import MesoSettings
@@ -36,13 +37,14 @@ def session_status(
     key
         Session.
     """
-    failures = recent_failures(instance, str(key))
+    name = Registered.of(instance).name(key, platform.store.labs_of(key.subject) if key.lab else ())
+    failures = recent_failures(instance, name)
     try:
-        found = summary_of(platform.session(str(key)), platform.settings, now_ns=time.time_ns())
+        found = summary_of(platform.at(key), platform.settings, now_ns=time.time_ns())
     except Exception as error:  # noqa: BLE001  whatever one session holds, the others are shown
-        cells = unreadable(str(key), error)
+        cells = unreadable(str(key), name, error)
     else:
-        cells = cells_of(found, failures)
+        cells = cells_of(found, name, failures)
     return list(cells.cells), cells.all_remarks
 
 
@@ -68,59 +70,87 @@ def status_of(
         Told the sessions that were looked at.
     """
     places = survey.folders if survey is not None else {}
-    failures = failures_of(instance, [str(key) for key in keys])
+    names = names_of(settings, instance, keys, survey)
+    failures = failures_of(instance, list(names.values()))
     index, found = SessionIndex(settings), []
     for n, key in enumerate(keys, 1):
-        found.append(indexed_status(index, key, places.get(key, ""), failures.get(str(key), {})))
+        found.append(indexed_status(index, key, names[key], places.get(key, ""), failures.get(names[key], {})))
         progress(n, len(keys), "sessions looked at")
     index.save({str(key) for key in survey.sessions} if places and survey is not None else None)
     return tuple(found)
 
 
-def indexed_status(index: SessionIndex, key: SessionKey, place: str, failures: Mapping[str, Failure]) -> SessionCells:
+def names_of(
+    settings: MesoSettings, instance: dg.DagsterInstance, keys: Iterable[SessionKey], survey: Survey | None = None
+) -> dict[SessionKey, str]:
+    """Names of sessions: their partition keys, or those that they would get.
+
+    Parameters
+    ----------
+    settings, instance
+        Settings of the platform, and Dagster's records.
+    keys
+        Sessions.
+    survey
+        All sessions, where the caller knows them; else the labs of each subject are looked for.
+    """
+    registered, chosen = Registered.of(instance), tuple(keys)
+    if survey is not None and survey.folders:
+        labs: Mapping[str, Collection[str]] = labs_by_subject(survey.sessions)
+    else:
+        store, subjects = settings.store(), {key.subject for key in chosen if key.lab and not registered.find(key)}
+        labs = {subject: store.labs_of(subject) for subject in subjects}
+    return {key: registered.name(key, labs.get(key.subject, ())) for key in chosen}
+
+
+def indexed_status(
+    index: SessionIndex, key: SessionKey, name: str, place: str, failures: Mapping[str, Failure]
+) -> SessionCells:
     """Judge all assets of one session of very many: what was looked at before is not looked at again.
 
     Parameters
     ----------
     index
         Answers of earlier looks.
-    key, place
-        Session, and where it lies below the root (looked for where this is empty).
+    key, name, place
+        Session, its name, and where it lies below the root (looked for where this is empty).
     failures
         Asset → how the last attempt at it ended, where it did not end well.
     """
     try:
         found = index.summary(key, place=place, now_ns=time.time_ns())
     except Exception as error:  # noqa: BLE001  whatever one session holds, the others are shown
-        return unreadable(str(key), error, place)
-    return cells_of(found, failures, place)
+        return unreadable(str(key), name, error, place)
+    return cells_of(found, name, failures, place)
 
 
-def unreadable(key: str, error: Exception, place: str = "") -> SessionCells:
+def unreadable(key: str, name: str, error: Exception, place: str = "") -> SessionCells:
     """Say of all assets of a session that it cannot be looked at."""
     why = told(error)
-    return SessionCells(key, tuple(AssetStatus(key, name, State.UNREADABLE, why) for name in CATALOGUE), (), "", place)
+    cells = tuple(AssetStatus(name, asset, State.UNREADABLE, why) for asset in CATALOGUE)
+    return SessionCells(name, cells, (), "", place, key=key)
 
 
-def cells_of(found: SessionSummary, failures: Mapping[str, Failure], place: str = "") -> SessionCells:
+def cells_of(found: SessionSummary, name: str, failures: Mapping[str, Failure], place: str = "") -> SessionCells:
     """Put together how a session stands, and how attempts ended."""
     return SessionCells(
-        found.key,
-        tuple(_judged(found, asset, failures.get(asset)) for asset in CATALOGUE),
+        name,
+        tuple(_judged(found, name, asset, failures.get(asset)) for asset in CATALOGUE),
         found.remarks,
         "" if found.ready else found.reason,
         place,
         found.raw_bytes,
+        found.key,
     )
 
 
-def _judged(found: SessionSummary, asset: str, failure: Failure | None) -> AssetStatus:
+def _judged(found: SessionSummary, name: str, asset: str, failure: Failure | None) -> AssetStatus:
     if asset not in found.assets and failure is None and not found.damaged:  # as most are on a disk of raw data
-        return AssetStatus(found.key, asset, State.MISSING)
+        return AssetStatus(name, asset, State.MISSING)
     one = found.asset(asset)
     state, why = _state(found, asset, one, failure)
     return AssetStatus(
-        found.key,
+        name,
         asset,
         state,
         why,

@@ -19,6 +19,7 @@ from ..defs.catalogue import CATALOGUE
 from ..defs.dagster_internals import brought_back, materializations
 from ..defs.remote_claims import kept_away
 from ..io.managers import publication_metadata
+from ..io.session_names import Registered
 
 _COMMAND = "meso versions"
 
@@ -42,11 +43,12 @@ def restored(
     places = CATALOGUE[_known(asset)].places or None
     with kept_away(session, (asset,), _COMMAND) as claims:
         manifest = session.versions.restore(asset, version, places=places, working_for=claims.run_id, progress=progress)
-        events = materializations(instance, asset, str(session.key))
+        name = Registered.of(instance).name(session.key)
+        events = materializations(instance, asset, name)
         if not events or events[0][3] != manifest.digest:
             shown = publication_metadata(session, manifest)
             instance.report_runless_asset_event(
-                brought_back(asset, str(session.key), manifest.data_version, manifest.basis.code_version, shown)
+                brought_back(asset, name, manifest.data_version, manifest.basis.code_version, shown)
             )
     return manifest
 

@@ -59,7 +59,7 @@ def overview_routes(settings: MesoSettings, instance: dg.DagsterInstance) -> lis
     async def file(request: Request) -> Response:
         try:
             content, kind = await run_in_threadpool(
-                shown_file, settings, request.path_params["key"], request.path_params["path"]
+                shown_file, settings, instance, request.path_params["key"], request.path_params["path"]
             )
         except MesoError as error:
             return PlainTextResponse(str(error), status_code=404)
@@ -68,7 +68,7 @@ def overview_routes(settings: MesoSettings, instance: dg.DagsterInstance) -> lis
     return [Route(OVERVIEW_PATH, page), Route(f"{OVERVIEW_PATH}/files/{{key:path}}/-/{{path:path}}", file)]
 
 
-def shown_file(settings: MesoSettings, key: str, path: str) -> tuple[bytes, str]:
+def shown_file(settings: MesoSettings, instance: dg.DagsterInstance, key: str, path: str) -> tuple[bytes, str]:
     """Read a figure or a report of a session; nothing else of it is handed out, and nothing beside it.
 
     Returns
@@ -84,7 +84,7 @@ def shown_file(settings: MesoSettings, key: str, path: str) -> tuple[bytes, str]
     kind = _TYPES.get(Path(path).suffix)
     if kind is None or _REPORT.fullmatch(path) is None or ".." in path.split("/"):
         raise _nothing(path)
-    session = Platform.open(settings).session(key)
+    session = Platform.open(settings).session(key, instance)
     folder = session.fetch([path])
     if not (folder / path).resolve().is_relative_to(folder.resolve()):
         raise _nothing(path)

@@ -5,8 +5,8 @@ What does not: reading the content of its files.
 """
 
 from .arrival import DESCRIPTION, READY_FLAG, Arrival, judge_arrival, read_description, some
-from .choosing import choose_sessions, named_session
-from .finding import Child, Folders, PassedOver, Survey, find_sessions, survey_sessions
+from .choosing import below_root, choose_sessions, insist_on_lab, is_whole, named_session
+from .finding import Child, Folders, PassedOver, Survey, find_sessions, labs_that_hold, survey_sessions
 from .ignored import PARTIAL_COPY, ignored_among, unfinished_copies, why_ignored
 from .imaging import BoutMetadata, Fov, ImagingMetadata, SessionMetadata
 from .left_out import LEFT_OUT_FOVS, check_left_out, parse_left_out
@@ -67,6 +67,7 @@ __all__ = [
     "SessionKey",
     "SessionMetadata",
     "Survey",
+    "below_root",
     "bout_names",
     "check_left_out",
     "choose_sessions",
@@ -77,10 +78,13 @@ __all__ = [
     "fov_name",
     "ignored_among",
     "imaging_bouts",
+    "insist_on_lab",
     "is_beyond_assets",
     "is_frame_archive",
     "is_tif",
+    "is_whole",
     "judge_arrival",
+    "labs_that_hold",
     "listing_version",
     "named_session",
     "natural_key",

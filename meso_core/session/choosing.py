@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from ..errors import MesoError, MissingInputError
+from ..errors import MesoError, MissingInputError, SettingsError
 from .paths import SUBJECTS, SessionKey
 
 #: How many sessions a message names.
@@ -18,11 +18,44 @@ _NEAR = 3
 
 
 def named_session(text: str) -> SessionKey | None:
-    """Read a text that names one session (``SP035/2023-03-03/001``); None for a subject, a pattern or a path."""
+    """Read a text that names one session (``SP035/2023-03-03/001``); None for a subject, a pattern or a path.
+
+    Its lab may be left out where one lab holds the subject; :func:`is_whole` tells whether it is.
+    """
     try:
         return SessionKey.parse(text.strip("/")) if not Path(text).is_absolute() else None
     except MesoError:
         return None
+
+
+def is_whole(text: str) -> bool:
+    """Whether the name of a session tells its lab, or that it is in none."""
+    return "@" in text or text.strip("/").count("/") > 2
+
+
+def insist_on_lab(key: SessionKey, labs: Sequence[str]) -> None:
+    """Refuse the name of a session without its lab, where labs hold subjects of the same name.
+
+    Parameters
+    ----------
+    key
+        Session, as a person named it: without a lab.
+    labs
+        Labs that hold a subject of this name.
+
+    Raises
+    ------
+    SettingsError
+        If there is more than one.
+    """
+    if len(labs) < 2:
+        return
+    raise SettingsError.at(
+        key.name,
+        expected="the lab too, for it may be another mouse",
+        found=f"a subject {key.subject} in {len(labs)} labs: {', '.join(labs)}",
+        remedy=f"Name the session as {' or '.join(f'{key.name}@{lab}' for lab in labs)}",
+    )
 
 
 def choose_sessions(texts: Iterable[str], there: Sequence[SessionKey], root: str) -> tuple[SessionKey, ...]:
@@ -32,8 +65,8 @@ def choose_sessions(texts: Iterable[str], there: Sequence[SessionKey], root: str
     ----------
     texts
         Each a session (``SP035/2023-03-03/1``), a subject (``SP035``), a subject and a date, the same with ``*``,
-        ``?`` and ``[…]`` within a part (``SP03*/2023-03-*``), all with or without ``lab/Subjects/`` before; or the
-        path of such a folder below the root.
+        ``?`` and ``[…]`` within a part (``SP03*/2023-03-*``), all with or without ``lab/Subjects/`` before or ``@lab``
+        behind; or the path of such a folder below the root.
     there
         The sessions that are there.
     root
@@ -48,12 +81,19 @@ def choose_sessions(texts: Iterable[str], there: Sequence[SessionKey], root: str
     ------
     MissingInputError
         If a text matches no session. All such texts are named.
+    SettingsError
+        If a text names one session without its lab, and two labs hold the subject.
     """
     chosen: dict[SessionKey, None] = {}
     unmatched = []
     for text in texts:
-        wanted = _below(text, root)
+        wanted = below_root(text, root)
         found = [key for key in there if _matches(key, wanted)]
+        one = named_session(wanted)
+        if one is not None and one.lab is None and wanted == text.strip("/") and not is_whole(text):
+            found = [key for key in found if key.lab is None] or found  # the path of a folder means that one
+            of_subject = {key.lab or "" for key in there if key.subject == one.subject}
+            insist_on_lab(one, () if any(key.lab is None for key in found) else sorted(of_subject - {""}))
         chosen.update(dict.fromkeys(found))
         if not found:
             unmatched.append(text)
@@ -68,7 +108,7 @@ def choose_sessions(texts: Iterable[str], there: Sequence[SessionKey], root: str
     return tuple(chosen)
 
 
-def _below(text: str, root: str) -> str:
+def below_root(text: str, root: str) -> str:
     """Path of a text below the root; a text that is no path of this machine stays as it is."""
     if not text.startswith(("/", "./", "../", "~")):
         return text.strip("/")
@@ -82,6 +122,9 @@ def _below(text: str, root: str) -> str:
 def _matches(key: SessionKey, wanted: str) -> bool:
     if wanted == ".":  # the root itself
         return True
+    wanted, at, lab = wanted.partition("@")
+    if at and not fnmatchcase(key.lab or "", lab):
+        return False
     parts = wanted.split("/")
     return any(_begins(place.split("/"), parts) for place in _spellings(key))
 
@@ -99,6 +142,6 @@ def _begins(place: Sequence[str], parts: Sequence[str]) -> bool:
 
 
 def _nearest(text: str, there: Sequence[SessionKey]) -> str:
-    names = list(dict.fromkeys(name for key in there for name in (str(key), key.subject)))
+    names = list(dict.fromkeys(name for key in there for name in (str(key), key.name, key.subject)))
     near = difflib.get_close_matches(text.strip("/"), names, n=_NEAR, cutoff=0.5)
     return f"none; the nearest of those that are there: {', '.join(near)}" if near else f"none among {len(there)}"

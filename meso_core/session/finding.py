@@ -151,6 +151,35 @@ def find_sessions(root: Path) -> tuple[SessionKey, ...]:
     return found.sessions
 
 
+def labs_that_hold(root: Path | Folders, subject: str) -> tuple[str, ...]:
+    """Find the labs below a root that have dates of a subject, sorted; a folder that cannot be read has none.
+
+    Parameters
+    ----------
+    root
+        A local folder, or the folders of another root.
+    subject
+        Name of the subject.
+
+    Raises
+    ------
+    MissingInputError
+        As :func:`survey_sessions`.
+    """
+    folders = LocalFolders(root) if isinstance(root, Path) else root
+    children = [child for child in _Walk(folders).children() if child.is_folder and not why_ignored(child.name)]
+    return tuple(sorted(child.name for child in children if _holds(folders, f"{child.name}/{SUBJECTS}/{subject}")))
+
+
+def _holds(folders: Folders, folder: str) -> bool:
+    try:
+        return any(is_date(child.name) for child in folders.children(folder))
+    except MesoError:  # of a remote root: what it holds is not known
+        raise
+    except OSError:
+        return False
+
+
 class _Walk:
     """The walk; folders are named by their paths below the root, with forward slashes."""
 
@@ -172,15 +201,18 @@ class _Walk:
         places = {key: self._found[key][0] for key in sessions}
         return Survey(tuple(sorted(sessions, key=str)), passed, places)
 
-    def over_root(self) -> None:
+    def children(self) -> Sequence[Child]:
+        """List the root."""
         try:
-            children = self._look.children("")
+            return self._look.children("")
         except OSError as error:
             if isinstance(error, MesoError):
                 raise
             missing = isinstance(error, FileNotFoundError | NotADirectoryError)
             raise self._no_root("no such folder" if missing else error.strerror or str(error)) from error
-        for folder in self._of_data("", children):
+
+    def over_root(self) -> None:
+        for folder in self._of_data("", self.children()):
             name = _name(folder)
             if _LIKE_A_DATE.fullmatch(name):
                 self._pass(folder, f"a date where a subject is expected; {_WHERE} below MESO_ROOT")

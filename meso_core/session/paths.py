@@ -20,8 +20,10 @@ from .ignored import why_ignored
 #: Folder of the subjects of a lab; where a root holds one lab, it may lie in the root or be left out.
 SUBJECTS = "Subjects"
 _KEY = re.compile(
-    rf"(?:(?:(?P<lab>[\w.-]+)/)?{SUBJECTS}/)?(?P<subject>[\w.-]+)/(?P<date>\d{{4}}-\d{{2}}-\d{{2}})/(?P<number>[0-9]{{1,3}})"
+    rf"(?:(?:(?P<lab>[\w.-]+)/)?{SUBJECTS}/)?(?P<subject>[\w.-]+)/(?P<date>\d{{4}}-\d{{2}}-\d{{2}})/(?P<number>[0-9]{{1,3}})(?:@(?P<at>[\w.-]*))?"
 )
+#: In ``subject/date/number``.
+_SLASHES_OF_A_NAME = 2
 _BOUT = re.compile(r"raw_imaging_data(?:_(\d{2}))?")
 
 #: Imaging metadata of a bout, and the microscope's time of each page; the rig leaves them, or meso makes them.
@@ -44,10 +46,11 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
 
 @dataclass(frozen=True, slots=True)
 class SessionKey:
-    """Identity of a session; as text it is the partition key (the ALF short path).
+    """Identity of a session; as text it is the path of its folder below the root (the ALF short path).
 
     There is one text for each session, however its folder is written: the number has three digits, and ``Subjects``
-    stands only behind a lab.
+    stands only behind a lab. Records on the disk have this text. People and Dagster call it by its :attr:`name`, or,
+    where two labs hold the subject, by its :attr:`name_with_lab`.
     """
 
     subject: str
@@ -59,7 +62,9 @@ class SessionKey:
 
     @classmethod
     def parse(cls, text: str) -> SessionKey:
-        """Read ``[[lab/]Subjects/]subject/YYYY-MM-DD/NNN``; a number may have one to three digits, as in ALF.
+        """Read ``[[lab/]Subjects/]subject/YYYY-MM-DD/NNN``, or ``subject/YYYY-MM-DD/NNN@lab``.
+
+        A number may have one to three digits, as in ALF. Nothing behind the ``@`` means: in no lab's folder.
 
         Raises
         ------
@@ -67,14 +72,26 @@ class SessionKey:
             If the text is not of that form, or the calendar has no such day.
         """
         match = _KEY.fullmatch(text)
-        if match is None or ".." in text or "." in text.split("/") or not is_date(match["date"]):
+        odd = match is None or ".." in text or "." in re.split("[/@]", text) or not is_date(match["date"])
+        if match is None or odd or (match["at"] is not None and text.count("/") > _SLASHES_OF_A_NAME):
             raise MesoError.at(
                 "session key",
-                expected="[lab/Subjects/]subject/YYYY-MM-DD/NNN, the date one of the calendar",
+                expected="[lab/Subjects/]subject/YYYY-MM-DD/NNN or subject/YYYY-MM-DD/NNN@lab, the date one of the "
+                "calendar",
                 found=repr(text),
                 remedy="Name the session as in SP035/2023-03-03/001",
             )
-        return cls(match["subject"], match["date"], match["number"].zfill(3), match["lab"])
+        return cls(match["subject"], match["date"], match["number"].zfill(3), match["lab"] or match["at"] or None)
+
+    @property
+    def name(self) -> str:
+        """What people call it where one lab holds the subject."""
+        return f"{self.subject}/{self.date}/{self.number}"
+
+    @property
+    def name_with_lab(self) -> str:
+        """What people call it where more than one lab holds the subject; behind ``@`` is nothing if it is in none."""
+        return f"{self.subject}/{self.date}/{self.number}@{self.lab or ''}"
 
     @property
     def short_path(self) -> PurePosixPath:

@@ -11,6 +11,7 @@ from .currency import Cause, Standing, standing
 from .file_system import FileSystem, file_system_of, try_file_system
 from .hashing import FileHash, hash_file
 from .manifest import Chain, FileRecord, MadeBy, Manifest, MissingFov, PackedFile
+from .naming import meant_session
 from .ownership import foreign_results
 from .present import PresentFiles
 from .publishing import load_manifest, publish, published_assets, verify_manifest
@@ -46,6 +47,7 @@ __all__ = [
     "foreign_results",
     "hash_file",
     "load_manifest",
+    "meant_session",
     "open_store",
     "package_versions",
     "publish",

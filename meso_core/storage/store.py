@@ -20,7 +20,7 @@ from ..errors import StorageError
 from ..machine import SCRATCH_GB
 from ..opening import RandomFile, open_plain
 from ..progress import Progress, silent
-from ..session import ListedFile, SessionKey, Survey, survey_sessions
+from ..session import ListedFile, SessionKey, Survey, labs_that_hold, survey_sessions
 from .atomic import storage_errors
 from .basis import Basis
 from .hashing import sha256_of
@@ -73,6 +73,12 @@ class SessionStore(Protocol):
 
     def survey(self) -> Survey:
         """Return the keys of all sessions, and the folders that were passed over; raises as :meth:`sessions`."""
+
+    def labs_of(self, subject: str) -> tuple[str, ...]:
+        """Return the labs that hold a subject, sorted; none where it is in no lab's folder, or not there.
+
+        Raises :class:`MissingInputError` when the root cannot be listed.
+        """
 
     def listing(self, key: SessionKey) -> tuple[ListedFile, ...]:
         """Return all files of a session but the platform's own records, sorted by path."""
@@ -179,6 +185,10 @@ class LocalStore:
     def survey(self) -> Survey:
         """See :class:`SessionStore`."""
         return survey_sessions(self.folder)
+
+    def labs_of(self, subject: str) -> tuple[str, ...]:
+        """See :class:`SessionStore`."""
+        return labs_that_hold(self.folder, subject)
 
     def listing(self, key: SessionKey) -> tuple[ListedFile, ...]:
         """See :class:`SessionStore`."""

@@ -47,7 +47,7 @@ def session_of(settings):
 
 
 def ask(settings):
-    context = SimpleNamespace(partition_key=KEY, log=logging.getLogger("test"))
+    context = SimpleNamespace(partition_key=KEY, instance=None, log=logging.getLogger("test"))
     ask_alyx(context, Platform.open(settings), Alyx.open(settings))
 
 

@@ -365,14 +365,14 @@ def test_the_digest_goes_out_once_a_day_and_tells_of_each_session(
     settings = settings.model_copy(update={"quiet_minutes": 0.0, "atlas": "phantom", "atlas_resolution_um": 50})
     first = simulate_session(settings.root, short()).key
     platform, warnings = Platform.open(settings), []
-    assert send_digest(platform, warnings.append).subject == "meso: nothing new"
+    assert send_digest(platform, instance, warnings.append).subject == "meso: nothing new"
     late = simulate_session(settings.root, short(number="002"), faults=["dropped_pulses"]).key
     assert not materialise_quick(instance, settings, late).success
     assert materialise_quick(instance, settings, first).success
     look(instance, settings)
     (raw,) = platform.session(str(first)).path.glob("raw_sync_data/*.raw.npy")
     raw.touch()
-    same_day = send_digest(platform, warnings.append)
+    same_day = send_digest(platform, instance, warnings.append)
     assert len([m for m in mail.mails if "nothing new" in m["Subject"]]) == 1, "one a day, whoever asks"
     assert same_day.arrived == [str(late)]
     (failed,) = (line for line in same_day.failed if "frame_times" in line)
@@ -382,7 +382,7 @@ def test_the_digest_goes_out_once_a_day_and_tells_of_each_session(
         ledger.digest_at = "2000-01-01T00:00:00+00:00"
         ledger.known = [str(first)]
         ledger.save()
-    send_digest(platform, warnings.append)
+    send_digest(platform, instance, warnings.append)
     assert warnings == []
     text = " ".join(str(parts_of(mail.mails[-1])["text/plain"]).split())
     assert f"Arrived {late}" in text.replace("- ", "").replace("* ", "").replace("· ", "")
@@ -433,7 +433,7 @@ def test_a_session_that_cannot_be_read_keeps_no_other_from_the_digest(settings, 
     found = going_out.gather.__globals__["look_at"]
     monkeypatch.setattr("meso_assets.defs.notices.digest.look_at", look_at)
     (settings.root / "SP035" / "2023-13-03" / "001" / "raw_imaging_data_00").mkdir(parents=True)
-    told = send_digest(Platform.open(settings), lambda _: None)
+    told = send_digest(Platform.open(settings), instance, lambda _: None)
     assert [line.partition(": ")[0] for line in told.passed_over] == ["SP035/2023-13-03"]
     assert [line.partition(":")[0] for line in told.unreadable] == [KEY]
     assert told.n_sessions == 2

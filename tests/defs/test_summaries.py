@@ -45,7 +45,7 @@ def summary(settings):
 
 
 def cells(settings, failures=()):
-    return {cell.asset: cell for cell in cells_of(summary(settings), dict(failures)).cells}
+    return {cell.asset: cell for cell in cells_of(summary(settings), KEY, dict(failures)).cells}
 
 
 def test_an_asset_without_what_it_is_about_is_not_applicable_made_or_not(settings):

@@ -67,10 +67,10 @@ def materialise():
 
     def run(instance, settings, key, assets, **config):
         defs = build_defs(settings.model_copy(update={"executor": "in_process"}))
-        register_sessions(instance, Platform.open(settings), [SessionKey.parse(str(key))])
+        (name,) = register_sessions(instance, Platform.open(settings), [SessionKey.parse(str(key))]).values()
         return defs.resolve_job_def("process_session").execute_in_process(
             instance=instance,
-            partition_key=str(key),
+            partition_key=name,
             asset_selection=[dg.AssetKey(name) for name in assets],
             run_config={"loggers": {"readable": {}}, **config},
             raise_on_error=False,

@@ -20,6 +20,7 @@ from meso_assets.defs.standings import look_at
 from meso_assets.defs.summaries import summary_of
 from meso_assets.io.published import read_fovs, read_metadata
 from meso_assets.io.resources import Platform
+from meso_assets.io.session_names import Registered
 from meso_assets.runs.cells import State
 from meso_assets.runs.run import register_sessions
 from meso_assets.runs.settings import MesoSettings
@@ -33,7 +34,8 @@ def dagster_says(instance: dg.DagsterInstance, settings: MesoSettings, key: Sess
     resolver = CachingStaleStatusResolver(
         instance, defs.resolve_asset_graph(), loading_context=LoadingContextForTest(instance)
     )
-    return {a for a in CATALOGUE if resolver.get_status(dg.AssetKey(a), str(key)) == StaleStatus.STALE}
+    name = Registered.of(instance).name(key)
+    return {a for a in CATALOGUE if resolver.get_status(dg.AssetKey(a), name) == StaleStatus.STALE}
 
 
 def status_says(instance: dg.DagsterInstance, settings: MesoSettings, key: SessionKey) -> dict[str, str]:

@@ -95,7 +95,7 @@ def test_a_changed_input_is_told_as_the_status_tells_it(finished, instance):
 def test_each_materialisation_shows_its_record_hashes_and_inputs(finished, instance):
     for asset in CATALOGUE:
         (last,) = instance.fetch_materializations(
-            dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[str(finished.key)]), limit=1
+            dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[finished.key.name]), limit=1
         ).records
         shown, manifest = last.asset_materialization.metadata, finished.session.manifest(asset)
         file = finished.session.path / ".meso" / "manifests" / f"{asset}.json"
@@ -136,7 +136,7 @@ def test_the_asset_keeps_and_shows_its_verdict(finished, instance):
     done = dg.materialize(
         [lineage_audit],
         instance=instance,
-        partition_key=str(finished.key),
+        partition_key=finished.key.name,
         resources={"platform": Platform.open(finished.settings)},
         run_config={"ops": {"lineage_audit": {"config": {"deep": True}}}},
     )
@@ -151,7 +151,7 @@ def test_the_job_tells_what_is_new(finished, instance, record):
     job = build_defs(finished.settings).resolve_job_def("audit_sessions")
 
     def events():
-        chosen = dg.AssetRecordsFilter(dg.AssetKey("lineage_audit"), asset_partitions=[str(finished.key)])
+        chosen = dg.AssetRecordsFilter(dg.AssetKey("lineage_audit"), asset_partitions=[finished.key.name])
         return instance.fetch_materializations(chosen, limit=50).records
 
     def run():

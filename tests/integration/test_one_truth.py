@@ -190,10 +190,10 @@ def test_an_asset_that_comes_out_otherwise_makes_stale_those_that_read_it(finish
 def _tell_dagster(instance, finished, asset, version):
     """Report the materialisation that a run of the asset would have left."""
     (last,) = instance.fetch_materializations(
-        dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[str(finished.key)]), limit=1
+        dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[finished.key.name]), limit=1
     ).records
     tags = {**last.asset_materialization.tags, "dagster/data_version": version}
-    instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=str(finished.key), tags=tags))
+    instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=finished.key.name, tags=tags))
 
 
 @pytest.mark.parametrize("name", SETTINGS)

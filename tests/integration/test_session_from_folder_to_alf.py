@@ -123,7 +123,21 @@ def test_status_says_done_for_all_assets(finished):
     assert {(cell["asset"], cell["state"]) for cell in cells} == {(asset, "done") for asset in ASSETS}
     table = finished.meso("status")
     assert table.returncode == 0
-    assert str(finished.key) in table.stdout
+    assert finished.key.name in table.stdout
+    assert "Subjects/" not in table.stdout.partition("\n\n")[0], "one lab holds the subject"
+
+
+def test_the_run_of_a_session_is_found_by_its_mouse_and_its_day(finished):
+    import dagster as dg
+
+    from meso_assets.runs.instance import open_instance
+
+    told = {"subject": finished.key.subject, "date": finished.key.date, "number": "001", "lab": finished.key.lab}
+    with open_instance(finished.settings) as instance:
+        runs = instance.get_runs(dg.RunsFilter(tags={f"meso/{what}": text for what, text in told.items()}))
+        assert runs
+        for run in runs:
+            assert run.tags["meso/session"] == run.tags["dagster/partition"] == finished.key.name
 
 
 def test_checks_ran_and_passed_for_the_partition(finished):
@@ -140,7 +154,7 @@ def test_checks_ran_and_passed_for_the_partition(finished):
             key = dg.AssetCheckKey(dg.AssetKey(asset), name)
             (record,) = instance.event_log_storage.get_asset_check_execution_history(key, limit=1)
             assert record.status.value == "SUCCEEDED", (asset, name, record)
-            assert record.event.dagster_event.event_specific_data.partition == str(finished.key)
+            assert record.event.dagster_event.event_specific_data.partition == finished.key.name
 
 
 def test_what_a_run_was_estimated_to_take_is_told_before_it_and_beside_its_result(finished):

@@ -118,6 +118,17 @@ def materialise_by_clicking(page, interface, asset, n_runs, picture):
         page.screenshot(path=picture)
 
 
+def tags_of_runs(interface):
+    """Ask the interface for the tags of all runs, as its page of runs does."""
+    query = "{ runsOrError { ... on Runs { results { tags { key value } } } } }"
+    request = urllib.request.Request(
+        f"{interface}/graphql", data=json.dumps({"query": query}).encode(), headers={"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as response:
+        runs = json.load(response)["data"]["runsOrError"]["results"]
+    return [{tag["key"]: tag["value"] for tag in run["tags"]} for run in runs]
+
+
 def test_assets_are_materialised_by_clicking_and_shown_with_words_and_picture(interface, browser, artifacts):
     from playwright.sync_api import expect
 
@@ -125,6 +136,8 @@ def test_assets_are_materialised_by_clicking_and_shown_with_words_and_picture(in
     page.goto(f"{interface}/assets/imaging_metadata")
     expect(page.get_by_text("Geometry and rates of the recording")).to_be_visible()
     materialise_by_clicking(page, interface, "imaging_metadata", 1, artifacts / "runs.png")
+    (tags,) = tags_of_runs(interface)
+    assert (tags["meso/session"], tags["meso/subject"], tags["meso/date"]) == (SESSION, "SP035", "2023-03-03")
     page.goto(f"{interface}/assets/imaging_metadata")
     expect(page.get_by_text("rows × columns").first).to_be_visible()
     expect(page.get_by_text(SESSION).first).to_be_visible()

@@ -45,7 +45,7 @@ def test_the_removal_job_is_a_dry_run_by_default_and_records_each_hash(finished,
     def run(**config):
         ops = {"raw_tifs_removed": {"config": config}}
         return job.execute_in_process(
-            instance=instance, partition_key=str(finished.key), run_config={"ops": ops}, raise_on_error=False
+            instance=instance, partition_key=finished.key.name, run_config={"ops": ops}, raise_on_error=False
         )
 
     dry = run()

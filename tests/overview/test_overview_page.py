@@ -225,7 +225,9 @@ def test_a_failed_attempt_never_hides_a_good_result():
         State.RUNNING: (State.RUNNING, "no memory"),
     }
     for state, shown in by_state.items():
-        cells = {cell.asset: cell for cell in judged(found, {"rois": Failure(state, "no memory", "run")}).cells}
+        cells = {
+            cell.asset: cell for cell in judged(found, KEYS[0], {"rois": Failure(state, "no memory", "run")}).cells
+        }
         assert (cells["rois"].state, cells["rois"].why) == shown
         assert (cells["rois"].published_at, cells["rois"].attempt_run_id) == (good.published_at, "run")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from meso_core.errors import MissingInputError
+from meso_core.errors import MissingInputError, SettingsError
 from meso_core.session import SessionKey, choose_sessions, named_session
 
 THERE = tuple(
@@ -35,6 +35,12 @@ def chosen(*texts, root="/data"):
         ("SP03[6-9]", [3]),
         ("*/*/002", [1]),
         ("SP050", [4, 5]),
+        ("SP050/2023-05-05/001@labA", [4]),
+        ("SP050/2023-05-05/1@labB/", [5]),
+        ("SP050/2023-05-05@lab[B-Z]", [5]),
+        ("SP0*@labA", [4]),
+        ("SP035/2023-03-03/001@", [0]),
+        ("/data/labA/Subjects/SP050/2023-05-05/001", [4]),
         ("labA", [4]),
         ("labB/Subjects/SP050/2023-05-05/001", [5]),
         ("/data/SP036", [3]),
@@ -45,6 +51,12 @@ def chosen(*texts, root="/data"):
 )
 def test_a_text_means_the_sessions_that_it_names(text, numbers):
     assert chosen(text) == [str(THERE[number]) for number in numbers]
+
+
+@pytest.mark.parametrize("text", ["SP050/2023-05-05/001", "SP050/2023-05-05/1", "SP050/2024-01-01/001"])
+def test_the_name_of_one_session_that_may_mean_two_mice_is_refused(text):
+    with pytest.raises(SettingsError, match=r"001@labA or SP050.*001@labB"):
+        chosen("SP035", text)
 
 
 def test_a_star_stays_within_one_part_of_the_path():

@@ -15,6 +15,13 @@ def test_a_key_reads_back_as_it_was_written(text):
     assert str(SessionKey.parse(text)) == text
 
 
+@pytest.mark.parametrize("lab", [None, "cortexlab", "lab-2.b"])
+def test_the_name_with_its_lab_means_the_session(lab):
+    key = SessionKey("SP035", "2023-03-03", "001", lab)
+    assert SessionKey.parse(key.name_with_lab) == key
+    assert key.name_with_lab.startswith(key.name)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -25,6 +32,11 @@ def test_a_key_reads_back_as_it_was_written(text):
         "a/b/2023-03-03/001",
         "",
         "x/2023-3-3/001",
+        "lab/Subjects/SP035/2023-03-03/001@lab",
+        "Subjects/SP035/2023-03-03/001@lab",
+        "SP035/2023-03-03/001@..",
+        "SP035/2023-03-03/001@.",
+        "SP035/2023-03-03/001@a/b",
     ],
 )
 def test_what_is_not_a_session_key_is_refused(text):

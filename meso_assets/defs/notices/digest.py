@@ -11,12 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+import dagster as dg
+
 from meso_core.errors import MesoWarning, told
 from meso_core.lineage import last_verdict
 from meso_core.session import SessionKey
 from meso_core.storage import Standing
 
 from ...io.resources import Platform
+from ...io.session_names import Registered, labs_by_subject
 from ..standings import look_at
 from .ledger import Ledger
 from .pages import Page, Part, lay_out
@@ -78,13 +81,13 @@ class Digest:
         return lay_out(parts, f"{self.n_sessions} sessions, {self.n_whole} of them whole and current.")
 
 
-def gather(platform: Platform, ledger: Ledger) -> Digest:
+def gather(platform: Platform, instance: dg.DagsterInstance, ledger: Ledger) -> Digest:
     """Look at all sessions; what one holds keeps no other from being told.
 
     Parameters
     ----------
-    platform
-        Root and settings.
+    platform, instance
+        Root and settings, and Dagster's records, which know how sessions are called.
     ledger
         What was there at the last digest, and what failed.
 
@@ -98,45 +101,49 @@ def gather(platform: Platform, ledger: Ledger) -> Digest:
     known = set(ledger.known)
     survey = platform.store.survey()
     found.passed_over = [str(passed) for passed in survey.passed_over]
-    for key in survey.sessions:
+    registered, labs = Registered.of(instance), labs_by_subject(survey.sessions)
+    names = {key: registered.name(key, labs[key.subject]) for key in survey.sessions}
+    for key, name in names.items():
         found.keys.append(str(key))
         found.n_sessions += 1
         if ledger.digest_at and str(key) not in known:
-            found.arrived.append(str(key))
+            found.arrived.append(name)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", MesoWarning)
-                _look(platform, key, found, since, ledger.failing.get(str(key), {}))
+                _look(platform, key, name, found, since, ledger.failing.get(name, {}))
         except Exception as error:  # noqa: BLE001  as the docstring says
-            found.unreadable.append(f"{key}: {told(error)}")
-    jobs = {what: why for what, why in ledger.failing.items() if what not in {*found.keys}}
+            found.unreadable.append(f"{name}: {told(error)}")
+    jobs = {what: why for what, why in ledger.failing.items() if what not in {*names.values()}}
     found.failed += [f"{what}, {name}: {why}" for what, reasons in jobs.items() for name, why in reasons.items()]
     return found
 
 
-def _look(platform: Platform, key: SessionKey, found: Digest, since: str, failing: Mapping[str, str]) -> None:
-    seen = look_at(platform.session(str(key)))
+def _look(
+    platform: Platform, key: SessionKey, name: str, found: Digest, since: str, failing: Mapping[str, str]
+) -> None:
+    seen = look_at(platform.at(key))
     standings = seen.standings(platform.settings)
     arrival = seen.arrival(platform.settings, now_ns=time.time_ns())
-    due = {name: one for name, one in standings.items() if not one.is_current}
-    partial = {name: one for name, one in due.items() if one.failed_fovs and one.reasons == one.failed_fovs}
+    due = {asset: one for asset, one in standings.items() if not one.is_current}
+    partial = {asset: one for asset, one in due.items() if one.failed_fovs and one.reasons == one.failed_fovs}
     if partial:
-        found.partial.append(f"{key}: {'; '.join(f'{name}: {_why(one)}' for name, one in partial.items())}")
-    due = {name: one for name, one in due.items() if name not in partial}
-    if failures := {name: why for name, why in failing.items() if name in due or name not in standings}:
-        found.failed += [f"{key}, {name}: {why}" for name, why in failures.items()]
+        found.partial.append(f"{name}: {'; '.join(f'{asset}: {_why(one)}' for asset, one in partial.items())}")
+    due = {asset: one for asset, one in due.items() if asset not in partial}
+    if failures := {asset: why for asset, why in failing.items() if asset in due or asset not in standings}:
+        found.failed += [f"{name}, {asset}: {why}" for asset, why in failures.items()]
     if not due:
         found.n_whole += not partial
         if not partial and max((m.published_at for m in seen.made.values()), default="") >= since:
-            found.done.append(str(key))
+            found.done.append(name)
     elif not arrival.ready:
-        found.waiting.append(f"{key}: {arrival.reason}")
-    elif waits := {name: one for name, one in due.items() if one.reasons == one.waits}:
-        found.waiting.append(f"{key}: {'; '.join(f'{name}: {_why(one)}' for name, one in waits.items())}")
-    if stale := {name: one for name, one in due.items() if one.manifest is not None and one.reasons != one.waits}:
-        found.stale.append(f"{key}: {'; '.join(f'{name}: {_why(one)}' for name, one in stale.items())}")
+        found.waiting.append(f"{name}: {arrival.reason}")
+    elif waits := {asset: one for asset, one in due.items() if one.reasons == one.waits}:
+        found.waiting.append(f"{name}: {'; '.join(f'{asset}: {_why(one)}' for asset, one in waits.items())}")
+    if stale := {asset: one for asset, one in due.items() if one.manifest is not None and one.reasons != one.waits}:
+        found.stale.append(f"{name}: {'; '.join(f'{asset}: {_why(one)}' for asset, one in stale.items())}")
     if (verdict := last_verdict(seen.session.path)) is not None and verdict.faults:
-        found.audit.append(f"{key}: {verdict.summary}")
+        found.audit.append(f"{name}: {verdict.summary}")
 
 
 def _why(standing: Standing) -> str:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from ...io.session_names import PARTITION_TAG
 from ..catalogue import CATALOGUE
 from ..dagster_internals import asset_of_step, end_of_steps, failed_checks, failure_message, last_words
 from ..dead_runs import clock, interrupted_at, process_of
@@ -74,7 +75,7 @@ def take_news(instance: dg.DagsterInstance, ledger: Ledger) -> list[Event]:
 
 
 def _event(instance: dg.DagsterInstance, ledger: Ledger, run: dg.DagsterRun, ended: float) -> Event | None:
-    what = run.tags.get("dagster/partition", run.job_name)
+    what = run.tags.get(PARTITION_TAG, run.job_name)
     process = process_of(run)
     host = process.host if process else ""
     before = ledger.failing.get(what, {})

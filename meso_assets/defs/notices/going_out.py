@@ -77,7 +77,7 @@ def _is_given_up(message: Message, warn: Warn) -> bool:
     return old
 
 
-def send_digest(platform: Platform, warn: Warn) -> Digest:
+def send_digest(platform: Platform, instance: dg.DagsterInstance, warn: Warn) -> Digest:
     """Gather the digest and send it; once a day, whoever asks.
 
     Raises
@@ -89,7 +89,9 @@ def send_digest(platform: Platform, warn: Warn) -> Digest:
     where, today = addresses(settings), iso(time.time())
     with open_ledger(settings.home) as ledger:
         before = ledger
-    found = gather(platform, before)  # of ten thousand sessions it takes minutes: others have the ledger meanwhile
+    found = gather(
+        platform, instance, before
+    )  # of ten thousand sessions it takes minutes: others have the ledger meanwhile
     with open_ledger(settings.home) as ledger:
         if ledger.digest_at[:10] != today[:10]:
             ledger.put(found.subject, found.page, [one.id for one in where])
@@ -137,7 +139,7 @@ def _digest_sent(context: dg.OpExecutionContext, platform: Platform) -> None:
         context.log.info(_OFF)
         return
     with guarded(context):
-        found = send_digest(platform, context.log.warning)
+        found = send_digest(platform, context.instance, context.log.warning)
     context.log.info(found.subject)
 
 

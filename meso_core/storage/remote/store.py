@@ -18,7 +18,7 @@ from pathlib import Path
 from ...errors import InputFileError, MissingInputError, StorageError, problem
 from ...opening import RECORD_BYTES, RandomFile, open_plain, read_plain
 from ...progress import Progress, silent
-from ...session import MESO_FOLDER, Child, ListedFile, SessionKey, Survey, survey_sessions
+from ...session import MESO_FOLDER, Child, ListedFile, SessionKey, Survey, labs_that_hold, survey_sessions
 from ..basis import Basis
 from ..listing import nothing_there
 from ..manifest import Chain, MadeBy, Manifest, manifest_path, record_digest, replaced_path
@@ -109,6 +109,10 @@ class RemoteStore:
     def survey(self) -> Survey:
         """See :class:`SessionStore`."""
         return survey_sessions(RemoteFolders(self.remote))
+
+    def labs_of(self, subject: str) -> tuple[str, ...]:
+        """See :class:`SessionStore`."""
+        return labs_that_hold(RemoteFolders(self.remote), subject)
 
     def listing(self, key: SessionKey) -> tuple[ListedFile, ...]:
         """See :class:`SessionStore`."""

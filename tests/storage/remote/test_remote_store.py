@@ -562,5 +562,8 @@ def test_sessions_are_found_by_the_rules_of_a_local_root(machine, tmp_path):
         write_small(store.remote, path, b"tif")
         (tmp_path / "local" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "local" / path).write_bytes(b"tif")
-    assert store.survey() == open_store(tmp_path / "local").survey()
+    local = open_store(tmp_path / "local")
+    assert store.survey() == local.survey()
     assert len(store.sessions()) == 3
+    for subject, labs in (("SP2", ("lab",)), ("SP5", ()), ("nobody", ())):
+        assert store.labs_of(subject) == local.labs_of(subject) == labs
