@@ -93,8 +93,8 @@ def _result(seen: SessionView, name: str) -> MadeResult:
         basis.packages,
         len(made.files),
         made.total_bytes,
-        len(lost),
         {fov: one.why for fov, one in made.missing.items()},
+        len(lost),
     )
 
 

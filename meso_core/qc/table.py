@@ -258,9 +258,9 @@ _ROWS = (
         "rois",
         "correlation",
         "cells",
-        "Median correlation of cells with the neuropil around them, without slow changes. Near 1 the neuropil"
-        " holds the cells themselves, or light from elsewhere falls on both.",
-        Limit(0.85),
+        "Median correlation of cells, after the neuropil was taken out, with that neuropil, without slow changes. Much "
+        "below 0, more was taken out than was in: the neuropil holds the cells themselves.",
+        Limit(-0.2, is_low_bad=True),
     ),
     Check(
         "decay_mismatch",

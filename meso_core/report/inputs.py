@@ -37,10 +37,10 @@ class MadeResult:
         What it was made with.
     n_files, n_bytes
         How much it is.
-    n_lost
-        Files of it that are gone or changed since they were published.
     missing
         Folder name of a FOV → why the result has nothing of it.
+    n_lost
+        Files of it that are gone or changed since they were published.
     """
 
     name: str
@@ -52,8 +52,8 @@ class MadeResult:
     packages: Mapping[str, str] = field(default_factory=dict)
     n_files: int = 0
     n_bytes: int = 0
-    n_lost: int = 0
     missing: Mapping[str, str] = field(default_factory=dict)
+    n_lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -167,7 +167,7 @@ def judge_cells(fov: str, traces: FovTraces, limits: Limits = DEFAULT_LIMITS) ->
         return tuple(found)
     middle, alike = float(np.median(noise[cells])), float(np.median(likeness[cells]))
     found.append(told("noise_level", middle, f"The noise of the cells' dF/F is {middle:.1f} %/√Hz (median)."))
-    message = f"Cells and the neuropil around them are correlated by {alike:.2f} (median)."
+    message = f"Cells less 0.7 of the neuropil around them are correlated with it by {alike:.2f} (median)."
     found.append(told("neuropil_correlation", alike, message))
     return (*found, *_decay(told, traces, np.concatenate([one[3] for one in measured])))
 
@@ -181,8 +181,9 @@ def _measure(traces: FovTraces, part: slice) -> tuple[int, NDArray[Any], NDArray
     n_odd = sum(int((~np.isfinite(values)).sum()) for values in (f, around, spikes))
     f, around = np.nan_to_num(f, posinf=0, neginf=0), np.nan_to_num(around, posinf=0, neginf=0)
     good = ~traces.is_bad
-    likeness = fast_correlation(f[:, good], around[:, good], traces.rate_hz)
-    dff = delta_f(corrected(f, around), traces.rate_hz)
+    own = corrected(f, around)
+    likeness = fast_correlation(own[:, good], around[:, good], traces.rate_hz)
+    dff = delta_f(own, traces.rate_hz)
     noise = noise_level(dff, traces.rate_hz, good)
     return n_odd, noise, likeness, transients(dff[traces.is_cell[part]][:, good], traces.rate_hz)
 
