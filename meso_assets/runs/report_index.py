@@ -13,6 +13,7 @@ from meso_core.errors import MesoError, SettingsError
 from meso_core.opening import read_json
 from meso_core.progress import Progress, silent
 from meso_core.report import IndexedSession, SessionLine, make_index
+from meso_core.review import decision, person_verdicts
 from meso_core.session import SessionKey
 from meso_core.storage import Session
 from meso_core.storage.atomic import write_file
@@ -65,11 +66,12 @@ def _indexed(platform: Platform, key: SessionKey, target: Path) -> IndexedSessio
     name = platform.name(key)
     try:
         session = platform.at(key)
-        made = session.manifest(REPORT)
+        made, person = session.manifest(REPORT), decision(person_verdicts(session.path))
+        told = "" if person is None else person.told
         if made is None or SUMMARY_FILE not in {file.path for file in made.files}:
-            return IndexedSession(name, why="no report was made: meso report")
+            return IndexedSession(name, why="no report was made: meso report", person=told)
         record = read_json(session.fetch([SUMMARY_FILE]) / SUMMARY_FILE, f"Run `meso report {name}` again")
-        return IndexedSession(name, SessionLine.from_record(record), _address(session, target))
+        return IndexedSession(name, SessionLine.from_record(record), _address(session, target), person=told)
     except MesoError as error:
         return IndexedSession(name, why=f"its line cannot be read: {error}")
     except (ValueError, KeyError, TypeError, AttributeError):

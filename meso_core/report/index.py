@@ -24,6 +24,8 @@ class IndexedSession:
     #: Relative to the index.
     address: str = ""
     why: str = ""
+    #: What a person says of it, in words; empty where nobody has.
+    person: str = ""
 
     @property
     def points(self) -> str:

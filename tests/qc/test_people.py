@@ -182,3 +182,12 @@ def test_meso_qc_as_json_tells_of_each_verdict_its_unit_limit_and_how_to_read_it
     assert (one["unit"], one["fov"], one["asset"], one["origin"]) == ("of the light", "FOV_00", "session_qc", "here")
     assert one["how_to_read"].startswith("Light of the last third")
     assert (told["verdict"], told["person"]["says"]) == ("WARNING", "reject")
+
+
+def test_the_index_over_all_sessions_tells_what_a_person_says(session, tmp_path):
+    keep_person_verdict(session.path, "reject", "Ada", "bubble <under> the objective")
+    told = meso("report", "--index", "--output", str(tmp_path / "index.html"))
+    assert told.exit_code == 0, told.output
+    page = (tmp_path / "index.html").read_text()
+    assert "rejected by Ada" in page
+    assert "bubble &lt;under&gt; the objective" in page
