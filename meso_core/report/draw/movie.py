@@ -36,12 +36,14 @@ def side_by_side(raw: NDArray[np.float32], registered: NDArray[np.float32]) -> N
     ndarray
         (n, rows, columns) grey levels; rows and columns are even, as the encoder wants them.
     """
-    dark, bright = np.percentile(registered[:: max(len(registered) // 30, 1)], [DARK, BRIGHT])
+    dark, bright = np.percentile(registered[:: max(len(registered) // 30, 1), ::2, ::2], [DARK, BRIGHT])
+    scale = np.float32(255 / max(bright - dark, 1e-9))
     n, rows, columns = registered.shape
     shown = np.full((n, rows + rows % 2, 2 * columns + _GAP_PX), _GAP_LEVEL, np.uint8)
     for place, frames in ((0, raw), (columns + _GAP_PX, registered)):
-        share = (frames - dark) * np.float32(255 / max(bright - dark, 1e-9))
-        shown[:, :rows, place : place + columns] = np.rint(share.clip(0, 255))
+        for picture, frame in zip(shown, frames, strict=True):
+            levels = (frame - np.float32(dark)) * scale + np.float32(0.5)  # cut to whole numbers: rounded
+            picture[:rows, place : place + columns] = np.clip(levels, 0, 255, out=levels)
     return shown
 
 

@@ -81,14 +81,16 @@ def _halves(movie: NDArray[Any], frames: NDArray[np.intp], window: tuple[slice, 
     """Blurred means of the frames of even and of odd place, (2, rows, columns)."""
     from scipy.ndimage import gaussian_filter
 
-    part = np.stack([np.asarray(movie[frame][window], np.float64) for frame in frames])
-    return np.stack([gaussian_filter(part[k::2].mean(axis=0), _BLUR_PX, mode="nearest") for k in (0, 1)])
+    part = np.stack([np.asarray(movie[frame][window]) for frame in frames])
+    means = (part[k::2].mean(axis=0, dtype=np.float32) for k in (0, 1))
+    return np.stack([gaussian_filter(mean, _BLUR_PX, mode="nearest") for mean in means]).astype(np.float64)
 
 
 def _shift(image: Floats, mean: Floats, gradient: Floats, squares: Floats) -> Floats:
     """Shift of each block, (2, n_blocks), y and x, px."""
-    slope, level = np.polyfit(mean.ravel(), image.ravel(), 1)
-    change = (image - level) / slope - mean if slope > 0 else image - mean
+    own, of_mean = image - image.mean(), mean - mean.mean()
+    slope = float((own * of_mean).sum() / max((of_mean * of_mean).sum(), 1e-12))  # no BLAS: its threads cost more
+    change = own / slope - of_mean if slope > 0 else own - of_mean
     by_y, by_x = (-_blocks(change * part) for part in gradient)
     yy, yx, xx = squares
     with np.errstate(divide="ignore", invalid="ignore"):
