@@ -13,7 +13,7 @@ from pathlib import Path
 
 from meso_core.errors import MesoWarning, SettingsError, problem
 
-from .settings import settings_file
+from .variables import settings_file
 
 #: Where a unit of systemd reads the environment from (docs/service.md); and what Dagster reads where it is started.
 ENVIRONMENT_FILES = (Path("/etc/meso/environment"), Path(".env"))

@@ -21,15 +21,12 @@ from meso_core.machine import SCRATCH_GB, cores_at_hand, memory_in_all, side_by_
 from meso_core.qc import Limits, parse_limits
 from meso_core.session import LEFT_OUT_FOVS, SessionKey, parse_left_out
 
-from .variables import PREFIX, variable_of, warn_of_unknown_variables
+from .variables import PREFIX, settings_file, shown_value, variable_of, warn_of_unknown_variables
 
 if TYPE_CHECKING:
     from meso_core.imaging.options.overrides import Suite2pOverrides
     from meso_core.location import LocationSettings
     from meso_core.storage import SessionStore
-
-#: Names the file of settings; without it, ``meso.toml`` of the working directory counts.
-SETTINGS_FILE_VARIABLE = "MESO_SETTINGS"
 
 
 def _memory_gb() -> float:
@@ -337,25 +334,6 @@ class MesoSettings(BaseSettings):
         return variables
 
 
-def settings_file() -> Path | None:
-    """Find the file of settings.
-
-    Raises
-    ------
-    SettingsError
-        If ``MESO_SETTINGS`` names a file that is not there.
-    """
-    named = os.environ.get(SETTINGS_FILE_VARIABLE)
-    if not named:
-        default = Path("meso.toml")
-        return default if default.is_file() else None
-    if not Path(named).is_file():
-        raise SettingsError(
-            problem(SETTINGS_FILE_VARIABLE, expected="a TOML file", found=f"no file {named}", remedy="Correct the path")
-        )
-    return Path(named)
-
-
 def load_settings(overrides: Mapping[str, Any] | None = None) -> MesoSettings:
     """Read the settings.
 
@@ -380,7 +358,7 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> MesoSettings:
         found = f"root: {settings.root}, which would be empty in each process"
     except ValidationError as error:
         found = "; ".join(
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {_got(e['input'])})" for e in error.errors()
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {shown_value(e['input'])})" for e in error.errors()
         )
         # the library's own words repeat what was given, with a secret that may be in it
         cause = None if "…@" in found else error
@@ -394,17 +372,6 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> MesoSettings:
             remedy="Correct the variable MESO_<NAME> or the line of the file",
         )
     ) from cause
-
-
-def _got(value: object) -> str:
-    """Show a value that is refused, but for a secret in it."""
-    if not isinstance(value, str) or "@" not in value:
-        return repr(value)
-    if "://" not in value:
-        return repr(f"…@{value.rpartition('@')[2]}")
-    from meso_core.storage.urls import shown  # as above
-
-    return repr(shown(value))
 
 
 @lru_cache(maxsize=1)

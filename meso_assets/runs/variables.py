@@ -1,4 +1,4 @@
-"""Names of settings as variables of the environment, and of what is none of them.
+"""Where settings come from: names of variables and of the file, and how a value that is refused is shown.
 
 What belongs here: names alone. What settings there are is declared in ``settings``.
 """
@@ -9,10 +9,13 @@ import difflib
 import os
 import warnings
 from collections.abc import Collection
+from pathlib import Path
 
-from meso_core.errors import MesoWarning
+from meso_core.errors import MesoWarning, SettingsError, problem
 
 PREFIX = "MESO_"
+#: Names the file of settings; without it, ``meso.toml`` of the working directory counts.
+SETTINGS_FILE_VARIABLE = "MESO_SETTINGS"
 #: Variables with our prefix that are no settings: of tests, benchmarks and continuous integration; secrets.
 _NO_SETTINGS = (
     "MESO_ALYX_PROBE",
@@ -51,3 +54,33 @@ def warn_of_unknown_variables(names: Collection[str]) -> None:
             near = difflib.get_close_matches(upper, sorted(known), n=1)
             meant = f"did you mean {near[0]}?" if near else "README's table lists all"
             warnings.warn(f"{name} is no setting of meso and is ignored: {meant}", MesoWarning, stacklevel=4)
+
+
+def settings_file() -> Path | None:
+    """Find the file of settings.
+
+    Raises
+    ------
+    SettingsError
+        If ``MESO_SETTINGS`` names a file that is not there.
+    """
+    named = os.environ.get(SETTINGS_FILE_VARIABLE)
+    if not named:
+        default = Path("meso.toml")
+        return default if default.is_file() else None
+    if not Path(named).is_file():
+        raise SettingsError(
+            problem(SETTINGS_FILE_VARIABLE, expected="a TOML file", found=f"no file {named}", remedy="Correct the path")
+        )
+    return Path(named)
+
+
+def shown_value(value: object) -> str:
+    """Show a value that is refused, but for a secret in it."""
+    if not isinstance(value, str) or "@" not in value:
+        return repr(value)
+    if "://" not in value:
+        return repr(f"…@{value.rpartition('@')[2]}")
+    from meso_core.storage.urls import shown  # as above
+
+    return repr(shown(value))
