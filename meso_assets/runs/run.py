@@ -18,7 +18,7 @@ from meso_core.errors import InputFileError, SettingsError, problem, told
 from meso_core.session import PARTIAL_COPY, SessionKey, some, unfinished_copies
 
 from ..defs.catalogue import CATALOGUE
-from ..defs.dagster_internals import asset_of_step, observe, times_of_steps
+from ..defs.dagster_internals import IN_THE_HISTORY, asset_of_step, observe, times_of_steps
 from ..defs.dead_runs import process_tags
 from ..defs.jobs import PROCESS_SESSION
 from ..defs.past_runs import seconds_by_asset
@@ -179,7 +179,7 @@ def _run(
         instance,
         run_config={**READABLE_LOG, **_suite2p_config(assets, suite2p)},
         # who runs it here runs it again here: the daemon does not
-        tags={PARTITION_TAG: name, "dagster/max_retries": "0", **process_tags()},
+        tags={PARTITION_TAG: name, "dagster/max_retries": "0", **IN_THE_HISTORY, **process_tags()},
         asset_selection=[dg.AssetKey(name) for name in assets],
     ) as result:
         seconds, failed = seconds_by_asset(instance, result.run_id), failed_assets(instance, result.run_id)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.browsers import opened_browser
+from tests.integration.conftest import run_meso
 
 SESSION = "SP035/2023-03-03/001"
 
@@ -29,11 +30,15 @@ def artifacts(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def interface(tmp_path_factory, make_settings):
+def settings(tmp_path_factory, make_settings):
+    return make_settings(tmp_path_factory.mktemp("interface"))
+
+
+@pytest.fixture(scope="module")
+def interface(settings):
     """``meso dev`` on a simulated session; its address."""
     from meso_core.simulate import preset, simulate_session
 
-    settings = make_settings(tmp_path_factory.mktemp("interface"))
     simulate_session(settings.root, preset("tiny"))
     with serving(settings) as address:
         yield address
@@ -179,3 +184,21 @@ def test_the_overview_is_opened_from_an_asset_and_leads_to_runs_and_figures(inte
     expect(overview.get_by_text("Success").first).to_be_visible()
     page.goto(f"{interface}/overview")
     expect(page).to_have_url(re.compile("/overview/activity"))  # Dagster's own page of this name is still there
+
+
+def test_a_run_of_the_command_line_is_in_the_history_of_its_job(interface, settings):
+    ran = run_meso(settings, "run", SESSION, "--assets", "imaging_metadata")
+    assert ran.returncode == 0, ran.stderr
+    asked = (
+        '{repositoryOrError(repositorySelector: {repositoryName: "__repository__", '
+        'repositoryLocationName: "meso_assets.definitions"}) '
+        "{... on Repository {pipelines {name runs(limit: 1) {tags {key value}}}}}}"
+    )
+    request = urllib.request.Request(
+        f"{interface}/graphql", json.dumps({"query": asked}).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as response:
+        jobs = json.load(response)["data"]["repositoryOrError"]["pipelines"]
+    (last,) = next(job["runs"] for job in jobs if job["name"] == "process_session")
+    tags = {tag["key"]: tag["value"] for tag in last["tags"]}
+    assert (tags["dagster/partition"], tags["dagster/max_retries"]) == (SESSION, "0"), "which no other door gives"
