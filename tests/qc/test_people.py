@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 
+import dagster as dg
 import pytest
 from click.testing import CliRunner
 
 from meso_assets.cli import group
+from meso_assets.definitions import build_defs
 from meso_assets.defs.alyx_gate import failed_versions, withheld_by_qc
 from meso_assets.defs.person import say_of_session
+from meso_assets.io.resources import Platform
+from meso_assets.runs.run import register_sessions
+from meso_assets.runs.settings import load_settings
 from meso_core.archive import Override, removal_plan
 from meso_core.errors import InputFileError, SettingsError
 from meso_core.qc import QCResult, Verdict, judge, parse_limits, qc_path, results_to_json
@@ -191,3 +196,21 @@ def test_the_index_over_all_sessions_tells_what_a_person_says(session, tmp_path)
     page = (tmp_path / "index.html").read_text()
     assert "rejected by Ada" in page
     assert "bubble &lt;under&gt; the objective" in page
+
+
+def test_the_job_of_the_interface_keeps_it_too_and_tells_it_in_the_log_of_the_asset(session):
+    settings = load_settings()
+    said = {"says": "reject", "who": "Ada", "note": "bubble"}
+    with dg.DagsterInstance.ephemeral() as instance:
+        register_sessions(instance, Platform.open(settings), [KEY])
+        job = build_defs(settings).resolve_job_def("judge_session_by_hand")
+        config = {"ops": {"verdict_of_a_person": {"config": said}}, "loggers": {"readable": {}}}
+        assert job.execute_in_process(instance=instance, partition_key=str(KEY), run_config=config).success
+        (told,) = instance.fetch_observations(dg.AssetKey("session_qc"), limit=2).records
+        bad = {"ops": {"verdict_of_a_person": {"config": {**said, "note": ""}}}, "loggers": {"readable": {}}}
+        failed = job.execute_in_process(instance=instance, partition_key=str(KEY), run_config=bad, raise_on_error=False)
+        assert not failed.success, "why is asked for there too"
+    (kept,) = person_verdicts(session.path)
+    assert (kept.says, kept.who, kept.note) == ("reject", "Ada", "bubble")
+    assert told.asset_observation.partition == str(KEY)
+    assert told.asset_observation.metadata["version"].value == kept.version

@@ -6,6 +6,7 @@ What belongs here: the questions, and what a person is told. What does not: form
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -41,8 +42,9 @@ class Judge:
     limits: Limits
 
     def __call__(self, check: str, value: float, message: str) -> QCResult:
-        """Judge a number."""
-        return judge(check, value, message, ORIGIN, self.fov, self.limits)
+        """Judge a number; of one that could not be measured, it is told why."""
+        told = message if math.isfinite(value) else "Not measured: too few good frames, or too little light to tell."
+        return judge(check, value, told, ORIGIN, self.fov, self.limits)
 
 
 def frames_match_timestamps(fov: str, n_frames: int, n_times: int) -> QCResult:
