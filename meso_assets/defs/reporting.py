@@ -66,6 +66,7 @@ def report_inputs(
         _folders(session, used.get("rois")),
         _movies(session, used.get("motion_registered_frames")),
         "" if session.store.is_local else "the movies are on a server, and are not fetched for it",
+        _movies(session, used.get("motion_registered_frames"), is_second=True),
         *_raw_tifs(session, seen),
         locations,
         _regions(locations, settings),
@@ -158,14 +159,14 @@ def _folders(session: Session, made: Manifest | None) -> dict[str, Path]:
     }
 
 
-def _movies(session: Session, made: Manifest | None) -> dict[str, Path]:
-    """Movie of each FOV; none of a server, for a movie is far larger than all else that the report reads."""
-    from meso_core.imaging.fovs.plane import REGISTERED
+def _movies(session: Session, made: Manifest | None, *, is_second: bool = False) -> dict[str, Path]:
+    """Movie of each FOV, of one channel; none of a server, for a movie is far larger than all else that is read."""
+    from meso_core.imaging.fovs.plane import REGISTERED, REGISTERED_CHAN2
 
     if made is None or not session.store.is_local:
         return {}
-    paths = {file.path for file in made.files}
-    named = {fov_name(n): f"suite2p/{plane_name(n)}/{REGISTERED}" for n in range(len(paths))}
+    paths, name = {file.path for file in made.files}, REGISTERED_CHAN2 if is_second else REGISTERED
+    named = {fov_name(n): f"suite2p/{plane_name(n)}/{name}" for n in range(len(paths))}
     return {fov: session.path / path for fov, path in named.items() if path in paths}
 
 

@@ -74,6 +74,8 @@ class ReportInputs:
         Folder name of a FOV → folder with suite2p's files of its registration, and of its detection.
     movies, no_movies
         Folder name of a FOV → its registered movie; why there is none, as the end of a sentence.
+    second_movies
+        Folder name of a FOV → its registered movie of the second channel; empty where there is one channel.
     raw_tifs, no_raw
         Imaging bout → its raw tifs, in their order; why they cannot be read, as the end of a sentence.
     locations
@@ -94,6 +96,7 @@ class ReportInputs:
     detected: Mapping[str, Path] = field(default_factory=dict)
     movies: Mapping[str, Path] = field(default_factory=dict)
     no_movies: str = ""
+    second_movies: Mapping[str, Path] = field(default_factory=dict)
     raw_tifs: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     no_raw: str = ""
     locations: SessionLocations | None = None

@@ -143,7 +143,9 @@ def _of_movie(
     movie = plane.open_frames(inputs.movies[fov.name], fov.shape)
     if len(movie) != motion.n_frames:
         return None, None
-    return measure_photons(movie, motion.is_bad, motion.step), measure_registered(movie, motion)
+    second = plane.open_frames(inputs.second_movies[fov.name], fov.shape) if fov.name in inputs.second_movies else None
+    second = second if second is not None and len(second) == motion.n_frames else None
+    return measure_photons(movie, motion.is_bad, motion.step), measure_registered(movie, motion, second)
 
 
 def _n_frames(inputs: ReportInputs, fov: Fov, of_motion: int) -> int:

@@ -111,3 +111,16 @@ def test_what_is_told_of_registered_movies_is_on_the_page(inputs, report):
     without = make_report(replace(inputs, movies={}, no_movies="the movies are elsewhere")).html.decode()
     assert 'aria-label="Residual flow over time' not in without
     assert "No movie: the movies are elsewhere." in without
+
+
+def test_bleed_through_is_told_where_there_is_a_second_channel(inputs, report, tmp_path):
+    assert "bleed-through" not in report.html.decode()
+    second = {}
+    for fov in inputs.metadata.imaging.fovs:
+        own = plane.open_frames(inputs.movies[fov.name], fov.shape)
+        second[fov.name] = tmp_path / f"{fov.name}.bin"
+        (own // 4).astype(np.int16).tofile(second[fov.name])
+    page = make_report(replace(inputs, second_movies=second)).html.decode()
+    table = page[page.index(">bleed-through, %</th>") :].partition("</table>")[0]
+    shares = [row.rpartition("<td>")[2].partition("</td>")[0] for row in table.split("</tr>")[1:] if "<td>" in row]
+    assert [float(share) for share in shares] == pytest.approx([25] * 3, abs=1)

@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from .bleed import bleed_through
 from .flow import ResidualFlow, residual_flow
 from .motion import FovMotion
 from .quality import crispness_gain, likeness_of_ends
@@ -24,11 +25,16 @@ class RegisteredMovie:
     #: Correlation of the first with the last fifth: 1 where the tissue in view is the same.
     likeness_of_ends: float
     flow: ResidualFlow | None
+    #: Share of the light of the channel with activity that shows in the other one; NaN where there is one alone.
+    bleed: float = float("nan")
 
 
-def measure_registered(movie: NDArray[Any], motion: FovMotion) -> RegisteredMovie:
-    """Measure a registered movie (n_frames, ny, nx)."""
+def measure_registered(movie: NDArray[Any], motion: FovMotion, second: NDArray[Any] | None = None) -> RegisteredMovie:
+    """Measure a registered movie (n_frames, ny, nx), and that of the second channel where there is one."""
     bad = motion.is_bad
     return RegisteredMovie(
-        crispness_gain(movie, motion.y, motion.x, bad), likeness_of_ends(movie, bad), residual_flow(movie, bad)
+        crispness_gain(movie, motion.y, motion.x, bad),
+        likeness_of_ends(movie, bad),
+        residual_flow(movie, bad),
+        float("nan") if second is None else bleed_through(movie, second, bad),
     )

@@ -43,7 +43,7 @@ def photons_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
             wide=False,
         ),
     ]
-    head = (
+    head: tuple[str, ...] = (
         "field",
         "photons per pixel and frame, at least",
         "counts per photon, at most",
@@ -52,7 +52,7 @@ def photons_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
         "values at the end, %",
         "pixels below one photon, %",
     )
-    rows = [
+    rows: list[list[str]] = [
         [
             one.fov.name,
             number(photons.photons),
@@ -64,10 +64,20 @@ def photons_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
         ]
         for one, photons in lit
     ]
+    bleeding = [one.registered.bleed if one.registered else float("nan") for one, _ in lit]
+    has_second = bool(np.isfinite(bleeding).any())
+    if has_second:
+        head = (*head, "bleed-through, %")
+        rows = [[*row, number(100 * share)] for row, share in zip(rows, bleeding, strict=True)]
     note = (
         "From 48 pairs of neighbouring good frames, evenly over the recording, 256 × 256 px in the middle of a field. "
         "What still moves and what is active counts as noise, so there are at least so many photons. Counts without "
         "light hold the amplifier's noise too."
     )
+    if has_second:
+        note += (
+            " Bleed-through: what the second channel gains where cells of the first become active. Above 10 % labels "
+            "of the second channel must not be told without taking it out; what still moves counts too."
+        )
     table = (head, rows)
     return Section("photons", "Photons", lead, figures=figures, table=table, table_note=note, verdicts=verdicts)
