@@ -420,7 +420,7 @@ def test_the_job_of_the_digest_does_not_fail_by_a_server_that_is_down(settings, 
         assert [message.subject for message in ledger.outbox] == ["meso: nothing new"]
 
 
-def test_a_session_that_cannot_be_read_keeps_no_other_from_the_digest(settings, monkeypatch, mail):
+def test_a_session_that_cannot_be_read_keeps_no_other_from_the_digest(settings, instance, monkeypatch, mail):
     monkeypatch.setenv("MESO_NOTICES", mail.url)
     for number in ("001", "002"):
         simulate_session(settings.root, short(number=number))
