@@ -57,6 +57,7 @@ def report_inputs(
     results = [_result(seen, name) for name in declaration.upstream]
     used = {one.name: _that_hold(seen, seen.made[one.name]) for one in results if not one.why_not}
     locations = _locations(session, used.get("mean_image_mlapdv"))
+    tifs, no_raw = _raw_tifs(session, seen)
     return ReportInputs(
         session.key,
         results,
@@ -66,12 +67,13 @@ def report_inputs(
         _folders(session, used.get("rois")),
         _movies(session, used.get("motion_registered_frames")),
         "" if session.store.is_local else "the movies are on a server, and are not fetched for it",
-        _movies(session, used.get("motion_registered_frames"), is_second=True),
-        *_raw_tifs(session, seen),
-        locations,
-        _regions(locations, settings),
-        {name: verdicts for name, made in used.items() if (verdicts := _verdicts(session, made, settings))},
-        _defaults(declaration),
+        second_movies=_movies(session, used.get("motion_registered_frames"), is_second=True),
+        raw_tifs=tifs,
+        no_raw=no_raw,
+        locations=locations,
+        regions=_regions(locations, settings),
+        verdicts={name: verdicts for name, made in used.items() if (verdicts := _verdicts(session, made, settings))},
+        default_settings=_defaults(declaration),
     )
 
 

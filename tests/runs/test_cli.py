@@ -67,7 +67,7 @@ def test_a_misspelt_variable_is_one_line_of_warning(tmp_path):
 
 @pytest.mark.parametrize(
     ("arguments", "meant"),
-    [(("statu",), "Did you mean 'status'?"), (("run", "S/2023-03-03/001", "--assets", "roi"), "did you mean rois?")],
+    [(("statsus",), "Did you mean 'status'?"), (("run", "S/2023-03-03/001", "--assets", "roi"), "did you mean rois?")],
 )
 def test_a_misspelt_command_or_asset_is_told_with_the_one_that_is_meant(tmp_path, arguments, meant):
     (tmp_path / "Subjects/S/2023-03-03/001/raw_imaging_data_00").mkdir(parents=True)
