@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import dagster as dg
@@ -42,34 +42,42 @@ def copy_history(instance: dg.DagsterInstance, checks: Iterable[tuple[str, str]]
     """
     numbers, n_copied = _copy_events(instance, old, new)
     for asset, name in checks:
+        if not (answers := check_answers(instance, asset, name, old)):
+            continue
         there = {_mark(entry, name) for entry in check_answers(instance, asset, name, new)}
-        for entry in check_answers(instance, asset, name, old):
+        for entry in answers:
             if _mark(entry, name) not in there:
                 _tell(instance, entry, _moved_answer(entry, new, numbers))
                 n_copied += 1
     return n_copied
 
 
-def check_answers(instance: dg.DagsterInstance, asset: str, check: str, session: str) -> Iterator[dg.EventLogEntry]:
+def check_answers(instance: dg.DagsterInstance, asset: str, check: str, session: str) -> list[dg.EventLogEntry]:
     """All answers of a check in a session, oldest first; evaluations that came to none are left out."""
     # this class is beside a public one
     of_session = sys.modules[dg.EventRecordsFilter.__module__].PartitionKeyFilter(key=session)
-    key, found, cursor = dg.AssetCheckKey(dg.AssetKey(asset), check), list[dg.EventLogEntry](), None
-    while page := instance.event_log_storage.get_asset_check_execution_history(
-        key, limit=_PAGE, cursor=cursor, partition_filter=of_session
-    ):
-        cursor = page[-1].id
+    key, found, cursor, more = dg.AssetCheckKey(dg.AssetKey(asset), check), list[dg.EventLogEntry](), None, True
+    while more:
+        page = instance.event_log_storage.get_asset_check_execution_history(
+            key, limit=_PAGE, cursor=cursor, partition_filter=of_session
+        )
+        more = len(page) == _PAGE
+        cursor = page[-1].id if page else None
         found += [one.event for one in page if one.event is not None]
     answered = dg.DagsterEventType.ASSET_CHECK_EVALUATION
-    yield from (one for one in reversed(found) if one.dagster_event and one.dagster_event.event_type is answered)
+    return [one for one in reversed(found) if one.dagster_event and one.dagster_event.event_type is answered]
 
 
 def _copy_events(instance: dg.DagsterInstance, old: str, new: str) -> tuple[_Numbers, int]:
     """Copy materialisations and observations, oldest first; returns the numbers of the copies, and how many are new."""
-    assets = [key.path[-1] for key in instance.get_asset_keys()]
-    there = {_mark(record.event_log_entry): record.storage_id for record in _records(instance, assets, new)}
+    earlier, there = list[dg.EventLogRecord](), dict[_Mark, int]()
+    for asset in (key.path[-1] for key in instance.get_asset_keys()):
+        for fetch in (instance.fetch_materializations, instance.fetch_observations):
+            if found := _records(fetch, asset, old):
+                earlier += found
+                there |= {_mark(one.event_log_entry): one.storage_id for one in _records(fetch, asset, new)}
     numbers, n_copied = dict[str, dict[int, int]](), 0
-    for record in sorted(_records(instance, assets, old), key=lambda one: one.storage_id):
+    for record in sorted(earlier, key=lambda one: one.storage_id):
         entry = record.event_log_entry
         mark = _mark(entry)
         if mark not in there:
@@ -81,14 +89,13 @@ def _copy_events(instance: dg.DagsterInstance, old: str, new: str) -> tuple[_Num
     return numbers, n_copied
 
 
-def _records(instance: dg.DagsterInstance, assets: Iterable[str], partition: str) -> Iterator[dg.EventLogRecord]:
-    for asset in assets:
-        for fetch in (instance.fetch_materializations, instance.fetch_observations):
-            cursor, more = None, True
-            while more:
-                page = fetch(_of(asset, partition), limit=_PAGE, cursor=cursor)
-                cursor, more = page.cursor, page.has_more
-                yield from page.records
+def _records(fetch: Callable[..., Any], asset: str, partition: str) -> list[dg.EventLogRecord]:
+    found, cursor, more = list[dg.EventLogRecord](), None, True
+    while more:
+        page = fetch(_of(asset, partition), limit=_PAGE, cursor=cursor)
+        cursor, more = page.cursor, page.has_more
+        found += page.records
+    return found
 
 
 def _of(asset: str, partition: str) -> dg.AssetRecordsFilter:
