@@ -229,6 +229,6 @@ def test_a_run_that_can_claim_nothing_says_why_and_goes_on(others_folder, anothe
     settings, log = MesoSettings(root=others_folder / "Subjects", home=others_folder), Log()
     run = dg.DagsterRun("a job", "a run", tags={"dagster/partition": f"SP035/2023-03-03/{number}"})
     with another_user():
-        assert _Lead(None, settings)._claims(run, {"rois"}, log) is None
+        assert _Lead(None, settings)._claims(None, run, {"rois"}, log) is None
     (text,) = log.warnings
     assert re.search(told, text), text
