@@ -58,7 +58,7 @@ numpydoc_class_members_toctree = False
 toc_object_entries_show_parents = "hide"
 
 #: Small modules that all rooms share; they have no ``__all__`` and are shown whole.
-SHARED = ("errors", "qc", "progress", "machine")
+SHARED = ("errors", "progress", "machine")
 #: Pages that show a text of the root, with its links put right.
 ROOT_TEXTS = {
     "index": "README.md",
