@@ -34,10 +34,11 @@ from meso_core.storage import (
 )
 
 from ..defs.checks import check_results, check_specs
-from ..defs.dagster_internals import observe, versioned_output
+from ..defs.dagster_internals import versioned_output
 from ..defs.declare import Declaration, raw_asset
 from ..defs.guard import Context, guarded
 from ..defs.partitions import session_partitions
+from ..defs.raw_seen import observe
 from ..defs.standings import SessionView, look_at
 from ..io.managers import PUBLICATION, Publication
 from ..io.resources import Platform
@@ -314,7 +315,7 @@ def open_run(
         settle_if_needed(place)  # what a killed removal or restoring of raw tifs left
     seen = look_at(session)
     versions = {raw_asset(kind): seen.raw[kind].version for kind in declaration.raw}
-    if observe(context.instance, context.partition_key, versions) and context.retry_number == 0:
+    if observe(context.instance, context.partition_key, versions, seen.raw_shown()) and context.retry_number == 0:
         context.log.info("the raw files are not those that were seen last; starting again with those that are there")
         raise dg.RetryRequested(max_retries=1)
     plain = json.loads(json_text(dict(options or {})))

@@ -79,23 +79,6 @@ def last_seen(instance: dg.DagsterInstance, asset: str, session: str) -> str | N
     return None if event is None else (event.tags or {}).get(_DATA_VERSION)
 
 
-def unseen(instance: dg.DagsterInstance, session: str, versions: Mapping[str, str]) -> list[dg.AssetObservation]:
-    """Make the events that are due: raw files in versions that Dagster has not seen last."""
-    return [
-        observation(asset, session, version)
-        for asset, version in versions.items()
-        if last_seen(instance, asset, session) != version
-    ]
-
-
-def observe(instance: dg.DagsterInstance, session: str, versions: Mapping[str, str]) -> bool:
-    """Report raw files in versions that Dagster has not seen last; returns whether there were any."""
-    due = unseen(instance, session, versions)
-    for event in due:
-        instance.report_runless_asset_event(event)
-    return bool(due)
-
-
 def used_run_keys(instance: dg.DagsterInstance) -> set[str]:
     """All run keys that were ever used, in one query; a key once used never starts a run again."""
     found = instance.run_storage.get_run_tags(tag_keys=[_RUN_KEY])

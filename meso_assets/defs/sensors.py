@@ -19,10 +19,11 @@ from ..io.resources import Platform
 from ..io.session_names import known_sessions, labs_by_subject, name_sessions, session_tags
 from ..runs.settings import MesoSettings
 from .arriving import Arriving, asks_for_a_run, seen_session
-from .dagster_internals import sessions_at_work, unseen, used_run_keys
+from .dagster_internals import sessions_at_work, used_run_keys
 from .dead_runs import end_dead_runs
 from .jobs import PROCESS_SESSION
 from .partitions import session_partitions
+from .raw_seen import unseen
 from .session_index import SessionIndex
 from .standings import look_at, records_readers, with_downstream
 from .summaries import SessionSummary
@@ -140,7 +141,8 @@ def scan(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorRe
     seen: list[dg.AssetObservation | dg.AssetMaterialization | dg.AssetCheckEvaluation] = [
         event
         for key in starting
-        for event in unseen(context.instance, key, look_at(platform.session(key, context.instance)).raw_versions())
+        for view in [look_at(platform.session(key, context.instance))]
+        for event in unseen(context.instance, key, view.raw_versions(), view.raw_shown())
     ]
     if passed_over and not result.run_requests:  # the interface shows it beside the tick
         result = result._replace(skip_reason=dg.SkipReason(passed_over))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from meso_core.alyx import SubjectAnswer, kept_answer
 from meso_core.archive.delivered import delivered_files, raw_by_kind
@@ -28,6 +29,7 @@ from meso_core.session import (
 )
 from meso_core.storage import Manifest, PresentFiles, Session, Standing, foreign_results, standing
 
+from ..io.metadata import raw_metadata
 from ..runs.settings import MesoSettings
 from .catalogue import CATALOGUE
 from .declare import Declaration, RawByKind, raw_asset
@@ -134,6 +136,10 @@ class SessionView:
     def raw_versions(self) -> dict[str, str]:
         """Raw asset → version of its files now."""
         return {raw_asset(kind): files.version for kind, files in self.raw.items()}
+
+    def raw_shown(self) -> dict[str, dict[str, Any]]:
+        """Raw asset → what a person reads of its files in the interface."""
+        return {raw_asset(kind): raw_metadata(files) for kind, files in self.raw.items()}
 
 
 def look_at(session: Session) -> SessionView:

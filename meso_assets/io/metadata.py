@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import numpy as np
 
 from meso_core.pictures import inline_png
+from meso_core.session import GONE
 from meso_core.storage.manifest import manifest_path
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from meso_core.location import SessionLocations
     from meso_core.report import Report
     from meso_core.scanimage.reference_images import ReferenceImages
-    from meso_core.session import SessionMetadata
+    from meso_core.session import RawFiles, SessionMetadata
     from meso_core.storage import Manifest, Session
     from meso_core.timing import FrameQC, FrameTimes
 
@@ -81,6 +83,17 @@ def missing_metadata(manifest: Manifest) -> dict[str, Any]:
     """Which fields of view failed, in which asset, and why; nothing where none did."""
     rows = [f"| {fov} | {one.asset} | {one.why} |" for fov, one in sorted(manifest.missing.items())]
     return {"fields_missing": table("| FOV | failed in | why |", rows)} if rows else {}
+
+
+def raw_metadata(files: RawFiles) -> dict[str, Any]:
+    """How many raw files of a kind there are, in which bouts, how large, and how old the newest is."""
+    newest = max((file.mtime_ns for file in files.files), default=0)
+    return {
+        "files": len(files.files),
+        "gb": round(sum(file.size for file in files.files if file.size != GONE) / 1e9, 6),
+        "bouts": ", ".join(bout.name for bout in files.bouts) or "none",
+        "newest": datetime.fromtimestamp(newest / 1e9, UTC).isoformat(timespec="seconds") if newest else "none",
+    }
 
 
 def reference_metadata(images: Sequence[ReferenceImages]) -> dict[str, Any]:

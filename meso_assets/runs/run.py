@@ -18,11 +18,12 @@ from meso_core.errors import InputFileError, SettingsError, problem, told
 from meso_core.session import PARTIAL_COPY, SessionKey, some, unfinished_copies
 
 from ..defs.catalogue import CATALOGUE
-from ..defs.dagster_internals import IN_THE_HISTORY, asset_of_step, observe, times_of_steps
+from ..defs.dagster_internals import IN_THE_HISTORY, asset_of_step, times_of_steps
 from ..defs.dead_runs import process_tags
 from ..defs.jobs import PROCESS_SESSION
 from ..defs.past_runs import seconds_by_asset
 from ..defs.preflight import Flight, look_ahead
+from ..defs.raw_seen import observe
 from ..defs.standings import look_at, records_readers
 from ..io.resources import Platform
 from ..io.session_names import PARTITION_TAG, add_sessions
@@ -82,12 +83,12 @@ def register_sessions(
     MissingInputError
         If one is not there. Then none becomes a partition, for a partition is never deleted.
     """
-    there, versions = [], {}
+    there, views = [], {}
     for key in keys:
         try:
             session = platform.at(key)
             there.append(key)
-            versions[key] = look_at(session).raw_versions()
+            views[key] = look_at(session)
         except Exception as error:
             if pass_over is None:
                 raise
@@ -95,8 +96,8 @@ def register_sessions(
     if labs is None:
         labs = {key.subject: platform.store.labs_of(key.subject) for key in there if key.lab}
     names = add_sessions(instance, there, labs)
-    for key, seen in versions.items():
-        observe(instance, names[key], seen)
+    for key, seen in views.items():
+        observe(instance, names[key], seen.raw_versions(), seen.raw_shown())
     return names
 
 

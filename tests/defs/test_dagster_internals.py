@@ -7,6 +7,7 @@ import pytest
 
 from meso_assets.defs import dagster_internals as internals
 from meso_assets.defs.partitions import session_partitions
+from meso_assets.defs.raw_seen import observe, unseen
 
 KEY = "SP035/2023-03-03/001"
 
@@ -74,13 +75,14 @@ def test_a_check_is_evaluated_per_session(instance):
 def test_raw_files_are_reported_once_per_version_and_session(instance):
     instance.add_dynamic_partitions("session", ["other"])
     assert internals.last_seen(instance, "raw_daq", KEY) is None
-    assert internals.observe(instance, KEY, {"raw_daq": "v1", "raw_frames": "f1"})
-    assert not internals.observe(instance, KEY, {"raw_daq": "v1", "raw_frames": "f1"})
+    assert observe(instance, KEY, {"raw_daq": "v1", "raw_frames": "f1"})
+    assert not observe(instance, KEY, {"raw_daq": "v1", "raw_frames": "f1"})
     assert internals.last_seen(instance, "raw_daq", KEY) == "v1"
     assert internals.last_seen(instance, "raw_daq", "other") is None
-    due = internals.unseen(instance, KEY, {"raw_daq": "v2", "raw_frames": "f1"})
+    due = unseen(instance, KEY, {"raw_daq": "v2", "raw_frames": "f1"}, {"raw_daq": {"files": 3}})
     assert [(event.asset_key.to_user_string(), event.partition) for event in due] == [("raw_daq", KEY)]
-    assert internals.observe(instance, KEY, {"raw_daq": "v2"})
+    assert due[0].metadata["files"].value == 3, "what a person reads of them"
+    assert observe(instance, KEY, {"raw_daq": "v2"})
     assert internals.last_seen(instance, "raw_daq", KEY) == "v2"
 
 

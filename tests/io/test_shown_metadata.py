@@ -2,14 +2,15 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import dagster as dg
 import numpy as np
 import pytest
 
-from meso_assets.io.metadata import archive_metadata, lineage_metadata, picture, registration_metadata
+from meso_assets.io.metadata import archive_metadata, lineage_metadata, picture, raw_metadata, registration_metadata
 from meso_core.archive import ArchiveMember, ArchiveReport
-from meso_core.session import SessionKey
+from meso_core.session import GONE, ListedFile, RawFiles, RawKind, SessionKey
 from meso_core.storage import Basis, Chain, CodeVersion, FileRecord, LocalStore, MadeBy, Manifest, Session
 
 
@@ -91,3 +92,15 @@ def test_a_thousand_tifs_make_a_short_table_that_says_where_the_others_stand():
     assert len(stored.encode()) < 40_000
     assert dg.deserialize_value(stored) == shown["by_tif"]
     assert "tifs_not_shown" not in archive_metadata([replace(reports[0], members=tuple(members[:40]))])
+
+
+def test_of_raw_files_a_person_reads_how_many_how_large_in_which_bouts_and_from_when():
+    listed = [
+        ListedFile("raw_imaging_data_00/a.tif", 2_000_000_000, 1_700_000_000_000_000_000),
+        ListedFile("raw_imaging_data_01/b.tif", 500_000_000, 1_600_000_000_000_000_000),
+        ListedFile("raw_imaging_data_01/gone.tif", GONE, 0, is_link=True),
+    ]
+    told = raw_metadata(RawFiles(RawKind.FRAMES, Path("/x"), tuple(listed)))
+    assert (told["files"], told["gb"], told["bouts"]) == (3, 2.5, "raw_imaging_data_00, raw_imaging_data_01")
+    assert told["newest"] == "2023-11-14T22:13:20+00:00"
+    assert raw_metadata(RawFiles(RawKind.DAQ, Path("/x"), ()))["newest"] == "none"

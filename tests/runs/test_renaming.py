@@ -13,10 +13,11 @@ from dagster._core.loader import LoadingContextForTest
 from meso_assets.definitions import build_defs
 from meso_assets.defs.audits import audited
 from meso_assets.defs.catalogue import CATALOGUE, RAW
-from meso_assets.defs.dagster_internals import latest_versions, materializations, observe
+from meso_assets.defs.dagster_internals import latest_versions, materializations
 from meso_assets.defs.declare import raw_asset
 from meso_assets.defs.histories import check_answers
 from meso_assets.defs.notices.ledger import open_ledger
+from meso_assets.defs.raw_seen import observe
 from meso_assets.defs.standings import look_at
 from meso_assets.io.resources import Platform
 from meso_assets.io.session_names import SESSION_PARTITION, Registered, add_sessions, known_sessions, labs_by_subject
