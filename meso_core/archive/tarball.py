@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bz2
 import hashlib
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -169,7 +170,8 @@ def _write_archive(
             for data in reading.pieces():
                 stream.write(data)
                 done += len(data)
-                progress(done, total, f"bytes compressed (to {stream.ratio:.1%} of their size)")
+                so_far = "" if math.isnan(stream.ratio) else f" (to {stream.ratio:.1%} of their size)"
+                progress(done, total, f"bytes compressed{so_far}")
             stream.write(padding(reading.entry.size))
             members.append(reading.member())
         stream.write(end_mark(stream.bytes_in))
