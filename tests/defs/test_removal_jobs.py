@@ -125,7 +125,7 @@ def test_sessions_without_removed_tifs_are_left_as_they_are(platform):
 def test_the_job_that_removes_keeps_runs_away_that_read_tifs_unless_it_only_looks(platform, monkeypatch):
     key, found = "SP035/2023-03-03/001", []
 
-    def look(session, who, why):
+    def look(session, who, why, *, limits):
         claims = Claims(session.path, "a run")
         found.append([str(claim) for claim in claims.take(["motion_registered_frames"])])
         claims.give_all_back()

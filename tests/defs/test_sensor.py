@@ -214,7 +214,8 @@ def test_what_follows_an_asset_that_somebody_made_again_is_run_by_itself(instanc
     assert look(instance, settings).run_requests == []
     by_hand(b"y")
     (run,) = look(instance, settings).run_requests
-    assert selected(run) == {"roi_brain_locations", "alyx_fov_records", "alyx_datasets", "session_report"}
+    followers = {"roi_brain_locations", "alyx_fov_records", "session_qc", "alyx_datasets", "session_report"}
+    assert selected(run) == followers
     assert "mean_image_mlapdv has changed" in run.tags["meso/why"]
 
 
