@@ -6,6 +6,7 @@
 #   make attacks  kills, bad inputs, losses of power, full disks, races: prints what was tried and what survived
 #   make lint   style, types, spelling, which module may import which
 #   make docs   the documentation as a site, docs/_build/html/index.html
+#   make pictures  take the pictures of the pages for a lab anew, on the demo's data
 #   make bench  measure against the peers, print the table of the README
 PYTHON ?= python3
 VENV := .venv
@@ -18,7 +19,7 @@ PYTEST_OPTIONS ?=
 PYTEST := $(VENV)/bin/python -m pytest -n $(shell nproc)
 PEER_PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(PEER)/bin/python -m pip install -q
 
-.PHONY: demo dev test nightly attacks lint docs bench peer clean
+.PHONY: demo dev test nightly attacks lint docs pictures bench peer clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else "meso needs Python 3.11 or newer; set PYTHON=python3.11")'
@@ -67,6 +68,9 @@ lint: $(VENV)/.dev
 docs: $(VENV)/.dev
 	$(VENV)/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+pictures: $(VENV)/.dev
+	$(VENV)/bin/python docs/pictures.py
 
 bench: $(VENV)/.dev $(PEER_READY)
 	$(VENV)/bin/python -m benchmarks

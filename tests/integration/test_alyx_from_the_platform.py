@@ -211,7 +211,7 @@ def test_plan_and_audit_agree_that_nothing_is_left_to_do(story):
     assert story.plan.exit_code == 0, story.plan.output
     assert story.plan.output.splitlines()[-1] == "nothing to do"
     assert story.audit.exit_code == 0, story.audit.output
-    assert f"{story.key}: no findings" in story.audit.output
+    assert f"{story.key.name}: no findings" in story.audit.output
 
 
 def test_what_failed_and_what_was_made_from_it_is_withheld_and_the_plan_says_so(story):

@@ -186,5 +186,5 @@ def test_a_damaged_manifest_is_set_aside_by_running_the_asset_again(what, settin
     ],
 )
 def test_a_partition_key_has_one_spelling(key, settings):
-    with pytest.raises(MesoError, match="session key: expected"):
-        Platform.open(settings).session(key)
+    with dg.DagsterInstance.ephemeral() as instance, pytest.raises(MesoError, match="session key: expected"):
+        Platform.open(settings).session(key, instance)
