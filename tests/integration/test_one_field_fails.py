@@ -101,9 +101,10 @@ def test_a_check_fails_with_the_sentence(partial, instance):
         assert shown.status.value == "FAILED"
 
 
-def test_the_digest_tells_the_session_once_with_the_field_and_the_reason(partial):
+def test_the_digest_tells_the_session_once_with_the_field_and_the_reason(partial, instance):
     settings, session, _ = partial
-    digest = gather(Platform.open(settings), Ledger(settings.home / "none", 0.0, failing={KEY: {FRAMES: "told"}}))
+    ledger = Ledger(settings.home / "none", 0.0, failing={KEY: {FRAMES: "told"}})
+    digest = gather(Platform.open(settings), instance, ledger)
     (line,) = digest.partial
     assert line.startswith(f"{session.key}: {FRAMES}: FOV_02 missing: ")
     assert "found 0 of 60 that are not marked bad" in line
