@@ -29,7 +29,6 @@ from meso_core.session import (
 )
 from meso_core.storage import Manifest, PresentFiles, Session, Standing, foreign_results, standing
 
-from ..io.metadata import raw_metadata
 from ..runs.settings import MesoSettings
 from .catalogue import CATALOGUE
 from .declare import Declaration, RawByKind, raw_asset
@@ -139,6 +138,8 @@ class SessionView:
 
     def raw_shown(self) -> dict[str, dict[str, Any]]:
         """Raw asset → what a person reads of its files in the interface."""
+        from ..io.metadata import raw_metadata  # Dagster, which a look without it does not load
+
         return {raw_asset(kind): raw_metadata(files) for kind, files in self.raw.items()}
 
 
