@@ -53,17 +53,21 @@ def test_only_tifs_that_may_hold_them_are_opened(tmp_path, monkeypatch):
     assert len(opened) <= 6, "four for the search among sixteen, two that are read"
 
 
-def test_a_tif_that_is_gone_and_one_that_is_cut_are_named(tmp_path):
+def test_a_tif_that_is_gone_and_one_that_is_cut_are_named_and_read_when_they_are_back(tmp_path):
     folder, metadata = write(tmp_path, CONFIGS["plain"])
     tifs, layout = raw_tifs(folder), ImagingLayout.from_meta(metadata.imaging)
     without = ChosenFrames(folder.name, [tif for tif in tifs if tif != tifs[1]], layout)
     with pytest.raises(InputFileError, match=r"frame 5.*expected one page of each channel.*0 in"):
         list(without.read(0, places_of(metadata, 0)[3:6]))
     reader = ChosenFrames(folder.name, tifs, layout)
+    assert len(list(reader.read(0, places_of(metadata, 0)[3:6]))) == 3, "the tif is back"
     list(reader.read(0, places_of(metadata, 0)[-1:]))
+    content = tifs[-1].read_bytes()
     with tifs[-1].open("r+b") as file:
         file.truncate(file.seek(0, 2) - 20_000)
     with pytest.raises(InputFileError, match=r"shorter than when its headers were read|an end after"):
         list(reader.read(0, places_of(metadata, 0)[-4:]))
+    tifs[-1].write_bytes(content)
+    assert len(list(reader.read(0, places_of(metadata, 0)[-4:]))) == 4, "the copy has finished"
     with pytest.raises(InputFileError, match=r"none of its pages"):
         list(ChosenFrames(folder.name, (), layout).read(0, places_of(metadata, 0)[:1]))
