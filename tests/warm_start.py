@@ -100,7 +100,7 @@ class Warm:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self._started: queue.Queue[int] = queue.Queue()
+        self._started: queue.Queue[Running] = queue.Queue()
         self._running: dict[int, Running] = {}
         self._listener = threading.Thread(target=self._listen, daemon=True)
         assert self._process.stdout is not None
@@ -116,16 +116,15 @@ class Warm:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"arguments": [*arguments], "log": str(log), "code": code}) + "\n")
         self._process.stdin.flush()
-        return self._running[self._started.get(timeout=60)]
+        return self._started.get(timeout=60)
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             what, *numbers = line.split()
             if what == "start":
-                pid = int(numbers[0])
-                self._running[pid] = Running(pid)
-                self._started.put(pid)
+                running = self._running[int(numbers[0])] = Running(int(numbers[0]))
+                self._started.put(running)  # itself: it may have ended before somebody asks
             else:
                 self._running.pop(int(numbers[0])).returncode = int(numbers[1])
 

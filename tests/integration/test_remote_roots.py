@@ -239,7 +239,7 @@ def test_raw_tifs_are_removed_and_brought_back_and_nothing_is_made_again(by_meso
 
 
 def test_the_removal_job_of_the_interface_removes_on_a_server_what_its_dry_run_told(by_meso_run):
-    key, settings = str(by_meso_run.key), by_meso_run.settings.model_copy(update={"executor": "in_process"})
+    key, settings = by_meso_run.key.name, by_meso_run.settings.model_copy(update={"executor": "in_process"})
     job, before = build_defs(settings).resolve_job_def("remove_raw_tifs"), tifs_of(by_meso_run)
 
     def run(instance: dg.DagsterInstance, **config: object) -> dg.ExecuteInProcessResult:
