@@ -25,7 +25,7 @@ from .looking import missing, must_have, read_range
 from .side_by_side import Tally, side_by_side
 
 #: Bytes of one request of a download, and how many requests run at a time.
-_RANGE, _AHEAD = 1 << 23, 3
+_RANGE, _AHEAD = 1 << 22, 4
 _ZEROS = bytes(_RANGE)
 
 

@@ -90,6 +90,8 @@ def read_range(root: RemoteRoot, path: str, start: int, length: int) -> bytes:
             except Exception:
                 piece = max(_LEAST, piece // 4)  # less at a time gets further over a network that cuts often
                 raise
+            if not here and len(came) == length:  # as nearly always: no copy
+                return came
             here.extend(came)
             if len(came) < ask:
                 break
