@@ -303,6 +303,8 @@ def last_words(instance: dg.DagsterInstance, run_id: str) -> str:
 
 
 _OWN_ERRORS = f"{MesoError.__module__}."
+#: Why a step has failed that somebody stopped.
+STOPPED = "interrupted: somebody stopped the run; run it again, and it goes on where it was"
 
 
 def failure_message(event: dg.DagsterEvent) -> str:
@@ -311,6 +313,8 @@ def failure_message(event: dg.DagsterEvent) -> str:
     if data.user_failure_data is not None and data.user_failure_data.description:
         return str(data.user_failure_data.description)
     error = data.error
+    if error is not None and error.cls_name == "DagsterExecutionInterruptedError":
+        return STOPPED
     while error is not None and error.cause is not None and not error.message.startswith(_OWN_ERRORS):
         error = error.cause  # an error of meso says more than what led to it
     if error is not None and error.cls_name == "ChildProcessCrashException":

@@ -18,7 +18,14 @@ from meso_core.errors import InputFileError, SettingsError, problem, told
 from meso_core.session import PARTIAL_COPY, SessionKey, some, unfinished_copies
 
 from ..defs.catalogue import CATALOGUE
-from ..defs.dagster_internals import IN_THE_HISTORY, asset_of_step, times_of_steps
+from ..defs.dagster_internals import (
+    IN_THE_HISTORY,
+    STOPPED,
+    asset_of_step,
+    end_of_steps,
+    failure_message,
+    times_of_steps,
+)
 from ..defs.dead_runs import process_tags
 from ..defs.jobs import PROCESS_SESSION
 from ..defs.past_runs import seconds_by_asset
@@ -197,6 +204,9 @@ def _passed_over(
     run = instance.get_run_by_id(summary.run_id)
     if run is None or run.status is not dg.DagsterRunStatus.FAILURE or not summary.failed:
         return ()
+    ends = end_of_steps(instance, summary.run_id)
+    if any(event.is_step_failure and failure_message(event) == STOPPED for event in ends):
+        return ()  # whoever stops a run wants no other one
     made = set(platform.at(key).manifests())
     not_reached = set(summary.asked) - {*summary.seconds} - summary.failed
     return tuple(name for name in records_readers(made) if name in not_reached)
