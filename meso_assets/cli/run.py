@@ -90,7 +90,9 @@ def _run_one(settings: MesoSettings, key: SessionKey, assets: tuple[str, ...], s
     click.echo("\n" + made_table(opened, summary))
     for asset, why in summary.partial.items():
         click.echo(f"\n{asset}: {why}", err=True)
-    if not summary.success:
+    if summary.stopped:
+        click.echo("\ninterrupted; run again, and it goes on where it was.", err=True)
+    elif not summary.success:
         click.echo("\nSome assets failed; what was there before is still there. `meso status` tells why.", err=True)
     elif summary.partial:
         click.echo("\nThe other fields of view are published. A run again makes those that are missing.", err=True)

@@ -92,7 +92,7 @@ def _rename(settings: MesoSettings, keys: Sequence[SessionKey]) -> None:
     try:
         done = bring_names_up_to_date(settings, keys, say, throttled(say))
     except StorageError as error:
-        say(f"sessions keep their earlier names for now: {error}")
+        say(f"sessions keep their earlier names until the next start: {error}")
         return
     if done:
         say(f"{len(done)} sessions were given their names, with their history; the last one: {done[-1]}")

@@ -303,8 +303,17 @@ def last_words(instance: dg.DagsterInstance, run_id: str) -> str:
 
 
 _OWN_ERRORS = f"{MesoError.__module__}."
+_INTERRUPTED = "DagsterExecutionInterruptedError"
 #: Why a step has failed that somebody stopped.
 STOPPED = "interrupted: somebody stopped the run; run it again, and it goes on where it was"
+
+
+def was_stopped(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Whether a run that failed was stopped by somebody, as with Ctrl-C, in a step or between two."""
+    records = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.RUN_FAILURE).records
+    events = (record.event_log_entry.dagster_event for record in records)
+    errors = (event.job_failure_data.error for event in events if event is not None)
+    return any(error is not None and error.cls_name == _INTERRUPTED for error in errors)
 
 
 def failure_message(event: dg.DagsterEvent) -> str:
@@ -313,7 +322,7 @@ def failure_message(event: dg.DagsterEvent) -> str:
     if data.user_failure_data is not None and data.user_failure_data.description:
         return str(data.user_failure_data.description)
     error = data.error
-    if error is not None and error.cls_name == "DagsterExecutionInterruptedError":
+    if error is not None and error.cls_name == _INTERRUPTED:
         return STOPPED
     while error is not None and error.cause is not None and not error.message.startswith(_OWN_ERRORS):
         error = error.cause  # an error of meso says more than what led to it

@@ -51,7 +51,7 @@ class Platform(dg.ConfigurableResource[None]):
         name
             Partition key, or any other name of the session.
         instance
-            Dagster's records, which know for ever whose a name without a lab is. Without them, the folders tell.
+            Dagster's records, which hold whose a name without a lab is. Without them, the folders tell.
 
         Raises
         ------

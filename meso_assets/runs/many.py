@@ -163,7 +163,7 @@ def run_sessions(
     suite2p: Mapping[str, Any] | None = None,
     say: Say,
 ) -> Iterator[SessionRun]:
-    """Run sessions one after the other; one that fails or cannot be begun keeps no other from running.
+    """Run sessions one after the other; one that fails or cannot be begun keeps no other from running, a person does.
 
     Parameters
     ----------
@@ -200,6 +200,9 @@ def run_sessions(
             summary, why = None, str(error)
         done.append(SessionRun(name, time.monotonic() - begun, summary, why))
         yield done[-1]
+        if summary is not None and summary.stopped:
+            say(f"interrupted; {len(keys) - len(done)} sessions were not begun. Run again, and it goes on where it was")
+            return
 
 
 def _before(name: str, n_sessions: int, done: Collection[SessionRun]) -> str:

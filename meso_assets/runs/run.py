@@ -20,11 +20,9 @@ from meso_core.session import PARTIAL_COPY, SessionKey, some, unfinished_copies
 from ..defs.catalogue import CATALOGUE
 from ..defs.dagster_internals import (
     IN_THE_HISTORY,
-    STOPPED,
     asset_of_step,
-    end_of_steps,
-    failure_message,
     times_of_steps,
+    was_stopped,
 )
 from ..defs.dead_runs import process_tags
 from ..defs.jobs import PROCESS_SESSION
@@ -57,6 +55,8 @@ class RunSummary:
     then_run_id: str = ""
     #: Name of the session.
     session: str = ""
+    #: Whether somebody stopped it.
+    stopped: bool = False
 
 
 def register_sessions(
@@ -191,7 +191,8 @@ def _run(
         asset_selection=[dg.AssetKey(name) for name in assets],
     ) as result:
         seconds, failed = seconds_by_asset(instance, result.run_id), failed_assets(instance, result.run_id)
-        return RunSummary(result.run_id, result.success, seconds, assets, failed, session=name)
+        stopped = not result.success and was_stopped(instance, result.run_id)
+        return RunSummary(result.run_id, result.success, seconds, assets, failed, session=name, stopped=stopped)
 
 
 def _passed_over(
@@ -202,11 +203,8 @@ def _passed_over(
     They read what is recorded of their inputs, of which some may be missing.
     """
     run = instance.get_run_by_id(summary.run_id)
-    if run is None or run.status is not dg.DagsterRunStatus.FAILURE or not summary.failed:
+    if run is None or run.status is not dg.DagsterRunStatus.FAILURE or not summary.failed or summary.stopped:
         return ()
-    ends = end_of_steps(instance, summary.run_id)
-    if any(event.is_step_failure and failure_message(event) == STOPPED for event in ends):
-        return ()  # whoever stops a run wants no other one
     made = set(platform.at(key).manifests())
     not_reached = set(summary.asked) - {*summary.seconds} - summary.failed
     return tuple(name for name in records_readers(made) if name in not_reached)

@@ -42,6 +42,11 @@ def faulty():
     raise ValueError("a fault of the code")
 
 
+@dg.asset(partitions_def=session_partitions)
+def stopped():
+    raise dg.DagsterExecutionInterruptedError  # what Ctrl-C becomes in a step
+
+
 def run(instance, *assets):
     return dg.materialize(
         list(assets),
@@ -84,6 +89,12 @@ def test_raw_files_are_reported_once_per_version_and_session(instance):
     assert due[0].metadata["files"].value == 3, "what a person reads of them"
     assert observe(instance, KEY, {"raw_daq": "v2"})
     assert internals.last_seen(instance, "raw_daq", KEY) == "v2"
+
+
+def test_a_step_that_somebody_stopped_says_so(instance):
+    result = run(instance, stopped)
+    (event,) = [e for e in internals.end_of_steps(instance, result.run_id) if e.is_step_failure]
+    assert internals.failure_message(event) == internals.STOPPED
 
 
 def test_the_reason_of_a_failure_is_what_was_said_and_not_dagsters_frame(instance):

@@ -6,7 +6,6 @@ copied, the new key added, the runs are tagged, and then the earlier key goes. W
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +65,7 @@ def bring_names_up_to_date(
     keys
         All sessions of the root.
     tell
-        Told of sessions that keep the earlier key for now.
+        Told of sessions that keep the earlier key until the next start.
     progress
         Told the sessions that are done.
 
@@ -119,7 +118,7 @@ def rename_all(
         tell(f"{old} keeps this name until its run has ended")
     chosen = {old: due[old] for old in due if old not in busy}
     if ledger_of is not None and chosen:
-        _rename_in_notices(ledger_of, {old: new for old, (_, new) in chosen.items()})
+        _rename_in_notices(ledger_of, {old: new for old, (_, new) in chosen.items()}, tell)
     for n, (old, (key, new)) in enumerate(chosen.items(), 1):
         yield _rename(instance, key, old, new)
         progress(n, len(chosen), "sessions given their names")
@@ -145,9 +144,12 @@ def _checks() -> list[tuple[str, str]]:
     return own + [(key.asset_key.path[-1], key.name) for one in session_checks for key in one.check_keys]
 
 
-def _rename_in_notices(home: Path, names: Mapping[str, str]) -> None:
-    """Let notices know sessions that failed by their new names."""
-    with contextlib.suppress(StorageError), open_ledger(home) as ledger:
-        if {*names} & {*ledger.failing}:
-            ledger.failing = {names.get(what, what): why for what, why in ledger.failing.items()}
-            ledger.save()
+def _rename_in_notices(home: Path, names: Mapping[str, str], tell: Callable[[str], None]) -> None:
+    """Let notices know sessions that failed by their new names; names go on changing where that cannot be."""
+    try:
+        with open_ledger(home) as ledger:
+            if {*names} & {*ledger.failing}:
+                ledger.failing = {names.get(what, what): why for what, why in ledger.failing.items()}
+                ledger.save()
+    except StorageError as error:
+        tell(f"notices know sessions that failed by their earlier names, and may tell them once more: {error}")
