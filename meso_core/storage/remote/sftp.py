@@ -30,6 +30,9 @@ _BLOCK = 1 << 15
 _REQUESTS = 64
 _CONNECT_S, _ALIVE_EVERY_S, _ALIVE_TIMES = 15, 10, 6
 _SLOWEST = 50_000
+#: Asked for first where the user's ``~/.ssh/config`` names no ciphers: as safe as what asyncssh asks for first
+#: (ChaCha20), and quicker on any processor that has AES in hardware: see the rows of SFTP of ``make bench``.
+_CIPHERS = "^aes128-gcm@openssh.com"
 #: Longest name, in bytes, from which a hidden name can be made.
 _LONGEST = 200
 
@@ -70,6 +73,8 @@ class SftpBackend:
         known: dict[str, Any] = {"username": self._address.user, "port": self._address.port}
         if password := os.environ.get("MESO_SFTP_PASSWORD"):
             known["password"] = password
+        if _leaves_ciphers_open(self._address):
+            known["encryption_algs"] = _CIPHERS
         self.fs = SSHFileSystem(
             self._address.host,
             timeout=2 * _CONNECT_S,
@@ -343,6 +348,20 @@ class SftpBackend:
             return False
         lost = (asyncssh.DisconnectError, asyncssh.ChannelOpenError, asyncssh.SFTPConnectionLost)
         return isinstance(error, (*lost, asyncssh.SFTPNoConnection))
+
+
+def _leaves_ciphers_open(address: SftpAddress) -> bool:
+    """Whether the user's ``~/.ssh/config`` names no ciphers for a server."""
+    from asyncssh import SSHClientConnectionOptions
+
+    given: dict[str, Any] = {"host": address.host}
+    if address.port:
+        given["port"] = address.port
+    if address.user:
+        given["username"] = address.user
+    asked = SSHClientConnectionOptions(config=(), **given)
+    usual = SSHClientConnectionOptions(config=None, **given)
+    return bool(asked.encryption_algs == usual.encryption_algs)
 
 
 async def _flush(file: Any) -> None:  # noqa: ANN401  of asyncssh

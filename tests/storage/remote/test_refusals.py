@@ -183,6 +183,24 @@ def test_what_the_users_own_file_says_of_a_host_counts(request, monkeypatch):
         (home / ".ssh" / "config").unlink()
 
 
+def test_a_quick_cipher_is_asked_for_unless_the_users_own_file_names_ciphers(request, monkeypatch):
+    server = server_of("openssh", request)
+    environment(server, monkeypatch)
+    config = server.home() / ".ssh" / "config"
+
+    def cipher() -> str:
+        return open_root(server.new_root()).backend.fs.client.get_extra_info("send_cipher")
+
+    assert cipher() == "aes128-gcm@openssh.com"
+    config.write_text("Host 127.0.0.1\nCiphers aes256-ctr\n")
+    try:
+        assert cipher() == "aes256-ctr"
+        config.write_text("Host another\nCiphers aes256-ctr\n")
+        assert cipher() == "aes128-gcm@openssh.com"
+    finally:
+        config.unlink()
+
+
 @pytest.mark.parametrize("scheme", ["s3", "sftp"])
 def test_a_server_that_does_not_answer_is_named(scheme, monkeypatch):
     (port,) = free_ports(1)
