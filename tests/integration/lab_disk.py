@@ -35,24 +35,30 @@ class Copy:
     #: How long it takes, s.
     seconds: float
     seed: int
+    #: Folders that are not copied, as somebody would who forgot them.
+    without: tuple[str, ...] = ()
     thread: threading.Thread = field(init=False)
 
-    def start(self) -> Copy:
-        """Begin to copy in a thread."""
-        self.thread = threading.Thread(target=self._copy, daemon=True)
+    def start(self, share: float = 1.0) -> Copy:
+        """Begin to copy in a thread; it is aborted after a share of the pieces, in the middle of a file."""
+        self.thread = threading.Thread(target=self._copy, args=(share,), daemon=True)
         self.thread.start()
         return self
 
+    def ended(self) -> bool:
+        """Whether the copy has come to its end, or was aborted."""
+        return not self.thread.is_alive()
+
     def _files(self) -> list[Path]:
         found = [path for path in sorted(self.source.rglob("*")) if path.is_file()]
+        found = [path for path in found if not {*path.relative_to(self.source).parts} & {*self.without}]
         random.Random(self.seed).shuffle(found)
         return sorted(found, key=lambda path: path.name == READY_FLAG)
 
-    def _copy(self) -> None:
-        files = self._files()
-        pieces = [(file, number) for file in files for number in range(_PIECES)]
+    def _copy(self, share: float) -> None:
+        pieces = [(file, number) for file in self._files() for number in range(_PIECES)]
         pause = self.seconds / max(1, len(pieces))
-        for file, number in pieces:
+        for file, number in pieces[: int(share * len(pieces))]:
             self._piece(file, number)
             time.sleep(pause)
 
