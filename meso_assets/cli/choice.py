@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ..runs.many import Wanted
 
 F = TypeVar("F", bound=Callable[..., None])
+#: Where a command keeps subjects until its sessions are read.
+_SUBJECTS = "meso.subjects"
 
 
 def chooses_sessions(command: F) -> F:
@@ -23,10 +25,22 @@ def chooses_sessions(command: F) -> F:
         _state("failed", "Only sessions in which an asset failed, wholly or for a field of view, or was killed."),
         _state("stale", "Only sessions in which an asset is out of date."),
         _state("missing", "Only sessions that lack an asset."),
-        click.argument("sessions", nargs=-1),
-    ):
+        click.option(
+            "--subject", metavar="NAME", multiple=True, is_eager=True, expose_value=False, callback=_keep_subjects,
+            help="Only sessions of this subject; the same as its name among SESSIONS.",
+        ),
+        click.argument("sessions", nargs=-1, callback=_with_subjects),
+    ):  # fmt: skip
         command = option(command)
     return command
+
+
+def _keep_subjects(context: click.Context, _parameter: click.Parameter, subjects: tuple[str, ...]) -> None:
+    context.meta[_SUBJECTS] = subjects
+
+
+def _with_subjects(context: click.Context, _parameter: click.Parameter, sessions: tuple[str, ...]) -> tuple[str, ...]:
+    return (*sessions, *context.meta[_SUBJECTS])
 
 
 def _state(name: str, text: str) -> Callable[[F], F]:

@@ -106,6 +106,14 @@ def test_a_folder_and_a_pattern_are_listed_by_a_dry_run(settings):
     assert not settings.home.exists(), "nothing was begun"
 
 
+def test_a_subject_is_chosen_by_its_option_as_by_its_name(settings):
+    SessionKey.parse("AB007/2023-03-01/001").folder(settings.root).mkdir(parents=True)
+    by_option = CliRunner().invoke(group, ["run", "--dry-run", "--subject", "SP035"]).output
+    assert by_option == CliRunner().invoke(group, ["run", "--dry-run", "SP035"]).output
+    assert all(str(key) in by_option for key in KEYS)
+    assert "AB007" not in by_option
+
+
 def test_without_any_choice_no_session_runs():
     told = CliRunner().invoke(group, ["run"])
     assert told.exit_code == 2
