@@ -182,8 +182,8 @@ def _raw_tifs(session: Session, seen: SessionView) -> tuple[dict[str, list[Path]
         return {}, "the session has no raw tifs; pages are not taken out of an archive for it"
     if gone := [path for path in tifs if path not in there]:
         return {}, (
-            f"{len(gone)} of {len(tifs)} raw tifs are gone, their archive holds them; `meso restore {session.key}` "
-            "brings them back"
+            f"{len(gone)} of {len(tifs)} raw tifs are gone, their archive holds them; "
+            f"`meso restore {session.key.full_name}` brings them back"
         )
     bouts: dict[str, list[Path]] = {}
     for path in sorted(tifs, key=natural_key):

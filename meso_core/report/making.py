@@ -76,7 +76,7 @@ def make_report(inputs: ReportInputs, *, progress: Progress = silent) -> Report:
         fields.append(field_view(inputs, one))
     verdict, words = verdict_in_words(inputs.all_verdicts())
     page = Page(
-        str(inputs.session),
+        inputs.session.full_name,
         _subtitle(inputs),
         verdict,
         words,

@@ -94,6 +94,11 @@ class SessionKey:
         return f"{self.subject}/{self.date}/{self.number}@{self.lab or ''}"
 
     @property
+    def full_name(self) -> str:
+        """What people call it away from its root, as on a page that is passed on: with the lab, where it has one."""
+        return self.name_with_lab if self.lab else self.name
+
+    @property
     def short_path(self) -> PurePosixPath:
         """Path of the session below the root, with forward slashes."""
         prefix = f"{self.lab}/Subjects/" if self.lab else ""

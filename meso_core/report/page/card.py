@@ -21,6 +21,10 @@ from .render import number
 
 _SYSTEM = re.compile(r"^SI\.imagingSystem = '([^'\n]+)'", re.MULTILINE)
 _VERSION = re.compile(r"^SI\.VERSION_(?:MAJOR|MINOR|UPDATE) = '?(\w+)'?\s*$", re.MULTILINE)
+#: Where ScanImage keeps the settings of the machine; labs often call the file after it, as in ``Meso1.cfg``.
+_CONFIGURATION = re.compile(
+    r"^SI\.hConfigurationSaver\.cfgFilename = '(?:[^'\n]*[\\/])?([^'\n\\/]+?)(?:\.cfg)?'\s*$", re.MULTILINE
+)
 _POWERS = re.compile(r"^SI\.hBeams\.powers = \[?([\d. ]+)\]?\s*$", re.MULTILINE)
 
 
@@ -60,6 +64,7 @@ def _recording(metadata: SessionMetadata, found: Sequence[FovFound]) -> list[Row
     if imaging.acquisition_start is not None:
         rows.append(Row("recorded", f"{imaging.acquisition_start:%Y-%m-%d %H:%M}", "clock of the microscope"))
     rows += [
+        Row("rig", *_rig(imaging)),
         Row("microscope", *_microscope(imaging)),
         Row("fields of view", str(len(imaging.fovs)), _depths(imaging)),
         Row("imaging bouts", _bouts(metadata), f"{number(sum(b.n_frames for b in metadata.bouts))} frames on file"),
@@ -99,8 +104,23 @@ def _channels(imaging: ImagingMetadata) -> str:
     return f"activity in {imaging.channels_used[0]}"
 
 
+def _rig(imaging: ImagingMetadata) -> tuple[str, str]:
+    if rig := rig_of(_header(imaging)):
+        return rig, "as its ScanImage configuration is called"
+    return "not recorded", "the header names no configuration"
+
+
+def rig_of(header: str) -> str:
+    """Tell the name of the rig from ScanImage's header; empty where it does not tell.
+
+    No field is meant for it, but the file of the machine's settings is often called after the machine.
+    """
+    match = _CONFIGURATION.search(header)
+    return match[1] if match else ""
+
+
 def _microscope(imaging: ImagingMetadata) -> tuple[str, str]:
-    """Name of the microscope in ScanImage, and the version that ran it."""
+    """Name of the scanner in ScanImage, and the version that ran it."""
     header = _header(imaging)
     name, version = _SYSTEM.search(header), ".".join(_VERSION.findall(header))
     return name[1] if name else "–", f"ScanImage {version}" if version else "by ScanImage"

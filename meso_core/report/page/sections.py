@@ -216,9 +216,10 @@ def _movie_figure(name: str, movie: FovMovie) -> Figure:
 
 def lineage_section(inputs: ReportInputs) -> Section:
     """Tell what each result was made with."""
+    name = inputs.session.full_name
     lead = "What each result was made with. Full hashes, the run that made it and all inputs back to the raw tifs: "
-    lead += f"meso lineage FILE. Whether raw files or settings have changed since: meso status {inputs.session}; "
-    lead += f"whether all is as it was recorded: meso audit {inputs.session}."
+    lead += f"meso lineage FILE. Whether raw files or settings have changed since: meso status {name}; "
+    lead += f"whether all is as it was recorded: meso audit {name}."
     head = ("result", "content", "code", "files", "MB", "settings that are not the default", "packages")
     rows = [_lineage_row(one, inputs.default_settings) for one in inputs.results if one.version]
     return Section("lineage", "Lineage", lead, table=(head, rows))
