@@ -15,7 +15,7 @@ from .assets.lineage import audit_schedules, audit_sessions
 from .assets.upkeep import prune_every_week, prune_records
 from .defs.alyx_sensor import alyx_comes_back
 from .defs.catalogue import CATALOGUE, RAW, RECORDS
-from .defs.declare import raw_asset
+from .defs.declare import PEOPLE, raw_asset
 from .defs.jobs import session_jobs
 from .defs.notices.going_out import daily_digest, digest_every_morning, notices_go_out
 from .defs.partitions import session_partitions
@@ -45,7 +45,7 @@ def build_defs(settings: MesoSettings | None = None, **overrides: Any) -> dg.Def
     """
     settings = settings or current_settings()
     parts: dict[str, Any] = {
-        "assets": [*raw_specs(), *declared_assets(settings)],
+        "assets": [*raw_specs(), people_spec(), *declared_assets(settings)],
         "asset_checks": list(session_checks),
         "jobs": [
             *session_jobs,
@@ -83,6 +83,18 @@ def raw_specs() -> list[dg.AssetSpec]:
         ).with_io_manager_key("raw")
         for kind, description in RAW.items()
     ]
+
+
+def people_spec() -> dg.AssetSpec:
+    """Make the external asset of what people said of a session; the sensor and the runs tell Dagster its versions."""
+    return dg.AssetSpec(
+        PEOPLE,
+        group_name="report",
+        description="What people said of the session: accepted, rejected, noted (`meso qc set`, or the job "
+        "`judge_session_by_hand`). No machine changes it.",
+        partitions_def=session_partitions,
+        metadata=OVERVIEW_LINK,
+    )
 
 
 def declared_assets(settings: MesoSettings) -> list[dg.AssetsDefinition]:

@@ -188,6 +188,52 @@ def keep_person_verdict(
     return made
 
 
+@dataclass(frozen=True, slots=True)
+class Sayings:
+    """The record of what people said of a session, as one look found it: an input with a version."""
+
+    file: Path
+    content: bytes
+
+    @property
+    def version(self) -> str:
+        """Version of it as an input: its SHA-256, whether anybody has spoken or not, and where it is damaged."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    @property
+    def verdicts(self) -> tuple[PersonVerdict, ...]:
+        """What people said, oldest first.
+
+        Raises
+        ------
+        InputFileError
+            If the record is damaged.
+        """
+        try:
+            lines = self.content.decode().splitlines()
+            return tuple(read_record(PersonVerdict, json.loads(line)) for line in lines)
+        except (ValueError, RecursionError, FieldError, SettingsError) as error:
+            remedy = "Restore the file from a copy, or move it away and say it again with meso qc set"
+            raise InputFileError.at(
+                self.file, expected="verdicts of people", found=str(error), remedy=remedy
+            ) from error
+
+
+def sayings(session_path: Path) -> Sayings:
+    """Look at what people said of a session; nothing is parsed yet.
+
+    Raises
+    ------
+    InputFileError
+        If there is something else in the place of the record.
+    """
+    file = session_path / PERSON_VERDICTS
+    try:
+        return Sayings(file, read_plain(file, RECORD_BYTES))
+    except MissingInputError:
+        return Sayings(file, b"")
+
+
 def person_verdicts(session_path: Path) -> tuple[PersonVerdict, ...]:
     """Read what people said of a session, oldest first; none where nobody did.
 
@@ -196,12 +242,4 @@ def person_verdicts(session_path: Path) -> tuple[PersonVerdict, ...]:
     InputFileError
         If the record is damaged.
     """
-    file = session_path / PERSON_VERDICTS
-    try:
-        lines = read_plain(file, RECORD_BYTES).decode().splitlines()
-        return tuple(read_record(PersonVerdict, json.loads(line)) for line in lines)
-    except MissingInputError:
-        return ()
-    except (ValueError, RecursionError, FieldError, SettingsError) as error:
-        remedy = "Restore the file from a copy, or move it away and say it again with meso qc set"
-        raise InputFileError.at(file, expected="verdicts of people", found=str(error), remedy=remedy) from error
+    return sayings(session_path).verdicts

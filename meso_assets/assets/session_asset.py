@@ -35,7 +35,7 @@ from meso_core.storage import (
 
 from ..defs.checks import check_results, check_specs
 from ..defs.dagster_internals import versioned_output
-from ..defs.declare import Declaration, raw_asset
+from ..defs.declare import Declaration
 from ..defs.guard import Context, guarded
 from ..defs.partitions import session_partitions
 from ..defs.raw_seen import observe
@@ -306,17 +306,17 @@ def open_run(
 ) -> AssetRun:
     """Look at the session: which raw files there are, and whether an earlier result is current.
 
-    Raw files that Dagster has not seen as they are now are reported to it first, and the step starts once more: else
-    the result would count as made from the files that were seen before.
+    Raw files, and what people said, that Dagster has not seen as they are now are reported to it first, and the step
+    starts once more: else the result would count as made from what was seen before.
     """
     session, settings = platform.session(context.partition_key, context.instance), platform.settings
     session.hold()
     with raw_place(session) as place:
         settle_if_needed(place)  # what a killed removal or restoring of raw tifs left
     seen = look_at(session)
-    versions = {raw_asset(kind): seen.raw[kind].version for kind in declaration.raw}
-    if observe(context.instance, context.partition_key, versions, seen.raw_shown()) and context.retry_number == 0:
-        context.log.info("the raw files are not those that were seen last; starting again with those that are there")
+    versions = {name: version for name, version in seen.given_versions().items() if name in declaration.inputs}
+    if observe(context.instance, context.partition_key, versions, seen.given_shown()) and context.retry_number == 0:
+        context.log.info("what it reads is not what was seen last; starting again with what is there")
         raise dg.RetryRequested(max_retries=1)
     plain = json.loads(json_text(dict(options or {})))
     own = seen.own_settings(settings)

@@ -56,7 +56,7 @@ def _lines(found: Lineage) -> Iterator[str]:
         yield f"  {found.file.size:,} bytes, sha-256 {found.file.sha256}"
     for step in reversed(found.steps):
         yield from _step_lines(step, found)
-    yield "\nfrom the rig"
+    yield "\nfrom the rig and from people"
     for raw in found.raw:
         yield from _raw_lines(raw)
     yield "\nmade from it"

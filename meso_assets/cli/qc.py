@@ -131,9 +131,13 @@ def set_verdict(session: str, says: str, who: str, note: str) -> None:
     An accept lets Alyx be told of what is there now although something failed; what is made later is judged anew.
     """
     from ..defs.person import say_of_session
+    from ..defs.reporting import REPORT
     from ..io.resources import Platform
 
     settings = load_settings()
     platform = Platform.open(settings)
     opened = platform.find(session)
-    click.echo(f"{platform.name(opened.key)}: {say_of_session(opened, says, who, note, settings.limits).told}")
+    name = platform.name(opened.key)
+    click.echo(f"{name}: {say_of_session(opened, says, who, note, settings.limits).told}")
+    if opened.manifest(REPORT) is not None:
+        say(f"the report of the session is out of date now; the sensor makes it again, or: meso report {name}")

@@ -344,10 +344,10 @@ _DECLARATIONS = (
     Declaration(
         name="session_report",
         group="report",
-        code_version="3",
+        code_version="4",
         description=(
             "What to look at before trusting a session: one page with its fields of view, cells, traces, motion, "
-            "photons, times, verdicts and settings (`reports/session_report.html`). It needs no network and prints to "
+            "photons, times, verdicts, settings (`reports/session_report.html`). It needs no network and prints to "
             "A4. Beside it lies a movie of each field, raw and registered. What was not made is named on it. Also: "
             "`meso report SESSION`."
         ),
@@ -359,6 +359,7 @@ _DECLARATIONS = (
         settings=(*_ATLAS, "qc_limits"),
         packages=("matplotlib", "contourpy", "scipy", "pillow", "jinja2", "av"),
         reads_records=True,
+        reads_people=True,
         kinds=("html",),
     ),
 )

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from meso_core.alyx import Ended
     from meso_core.imaging import Suite2pOverrides
 
+#: Asset that stands for what people said of a session.
+PEOPLE = "person_verdicts"
 #: Raw files of a session by kind, as they are now.
 RawByKind: TypeAlias = Mapping[RawKind, RawFiles]
 
@@ -58,6 +60,8 @@ class Declaration:
     places: str = ""
     #: ALF datasets that each field of view has, without the suffix for how a location was found.
     datasets: tuple[str, ...] = ()
+    #: Whether it shows or tells what people said of the session: then that is an input, with a version.
+    reads_people: bool = False
     #: What the result means to an asset that reads it; where none is given, the IO manager hands out files or datasets.
     read: Callable[[Session, Manifest], Any] | None = None
     #: What, besides its files, must hold for the result to stand: gives a sentence for each thing that does not.
@@ -81,8 +85,9 @@ class Declaration:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Names of the assets that it reads, raw ones first."""
-        return (*(raw_asset(kind) for kind in self.raw), *self.upstream)
+        """Names of the assets that it reads, raw ones first, what people said last."""
+        people = (PEOPLE,) if self.reads_people else ()
+        return (*(raw_asset(kind) for kind in self.raw), *self.upstream, *people)
 
     def settings_now(self, settings: MesoSettings) -> dict[str, Any]:
         """Choose the settings of one session that the content depends on, as JSON values.
@@ -105,7 +110,7 @@ class Declaration:
         parts = json_text([self.settings_now(of_all), self._packages()], sort_keys=True)
         return f"{self.code_version}+{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
 
-    def basis(self, raw: RawByKind, made: Mapping[str, Manifest], settings: MesoSettings) -> Basis:
+    def basis(self, raw: RawByKind, made: Mapping[str, Manifest], settings: MesoSettings, people: str = "") -> Basis:
         """Tell what the result of a session depends on now.
 
         Parameters
@@ -116,9 +121,12 @@ class Declaration:
             What assets have published in the session; one that was never made is not among them.
         settings
             Settings of the session.
+        people
+            Version of what people said of it.
         """
         inputs = {raw_asset(kind): raw[kind].version for kind in self.raw}
         inputs |= {name: made[name].data_version for name in self.upstream if name in made}
+        inputs |= {PEOPLE: people} if self.reads_people else {}
         return Basis(self.code_version, inputs, self.settings_now(settings), self._packages())
 
     def with_options(self, basis: Basis, overrides: Suite2pOverrides) -> Basis:

@@ -14,8 +14,11 @@ from meso_core.qc import Limits, Verdict
 from meso_core.storage import Session
 
 from ..io.resources import Platform
+from .declare import PEOPLE
 from .guard import guarded
 from .partitions import session_partitions
+from .raw_seen import observe
+from .standings import look_at
 
 if TYPE_CHECKING:
     from meso_core.review import PersonVerdict
@@ -64,6 +67,8 @@ def _verdict_of_a_person(context: dg.OpExecutionContext, platform: Platform, con
     with guarded(context):
         session = platform.session(context.partition_key, context.instance)
         said = say_of_session(session, config.says, config.who, config.note, platform.settings.limits)
+        view = look_at(session)
+        observe(context.instance, context.partition_key, {PEOPLE: view.people.version}, view.given_shown())
     context.log.info(f"{context.partition_key}: {said.told}")
     context.log_event(
         dg.AssetObservation(

@@ -142,7 +142,7 @@ def scan(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorRe
         event
         for key in starting
         for view in [look_at(platform.session(key, context.instance))]
-        for event in unseen(context.instance, key, view.raw_versions(), view.raw_shown())
+        for event in unseen(context.instance, key, view.given_versions(), view.given_shown())
     ]
     if passed_over and not result.run_requests:  # the interface shows it beside the tick
         result = result._replace(skip_reason=dg.SkipReason(passed_over))

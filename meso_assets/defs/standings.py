@@ -13,6 +13,7 @@ from typing import Any
 
 from meso_core.alyx import SubjectAnswer, kept_answer
 from meso_core.archive.delivered import delivered_files, raw_by_kind
+from meso_core.review import Sayings, sayings
 from meso_core.session import (
     DESCRIPTION,
     GONE,
@@ -31,7 +32,7 @@ from meso_core.storage import Manifest, PresentFiles, Session, Standing, foreign
 
 from ..runs.settings import MesoSettings
 from .catalogue import CATALOGUE
-from .declare import Declaration, RawByKind, raw_asset
+from .declare import PEOPLE, Declaration, RawByKind, raw_asset
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class SessionView:
     raw: RawByKind
     #: What assets have published.
     made: Mapping[str, Manifest]
+    #: What people said of the session.
+    people: Sayings
     #: What Alyx said of a subject, as it is kept with the session; None where it was never asked.
     answer: SubjectAnswer | None = None
 
@@ -74,7 +77,7 @@ class SessionView:
 
     def standing(self, declaration: Declaration, settings: MesoSettings) -> Standing:
         """How one asset stands."""
-        basis = declaration.basis(self.raw, self.made, self.own_settings(settings))
+        basis = declaration.basis(self.raw, self.made, self.own_settings(settings), self.people.version)
         manifest = self.made.get(declaration.name)
         doubts: tuple[str, ...] = ()
         if declaration.doubts and manifest:
@@ -132,15 +135,16 @@ class SessionView:
             *([f"what Alyx said of subject {others} is kept here and does not count"] if others else []),
         )
 
-    def raw_versions(self) -> dict[str, str]:
-        """Raw asset → version of its files now."""
-        return {raw_asset(kind): files.version for kind, files in self.raw.items()}
+    def given_versions(self) -> dict[str, str]:
+        """Asset that no run makes → its version now: raw files, and what people said."""
+        return {**{raw_asset(kind): files.version for kind, files in self.raw.items()}, PEOPLE: self.people.version}
 
-    def raw_shown(self) -> dict[str, dict[str, Any]]:
-        """Raw asset → what a person reads of its files in the interface."""
-        from ..io.metadata import raw_metadata  # Dagster, which a look without it does not load
+    def given_shown(self) -> dict[str, dict[str, Any]]:
+        """Asset that no run makes → what a person reads of it in the interface."""
+        from ..io.metadata import people_metadata, raw_metadata  # Dagster, which a look without it does not load
 
-        return {raw_asset(kind): raw_metadata(files) for kind, files in self.raw.items()}
+        raw = {raw_asset(kind): raw_metadata(files) for kind, files in self.raw.items()}
+        return {**raw, PEOPLE: people_metadata(self.people)}
 
 
 def look_at(session: Session) -> SessionView:
@@ -148,8 +152,8 @@ def look_at(session: Session) -> SessionView:
     made = session.manifests()
     listing = session.store.listing(session.key)
     files = delivered_files(session, made, listing)
-    raw, answer = raw_by_kind(session.path, files), kept_answer(session.path)
-    return SessionView(session, listing, session.present(listing), files, raw, made, answer)
+    raw, answer, people = raw_by_kind(session.path, files), kept_answer(session.path), sayings(session.path)
+    return SessionView(session, listing, session.present(listing), files, raw, made, people, answer)
 
 
 def records_readers(made: Collection[str]) -> tuple[str, ...]:

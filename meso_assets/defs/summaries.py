@@ -17,6 +17,7 @@ from typing import Any
 from meso_core.errors import MesoError, MesoWarning
 from meso_core.json_text import json_text
 from meso_core.qc import Verdict, qc_path, read_results
+from meso_core.review import decision
 from meso_core.session import LEFT_OUT_FOVS
 from meso_core.storage import Cause, Manifest, Session, Standing
 
@@ -111,6 +112,8 @@ class SessionSummary:
     remarks: tuple[str, ...] = ()
     #: Those of them that name a broken rule, which a person must mend.
     broken_rules: tuple[str, ...] = ()
+    #: What a person says of it that is in force, in words; empty where nobody has said anything.
+    said: str = ""
     #: Records that cannot be read.
     damaged: tuple[str, ...] = ()
     #: Bytes of what the rig left; of tifs that are in an archive too, as they were.
@@ -201,6 +204,7 @@ def summary_of(session: Session, settings: MesoSettings, *, now_ns: int) -> Sess
         run_key=_run_key(str(session.key), due) if seen.delivered else "",
         remarks=(*(edit for one in summed_up.values() for edit in one.edits), *seen.remarks()),
         broken_rules=seen.broken_rules(),
+        said=_said(seen),
         damaged=damaged,
         raw_bytes=sum(max(0, file.size) for file in seen.delivered),
         until_later=arrival.until_later,
@@ -212,6 +216,15 @@ def _edits(seen: SessionView, asset: str, found: Standing) -> tuple[str, ...]:
     if edited is None or found.manifest is None or not found.broken:
         return ()
     return tuple(edited(seen.session, seen.present, found.manifest))
+
+
+def _said(seen: SessionView) -> str:
+    """Say what a person says of the session, or that it cannot be read."""
+    try:
+        person = decision(seen.people.verdicts)
+    except MesoError as error:
+        return str(error)
+    return "" if person is None else person.told
 
 
 def _lacks(seen: SessionView, asset: str) -> str:

@@ -5,23 +5,27 @@ What belongs here: finding the session of a file, and one look at it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from meso_core.errors import MesoError, MissingInputError
 from meso_core.lineage import Lineage, trace
-from meso_core.session import SessionKey
+from meso_core.session import ListedFile, SessionKey
 from meso_core.storage import Session
 
 from ..io.resources import Platform
 from .catalogue import CATALOGUE
-from .declare import raw_asset
+from .declare import PEOPLE, raw_asset
 from .standings import look_at
 
 
 def traced(platform: Platform, session: Session, subject: str) -> Lineage:
     """Follow a file (by its path below the session) or an asset back and onward."""
     seen = look_at(session)
-    raw = {raw_asset(kind): (files.version, files.files) for kind, files in seen.raw.items()}
+    raw: dict[str, tuple[str, Sequence[ListedFile]]] = {
+        raw_asset(kind): (files.version, files.files) for kind, files in seen.raw.items()
+    }
+    raw[PEOPLE] = (seen.people.version, [])
     standings = seen.standings(platform.settings)
     return trace(session, subject, {name: standings[name] for name in CATALOGUE}, raw)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import numpy as np
 
+from meso_core.errors import InputFileError
 from meso_core.pictures import inline_png
 from meso_core.session import GONE
 from meso_core.storage.manifest import manifest_path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from meso_core.imaging import DetectionResult, RegistrationResult
     from meso_core.location import SessionLocations
     from meso_core.report import Report
+    from meso_core.review import Sayings
     from meso_core.scanimage.reference_images import ReferenceImages
     from meso_core.session import RawFiles, SessionMetadata
     from meso_core.storage import Manifest, Session
@@ -94,6 +96,15 @@ def raw_metadata(files: RawFiles) -> dict[str, Any]:
         "bouts": ", ".join(bout.name for bout in files.bouts) or "none",
         "newest": datetime.fromtimestamp(newest / 1e9, UTC).isoformat(timespec="seconds") if newest else "none",
     }
+
+
+def people_metadata(people: Sayings) -> dict[str, Any]:
+    """Tell what people said of a session, newest first; or why it cannot be read."""
+    try:
+        told = [f"- {one.told}" for one in reversed(people.verdicts)]
+    except InputFileError as error:
+        told = [f"- {error}"]
+    return {"said": dg.MetadataValue.md("\n".join(told[:MAX_ROWS]) or "nobody has said anything")}
 
 
 def reference_metadata(images: Sequence[ReferenceImages]) -> dict[str, Any]:

@@ -38,10 +38,10 @@
       verdict: v[5] || "", verdictWhy: texts[v[6] || 0], run: texts[v[7] || 0], attempt: texts[v[8] || 0], shown: (v[9] || []).map((n) => texts[n]),
     };
   };
-  const sessions = values.sessions.map(([key, standing, packed, rawBytes, place, waits, remarks]) => {
+  const sessions = values.sessions.map(([key, standing, packed, rawBytes, place, waits, remarks, said]) => {
     const parts = key.split("/");
     return {
-      key, standing, packed, rawBytes, place: place || key, waits: texts[waits], remarks: remarks.map((n) => texts[n]),
+      key, standing, packed, rawBytes, place: place || key, waits: texts[waits], remarks: remarks.map((n) => texts[n]), said: texts[said],
       date: parts[parts.length - 2], name: key.toLowerCase(),
       states: new Set(packed.map((one) => states[Array.isArray(one) ? one[0] : one])),
     };
@@ -100,10 +100,10 @@
   const isFirst = assets.map(([, group], i) => i === 0 || assets[i - 1][1] !== group);
   const rowOf = (session) => {
     const tr = el("tr");
-    const about = [session.waits && "not ready", size(session.rawBytes) && `raw ${size(session.rawBytes)}`,
+    const about = [session.said && ({ accepted: "✓ accepted", rejected: "✕ rejected" }[session.said.split(" ")[0]] || "? verdict unreadable"), session.waits && "not ready", size(session.rawBytes) && `raw ${size(session.rawBytes)}`,
       session.remarks.length && `${session.remarks.length} remark${session.remarks.length > 1 ? "s" : ""}`].filter(Boolean);
     tr.append(el("td", { class: "session" }, el("button", {
-      type: "button", title: [session.key, session.waits, ...session.remarks].filter(Boolean).join("\n"),
+      type: "button", title: [session.key, session.said, session.waits, ...session.remarks].filter(Boolean).join("\n"),
       onclick: () => open(tr, session, null),
     }, el("span", { class: "name" }, ...named(session.key)), small(about))));
     cells(session).forEach((cell, i) => tr.append(el("td", {
@@ -160,7 +160,7 @@
   const aboutSession = (session) => [
     el("h2", {}, session.key),
     el("dl", {},
-      ...entry("all in all", session.standing), ...entry("not ready", session.waits), ...entry("remarks", session.remarks.join("\n")),
+      ...entry("all in all", session.standing), ...entry("a person", session.said), ...entry("not ready", session.waits), ...entry("remarks", session.remarks.join("\n")),
       ...entry("raw data", size(session.rawBytes)), ...entry("folder", el("code", {}, `${values.root.replace(/\/$/, "")}/${session.place}`)),
       ...entry("runs", link("its runs", `/runs?q[0]=${encodeURIComponent(`tag:dagster/partition=${session.key}`)}`)),
       ...entry("to run it", el("code", {}, `meso run ${session.key}`))),

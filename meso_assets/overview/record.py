@@ -68,7 +68,7 @@ _STATE_NUMBERS = {state: number for number, state in enumerate(State)}
 
 
 def _session(one: SessionCells, texts: _Texts) -> list[Any]:
-    """Key, standing, cells, raw bytes, place (empty where it is the key), why it waits, remarks."""
+    """Key, standing, cells, raw bytes, place (empty where it is the key), why it waits, remarks, what a person says."""
     return [
         one.session,
         one.standing,
@@ -77,6 +77,7 @@ def _session(one: SessionCells, texts: _Texts) -> list[Any]:
         "" if one.place == one.session else one.place,
         texts.number(one.waits),
         [texts.number(text) for text in one.remarks],
+        texts.number(one.said),
     ]
 
 

@@ -92,11 +92,14 @@ class SessionCells:
     raw_bytes: int = 0
     #: Text of its key, as records on the disk have it.
     key: str = ""
+    #: What a person says of it that is in force, in words; empty where nobody has said anything.
+    said: str = ""
 
     @property
     def all_remarks(self) -> tuple[str, ...]:
-        """What is not as usual, and why the session waits, in sentences."""
-        return (*([f"not ready: {self.waits}"] if self.waits else []), *self.remarks)
+        """What is not as usual, why the session waits, and what a person says of it, in sentences."""
+        said = [f"a person: {self.said}"] if self.said else []
+        return (*([f"not ready: {self.waits}"] if self.waits else []), *said, *self.remarks)
 
     @property
     def standing(self) -> str:

@@ -67,11 +67,10 @@ def _indexed(platform: Platform, key: SessionKey, target: Path) -> IndexedSessio
     try:
         session = platform.at(key)
         made, person = session.manifest(REPORT), decision(person_verdicts(session.path))
-        told = "" if person is None else person.told
         if made is None or SUMMARY_FILE not in {file.path for file in made.files}:
-            return IndexedSession(name, why="no report was made: meso report", person=told)
+            return IndexedSession(name, why="no report was made: meso report", person=person)
         record = read_json(session.fetch([SUMMARY_FILE]) / SUMMARY_FILE, f"Run `meso report {name}` again")
-        return IndexedSession(name, SessionLine.from_record(record), _address(session, target), person=told)
+        return IndexedSession(name, SessionLine.from_record(record), _address(session, target), person=person)
     except MesoError as error:
         return IndexedSession(name, why=f"its line cannot be read: {error}")
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -33,9 +33,9 @@ from ..io.resources import Platform
 from .run import register_sessions
 from .settings import MesoSettings
 
-#: What of `.meso` tells what the rig delivered and what assets have made; the rest may be many times as large: earlier
-#: versions, tifs that were set aside, scratch.
-_RECORDS = ("manifests", "archive", "removals.jsonl")
+#: What of `.meso` tells what the rig delivered, what assets have made and what people said; the rest may be many times
+#: as large: earlier versions, tifs that were set aside, scratch.
+_RECORDS = ("manifests", "archive", "removals.jsonl", "verdicts.jsonl")
 
 
 @dataclass(frozen=True, slots=True)

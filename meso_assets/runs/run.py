@@ -104,7 +104,7 @@ def register_sessions(
         labs = {key.subject: platform.store.labs_of(key.subject) for key in there if key.lab}
     names = add_sessions(instance, there, labs)
     for key, seen in views.items():
-        observe(instance, names[key], seen.raw_versions(), seen.raw_shown())
+        observe(instance, names[key], seen.given_versions(), seen.given_shown())
     return names
 
 

@@ -141,6 +141,7 @@ def cells_of(found: SessionSummary, name: str, failures: Mapping[str, Failure], 
         place,
         found.raw_bytes,
         found.key,
+        found.said,
     )
 
 

@@ -182,8 +182,8 @@ def _raw(inputs: tuple[RawInput, ...]) -> Iterator[dict[str, Any]]:
             "@id": _raw_id(raw),
             "@type": "Collection",
             "name": raw.name,
-            "description": f"Files of the rig, version {raw.version}"
-            + ("" if raw.is_same else "; the files that are there now are others"),
+            "description": f"{'Files of the rig' if raw.files else 'Input that no run makes'}, version {raw.version}"
+            + ("" if raw.is_same else "; what is there now is another one"),
             "hasPart": [{"@id": one["@id"]} for one in files],
             **({"mainEntity": {"@id": files[0]["@id"]}} if files else {}),
         }

@@ -85,7 +85,8 @@ def _boxes(lineage: Lineage) -> dict[str, _Box]:
 def _raw_box(raw: RawInput) -> _Box:
     n_bytes = sum(file.size for file in raw.files)
     now = "" if raw.is_same else "changed since: these are not the files that were used"
-    lines = (f"{len(raw.files)} files, {n_bytes / 1e6:,.1f} MB", f"version {raw.version[:12]}", now)
+    size = f"{len(raw.files)} files, {n_bytes / 1e6:,.1f} MB" if raw.files else "no files of the rig"
+    lines = (size, f"version {raw.version[:12]}", now)
     files = "\n".join(f"{file.path}  {file.size} bytes" for file in raw.files[:40])
     return _Box(raw.name, lines, "raw" if raw.is_same else "stale", files, ())
 

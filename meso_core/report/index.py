@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..qc import Verdict
+from ..review import PersonVerdict
 from .page.parts import SIGNS
+from .page.people import SAID
 from .page.render import render
 from .page.summary import SessionLine
 
@@ -24,8 +26,8 @@ class IndexedSession:
     #: Relative to the index.
     address: str = ""
     why: str = ""
-    #: What a person says of it, in words; empty where nobody has.
-    person: str = ""
+    #: What a person says of it that is in force; None where nobody has.
+    person: PersonVerdict | None = None
 
     @property
     def points(self) -> str:
@@ -38,6 +40,11 @@ class IndexedSession:
     def sign(self) -> tuple[str, str, str]:
         """Sign, word and class of the verdict."""
         return SIGNS[Verdict[self.line.level]] if self.line else ("–", "no report", "none")
+
+    @property
+    def said(self) -> tuple[str, str, str]:
+        """Sign, word and class of what a person says."""
+        return SAID[self.person.says] if self.person else ("–", "nobody", "none")
 
 
 def make_index(sessions: Sequence[IndexedSession]) -> bytes:

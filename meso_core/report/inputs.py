@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..datasets import DatasetValue
 from ..qc import QCResult
+from ..review import PersonVerdict
 from ..session import SessionKey, SessionMetadata
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class ReportInputs:
         The brain from above.
     verdicts
         Result → verdicts on it.
+    people
+        What people said of the session, oldest first.
     default_settings
         Setting → its default, to tell which are others.
     """
@@ -102,6 +105,7 @@ class ReportInputs:
     locations: SessionLocations | None = None
     regions: RegionMap | None = None
     verdicts: Mapping[str, Sequence[QCResult]] = field(default_factory=dict)
+    people: Sequence[PersonVerdict] = ()
     default_settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -26,6 +26,7 @@ from .page.card import card, verdict_in_words
 from .page.cells import cells_section
 from .page.fields import FovFound, clock_of, field_view, located
 from .page.parts import SIGNS, Page
+from .page.people import people_said
 from .page.photons import photons_section
 from .page.place import place_section
 from .page.render import render
@@ -91,6 +92,7 @@ def make_report(inputs: ReportInputs, *, progress: Progress = silent) -> Report:
             lineage_section(inputs),
         ],
         _warnings(inputs),
+        people_said(inputs),
     )
     html = render("report.html", page=page, signs=SIGNS)
     movies = {one.movie.path: one.movie.content for one in found if isinstance(one.movie, FovMovie)}

@@ -89,7 +89,7 @@ def test_a_new_ready_session_becomes_a_partition_a_run_of_everything_and_a_recor
     assert selected(run) == set(CATALOGUE)
     assert result.dynamic_partitions_requests[0].partition_keys == [KEY]
     seen = {event.asset_key.to_user_string(): event.tags["dagster/data_version"] for event in result.asset_events}
-    assert seen == look_at(Platform.open(settings).session(KEY)).raw_versions()
+    assert seen == look_at(Platform.open(settings).session(KEY)).given_versions()
 
 
 def test_a_changed_session_gets_another_run_key_and_an_unchanged_one_the_same(instance, settings, root):

@@ -20,6 +20,7 @@ from meso_core.errors import SettingsError
 from meso_core.imaging import Suite2pOverrides
 from meso_core.imaging.options.overrides import stage_options
 from meso_core.imaging.options.settings_table import find_setting
+from meso_core.review import PERSON_VERDICTS, keep_person_verdict
 from meso_core.storage import Basis, FileRecord, hash_file
 from tests.integration.staleness import all_say, dagster_says, markers_say, sensor_says, status_says
 
@@ -38,6 +39,8 @@ RAW = {
     ),
     "raw_snapshots": ("snapshots/*", {"alyx_snapshots"}),
 }
+#: Assets that show or tell what people said.
+READ_PEOPLE = {"session_report"}
 #: Asset → the assets that read it.
 READERS = {
     "imaging_metadata": {
@@ -160,6 +163,19 @@ def test_a_changed_raw_file_makes_stale_those_that_read_it(finished, instance, r
     assert set(told) == readers
     assert all(f"{raw} has changed" in why for why in told.values())
     assert all_say(instance, finished.settings, finished.key) == {}, "changed back"
+
+
+def test_what_a_person_says_makes_stale_those_that_show_it(finished, instance):
+    """So that no page shows an old word as the one that counts."""
+    file = finished.session.path / PERSON_VERDICTS
+    try:
+        keep_person_verdict(finished.session.path, "reject", "Ada", "bubble")
+        told = all_say(instance, finished.settings, finished.key)
+    finally:
+        file.unlink()
+    assert set(told) == READ_PEOPLE
+    assert all("person_verdicts has changed" in why for why in told.values())
+    assert all_say(instance, finished.settings, finished.key) == {}, "taken back"
 
 
 @pytest.mark.parametrize("asset", [name for name, readers in READERS.items() if readers])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import dagster as dg
@@ -12,6 +13,8 @@ from click.testing import CliRunner
 from meso_assets.cli import group
 from meso_assets.definitions import build_defs
 from meso_assets.defs.alyx_gate import failed_versions, withheld_by_qc
+from meso_assets.defs.dagster_internals import last_seen
+from meso_assets.defs.declare import PEOPLE
 from meso_assets.defs.person import say_of_session
 from meso_assets.io.resources import Platform
 from meso_assets.runs.run import register_sessions
@@ -19,7 +22,7 @@ from meso_assets.runs.settings import load_settings
 from meso_core.archive import Override, removal_plan
 from meso_core.errors import InputFileError, SettingsError
 from meso_core.qc import QCResult, Verdict, judge, parse_limits, qc_path, results_to_json
-from meso_core.review import PERSON_VERDICTS, keep_person_verdict, person_verdicts, session_quality
+from meso_core.review import PERSON_VERDICTS, keep_person_verdict, person_verdicts, sayings, session_quality
 from meso_core.session import SessionKey
 from meso_core.storage import Basis, MadeBy, Session, open_store
 
@@ -194,8 +197,9 @@ def test_the_index_over_all_sessions_tells_what_a_person_says(session, tmp_path)
     told = meso("report", "--index", "--output", str(tmp_path / "index.html"))
     assert told.exit_code == 0, told.output
     page = (tmp_path / "index.html").read_text()
-    assert "rejected by Ada" in page
-    assert "bubble &lt;under&gt; the objective" in page
+    (cell,) = re.findall(r'<td class="said fail" data-value="0">(.*?)</td>', page)
+    assert re.sub(r"<[^>]*>", "", cell).startswith("✕ rejectedAda, 20")
+    assert "bubble &lt;under&gt; the objective" in cell
 
 
 def test_the_job_of_the_interface_keeps_it_too_and_tells_it_in_the_log_of_the_asset(session):
@@ -207,6 +211,7 @@ def test_the_job_of_the_interface_keeps_it_too_and_tells_it_in_the_log_of_the_as
         config = {"ops": {"verdict_of_a_person": {"config": said}}, "loggers": {"readable": {}}}
         assert job.execute_in_process(instance=instance, partition_key=str(KEY), run_config=config).success
         (told,) = instance.fetch_observations(dg.AssetKey("session_qc"), limit=2).records
+        seen = last_seen(instance, PEOPLE, str(KEY))
         bad = {"ops": {"verdict_of_a_person": {"config": {**said, "note": ""}}}, "loggers": {"readable": {}}}
         failed = job.execute_in_process(instance=instance, partition_key=str(KEY), run_config=bad, raise_on_error=False)
         assert not failed.success, "why is asked for there too"
@@ -214,3 +219,4 @@ def test_the_job_of_the_interface_keeps_it_too_and_tells_it_in_the_log_of_the_as
     assert (kept.says, kept.who, kept.note) == ("reject", "Ada", "bubble")
     assert told.asset_observation.partition == str(KEY)
     assert told.asset_observation.metadata["version"].value == kept.version
+    assert seen == sayings(session.path).version, "Dagster knows the version of the input"

@@ -61,7 +61,7 @@ def process(settings, instance, name):
 
 def see(settings, instance, key, name):
     """Tell Dagster of the raw files, as the sensor does."""
-    observe(instance, name, look_at(Platform.open(settings).at(key)).raw_versions())
+    observe(instance, name, look_at(Platform.open(settings).at(key)).given_versions())
 
 
 @pytest.fixture(scope="module")

@@ -117,3 +117,5 @@ class Page:
     after: Sequence[Section]
     #: What must be said first, as that the atlas is made up.
     warnings: Sequence[str] = ()
+    #: What people said, newest first, as ``people`` tells it.
+    people: Sequence[Any] = ()
