@@ -88,6 +88,7 @@ class Service:
 
     def answers(self) -> bool:
         """Whether the interface is there."""
+        assert self.process.poll() is None, self.tail()
         try:
             return "dagster_version" in self.page("/server_info")
         except OSError:

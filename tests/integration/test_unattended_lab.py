@@ -143,6 +143,7 @@ def lab(tmp_path_factory, make_settings):
     """The lab after all has arrived and the service came to rest; with what was told meanwhile."""
     folder = tmp_path_factory.mktemp("lab")
     settings = make_settings(folder, watch=True, scan_every_s=30, quiet_minutes=0.4, executor="in_process")
+    settings.root.mkdir()
     made = Lab(folder, settings)
     with (
         mail_server() as mail,
