@@ -81,6 +81,7 @@ def audit(sessions: tuple[str, ...], as_json: bool) -> None:
     platform = Platform.open(settings)
     keys = [platform.find(text).key for text in sessions] or platform.store.sessions()
     compare, n_faulty = comparison(settings, platform), 0
+    names = platform.names(keys, None if sessions else keys)
     for key in keys:
         findings = compare(key)
         n_faults = sum(one.is_fault for one in findings)
@@ -88,7 +89,7 @@ def audit(sessions: tuple[str, ...], as_json: bool) -> None:
         if as_json:
             click.echo(json_text({"session": str(key), "findings": [one.as_record() for one in findings]}))
             continue
-        click.echo(f"{platform.name(key)}: {n_faults or 'no'} finding{'s' * (n_faults != 1)}")
+        click.echo(f"{names[key]}: {n_faults or 'no'} finding{'s' * (n_faults != 1)}")
         for one in findings:
             click.echo(f"  {one}")
     if not as_json:

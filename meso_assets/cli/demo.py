@@ -23,7 +23,7 @@ def command(folder: Path | None) -> None:
 
     started = time.monotonic()
     settings = demo_settings(folder)
-    click.echo(f"1. A session, as a mesoscope leaves it, below {settings.root}")
+    click.echo(f"1. A session, as a mesoscope leaves it, below {settings.local_root}")
     made = simulate_demo(settings, say=lambda text: click.echo(f"  {text}"))
     if made.kept:
         click.echo("  was there already")

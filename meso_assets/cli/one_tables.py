@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ..runs.settings import load_settings
 from .choice import say
+
+if TYPE_CHECKING:
+    from meso_core.storage import Session
 
 
 @click.command("one-tables")
@@ -16,7 +20,7 @@ from .choice import say
 )
 @click.option("--raw", is_flag=True, help="List the rig's datasets too; each is read for its hash.")
 def command(folder: Path | None, *, raw: bool) -> None:
-    """Write the tables with which ONE lists and loads the sessions below MESO_ROOT.
+    """Write the tables with which ONE lists and loads the sessions below MESO_ROOT, of several roots in each of them.
 
     Hashes come from the manifests, so no result is read. Write them again when sessions have come or changed.
     """
@@ -26,9 +30,17 @@ def command(folder: Path | None, *, raw: bool) -> None:
     from ..io.resources import Platform
 
     platform = Platform.open(load_settings())
-    sessions = [platform.at(key) for key in platform.store.sessions()]
-    root = platform.store.root
-    written = write_one_tables(sessions, folder or Path(root), raw=raw, progress=throttled(say))
-    click.echo(f"{written.n_sessions} sessions, {written.n_datasets} datasets: {written.sessions}, {written.datasets}")
-    tables = f', tables_dir="{written.sessions.parent}"' if folder else ""
-    click.echo(f'from one.api import ONE; one = ONE(mode="local", cache_dir="{root}"{tables})')
+    by_root: dict[str, list[Session]] = {}
+    for key in platform.store.sessions():
+        session = platform.at(key)
+        by_root.setdefault(session.store.root, []).append(session)
+    if folder and len(by_root) > 1:
+        raise click.UsageError("Each root has tables of its own: leave --to out, or set MESO_ROOT to one root")
+    for root, sessions in (by_root or {platform.store.root: []}).items():
+        if len(by_root) > 1 and not sessions[0].store.is_local:
+            say(f"{root} is left out, for ONE opens folders alone; mount it and give its path")
+            continue
+        made = write_one_tables(sessions, folder or Path(root), raw=raw, progress=throttled(say))
+        click.echo(f"{made.n_sessions} sessions, {made.n_datasets} datasets: {made.sessions}, {made.datasets}")
+        tables = f', tables_dir="{made.sessions.parent}"' if folder else ""
+        click.echo(f'from one.api import ONE; one = ONE(mode="local", cache_dir="{root}"{tables})')

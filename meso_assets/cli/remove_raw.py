@@ -109,24 +109,25 @@ def _sweep(platform: Platform, *, yes: bool) -> None:
 
     from ..defs.removal import kept, sweep
 
-    failed = False
+    failed, keys = False, platform.store.sessions()
+    names = platform.names(keys, keys)
     if not yes:
-        for key in platform.store.sessions():
+        for key in keys:
             try:
                 there = kept(platform.at(key))
             except MesoError as error:
-                click.echo(f"{platform.name(key)}: {error}", err=True)
+                click.echo(f"{names[key]}: {error}", err=True)
                 failed = True
                 continue
             if there:
-                click.echo(platform.name(key))
+                click.echo(names[key])
                 _tell_kept(there, platform.settings.removed_kept_days)
         click.echo("dry run: nothing freed; --yes frees the room of those whose time is over")
         sys.exit(2 if failed else 0)
-    for key, freed in sweep(platform):
+    for key, freed in sweep(platform, keys):
         if isinstance(freed, MesoError):
-            click.echo(f"{'kept':<10}{platform.name(key)}: {freed}", err=True)
+            click.echo(f"{'kept':<10}{names[key]}: {freed}", err=True)
             failed = True
         else:
-            _tell_freed(platform.name(key), freed)
+            _tell_freed(names[key], freed)
     sys.exit(2 if failed else 0)

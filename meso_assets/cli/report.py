@@ -17,7 +17,7 @@ from .choice import say
 @click.option(
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="With --index: the file to write (default: session_reports.html in a local MESO_ROOT).",
+    help="With --index: the file to write (default: session_reports.html in the first root that is a folder).",
 )
 def command(sessions: tuple[str, ...], index: bool, output: Path | None) -> None:
     """Make the report of SESSIONS: one page each, of what there is; what was not made is named in it.

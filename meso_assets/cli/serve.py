@@ -79,7 +79,7 @@ def serve_sessions(settings: MesoSettings, host: str, port: int) -> None:
                 labs=labs_by_subject(keys),
                 pass_over=lambda why: click.echo(why, err=True),
             )
-        click.echo(f"sessions  {settings.root}\nrecords   {settings.dagster_home}\nopen      {url}")
+        click.echo(f"sessions  {platform.store.root}\nrecords   {settings.dagster_home}\nopen      {url}")
         sys.stdout.flush()
         with in_use(settings.dagster_home):
             serve(host, port)

@@ -14,8 +14,8 @@ import click
 from meso_core.errors import StorageError
 from meso_core.json_text import json_text
 from meso_core.progress import silent, throttled
-from meso_core.session import Survey, named_session
-from meso_core.storage import LocalStore, file_system_of
+from meso_core.session import Survey, named_session, whole_place
+from meso_core.storage import file_system_of
 
 from ..runs.settings import load_settings
 from .choice import chooses_sessions, in_haste, say, wanted
@@ -59,14 +59,18 @@ def command(
 
 def _told(settings: MesoSettings, chosen: Wanted, *, as_json: bool) -> str:
     from ..io.resources import Platform
-    from ..runs.many import named_sessions, sessions_that_stand
+    from ..runs.many import named_sessions, sessions_that_stand, there_to_name
 
     platform = Platform.open(settings)
     survey = _survey(platform, chosen)
-    keys = named_sessions(platform, chosen, survey.sessions)
+    there = there_to_name(settings, survey, chosen)
+    keys = named_sessions(platform, chosen, there)
     progress = throttled(say) if len(keys) > _FEW else silent
     found = sessions_that_stand(settings, keys, chosen, progress, survey=survey)
-    passed_over = [] if chosen.texts else [("passed over", passed.path, passed.reason) for passed in survey.passed_over]
+    passed_over = [
+        ("unreadable" if passed in survey.unreachable else "passed over", passed.path, passed.reason)
+        for passed in (() if chosen.texts else survey.passed_over)
+    ]
     if as_json:
         records = [cell.as_record() for one in found for cell in one.cells]
         records += [_record(path, state, reason) for state, path, reason in passed_over]
@@ -74,7 +78,7 @@ def _told(settings: MesoSettings, chosen: Wanted, *, as_json: bool) -> str:
         return json_text(records, indent=1)
     parts = [_table(found), *_reasons(found, [f"{state}: {path}: {why}" for state, path, why in passed_over])]
     parts += _reports(found, platform)
-    parts.append(_totals(found, len(survey.sessions), platform))
+    parts.append(_totals(found, len(there), platform))
     return "\n".join(parts)
 
 
@@ -116,7 +120,7 @@ def _reports(found: Sequence[SessionCells], platform: Platform) -> list[str]:
     made = [one.place or one.session for one in found if any(REPORT_FILE in cell.shown for cell in one.cells)]
     if not made or len(found) > _FEW:
         return []
-    return ["\n".join(f"report: {platform.store.root}/{place}/{REPORT_FILE}" for place in made) + "\n"]
+    return ["\n".join(f"report: {whole_place(platform.store.root, place)}/{REPORT_FILE}" for place in made) + "\n"]
 
 
 def _totals(found: Sequence[SessionCells], n_there: int, platform: Platform) -> str:
@@ -128,8 +132,8 @@ def _totals(found: Sequence[SessionCells], n_there: int, platform: Platform) -> 
         counts = Counter(one.standing for one in found)
         told = f"{len(found)} of {n_there} sessions" if len(found) < n_there else f"{n_there} sessions"
         told += ": " + ", ".join(f"{n} {word}" for word, n in sorted(counts.items())) if counts else ""
-    disk = f"\ndisk of {root}: {_disk(Path(root))}" if isinstance(platform.store, LocalStore) else ""
-    return told + disk
+    folders = [folder for folder in platform.settings.roots if isinstance(folder, Path)]
+    return "\n".join([told, *(f"disk of {folder}: {_disk(folder)}" for folder in folders)])
 
 
 def _disk(folder: Path) -> str:

@@ -102,7 +102,8 @@ def seen_folders(settings: MesoSettings, survey: Survey, progress: Progress = si
 
 
 def _passed_over(survey: Survey) -> Sequence[SeenFolder]:
+    states = {one: Arriving.UNREADABLE for one in survey.unreachable}
     return [
-        SeenFolder(one.path, Arriving.IGNORED if one.is_ignored else Arriving.BROKEN, one.reason)
+        SeenFolder(one.path, states.get(one, Arriving.IGNORED if one.is_ignored else Arriving.BROKEN), one.reason)
         for one in survey.passed_over
     ]

@@ -147,7 +147,7 @@ def audit_all(
 
 def _audit_one(known: KnownSession, settings: MesoSettings, order: AuditOrder, progress: Progress) -> Audited:
     try:
-        store = settings.store()
+        store = settings.store().store_of(known.key)
         session = Session(known.key, store.local(known.key), store)
         verdict = audit_known(session, settings, known, deep=order.deep, progress=progress)
         with session.recording() as path:
@@ -183,7 +183,7 @@ def _in_processes(
             yield from asked.popleft().result()
     except BrokenProcessPool as error:
         raise ProcessingError.at(
-            settings.root,
+            settings.store().root,
             expected=f"{n_processes} processes that audit",
             found="one was killed (out of memory, most often)",
             remedy="Free memory or set MESO_CORES to fewer, and audit again",

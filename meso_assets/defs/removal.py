@@ -4,7 +4,7 @@ What belongs here: asking the gate of ``meso_core.archive`` with the stored verd
 what was removed. The decision, and the only code that deletes raw data, are in ``meso_core.archive.gate``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -88,8 +88,10 @@ def free(session: Session, kept_days: float, progress: Progress = silent) -> "tu
         return free_removed(place, _ARCHIVE, kept_days, progress=progress) if place.kept() else ()
 
 
-def sweep(platform: Platform) -> "Iterator[tuple[SessionKey, tuple[KeptTif, ...] | MesoError]]":
-    """Free the room of removed tifs of all sessions whose time is over.
+def sweep(
+    platform: Platform, keys: Iterable[SessionKey] | None = None
+) -> "Iterator[tuple[SessionKey, tuple[KeptTif, ...] | MesoError]]":
+    """Free the room of removed tifs of sessions whose time is over; of all, unless some are given.
 
     Yields
     ------
@@ -97,7 +99,7 @@ def sweep(platform: Platform) -> "Iterator[tuple[SessionKey, tuple[KeptTif, ...]
         The tifs that are gone, or the error of a session that keeps them; the others go on.
     """
     days = platform.settings.removed_kept_days
-    for key in platform.store.sessions():
+    for key in platform.store.sessions() if keys is None else keys:
         freed: tuple[KeptTif, ...] | MesoError = ()
         try:
             session = platform.at(key)

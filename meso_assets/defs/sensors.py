@@ -173,7 +173,9 @@ def _look_at_all(
 
 def _tell_passed_over(context: dg.SensorEvaluationContext, found: Survey) -> str:
     """Log the folders that look like sessions and are none; returns a sentence about them, or nothing."""
-    _log_some(context, [f"passed over: {passed}" for passed in found.passed_over])
+    for root in found.unreachable:
+        context.log.warning(f"{root}; its sessions are not looked at")
+    _log_some(context, [f"passed over: {passed}" for passed in found.passed_over if passed not in found.unreachable])
     if not found.passed_over:
         return ""
     first = "; ".join(str(passed) for passed in found.passed_over[:3])

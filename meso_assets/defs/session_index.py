@@ -21,8 +21,8 @@ from typing import Any
 from meso_core.errors import InputFileError, MissingInputError, StorageError
 from meso_core.json_text import json_text
 from meso_core.opening import RECORD_BYTES, read_plain
-from meso_core.session import SessionKey
-from meso_core.storage import FolderStamp, Session, SessionStore, folder_stamp, write_file
+from meso_core.session import SessionKey, whole_place
+from meso_core.storage import FolderStamp, Session, SessionRoots, folder_stamp, write_file
 
 from ..runs.settings import MesoSettings
 from .catalogue import CATALOGUE
@@ -74,7 +74,7 @@ class SessionIndex:
     def __init__(self, settings: MesoSettings, *, settled_after_ns: int | None = None) -> None:
         self.settings = settings
         self._settled_after_ns = SETTLED_AFTER_NS if settled_after_ns is None else settled_after_ns
-        self._store: SessionStore = settings.store()
+        self._roots: SessionRoots = settings.store()
         self._file = Path(settings.home).expanduser().absolute() / _FOLDER / f"{_circumstances(settings)}.json"
         self._entries = _read(self._file)
         self._is_news = False
@@ -89,7 +89,8 @@ class SessionIndex:
         key
             Session.
         place
-            Where it lies below the root, as a survey found it; looked for where it is not given.
+            Where it lies, as a survey found it: below the root, or, of several roots, the whole path; looked for where
+            it is not given.
         now_ns
             Time now, ns since 1970.
 
@@ -98,14 +99,15 @@ class SessionIndex:
         MesoError, OSError
             If the session cannot be looked at.
         """
-        if not self._store.is_local:
-            return summary_of(Session(key, self._store.local(key), self._store), self.settings, now_ns=now_ns)
-        folder = f"{self._store.root}/{place}" if place else self._store.where(key).rstrip("/")
+        store = self._roots.store_of(key)
+        if not store.is_local:
+            return summary_of(Session(key, store.local(key), store), self.settings, now_ns=now_ns)
+        folder = whole_place(store.root, place) if place else store.where(key).rstrip("/")
         stamp, name = folder_stamp(folder), str(key)
         if stamp is not None and (kept := self._kept(name, stamp, now_ns)) is not None:
             return kept
         self.n_looks += 1
-        found = summary_of(Session(key, self._store.local(key), self._store), self.settings, now_ns=now_ns)
+        found = summary_of(Session(key, store.local(key), store), self.settings, now_ns=now_ns)
         self._keep(name, stamp, found, now_ns)
         return found
 

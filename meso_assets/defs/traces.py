@@ -48,11 +48,8 @@ def located(platform: Platform, what: str, session: str) -> tuple[Session, str]:
         If no session is named and the path lies in none.
     """
     file = Path(what).absolute()
-    root = platform.settings.root
-    if isinstance(root, str) and what.startswith(f"{root}/"):  # a URL, or no folder of this machine
-        file, root = Path("/", what.removeprefix(f"{root}/")), Path("/")
     if not session:
-        session = _session_of(file, root) if isinstance(root, Path) else ""
+        session = next(filter(None, (_session_of(what, root) for root in platform.settings.roots)), "")
         if not session:
             raise MissingInputError.at(
                 what,
@@ -68,11 +65,14 @@ def located(platform: Platform, what: str, session: str) -> tuple[Session, str]:
     return opened, what.removeprefix("./")
 
 
-def _session_of(file: Path, root: Path) -> str:
-    """Key of the session in whose folder a file lies; empty where it lies in none."""
-    if not file.is_relative_to(root):
-        return ""
-    for folder in file.relative_to(root).parents:
+def _session_of(what: str, root: Path | str) -> str:
+    """Key of the session in whose folder a file lies; empty where it lies in none of this root."""
+    if isinstance(root, str):  # a URL
+        below = Path(what.removeprefix(f"{root}/")) if what.startswith(f"{root}/") else None
+    else:
+        file = Path(what).absolute()
+        below = file.relative_to(root) if file.is_relative_to(root) else None
+    for folder in below.parents if below is not None else ():
         try:
             return str(SessionKey.parse(folder.as_posix()))
         except MesoError:

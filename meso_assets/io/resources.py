@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -17,10 +18,10 @@ from pydantic import Field
 from meso_core.errors import MissingInputError
 from meso_core.json_text import json_text
 from meso_core.session import SessionKey
-from meso_core.storage import Session, SessionStore, meant_session
+from meso_core.storage import Session, SessionRoots, meant_session
 
 from ..runs.settings import MesoSettings
-from .session_names import key_of_partition
+from .session_names import key_of_partition, labs_by_subject
 
 
 class Platform(dg.ConfigurableResource[None]):
@@ -39,8 +40,8 @@ class Platform(dg.ConfigurableResource[None]):
         return _parsed(json_text(self.values, sort_keys=True))
 
     @property
-    def store(self) -> SessionStore:
-        """The root of sessions."""
+    def store(self) -> SessionRoots:
+        """The root of sessions, or the roots."""
         return self.settings.store()
 
     def session(self, name: str, instance: dg.DagsterInstance | None = None) -> Session:
@@ -70,12 +71,17 @@ class Platform(dg.ConfigurableResource[None]):
         ------
         MissingInputError
             If there is no such session.
+        InputFileError
+            If two folders mean it.
+        StorageError
+            If its root cannot be reached.
         """
-        store = self.store
+        roots = self.store
         try:
+            store = roots.store_of(key)
             return Session(key, store.local(key), store)
         except MissingInputError as error:
-            raise _no_such_session(key, store) from error
+            raise _no_such_session(key, roots) from error
 
     def find(self, text: str) -> Session:
         """Open the session that a person names; see :meth:`named`."""
@@ -87,8 +93,27 @@ class Platform(dg.ConfigurableResource[None]):
 
     def name(self, key: SessionKey) -> str:
         """Name of a session for a person: the lab is in it where, by the folders, another one holds the subject."""
-        others = {*self.store.labs_of(key.subject)} - {key.lab} if key.lab else set()
-        return key.name_with_lab if others else key.name
+        return self.names([key])[key]
+
+    def names(self, keys: Iterable[SessionKey], there: Iterable[SessionKey] | None = None) -> dict[SessionKey, str]:
+        """Names of sessions for a person, as :meth:`name`; each subject's labs are looked for once.
+
+        Parameters
+        ----------
+        keys
+            Sessions.
+        there
+            All sessions, where the caller knows them: then nothing is looked for.
+        """
+        chosen = tuple(keys)
+        if there is not None:
+            labs: Mapping[str, Collection[str]] = labs_by_subject(there)
+        else:
+            labs = {subject: self.store.labs_of(subject) for subject in {key.subject for key in chosen if key.lab}}
+        return {
+            key: key.name_with_lab if key.lab and {*labs.get(key.subject, ())} - {key.lab, ""} else key.name
+            for key in chosen
+        }
 
 
 @lru_cache(maxsize=8)
@@ -96,7 +121,7 @@ def _parsed(values: str) -> MesoSettings:
     return MesoSettings(**json.loads(values))
 
 
-def _no_such_session(key: SessionKey, store: SessionStore) -> MissingInputError:
+def _no_such_session(key: SessionKey, store: SessionRoots) -> MissingInputError:
     there = [other.name_with_lab.removesuffix("@") for other in store.sessions()]
     near = difflib.get_close_matches(str(key), there, n=3, cutoff=0.5)
     nearest = f"the nearest of the {len(there)} that are there: {', '.join(near)}" if near else ""

@@ -140,9 +140,12 @@
     if (opened) opened.classList.remove("chosen");
   };
   const link = (text, path) => (base || !isFile ? el("a", { href: `${base}${path}`, target: isFile ? "_blank" : undefined }, text) : text);
+  const folderOf = (session) =>
+    (/^\/|:\/\//.test(session.place) ? session.place : `${values.root.replace(/\/$/, "")}/${session.place}`);
   const fileLink = (session, path) => {
     if (!isFile) return `${base}/meso/overview/files/${encoded(session.key)}/-/${encoded(path)}`;
-    return values.is_local ? `file://${encoded(values.root)}/${encoded(session.place)}/${encoded(path)}` : "";
+    const folder = folderOf(session);
+    return folder.startsWith("/") ? `file://${encoded(folder)}/${encoded(path)}` : "";
   };
   const entry = (name, ...content) => (content.some(Boolean) ? [el("dt", {}, name), el("dd", {}, ...content)] : []);
   const aboutCell = (session, cell) => [
@@ -161,7 +164,7 @@
     el("h2", {}, session.key),
     el("dl", {},
       ...entry("all in all", session.standing), ...entry("a person", session.said), ...entry("not ready", session.waits), ...entry("remarks", session.remarks.join("\n")),
-      ...entry("raw data", size(session.rawBytes)), ...entry("folder", el("code", {}, `${values.root.replace(/\/$/, "")}/${session.place}`)),
+      ...entry("raw data", size(session.rawBytes)), ...entry("folder", el("code", {}, folderOf(session))),
       ...entry("runs", link("its runs", `/runs?q[0]=${encodeURIComponent(`tag:dagster/partition=${session.key}`)}`)),
       ...entry("to run it", el("code", {}, `meso run ${session.key}`))),
     ...figuresOf(session, cells(session).flatMap((cell) => cell.shown)),

@@ -26,8 +26,6 @@ class Overview:
     passed_over: tuple[PassedOver, ...]
     #: Where the interface answers, for links of the page as a file; empty where it is not known.
     interface: str = ""
-    #: Whether sessions are folders of this machine: then the page as a file can lead to their figures.
-    is_local: bool = True
     #: How long the look at the sessions took, s.
     seconds: float = 0.0
 
@@ -40,7 +38,6 @@ class Overview:
             "root": self.root,
             "made_at": self.made_at,
             "interface": self.interface,
-            "is_local": self.is_local,
             "assets": [[name, declared.group] for name, declared in CATALOGUE.items()],
             "states": states,
             "sessions": sessions,
@@ -68,7 +65,7 @@ _STATE_NUMBERS = {state: number for number, state in enumerate(State)}
 
 
 def _session(one: SessionCells, texts: _Texts) -> list[Any]:
-    """Key, standing, cells, raw bytes, place (empty where it is the key), why it waits, remarks, what a person says."""
+    """Key, standing, cells, raw bytes, place (empty: the key; of several roots, whole), why not, remarks, a verdict."""
     return [
         one.session,
         one.standing,

@@ -20,7 +20,7 @@ from meso_core.storage import write_file
 
 from ..runs.instance import open_instance
 from ..runs.settings import MesoSettings
-from ..runs.status import status_of
+from ..runs.status import sessions_there, status_of
 from .page import html_page, seconds_of
 from .record import Overview
 
@@ -53,7 +53,8 @@ def overview_of(settings: MesoSettings, instance: dg.DagsterInstance, progress: 
     begun, store = time.monotonic(), settings.store()
     survey = store.survey()
     heard = progress if len(survey.sessions) > _FEW else silent
-    sessions = status_of(settings, instance, survey.sessions, survey=survey, progress=heard)
+    there = sessions_there(instance, survey)
+    sessions = status_of(settings, instance, there, survey=survey, progress=heard)
     return Overview(
         root=store.root,
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -61,7 +62,6 @@ def overview_of(settings: MesoSettings, instance: dg.DagsterInstance, progress: 
         passed_over=survey.passed_over,
         seconds=time.monotonic() - begun,
         interface=_interface(settings),
-        is_local=store.is_local,
     )
 
 

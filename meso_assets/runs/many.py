@@ -20,7 +20,7 @@ from .cells import SessionCells, State
 from .instance import open_instance
 from .run import RunSummary, run_session
 from .settings import MesoSettings
-from .status import status_of
+from .status import sessions_there, status_of
 
 #: Told a line at a time.
 Say = Callable[[str], None]
@@ -85,8 +85,20 @@ def named_sessions(platform: Platform, wanted: Wanted, there: Sequence[SessionKe
     MissingInputError
         If a text matches no session.
     """
-    keys = choose_sessions(wanted.texts, there, platform.store.root) if wanted.texts else there
+    keys = choose_sessions(wanted.texts, there, *platform.store.roots) if wanted.texts else there
     return tuple(key for key in keys if key.date >= wanted.since)
+
+
+def there_to_name(settings: MesoSettings, survey: Survey, wanted: Wanted) -> tuple[SessionKey, ...]:
+    """Sessions that a person can mean: those that were found, and those that cannot be reached or lie in two roots.
+
+    The last count only where sessions are named: then it is told what is wrong with them.
+    """
+    there = survey.sessions
+    if survey.unreachable:
+        with open_instance(settings) as instance:
+            there = sessions_there(instance, survey)
+    return tuple(sorted({*there, *survey.twice}, key=str)) if wanted.texts and survey.twice else there
 
 
 def sessions_that_stand(
@@ -145,10 +157,13 @@ def wanted_sessions(
         If a text matches no session, or the root cannot be listed.
     """
     platform = Platform.open(settings)
-    keys = named_sessions(platform, wanted, platform.store.sessions())
+    survey = platform.store.survey()
+    for root in survey.unreachable:
+        say(f"warning: {root}")
+    keys = named_sessions(platform, wanted, there_to_name(settings, survey, wanted))
     if not wanted.states:
         return keys
-    found = {one.key: one for one in sessions_that_stand(settings, keys, wanted, progress)}
+    found = {one.key: one for one in sessions_that_stand(settings, keys, wanted, progress, survey=survey)}
     for one in found.values():
         if one.standing == State.UNREADABLE.value:
             say(f"{one.session} is left out: {one.cells[0].why}")
@@ -187,9 +202,9 @@ def run_sessions(
         As :func:`run_session`. No further session is run, for each would fail with it.
     """
     done: list[SessionRun] = []
-    platform = Platform.open(settings)
+    names = Platform.open(settings).names(keys)
     for key in keys:
-        name = platform.name(key)
+        name = names[key]
         say(_before(name, len(keys), done))
         begun = time.monotonic()
         try:

@@ -33,37 +33,36 @@ def write_index(platform: Platform, target: Path | None, progress: Progress = si
     platform
         The root of sessions.
     target
-        File to write; by default ``session_reports.html`` in a local root.
+        File to write; by default ``session_reports.html`` in the first root that is a folder.
     progress
         Told the sessions.
 
     Raises
     ------
     SettingsError
-        If no file is given and the root is on a server.
+        If no file is given and all roots are on servers.
     StorageError
         If it cannot be written.
     """
-    store = platform.store
-    if target is None and not store.is_local:
+    folder = next((root for root in platform.settings.roots if isinstance(root, Path)), None)
+    if target is None and folder is None:
         raise SettingsError.at(
             "meso report --index",
             expected="a file to write: the root is on a server",
             found="none",
             remedy="Give one with --output",
         )
-    target = (target or Path(str(store.root)) / INDEX_FILE).absolute()
-    keys = store.sessions()
-    lines = []
+    target = (target or (folder or Path()) / INDEX_FILE).absolute()
+    keys = platform.store.sessions()
+    names, lines = platform.names(keys, keys), []
     for done, key in enumerate(keys, 1):
-        lines.append(_indexed(platform, key, target))
+        lines.append(_indexed(platform, key, names[key], target))
         progress(done, len(keys), "reports read")
     write_file(target, make_index(lines))
     return target, len(lines)
 
 
-def _indexed(platform: Platform, key: SessionKey, target: Path) -> IndexedSession:
-    name = platform.name(key)
+def _indexed(platform: Platform, key: SessionKey, name: str, target: Path) -> IndexedSession:
     try:
         session = platform.at(key)
         made, person = session.manifest(REPORT), decision(person_verdicts(session.path))

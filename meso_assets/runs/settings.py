@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from meso_core.errors import SettingsError, problem
 from meso_core.json_text import json_text
@@ -21,12 +27,13 @@ from meso_core.machine import SCRATCH_GB, cores_at_hand, memory_in_all, side_by_
 from meso_core.qc import Limits, parse_limits
 from meso_core.session import LEFT_OUT_FOVS, SessionKey, parse_left_out
 
+from .roots import parse_root, told_roots
 from .variables import PREFIX, settings_file, shown_value, variable_of, warn_of_unknown_variables
 
 if TYPE_CHECKING:
     from meso_core.imaging.options.overrides import Suite2pOverrides
     from meso_core.location import LocationSettings
-    from meso_core.storage import SessionStore
+    from meso_core.storage import SessionRoots
 
 
 def _memory_gb() -> float:
@@ -38,10 +45,11 @@ class MesoSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, allow_inf_nan=False)
 
-    root: Path | str = Field(
+    root: Annotated[Path | str | tuple[Path | str, ...], NoDecode] = Field(
         Path("~/meso/Subjects"),
         description="Folder of the sessions, `[lab/Subjects/]subject/date/NNN`; or `s3://bucket/prefix`, "
-        "`sftp://[user@]host[:port]/path`.",
+        "`sftp://[user@]host[:port]/path`. Several, as a list in the file or with `;` between them, are looked at "
+        "together.",
     )
     home: Path = Field(Path("~/meso/home"), description="Folder of the platform itself: run history, logs, scratch.")
     scratch: Path | None = Field(
@@ -165,7 +173,7 @@ class MesoSettings(BaseSettings):
         "that waits until somebody asks.",
     )
 
-    @field_validator("root", "home", "scratch", "atlas_path", "mesh_path", "cache", "notices_file", mode="before")
+    @field_validator("home", "scratch", "atlas_path", "mesh_path", "cache", "notices_file", mode="before")
     @classmethod
     def _named(cls, value: object) -> object:
         if isinstance(value, str) and not value.strip():
@@ -174,13 +182,8 @@ class MesoSettings(BaseSettings):
 
     @field_validator("root", mode="before")
     @classmethod
-    def _path_or_url(cls, value: object) -> object:
-        scheme, separator, rest = str(value).partition("://")
-        if separator and scheme != "file":
-            from meso_core.storage.remote.filesystem import parse_url  # only then, for what it imports
-
-            return "://".join(parse_url(str(value)))
-        return Path(rest if separator else str(value)) if str(value).strip() else value
+    def _one_root_or_several(cls, value: object) -> object:
+        return parse_root(value)
 
     @field_validator("alyx_url")
     @classmethod
@@ -212,7 +215,7 @@ class MesoSettings(BaseSettings):
     def _sessions_and_fovs(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
         return parse_left_out(value)
 
-    @field_validator("root", "home", "scratch", "atlas_path", "mesh_path", "cache", "notices_file")
+    @field_validator("home", "scratch", "atlas_path", "mesh_path", "cache", "notices_file")
     @classmethod
     def _absolute(cls, value: Path | str | None) -> Path | str | None:
         return value.expanduser().absolute() if isinstance(value, Path) else value
@@ -238,29 +241,35 @@ class MesoSettings(BaseSettings):
         Raises
         ------
         SettingsError
-            If it is on a server.
+            If it is on a server, or there are several.
         """
         if isinstance(self.root, Path):
             return self.root
-        remedy = "Name a folder (`--root`), or set MESO_ROOT to one"
-        raise SettingsError.at("MESO_ROOT", expected="a folder of this machine", found=self.root, remedy=remedy)
+        remedy, found = "Name a folder (`--root`), or set MESO_ROOT to one", told_roots(self.root)
+        raise SettingsError.at("MESO_ROOT", expected="a folder of this machine", found=found, remedy=remedy)
+
+    @property
+    def roots(self) -> tuple[Path | str, ...]:
+        """Roots of sessions: folders of this machine and URLs."""
+        return self.root if isinstance(self.root, tuple) else (self.root,)
 
     @property
     def scratch_folder(self) -> Path:
         """Folder for what is fetched from a root on a server."""
         return self.scratch or self.home / "scratch"
 
-    def store(self) -> SessionStore:
-        """Open the root of sessions.
+    def store(self) -> SessionRoots:
+        """Open the roots of sessions.
 
         Raises
         ------
         SettingsError
-            As :func:`~meso_core.storage.open_store`.
+            As :func:`~meso_core.storage.open_store`, where there is one root; of several, each is opened when it is
+            needed.
         """
-        from meso_core.storage import open_store
+        from meso_core.storage import open_roots
 
-        return open_store(self.root, scratch=self.scratch_folder, scratch_gb=self.scratch_gb)
+        return open_roots(self.roots, scratch=self.scratch_folder, scratch_gb=self.scratch_gb)
 
     @property
     def ui_host_names(self) -> tuple[str, ...]:
@@ -330,7 +339,8 @@ class MesoSettings(BaseSettings):
         for name in type(self).model_fields:
             value = getattr(self, name)
             if value is not None:
-                variables[variable_of(name)] = json_text(value) if isinstance(value, dict) else str(value)
+                told = told_roots(value) if name == "root" else str(value)
+                variables[variable_of(name)] = json_text(value) if isinstance(value, dict) else told
         return variables
 
 
@@ -353,9 +363,10 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> MesoSettings:
     cause: Exception | None = None
     try:
         settings = MesoSettings(**(overrides or {}))
-        if not str(settings.root).startswith("memory:") or "root" in (overrides or {}):
+        in_memory = [str(root) for root in settings.roots if str(root).startswith("memory:")]
+        if not in_memory or "root" in (overrides or {}):
             return settings
-        found = f"root: {settings.root}, which would be empty in each process"
+        found = f"root: {', '.join(in_memory)}, which would be empty in each process"
     except ValidationError as error:
         found = "; ".join(
             f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {shown_value(e['input'])})" for e in error.errors()

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 
 import dagster as dg
 
-from meso_core.errors import told
+from meso_core.errors import MesoError, told
 from meso_core.progress import Progress, silent
-from meso_core.session import SessionKey, Survey
+from meso_core.session import PassedOver, SessionKey, Survey
 
 from ..defs.catalogue import CATALOGUE
 from ..defs.session_index import SessionIndex
@@ -70,14 +71,37 @@ def status_of(
         Told the sessions that were looked at.
     """
     places = survey.folders if survey is not None else {}
+    unreachable = () if survey is None else survey.unreachable
     names = names_of(settings, instance, keys, survey)
     failures = failures_of(instance, list(names.values()))
     index, found = SessionIndex(settings), []
     for n, key in enumerate(keys, 1):
-        found.append(indexed_status(index, key, names[key], places.get(key, ""), failures.get(names[key], {})))
+        if unreachable and key not in places:
+            found.append(_out_of_reach(key, names[key], unreachable))
+        else:
+            found.append(indexed_status(index, key, names[key], places.get(key, ""), failures.get(names[key], {})))
         progress(n, len(keys), "sessions looked at")
     index.save({str(key) for key in survey.sessions} if places and survey is not None else None)
     return tuple(found)
+
+
+def sessions_there(instance: dg.DagsterInstance, survey: Survey) -> tuple[SessionKey, ...]:
+    """Sessions of a survey, and, where one of several roots cannot be reached, those that Dagster knows besides.
+
+    Parameters
+    ----------
+    instance
+        Dagster's records.
+    survey
+        What a walk over the roots found.
+    """
+    if not survey.unreachable:
+        return survey.sessions
+    registered, known = Registered.of(instance), dict.fromkeys(survey.sessions)
+    for name in sorted(registered.names):
+        with suppress(MesoError):  # a person made it up
+            known.setdefault(registered.key(name))
+    return tuple(sorted(known.keys() - survey.twice, key=str))
 
 
 def names_of(
@@ -122,6 +146,13 @@ def indexed_status(
     except Exception as error:  # noqa: BLE001  whatever one session holds, the others are shown
         return unreadable(str(key), name, error, place)
     return cells_of(found, name, failures, place)
+
+
+def _out_of_reach(key: SessionKey, name: str, unreachable: Sequence[PassedOver]) -> SessionCells:
+    """Say of a session that it is in no root that can be reached."""
+    why = f"its disk cannot be reached, or it is gone: {'; '.join(map(str, unreachable))}"
+    cells = tuple(AssetStatus(name, asset, State.UNREADABLE, why) for asset in CATALOGUE)
+    return SessionCells(name, cells, (), "", unreachable[0].path, key=str(key))
 
 
 def unreadable(key: str, name: str, error: Exception, place: str = "") -> SessionCells:

@@ -6,7 +6,17 @@ What does not: reading the content of its files.
 
 from .arrival import DESCRIPTION, READY_FLAG, Arrival, judge_arrival, read_description, some
 from .choosing import below_root, choose_sessions, insist_on_lab, is_whole, named_session
-from .finding import Child, Folders, PassedOver, Survey, find_sessions, labs_that_hold, survey_sessions
+from .finding import (
+    Child,
+    Folders,
+    PassedOver,
+    Survey,
+    find_sessions,
+    labs_that_hold,
+    no_root,
+    survey_sessions,
+    whole_place,
+)
 from .ignored import PARTIAL_COPY, ignored_among, unfinished_copies, why_ignored
 from .imaging import BoutMetadata, Fov, ImagingMetadata, SessionMetadata
 from .left_out import LEFT_OUT_FOVS, check_left_out, parse_left_out
@@ -88,6 +98,7 @@ __all__ = [
     "listing_version",
     "named_session",
     "natural_key",
+    "no_root",
     "odd_bouts",
     "parse_left_out",
     "plane_name",
@@ -98,5 +109,6 @@ __all__ = [
     "surplus_metadata",
     "survey_sessions",
     "unfinished_copies",
+    "whole_place",
     "why_ignored",
 ]

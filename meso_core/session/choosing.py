@@ -58,7 +58,7 @@ def insist_on_lab(key: SessionKey, labs: Sequence[str]) -> None:
     )
 
 
-def choose_sessions(texts: Iterable[str], there: Sequence[SessionKey], root: str) -> tuple[SessionKey, ...]:
+def choose_sessions(texts: Iterable[str], there: Sequence[SessionKey], *roots: str) -> tuple[SessionKey, ...]:
     """Choose sessions by what a person wrote.
 
     Parameters
@@ -69,8 +69,8 @@ def choose_sessions(texts: Iterable[str], there: Sequence[SessionKey], root: str
         behind; or the path of such a folder below the root.
     there
         The sessions that are there.
-    root
-        Root of the sessions, as in the settings.
+    *roots
+        Root of the sessions, as in the settings, or roots.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def choose_sessions(texts: Iterable[str], there: Sequence[SessionKey], root: str
     chosen: dict[SessionKey, None] = {}
     unmatched = []
     for text in texts:
-        wanted = below_root(text, root)
+        wanted = below_root(text, *roots)
         found = [key for key in there if _matches(key, wanted)]
         one = named_session(wanted)
         if one is not None and one.lab is None and wanted == text.strip("/") and not is_whole(text):
@@ -99,7 +99,7 @@ def choose_sessions(texts: Iterable[str], there: Sequence[SessionKey], root: str
             unmatched.append(text)
     if unmatched:
         raise MissingInputError.at(
-            root,
+            "; ".join(roots),
             expected=f"sessions that are called {', '.join(unmatched)}",
             found=_nearest(unmatched[0], there),
             remedy="Name a session (subject/date/number), a subject, a pattern as 'SP03*/2023-03-*', or a folder below "
@@ -108,14 +108,16 @@ def choose_sessions(texts: Iterable[str], there: Sequence[SessionKey], root: str
     return tuple(chosen)
 
 
-def below_root(text: str, root: str) -> str:
-    """Path of a text below the root; a text that is no path of this machine stays as it is."""
+def below_root(text: str, *roots: str) -> str:
+    """Path of a text below the root, or one of several; a text that is no path of this machine stays as it is."""
     if not text.startswith(("/", "./", "../", "~")):
         return text.strip("/")
-    path, base = Path(text).expanduser().absolute(), Path(root).expanduser().absolute()
-    for one, other in ((path, base), (path.resolve(), base.resolve())):
-        if one.is_relative_to(other) and ".." not in one.relative_to(other).parts:
-            return one.relative_to(other).as_posix()
+    path = Path(text).expanduser().absolute()
+    for root in roots:
+        base = Path(root).expanduser().absolute()
+        for one, other in ((path, base), (path.resolve(), base.resolve())):
+            if one.is_relative_to(other) and ".." not in one.relative_to(other).parts:
+                return one.relative_to(other).as_posix()
     return text
 
 

@@ -49,8 +49,17 @@ class Survey:
     sessions: tuple[SessionKey, ...]
     #: Sorted by path.
     passed_over: tuple[PassedOver, ...]
-    #: Where each session lies, below the root.
+    #: Where each session lies, below the root; where there are several roots, the whole path or URL.
     folders: Mapping[SessionKey, str] = field(default_factory=dict, compare=False)
+    #: Of several roots, those that could not be listed; ``passed_over`` has them too.
+    unreachable: tuple[PassedOver, ...] = ()
+    #: Sessions of which two roots have a folder, so that nobody knows which is meant; ``passed_over`` has the folders.
+    twice: frozenset[SessionKey] = frozenset()
+
+
+def whole_place(root: str, place: str) -> str:
+    """Path or URL of a place as :attr:`Survey.folders` has it: below the root, or whole already."""
+    return place if place.startswith("/") or "://" in place else f"{root.rstrip('/')}/{place}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +218,7 @@ class _Walk:
             if isinstance(error, MesoError):
                 raise
             missing = isinstance(error, FileNotFoundError | NotADirectoryError)
-            raise self._no_root("no such folder" if missing else error.strerror or str(error)) from error
+            raise no_root(self._look.root, "no such folder" if missing else error.strerror or str(error)) from error
 
     def over_root(self) -> None:
         for folder in self._of_data("", self.children()):
@@ -292,14 +301,11 @@ class _Walk:
     def _pass(self, folder: str, reason: str) -> None:
         self._passed[printable(folder)] = reason
 
-    def _no_root(self, found: str) -> MissingInputError:
-        expected = "the root folder of sessions"
-        return MissingInputError.at(
-            self._look.root,
-            expected=expected,
-            found=found,
-            remedy="Set MESO_ROOT to the folder that holds the subjects",
-        )
+
+def no_root(root: str, found: str) -> MissingInputError:
+    """Make the error of a root that cannot be listed."""
+    remedy = "Set MESO_ROOT to the folder that holds the subjects"
+    return MissingInputError.at(root, expected="the root folder of sessions", found=found, remedy=remedy)
 
 
 def _name(folder: str) -> str:

@@ -18,7 +18,7 @@ from .publishing import load_manifest, publish, published_assets, verify_manifes
 from .session import Session
 from .staging import Sealed, Staging
 from .stamp import FolderStamp, folder_stamp
-from .store import LocalStore, SessionStore, open_store
+from .store import LocalStore, SessionRoots, SessionStore, open_roots, open_store
 
 __all__ = [
     "Basis",
@@ -38,6 +38,7 @@ __all__ = [
     "PresentFiles",
     "Sealed",
     "Session",
+    "SessionRoots",
     "SessionStore",
     "Staging",
     "Standing",
@@ -48,6 +49,7 @@ __all__ = [
     "hash_file",
     "load_manifest",
     "meant_session",
+    "open_roots",
     "open_store",
     "package_versions",
     "publish",

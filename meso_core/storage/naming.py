@@ -9,16 +9,16 @@ from dataclasses import replace
 
 from ..errors import MissingInputError
 from ..session import SessionKey, below_root, insist_on_lab, is_whole
-from .store import SessionStore
+from .store import SessionRoots
 
 
-def meant_session(store: SessionStore, text: str) -> SessionKey:
+def meant_session(store: SessionRoots, text: str) -> SessionKey:
     """Read a session's name as a person types it.
 
     Parameters
     ----------
     store
-        Root of the sessions.
+        Root of the sessions, or roots.
     text
         ``SP036/2023-03-01/001``, the same with ``@lab`` behind or ``lab/Subjects/`` before, or the path of the folder.
         A slash at either end does not matter. A name without a lab means the session in no lab's folder, if there is
@@ -31,7 +31,7 @@ def meant_session(store: SessionStore, text: str) -> SessionKey:
     SettingsError
         If it lacks its lab, and two labs hold the subject.
     """
-    below = below_root(text, store.root)
+    below = below_root(text, *store.roots)
     key = SessionKey.parse(below.strip("/"))
     if key.lab is not None or below != text.strip("/") or is_whole(text) or _is_there(store, key):
         return key
@@ -43,9 +43,9 @@ def meant_session(store: SessionStore, text: str) -> SessionKey:
     return replace(key, lab=labs[0]) if labs else key
 
 
-def _is_there(store: SessionStore, key: SessionKey) -> bool:
+def _is_there(store: SessionRoots, key: SessionKey) -> bool:
     try:
-        store.local(key)
+        store.store_of(key).local(key)
     except MissingInputError:
         return False
     return True

@@ -8,7 +8,7 @@ scratch folder.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,7 +20,7 @@ from ..errors import StorageError
 from ..machine import SCRATCH_GB
 from ..opening import RandomFile, open_plain
 from ..progress import Progress, silent
-from ..session import ListedFile, SessionKey, Survey, labs_that_hold, survey_sessions
+from ..session import ListedFile, SessionKey, Survey, labs_that_hold, no_root, survey_sessions
 from .atomic import storage_errors
 from .basis import Basis
 from .hashing import sha256_of
@@ -54,19 +54,16 @@ class Versions(Protocol):
         """Remove those of an asset but for some, those replaced first before others; return those that are gone."""
 
 
-class SessionStore(Protocol):
-    """What the platform asks of a root of sessions."""
+class SessionRoots(Protocol):
+    """What the platform asks of one root or several: which sessions there are, and in which root each lies."""
 
     @property
     def root(self) -> str:
-        """Root as a person wrote it: a path or a URL."""
+        """Root as a person wrote it: a path or a URL; several have ``;`` between them."""
 
     @property
-    def is_local(self) -> bool:
-        """Whether sessions are folders of this machine, or of a mounted share."""
-
-    def where(self, key: SessionKey, path: str = "") -> str:
-        """Return where a session, or a file of it, lies: a path, or a URL."""
+    def roots(self) -> tuple[str, ...]:
+        """Each root, as :attr:`root` of its store."""
 
     def sessions(self) -> tuple[SessionKey, ...]:
         """Return the keys of all sessions; raises :class:`MissingInputError` when the root cannot be listed."""
@@ -78,6 +75,27 @@ class SessionStore(Protocol):
         """Return the labs that hold a subject, sorted; none where it is in no lab's folder, or not there.
 
         Raises :class:`MissingInputError` when the root cannot be listed.
+        """
+
+    def store_of(self, key: SessionKey) -> SessionStore:
+        """Return the store of the root in which a session lies; of one root, that one, whether the session is there."""
+
+
+class SessionStore(SessionRoots, Protocol):
+    """What the platform asks of one root of sessions."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether sessions are folders of this machine, or of a mounted share."""
+
+    def where(self, key: SessionKey, path: str = "") -> str:
+        """Return where a session, or a file of it, lies: a path, or a URL."""
+
+    def holds(self, key: SessionKey) -> bool:
+        """Whether the session's folder is there.
+
+        Raises :class:`MissingInputError` or :class:`StorageError` when the root cannot be reached, and
+        :class:`InputFileError` when there are two.
         """
 
     def listing(self, key: SessionKey) -> tuple[ListedFile, ...]:
@@ -170,9 +188,28 @@ class LocalStore:
         return str(self.folder)
 
     @property
+    def roots(self) -> tuple[str, ...]:
+        """See :class:`SessionRoots`."""
+        return (self.root,)
+
+    def store_of(self, key: SessionKey) -> SessionStore:  # noqa: ARG002  there is one
+        """See :class:`SessionRoots`."""
+        return self
+
+    @property
     def is_local(self) -> bool:
         """See :class:`SessionStore`."""
         return True
+
+    def holds(self, key: SessionKey) -> bool:
+        """See :class:`SessionStore`."""
+        folder = self._folder(key)
+        with storage_errors(self.folder):
+            if folder.is_dir():
+                return True
+            if not self.folder.is_dir():
+                raise no_root(self.root, "no such folder")
+        return False
 
     def where(self, key: SessionKey, path: str = "") -> str:
         """See :class:`SessionStore`."""
@@ -300,6 +337,25 @@ def open_store(root: str | Path, *, scratch: Path | None = None, scratch_gb: flo
     if scheme == "file":
         return LocalStore(Path(rest).absolute())
     return _remote_store(text, scratch or Path("~/.cache/meso/scratch").expanduser(), scratch_gb, os.getpid())
+
+
+def open_roots(
+    roots: Sequence[str | Path], *, scratch: Path | None = None, scratch_gb: float = SCRATCH_GB
+) -> SessionRoots:
+    """Open one root or several; parameters and errors as of :func:`open_store`."""
+    if len(roots) == 1:
+        return open_store(roots[0], scratch=scratch, scratch_gb=scratch_gb)
+    return _joined(tuple(map(str, roots)), scratch, scratch_gb, os.getpid())
+
+
+@lru_cache(maxsize=8)
+def _joined(roots: tuple[str, ...], scratch: Path | None, scratch_gb: float, process: int) -> SessionRoots:  # noqa: ARG001  as below
+    from .joined import JoinedRoots
+
+    def opened(root: str) -> SessionStore:
+        return open_store(root, scratch=scratch, scratch_gb=scratch_gb)
+
+    return JoinedRoots(tuple(root if "://" in root else opened(root).root for root in roots), opened)
 
 
 @lru_cache(maxsize=8)

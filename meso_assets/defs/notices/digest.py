@@ -101,6 +101,8 @@ def gather(platform: Platform, instance: dg.DagsterInstance, ledger: Ledger) -> 
     known = set(ledger.known)
     survey = platform.store.survey()
     found.passed_over = [str(passed) for passed in survey.passed_over]
+    if survey.unreachable:  # its sessions are not new when it is there again
+        found.keys += sorted(known - {str(key) for key in survey.sessions})
     registered, labs = Registered.of(instance), labs_by_subject(survey.sessions)
     names = {key: registered.name(key, labs[key.subject]) for key in survey.sessions}
     for key, name in names.items():

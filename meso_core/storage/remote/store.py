@@ -94,9 +94,27 @@ class RemoteStore:
         return self.remote.url
 
     @property
+    def roots(self) -> tuple[str, ...]:
+        """See :class:`SessionStore`."""
+        return (self.root,)
+
+    def store_of(self, key: SessionKey) -> RemoteStore:  # noqa: ARG002  there is one
+        """See :class:`SessionStore`."""
+        return self
+
+    @property
     def is_local(self) -> bool:
         """See :class:`SessionStore`."""
         return False
+
+    def holds(self, key: SessionKey) -> bool:
+        """See :class:`SessionStore`."""
+        if key not in self._places:
+            try:
+                self._listed(key)
+            except MissingInputError:
+                return False
+        return True
 
     def where(self, key: SessionKey, path: str = "") -> str:
         """See :class:`SessionStore`."""
