@@ -211,9 +211,13 @@
     count("", sessions.length === 1 ? "session" : "sessions", sessions.length), count("whole", "whole", n_whole, MARKS.done),
     ...states.filter((state) => n_of[state] && state !== "done" && state !== "not applicable").map((state) => count(state, state, n_of[state], MARKS[state])),
     n_waiting ? count("not ready", "not ready", n_waiting, "◌") : null);
+  const columnsFrom = (i) => {  // a group comes twice where what is between its assets is of another one
+    const next = isFirst.indexOf(true, i + 1);
+    return (next < 0 ? assets.length : next) - i;
+  };
   const groups = el("tr", { class: "groups" }, el("th", { class: "session" }));
   assets.forEach(([, group], i) => {
-    if (isFirst[i]) groups.append(el("th", { class: "first", colspan: assets.filter(([, other]) => other === group).length }, group));
+    if (isFirst[i]) groups.append(el("th", { class: "first", colspan: columnsFrom(i) }, group));
   });
   const names = el("tr", { class: "names" }, el("th", { class: "session", scope: "col" }, "session"),
     ...assets.map(([name], i) => el("th", { scope: "col", class: isFirst[i] ? "first" : undefined }, link(name.split("_").join(" "), `/assets/${name}`))));

@@ -72,6 +72,13 @@ def test_a_thousand_sessions_are_there_at_once(page):
     page.locator("tbody tr").nth(n_rows).wait_for(state="attached")
 
 
+def test_each_asset_stands_under_the_name_of_its_group(page):
+    middles = [box["x"] + box["width"] / 2 for box in (th.bounding_box() for th in page.locator("tr.names th").all())]
+    groups = [(th.inner_text(), th.bounding_box()) for th in page.locator("tr.groups th.first").all()]
+    above = [next(name for name, box in groups if box["x"] <= at <= box["x"] + box["width"]) for at in middles[1:]]
+    assert above == [declared.group for declared in CATALOGUE.values()]
+
+
 def test_names_and_reasons_are_shown_as_they_are_and_nothing_of_them_runs(fresh):
     assert fresh.get_by_text(NASTY, exact=True).count() == 1
     fresh.get_by_role("button", name=re.compile("^rois: failed")).first.click()
