@@ -8,7 +8,7 @@ import dagster as dg
 
 from meso_core.session import RawFiles, SessionMetadata
 
-from ..defs.alyx_parts import own_files_of
+from ..defs.alyx_parts import own_files_of, verdict_of
 from ..defs.catalogue import CATALOGUE
 from ..io.alyx import Alyx
 from ..io.metadata import dataset_metadata, fov_record_metadata
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from meso_core.storage import Staging
 
 _FOVS, _SNAPSHOTS, _DATASETS = (CATALOGUE[f"alyx_{name}"] for name in ("fov_records", "snapshots", "datasets"))
+_SESSION_QC = CATALOGUE["alyx_session_qc"]
 
 
 @session_asset(_FOVS)
@@ -94,3 +95,16 @@ def alyx_datasets(context: dg.AssetExecutionContext, platform: Platform, alyx: A
         return Told("datasets", own.to_json(), (plan,), metadata=dataset_metadata(own), more=keep_revisions)
 
     return told_to_alyx(context, platform, alyx, _DATASETS, prepare)
+
+
+@session_asset(_SESSION_QC)
+def alyx_session_qc(context: dg.AssetExecutionContext, platform: Platform, alyx: Alyx) -> Result:
+    """Tell Alyx whether the session is good, check by check."""
+    from meso_core.alyx import plan_report_note, plan_session_qc
+
+    def prepare(run: AssetRun) -> Told:
+        verdict = verdict_of(run.session, run.seen, run.settings.limits)
+        makers = (functools.partial(plan_session_qc, verdict), functools.partial(plan_report_note, verdict))
+        return Told("session_qc", verdict.to_json(), makers, metadata={"qc": verdict.qc, "note": verdict.text})
+
+    return told_to_alyx(context, platform, alyx, _SESSION_QC, prepare)

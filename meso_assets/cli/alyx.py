@@ -25,7 +25,8 @@ def command() -> None:
     """Show what Alyx would be told, and compare what it holds; nothing is sent from here.
 
     The server is MESO_ALYX_URL, the user comes from ALYX_USER and ALYX_PASSWORD or ALYX_TOKEN. The assets of group
-    alyx send (`meso run SESSION --assets alyx_fov_records,alyx_snapshots,alyx_datasets`, with MESO_ALYX=online).
+    alyx send (`meso run SESSION --assets alyx_fov_records,alyx_snapshots,alyx_datasets,alyx_session_qc`,
+    with MESO_ALYX=online).
     """
 
 

@@ -6,13 +6,13 @@ What belongs here: putting plans together from what is published. The assets of 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from meso_core.archive.delivered import files_to_read
 from meso_core.errors import MesoError
-from meso_core.qc import Limits
+from meso_core.qc import Limits, qc_path
 from meso_core.session import RawKind
 from meso_core.storage import Session
 
@@ -23,10 +23,16 @@ from .catalogue import CATALOGUE
 from .standings import SessionView, look_at
 
 if TYPE_CHECKING:
-    from meso_core.alyx import AlyxClient, AlyxFinding, OwnFiles, Plan
+    from meso_core.alyx import AlyxClient, AlyxFinding, OwnFiles, Plan, SessionVerdict
 
 _METADATA, _LOCATED = "imaging_metadata", "mean_image_mlapdv"
-_FOVS, _SNAPSHOTS, _DATASETS = "alyx_fov_records", "alyx_snapshots", "alyx_datasets"
+_FOVS, _SNAPSHOTS, _DATASETS, _SESSION_QC = "alyx_fov_records", "alyx_snapshots", "alyx_datasets", "alyx_session_qc"
+#: Pictures of the note with the report, the best first, each with the asset that publishes it.
+_PICTURES = (
+    (_LOCATED, "reports/figures/fovs_dorsal.png"),
+    ("rois", "reports/figures/FOV_00_rois.png"),
+    ("frame_times", "reports/figures/frame_times.png"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,13 @@ def session_plans(session: Session, alyx: Alyx, client: AlyxClient) -> SessionPl
     AlyxError
         If Alyx does not hold the session, or holds it twice, or cannot be reached.
     """
-    from meso_core.alyx import plan_datasets, plan_snapshots, register_snapshots
+    from meso_core.alyx import (
+        plan_datasets,
+        plan_report_note,
+        plan_session_qc,
+        plan_snapshots,
+        register_snapshots,
+    )
 
     fovs = _fov_plans(session, client, alyx.limits)
     seen = look_at(session)
@@ -57,9 +69,12 @@ def session_plans(session: Session, alyx: Alyx, client: AlyxClient) -> SessionPl
     session.fetch([path for raw in kinds for path in files_to_read(raw, seen.listing)])
     snapshots = register_snapshots(session.path, session=session.key)
     own = own_files_of(session, seen, withheld_by_qc(session, CATALOGUE[_DATASETS].upstream, alyx.limits).why)
+    verdict = verdict_of(session, seen, alyx.limits)
     plans = (
         *fovs.plans,
         plan_snapshots(snapshots, session.path, client),
+        plan_session_qc(verdict, client),
+        plan_report_note(verdict, client),
         plan_datasets(own, client, repository=alyx.repository, today=time.strftime("%Y-%m-%d")),
     )
     withheld = (*fovs.withheld, *(f"files of {asset}: {why}" for asset, why in own.withheld.items()))
@@ -71,6 +86,37 @@ def own_files_of(session: Session, seen: SessionView, refused: Mapping[str, str]
     from meso_core.alyx import files_to_register
 
     return files_to_register(session, CATALOGUE[_DATASETS].upstream, refused, seen.raw[RawKind.REFERENCE].files)
+
+
+def verdict_of(session: Session, seen: SessionView, limits: Limits) -> SessionVerdict:
+    """Put together what Alyx is told of the quality of a session; nothing of what was made with the phantom."""
+    from meso_core.alyx import of_phantom, session_verdict
+    from meso_core.qc import read_results
+    from meso_core.review import SessionQuality
+
+    upstream = [name for name in CATALOGUE[_SESSION_QC].upstream if name in seen.made]
+    there = [qc_path(name) for name in upstream if qc_path(name) in seen.present.files]
+    folder = session.fetch(there)
+    results = {name: read_results(folder, name, limits) for name in upstream if qc_path(name) in there}
+    phantom = of_phantom(seen.made[name] for name in upstream)
+    return session_verdict(
+        SessionQuality(results, seen.people.verdicts),
+        {name: made.data_version for name, made in seen.made.items()},
+        session.key,
+        unsaid=phantom,
+        picture=_picture(session, seen, {*phantom, *withheld_by_qc(session, upstream, limits).why}),
+    )
+
+
+def _picture(session: Session, seen: SessionView, refused: Collection[str]) -> tuple[str, str]:
+    """Choose the picture of the note: path and SHA-256; nothing where none may be sent."""
+    for asset, path in _PICTURES:
+        files = seen.made[asset].files if asset in seen.made and asset not in refused else ()
+        found = next((file for file in files if file.path == path and not seen.present.wrong_with(file)), None)
+        if found is not None:
+            session.fetch([path])
+            return path, found.sha256
+    return "", ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +153,8 @@ def session_findings(session: Session, alyx: Alyx, client: AlyxClient) -> tuple[
 
     found, key = session_plans(session, alyx, client), str(session.key)
     assets = {
-        Part.FOVS: _FOVS, Part.CRANIOTOMY: _FOVS, Part.SNAPSHOTS: _SNAPSHOTS, Part.DATASETS: _DATASETS
+        Part.FOVS: _FOVS, Part.CRANIOTOMY: _FOVS, Part.SNAPSHOTS: _SNAPSHOTS, Part.DATASETS: _DATASETS,
+        Part.SESSION_QC: _SESSION_QC, Part.REPORT_NOTE: _SESSION_QC,
     }  # fmt: skip
     paths = [file.path for file in found.own.files]
     return (

@@ -342,6 +342,26 @@ _DECLARATIONS = (
         checks=_HELD,
     ),
     Declaration(
+        name="alyx_session_qc",
+        group="alyx",
+        code_version="1",
+        description=(
+            "Whether a session is good, in Alyx: its quality (`qc`), an entry of `extended_qc` for each check, a note "
+            "with a picture and the verdicts in words. What people say counts first. Entries and notes of others stay, "
+            "and a quality that somebody else has set stays unless this one is worse. It goes also where a session is "
+            "bad, so that nobody uses it; what was found with the phantom never goes."
+        ),
+        io_manager="session_files",
+        places=rf"alyx/session_qc\.[^/]+|{_REPORTS}",
+        upstream=(*_JUDGED, "session_qc"),
+        settings=(*_ALYX, "qc_limits"),
+        ended_as=ended,
+        reads_records=True,
+        reads_people=True,
+        kinds=("json",),
+        checks=_HELD,
+    ),
+    Declaration(
         name="session_report",
         group="report",
         code_version="4",

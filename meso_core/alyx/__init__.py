@@ -1,4 +1,4 @@
-"""What Alyx is told of a session: fields of view, their locations, the craniotomy's normal, snapshots, datasets.
+"""What Alyx is told of a session: fields of view, their locations, the craniotomy's normal, snapshots, files, quality.
 
 What belongs here: building the records, showing what would change on the server, and sending it once. What does not:
 how the locations were found, and the files themselves.
@@ -21,6 +21,8 @@ from .plan import Action, Change, Kind, Outcome, Part, Plan, Planned, Sent, summ
 from .published_files import files_to_register, stage_revisions
 from .records import FieldOfViewRecord, FovLocationRecord, ImagingStackRecord, Status
 from .registering import PlanMaker, Registration, pending, planned, registered, withheld
+from .session_plan import plan_report_note, plan_session_qc
+from .session_verdict import SessionVerdict, session_verdict
 from .snapshots import SnapshotNote, SnapshotRegistration, plan_snapshots, register_snapshots
 from .subject import SubjectAnswer, ask_subject, keep_answer, kept_answer
 from .surgery import SurgeryUpdate, plan_craniotomy, update_surgery_json
@@ -51,6 +53,7 @@ __all__ = [
     "Registration",
     "SendingOverride",
     "Sent",
+    "SessionVerdict",
     "SnapshotNote",
     "SnapshotRegistration",
     "State",
@@ -77,6 +80,8 @@ __all__ = [
     "plan_datasets",
     "plan_findings",
     "plan_fovs",
+    "plan_report_note",
+    "plan_session_qc",
     "plan_snapshots",
     "planned",
     "record_path",
@@ -85,6 +90,7 @@ __all__ = [
     "register_fov",
     "register_snapshots",
     "registered",
+    "session_verdict",
     "stage_revisions",
     "summary",
     "update_surgery_json",

@@ -24,6 +24,8 @@ class Part(StrEnum):
     CRANIOTOMY = "craniotomy"
     SNAPSHOTS = "snapshots"
     DATASETS = "datasets"
+    SESSION_QC = "session qc"
+    REPORT_NOTE = "report"
 
 
 class Kind(StrEnum):
@@ -36,6 +38,7 @@ class Kind(StrEnum):
     NOTE = "note"
     DATASET = "dataset"
     FILE_RECORD = "file record"
+    SESSION = "session"
 
     @property
     def endpoint(self) -> str:
@@ -55,6 +58,7 @@ _ENDPOINTS = {
     Kind.NOTE: "notes",
     Kind.DATASET: "datasets",
     Kind.FILE_RECORD: "files",
+    Kind.SESSION: "sessions",
 }
 _SEVERAL = {
     Kind.STACK: "imaging stacks",
@@ -64,6 +68,7 @@ _SEVERAL = {
     Kind.NOTE: "notes",
     Kind.DATASET: "datasets",
     Kind.FILE_RECORD: "file records",
+    Kind.SESSION: "sessions",
 }
 
 

@@ -25,7 +25,9 @@ def state_now(plan: Plan, client: AlyxClient) -> str:
         return fov_state(held_fovs(client, plan.eid))
     if plan.part is Part.CRANIOTOMY:
         return state_digest(held_craniotomies(client, plan.subject))
-    if plan.part is Part.SNAPSHOTS:
+    if plan.part is Part.SESSION_QC:
+        return quality_state(held_quality(client, plan.eid))
+    if plan.part in (Part.SNAPSHOTS, Part.REPORT_NOTE):
         return note_state(held_notes(client, plan.eid))
     return dataset_state(held_datasets(client, plan.eid))
 
@@ -84,14 +86,35 @@ def note_state(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def sha256_of_note(row: Mapping[str, Any]) -> str | None:
     """Hash of the picture of a note, as meso writes it into the note's JSON; None for notes of others."""
+    digest = _own_json(row).get("sha256")
+    return digest if isinstance(digest, str) else None
+
+
+def report_of_note(row: Mapping[str, Any]) -> str:
+    """Picture of a note that holds the report of a session, as meso writes it; empty for all other notes."""
+    report = _own_json(row).get("report")
+    return report if isinstance(report, str) and sha256_of_note(row) else ""
+
+
+def _own_json(row: Mapping[str, Any]) -> Mapping[str, Any]:
     content = row.get("json")
     if isinstance(content, str):
         try:
             content = json.loads(content)
         except ValueError:
-            return None
-    digest = content.get("sha256") if isinstance(content, dict) else None
-    return digest if isinstance(digest, str) else None
+            return {}
+    return content if isinstance(content, dict) else {}
+
+
+def held_quality(client: AlyxClient, eid: str) -> Mapping[str, Any]:
+    """Return what the server holds of the quality of a session: ``qc`` and ``extended_qc``."""
+    row = whole(client, "sessions", {"id": eid}, "qc", "extended_qc")
+    return {name: row[name] for name in ("qc", "extended_qc")}
+
+
+def quality_state(held: Mapping[str, Any]) -> str:
+    """Digest of what the server holds of the quality of a session."""
+    return state_digest(dict(held))
 
 
 def held_datasets(client: AlyxClient, eid: str) -> list[Mapping[str, Any]]:

@@ -10,6 +10,7 @@ from .judging import DEFAULT_LIMITS, Limits, judge, judged, parse_limits
 from .record import QCResult, Verdict, worst
 from .stored import qc_path, read_results, results_to_json, stored_results
 from .table import CHECKS, check_of, checks_in
+from .words import in_words
 
 __all__ = [
     "CHECKS",
@@ -21,6 +22,7 @@ __all__ = [
     "Verdict",
     "check_of",
     "checks_in",
+    "in_words",
     "judge",
     "judged",
     "parse_limits",

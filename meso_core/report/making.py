@@ -14,6 +14,7 @@ import numpy as np
 from ..imaging.fovs import plane
 from ..json_text import json_text
 from ..progress import Progress, silent
+from ..qc import in_words
 from ..session import Fov
 from .inputs import ReportInputs
 from .measure.clock import FovClock
@@ -22,7 +23,7 @@ from .measure.motion import FovMotion, read_motion
 from .measure.photons import FovPhotons, measure_photons
 from .measure.registered import RegisteredMovie, measure_registered
 from .movies import FovMovie, MovieMaker
-from .page.card import card, verdict_in_words
+from .page.card import card
 from .page.cells import cells_section
 from .page.fields import FovFound, clock_of, field_view, located
 from .page.parts import SIGNS, Page
@@ -75,7 +76,7 @@ def make_report(inputs: ReportInputs, *, progress: Progress = silent) -> Report:
     for one in _measure(inputs, progress):
         found.append(one)
         fields.append(field_view(inputs, one))
-    verdict, words = verdict_in_words(inputs.all_verdicts())
+    verdict, words = in_words(inputs.all_verdicts())
     page = Page(
         inputs.session.full_name,
         _subtitle(inputs),

@@ -39,7 +39,7 @@ def test_plan_and_audit_show_what_the_gate_withholds_and_why(one_lab):
     plan = one_lab.meso("alyx", "plan", one_lab.key)
     assert "withheld, files of frame_times: frame_times failed quality control (a_check: seen)" in plan.output
     assert "meso alyx allow" in plan.output
-    assert plan.output.splitlines()[-1] == "nothing to do"
+    assert plan.output.splitlines()[-1] == "would change 1 session", "the verdict alone goes"
     audit = one_lab.meso("alyx", "audit", one_lab.key)
     assert "withheld     session" in audit.output
     assert "meso alyx allow" in audit.output

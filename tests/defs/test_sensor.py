@@ -23,6 +23,7 @@ from meso_assets.io.resources import Platform
 from meso_assets.runs.instance import open_instance
 from meso_assets.runs.settings import load_settings
 from meso_core.archive import ARCHIVE_NAME, ArchiveReport, save_report
+from meso_core.review import keep_person_verdict
 from meso_core.storage import Basis, Cause, MadeBy, Standing
 
 KEY = "SP035/2023-03-03/001"
@@ -32,7 +33,7 @@ OLD_CODE = AssetSummary.of(Standing(Basis("2"), None, ("code version 1 → 2",),
 CURRENT = AssetSummary(reasons=(), causes=(), is_made=True)
 
 #: Made again with whatever is made again.
-RECORDS_READERS = ("session_qc", "alyx_datasets", "session_report")
+RECORDS_READERS = ("session_qc", "alyx_datasets", "alyx_session_qc", "session_report")
 
 
 def state(key=KEY, ready=True, due=None):
@@ -178,9 +179,7 @@ def test_a_daq_that_comes_late_asks_for_what_reads_it_and_nothing_else(instance,
     daq.mkdir()
     (daq / "_timeline_DAQdata.raw.npy").write_bytes(b"late")
     (run,) = look(instance, settings).run_requests
-    assert selected(run) == {"frame_times", "session_qc", "alyx_datasets", "session_report"}, (
-        "what comes out is told again"
-    )
+    assert selected(run) == {"frame_times", *RECORDS_READERS}, "what comes out is told again"
     assert "raw_daq" in run.tags["meso/why"]
 
 
@@ -188,14 +187,7 @@ def test_what_is_downstream_of_what_is_due_is_run_with_it(instance, settings, ro
     make_everything(settings)
     (root / KEY / "raw_imaging_data_00" / "exptQC.mat").write_bytes(b"late")
     (run,) = look(instance, settings).run_requests
-    following = {
-        "motion_registered_frames",
-        "rois",
-        "roi_brain_locations",
-        "session_qc",
-        "alyx_datasets",
-        "session_report",
-    }
+    following = {"motion_registered_frames", "rois", "roi_brain_locations", *RECORDS_READERS}
     assert selected(run) == {"frame_qc", *following}
 
 
@@ -214,7 +206,7 @@ def test_what_follows_an_asset_that_somebody_made_again_is_run_by_itself(instanc
     assert look(instance, settings).run_requests == []
     by_hand(b"y")
     (run,) = look(instance, settings).run_requests
-    followers = {"roi_brain_locations", "alyx_fov_records", "session_qc", "alyx_datasets", "session_report"}
+    followers = {"roi_brain_locations", "alyx_fov_records", *RECORDS_READERS}
     assert selected(run) == followers
     assert "mean_image_mlapdv has changed" in run.tags["meso/why"]
 
@@ -234,6 +226,14 @@ def test_changed_settings_and_code_are_seen_and_run_only_where_a_lab_wants_that(
     assert look(instance, settings).run_requests == [], "it waits until somebody asks"
     (run,) = look(instance, settings.model_copy(update={"rerun_stale": True})).run_requests
     assert selected(run) == {"imaging_frames_archive", *RECORDS_READERS}
+
+
+def test_a_word_of_a_person_asks_for_what_shows_and_tells_it(instance, settings, root):
+    make_everything(settings)
+    keep_person_verdict(root / KEY, "reject", "Ada", "bubble")
+    (run,) = look(instance, settings).run_requests
+    assert selected(run) == {"session_report", "alyx_session_qc"}
+    assert "person_verdicts has changed" in run.tags["meso/why"]
 
 
 def test_a_late_note_asks_for_the_snapshots_alone(instance, settings, root):

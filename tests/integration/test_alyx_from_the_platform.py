@@ -29,7 +29,9 @@ from tests.alyx.standin.given import PASSWORD, USER
 from tests.integration.conftest import run_meso
 
 LOCATED = ("mean_image_mlapdv", "roi_brain_locations")
-TOLD = ("alyx_fov_records", "alyx_snapshots", "alyx_datasets")
+TOLD = ("alyx_fov_records", "alyx_snapshots", "alyx_datasets", "alyx_session_qc")
+#: What ends as it does whatever happens to locations: a verdict goes also where they are withheld.
+OTHERS = {"datasets": "registered", "snapshots": "registered", "session_qc": "registered"}
 
 
 def brain_in_a_file(folder, cache):
@@ -156,9 +158,9 @@ def state(step):
 
 def test_nothing_that_was_located_with_the_phantom_reaches_the_server(story):
     assert story.phantom.ran.success
-    assert state(story.phantom) == {"fov_records": "withheld", "datasets": "registered", "snapshots": "registered"}
+    assert state(story.phantom) == {"fov_records": "withheld", **OTHERS}
     assert "phantom" in story.phantom.records["fov_records.sent.json"]["reason"]
-    assert {endpoint for _, endpoint in story.phantom.written} == {"register-file", "notes"}
+    assert {endpoint for _, endpoint in story.phantom.written} == {"register-file", "notes", "sessions"}
     assert "mpci.ROIActivityF.npy" in story.names_of_the_phantom
     assert [name for name in story.names_of_the_phantom if "mlapdv" in name or "brainLocation" in name] == []
     left_out = story.phantom.records["datasets.json"]["left_out"]
@@ -197,8 +199,10 @@ def test_what_waited_is_carried_out_once(story):
     assert story.back.ran.success
     assert set(state(story.back).values()) == {"registered"}
     counts = Counter(endpoint for _, endpoint in story.back.written)
-    assert counts == {"fields-of-view": 3, "fov-location": 3, "register-file": 3}, "pictures were there before"
-    assert len(story.site.rows(f"notes?django=object_id,{story.eid}")) == 1
+    # snapshots were there before; of the report the map of the brain is new, and the note before it says so
+    told = {"sessions": 1, "notes": 2}
+    assert counts == {"fields-of-view": 3, "fov-location": 3, "register-file": 3, **told}
+    assert len(story.site.rows(f"notes?django=object_id,{story.eid}")) == 3
 
 
 def test_a_further_run_writes_nothing_and_leaves_the_records_as_they_are(story):
@@ -218,8 +222,9 @@ def test_what_failed_and_what_was_made_from_it_is_withheld_and_the_plan_says_so(
     assert "withheld, fields of view: mean_image_mlapdv failed quality control" in story.plan_of_failed.output
     assert "withheld, files of mean_image_mlapdv: mean_image_mlapdv failed" in story.plan_of_failed.output
     assert "withheld, files of roi_brain_locations: roi_brain_locations is made from" in story.plan_of_failed.output
-    assert state(story.failed) == {"fov_records": "withheld", "datasets": "registered", "snapshots": "registered"}
-    assert story.failed.written == []
+    assert state(story.failed) == {"fov_records": "withheld", **OTHERS}
+    assert {endpoint for _, endpoint in story.failed.written} == {"sessions", "notes"}, "the verdict alone"
+    assert story.site.call("GET", f"/sessions/{story.eid}")["qc"] == "FAIL"
 
 
 def test_locations_are_the_corners_of_the_mean_images(story):
@@ -256,7 +261,7 @@ def test_each_file_is_at_the_server_as_it_lies_on_disk(story):
 
 
 def test_the_picture_that_arrived_is_the_snapshot(story):
-    (note,) = [record for record in story.server.tables["notes"] if record["picture"]]
+    (note,) = [record for record in story.server.tables["notes"] if "snapshot" in json.loads(record["json"])]
     name, content = note["picture"]
     assert content == (story.folder / "snapshots" / name).read_bytes()
     assert note["text"] == "Mean image of the first field before the session"

@@ -181,6 +181,7 @@ def test_a_file_is_followed_to_the_tifs_whose_hashes_the_archive_knows(finished)
         "roi_brain_locations",
         "session_qc",
         "alyx_datasets",
+        "alyx_session_qc",
         "session_report",
     ]
     with pytest.raises(MissingInputError, match="lies in none"):

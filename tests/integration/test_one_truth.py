@@ -40,7 +40,7 @@ RAW = {
     "raw_snapshots": ("snapshots/*", {"alyx_snapshots"}),
 }
 #: Assets that show or tell what people said.
-READ_PEOPLE = {"session_report"}
+READ_PEOPLE = {"session_report", "alyx_session_qc"}
 #: Asset → the assets that read it.
 READERS = {
     "imaging_metadata": {
@@ -52,26 +52,35 @@ READERS = {
         "mean_image_mlapdv",
         "alyx_fov_records",
         "alyx_datasets",
+        "alyx_session_qc",
         "session_qc",
         "session_report",
     },
-    "imaging_frames_archive": {"alyx_datasets", "session_qc", "session_report"},
-    "reference_images": {"alyx_datasets", "session_qc", "session_report"},
-    "frame_qc": {"motion_registered_frames", "alyx_datasets", "session_qc", "session_report"},
-    "frame_times": {"alyx_datasets", "session_qc", "session_report"},
-    "motion_registered_frames": {"rois", "alyx_datasets", "session_qc", "session_report"},
-    "rois": {"roi_brain_locations", "alyx_datasets", "session_qc", "session_report"},
-    "mean_image_mlapdv": {"roi_brain_locations", "alyx_fov_records", "alyx_datasets", "session_qc", "session_report"},
-    "roi_brain_locations": {"alyx_datasets", "session_qc", "session_report"},
+    "imaging_frames_archive": {"alyx_datasets", "alyx_session_qc", "session_qc", "session_report"},
+    "reference_images": {"alyx_datasets", "alyx_session_qc", "session_qc", "session_report"},
+    "frame_qc": {"motion_registered_frames", "alyx_datasets", "alyx_session_qc", "session_qc", "session_report"},
+    "frame_times": {"alyx_datasets", "alyx_session_qc", "session_qc", "session_report"},
+    "motion_registered_frames": {"rois", "alyx_datasets", "alyx_session_qc", "session_qc", "session_report"},
+    "rois": {"roi_brain_locations", "alyx_datasets", "alyx_session_qc", "session_qc", "session_report"},
+    "mean_image_mlapdv": {
+        "roi_brain_locations",
+        "alyx_fov_records",
+        "alyx_datasets",
+        "alyx_session_qc",
+        "session_qc",
+        "session_report",
+    },
+    "roi_brain_locations": {"alyx_datasets", "alyx_session_qc", "session_qc", "session_report"},
     "alyx_fov_records": set(),
     "alyx_snapshots": set(),
     "alyx_datasets": set(),
-    "session_qc": {"alyx_datasets", "session_report"},
+    "alyx_session_qc": set(),
+    "session_qc": {"alyx_datasets", "alyx_session_qc", "session_report"},
     "session_report": set(),
 }
 #: Asset of which each FOV of a stage of suite2p reads its own part alone → that stage.
 BY_FOV = {"frame_qc": {"motion_registered_frames"}, "motion_registered_frames": {"rois"}}
-_ALYX = {"alyx_fov_records", "alyx_snapshots", "alyx_datasets"}
+_ALYX = {"alyx_fov_records", "alyx_snapshots", "alyx_datasets", "alyx_session_qc"}
 #: Assets that make something of each FOV, and read nothing that does so in their place.
 OF_EACH_FOV = {"frame_qc", "frame_times", "motion_registered_frames", "rois", "mean_image_mlapdv"}
 _PLACES = {"mean_image_mlapdv", "roi_brain_locations", "session_report"}
@@ -90,7 +99,7 @@ SETTINGS = {
     "mesh_path": ("/elsewhere/mesh.npz", _PLACES),
     "normal_rule": ("facet", _PLACES),
     "frame": ("mri_toronto", _PLACES),
-    "qc_limits": ({"light_lost": {"warning": 0.2}}, {"session_qc", "session_report"}),
+    "qc_limits": ({"light_lost": {"warning": 0.2}}, {"session_qc", "alyx_session_qc", "session_report"}),
     "alyx": ("dry-run", _ALYX),
     "alyx_url": ("https://alyx.example.org", _ALYX),
     "alyx_repository": ("lab_server", {"alyx_datasets"}),
@@ -388,6 +397,7 @@ WORKERS = {
     "alyx_snapshots": "meso_core.alyx.register_snapshots",
     "session_qc": "meso_core.report.judge_session",
     "alyx_datasets": "meso_core.alyx.files_to_register",
+    "alyx_session_qc": "meso_core.alyx.session_verdict",
     "session_report": "meso_core.report.make_report",
 }
 

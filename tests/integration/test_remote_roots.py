@@ -100,9 +100,9 @@ PAGE = "reports/session_report.html"
 #: Beside the page of a session on a disk; that of a session on a server says why it has none.
 MOVIES = "reports/session_movies/"
 #: Movies on a server are not fetched to be judged, so there are fewer verdicts, and the report counts fewer.
-JUDGED = ("reports/qc/session_qc.json", "reports/session_report.json")
+JUDGED = ("reports/qc/session_qc.json", "reports/session_report.json", "alyx/session_qc.json")
 #: What follows from the times of raw files, which a server gives anew, or from movies.
-FOLLOW_THE_TIMES = ("imaging_frames_archive", "session_qc", "alyx_datasets", "session_report")
+FOLLOW_THE_TIMES = ("imaging_frames_archive", "session_qc", "alyx_datasets", "alyx_session_qc", "session_report")
 SFTP = pytest.param("on_sftp", marks=pytest.mark.nightly)
 
 

@@ -83,7 +83,7 @@ def test_a_persons_curation_is_told_kept_and_changes_what_follows_from_it(own):
     assert ran.returncode == 0, ran.stdout[-2000:]
     np.testing.assert_array_equal(np.load(file), edited)
     np.testing.assert_array_equal(np.load(types), 1 - before)
-    following = {"roi_brain_locations", "session_qc", "alyx_datasets", "session_report"}
+    following = {"roi_brain_locations", "session_qc", "alyx_datasets", "alyx_session_qc", "session_report"}
     with open_instance(own.settings) as opened:
         assert dagster_says(opened, own.settings, own.key) == following
         assert set(all_say(opened, own.settings, own.key)) == following

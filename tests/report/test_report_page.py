@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from large_session import report_inputs
 
-from meso_core.qc import QCResult, Verdict
+from meso_core.qc import QCResult, Verdict, in_words
 from meso_core.report import MadeResult, make_report
-from meso_core.report.page.card import verdict_in_words
 from meso_core.report.page.sections import other_settings
 from meso_core.simulate import preset
 
@@ -206,7 +205,7 @@ def test_text_of_others_is_escaped(inputs):
     ],
 )
 def test_the_verdict_in_words_is_the_worst(verdicts, word, sign):
-    found = verdict_in_words([QCResult("c", verdict, 0, 0, "", "x") for verdict in verdicts])
+    found = in_words([QCResult("c", verdict, 0, 0, "", "x") for verdict in verdicts])
     assert found == (sign, word)
 
 

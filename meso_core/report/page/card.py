@@ -1,18 +1,16 @@
 """The card: what the session is, in one look, and whether it is good.
 
-What belongs here: the first rows of the page, the summary for the index, and the verdict in words. What does not: the
-sections below.
+What belongs here: the first rows of the page. What does not: the sections below.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
 
-from ...qc import QCResult, Verdict, worst
+from ...qc import Verdict
 from ...session import ImagingMetadata, SessionMetadata
 from ..inputs import ReportInputs
 from .fields import FovFound
@@ -42,20 +40,6 @@ def card(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
     doubtful = [v for v in inputs.all_verdicts() if v.verdict != Verdict.PASS]
     ordered = sorted(doubtful, key=lambda v: -v.verdict)
     return Section("card", "Session", rows=rows, verdicts=ordered, missing=_not_there(inputs))
-
-
-def verdict_in_words(verdicts: Sequence[QCResult]) -> tuple[Verdict, str]:
-    """Sum up all verdicts: the worst, and a sentence."""
-    count = Counter(v.verdict for v in verdicts)
-    checks = f"{len(verdicts)} verdict{'s' * (len(verdicts) != 1)}"
-    if not verdicts:
-        return Verdict.WARNING, "Nothing was judged yet"
-    if n := count[Verdict.FAIL]:
-        more = f", {count[Verdict.WARNING]} more ask for a look" if count[Verdict.WARNING] else ""
-        return Verdict.FAIL, f"Bad: {n} of {checks} failed{more}"
-    if n := count[Verdict.WARNING]:
-        return Verdict.WARNING, f"Look: {n} of {checks} ask{'s' * (n == 1)} for a look"
-    return worst(list(verdicts)), f"Good: all of {checks} passed"
 
 
 def _recording(metadata: SessionMetadata, found: Sequence[FovFound]) -> list[Row]:

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ...qc import Verdict
+from ...qc import Verdict, in_words
 from ..inputs import ReportInputs
-from .card import verdict_in_words
 from .fields import FovFound
 
 #: Points of the line that shows the activity of a session.
@@ -67,7 +66,7 @@ class SessionLine:
 def session_line(inputs: ReportInputs, found: Sequence[FovFound]) -> SessionLine:
     """Sum up a session."""
     verdicts = inputs.all_verdicts()
-    level, words = verdict_in_words(verdicts)
+    level, words = in_words(verdicts)
     rois = [one.rois for one in found if one.rois is not None]
     moved = [(one.motion, one.fov.um_per_pixel) for one in found if one.motion is not None]
     noise = np.concatenate([np.zeros(0), *(r.activity.noise_percent[r.is_cell] for r in rois)])
