@@ -6,6 +6,7 @@ whose files do not hold, are left out and named with the reason. What does not: 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from meso_core.storage import Manifest, Session
 from ..io.published import read_fovs, read_located, read_metadata
 from ..runs.settings import MesoSettings
 from .catalogue import CATALOGUE
-from .declare import Declaration
+from .declare import Declaration, raw_asset
 from .standings import SessionView
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ REPORT = "session_report"
 #: Folder of the page and of what lies beside it; the page, and its line in the index over all sessions.
 REPORTS = "reports"
 REPORT_FILE, SUMMARY_FILE = f"{REPORTS}/session_report.html", f"{REPORTS}/session_report.json"
+_MOVIE = re.compile(rf"{REPORTS}/session_movies/(FOV_\d+)\.webm")
+#: Results from which a movie follows, besides the raw frames.
+_SHOWN_IN_MOVIES = ("imaging_metadata", "frame_times", "motion_registered_frames")
 #: Files of suite2p that the report reads, by the result that has them; the first is in each field's folder.
 _OUTPUTS = {
     "motion_registered_frames": ("reg_outputs.npy",),
@@ -58,6 +62,7 @@ def report_inputs(
     used = {one.name: _that_hold(seen, seen.made[one.name]) for one in results if not one.why_not}
     locations = _locations(session, used.get("mean_image_mlapdv"))
     tifs, no_raw = _raw_tifs(session, seen)
+    kept = kept_movies(session, seen) if no_raw and session.store.is_local else {}
     return ReportInputs(
         session.key,
         results,
@@ -70,6 +75,7 @@ def report_inputs(
         second_movies=_movies(session, used.get("motion_registered_frames"), is_second=True),
         raw_tifs=tifs,
         no_raw=no_raw,
+        kept_movies=kept,
         locations=locations,
         regions=_regions(locations, settings),
         verdicts={name: verdicts for name, made in used.items() if (verdicts := _verdicts(session, made, settings))},
@@ -190,6 +196,19 @@ def _raw_tifs(session: Session, seen: SessionView) -> tuple[dict[str, list[Path]
     for path in sorted(tifs, key=natural_key):
         bouts.setdefault(path.split("/")[0], []).append(session.path / path)
     return bouts, ""
+
+
+def kept_movies(session: Session, seen: SessionView) -> dict[str, Path]:
+    """Movies of the report that is there, where all that they show is what it was made of."""
+    made = seen.made.get(REPORT)
+    if made is None:
+        return {}
+    now = {raw_asset(RawKind.FRAMES): seen.raw[RawKind.FRAMES].version}
+    now |= {name: seen.made[name].data_version for name in _SHOWN_IN_MOVIES if name in seen.made}
+    if any(made.basis.inputs.get(name) != now.get(name) for name in (raw_asset(RawKind.FRAMES), *_SHOWN_IN_MOVIES)):
+        return {}
+    hold = (file.path for file in made.files if not seen.present.wrong_with(file))
+    return {match[1]: session.path / path for path in hold if (match := _MOVIE.fullmatch(path))}
 
 
 def _verdicts(session: Session, made: Manifest, settings: MesoSettings) -> tuple[QCResult, ...]:

@@ -79,6 +79,9 @@ class ReportInputs:
         Folder name of a FOV → its registered movie of the second channel; empty where there is one channel.
     raw_tifs, no_raw
         Imaging bout → its raw tifs, in their order; why they cannot be read, as the end of a sentence.
+    kept_movies
+        Folder name of a FOV → movie of an earlier report that was made of the same: it stands in where the tifs are
+        gone.
     locations
         Where the fields of view lie.
     regions
@@ -102,6 +105,7 @@ class ReportInputs:
     second_movies: Mapping[str, Path] = field(default_factory=dict)
     raw_tifs: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     no_raw: str = ""
+    kept_movies: Mapping[str, Path] = field(default_factory=dict)
     locations: SessionLocations | None = None
     regions: RegionMap | None = None
     verdicts: Mapping[str, Sequence[QCResult]] = field(default_factory=dict)

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from ..errors import MesoError
 from ..imaging.fovs import plane
+from ..opening import read_plain
 from ..scanimage import ChosenFrames, ImagingLayout
 from ..session import BoutMetadata, Fov
-from .draw.movie import FRAMES_PER_S, poster, side_by_side, webm
+from .draw.movie import FRAMES_PER_S, frame_of, poster, side_by_side, webm
 from .inputs import ReportInputs
 from .measure.clock import FovClock
 from .measure.motion import FovMotion
@@ -24,6 +25,8 @@ from .measure.stretch import liveliest, smaller
 
 #: Folder of the movies, beside the page.
 MOVIES = "session_movies"
+#: A movie is less than a megabyte; more than this is none of ours.
+_MOST_BYTES = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class MovieMaker:
             return self._inputs.why_missing("motion_registered_frames", fov.name)
         if fov.name not in self._inputs.movies:
             return self._inputs.no_movies or "the registered movie is not there"
-        if self._inputs.no_raw:
+        if self._inputs.no_raw and fov.name not in self._inputs.kept_movies:
             return self._inputs.no_raw
         try:
             return self._make(fov, motion, clock)
@@ -77,24 +80,27 @@ class MovieMaker:
         if last - first < 2:
             return "no bout has two frames of it"
         number = int(np.searchsorted(clock.edges, first, side="right")) - 1
-        own = slice(first - clock.edges[number], last - clock.edges[number])
         bout = bouts[number]
-        if bout.name not in self._readers:
+        if self._inputs.no_raw:
+            content = read_plain(self._inputs.kept_movies[fov.name], _MOST_BYTES)
+        elif bout.name not in self._readers:
             return f"{bout.name} has no raw tifs"
-        raw = smaller(self._readers[bout.name].read(fov.index, _places(bout, fov)[own]))
-        movie = plane.open_frames(self._inputs.movies[fov.name], fov.shape)
-        frames = side_by_side(raw, smaller(movie[k] for k in range(first, last)))
-        seconds = clock.seconds[first:last]
-        step = float(np.median(np.diff(seconds)))
+        else:
+            own = slice(first - clock.edges[number], last - clock.edges[number])
+            raw = smaller(self._readers[bout.name].read(fov.index, _places(bout, fov)[own]))
+            movie = plane.open_frames(self._inputs.movies[fov.name], fov.shape)
+            content = webm(side_by_side(raw, smaller(movie[k] for k in range(first, last))))
+        # of the movie itself, so that the page is the same where that was kept
+        middle, seconds = frame_of(content, (last - first) // 2), clock.seconds[first:last]
         return FovMovie(
             f"{MOVIES}/{fov.name}.webm",
-            webm(frames),
-            poster(frames),
-            frames.shape[2],
-            frames.shape[1],
+            content,
+            poster(middle),
+            middle.shape[1],
+            middle.shape[0],
             float(seconds[0]),
-            step * len(frames),
-            len(frames) / FRAMES_PER_S,
+            float(np.median(np.diff(seconds))) * len(seconds),
+            len(seconds) / FRAMES_PER_S,
         )
 
 

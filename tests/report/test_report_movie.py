@@ -103,6 +103,24 @@ def test_the_page_leads_to_the_movies_and_says_why_there_is_none(inputs, report)
     assert "expected one page of each channel in its tifs" in damaged.html.decode()
 
 
+def test_movies_stay_byte_for_byte_where_the_tifs_are_gone_and_so_does_the_page(inputs, report, tmp_path):
+    kept = {}
+    for path, content in report.movies.items():
+        file = tmp_path / path.rpartition("/")[2]
+        file.write_bytes(content)
+        kept[file.stem] = file
+    without_tifs = replace(inputs, raw_tifs={}, no_raw="the raw tifs are gone", kept_movies=kept)
+    found = make_report(without_tifs)
+    assert found.movies == report.movies
+    assert found.html == report.html
+    kept["FOV_00"].write_bytes(b"no movie")
+    damaged = make_report(without_tifs)
+    assert sorted(damaged.movies) == [f"session_movies/{name}.webm" for name in sorted(kept)[1:]]
+    assert "expected a WebM movie" in damaged.html.decode()
+    del kept["FOV_00"]
+    assert "the raw tifs are gone" in make_report(without_tifs).html.decode()
+
+
 def test_what_is_told_of_registered_movies_is_on_the_page(inputs, report):
     page = report.html.decode()
     assert 'aria-label="Residual flow over time' in page

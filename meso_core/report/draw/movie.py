@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import InputFileError
 from .images import BRIGHT, DARK, webp_uri
 
 if TYPE_CHECKING:
@@ -63,9 +64,30 @@ def webm(frames: NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
-def poster(frames: NDArray[np.uint8]) -> str:
-    """Make a picture of the middle frame, as a data URI: shown until the movie is played, and on paper."""
-    return webp_uri(frames[len(frames) // 2])
+def frame_of(content: bytes, number: int) -> NDArray[np.uint8]:
+    """Take one frame out of a movie that :func:`webm` made, (rows, columns) grey levels; the last one if it is shorter.
+
+    Raises
+    ------
+    InputFileError
+        If it is no movie, or a damaged one.
+    """
+    import av
+
+    try:
+        with av.open(io.BytesIO(content)) as container:
+            decoded = (frame for frame, _ in zip(container.decode(video=0), range(number + 1), strict=False))
+            *_, frame = decoded
+        return np.asarray(frame.to_ndarray(format="gray"), np.uint8)
+    except (av.error.FFmpegError, ValueError, IndexError) as error:
+        raise InputFileError.at(
+            "movie", expected="a WebM movie", found=str(error), remedy="Bring its tifs back, and make the report again"
+        ) from error
+
+
+def poster(frame: NDArray[np.uint8]) -> str:
+    """Make a picture of a frame, as a data URI: shown until the movie is played, and on paper."""
+    return webp_uri(frame)
 
 
 def _pictures(frames: NDArray[np.uint8]) -> Iterator[object]:
