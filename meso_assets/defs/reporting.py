@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from .standings import SessionView
 
 if TYPE_CHECKING:
     from meso_core.location import RegionMap, SessionLocations
-    from meso_core.report import MadeResult, ReportInputs
+    from meso_core.report import FarMovie, MadeResult, ReferenceFiles, ReportInputs
 
 #: Name of the asset that makes the report.
 REPORT = "session_report"
@@ -72,6 +73,8 @@ def report_inputs(
         _folders(session, used.get("rois")),
         _movies(session, used.get("motion_registered_frames")),
         "" if session.store.is_local else "the movies are on a server, and are not fetched for it",
+        far_movies=_far_movies(session, seen, used.get("motion_registered_frames")),
+        references=_references(session, used),
         second_movies=_movies(session, used.get("motion_registered_frames"), is_second=True),
         raw_tifs=tifs,
         no_raw=no_raw,
@@ -177,6 +180,38 @@ def _movies(session: Session, made: Manifest | None, *, is_second: bool = False)
     paths, name = {file.path for file in made.files}, REGISTERED_CHAN2 if is_second else REGISTERED
     named = {fov_name(n): f"suite2p/{plane_name(n)}/{name}" for n in range(len(paths))}
     return {fov: session.path / path for fov, path in named.items() if path in paths}
+
+
+def _far_movies(session: Session, seen: SessionView, made: Manifest | None) -> dict[str, FarMovie]:
+    """Movie of each FOV on a server: of it a few hundred frames are read, to be judged."""
+    from meso_core.imaging.fovs.plane import REGISTERED
+    from meso_core.report import FarMovie
+
+    if made is None or session.store.is_local:
+        return {}
+    named = {f"suite2p/{plane_name(n)}/{REGISTERED}": fov_name(n) for n in range(len(made.files))}
+    listed = {file.path: file for file in seen.listing}
+    movies = [listed[file.path] for file in made.files if file.path in named and file.path in listed]
+    return {named[file.path]: FarMovie(partial(session.opened, file), file.size) for file in movies}
+
+
+def _references(session: Session, used: Mapping[str, Manifest]) -> dict[str, ReferenceFiles]:
+    """Find the reference stack of each bout that tells depths of a FOV; of a server, others are not fetched."""
+    from meso_core.report import ReferenceFiles, tells_any_depth
+    from meso_core.scanimage.reference_images import META_NAME, STACK_NAME
+
+    metadata, made = _metadata(session, used.get("imaging_metadata")), used.get("reference_images")
+    if metadata is None or made is None:
+        return {}
+    paths, found = {file.path for file in made.files}, {}
+    for path in sorted(paths):
+        bout, stack = path.split("/")[0], path.removesuffix(META_NAME) + STACK_NAME
+        if not path.endswith(META_NAME) or stack not in paths:
+            continue
+        file = session.fetch([path]) / path
+        if tells_any_depth(file, metadata.imaging.fovs):
+            found[bout] = ReferenceFiles(session.fetch([stack]) / stack, file)
+    return found
 
 
 def _raw_tifs(session: Session, seen: SessionView) -> tuple[dict[str, list[Path]], str]:

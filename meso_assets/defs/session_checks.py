@@ -56,7 +56,7 @@ def _roi_results(session: Session) -> list[QCResult]:
 
 
 def _time_results(session: Session) -> list[QCResult]:
-    from meso_core.report.judge.fov import frames_match_timestamps
+    from meso_core.report.judge.clock import frames_match_timestamps
 
     made = session.manifests()
     if not {"rois", "frame_times"} <= set(made):  # then the question is not asked yet

@@ -21,6 +21,8 @@ _ORIGIN = "meso_core.imaging"
 FEW_CELLS = 1 / 3
 #: Standard deviations of a count that are no chance.
 _NO_CHANCE = 3.0
+#: Cells of a field, and cells per mm² of one that is smaller than a tenth of that, below which a person should look.
+_HANDFUL, _FEW_PER_MM2 = 10, 100.0
 _AGREE = "fields_agree"
 
 
@@ -69,13 +71,27 @@ def _at_limit(result: RegistrationResult, name: str) -> QCResult:
     return judge("shifts_within_reach", share, message, _ORIGIN, name)
 
 
-def detection_qc(result: DetectionResult, fov: int) -> tuple[QCResult, ...]:
-    """Judge the ROIs of one FOV: ``cells_found``, the number of ROIs that are called cells."""
-    verdict = Verdict.PASS if result.n_cells else Verdict.WARNING if result.n_rois else Verdict.FAIL
+def detection_qc(result: DetectionResult, fov: int, area: float = math.nan) -> tuple[QCResult, ...]:
+    """Judge the ROIs of one FOV: ``cells_found``, the number of ROIs that are called cells.
+
+    Parameters
+    ----------
+    result
+        What detection found.
+    fov
+        Index of the FOV.
+    area
+        Its area, mm². A handful of cells asks for a look: fewer than 10, or than 100 per mm² of a field below 0.1 mm².
+        Where the area is not known, one cell is enough.
+    """
+    least = max(1, min(_HANDFUL, math.floor(_FEW_PER_MM2 * area))) if area > 0 else 1
+    verdict = Verdict.PASS if result.n_cells >= least else Verdict.WARNING if result.n_rois else Verdict.FAIL
     message = f"{result.n_cells} of {result.n_rois} ROIs are cells{' (curated by hand)' if result.curated else ''}."
     if not result.n_rois:
         message = "No ROI was found: look at the registered movie, then lower detection.threshold_scaling."
-    return (QCResult("cells_found", verdict, result.n_cells, 1, message, _ORIGIN, fov_name(fov)),)
+    elif result.n_cells < least:
+        message += f" A field of this size has {least} or more: look whether it is in focus, and well lit."
+    return (QCResult("cells_found", verdict, result.n_cells, least, message, _ORIGIN, fov_name(fov)),)
 
 
 def fields_qc(cells: Mapping[str, int], areas: Mapping[str, float]) -> tuple[QCResult, ...]:

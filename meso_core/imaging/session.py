@@ -315,9 +315,9 @@ class SessionImaging:
         missing = {one.name: one.reason for one in failed}
         not_registered = {*map(fov_name, self.fovs)} - {*missing} - {fov_name(one.fov) for one in detected}
         why = {**missing, **dict.fromkeys(not_registered, "it was not registered.")}
-        qc = [result for one in detected for result in detection_qc(one.result, one.fov)]
-        qc += missing_qc(len(detected), why, self.left_out)
         areas = {fov.name: area_mm2(fov) for fov in self.meta.fovs}
+        qc = [r for one in detected for r in detection_qc(one.result, one.fov, areas[fov_name(one.fov)])]
+        qc += missing_qc(len(detected), why, self.left_out)
         qc += fields_qc({fov_name(one.fov): one.result.n_cells for one in detected}, areas)
         found = {fov_name(one.fov): one.result for one in detected}
         return StagedRois(tuple(files), found, tuple(qc), pictures[0], missing)

@@ -200,11 +200,21 @@ _ROWS = (
         Limit(0.9, is_low_bad=True),
     ),
     Check(
+        "axial_drift",
+        "motion_registered_frames",
+        "µm",
+        "photons",
+        "From the highest to the lowest depth at which tenths of the recording lie in the reference stack. Beyond the "
+        "size of a cell other cells are in view: leave out the end, or see what warms or swells under the objective.",
+        Limit(10.0),
+    ),
+    Check(
         "cells_found",
         "rois",
         "cells",
         "cells",
-        "Without cells, look at the mean image: is it in focus, and is the size of cells right?",
+        "Fewer than 10 cells, or than 100 per mm² of a field below 0.1 mm²: look at the mean image. Is it in focus, is "
+        "there light, and is the size of cells right?",
     ),
     Check(
         "fields_agree",
@@ -245,13 +255,22 @@ _ROWS = (
         Limit(0.05, is_low_bad=True),
     ),
     Check(
+        "cells_are_active",
+        "rois",
+        "of the cells",
+        "cells",
+        "Cells whose trace holds more than noise, for it stays alike from one frame to the next. In the dark, suite2p "
+        "finds ROIs in the noise and calls some of them cells: look at the light, and at their traces.",
+        Limit(0.5, is_low_bad=True),
+    ),
+    Check(
         "noise_level",
         "rois",
         "%/√Hz",
         "cells",
         "Median noise of the cells' dF/F (Rupprecht et al. 2021). Below 2 single spikes can be seen; above 8 "
         "only bursts.",
-        Limit(12.0),
+        Limit(8.0),
     ),
     Check(
         "neuropil_correlation",

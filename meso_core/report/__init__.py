@@ -8,18 +8,22 @@ result (the rooms that make it give them), and where results lie (the platform h
 """
 
 from .index import IndexedSession, make_index
-from .inputs import MadeResult, ReportInputs
+from .inputs import FarMovie, MadeResult, ReferenceFiles, ReportInputs
 from .judge.session import judge_session
 from .making import Report, make_report
 from .page.summary import SessionLine
+from .stacks import tells_any_depth
 
 __all__ = [
+    "FarMovie",
     "IndexedSession",
     "MadeResult",
+    "ReferenceFiles",
     "Report",
     "ReportInputs",
     "SessionLine",
     "judge_session",
     "make_index",
     "make_report",
+    "tells_any_depth",
 ]

@@ -6,12 +6,14 @@ published), and what is measured in them (``measure``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..datasets import DatasetValue
+from ..opening import RandomFile
 from ..qc import QCResult
 from ..review import PersonVerdict
 from ..session import SessionKey, SessionMetadata
@@ -58,6 +60,23 @@ class MadeResult:
 
 
 @dataclass(frozen=True, slots=True)
+class FarMovie:
+    """A registered movie on a server, which is read here and there."""
+
+    #: Opens it.
+    opened: Callable[[], AbstractContextManager[RandomFile]]
+    n_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceFiles:
+    """Reference stack of an imaging bout, and its metadata."""
+
+    stack: Path
+    metadata: Path
+
+
+@dataclass(frozen=True, slots=True)
 class ReportInputs:
     """All that a report may show; what was not made is empty.
 
@@ -75,6 +94,10 @@ class ReportInputs:
         Folder name of a FOV → folder with suite2p's files of its registration, and of its detection.
     movies, no_movies
         Folder name of a FOV → its registered movie; why there is none, as the end of a sentence.
+    far_movies
+        Folder name of a FOV → its registered movie, where it is on a server: it is judged, and not shown.
+    references
+        Imaging bout → its reference stack, where that one tells depths.
     second_movies
         Folder name of a FOV → its registered movie of the second channel; empty where there is one channel.
     raw_tifs, no_raw
@@ -102,6 +125,8 @@ class ReportInputs:
     detected: Mapping[str, Path] = field(default_factory=dict)
     movies: Mapping[str, Path] = field(default_factory=dict)
     no_movies: str = ""
+    far_movies: Mapping[str, FarMovie] = field(default_factory=dict)
+    references: Mapping[str, ReferenceFiles] = field(default_factory=dict)
     second_movies: Mapping[str, Path] = field(default_factory=dict)
     raw_tifs: Mapping[str, Sequence[Path]] = field(default_factory=dict)
     no_raw: str = ""

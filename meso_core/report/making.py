@@ -33,6 +33,7 @@ from .page.place import place_section
 from .page.render import render
 from .page.sections import lineage_section, motion_section, time_section
 from .page.summary import SessionLine, session_line
+from .stacks import field_stack
 
 #: Fields measured at a time: the work is numpy's, which does not hold the others up.
 _SIDE_BY_SIDE = 2
@@ -148,7 +149,9 @@ def _of_movie(
         return None, None
     second = plane.open_frames(inputs.second_movies[fov.name], fov.shape) if fov.name in inputs.second_movies else None
     second = second if second is not None and len(second) == motion.n_frames else None
-    return measure_photons(movie, motion.is_bad, motion.step), measure_registered(movie, motion, second)
+    return measure_photons(movie, motion.is_bad, motion.step), measure_registered(
+        movie, motion, second, field_stack(inputs, fov)
+    )
 
 
 def _n_frames(inputs: ReportInputs, fov: Fov, of_motion: int) -> int:

@@ -43,7 +43,7 @@ _TIF_ERRORS = (
 )  # fmt: skip
 #: A stack of the whole window has some hundred megabytes, whatever a small file claims.
 _MOST_STACK_BYTES = 1 << 32
-_MADE_AGAIN = "Move it away; it is made again"
+MADE_AGAIN = "Move it away; it is made again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def _reference_of(bout: Path, out: Path, center_ml: float | None, center_ap: flo
     make_folder(target)
     place, made, known = f"{bout.name}/{REFERENCE_FOLDER}", [], {}
     if is_there(folder / META_NAME):
-        read_json(folder / META_NAME, _MADE_AGAIN)
+        read_json(folder / META_NAME, MADE_AGAIN)
         _link(folder / META_NAME, target / META_NAME)
     else:
         known[f"{place}/{META_NAME}"] = write_file(
@@ -140,7 +140,7 @@ def _reference_of(bout: Path, out: Path, center_ml: float | None, center_ap: flo
         )
         made.append(META_NAME)
     if is_there(folder / STACK_NAME):
-        stack = _read_stack(folder / STACK_NAME)
+        stack = read_stack(folder / STACK_NAME)
         _link(folder / STACK_NAME, target / STACK_NAME)
     else:
         stack = stitch_stack(raw, meta_with_frames([raw], 0.0, 0.0)[0])  # the centre has no part in it
@@ -220,7 +220,14 @@ def _meta_of(raw: Path, bout: Path, center_ml: float | None, center_ap: float | 
     return meta_with_frames([raw], center_ml, center_ap)[0]
 
 
-def _read_stack(path: Path) -> Stack:
+def read_stack(path: Path) -> Stack:
+    """Read a stitched stack, (n_depths, ny, nx).
+
+    Raises
+    ------
+    InputFileError
+        If it is no stack of grey images.
+    """
     import tifffile
 
     try:
@@ -231,10 +238,10 @@ def _read_stack(path: Path) -> Stack:
     except MesoError:
         raise
     except _TIF_ERRORS as error:
-        raise InputFileError.at(path, expected="a stack of images", found=str(error), remedy=_MADE_AGAIN) from error
+        raise InputFileError.at(path, expected="a stack of images", found=str(error), remedy=MADE_AGAIN) from error
     if stack.ndim < 2 or stack.size == 0 or stack.dtype.kind not in "iuf":
         found = f"{stack.dtype} of shape {stack.shape}"
-        raise InputFileError.at(path, expected="a stack of grey images", found=found, remedy=_MADE_AGAIN)
+        raise InputFileError.at(path, expected="a stack of grey images", found=found, remedy=MADE_AGAIN)
     return stack.reshape(-1, *stack.shape[-2:])
 
 

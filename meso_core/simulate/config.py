@@ -136,6 +136,9 @@ class SimulationConfig:
     #: Whether pixels tell where they are from (:mod:`meso_core.simulate.files.plain`), in place of tissue: made at
     #: once. Without tissue there is neither a reference stack nor a snapshot.
     plain_movie: bool = False
+    #: Depths of the reference stack relative to the first of the sorted ``zs``, µm: it then shows the tissue of the
+    #: fields, with their cells; empty for a coarse picture of the whole window at three depths.
+    reference_depths_um: tuple[float, ...] = ()
     #: Whether the rig delivers ``_ibl_rawImagingData.meta.json`` and ``rawImagingData.times_scanImage.npy``.
     write_metadata: bool = True
 
@@ -194,6 +197,12 @@ def _check(c: SimulationConfig) -> None:
         (c.indicator in ("6s", "6m", "6f"), "indicator", "6s, 6m or 6f", c.indicator),
         (c.bout_gap_s > 1, "bout_gap_s", "more than 1 s, or bouts cannot be told apart", str(c.bout_gap_s)),
         (c.seed >= 0, "seed", "0 or more", str(c.seed)),
+        (
+            list(c.reference_depths_um) == sorted(set(c.reference_depths_um)),
+            "reference_depths_um",
+            "different depths, ascending",
+            str(c.reference_depths_um),
+        ),
         (c.flyback_frames >= 0, "flyback_frames", "0 or more", str(c.flyback_frames)),
     )
     for fine, name, expected, found in rules:

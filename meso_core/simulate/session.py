@@ -26,7 +26,7 @@ from .files.timeline import write_software_events, write_timeline
 from .plan import SessionPlan, make_plan
 from .tissue.motion import brain_motion
 from .tissue.movie import FovMovie, make_movie
-from .truth import config_to_json, write_truth
+from .truth import config_from_json, write_truth
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def _kept(made: SimulatedSession, config: SimulationConfig, faults: list[str]) -
     head = made.truth_path / "truth.json"
     if head.is_file():
         known = json.loads(head.read_text(encoding="utf-8"))
-        if known["config"] == config_to_json(config) and known["faults"] == faults:
+        if config_from_json(known["config"]) == config and known["faults"] == faults:
             return replace(made, kept=True)
     raise StorageError(
         problem(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meso_core.imaging import fields_qc
+from meso_core.imaging import DetectionResult, detection_qc, fields_qc
 from meso_core.imaging.quality import FEW_CELLS, area_mm2
 from meso_core.qc import Verdict
 from meso_core.scanimage import parse_imaging_metadata
@@ -81,3 +83,24 @@ def test_the_area_is_that_which_the_corners_span() -> None:
     tl, tr, bl, _ = fov.mm.as_array()
     assert area_mm2(fov) == pytest.approx(float(np.linalg.norm(tr - tl) * np.linalg.norm(bl - tl)), rel=1e-6)
     assert area_mm2(fov) > 0
+
+
+@pytest.mark.parametrize(
+    ("n_rois", "n_cells", "area", "verdict"),
+    [
+        (400, 120, 0.49, Verdict.PASS),
+        (400, 10, 0.49, Verdict.PASS),
+        (400, 9, 0.49, Verdict.WARNING),  # a handful, as in the dark
+        (30, 4, 0.048, Verdict.PASS),  # of a small field
+        (30, 3, 0.048, Verdict.WARNING),
+        (30, 1, 0.004, Verdict.PASS),
+        (30, 0, 0.004, Verdict.WARNING),
+        (30, 1, float("nan"), Verdict.PASS),
+        (0, 0, 0.49, Verdict.FAIL),
+    ],
+)
+def test_a_handful_of_cells_asks_for_a_look_and_no_roi_at_all_fails(
+    n_rois: int, n_cells: int, area: float, verdict: Verdict
+) -> None:
+    (found,) = detection_qc(DetectionResult(Path("plane0"), n_rois, n_cells, False, False), 0, area)
+    assert (found.check, found.value, found.verdict) == ("cells_found", n_cells, verdict)

@@ -99,9 +99,7 @@ def on_sftp(request, finished, tmp_path_factory, _openssh) -> OnServer:
 PAGE = "reports/session_report.html"
 #: Beside the page of a session on a disk; that of a session on a server says why it has none.
 MOVIES = "reports/session_movies/"
-#: Movies on a server are not fetched to be judged, so there are fewer verdicts, and the report counts fewer.
-JUDGED = ("reports/qc/session_qc.json", "reports/session_report.json", "alyx/session_qc.json")
-#: What follows from the times of raw files, which a server gives anew, or from movies.
+#: What follows from the times of raw files, which a server gives anew, or is a picture of a movie.
 FOLLOW_THE_TIMES = ("imaging_frames_archive", "session_qc", "alyx_datasets", "alyx_session_qc", "session_report")
 SFTP = pytest.param("on_sftp", marks=pytest.mark.nightly)
 
@@ -123,7 +121,7 @@ def test_the_result_is_that_of_a_folder_byte_for_byte(on_server, finished):
     assert set(files) == {path for path in there if not path.startswith(MOVIES)}, "which would fetch the raw tifs"
     for path, file in sorted(files.items()):
         # an archive holds the times of the tifs, which a server gives anew, and Alyx is told its hash: see manifests
-        if path.endswith(ARCHIVE_NAME) or path in ("alyx/datasets.json", PAGE, *JUDGED):
+        if path.endswith(ARCHIVE_NAME) or path in ("alyx/datasets.json", PAGE):
             continue
         content = read_range(on_server.root, f"{on_server.key}/{path}", 0, file.size)
         assert content == (local.path / path).read_bytes(), path

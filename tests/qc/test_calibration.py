@@ -1,45 +1,86 @@
 """Verdicts are calibrated: each fires on its fault and on no other, and none on good sessions.
 
-The usual run looks at a sample; the whole sweep, with 200 good sessions, is nightly. ``docs/qc.md`` shows a table.
+The usual run looks at a sample; the whole sweep, with 200 good sessions, is nightly. ``docs/qc.md`` shows its tables.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
 import pytest
 
-from benchmarks.qc_calibration import FAULTS, FIRE, false_alarms, fired, good, sweep, with_fault
+from benchmarks.qc_calibration import (
+    FAULTS,
+    LONG_STUDY,
+    SHORT_STUDY,
+    Record,
+    good,
+)
+from meso_core.qc import CHECKS
 
-#: Severities from which on each fault must be told on each session.
-SURE = {name: severities[-1] for name, (_, _, severities) in FAULTS.items()}
+STUDIES = {"long": LONG_STUDY, "short": SHORT_STUDY}
+
+
+@pytest.fixture(scope="module")
+def record() -> Record:
+    """What was judged already, so that no session is judged twice."""
+    return Record()
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_no_verdict_fires_on_a_good_session(seed):
-    assert fired(good(seed)) == frozenset()
+def test_no_verdict_fires_on_a_good_session(seed, record):
+    assert LONG_STUDY.fired(good(seed), record) == frozenset()
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_told_by_its_own_verdicts_and_by_no_others(fault):
-    found = fired(with_fault(1, fault, SURE[fault]))
-    assert found & FIRE[fault], found
-    assert found <= FIRE[fault], found
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_told_by_its_own_verdicts_and_by_no_others(name, record):
+    fault = FAULTS[name]
+    found = LONG_STUDY.fired(fault.session(1, fault.severities[-1]), record)
+    assert found & fault.checks, found
+    assert found <= fault.checks, found
 
 
-def test_no_two_faults_are_told_by_the_same_verdict():
-    told = [name for names in FIRE.values() for name in names]
-    assert len(told) == len(set(told))
+@pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES)
+def test_each_verdict_that_is_to_tell_a_fault_is_a_check(study):
+    assert {check for fault in study.faults.values() for check in fault.checks} <= set(CHECKS)
+
+
+def test_no_two_faults_of_long_sessions_are_told_by_the_same_verdict_but_the_dark_and_noise_by_that_of_the_cells():
+    told = Counter(check for fault in FAULTS.values() for check in fault.checks)
+    assert {check for check, n in told.items() if n > 1} == {"noise_level"}
+
+
+def test_a_record_gives_back_what_was_judged_and_judges_again_where_the_last_line_was_cut(tmp_path):
+    (clock,) = [one for one in LONG_STUDY.parts if one.name == "clock"]
+    file, judged = tmp_path / "record.jsonl", []
+    part = replace(clock, judge=lambda session: judged.append(session) or clock.judge(session))
+    dropped, usual = FAULTS["dropped pulses"].session(5, 3), good(6)
+    first = [Record(file).results(part, session) for session in (dropped, usual)]
+    again = [Record(file).results(part, session) for session in (dropped, usual)]
+    told = [
+        [(one.check, one.verdict, one.value) for results in sessions for one in results] for sessions in (first, again)
+    ]
+    assert told[0] == told[1]
+    assert judged == [part.alike(dropped), part.alike(usual)]
+    file.write_text(file.read_text()[:-9])
+    Record(file).results(part, dropped)
+    assert len(judged) == 2
+    Record(file).results(part, usual)
+    assert len(judged) == 3, "what was cut is judged again"
+    Record(file).results(part, usual)
+    assert len(judged) == 3, "and kept on a line of its own"
 
 
 @pytest.mark.nightly
-def test_no_verdict_fires_on_two_hundred_good_sessions():
-    n, alarms = false_alarms(range(200))
-    assert (n, alarms) == (200, {})
+def test_no_verdict_fires_on_two_hundred_good_sessions(record):
+    assert LONG_STUDY.false_alarms(range(200), record) == (200, {})
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("fault", FAULTS)
-def test_detection_rises_with_severity_to_nearly_all_sessions_and_other_verdicts_stay_silent(fault):
-    rows = list(sweep(range(1000, 1010), [fault]))
+@pytest.mark.parametrize("name", FAULTS)
+def test_detection_rises_with_severity_to_nearly_all_sessions_and_other_verdicts_stay_silent(name, record):
+    rows = list(LONG_STUDY.sweep(range(1000, 1010), record, [name]))
     told = [row.n_told for row in rows]
     assert told == sorted(told)
     assert told[-1] >= 9, rows

@@ -50,7 +50,7 @@ def test_values_pile_up_at_a_wall_wherever_it_is(wall):
     movie, good = noisy([tissue()] * 60), np.zeros(60, bool)
     assert quality.saturated_share(movie, good) == 0
     cut = np.minimum(movie, wall)
-    share = float((movie >= wall)[quality.good_sample(good, quality.N_FRAMES // 2)].mean())
+    share = float((movie >= wall)[quality.good_sample(good)[::2]].mean())
     assert quality.saturated_share(cut, good) == pytest.approx(share, abs=1e-9)
 
 
@@ -61,6 +61,17 @@ def test_a_slow_change_that_all_share_is_no_correlation_with_the_neuropil():
     assert np.abs(np.nanmedian(quality.fast_correlation(f, around, rate))) < 0.1
     assert np.nanmedian(quality.fast_correlation(f + 2 * around, around, rate)) > 0.7
     assert np.isnan(quality.fast_correlation(0 * f, around, rate)).all()
+
+
+def test_traces_that_last_are_active_and_noise_is_not_whatever_drifts_slowly():
+    rng, rate, n = np.random.default_rng(8), 6.0, 3000
+    noise = rng.standard_normal((200, n)) + 5 * np.linspace(1, 0, n)
+    assert quality.is_active(noise.astype(np.float32), rate).mean() < 0.02
+    kernel = np.exp(-np.arange(24) / rate / 0.8)
+    spikes = (rng.random((200, n)) < 0.01).astype(float)
+    cells = noise + 3 * np.stack([np.convolve(row, kernel)[:n] for row in spikes])
+    assert quality.is_active(cells.astype(np.float32), rate).mean() > 0.98
+    assert not quality.is_active(np.zeros((2, n), np.float32), rate).any()
 
 
 @pytest.mark.parametrize("tau", [0.4, 0.8, 1.6])

@@ -9,12 +9,13 @@ from large_session import report_inputs
 from meso_core.imaging.fovs import plane
 from meso_core.qc import CHECKS, Verdict, parse_limits
 from meso_core.report import MadeResult, judge_session
+from meso_core.report.judge.cells import FovTraces, judge_cells
 
 OF_THE_RECORDS = {"files_as_published"}
 OF_A_CLOCK = {"frames_match_timestamps", "interval_jitter", "interval_gaps"}
 OF_MOTION = {"rigid_range", "rigid_jump"}
 OF_A_MOVIE = {"crispness_gain", "ends_alike", "saturated_share", "photons_per_pixel", "counts_per_photon", "light_lost"}
-OF_CELLS = {"traces_are_finite", "classifier_share", "noise_level", "neuropil_correlation"}
+OF_CELLS = {"traces_are_finite", "classifier_share", "cells_are_active", "noise_level", "neuropil_correlation"}
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +90,16 @@ def test_the_limits_of_a_lab_hold(inputs):
     usual = judged(inputs)["noise_level"]
     strict = judged(inputs, noise_level={"warning": 0.0, "fail": usual.value / 2})["noise_level"]
     assert (usual.verdict, strict.verdict, strict.value) == (Verdict.PASS, Verdict.FAIL, usual.value)
+
+
+def test_cells_of_noise_alone_ask_for_a_look_and_are_not_asked_where_frames_are_too_far_apart(inputs):
+    n_frames, n_rois = np.shape(inputs.datasets["FOV_00"]["mpci.ROIActivityF"])
+    noise = 1000 + 50 * np.random.default_rng(3).standard_normal((n_frames, n_rois)).astype(np.float32)
+    dark = judged(with_datasets(inputs, **{"mpci.ROIActivityF": noise}))["cells_are_active"]
+    assert (dark.value, dark.verdict) == (0, Verdict.WARNING)
+    cells = np.ones(n_rois, bool), np.zeros(n_frames, bool)
+    asked = {
+        tau: {one.check for one in judge_cells("FOV_00", FovTraces(noise, 0 * noise, 0 * noise, *cells, 3.0, tau))}
+        for tau in (1.5, 0.7, None)
+    }
+    assert [tau for tau, names in asked.items() if "cells_are_active" in names] == [1.5, None]

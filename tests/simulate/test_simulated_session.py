@@ -88,6 +88,16 @@ def test_a_session_that_was_there_already_says_so(tmp_path: Path) -> None:
     assert simulate_session(tmp_path / "S", _small()).kept
 
 
+def test_a_session_that_was_made_before_a_setting_came_is_the_same_one(tmp_path: Path) -> None:
+    head = simulate_session(tmp_path / "S", _small()).truth_path / "truth.json"
+    told = json.loads(head.read_text())
+    del told["config"]["reference_depths_um"]
+    head.write_text(json.dumps(told))
+    assert simulate_session(tmp_path / "S", _small()).kept
+    with pytest.raises(StorageError, match="another session"):
+        simulate_session(tmp_path / "S", _small(reference_depths_um=(-5.0, 0.0, 5.0)))
+
+
 def test_a_killed_run_leaves_no_session_and_does_not_hinder_the_next(tmp_path: Path) -> None:
     def stop(done: int, total: int, what: str) -> None:
         raise KeyboardInterrupt
@@ -138,7 +148,7 @@ def test_presets_are_as_described() -> None:
 @pytest.mark.parametrize(("name", "value"), [
     ("rois", ()), ("zs", ()), ("frames_per_bout", ()), ("frames_per_bout", (0,)), ("channels", (1, 2, 2)),
     ("channels", (7,)), ("indicator", "7f"), ("bout_gap_s", 0.5), ("flyback_frames", -1),
-    ("frames_per_slice", 0), ("frames_averaged", 0),
+    ("frames_per_slice", 0), ("frames_averaged", 0), ("reference_depths_um", (0.0, -5.0)),
     ("frames_averaged", "mixed"), ("flyback_frames", "slow"), ("frames_per_slice", "2016b"),
 ])  # fmt: skip
 def test_settings_that_no_microscope_has_are_refused_by_name(name: str, value: object) -> None:

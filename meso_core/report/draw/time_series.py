@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..measure.axial import AxialDrift
 from ..measure.clock import FovClock
 from ..measure.flow import ResidualFlow
 from ..measure.motion import FovMotion
@@ -251,3 +252,25 @@ def light_plot(fovs: Sequence[tuple[str, FovPhotons, FovClock]]) -> str:
 
     told = ", ".join(f"{name} {100 * photons.change:+.0f} %" for name, photons, _ in fovs)
     return plot(4.6, 3.0, draw, "light", f"Light over time: {told}")
+
+
+def depth_plot(fovs: Sequence[tuple[str, AxialDrift, FovClock]], limit_um: float | None) -> str:
+    """Plot the depth of fields in the reference stack over time; dashed about their middle, how far apart may be."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for k, (name, found, clock) in enumerate(fovs):
+            t, unit = _time(clock)
+            axes.plot(t[found.frames], found.um, ".-", color=SERIES[k % len(SERIES)], ms=4, lw=1, label=name[4:])
+            axes.set_xlabel(f"time ({unit})")
+        if limit_um is not None:
+            known = np.concatenate([found.um[np.isfinite(found.um)] for _, found, _ in fovs])
+            middle = float(known.min() + known.max()) / 2 if known.size else 0.0
+            for um in (middle - limit_um / 2, middle + limit_um / 2):
+                axes.axhline(um, color=FAINT, lw=0.8, ls="--")
+        axes.set_ylabel("depth below the field's own (µm)")
+        axes.invert_yaxis()
+        axes.legend(title="field", ncols=2)
+
+    told = ", ".join(f"{name} {found.range_um:.1f} µm apart" for name, found, _ in fovs)
+    return plot(4.6, 3.0, draw, "depth", f"Depth in the reference stack over time: {told}")

@@ -1,7 +1,7 @@
 """Verdicts on a session, from what its results have published.
 
 What belongs here: which field is asked what, and questions about the records. What does not: the questions about a
-field (``fov``).
+field (``clock``, ``movie``, ``cells``).
 """
 
 from __future__ import annotations
@@ -15,10 +15,15 @@ from ...imaging.fovs import plane
 from ...progress import Progress, silent
 from ...qc import DEFAULT_LIMITS, Limits, QCResult, judge
 from ...session import Fov
+from ..frames import opened_movie
 from ..inputs import ReportInputs
 from ..measure.clock import bout_edges
 from ..measure.motion import read_motion
-from .fov import ORIGIN, FovTraces, judge_cells, judge_clock, judge_motion, judge_movie
+from ..stacks import field_stack
+from .cells import FovTraces, judge_cells
+from .clock import judge_clock
+from .movie import judge_motion, judge_movie
+from .told import ORIGIN
 
 _TRACES = ("mpci.ROIActivityF", "mpci.ROINeuropilActivityF", "mpci.ROIActivityDeconvolved", "mpciROIs.mpciROITypes",
            "mpci.badFrames")  # fmt: skip
@@ -80,10 +85,10 @@ def _movie(inputs: ReportInputs, fov: Fov, limits: Limits) -> tuple[QCResult, ..
         return ()
     motion = read_motion(inputs.planes[fov.name])
     found = judge_motion(fov.name, motion, fov.um_per_pixel, limits)
-    if fov.name not in inputs.movies:
-        return found
-    movie = plane.open_frames(inputs.movies[fov.name], fov.shape)
-    return (*found, *judge_movie(fov.name, movie, motion, limits)) if len(movie) == motion.n_frames else found
+    with opened_movie(inputs, fov.name, fov.shape) as movie:
+        if movie is None or len(movie) != motion.n_frames:
+            return found
+        return (*found, *judge_movie(fov.name, movie, motion, limits, field_stack(inputs, fov)))
 
 
 def _cells(inputs: ReportInputs, fov: Fov, limits: Limits) -> tuple[QCResult, ...]:

@@ -25,6 +25,8 @@ _NEAR_TOP = 0.01
 _LEAST_AT_TOP = 8
 #: Blocks of so many seconds, whose means are taken out before fast changes are compared.
 _SLOW_S = 20.0
+#: Standard errors that are no chance.
+_ACTIVE_SIGMA = 4.0
 #: Peaks of transients are this many standard deviations of noise high, and so many of them are wanted;
 #: of one ROI, at most so many count.
 _PEAK_SIGMA, _LEAST_PEAKS, _MOST_PEAKS = 6.0, 20, 16
@@ -100,14 +102,14 @@ def likeness_of_ends(movie: NDArray[Any], is_bad: NDArray[np.bool_]) -> float:
     """
     n = len(is_bad)
     far = np.arange(n) < _END_SHARE * n, np.arange(n) >= (1 - _END_SHARE) * n
-    window = tuple(_middle(side) for side in movie.shape[1:])
+    window = tuple(middle(side) for side in movie.shape[1:])
     halves = []
     for end in far:
         chosen = good_sample(is_bad | ~end, N_FRAMES // 2)
         if chosen.size < 4:
             return float("nan")
         means = [np.mean([movie[frame][window] for frame in chosen[k::2]], axis=0) for k in (0, 1)]
-        halves.append([_of_cell_size(mean) for mean in means])
+        halves.append([of_cell_size(mean) for mean in means])
     (a1, a2), (b1, b2) = halves
     own = float((a1 * a2).sum()), float((b1 * b2).sum())
     if min(own) <= 0:
@@ -128,7 +130,7 @@ def saturated_share(movie: NDArray[Any], is_bad: NDArray[np.bool_]) -> float:
     is_bad
         (n_frames,) frames that are left out.
     """
-    chosen = good_sample(is_bad, N_FRAMES // 2)
+    chosen = good_sample(is_bad)[::2]  # of those that other measures look at: on a server, a frame is read once
     if not chosen.size:
         return float("nan")
     values = np.stack([np.asarray(movie[frame]) for frame in chosen]).astype(np.int32).ravel()
@@ -157,6 +159,30 @@ def fast_correlation(f: NDArray[np.float32], neuropil: NDArray[np.float32], rate
     both = np.einsum("ij,ij->i", *fast)
     own = np.sqrt(np.einsum("ij,ij->i", fast[0], fast[0]) * np.einsum("ij,ij->i", fast[1], fast[1]))
     return np.asarray(np.divide(both, own, out=np.full(len(both), np.nan), where=own > 0))
+
+
+def is_active(f: NDArray[np.float32], rate_hz: float) -> NDArray[np.bool_]:
+    """Tell which traces hold more than noise: those that are alike from one frame to the next.
+
+    Noise of the detector is another one in each frame, while transients of an indicator last for longer. A trace is
+    active where its correlation with itself a frame later, without changes slower than 20 s, is more than four
+    standard errors (``1 / √n``) of that of noise above 0.
+
+    Parameters
+    ----------
+    f
+        (n_rois, n_frames) fluorescence less neuropil, in good frames.
+    rate_hz
+        Frames per second.
+
+    Returns
+    -------
+    ndarray
+        (n_rois,) bool.
+    """
+    fast = _without_slow(np.asarray(f, np.float64), rate_hz)
+    after, own = np.einsum("ij,ij->i", fast[:, 1:], fast[:, :-1]), np.einsum("ij,ij->i", fast, fast)
+    return np.asarray(after > _ACTIVE_SIGMA / np.sqrt(max(f.shape[1], 1)) * own)
 
 
 def transients(dff: NDArray[np.float32], rate_hz: float) -> NDArray[np.float64]:
@@ -239,7 +265,8 @@ def _without_slow(traces: NDArray[np.float64], rate_hz: float) -> NDArray[np.flo
     return np.asarray(traces - np.repeat(means, lengths, axis=1))
 
 
-def _of_cell_size(image: NDArray[np.float64]) -> NDArray[np.float64]:
+def of_cell_size(image: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Leave of an image what is of the size of cells: smoothed by 1.5 px, less the same smoothed by 8 px."""
     from scipy.ndimage import gaussian_filter
 
     fine, coarse = (gaussian_filter(image, sigma, mode="nearest") for sigma in _CELL_PX)
@@ -253,6 +280,7 @@ def _shared_gradient(halves: NDArray[np.float64]) -> float:
     return float((y1 * y2 + x1 * x2).mean()) / mean**2 if mean else float("nan")
 
 
-def _middle(side: int) -> slice:
+def middle(side: int) -> slice:
+    """Cut the middle of at most 256 px out of a side."""
     start = max((side - SIDE) // 2, 0)
     return slice(start, min(start + SIDE, side))

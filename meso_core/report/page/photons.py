@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...qc import checks_in
+from ...qc import CHECKS, checks_in
 from ..draw.distributions import variance_plot
-from ..draw.time_series import light_plot
+from ..draw.time_series import depth_plot, light_plot
 from ..inputs import ReportInputs
 from .fields import FovFound
 from .parts import Figure, Section
@@ -42,6 +42,7 @@ def photons_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
             "bleaching, or drying of the water under the objective; a step is a change of power or of depth.",
             wide=False,
         ),
+        *_depth(inputs, found),
     ]
     head: tuple[str, ...] = (
         "field",
@@ -81,3 +82,25 @@ def photons_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
         )
     table = (head, rows)
     return Section("photons", "Photons", lead, figures=figures, table=table, table_note=note, verdicts=verdicts)
+
+
+def _depth(inputs: ReportInputs, found: Sequence[FovFound]) -> list[Figure]:
+    """Draw the depth of each field in the reference stack over time; nothing where no stack tells it."""
+    known = [(one.fov.name, one.registered.axial, one.clock) for one in found if one.registered and one.clock]
+    told = [(name, axial, clock) for name, axial, clock in known if axial is not None]
+    if not told:
+        return []
+    limits = {one.threshold for one in inputs.verdicts_on("axial_drift") if isinstance(one.threshold, float)}
+    usual = CHECKS["axial_drift"].limit
+    limit = min(limits, default=usual.warning if usual else None)
+    return [
+        Figure(
+            "Depth over time",
+            depth_plot(told, limit),
+            "Depth at which each tenth of the recording is most alike to the reference stack that was taken before it "
+            "(referenceImage.stack.tif); 0 is where the field was to be. A slow slope is a drift along the optical "
+            f"axis: beyond {limit:g} µm from top to bottom (dashed) other cells are in view. All fields drift "
+            "together where the brain or the objective does. A gap: the field was not found in the stack.",
+            wide=False,
+        )
+    ]

@@ -154,3 +154,23 @@ def _soma(rng: np.random.Generator, y: NDArray[np.float64], x: NDArray[np.float6
 def focus(depth: _F4, axial: _F4) -> _F4:
     """Compute the share of each cell's light that the focal plane gets, f4 (n_frames, n_cells)."""
     return np.asarray(np.exp(-0.5 * ((depth[None, :] - axial[:, None]) / _AXIAL_UM) ** 2), dtype=np.float32)
+
+
+def at_depth(scene: Scene, um: float) -> _F4:
+    """Draw the tissue at rest as a focal plane shows it that lies deeper than the field's by so much.
+
+    Parameters
+    ----------
+    scene
+        Tissue of a field.
+    um
+        Depth below the focal plane at rest, µm. As in the movie, cells leave the focus and the neuropil stays.
+
+    Returns
+    -------
+    ndarray of float32
+        Photons per pixel and frame, as ``scene.base``, margin included.
+    """
+    share = focus(scene.depth, np.full(1, um, np.float32))[0]
+    light = np.bincount(scene.pixel, scene.photons * share[scene.cell], scene.base.size)
+    return np.asarray(scene.base + light.reshape(scene.base.shape), dtype=np.float32)

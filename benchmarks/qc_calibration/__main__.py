@@ -1,0 +1,32 @@
+"""Sweep both studies, and print what ``docs/qc.md`` shows."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from . import LONG_STUDY, SHORT_STUDY, Record, Study, false_alarms_in_words, table
+
+
+def main() -> None:
+    """Judge and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.qc_calibration")
+    parser.add_argument("sessions", nargs="?", type=int, default=200, help="good sessions; of a fault a sixtieth")
+    parser.add_argument("--record", type=Path, help="file that keeps what was judged; a stopped sweep goes on from it")
+    asked = parser.parse_args()
+    began, record = time.monotonic(), Record(asked.record)
+    faulty = max(asked.sessions // 60, 2)
+    _print("long sessions", LONG_STUDY, asked.sessions, faulty, record)
+    _print("short sessions, with suite2p", SHORT_STUDY, max(asked.sessions // 20, 3), 2, record)
+    print(f"{time.monotonic() - began:.0f} s", file=sys.stderr)
+
+
+def _print(name: str, study: Study, n_good: int, n_faulty: int, record: Record) -> None:
+    print(f"{name}: {false_alarms_in_words(*study.false_alarms(range(n_good), record))}\n", flush=True)
+    print(table(study.sweep(range(1000, 1000 + n_faulty), record)) + "\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()
