@@ -1,12 +1,14 @@
 """Report and index in a real Chromium: no error, no request, keyboard and mouse work, wide, narrow and on paper."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from large_session import report_inputs
 from test_report_index import line
 
 from meso_core.report import make_index, make_report
+from meso_core.review import PersonVerdict
 from tests.browsers import opened_browser
 
 
@@ -116,18 +118,25 @@ def test_it_prints_on_a4(watched, content):
 
 def test_a_thousand_sessions_sort_and_filter_in_no_time(watched):
     levels = ("PASS", "WARNING", "FAIL")
-    page = watched(make_index([line(n, levels[n % 3]) for n in range(1000)]))
+    sessions = [line(n, levels[n % 3]) for n in range(1000)]
+    for at, says in ((70, "accept"), (900, "reject")):
+        said = PersonVerdict(says, "Ada", "seen", "2023-03-04T09:15:00Z", {})
+        sessions[at] = replace(sessions[at], person=said)
+    page = watched(make_index(sessions))
     head = page.get_by_role("button", name="cells")
     head.click()
-    cells = page.evaluate("[...document.querySelectorAll('tbody tr')].map(row => +row.cells[4].dataset.value)")
+    cells = page.evaluate("[...document.querySelectorAll('tbody tr')].map(row => +row.cells[5].dataset.value)")
     assert cells == sorted(cells)
     took = page.evaluate(
-        "() => { const start = performance.now(); [...document.querySelectorAll('thead button')][4].click(); "
+        "() => { const start = performance.now(); [...document.querySelectorAll('thead button')][5].click(); "
         "document.body.offsetHeight; return performance.now() - start; }"
     )
-    cells = page.evaluate("[...document.querySelectorAll('tbody tr')].map(row => +row.cells[4].dataset.value)")
+    cells = page.evaluate("[...document.querySelectorAll('tbody tr')].map(row => +row.cells[5].dataset.value)")
     assert cells == sorted(cells, reverse=True)
     assert took < 2000
+    page.get_by_role("button", name="person").click()
+    said = page.evaluate("[...document.querySelectorAll('tbody tr')].map(row => row.cells[2].dataset.value)")
+    assert said == ["0", "1", *[""] * 998], "rejected ones first, those of which nobody has spoken last"
     page.get_by_placeholder("subject").fill("sp008 bad")
     shown = page.locator("tbody tr:not([hidden])")
     assert 0 < shown.count() < 40
