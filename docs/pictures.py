@@ -1,4 +1,4 @@
-"""Takes the pictures of the pages for a lab: the interface, the overview and a report, on the demo's data.
+"""Takes the pictures of the pages for a lab: interface and report on the demo's data, the overview of a small lab.
 
 ``make pictures`` runs it; it makes the demo first where there is none. The pictures are kept in the repository, small,
 so that the pages show them wherever they are read.
@@ -14,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,13 +24,7 @@ from PIL import Image
 REPOSITORY = Path(__file__).resolve().parents[1]
 FOLDER = REPOSITORY / "docs" / "_static" / "pictures"
 MESO = [sys.executable, "-c", "from meso_assets.cli import main; main()"]
-#: Picture → page of the interface, and a text that it shows when it is there.
-PAGES = {
-    "graph": ("asset-groups/", "suite2p"),
-    "overview": ("meso/overview", "SP035"),
-    "asset": ("assets/frame_times", "frame_rate_hz"),
-}
-_WIDTH, _HEIGHT, _COLOURS = 1400, 900, 128
+_WIDTH, _HEIGHT, _COLOURS = 1400, 860, 128
 
 
 @contextmanager
@@ -62,24 +57,66 @@ def keep(page: Any, name: str) -> None:  # noqa: ANN401  of playwright
     shown.save(FOLDER / f"{name}.png", optimize=True)
 
 
+def overview_of_a_lab(demo: Path) -> str:
+    """Write the overview of a small lab: the demo's session under other names, some of them in other states."""
+    from meso_assets.overview.page import html_page
+    from meso_assets.overview.refresh import overview_of
+    from meso_assets.runs.cells import State
+    from meso_assets.runs.demo import demo_settings
+    from meso_assets.runs.instance import open_instance
+
+    settings = demo_settings(demo)
+    with open_instance(settings) as instance:
+        overview = overview_of(settings, instance)
+    (session,) = overview.sessions
+    states = {  # as a rig's week leaves them: row, asset, state, reason
+        (1, "frame_times"): (State.STALE, "raw_daq: 1 changed"),
+        (3, "frame_times"): (State.FAILED, "TimingError: expected a DAQ pulse for each of the 600 frames, found 597"),
+        (5, "rois"): (State.RUNNING, "45 % (cells found: FOV_01 of 3)"),
+        (5, "roi_brain_locations"): (State.MISSING, ""),
+    }
+    rows = []
+    for row, (subject, day) in enumerate((s, d) for s in ("SP035", "SP036", "SP040") for d in ("01", "02", "03")):
+        name = f"{subject}/2023-03-{day}/001"
+        cells = [
+            replace(cell, session=name, state=state, why=why)
+            for cell in session.cells
+            for state, why in [states.get((row, cell.asset), (cell.state, cell.why))]
+        ]
+        rows.append(replace(session, session=name, place=name, cells=tuple(cells)))
+    return html_page(replace(overview, root="/data/Subjects", sessions=tuple(rows)))
+
+
+def take_interface(page: Any, address: str) -> None:  # noqa: ANN401  of playwright
+    """Take the page of an asset."""
+    page.goto(f"{address}/assets/frame_times")
+    page.get_by_text("frame_rate_hz").first.wait_for()
+    keep(page, "asset")
+
+
 def main() -> None:
     """Take all pictures."""
-    sys.path.append(str(REPOSITORY))
+    sys.path += [str(REPOSITORY), str(REPOSITORY / "tests")]  # modules of tests find each other there
     from tests.browsers import opened_browser
 
     demo = REPOSITORY / "demo"
     subprocess.run([*MESO, "demo", "--folder", str(demo)], check=True)
     (report,) = demo.glob("sessions/**/reports/session_report.html")
-    with interface(demo) as address, TemporaryDirectory() as profile, opened_browser(Path(profile)) as browser:
+    with TemporaryDirectory() as name, opened_browser(Path(name, "profile")) as browser:
         page = browser.new_page()
         page.set_viewport_size({"width": _WIDTH, "height": _HEIGHT})
-        for name, (path, shows) in PAGES.items():
-            page.goto(f"{address}/{path}")
-            page.get_by_text(shows).first.wait_for()
-            keep(page, name)
+        with interface(demo) as address:
+            take_interface(page, address)
+        overview = Path(name, "overview.html")
+        overview.write_text(overview_of_a_lab(demo))
+        page.goto(overview.as_uri())
+        page.wait_for_selector("html[data-ready]", state="attached")
+        keep(page, "overview")
         page.goto(report.as_uri())
         page.get_by_role("heading").first.wait_for()
         keep(page, "report")
+        page.get_by_role("heading", name="FOV_00").first.evaluate("heading => heading.scrollIntoView()")
+        keep(page, "fields")
 
 
 if __name__ == "__main__":
