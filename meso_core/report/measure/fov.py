@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .activity import Activity, corrected, delta_f, in_parts, joined, measure_activity
-from .order import by_first_component
+from .order import Order, in_order
 from .packing import PackedTraces, bin_edges, largest, least_and_largest, mean_of, pack
 
 Floats = NDArray[np.float32]
@@ -59,7 +59,7 @@ class FovRois:
     best_edges: NDArray[np.intp]
     #: (n_cells, bins) dF/F of cells, each in its own standard deviations, and the order of the raster.
     standardised: Floats
-    order: NDArray[np.intp]
+    order: Order
     #: First frame of each bin.
     raster_edges: NDArray[np.intp]
     #: (bins,) mean dF/F of the cells.
@@ -200,12 +200,12 @@ def pixels_of(masks: Any, n_rois: int) -> NDArray[np.int64]:  # noqa: ANN401  sp
     return np.bincount(np.asarray(coordinates.coords[0]), minlength=n_rois).astype(np.int64)
 
 
-def _raster(dff: Floats) -> tuple[Floats, NDArray[np.intp], Floats]:
+def _raster(dff: Floats) -> tuple[Floats, Order, Floats]:
     """Standardise cells (n_cells, n_bins), and put them in order; also their mean dF/F."""
     population = dff.mean(axis=0) if len(dff) else np.zeros(dff.shape[1], np.float32)
     spread = dff.std(axis=1, keepdims=True)
     cells = (dff - dff.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1)
-    return cells, by_first_component(cells), np.asarray(population)
+    return cells, in_order(cells), np.asarray(population)
 
 
 def _best(activity: Activity, is_cell: NDArray[np.bool_]) -> NDArray[np.intp]:

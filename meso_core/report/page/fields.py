@@ -160,9 +160,9 @@ def _figures(found: FovFound) -> list[Figure]:
     )
     raster = Figure(
         "All cells",
-        raster_plot(rois.standardised[rois.order], rois.population, rois.raster_edges, clock, name),
-        "Each row is a cell, dark where it is active (standard deviations above its mean), in the order of their "
-        "weight in the first principal component. Vertical stripes are moments in which many cells are active: look "
+        raster_plot(rois.standardised[rois.order.cells], rois.population, rois.raster_edges, clock, name),
+        "Each row is a cell, dark where it is active (standard deviations above its mean), in order "
+        f"{rois.order.told}. Vertical stripes are moments in which many cells are active: look "
         "whether they fall on motion. Below, the mean of all cells.",
     )
     return [best, raster]
