@@ -18,12 +18,8 @@ from meso_core.errors import InputFileError, SettingsError, problem, told
 from meso_core.session import PARTIAL_COPY, SessionKey, some, unfinished_copies
 
 from ..defs.catalogue import CATALOGUE
-from ..defs.dagster_internals import (
-    IN_THE_HISTORY,
-    asset_of_step,
-    times_of_steps,
-    was_stopped,
-)
+from ..defs.dagster_internals import asset_of_step, times_of_steps, was_stopped
+from ..defs.dagster_internals.origins import shown_as_any_run
 from ..defs.dead_runs import process_tags
 from ..defs.jobs import PROCESS_SESSION
 from ..defs.past_runs import seconds_by_asset
@@ -180,16 +176,19 @@ def _run(
     assets: tuple[str, ...],
     suite2p: Mapping[str, Any],
 ) -> RunSummary:
-    with dg.execute_job(
-        dg.build_reconstructable_job(
-            "meso_assets.runs.run", "process_job", reconstructable_args=(settings.model_dump_json(),)
-        ),
-        instance,
-        run_config={**READABLE_LOG, **_suite2p_config(assets, suite2p)},
-        # who runs it here runs it again here: the daemon does not
-        tags={PARTITION_TAG: name, "dagster/max_retries": "0", **IN_THE_HISTORY, **process_tags()},
-        asset_selection=[dg.AssetKey(name) for name in assets],
-    ) as result:
+    with (
+        shown_as_any_run(instance),
+        dg.execute_job(
+            dg.build_reconstructable_job(
+                "meso_assets.runs.run", "process_job", reconstructable_args=(settings.model_dump_json(),)
+            ),
+            instance,
+            run_config={**READABLE_LOG, **_suite2p_config(assets, suite2p)},
+            # who runs it here runs it again here: the daemon does not
+            tags={PARTITION_TAG: name, "dagster/max_retries": "0", **process_tags()},
+            asset_selection=[dg.AssetKey(name) for name in assets],
+        ) as result,
+    ):
         seconds, failed = seconds_by_asset(instance, result.run_id), failed_assets(instance, result.run_id)
         stopped = not result.success and was_stopped(instance, result.run_id)
         return RunSummary(result.run_id, result.success, seconds, assets, failed, session=name, stopped=stopped)

@@ -125,12 +125,9 @@ def materialise_by_clicking(page, interface, asset, n_runs, picture):
 
 def tags_of_runs(interface):
     """Ask the interface for the tags of all runs, as its page of runs does."""
-    query = "{ runsOrError { ... on Runs { results { tags { key value } } } } }"
-    request = urllib.request.Request(
-        f"{interface}/graphql", data=json.dumps({"query": query}).encode(), headers={"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=60) as response:
-        runs = json.load(response)["data"]["runsOrError"]["results"]
+    runs = asked(interface, "{ runsOrError { ... on Runs { results { tags { key value } } } } }")["runsOrError"][
+        "results"
+    ]
     return [{tag["key"]: tag["value"] for tag in run["tags"]} for run in runs]
 
 
@@ -186,19 +183,39 @@ def test_the_overview_is_opened_from_an_asset_and_leads_to_runs_and_figures(inte
     expect(page).to_have_url(re.compile("/overview/activity"))  # Dagster's own page of this name is still there
 
 
-def test_a_run_of_the_command_line_is_in_the_history_of_its_job(interface, settings):
+def test_a_run_of_the_command_line_is_in_the_history_of_its_job_and_in_the_timeline(interface, settings):
     ran = run_meso(settings, "run", SESSION, "--assets", "imaging_metadata")
     assert ran.returncode == 0, ran.stderr
-    asked = (
+    jobs = asked(
+        interface,
         '{repositoryOrError(repositorySelector: {repositoryName: "__repository__", '
         'repositoryLocationName: "meso_assets.definitions"}) '
-        "{... on Repository {pipelines {name runs(limit: 1) {tags {key value}}}}}}"
-    )
-    request = urllib.request.Request(
-        f"{interface}/graphql", json.dumps({"query": asked}).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=60) as response:
-        jobs = json.load(response)["data"]["repositoryOrError"]["pipelines"]
+        "{... on Repository {pipelines {name runs(limit: 1) {tags {key value}}}}}}",
+    )["repositoryOrError"]["pipelines"]
     (last,) = next(job["runs"] for job in jobs if job["name"] == "process_session")
     tags = {tag["key"]: tag["value"] for tag in last["tags"]}
     assert (tags["dagster/partition"], tags["dagster/max_retries"]) == (SESSION, "0"), "which no other door gives"
+    # the timeline puts a run in the row of its job by these
+    runs = asked(
+        interface,
+        "{runsOrError {... on Runs {results {pipelineName startTime tags {key value} "
+        "repositoryOrigin {id repositoryName repositoryLocationName}}}}}",
+    )["runsOrError"]["results"]
+    own = [run for run in runs if {"key": "dagster/max_retries", "value": "0"} in run["tags"]]
+    assert own
+    for run in own:
+        assert (run["pipelineName"], run["startTime"] is not None) == ("process_session", True)
+        origin = run["repositoryOrigin"]
+        assert (origin["repositoryName"], origin["repositoryLocationName"]) == (
+            "__repository__",
+            "meso_assets.definitions",
+        )
+
+
+def asked(interface, query):
+    """Ask the interface as its pages do."""
+    request = urllib.request.Request(
+        f"{interface}/graphql", json.dumps({"query": query}).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return json.load(response)["data"]

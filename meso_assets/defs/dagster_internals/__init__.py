@@ -20,15 +20,13 @@ import dagster as dg
 
 from meso_core.errors import MesoError
 
-from ..io.metadata import MANIFEST_DIGEST
-from ..io.session_names import PARTITION_TAG
-from .partitions import session_partitions
+from ...io.metadata import MANIFEST_DIGEST
+from ...io.session_names import PARTITION_TAG
+from ..partitions import session_partitions
 
 T = TypeVar("T")
 #: Tags in which Dagster keeps the versions of an event; the names are its own.
 _DATA_VERSION, _CODE_VERSION, _RUN_KEY = "dagster/data_version", "dagster/code_version", "dagster/run_key"
-#: Tag by which Dagster's pages find a run in the history of its job; its servers give it to the runs that they start.
-IN_THE_HISTORY = {".dagster/repository": "__repository__@meso_assets.definitions"}
 #: Events that are asked for at a time.
 _PAGE = 100
 
