@@ -55,7 +55,7 @@ def outcome(asset: str, manifest: Manifest | None, summary: RunSummary) -> str:
     if manifest is not None and manifest.made_by.run_id in (summary.run_id, summary.then_run_id):
         return "made, partial" if asset in summary.partial else "made"
     if asset in summary.failed:
-        did = ["failed"]
+        did = ["interrupted" if summary.stopped else "failed"]
     elif asset in summary.seconds:
         did = ["unchanged"]
     else:

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 import dagster as dg
 
 from ..defs.catalogue import CATALOGUE
-from ..defs.dagster_internals import asset_of_step, end_of_steps, failure_message, last_messages, times_of_steps
+from ..defs.dagster_internals import (
+    STOPPED,
+    asset_of_step,
+    end_of_steps,
+    failure_message,
+    last_messages,
+    times_of_steps,
+    was_stopped,
+)
 from ..defs.dead_runs import clock, interrupted_at, short
 from ..io.session_names import PARTITION_TAG
 from .cells import State
@@ -88,10 +96,20 @@ def _ends_in(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, Fail
     for event in end_of_steps(instance, run.run_id):
         asset = asset_of_step(event.step_key or "")
         if event.event_type_value == "STEP_FAILURE":
-            found[asset] = Failure(State.FAILED, failure_message(event), run.run_id)
+            why = failure_message(event)
+            found[asset] = Failure(State.INTERRUPTED if why == STOPPED else State.FAILED, why, run.run_id)
         else:
             found.setdefault(asset, None)
     return {**found, **_running(instance, run)}
+
+
+def _stopped_at(instance: dg.DagsterInstance, run: dg.DagsterRun) -> float | None:
+    """Return when somebody stopped a run that had begun, s since 1970: by Ctrl-C, or in the interface."""
+    stopped = run.status is dg.DagsterRunStatus.FAILURE and was_stopped(instance, run.run_id)
+    if not stopped and run.status is not dg.DagsterRunStatus.CANCELED:
+        return None
+    record = instance.get_run_record_by_id(run.run_id)
+    return record.end_time if record is not None and record.start_time is not None else None
 
 
 def _running(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, Failure]:
@@ -112,18 +130,21 @@ def _running(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, Fail
 
 
 def _interrupted(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dict[str, Failure]:
-    """Find the assets that a run was making when its process was gone."""
-    if (at := interrupted_at(run)) is None:
+    """Find the assets that a run was making, or about to make, when its process was gone or somebody stopped it."""
+    at, how = interrupted_at(run), "its process was killed, or its machine went down"
+    if at is None:
+        at, how = _stopped_at(instance, run), "somebody stopped it"
+    if at is None:
         return {}
     when = clock(at)
     again = run.tags.get("dagster/will_retry") == "true"
     then = "the daemon runs it again" if again else f"run it again: meso run {run.tags.get(PARTITION_TAG)}"
     times = times_of_steps(instance, run.run_id)
     where = {asset_of_step(step.step): "in" for step in times if step.start and step.end is None}
-    if not where:  # it was between two steps
+    if not where and not any(step.failed for step in times):  # it was between two steps
         chosen = {key.path[-1] for key in run.asset_selection or ()} - {asset_of_step(step.step) for step in times}
         where = {asset: "before" for asset in [*(name for name in CATALOGUE if name in chosen)][:1]}
-    why = f"(run {short(run.run_id)}: its process was killed, or its machine went down); {then}"
+    why = f"(run {short(run.run_id)}: {how}); {then}"
     return {
         asset: Failure(State.INTERRUPTED, f"interrupted at {when} {place} {asset} {why}", run.run_id)
         for asset, place in where.items()

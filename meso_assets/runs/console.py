@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from ..defs.dagster_internals import failure_message
+from ..defs.dagster_internals import STOPPED, failure_message
 
 #: Run configuration that chooses this logger and nothing else.
 READABLE_LOG: dict[str, Any] = {"loggers": {"readable": {"config": {}}}}
@@ -39,7 +39,8 @@ class _Lines(logging.Handler):
         if kind == "STEP_SUCCESS" and step in self._started:
             return f"done in {time.monotonic() - self._started[step]:.1f} s"
         if kind == "STEP_FAILURE":
-            return f"FAILED: {failure_message(event)}"
+            why = failure_message(event)
+            return why if why == STOPPED else f"FAILED: {why}"
         return _EVENTS.get(kind, "")
 
     def _message(self, record: logging.LogRecord, meta: dict[str, Any]) -> str:

@@ -21,6 +21,7 @@ from meso_core.processes import tell_children
 from ..defs.catalogue import CATALOGUE
 from ..defs.claims import Claims
 from ..defs.dagster_internals import asset_of_step, preloaded_first, watched_claims
+from ..defs.dagster_internals.mirrors import deaf_to_the_terminal
 from ..defs.dead_runs import end_dead_runs, process_tags, who_holds
 from ..defs.remote_claims import ClaimsOnServer, claims_of
 from ..io.resources import Platform
@@ -89,6 +90,7 @@ class _Lead(dg.Executor):
                 until_end.callback(claims.give_all_back)
             waiting = _Waiting(instance, run.run_id, plan_context.log)
             until_end.enter_context(watched_claims(instance, lambda: bool(at_work), waiting))
+            until_end.enter_context(deaf_to_the_terminal(instance))
             for event in self._inner.execute(plan_context, execution_plan):
                 kind, step = event.event_type_value, event.step_key or ""
                 if kind == "STEP_WORKER_STARTING":

@@ -62,6 +62,8 @@ class SessionRun:
         if self.summary is None:
             return f"not begun: {self.why}"
         failed = [asset for asset in CATALOGUE if asset in self.summary.failed]
+        if self.summary.stopped:
+            return "interrupted"
         if not self.summary.success:
             return f"failed: {', '.join(failed) or 'see the log'}"
         partial = "; ".join(f"{asset}: {why}" for asset, why in self.summary.partial.items())

@@ -99,3 +99,29 @@ def test_what_runs_now_is_told_with_the_share_that_is_done(instance):
     assert seen["later"].why.startswith("45 % (pages split: 450 of 1,000), since ")
     assert seen["among many"] == seen["later"]
     assert recent_failures(instance, KEY) == {}, "it has ended"
+
+
+def stops():
+    raise dg.DagsterExecutionInterruptedError  # what Ctrl-C becomes in a step
+
+
+def test_a_step_that_somebody_stopped_is_interrupted_and_has_not_failed(instance):
+    run_of(instance, "frame_qc", works=False, does=stops)
+    found = recent_failures(instance, KEY)["frame_qc"]
+    assert (found.state, "somebody stopped the run" in found.why) == (State.INTERRUPTED, True)
+
+
+def test_a_run_that_was_terminated_between_two_steps_tells_before_which_it_was(instance):
+    names = ("imaging_metadata", "frame_times")
+    tags, keys = {"dagster/partition": KEY}, frozenset(map(dg.AssetKey, names))
+    for status, started in ((dg.DagsterRunStatus.CANCELED, True), (dg.DagsterRunStatus.CANCELED, False)):
+        run = dg.DagsterRun("some", tags=tags, asset_selection=keys)
+        instance.add_run(run)
+        if started:
+            instance.report_dagster_event(dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, "some"), run.run_id)
+        instance.report_run_canceled(run)
+        found = recent_failures(instance, KEY)
+        assert found["imaging_metadata"].state is State.INTERRUPTED, status
+        assert "before imaging_metadata" in found["imaging_metadata"].why
+        assert f"somebody stopped it); run it again: meso run {KEY}" in found["imaging_metadata"].why
+        assert "frame_times" not in found
