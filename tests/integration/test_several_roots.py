@@ -5,6 +5,7 @@ import os
 import shutil
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import product
 
 import dagster as dg
 import pytest
@@ -19,12 +20,14 @@ from meso_assets.io.resources import Platform
 from meso_assets.io.session_names import known_sessions
 from meso_assets.overview.refresh import overview_of
 from meso_assets.runs.cells import State
+from meso_assets.runs.many import Wanted, wanted_sessions
 from meso_assets.runs.settings import load_settings
 from meso_core.errors import InputFileError, MesoWarning, MissingInputError, SettingsError, StorageError
 from meso_core.session import SessionKey
 from meso_core.simulate import simulate_session
 from meso_core.storage import verify_manifest
 from meso_core.storage.remote import open_root
+from meso_core.storage.remote.store import RemoteFolders
 from meso_core.storage.remote.transfer import write_small
 from tests.short_session import short
 
@@ -308,3 +311,31 @@ def test_names_of_very_many_sessions_ask_once_for_each_subject(settings, disks, 
 def test_the_environment_of_a_child_names_all_roots(settings, disks):
     assert os.environ["MESO_ROOT"] == ";".join(map(str, disks))
     assert load_settings().roots == disks
+
+
+@pytest.mark.parametrize("roots", [["memory://asked"], ["memory://asked", "memory://asked-too"]], ids=["one", "two"])
+def test_the_labs_of_a_server_are_listed_once_in_a_look_at_very_many_sessions(
+    roots, make_settings, tmp_path, monkeypatch, instance
+):
+    settings = make_settings(tmp_path, root=roots)
+    for root in roots:
+        server = open_root(root)
+        for lab, subject, day in product(("labA", "labB"), range(5), range(1, 6)):
+            own = f"{root[-3:]}{lab}{subject}"
+            write_small(server, f"{lab}/Subjects/{own}/2023-03-{day:02d}/001/raw_session.flag", b"")
+    listed, look = [], RemoteFolders.children
+    monkeypatch.setattr(RemoteFolders, "children", lambda self, folder: listed.append(folder) or look(self, folder))
+    whole_walk = len(roots) * (1 + 2 * (1 + 1 + 5 + 5 * 5))  # root; labs; their Subjects; subjects; dates
+
+    def listings(do):
+        listed.clear()
+        do()
+        return listed.count(""), len(listed)
+
+    platform = Platform.open(settings)
+    keys = platform.store.sessions()
+    assert len(keys) == 50 * len(roots)
+    assert listings(lambda: ticked(settings, instance)) == (len(roots), whole_walk)
+    assert listings(lambda: overview_of(settings, instance)) == (len(roots), whole_walk)
+    assert listings(lambda: wanted_sessions(settings, Wanted(), print)) == (len(roots), whole_walk)
+    assert listings(lambda: platform.names(keys, keys)) == (0, 0)
