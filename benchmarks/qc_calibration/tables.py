@@ -5,8 +5,9 @@ What belongs here: words and Markdown.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from .study import Row
 
@@ -30,3 +31,14 @@ def false_alarms_in_words(n: int, alarms: Counter[str]) -> str:
     """Say in a sentence which verdicts fired on how many of the good sessions."""
     told = ", ".join(f"`{name}` on {k}" for name, k in sorted(alarms.items())) or "no verdict fired"
     return f"On {n} good sessions, {told}."
+
+
+def on_page(page: str, printed: Sequence[str]) -> str:
+    """Put what was printed of each study into the text of a page, at its marks in their order."""
+    texts = iter(printed)
+    return re.sub(
+        r"<!-- calibration -->\n.*?\n?<!-- /calibration -->",
+        lambda _: f"<!-- calibration -->\n{next(texts)}\n<!-- /calibration -->",
+        page,
+        flags=re.DOTALL,
+    )

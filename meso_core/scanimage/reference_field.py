@@ -16,7 +16,7 @@ from ..opening import read_json
 from ..session import Fov
 from ..session.imaging import ImagingMetadata
 from .metadata.parse import parse_imaging_metadata
-from .reference_images import MADE_AGAIN, read_stack
+from .reference_images import MADE_AGAIN, read_planes
 
 #: Largest pixel with which cells can be seen, and largest step in depth with which a drift can be told, µm.
 LARGEST_PIXEL_UM, LARGEST_STEP_UM = 4.0, 15.0
@@ -87,24 +87,24 @@ def cut_field(stack_file: Path, meta: ImagingMetadata, fov: Fov) -> FieldStack |
         return None
     from scipy.ndimage import affine_transform
 
-    stack = read_stack(stack_file)
     depths = np.asarray(meta.stack_depths_um, np.float64)
-    if len(stack) != len(depths):
-        return None
     margin = round(AROUND_UM / fov.um_per_pixel)
     by_row, by_column, first = _place(meta, fov)
     corner = first - margin * (by_row + by_column)
     shape = (fov.ny + 2 * margin, fov.nx + 2 * margin)
     ends = np.array([first, first + fov.ny * by_row + fov.nx * by_column])
-    if (ends < -1).any() or (ends > np.array(stack.shape[1:]) + 1).any():
+    if (ends < -1).any():
         return None
     order, own = np.argsort(depths, kind="stable"), (fov.depths_um or (0.0,))[0]
-    turned = np.stack([by_row, by_column], axis=1)
-    images = [
-        affine_transform(np.asarray(stack[k], np.float32), turned, corner, shape, order=1, mode="nearest")
-        for k in order
-    ]
-    return FieldStack(np.stack(images), depths[order] - own, margin)
+    turned, images = np.stack([by_row, by_column], axis=1), []
+    for image in read_planes(stack_file):
+        if image.ndim != 2 or (ends > np.array(image.shape) + 1).any():
+            return None
+        plane = np.asarray(image, np.float32)
+        images.append(affine_transform(plane, turned, corner, shape, order=1, mode="nearest"))
+    if len(images) != len(depths):
+        return None
+    return FieldStack(np.stack(images)[order], depths[order] - own, margin)
 
 
 def _place(meta: ImagingMetadata, fov: Fov) -> tuple[npt.NDArray[np.float64], ...]:

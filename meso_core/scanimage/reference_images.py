@@ -10,13 +10,15 @@ import os
 import shutil
 import struct
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import InputFileError, MesoError, MesoWarning, MetadataError, MissingInputError
 from ..json_text import json_text
@@ -30,6 +32,9 @@ from .metadata.extract import meta_with_frames
 from .reference_checks import taken_at
 from .reference_stack import RECOPY, WITHOUT, Stack, stitch_stack
 from .tiff.pages import MOST_BEHIND_BYTES
+
+if TYPE_CHECKING:
+    from tifffile import TiffFile
 
 REFERENCE_FOLDER = "reference"
 RAW_NAME, STACK_NAME, META_NAME = "referenceImage.raw.tif", "referenceImage.stack.tif", "referenceImage.meta.json"
@@ -228,21 +233,42 @@ def read_stack(path: Path) -> Stack:
     InputFileError
         If it is no stack of grey images.
     """
+    with _opened_stack(path) as file:
+        stack = np.asarray(file.asarray())
+    if stack.ndim < 2 or stack.size == 0 or stack.dtype.kind not in "iuf":
+        found = f"{stack.dtype} of shape {stack.shape}"
+        raise InputFileError.at(path, expected="a stack of grey images", found=found, remedy=MADE_AGAIN)
+    return stack.reshape(-1, *stack.shape[-2:])
+
+
+def read_planes(path: Path) -> Iterator[npt.NDArray[Any]]:
+    """Read a stitched stack depth by depth, each (ny, nx), for all of it may be larger than the memory.
+
+    Raises
+    ------
+    InputFileError
+        If it is damaged.
+    """
+    with _opened_stack(path) as file:
+        if len(file.pages) == 1:  # ImageJ's, whose one page stands for all
+            yield from read_stack(path)
+        else:
+            yield from (np.asarray(page.asarray()) for page in file.pages)
+
+
+@contextmanager
+def _opened_stack(path: Path) -> Iterator[TiffFile]:
     import tifffile
 
     try:
         with open_plain(path, limit=_MOST_STACK_BYTES) as opened, tifffile.TiffFile(opened) as file:
             if (unpacked := sum(page.nbytes for page in file.pages)) > _MOST_STACK_BYTES:
                 raise ValueError(f"{unpacked} bytes once unpacked")
-            stack = np.asarray(file.asarray())
+            yield file
     except MesoError:
         raise
     except _TIF_ERRORS as error:
         raise InputFileError.at(path, expected="a stack of images", found=str(error), remedy=MADE_AGAIN) from error
-    if stack.ndim < 2 or stack.size == 0 or stack.dtype.kind not in "iuf":
-        found = f"{stack.dtype} of shape {stack.shape}"
-        raise InputFileError.at(path, expected="a stack of grey images", found=found, remedy=MADE_AGAIN)
-    return stack.reshape(-1, *stack.shape[-2:])
 
 
 def _write_stack(path: Path, stack: Stack) -> None:

@@ -121,7 +121,7 @@ REFERENCES = {
     ),
     "a stack of another layout": reference("scanner.py: _Header.depths", OTHER_ZS, LEAVE, away(REFERENCE), 1),
     "a stitched stack that is damaged": reference(
-        f"{IMAGES}read_stack", stack_of(b"II*\0"), "Move it away", away(STACK_FILE)
+        f"{IMAGES}_opened_stack", stack_of(b"II*\0"), "Move it away", away(STACK_FILE)
     ),
     "a stitched stack that is no picture": reference(
         f"{IMAGES}read_stack", stack_of(np.zeros((2, 8, 8), np.complex64)), "Move it away", away(STACK_FILE)

@@ -26,7 +26,7 @@ INNER = Counter(
     {
         "metadata/parse.py: parse_session_metadata": 1,
         "metadata/patch.py: _number_slices": 1,
-        "reference_images.py: read_stack": 1,
+        "reference_images.py: _opened_stack": 1,
         "tiff/header.py: _tokens": 1,
         "tiff/header.py: _value": 1,
         "frames/stream.py: _Forward.blocks": 1,
