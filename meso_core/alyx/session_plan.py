@@ -115,7 +115,7 @@ def plan_report_note(verdict: SessionVerdict, client: AlyxClient) -> Plan:
     planned = []
     if current is None and verdict.picture:
         planned.append(_new_note(verdict, client.user, session.eid))
-    for row in sorted(mine, key=lambda row: str(row["id"])):
+    for row in sorted(mine, key=lambda row: (row is not current, str(row["id"]))):
         text = verdict.text if row is current else _REPLACED
         if current is not None or verdict.picture:
             planned.append(_text_of(row, verdict.picture if row is current else f"note {row['id']}", text, session.eid))

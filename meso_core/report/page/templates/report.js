@@ -1,14 +1,27 @@
 "use strict";
 (() => {
-  const bytes = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));
+  const bytes = text => { // a loop: with a function for each byte, scrolling stops where a field comes into view
+    const plain = atob(text), made = new Uint8Array(plain.length);
+    for (let i = 0; i < plain.length; i++) made[i] = plain.charCodeAt(i);
+    return made;
+  };
+  const when_idle = window.requestIdleCallback ? work => requestIdleCallback(work, { timeout: 1000 }) : work => setTimeout(work, 50);
   const floats = text => new Float32Array(bytes(text).buffer);
 
   // rings of a path of whole numbers: "M x y l dx dy …z"
   const ringsOf = d => d.split("z").filter(Boolean).map(part => {
-    const n = part.match(/-?\d+/g).map(Number), ring = [[n[0], n[1]]];
-    for (let i = 2; i + 1 < n.length; i += 2) ring.push([ring.at(-1)[0] + n[i], ring.at(-1)[1] + n[i + 1]]);
+    const n = part.match(/-?\d+/g), ring = [];
+    for (let i = 0, x = 0, y = 0; i + 1 < n.length; i += 2) ring.push([x += +n[i], y += +n[i + 1]]);
     return ring;
   });
+  const boxOf = rings => {
+    const box = [Infinity, Infinity, -Infinity, -Infinity];
+    for (const ring of rings) for (const [x, y] of ring) {
+      if (x < box[0]) box[0] = x; if (x > box[2]) box[2] = x;
+      if (y < box[1]) box[1] = y; if (y > box[3]) box[3] = y;
+    }
+    return box;
+  };
   const inside = (rings, x, y) => rings.some(ring => {
     let is = false;
     for (let i = 0, j = ring.length - 1; i < ring.length; j = i++) {
@@ -66,10 +79,8 @@
       for (const [path, numbers, kind] of [[others, data.others, "others"], [cells, data.cells, "cells"]]) {
         const lines = path.getAttribute("d").split("\n");
         numbers.forEach((number, i) => {
-          const rings = ringsOf(lines[i] || ""), points = rings.flat();
-          if (!points.length) return;
-          const xs = points.map(p => p[0]), ys = points.map(p => p[1]);
-          rois.push({ number, kind, d: lines[i], rings, box: [Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)] });
+          const rings = ringsOf(lines[i] || "");
+          if (rings.length) rois.push({ number, kind, d: lines[i], rings, box: boxOf(rings) });
         });
       }
       rois.sort((a, b) => (a.box[2] - a.box[0]) * (a.box[3] - a.box[1]) - (b.box[2] - b.box[0]) * (b.box[3] - b.box[1]));
@@ -105,6 +116,6 @@
     });
     field.querySelector(".show-cells").addEventListener("change", event => cells.classList.toggle("off", !event.target.checked));
     field.querySelector(".show-others").addEventListener("change", event => others.classList.toggle("off", !event.target.checked));
-    new IntersectionObserver((seen, watch) => { if (!seen.some(s => s.isIntersecting)) return; watch.disconnect(); load(); const best = rois.find(r => r.number === data.best[0]); if (best) choose(best); }, { rootMargin: "200px" }).observe(field);
+    new IntersectionObserver((seen, watch) => { if (!seen.some(s => s.isIntersecting)) return; watch.disconnect(); when_idle(() => { load(); const best = chosen < 0 && rois.find(r => r.number === data.best[0]); if (best) choose(best); }); }, { rootMargin: "400px" }).observe(field);
   });
 })();
