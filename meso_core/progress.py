@@ -31,6 +31,24 @@ def silent(done: int, total: int, what: str) -> None:
     """Ignore all calls; the default of every function that takes a progress."""
 
 
+def about(where: str, progress: Progress) -> Progress:
+    """Make a progress that says of what it tells, where the same work is done on several things.
+
+    Parameters
+    ----------
+    where
+        Its name; nothing is said where it is empty.
+    progress
+        Told the rest.
+    """
+
+    def listen(done: int, total: int, what: str) -> None:
+        work, bracket, remark = what.partition(" (")
+        progress(done, total, f"{work} of {where}{bracket}{remark}" if where else what)
+
+    return listen
+
+
 def throttled(say: Callable[[str], None], *, every_s: float = 5.0) -> Progress:
     """Make a listener that writes a line to ``say`` at most every ``every_s`` seconds, and at the end.
 

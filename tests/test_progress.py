@@ -46,6 +46,23 @@ def test_bytes_are_told_as_megabytes_and_a_changing_remark_does_not_start_anew(c
     ]
 
 
+def test_the_same_work_on_several_things_says_on_which(clock):
+    lines = []
+    listen = progress.throttled(lines.append, every_s=1)
+    for bout in ("raw_imaging_data_00", "raw_imaging_data_01"):
+        for done in (0, 10**7):
+            progress.about(bout, listen)(done, 10**7, "bytes compressed (to 60 %)")
+            clock[0] += 2
+    progress.about("", listen)(0, 4, "pages")
+    clock[0] += 2
+    progress.about("", listen)(4, 4, "pages")
+    assert lines == [
+        "compressed of raw_imaging_data_00 (to 60 %): 10 of 10 MB (100%), 5.0 MB/s",
+        "compressed of raw_imaging_data_01 (to 60 %): 10 of 10 MB (100%), 5.0 MB/s",
+        "pages: 4 of 4 (100%), 2/s",
+    ]
+
+
 def test_work_of_unknown_length_tells_what_is_done(clock):
     lines = []
     listen = progress.throttled(lines.append, every_s=1)

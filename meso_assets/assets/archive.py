@@ -9,6 +9,7 @@ import dagster as dg
 from meso_core.archive.delivered import delivered_view
 from meso_core.json_text import json_text
 from meso_core.opening import is_there
+from meso_core.progress import about
 from meso_core.session import RawFiles, SessionMetadata, natural_key
 
 from ..defs.catalogue import CATALOGUE
@@ -48,7 +49,7 @@ def imaging_frames_archive(
                 archive_format=run.settings.archive_format,
                 workers=run.settings.cores,
                 find_metadata=of_the_rig,
-                progress=run.progress,
+                progress=about(bout.name if len(bouts) > 1 else "", run.progress),
             )
             for bout in bouts
         ]
