@@ -261,7 +261,7 @@ def test_each_file_is_at_the_server_as_it_lies_on_disk(story):
 
 
 def test_the_picture_that_arrived_is_the_snapshot(story):
-    (note,) = [record for record in story.server.tables["notes"] if "snapshot" in json.loads(record["json"])]
+    (note,) = [record for record in story.server.tables["notes"] if "snapshot" in record["json"]]
     name, content = note["picture"]
     assert content == (story.folder / "snapshots" / name).read_bytes()
     assert note["text"] == "Mean image of the first field before the session"
