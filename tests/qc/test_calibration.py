@@ -5,20 +5,28 @@ The usual run looks at a sample; the whole sweep, with 200 good sessions, is nig
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from benchmarks.qc_calibration import (
     FAULTS,
     LONG_STUDY,
+    SHORT_FAULTS,
     SHORT_STUDY,
     Record,
+    Row,
+    false_alarms_in_words,
     good,
+    on_page,
+    table,
 )
 from meso_core.qc import CHECKS
 
+PAGE = (Path(__file__).parents[2] / "docs" / "qc.md").read_text()
 STUDIES = {"long": LONG_STUDY, "short": SHORT_STUDY}
 
 
@@ -72,6 +80,41 @@ def test_a_record_gives_back_what_was_judged_and_judges_again_where_the_last_lin
     assert len(judged) == 3, "and kept on a line of its own"
 
 
+def tables_of_the_page() -> list[str]:
+    return re.findall(r"<!-- calibration -->\n(.+?)\n<!-- /calibration -->", PAGE, flags=re.DOTALL)
+
+
+def test_what_was_printed_is_put_into_the_page_at_its_marks_and_nowhere_else():
+    printed = ["one", "two"]
+    page = "a\n<!-- calibration -->\nold\n<!-- /calibration -->\nb\n<!-- calibration -->\n<!-- /calibration -->\nc"
+    put = on_page(page, printed)
+    assert re.findall(r"<!-- calibration -->\n(.*?)\n<!-- /calibration -->", put) == printed
+    assert [line for line in put.splitlines() if line in "abc"] == ["a", "b", "c"]
+    assert on_page(put, printed) == put
+
+
+@pytest.mark.parametrize("place", range(len(tables_of_the_page())))
+def test_the_page_shows_what_the_command_prints(place):
+    """Sentence and table have the form of the command, with all faults and severities, and no false alarm."""
+    study = list(STUDIES.values())[place]
+    sentence, shown = tables_of_the_page()[place].split("\n\n")
+    n_good = int(re.search(r"On (\d+) good sessions", sentence)[1])
+    assert sentence == false_alarms_in_words(n_good, Counter())
+    lines = iter(shown.splitlines()[2:])
+    rows = []
+    for fault in study.faults.values():
+        for severity in fault.severities:
+            told, other, checks = (cell.strip() for cell in next(lines).strip("|").split("|")[2:])
+            (n_told, n), (n_other, _) = (map(int, cell.split(" of ")) for cell in (told, other))
+            fired = {name: int(count) for name, count in re.findall(r"`(\w+)` (\d+)", checks)}
+            rows.append(Row(fault, severity, n, n_told, n_other, fired))
+            assert max((fired.get(check, 0) for check in fault.checks), default=0) <= n_told <= n
+            assert n_other == 0, (fault.name, severity)
+            assert set(fired) <= fault.checks
+    assert shown == table(rows)
+    assert n_good >= 10
+
+
 @pytest.mark.nightly
 def test_no_verdict_fires_on_two_hundred_good_sessions(record):
     assert LONG_STUDY.false_alarms(range(200), record) == (200, {})
@@ -84,4 +127,17 @@ def test_detection_rises_with_severity_to_nearly_all_sessions_and_other_verdicts
     told = [row.n_told for row in rows]
     assert told == sorted(told)
     assert told[-1] >= 9, rows
+    assert [row.n_other for row in rows] == [0] * len(rows), rows
+
+
+@pytest.mark.nightly
+def test_no_verdict_fires_on_good_sessions_that_suite2p_registers_and_finds_cells_in(record):
+    assert SHORT_STUDY.false_alarms(range(10), record) == (10, {})
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", SHORT_FAULTS)
+def test_suite2p_and_all_verdicts_after_it_tell_a_fault_by_its_own_verdicts(name, record):
+    rows = list(SHORT_STUDY.sweep(range(1000, 1002), record, [name]))
+    assert rows[-1].n_told == 2, rows
     assert [row.n_other for row in rows] == [0] * len(rows), rows
