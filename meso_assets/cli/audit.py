@@ -48,8 +48,12 @@ def command(sessions: tuple[str, ...], deep: bool, as_json: bool, with_alyx: boo
     compare = comparison(settings, platform) if with_alyx else lambda _: ()
     n_faulty = n_sessions = 0
     with open_instance(settings) as instance:
-        keys = [platform.find(text).key for text in sessions] or platform.store.sessions()
-        names = names_of(settings, instance, keys)
+        survey = None if sessions else platform.store.survey()
+        keys = [platform.find(text).key for text in sessions] if survey is None else survey.sessions
+        unreachable = () if survey is None else survey.unreachable
+        for root in unreachable:
+            click.echo(f"{root}; its sessions are not audited", err=True)
+        names = names_of(settings, instance, keys, survey)
         progress = throttled(lambda text: click.echo(text, err=True))
         order = AuditOrder(deep, who, why)
         for one in audited_sessions(keys, settings, instance, order, progress=progress):
@@ -59,7 +63,7 @@ def command(sessions: tuple[str, ...], deep: bool, as_json: bool, with_alyx: boo
             _tell(one, names[one.key], others if with_alyx else None, as_json=as_json)
     if not as_json:
         click.echo(f"{n_faulty} of {n_sessions} sessions with findings")
-    sys.exit(1 if n_faulty else 0)
+    sys.exit(1 if n_faulty or unreachable else 0)
 
 
 def _tell(one: Audited, name: str, others: Sequence[AlyxFinding] | None, *, as_json: bool) -> None:

@@ -170,6 +170,9 @@ def test_a_disk_that_is_away_keeps_its_own_sessions_alone_from_being_looked_at(s
             Platform.open(settings).session(THERE.name, instance)
         assert word in str(refused.value)
         assert Platform.open(settings).session(HERE.name, instance).key == HERE
+        audited = meso("audit")
+        assert (audited.exit_code, audited.output.splitlines()[-1]) == (1, "0 of 2 sessions with findings")
+        assert f"{disks[1]}: " in audited.output
     assert ticked(settings, instance) == {HERE.name, late.name, THERE.name}
     assert known_sessions(instance) == {HERE.name, late.name, THERE.name}
 
