@@ -181,6 +181,9 @@ def test_a_home_below_a_file_is_a_named_error(tmp_path):
 
 
 def test_dagster_home_is_made_in_the_platforms_home_unless_one_is_set(monkeypatch, tmp_path):
+    from hashlib import sha256
+
+    from meso_assets.runs import instance
     from meso_assets.runs.instance import prepare_home
 
     settings = load_settings({"home": tmp_path / "home"})
@@ -190,6 +193,12 @@ def test_dagster_home_is_made_in_the_platforms_home_unless_one_is_set(monkeypatc
     (made / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
     prepare_home(settings)
     assert (made / "dagster.yaml").read_text() == "telemetry:\n  enabled: false\n", "a lab's edits stay"
+    monkeypatch.setattr(instance, "_EARLIER", {sha256((made / "dagster.yaml").read_bytes()).hexdigest()})
+    prepare_home(settings)
+    assert (made / "dagster.yaml").read_bytes() == instance.CONFIGURATION.read_bytes(), "what nobody edited follows"
+    (made / "dagster.yaml").write_text("telemetry:\n  enabled: true\n")
+    prepare_home(settings)
+    assert (made / "dagster.yaml").read_text() == "telemetry:\n  enabled: true\n"
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "elsewhere"))
     assert prepare_home(settings) == tmp_path / "elsewhere"
 

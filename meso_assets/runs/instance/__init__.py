@@ -1,13 +1,15 @@
 """The Dagster instance of meso: its configuration, and its home folder, found or made.
 
 What belongs here: where Dagster keeps its records and with which limits, and who may open them when. ``dagster.yaml``
-beside this file is the one configuration; it is copied into the home when that is made, and a lab may edit the copy.
+beside this file is the one configuration; it is copied into the home when that is made, and a lab may edit the copy. A
+copy that nobody has edited follows.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator
@@ -17,7 +19,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from meso_core.errors import StorageError
+from meso_core.errors import InputFileError, MissingInputError, StorageError
+from meso_core.opening import RECORD_BYTES, read_plain
 from meso_core.storage.atomic import clear_parts, storage_errors, write_file
 from meso_core.storage.locks import NO_LOCKS
 
@@ -30,6 +33,15 @@ from .records import back_up, check_main, keeps_sqlite, make_missing
 SUITE2P_POOL = "suite2p"
 
 CONFIGURATION = Path(__file__).with_name("dagster.yaml")
+#: SHA-256 of that file as earlier versions had it.
+_EARLIER = frozenset(
+    {
+        "43ada729f77f3527ccef24bb94a88d36705d2b7605a7947ff645e0b27794ca08",
+        "47ab21e079b0efb239e3822cb2d62e9a4f8c7dfab70f03eec1a087cf39490163",
+        "589f56e1150b4046e29091c1f5ec750767750d44bdec90b47426ed6002f39c6c",
+        "f57f27b209e8d943b83bd48ebef259df4e511e52ca5a91c5e4f7ffd3e18fb6f0",
+    }
+)
 #: Files of the home: held by whoever opens it, for as long as that takes; by all who use it; and which version did so.
 _OPENING, _IN_USE, _VERSION = ".opening.lock", ".in-use.lock", ".dagster-version"
 
@@ -54,6 +66,9 @@ def prepare_home(settings: MesoSettings) -> Path:
             with _locked(home / _OPENING, fcntl.LOCK_EX):
                 clear_parts(home / "dagster.yaml")
                 write_file(home / "dagster.yaml", CONFIGURATION.read_bytes())
+        elif _is_of_an_earlier_version(home / "dagster.yaml"):
+            with contextlib.suppress(StorageError, OSError), _locked(home / _OPENING, fcntl.LOCK_EX):
+                write_file(home / "dagster.yaml", CONFIGURATION.read_bytes())
     except StorageError:  # it says what is wrong: no room, no locks
         raise
     except OSError as error:
@@ -65,6 +80,14 @@ def prepare_home(settings: MesoSettings) -> Path:
         ) from error
     os.environ["DAGSTER_HOME"] = str(home)
     return home
+
+
+def _is_of_an_earlier_version(file: Path) -> bool:
+    """Whether a copy is what an earlier version made, and nobody has edited it since."""
+    try:
+        return hashlib.sha256(read_plain(file, RECORD_BYTES)).hexdigest() in _EARLIER
+    except (MissingInputError, InputFileError):  # whoever opens it will tell
+        return False
 
 
 @contextmanager
