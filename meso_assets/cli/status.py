@@ -130,7 +130,8 @@ def _totals(found: Sequence[SessionCells], n_there: int, platform: Platform) -> 
         told = f"no session below {root}; a session is at [lab/Subjects/]subject/YYYY-MM-DD/NNN"
     else:
         counts = Counter(one.standing for one in found)
-        told = f"{len(found)} of {n_there} sessions" if len(found) < n_there else f"{n_there} session{'s' * (n_there != 1)}"
+        told = f"{len(found)} of {n_there}" if len(found) < n_there else str(n_there)
+        told += f" session{'s' * (n_there != 1)}"
         told += ": " + ", ".join(f"{n} {word}" for word, n in sorted(counts.items())) if counts else ""
     folders = [folder for folder in platform.settings.roots if isinstance(folder, Path)]
     return "\n".join([told, *(f"disk of {folder}: {_disk(folder)}" for folder in folders)])
