@@ -134,6 +134,7 @@ def test_status_tells_what_waits_and_what_is_withheld(instance, settings):
     end_as(settings, KEYS[0], "alyx_snapshots", "pending")
     end_as(settings, KEYS[0], "alyx_fov_records", "withheld")
     end_as(settings, KEYS[0], "alyx_datasets", "registered")
+    end_as(settings, KEYS[0], "alyx_session_qc", "registered")
     platform = Platform.open(settings)
     cells, _ = session_status(platform, instance, platform.session(KEYS[0]).key)
     told = {cell.asset: (cell.as_record()["state"], cell.why) for cell in cells if cell.asset.startswith("alyx_")}
@@ -141,6 +142,7 @@ def test_status_tells_what_waits_and_what_is_withheld(instance, settings):
         "alyx_snapshots": ("pending", "waits for Alyx since 2024-05-01T10:00:00Z: gone"),
         "alyx_fov_records": ("withheld", "gone"),
         "alyx_datasets": ("done", ""),
+        "alyx_session_qc": ("done", ""),
     }
     later = settings.model_copy(update={"alyx_url": "https://alyx.example.org"})
     cells, _ = session_status(Platform.open(later), instance, platform.session(KEYS[0]).key)
