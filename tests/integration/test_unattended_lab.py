@@ -35,7 +35,7 @@ class End:
     changes: tuple[tuple[str, object], ...] = ()
 
 
-MOVIES = "motion_registered_frames"
+METADATA, MOVIES = "imaging_metadata", "motion_registered_frames"
 #: Subject → its session.
 LAB = {
     "resumed": End(),
@@ -51,11 +51,12 @@ LAB = {
     "doubled": End(faults=("doubled_page",), look=("frames_are_whole",)),
     "swapped": End(faults=("swapped_frames",), look=("frames_are_whole",)),
     "surplus": End(faults=("surplus_pulses",), look=("frames_match_pulses",)),
-    "folder": End(faults=("missing_folder",), look=("bouts_have_folders",)),
+    # the frames of the second bout alone are enough for suite2p
+    "folder": End(("missing_folder",), look=("bouts_have_folders",), changes=(("frames_per_bout", (40, 60)),)),
     "channel": End(faults=("channel_alone",), look=("frames_are_whole",), changes=(("channels", (2, 4)),)),
     "perchannel": End(faults=("tif_per_channel",), changes=(("channels", (2, 4)),)),
-    "alien": End(faults=("foreign_tif",), fails=(("imaging_frames_archive", "InputFileError"),)),
-    "moved": End(faults=("metadata_mismatch",), fails=(("imaging_metadata", "MetadataError"),)),
+    "alien": End(("foreign_tif",), fails=((METADATA, "InputFileError"), ("imaging_frames_archive", "InputFileError"))),
+    "moved": End(faults=("metadata_mismatch",), fails=((METADATA, "MetadataError"),)),
     # frames that no pulse belongs to are refused before the expensive work begins
     "pulses": End(faults=("dropped_pulses",), fails=(("frame_times", "TimingError"), (MOVIES, "TimingError"))),
     "silent": End(faults=("missing_bout",), fails=(("frame_times", "TimingError"), (MOVIES, "TimingError"))),
@@ -213,10 +214,9 @@ def test_what_cannot_be_made_shows_its_reason_and_spares_the_rest(lab, name):
         assert found[asset]["state"] == "failed"
         assert f"{error}: " in found[asset]["why"]
         assert found[asset]["why"] in lab.page
-    if MOVIES not in {asset for asset, _ in LAB[name].fails} and name != "moved":  # nothing goes without the metadata
-        assert found[MOVIES]["state"] == found["rois"]["state"] == "done"
-    if name != "moved":
-        assert found["frame_qc"]["state"] == found["mean_image_mlapdv"]["state"] == "done"
+    if METADATA not in {asset for asset, _ in LAB[name].fails}:  # nothing goes without the metadata
+        spared = ("imaging_frames_archive", "frame_qc", "mean_image_mlapdv", "session_qc", "session_report")
+        assert {asset: found[asset]["state"] for asset in spared} == dict.fromkeys(spared, "done")
 
 
 def test_a_session_that_is_still_being_copied_waits_and_is_said_to(lab):
