@@ -21,7 +21,7 @@ def main() -> None:
     faulty = max(asked.sessions // 60, 2)
     printed = [
         _print("long sessions", LONG_STUDY, asked.sessions, faulty, record),
-        _print("short sessions, with suite2p", SHORT_STUDY, max(asked.sessions // 20, 3), 2, record),
+        _print("short sessions, with suite2p", SHORT_STUDY, max(asked.sessions // 20, 3), max(faulty - 1, 1), record),
     ]
     if asked.page is not None:
         asked.page.write_text(on_page(asked.page.read_text(), printed))

@@ -118,12 +118,12 @@ FAULTS = _faults(
 
 #: What is put into short sessions, which suite2p registers and finds cells in.
 SHORT_FAULTS = _faults(
-    (_MOTION, "µm, standard deviation", "motion_um", (4.0, 8.0, 16.0),
+    (_MOTION, "µm, standard deviation", "motion_um", (4.0, 8.0, 12.0),
      {"shifts_within_reach", "rigid_range", "rigid_jump", "bad_frame_fraction", "registration_residual",
       "crispness_gain"}),
     (_DARK, _PHOTONS, "photons", (2.0, 1.0, 0.4),
-     {"photons_per_pixel", "noise_level", "cells_found", "cells_are_active", "fields_agree"}),
+     {"photons_per_pixel", "noise_level", "cells_found", "cells_are_active", "classifier_share", "fields_agree"}),
     (_NOISE, _NOISY, "read_noise", (0.6, 1.2, 2.4),
-     {"noise_level", "cells_found", "cells_are_active", "fields_agree"}),
+     {"noise_level", "cells_found", "cells_are_active", "classifier_share", "fields_agree"}),
     (_DRIFT, _OVER, "axial_drift_um", (8.0, 16.0, 25.0), {"ends_alike"}),
 )  # fmt: skip

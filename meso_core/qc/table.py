@@ -288,7 +288,7 @@ _ROWS = (
         "cells",
         "How far the decay of transients is from that of the indicator for which tau was set. One octave is a"
         " factor of two: check MESO_GENOTYPE or tau.",
-        Limit(1.2),
+        Limit(1.5),
     ),
     Check(
         "atlas_is_anatomy",

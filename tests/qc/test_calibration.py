@@ -27,6 +27,8 @@ from benchmarks.qc_calibration import (
 from meso_core.qc import CHECKS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "qc.md").read_text()
+#: What follows from a fault when suite2p goes on with it, and says so on the page.
+FOLLOWS = {"motion beyond reach": frozenset({"decay_mismatch"})}
 STUDIES = {"long": LONG_STUDY, "short": SHORT_STUDY}
 
 
@@ -109,8 +111,9 @@ def test_the_page_shows_what_the_command_prints(place):
             fired = {name: int(count) for name, count in re.findall(r"`(\w+)` (\d+)", checks)}
             rows.append(Row(fault, severity, n, n_told, n_other, fired))
             assert max((fired.get(check, 0) for check in fault.checks), default=0) <= n_told <= n
-            assert n_other == 0, (fault.name, severity)
-            assert set(fired) <= fault.checks
+            others = set(fired) - fault.checks
+            assert (n_other == 0) is (not others), (fault.name, severity)
+            assert others <= FOLLOWS.get(fault.name, frozenset()), (fault.name, severity)
     assert shown == table(rows)
     assert n_good >= 10
 
@@ -140,4 +143,5 @@ def test_no_verdict_fires_on_good_sessions_that_suite2p_registers_and_finds_cell
 def test_suite2p_and_all_verdicts_after_it_tell_a_fault_by_its_own_verdicts(name, record):
     rows = list(SHORT_STUDY.sweep(range(1000, 1002), record, [name]))
     assert rows[-1].n_told == 2, rows
-    assert [row.n_other for row in rows] == [0] * len(rows), rows
+    for row in rows:
+        assert set(row.checks) <= row.fault.checks | FOLLOWS.get(name, frozenset()), row
