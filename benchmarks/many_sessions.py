@@ -57,7 +57,7 @@ class ManySessions:
             _put(self._session.path / path, _CONTENT)
         files = tuple(FileRecord(path, len(_CONTENT), *_hashes(), _TIME_NS) for path in sorted(paths))
         seen = look_at(self._session)
-        basis = CATALOGUE[name].basis(seen.raw, seen.made, self._settings)
+        basis = CATALOGUE[name].basis(seen.raw, seen.made, self._settings, seen.people.version)
         chain = Chain("", {other: seen.made[other].digest for other in CATALOGUE[name].upstream})
         made_by = MadeBy("run", _PACKAGES, host="rig")
         manifest = Manifest(name, files, basis, made_by, "2026-01-01T00:00:00+00:00", session=str(self._session.key))

@@ -110,7 +110,7 @@ class Declaration:
         parts = json_text([self.settings_now(of_all), self._packages()], sort_keys=True)
         return f"{self.code_version}+{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
 
-    def basis(self, raw: RawByKind, made: Mapping[str, Manifest], settings: MesoSettings, people: str = "") -> Basis:
+    def basis(self, raw: RawByKind, made: Mapping[str, Manifest], settings: MesoSettings, people: str) -> Basis:
         """Tell what the result of a session depends on now.
 
         Parameters
