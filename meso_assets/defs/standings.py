@@ -77,7 +77,10 @@ class SessionView:
 
     def standing(self, declaration: Declaration, settings: MesoSettings) -> Standing:
         """How one asset stands."""
-        basis = declaration.basis(self.raw, self.made, self.own_settings(settings), self.people.version)
+        return self._standing(declaration, self.own_settings(settings))
+
+    def _standing(self, declaration: Declaration, own: MesoSettings) -> Standing:
+        basis = declaration.basis(self.raw, self.made, own, self.people.version)
         manifest = self.made.get(declaration.name)
         doubts: tuple[str, ...] = ()
         if declaration.doubts and manifest:
@@ -92,7 +95,8 @@ class SessionView:
 
     def standings(self, settings: MesoSettings) -> dict[str, Standing]:
         """How all assets stand."""
-        return {name: self.standing(declaration, settings) for name, declaration in CATALOGUE.items()}
+        own = self.own_settings(settings)
+        return {name: self._standing(declaration, own) for name, declaration in CATALOGUE.items()}
 
     def arrival(self, settings: MesoSettings, *, now_ns: int) -> Arrival:
         """Whether the session is whole, and why (not)."""
