@@ -231,17 +231,22 @@ def test_a_bout_that_came_late_is_in_the_results(lab):
 
 
 def test_no_good_session_has_a_finding_in_the_quick_audit(lab):
-    sessions = [lab.records(name)[0]["session"] for name in GOOD]
-    ran = run_meso(lab.settings, "audit", *sessions)
+    """But for what another program has left, which is named."""
+    ours = [lab.records(name)[0]["session"] for name in GOOD if name != "foreign"]
+    ran = run_meso(lab.settings, "audit", *ours)
     assert ran.returncode == 0, ran.stdout
+    left = run_meso(lab.settings, "audit", lab.records("foreign")[0]["session"])
+    assert left.returncode == 1
+    assert "2 orphaned (" in left.stdout
 
 
 def test_the_digest_tells_what_is_done_and_what_failed(lab):
     told = run_meso(lab.settings, "notices", "--digest").stdout
+    for name in (*GOOD, *BAD, WAITS):
+        assert f"- {lab.records(name)[0]['session']}" in told
     for name in BAD:
-        assert lab.records(name)[0]["session"] in told
-    assert f"{len(GOOD)} " in told
-    assert run_meso(lab.settings, "notices", "--test").returncode == 0
+        assert all(f", {asset}: {error}: " in told for asset, error in LAB[name].fails)
+    assert f"{len(LAB) + 1} sessions, {len(GOOD)} of them whole and current." in told
 
 
 def test_each_failure_was_told_once_by_mail_and_by_web_hook(lab):
