@@ -88,6 +88,7 @@ def test_its_version_and_whether_it_is_there_are_part_of_what_the_report_depends
     assert "rastermap" in CATALOGUE["session_report"].packages
 
 
+@pytest.mark.nightly
 def test_rastermap_itself_finds_the_sequence_twice_the_same():
     pytest.importorskip("rastermap")
     cells, place = cells_of_a_sequence(120, 200)
