@@ -1,6 +1,7 @@
 """Cells stand in the order of rastermap where it is installed, else of the first component; the page says which."""
 
 import sys
+from importlib.metadata import packages_distributions
 from types import ModuleType
 
 import numpy as np
@@ -86,6 +87,13 @@ def test_of_few_cells_or_little_time_it_is_not_asked(installed, n, bins):
 
 def test_its_version_and_whether_it_is_there_are_part_of_what_the_report_depends_on():
     assert "rastermap" in CATALOGUE["session_report"].packages
+
+
+@pytest.mark.skipif("rastermap" in packages_distributions(), reason="rastermap is installed")
+def test_a_folder_that_the_removal_of_rastermap_left_is_no_package(tmp_path, monkeypatch):
+    (tmp_path / "rastermap" / "__pycache__").mkdir(parents=True)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not order.has_rastermap()
 
 
 @pytest.mark.nightly

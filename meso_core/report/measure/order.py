@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,8 +53,12 @@ def in_order(cells: NDArray[np.float32]) -> Order:
 
 
 def has_rastermap() -> bool:
-    """Whether the package is installed."""
-    return find_spec("rastermap") is not None
+    """Whether the package is installed; a folder that its removal has left does not count."""
+    try:
+        version("rastermap")
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def by_rastermap(cells: NDArray[np.float32]) -> NDArray[np.intp]:
