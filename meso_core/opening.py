@@ -104,7 +104,9 @@ def read_plain(path: str | os.PathLike[str], limit: int = TEXT_BYTES) -> bytes:
     """Read a plain file whole; errors as :func:`open_plain`."""
     with open_plain(path, limit=limit) as file:
         try:
-            return file.read(limit + 1)
+            size = os.fstat(file.fileno()).st_size
+            content = file.read(size + 1)  # room for the limit would cost more than small files themselves
+            return content if len(content) <= size else content + file.read(max(0, limit - size))
         except OSError as error:
             raise _not_opened(Path(path), error) from error
 
