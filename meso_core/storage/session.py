@@ -79,8 +79,7 @@ class Session:
 
     def fetch(self, paths: Iterable[str], progress: Progress = silent) -> Path:
         """Return the session's folder, in which these files are; of a local root they are there already."""
-        # of very many sessions, again and again: the folder was found when the session was opened
-        return self.path if self.store.is_local else self.store.local(self.key, paths, progress)
+        return self.store.local(self.key, paths, progress)
 
     def opened(self, file: ListedFile) -> AbstractContextManager[RandomFile]:
         """Open a file as it was listed, to be read here and there; of a remote root, only what is read is fetched."""
