@@ -176,7 +176,7 @@ _DECLARATIONS = (
     Declaration(
         name="rois",
         group="suite2p",
-        code_version="2",
+        code_version="3",
         description=(
             f"Cells: masks, fluorescence, neuropil, deconvolved activity, classifier of each region of interest, "
             f"per field of view ({_SUITE2P}), as {_ALF}. UUIDs follow from the content: equal results keep their "
