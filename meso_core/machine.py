@@ -1,11 +1,15 @@
 """Cores and memory that this process may use, and how many processes fit into them.
 
-What belongs here: asking the kernel, control groups included. What does not: what a process needs.
+What belongs here: asking the kernel, control groups included, and Python's own upkeep. What does not: what a process
+needs.
 """
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -76,3 +80,15 @@ def _cached_files(statistics: Path) -> int:
         return 0
     rows = dict(line.split() for line in statistics.read_text().splitlines())
     return int(rows.get("total_inactive_file", rows.get("inactive_file", 0)))
+
+
+@contextmanager
+def in_haste() -> Iterator[None]:
+    """Look for no garbage in the block: what is imported and found stays, and to look through it takes long."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

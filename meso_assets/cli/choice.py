@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
@@ -56,18 +54,6 @@ def wanted(
 
     of_states = {State(name) for name in states} | ({State.INTERRUPTED, State.PARTIAL} if "failed" in states else set())
     return Wanted(sessions, frozenset(of_states), f"{since:%Y-%m-%d}" if since else "", assets)
-
-
-@contextmanager
-def in_haste() -> Iterator[None]:
-    """Look for no garbage in the block: what is imported and found stays, and to look through it takes long."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def say(text: str) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
+from meso_core.machine import in_haste
 from meso_core.progress import throttled
 
 from ..runs.settings import load_settings
-from .choice import in_haste, say
+from .choice import say
 
 
 @click.command("overview")

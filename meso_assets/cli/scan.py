@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from meso_core.json_text import json_text
+from meso_core.machine import in_haste
 from meso_core.progress import silent, throttled
 
 from ..runs.settings import load_settings
-from .choice import in_haste, say
+from .choice import say
 from .tables import text_table
 
 if TYPE_CHECKING:

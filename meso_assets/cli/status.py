@@ -13,12 +13,13 @@ import click
 
 from meso_core.errors import StorageError
 from meso_core.json_text import json_text
+from meso_core.machine import in_haste
 from meso_core.progress import silent, throttled
 from meso_core.session import Survey, named_session, whole_place
 from meso_core.storage import file_system_of
 
 from ..runs.settings import load_settings
-from .choice import chooses_sessions, in_haste, say, wanted
+from .choice import chooses_sessions, say, wanted
 from .tables import text_table
 
 if TYPE_CHECKING:

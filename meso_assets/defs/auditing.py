@@ -6,7 +6,6 @@ it takes longer than auditing hundreds of sessions. What its log holds is asked 
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import os
 import signal
@@ -28,7 +27,7 @@ from meso_core.lineage import (
     keep_verdict,
     with_accepted,
 )
-from meso_core.machine import side_by_side
+from meso_core.machine import in_haste, side_by_side
 from meso_core.processes import end_with_parent
 from meso_core.progress import Progress, silent
 from meso_core.session import SessionKey
@@ -161,12 +160,9 @@ def _audit_one(known: KnownSession, settings: MesoSettings, order: AuditOrder, p
 
 
 def _audit_some(some: Sequence[KnownSession], settings: MesoSettings, order: AuditOrder) -> list[Audited]:
-    """Work of another process; of what it makes hardly anything is a circle, and to look for those takes a tenth."""
-    gc.disable()
-    try:
+    """Work of another process."""
+    with in_haste():
         return [_audit_one(known, settings, order, silent) for known in some]
-    finally:
-        gc.enable()
 
 
 def _in_processes(
