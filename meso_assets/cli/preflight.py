@@ -64,11 +64,10 @@ def _told(found: list[Preflight]) -> str:
         for one in found
         for r in one.results
     ]
-    table = text_table(("session", "check", "verdict", "what was found"), rows)
+    table = [text_table(("session", "check", "verdict", "what was found"), rows), ""] if rows else []
     return "\n".join(
         [
-            table,
-            "",
+            *table,
             *(f"{one.session} cannot be processed: {error}" for one in found for error in one.errors),
             *(f"{one.session} takes {one.estimate}" for one in found if not one.errors),
         ]

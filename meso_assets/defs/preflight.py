@@ -95,7 +95,7 @@ def look_ahead(flight: Flight, metadata: SessionMetadata | None = None, *, may_r
         if metadata is not None and _TIMES in due:
             others += _times(flight, metadata)
     return judge_session(
-        str(flight.seen.session.key),
+        flight.platform.name(flight.seen.session.key),
         _due(flight, due, metadata),
         _machine(flight),
         past_steps(flight.platform, flight.instance) if due - {_TIMES} else (),
