@@ -43,6 +43,8 @@ SHARE_GONE = (
     errno.EHOSTUNREACH,
     errno.ETIMEDOUT,
 )
+#: Bytes that are asked for at a time of a file that is longer than it said.
+_MORE = 1 << 20
 _REMEDY = "Copy the file itself here again, or move this away"
 
 
@@ -102,13 +104,30 @@ def open_plain(path: str | os.PathLike[str], *, limit: int | None = None, buffer
 
 def read_plain(path: str | os.PathLike[str], limit: int = TEXT_BYTES) -> bytes:
     """Read a plain file whole; errors as :func:`open_plain`."""
-    with open_plain(path, limit=limit) as file:
+    where = os.fspath(path)  # of very many small records: file and path objects cost more than asking the system
+    try:
+        _check(where, os.stat(where), limit)  # noqa: PTH116  as said
+        descriptor = _without_waiting(where, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            size = os.fstat(file.fileno()).st_size
-            content = file.read(size + 1)  # room for the limit would cost more than small files themselves
-            return content if len(content) <= size else content + file.read(max(0, limit - size))
-        except OSError as error:
-            raise _not_opened(Path(path), error) from error
+            status = os.fstat(descriptor)
+            _check(where, status, limit)
+            return _whole(descriptor, status.st_size, limit)
+        finally:
+            os.close(descriptor)
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputFileError):
+            raise
+        raise _not_opened(Path(where), error) from error
+
+
+def _whole(descriptor: int, size: int, limit: int) -> bytes:
+    """Read what an open file holds, of which its size was told; it may grow or shrink meanwhile."""
+    parts = [os.read(descriptor, size + 1)]  # room for the limit would cost more than small files themselves
+    n_bytes = len(parts[0])
+    while n_bytes != size and parts[-1] and n_bytes < limit:  # a share may give less at a time
+        parts.append(os.read(descriptor, min(limit - n_bytes, max(size - n_bytes, _MORE))))
+        n_bytes += len(parts[-1])
+    return b"".join(parts)
 
 
 def read_json(path: str | os.PathLike[str], remedy: str, limit: int = TEXT_BYTES) -> Any:  # noqa: ANN401  JSON is any
@@ -183,7 +202,7 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
-def _check(path: Path, status: os.stat_result, limit: int | None) -> None:
+def _check(path: str | Path, status: os.stat_result, limit: int | None) -> None:
     kind = stat.S_IFMT(status.st_mode)
     if kind != stat.S_IFREG:
         found = KINDS.get(kind, "something else")

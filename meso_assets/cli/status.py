@@ -73,7 +73,7 @@ def _told(settings: MesoSettings, chosen: Wanted, *, as_json: bool) -> str:
         for passed in (() if chosen.texts else survey.passed_over)
     ]
     if as_json:
-        records = [cell.as_record() for one in found for cell in one.cells]
+        records = [{"session": one.session, **cell.as_record()} for one in found for cell in one.cells]
         records += [_record(path, state, reason) for state, path, reason in passed_over]
         records += [_record(one.session, "remark", text) for one in found for text in one.all_remarks]
         return json_text(records, indent=1)
@@ -105,7 +105,7 @@ def _reasons(found: Sequence[SessionCells], passed_over: Sequence[str]) -> list[
 
     # what makes a whole session unreadable is told once
     told = dict.fromkeys(
-        f"{c.session}  {'' if c.state is State.UNREADABLE else f'{c.asset} '}{c.state.value}: {c.why}"
+        f"{one.session}  {'' if c.state is State.UNREADABLE else f'{c.asset} '}{c.state.value}: {c.why}"
         for one in found
         for c in one.cells
         if c.why

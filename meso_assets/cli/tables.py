@@ -24,13 +24,9 @@ def text_table(
     height = max(map(len, heads))
     above = list(zip(*(("",) * (height - len(words)) + words for words in heads), strict=True))
     lines = [*above, *(tuple(row) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    laid = [
-        "  ".join(
-            cell.rjust(w) if i in right else cell.ljust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    row = "  ".join(f"{{:{'>' if i in right else '<'}{width}}}" for i, width in enumerate(widths))
+    laid = [row.format(*line) for line in lines]
     laid.insert(height, "-" * len(laid[0]))
     return "\n".join(line.rstrip() for line in laid)
 

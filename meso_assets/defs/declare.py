@@ -94,12 +94,7 @@ class Declaration:
 
         Fields of view that are left out, and limits of verdicts, are among them only where there are some.
         """
-        dumped = settings.model_dump(mode="json", include=set(self.settings))
-        chosen = {name: value for name, value in dumped.items() if value != {}}
-        left_out = sorted({name for names in chosen.pop(LEFT_OUT_FOVS, {}).values() for name in names})
-        if left_out:
-            chosen[LEFT_OUT_FOVS] = left_out
-        return {**chosen, **(_stage_settings(self.stage, settings.overrides) if self.stage else {})}
+        return dict(_chosen(_Same(settings), self.settings, self.stage))
 
     def version(self, settings: MesoSettings) -> str:
         """Version as Dagster sees it, of code, settings and packages: so it finds stale what meso finds stale.
@@ -145,6 +140,34 @@ def raw_asset(kind: RawKind) -> str:
 @lru_cache
 def _versions(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     return tuple(package_versions(names).items())
+
+
+class _Same:
+    """Settings that are equal to themselves alone: of very many sessions, nearly all have the same object."""
+
+    __slots__ = ("settings",)
+
+    def __init__(self, settings: MesoSettings) -> None:
+        self.settings = settings
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.settings is other.settings
+
+    def __hash__(self) -> int:
+        return id(self.settings)
+
+
+@lru_cache
+def _chosen(
+    same: _Same, names: tuple[str, ...], stage: Literal["registration", "detection"] | None
+) -> Mapping[str, Any]:
+    settings = same.settings
+    dumped = settings.model_dump(mode="json", include=set(names))
+    chosen = {name: value for name, value in dumped.items() if value != {}}
+    left_out = sorted({name for names in chosen.pop(LEFT_OUT_FOVS, {}).values() for name in names})
+    if left_out:
+        chosen[LEFT_OUT_FOVS] = left_out
+    return {**chosen, **(_stage_settings(stage, settings.overrides) if stage else {})}
 
 
 def _stage_settings(stage: Literal["registration", "detection"], overrides: Suite2pOverrides) -> dict[str, Any]:

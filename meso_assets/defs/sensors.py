@@ -153,7 +153,8 @@ def _look_at_all(
     context: dg.SensorEvaluationContext, platform: Platform, found: Survey
 ) -> tuple[list[SessionSummary], str | None]:
     """Look at sessions while there is time; returns what was found, and the last one for the cursor."""
-    index, states, last = SessionIndex(platform.settings), list[SessionSummary](), context.cursor
+    settings, states, last = platform.settings, list[SessionSummary](), context.cursor
+    index = SessionIndex(settings)
     by_name = {str(key): key for key in found.sessions}
     until, remarks = time.monotonic() + _SECONDS_OF_A_LOOK, list[str]()
     for name in in_turn(list(by_name), last):
@@ -163,7 +164,7 @@ def _look_at_all(
         if (state := _look_or_tell(context, index, by_name[name], found)) is None:
             continue
         states.append(state)
-        seen = seen_session(state, platform.settings)
+        seen = seen_session(state, settings)
         if seen.state in _TOLD:
             remarks.append(f"{name}: {_TOLD[seen.state]}{seen.why}")
     index.save(by_name)

@@ -14,8 +14,10 @@ import threading
 import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from meso_core.errors import InputFileError, MissingInputError, StorageError
@@ -76,7 +78,7 @@ class SessionIndex:
         self._settled_after_ns = SETTLED_AFTER_NS if settled_after_ns is None else settled_after_ns
         self._roots: SessionRoots = settings.store()
         self._file = Path(settings.home).expanduser().absolute() / _FOLDER / f"{_circumstances(settings)}.json"
-        self._entries = _read(self._file)
+        self._entries = _entries_of(self._file)
         self._is_news = False
         #: How often a session was looked at because no entry counted.
         self.n_looks = 0
@@ -125,17 +127,18 @@ class SessionIndex:
                 del self._entries[name]
         if not self._is_news:
             return
-        body = json_text(self._entries).encode()
+        body = json_text({name: entry.as_list() for name, entry in self._entries.items()}).encode()
         with _WRITING, suppress(StorageError, OSError):  # as said: the same answers come, later
             write_file(self._file, _digest(body) + b"\n" + body, flush=False)
             _drop_old(self._file)
             self._is_news = False
+            _remember(self._file, self._entries)
 
     def _kept(self, name: str, stamp: FolderStamp, now_ns: int) -> SessionSummary | None:
         entry = self._entries.get(name)
-        if entry is None or entry[0] != stamp.digest or entry[1] > now_ns:
+        if entry is None or entry.stamp != stamp.digest or entry.at_ns > now_ns:
             return None
-        return SessionSummary.from_record(entry[2])
+        return entry.summary
 
     def _keep(self, name: str, stamp: FolderStamp | None, found: SessionSummary, now_ns: int) -> None:
         settled = stamp is not None and stamp.changed_ns < time.time_ns() - self._settled_after_ns
@@ -144,8 +147,61 @@ class SessionIndex:
             return
         record = found.as_record()
         if len(json_text(record)) <= _LONGEST_ENTRY:
-            self._entries[name] = (stamp.digest, now_ns, record)
+            self._entries[name] = _Entry(stamp.digest, now_ns, record)
             self._is_news = True
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What a look at a session found."""
+
+    #: Digest of the stamp of its folder.
+    stamp: str
+    #: When it was looked at, ns since 1970.
+    at_ns: int
+    record: Mapping[str, Any]
+
+    @cached_property
+    def summary(self) -> SessionSummary:
+        return SessionSummary.from_record(self.record)
+
+    def as_list(self) -> list[Any]:
+        return [self.stamp, self.at_ns, self.record]
+
+
+class _Remembered:
+    """The entries of the file that this process read or wrote last: the sensor of a service looks every minute."""
+
+    file: Path | None = None
+    #: Of the file: its number, size, and time of any change.
+    identity: tuple[int, ...] = ()
+    entries: Mapping[str, _Entry] = MappingProxyType({})
+
+
+def _identity(file: Path) -> tuple[int, ...]:
+    """Tell one file from every other at its place; nothing where there is none."""
+    try:
+        status = file.stat()
+    except OSError:
+        return ()
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _remember(file: Path, entries: Mapping[str, _Entry]) -> None:
+    """Remember what was written; whoever writes holds ``_WRITING``."""
+    _Remembered.file, _Remembered.identity, _Remembered.entries = file, _identity(file), dict(entries)
+
+
+def _entries_of(file: Path) -> dict[str, _Entry]:
+    """Read the entries, unless the file is the one that is remembered."""
+    with _WRITING:
+        identity = _identity(file)
+        if not (identity and (_Remembered.file, _Remembered.identity) == (file, identity)):
+            entries = {name: _Entry(*entry) for name, entry in _read(file).items()}
+            if _identity(file) != identity:  # another process has just written it
+                return entries
+            _remember(file, entries)
+        return dict(_Remembered.entries)
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -80,6 +80,8 @@ def _session(one: SessionCells, texts: _Texts) -> list[Any]:
 
 def _cell(cell: AssetStatus, texts: _Texts) -> int | list[Any]:
     """State, why, published, bytes, files, verdict, its why, run, attempt, figures; the state alone if that is all."""
+    if cell.state is State.MISSING and not (cell.why or cell.attempt_run_id or cell.verdict_why):  # most are
+        return _STATE_NUMBERS[cell.state]
     values: Sequence[Any] = (
         _STATE_NUMBERS[cell.state],
         texts.number(cell.why),

@@ -50,7 +50,6 @@ GRAVEST_FIRST = (
 class AssetStatus:
     """One cell of the table."""
 
-    session: str
     asset: str
     state: State
     #: Why it is partial, stale, failed, interrupted, pending or withheld; of one that is done, what is special.

@@ -317,7 +317,8 @@ class MesoSettings(BaseSettings):
     def of_session(self, key: SessionKey) -> MesoSettings:
         """Return the settings without what concerns other sessions."""
         own = self.left_out_of(key)
-        return self.model_copy(update={LEFT_OUT_FOVS: {str(key): own} if own else {}})
+        chosen = {str(key): own} if own else {}
+        return self if chosen == self.left_out_fovs else self.model_copy(update={LEFT_OUT_FOVS: chosen})
 
     def location(self) -> LocationSettings:
         """Return the choices of the location stage, as ``meso_core`` takes them."""

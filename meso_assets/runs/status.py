@@ -25,6 +25,9 @@ from .attempts import Failure, failures_of, recent_failures
 from .cells import AssetStatus, SessionCells, State
 from .settings import MesoSettings
 
+#: Asset → its cell where nothing was made and nothing is to be said: most are so on a disk of raw data, and share it.
+MISSING = {asset: AssetStatus(asset, State.MISSING) for asset in CATALOGUE}
+
 
 def session_status(
     platform: Platform, instance: dg.DagsterInstance, key: SessionKey
@@ -151,14 +154,14 @@ def indexed_status(
 def _out_of_reach(key: SessionKey, name: str, unreachable: Sequence[PassedOver]) -> SessionCells:
     """Say of a session that it is in no root that can be reached."""
     why = f"its disk cannot be reached, or it is gone: {'; '.join(map(str, unreachable))}"
-    cells = tuple(AssetStatus(name, asset, State.UNREADABLE, why) for asset in CATALOGUE)
+    cells = tuple(AssetStatus(asset, State.UNREADABLE, why) for asset in CATALOGUE)
     return SessionCells(name, cells, (), "", unreachable[0].path, key=str(key))
 
 
 def unreadable(key: str, name: str, error: Exception, place: str = "") -> SessionCells:
     """Say of all assets of a session that it cannot be looked at."""
     why = told(error)
-    cells = tuple(AssetStatus(name, asset, State.UNREADABLE, why) for asset in CATALOGUE)
+    cells = tuple(AssetStatus(asset, State.UNREADABLE, why) for asset in CATALOGUE)
     return SessionCells(name, cells, (), "", place, key=key)
 
 
@@ -166,7 +169,7 @@ def cells_of(found: SessionSummary, name: str, failures: Mapping[str, Failure], 
     """Put together how a session stands, and how attempts ended."""
     return SessionCells(
         name,
-        tuple(_judged(found, name, asset, failures.get(asset)) for asset in CATALOGUE),
+        tuple(_judged(found, asset, failures.get(asset)) for asset in CATALOGUE),
         found.remarks,
         "" if found.ready else found.reason,
         place,
@@ -176,13 +179,12 @@ def cells_of(found: SessionSummary, name: str, failures: Mapping[str, Failure], 
     )
 
 
-def _judged(found: SessionSummary, name: str, asset: str, failure: Failure | None) -> AssetStatus:
-    if asset not in found.assets and failure is None and not found.damaged:  # as most are on a disk of raw data
-        return AssetStatus(name, asset, State.MISSING)
+def _judged(found: SessionSummary, asset: str, failure: Failure | None) -> AssetStatus:
+    if asset not in found.assets and failure is None and not found.damaged:
+        return MISSING[asset]
     one = found.asset(asset)
     state, why = _state(found, asset, one, failure)
     return AssetStatus(
-        name,
         asset,
         state,
         why,

@@ -160,7 +160,8 @@ def _is_of(event: Materialization, manifest: Manifest) -> bool:
 def _time(manifest: Manifest) -> datetime:
     """When a record was published; one of no readable time comes before all."""
     try:
-        return datetime.fromisoformat(manifest.published_at).astimezone()
+        told = datetime.fromisoformat(manifest.published_at)
+        return told if told.tzinfo else told.astimezone()
     except ValueError:
         return datetime.fromtimestamp(0).astimezone()
 

@@ -101,7 +101,7 @@ class LocalFolders:
 
     def children(self, folder: str) -> tuple[Child, ...]:
         """See :class:`Folders`."""
-        with os.scandir(self.folder / folder) as entries:
+        with os.scandir(f"{self.folder}/{folder}") as entries:  # of very many: path objects cost more than the system
             return tuple(_child(entry) for entry in entries)
 
     def are_same(self, one: str, other: str) -> bool:
@@ -115,6 +115,8 @@ def _child(entry: os.DirEntry[str]) -> Child:
         is_folder, why = entry.is_dir(), ""
     except OSError as error:
         is_folder, why = False, error.strerror or str(error)
+    if is_folder and not why:  # a link that leads to a folder leads to what is there
+        return Child(entry.name, is_folder)
     # of links, this one answers for loops too
     if entry.is_symlink() and not os.path.exists(entry.path):  # noqa: PTH110
         return Child(entry.name, is_folder, str(Path(entry.path).readlink()))

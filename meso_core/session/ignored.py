@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 PARTIAL_COPY = "a copy that is not finished"
 
@@ -49,6 +50,8 @@ def why_ignored(path: str) -> str:
     >>> why_ignored("raw_imaging_data_00/x_00001.tif")
     ''
     """
+    if "/" not in path:
+        return _why(path)
     return next((why for part in path.split("/") if (why := _why(part))), "")
 
 
@@ -71,6 +74,7 @@ def unfinished_copies(paths: Iterable[str]) -> tuple[str, ...]:
     return tuple(path for path in found if not (path.endswith("~") and path[:-1] in there))
 
 
+@lru_cache(maxsize=1 << 14)
 def _why(name: str) -> str:
     if name.startswith("._"):  # macOS keeps there what another file system cannot, of partial copies too
         return "a hidden file"

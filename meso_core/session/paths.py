@@ -124,6 +124,8 @@ class SessionKey:
         """
         base = str(root).rstrip("/")  # of very many sessions: path objects cost more than asking the system
         places = [f"{base}/{place}" for place in self.places]
+        if not self.lab and not _is_folder(f"{base}/{SUBJECTS}"):
+            places = places[: len(places) // 2]  # there is nothing below it
         found = [Path(place) for place in places if _is_folder(place)]
         if others := [other for other in found[1:] if not other.samefile(found[0])]:
             raise InputFileError(

@@ -77,7 +77,7 @@ class Basis:
         tuple of str
             A sentence per part, as in ``setting archive_format: tar.bz2 → zarr``; empty where they are equal.
         """
-        if self.settings == now.settings and replace(self, settings={}) == replace(now, settings={}):
+        if self == now:
             return ()
         before, after = self.as_record(), now.as_record()
         found = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -192,9 +192,18 @@ class Manifest:
         """
         body, version = _read_body(text, where)
         manifest = cls(
-            version=version,
-            digest=record_digest(text),
-            **{f.name: getattr(body, f.name) for f in fields(cls) if f.name not in ("version", "digest")},
+            body.asset,
+            body.files,
+            body.basis,
+            body.made_by,
+            body.published_at,
+            body.contents,
+            version,
+            body.session,
+            body.facts,
+            body.chain,
+            body.missing,
+            record_digest(text),
         )
         for name, found in {"data_version": manifest.data_version, "basis_digest": manifest.basis.digest}.items():
             if (recorded := getattr(body, name)) != found:

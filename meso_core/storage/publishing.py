@@ -16,7 +16,7 @@ import errno
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import count
@@ -39,6 +39,8 @@ from .staging import Sealed, staging_path
 _HISTORY = "history"
 #: Ending of the name of a manifest that does not count yet.
 _PENDING = ".pending.json"
+#: Ending of the name of one that counts, and of one that was set aside because it could not be read.
+_RECORD, _DAMAGED = ".json", ".json.damaged"
 
 
 def publish(
@@ -117,9 +119,10 @@ def load_manifests(session_path: Path) -> dict[str, Manifest | StorageError]:
         Asset → manifest, or what is wrong with it; sorted by name.
     """
     folder = (session_path / manifest_path("x")).parent
-    pending = {file.name[1 : -len(_PENDING)] for file in folder.glob(f".*{_PENDING}")}
+    names = _names_in(folder)
+    pending = {name[1 : -len(_PENDING)] for name in names if name.startswith(".") and name.endswith(_PENDING)}
     found: dict[str, Manifest | StorageError] = {}
-    for asset in sorted({*published_assets(session_path), *pending}):
+    for asset in sorted({*_published_among(names), *pending}):
         try:
             manifest = load_manifest(session_path, asset) if asset in pending else _read(folder / f"{asset}.json")
         except StorageError as error:
@@ -225,8 +228,19 @@ def _put(source: Path, target: Path, *, replace: bool) -> None:
 
 def published_assets(session_path: Path) -> tuple[str, ...]:
     """Names of the assets that have a manifest in a session, sorted."""
-    folder = (session_path / manifest_path("x")).parent
-    return tuple(sorted(p.stem for p in folder.glob("[!.]*.json"))) if folder.is_dir() else ()
+    return _published_among(_names_in((session_path / manifest_path("x")).parent))
+
+
+def _published_among(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(n.removesuffix(_RECORD) for n in names if n.endswith(_RECORD) and not n.startswith(".")))
+
+
+def _names_in(folder: Path) -> tuple[str, ...]:
+    """Names in a folder; none where there is no such folder."""
+    try:
+        return tuple(os.listdir(folder))  # noqa: PTH208  of very many: path objects cost more than asking the system
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
 
 
 def kept_records(session_path: Path) -> dict[str, dict[str, str]]:
@@ -239,13 +253,14 @@ def kept_records(session_path: Path) -> dict[str, dict[str, str]]:
     """
     manifests = (session_path / manifest_path("x")).parent
     kept: dict[str, dict[str, str]] = {}
-    for file in sorted((manifests / _HISTORY).glob("*/*.json")):
+    names = _names_in(manifests)
+    for file in sorted((manifests / _HISTORY).glob("*/*.json")) if _HISTORY in names else ():
         with suppress(InputFileError):  # then it is as good as gone
             kept.setdefault(file.parent.name, {})[file.stem] = _text(file)
-    for file in sorted(manifests.glob(".*.json.damaged*")):
+    for name in sorted(name for name in names if name.startswith(".") and _DAMAGED in name):
         with suppress(InputFileError):
-            text = _text(file)
-            kept.setdefault(file.name[1:].partition(".json.")[0], {})[record_digest(text)] = text
+            text = _text(manifests / name)
+            kept.setdefault(name[1:].partition(".json.")[0], {})[record_digest(text)] = text
     return kept
 
 

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import marshal
 import os
 import stat
 from dataclasses import dataclass
+
+#: The last one without references, which depend on where else a value is used.
+_MARSHAL_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,9 @@ def folder_stamp(folder: str) -> FolderStamp | None:
     except OSError:
         return None
     entries.sort()
-    text = repr(entries).encode("utf-8", "surrogateescape")
-    return FolderStamp(hashlib.blake2b(text, digest_size=16).hexdigest(), newest)
+    # a third of the time of text; of this version, equal values have equal bytes
+    content = marshal.dumps(entries, _MARSHAL_VERSION)
+    return FolderStamp(hashlib.blake2b(content, digest_size=16).hexdigest(), newest)
 
 
 def _stamp(folder: str, prefix: int, above: tuple[tuple[int, int], ...], entries: list[tuple[object, ...]]) -> int:

@@ -264,7 +264,7 @@ class LocalStore:
         """See :class:`SessionStore`; here the files themselves are handed out."""
         base = self._folder(key)
         with storage_errors(base):
-            missing = [p for p in ("", *paths) if not (base / p).exists()]
+            missing = [p for p in paths if not (base / p).exists()] if base.exists() else [""]
         if missing:
             raise nothing_there(base / missing[0])
         return base

@@ -20,9 +20,9 @@ def session(n):
     key = f"SP{n % 20:03d}/2023-{1 + n % 12:02d}-{1 + n % 28:02d}/{n // 20:03d}"
     state = {0: State.FAILED, 1: State.STALE, 2: State.MISSING}.get(n % 10, State.DONE)
     why = f"{NASTY} because of {n}" if n % 10 < 2 else ""
-    made = AssetStatus(key, "", State.DONE, "", "2026-03-01T10:00:00+00:00", 4, 1234567, run_id=f"run{n}")
+    made = AssetStatus("", State.DONE, "", "2026-03-01T10:00:00+00:00", 4, 1234567, run_id=f"run{n}")
     cells = {name: made for name in CATALOGUE}
-    cells["rois"] = AssetStatus(key, "rois", state, why, verdict="WARNING" if n % 3 else "", attempt_run_id="tried")
+    cells["rois"] = AssetStatus("rois", state, why, verdict="WARNING" if n % 3 else "", attempt_run_id="tried")
     return SessionCells(key, tuple(cells.values()), (), "still to come" if n % 10 == 2 else "", key, 10**9)
 
 

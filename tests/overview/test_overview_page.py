@@ -79,7 +79,7 @@ def test_the_page_says_of_every_asset_what_status_says(settings, instance):
 
 
 def test_names_and_reasons_never_become_markup(settings):
-    cell = AssetStatus(NASTY, "rois", State.FAILED, NASTY, shown=(NASTY,))
+    cell = AssetStatus("rois", State.FAILED, NASTY, shown=(NASTY,))
     session = SessionCells(NASTY, (cell,) * len(CATALOGUE), (NASTY,), NASTY, NASTY)
     html = html_page(Overview(NASTY, NASTY, (session,), (PassedOver(NASTY, NASTY),), NASTY))
     assert html.count("<script") == 2, "the values and ours"
@@ -114,7 +114,7 @@ def test_every_state_has_a_mark_a_colour_and_a_line_in_the_page_on_how_to_read_i
 def test_a_thousand_sessions_are_a_small_file(settings):
     why = "setting archive_format: tar.bz2 → zarr"
     cells = tuple(
-        AssetStatus("", name, State.STALE, why, "2026-01-01T00:00:00+00:00", 4, 10**9, "WARNING", why, "r" * 36)
+        AssetStatus(name, State.STALE, why, "2026-01-01T00:00:00+00:00", 4, 10**9, "WARNING", why, "r" * 36)
         for name in CATALOGUE
     )
     many = tuple(SessionCells(f"SP{n:04d}/2023-03-03/001", cells, ()) for n in range(1000))

@@ -79,7 +79,7 @@ def test_only_sessions_that_stand_as_asked_are_chosen(settings, monkeypatch, sta
 
     def status(_index, key, _name, _place, _failures):
         own = stand[int(key.date[-1])]
-        cells = [AssetStatus(str(key), name, own.get(name, State.DONE)) for name in ("frame_times", "rois")]
+        cells = [AssetStatus(name, own.get(name, State.DONE)) for name in ("frame_times", "rois")]
         return SessionCells(str(key), tuple(cells), (), key=str(key))
 
     monkeypatch.setattr(status_module, "indexed_status", status)
@@ -90,7 +90,7 @@ def test_only_sessions_that_stand_as_asked_are_chosen(settings, monkeypatch, sta
 def test_a_session_that_cannot_be_looked_at_is_named_and_the_others_are_chosen(settings, monkeypatch):
     def status(_index, key, _name, _place, _failures):
         state = State.UNREADABLE if key == KEYS[0] else State.MISSING
-        return SessionCells(str(key), (AssetStatus(str(key), "rois", state, "a record is damaged"),), (), key=str(key))
+        return SessionCells(str(key), (AssetStatus("rois", state, "a record is damaged"),), (), key=str(key))
 
     said = []
     monkeypatch.setattr(status_module, "indexed_status", status)
@@ -135,8 +135,8 @@ def test_the_closing_table_has_a_row_for_each_session_and_the_exit_status_tells_
 
 def stand(monkeypatch, by_day):
     def status(_index, key, _name, _place, _failures):
-        rois = AssetStatus(str(key), "rois", by_day[int(key.date[-1])], "a reason")
-        cells = [rois if name == "rois" else AssetStatus(str(key), name, State.DONE) for name in CATALOGUE]
+        rois = AssetStatus("rois", by_day[int(key.date[-1])], "a reason")
+        cells = [rois if name == "rois" else AssetStatus(name, State.DONE) for name in CATALOGUE]
         return SessionCells(str(key), tuple(cells), ("a remark",), key=str(key))
 
     monkeypatch.setattr(status_module, "indexed_status", status)
