@@ -5,6 +5,7 @@ Each ``bench_<topic>.py`` measures peer and ours side by side in one run and ret
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,3 +32,9 @@ def peak_bytes() -> float:
     """Largest resident memory of this process so far, with the mapped pages; getrusage counts the parent's too."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+
+
+def plain_environment() -> dict[str, str]:
+    """Environment of this process without settings of meso and Dagster; modules are kept compiled, as for anybody."""
+    left_out = ("MESO_", "DAGSTER_", "PYTHONDONTWRITEBYTECODE")
+    return {name: value for name, value in os.environ.items() if not name.startswith(left_out)}

@@ -8,7 +8,6 @@ in its cache; the best of three.
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import subprocess
@@ -28,7 +27,7 @@ from meso_assets.runs.instance import open_instance
 from meso_assets.runs.settings import MesoSettings
 from meso_core.machine import cores_at_hand
 
-from . import Row
+from . import Row, plain_environment
 
 _N_SESSIONS, _N_MADE, _TURNS, _LIMIT_S, _WITHIN_S = 10_000, 1_000, 3, 5.0, 120
 _MESO = "from meso_assets.cli import main; main()"
@@ -56,7 +55,7 @@ def _serving(folder: Path, settings: MesoSettings) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MESO_", "DAGSTER_"))}
+    kept = plain_environment()
     command = [sys.executable, "-c", _MESO, "dev", "--port", str(port)]
     with (folder / "log.txt").open("w") as log:
         server = subprocess.Popen(command, env=kept | settings.as_environment(), stdout=log, stderr=log)

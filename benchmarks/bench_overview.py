@@ -7,7 +7,6 @@ the daemon is there already; the commands are whole, with the start of Python.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,7 @@ from meso_assets.defs.catalogue import CATALOGUE
 from meso_assets.runs.settings import MesoSettings
 from meso_core.machine import cores_at_hand
 
-from . import Row
+from . import Row, plain_environment
 from .many_sessions import FILES_EACH, ManySessions
 
 _N_MADE, _N_RAW, _N_NEW, _TURNS = 1_000, 9_000, 100, 3
@@ -49,8 +48,11 @@ class _Disk:
     def __init__(self, folder: Path) -> None:
         self.settings = MesoSettings(root=folder / "root", home=folder / "home")
         self.sessions = ManySessions(self.settings.root, self.settings)
-        others = {name: value for name, value in os.environ.items() if not name.startswith(("MESO_", "DAGSTER_"))}
-        self._environment = {**others, "MESO_ROOT": str(folder / "root"), "MESO_HOME": str(folder / "home")}
+        self._environment = {
+            **plain_environment(),
+            "MESO_ROOT": str(folder / "root"),
+            "MESO_HOME": str(folder / "home"),
+        }
 
     def command(self, *words: str) -> float:
         """Run a command of meso; returns its seconds."""

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from meso_core.storage import hash_file
 from meso_core.storage.remote import RemoteRoot, download, open_root, stat, upload
 
-from . import Row
+from . import Row, plain_environment
 
 _FILE_MB, _TURNS = 64, 5
 #: Shape and number of the pages of a tif whose headers are read.
@@ -146,7 +146,7 @@ def _session(server: Any, folder: Path) -> Row:
 def _processed(folder: Path, root: str, key: str) -> float:
     """Seconds that ``meso run`` takes."""
     environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("MESO_", "DAGSTER_"))},
+        **plain_environment(),
         "MESO_ROOT": root,
         "MESO_HOME": str(folder / "home"),
         "MESO_CACHE": str(folder / "cache"),

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: Most bytes that a picture may take in metadata, which are stored several times per event.
-INLINE_BYTES = 40_000
+#: Most bytes that a picture may take in metadata: Dagster stores them four times per session.
+INLINE_BYTES = 12_000
 #: Most bytes of its PNG: base64 writes 4 letters for 3 bytes.
 INLINE_PNG_BYTES = INLINE_BYTES * 3 // 4 - 64
 _INLINE_DPI, _FULL_DPI = 90, 150
@@ -56,7 +56,7 @@ def full_png(figure: Figure) -> bytes:
 
 
 def inline_png(picture: Figure | bytes) -> bytes:
-    """Make a PNG that takes at most 40 kB in metadata, whatever it shows.
+    """Make a PNG that takes at most 12 kB in metadata, whatever it shows.
 
     A PNG that is small enough is returned as it is. Any other gets a palette, and fewer pixels until it fits.
 

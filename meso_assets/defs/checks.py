@@ -17,6 +17,9 @@ from ..io.metadata import table
 from .dagster_internals import partitioned_check_spec
 from .declare import Declaration
 
+#: Sentences of a check's description.
+_MOST_TOLD = 2
+
 
 def check_specs(declaration: Declaration) -> list[dg.AssetCheckSpec]:
     """Declare the checks of an asset."""
@@ -53,9 +56,16 @@ def as_check_result(asset: str, name: str, results: list[QCResult]) -> dg.AssetC
         check_name=name,
         passed=verdict == Verdict.PASS,
         severity=dg.AssetCheckSeverity.ERROR if verdict == Verdict.FAIL else dg.AssetCheckSeverity.WARN,
-        description="\n".join(dict.fromkeys(result.message for result in results)) or "not asked of this session",
+        description=_described([r.message for r in results if r.verdict == verdict]) or "not asked of this session",
         metadata={"verdicts": verdict_table(results)} if results else {},
     )
+
+
+def _described(messages: Iterable[str]) -> str:
+    """Say what decided; all else is in the table, for Dagster stores a description nine times per session."""
+    told = list(dict.fromkeys(messages))
+    more = [f"And {len(told) - _MOST_TOLD} more, in the table."] if len(told) > _MOST_TOLD else []
+    return "\n".join([*told[:_MOST_TOLD], *more])
 
 
 def verdict_table(results: Iterable[QCResult]) -> dg.MarkdownMetadataValue:

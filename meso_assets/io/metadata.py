@@ -51,7 +51,7 @@ _TIF_COLUMNS = dg.TableSchema(
 
 
 def picture(shown: Figure | bytes, alt: str) -> dict[str, Any]:
-    """Make a metadata entry of a figure or a PNG, as large as fits in 40 kB."""
+    """Make a metadata entry of a figure or a PNG, as large as fits in 12 kB."""
     png = base64.b64encode(inline_png(shown)).decode()
     return {"picture": dg.MetadataValue.md(f"![{alt}](data:image/png;base64,{png})")}
 

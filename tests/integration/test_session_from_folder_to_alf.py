@@ -194,4 +194,4 @@ def test_pictures_are_small_and_one_per_materialisation(finished, asset):
     pictures = re.findall(r"data:image/png;base64,([^)]*)", " ".join(str(v.value) for v in event.metadata.values()))
     assert len(pictures) == 1
     assert base64.b64decode(pictures[0]).startswith(b"\x89PNG")
-    assert len(pictures[0]) <= 40_000
+    assert len(pictures[0]) <= 12_000

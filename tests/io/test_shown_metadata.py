@@ -23,7 +23,7 @@ def test_the_picture_of_a_noisy_fov_takes_at_most_40_kb(side):
     figure.subplots().imshow(noise, cmap="gray", interpolation="nearest")
     (entry,) = picture(figure, "noise").values()
     (encoded,) = re.findall(r"base64,([^)]*)", entry.value)
-    assert len(encoded) <= 40_000
+    assert len(encoded) <= 12_000
 
 
 def test_a_fovs_full_picture_becomes_small_in_metadata():
@@ -35,7 +35,7 @@ def test_a_fovs_full_picture_becomes_small_in_metadata():
     noise = np.random.default_rng(1).integers(0, 256, (728, 832, 3), dtype=np.uint8)
     Image.fromarray(noise).save(file, format="png")
     (entry,) = picture(file.getvalue(), "areas").values()
-    assert len(entry.value) <= 40_000 + 100
+    assert len(entry.value) <= 12_000 + 100
 
 
 def test_a_result_shows_its_record_what_it_replaced_its_code_inputs_hashes_and_where_to_audit_it(tmp_path):
