@@ -10,7 +10,8 @@ import os
 import signal
 import socket
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -149,3 +150,13 @@ def _start_of(pid: int) -> int | None:
     except PermissionError:
         pass
     return 0
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let processes that start in the block not hear Ctrl-C: this one hears it, and ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -39,6 +39,7 @@ def command(sessions: tuple[str, ...], deep: bool, as_json: bool, with_alyx: boo
     from ..defs.auditing import AuditOrder
     from ..defs.audits import audited_sessions
     from ..io.resources import Platform
+    from ..io.session_names import Registered
     from ..runs.instance import open_instance
     from ..runs.status import names_of
     from .alyx import comparison
@@ -53,7 +54,7 @@ def command(sessions: tuple[str, ...], deep: bool, as_json: bool, with_alyx: boo
         unreachable = () if survey is None else survey.unreachable
         for root in unreachable:
             click.echo(f"{root}; its sessions are not audited", err=True)
-        names = names_of(settings, instance, keys, survey)
+        names = names_of(settings, Registered.of(instance), keys, survey)
         progress = throttled(lambda text: click.echo(text, err=True))
         order = AuditOrder(deep, who, why)
         for one in audited_sessions(keys, settings, instance, order, progress=progress):

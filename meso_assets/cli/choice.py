@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from ..runs.many import Wanted
+    from ..runs.choosing import Wanted
 
 F = TypeVar("F", bound=Callable[..., None])
 #: Where a command keeps subjects until its sessions are read.
@@ -50,7 +50,7 @@ def wanted(
 ) -> Wanted:
     """Make of the options what ``runs`` understands."""
     from ..runs.cells import State
-    from ..runs.many import Wanted
+    from ..runs.choosing import Wanted
 
     of_states = {State(name) for name in states} | ({State.INTERRUPTED, State.PARTIAL} if "failed" in states else set())
     return Wanted(sessions, frozenset(of_states), f"{since:%Y-%m-%d}" if since else "", assets)

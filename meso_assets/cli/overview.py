@@ -19,12 +19,13 @@ def command(is_opened: bool) -> None:
     It is one file, overview.html below MESO_HOME, made again after each run. `meso dev` and `meso serve` show it at
     /meso/overview, where its links to runs and figures work.
     """
-    from ..overview.refresh import refresh
-    from ..runs.instance import open_instance
+    from ..runs.told import asked_beside
 
     settings = load_settings()
-    with in_haste(), open_instance(settings) as instance:
-        file = refresh(settings, instance, progress=throttled(say))
+    with in_haste(), asked_beside(settings) as ask:
+        from ..overview.refresh import make_overview  # after the other process has begun
+
+        file = make_overview(settings, ask, throttled(say))
     click.echo(file)
     if is_opened and click.launch(file.as_uri()) != 0:
         say("No browser could be opened: open this file yourself, or copy it to where there is one")

@@ -35,14 +35,14 @@ def command(sessions: tuple[str, ...], assets: str, as_json: bool) -> None:
     from ..defs.preflight import Flight, look_ahead
     from ..defs.standings import look_at
     from ..io.resources import Platform
+    from ..runs.choosing import Wanted, named_sessions
     from ..runs.instance import open_instance
-    from ..runs.many import Wanted, named_sessions
     from ..runs.run import chosen_assets
 
     settings = load_settings()
     platform = Platform.open(settings)
     chosen = chosen_assets(tuple(name.strip() for name in assets.split(",") if name.strip()))
-    keys = named_sessions(platform, Wanted(sessions), platform.store.sessions())
+    keys = named_sessions(platform.store.roots, Wanted(sessions), platform.store.sessions())
     found, unread = [], []
     with open_instance(settings) as instance:
         for key in keys:

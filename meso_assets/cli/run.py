@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from meso_core.session import SessionKey
 
-    from ..runs.many import Wanted
+    from ..runs.choosing import Wanted
     from ..runs.settings import MesoSettings
 
 #: While many sessions run, the overview is made again after this time, s.

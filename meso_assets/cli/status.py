@@ -14,18 +14,17 @@ import click
 from meso_core.errors import StorageError
 from meso_core.json_text import json_text
 from meso_core.machine import in_haste
-from meso_core.progress import silent, throttled
+from meso_core.progress import Progress, silent, throttled
 from meso_core.session import Survey, named_session, whole_place
-from meso_core.storage import file_system_of
+from meso_core.storage import file_system_of, meant_session
 
 from ..runs.settings import load_settings
 from .choice import chooses_sessions, say, wanted
 from .tables import text_table
 
 if TYPE_CHECKING:
-    from ..io.resources import Platform
     from ..runs.cells import SessionCells
-    from ..runs.many import Wanted
+    from ..runs.choosing import Wanted
     from ..runs.settings import MesoSettings
 
 #: Words of a table that are shorter than those of the records.
@@ -59,15 +58,7 @@ def command(
 
 
 def _told(settings: MesoSettings, chosen: Wanted, *, as_json: bool) -> str:
-    from ..io.resources import Platform
-    from ..runs.many import named_sessions, sessions_that_stand, there_to_name
-
-    platform = Platform.open(settings)
-    survey = _survey(platform, chosen)
-    there = there_to_name(settings, survey, chosen)
-    keys = named_sessions(platform, chosen, there)
-    progress = throttled(say) if len(keys) > _FEW else silent
-    found = sessions_that_stand(settings, keys, chosen, progress, survey=survey)
+    found, survey, n_there = _looked_at(settings, chosen)
     passed_over = [
         ("unreadable" if passed in survey.unreachable else "passed over", passed.path, passed.reason)
         for passed in (() if chosen.texts else survey.passed_over)
@@ -78,16 +69,45 @@ def _told(settings: MesoSettings, chosen: Wanted, *, as_json: bool) -> str:
         records += [_record(one.session, "remark", text) for one in found for text in one.all_remarks]
         return json_text(records, indent=1)
     parts = [_table(found), *_reasons(found, [f"{state}: {path}: {why}" for state, path, why in passed_over])]
-    parts += _reports(found, platform)
-    parts.append(_totals(found, len(there), platform))
+    parts += _reports(found, settings.store().root)
+    parts.append(_totals(found, n_there, settings))
     return "\n".join(parts)
 
 
-def _survey(platform: Platform, chosen: Wanted) -> Survey:
-    """Find all sessions; those that are named in full need not be looked for."""
+def _looked_at(settings: MesoSettings, chosen: Wanted) -> tuple[tuple[SessionCells, ...], Survey, int]:
+    """Look at the sessions that are meant; returns also what a walk over the roots found, and how many are there."""
+    from ..runs.choosing import named_sessions, standing_as_asked, with_twice
+    from ..runs.told import asked_beside
+
     if chosen.texts and all(named_session(text) for text in chosen.texts):
-        return Survey(tuple(dict.fromkeys(platform.named(text) for text in chosen.texts)), ())
-    return platform.store.survey()
+        return _named_in_full(settings, chosen)
+    with asked_beside(settings) as ask:
+        from ..runs.status import sessions_there, status_beside  # after the other process has begun
+
+        store = settings.store()
+        survey = store.survey()
+        there = with_twice(sessions_there(lambda: ask().registered, survey), survey, chosen)
+        keys = named_sessions(store.roots, chosen, there)
+        every = status_beside(settings, ask, keys, survey=survey, progress=_heard(len(keys)))
+    return standing_as_asked(every, chosen), survey, len(there)
+
+
+def _named_in_full(settings: MesoSettings, chosen: Wanted) -> tuple[tuple[SessionCells, ...], Survey, int]:
+    """Look at sessions that need not be looked for."""
+    from ..runs.choosing import named_sessions, standing_as_asked
+    from ..runs.instance import open_instance
+    from ..runs.status import status_of
+
+    store = settings.store()
+    survey = Survey(tuple(dict.fromkeys(meant_session(store, text) for text in chosen.texts)), ())
+    keys = named_sessions(store.roots, chosen, survey.sessions)
+    with open_instance(settings) as instance:
+        every = status_of(settings, instance, keys, survey=survey, progress=_heard(len(keys)))
+    return standing_as_asked(every, chosen), survey, len(survey.sessions)
+
+
+def _heard(n_sessions: int) -> Progress:
+    return throttled(say) if n_sessions > _FEW else silent
 
 
 def _table(found: Sequence[SessionCells]) -> str:
@@ -114,19 +134,19 @@ def _reasons(found: Sequence[SessionCells], passed_over: Sequence[str]) -> list[
     return ["\n".join(reasons) + "\n"] if reasons else []
 
 
-def _reports(found: Sequence[SessionCells], platform: Platform) -> list[str]:
+def _reports(found: Sequence[SessionCells], root: str) -> list[str]:
     """Say where the reports of a few sessions are."""
     from ..defs.reporting import REPORT_FILE
 
     made = [one.place or one.session for one in found if any(REPORT_FILE in cell.shown for cell in one.cells)]
     if not made or len(found) > _FEW:
         return []
-    return ["\n".join(f"report: {whole_place(platform.store.root, place)}/{REPORT_FILE}" for place in made) + "\n"]
+    return ["\n".join(f"report: {whole_place(root, place)}/{REPORT_FILE}" for place in made) + "\n"]
 
 
-def _totals(found: Sequence[SessionCells], n_there: int, platform: Platform) -> str:
+def _totals(found: Sequence[SessionCells], n_there: int, settings: MesoSettings) -> str:
     """Sum up, and say what the disk can do."""
-    root = platform.store.root
+    root = settings.store().root
     if not n_there:
         told = f"no session below {root}; a session is at [lab/Subjects/]subject/YYYY-MM-DD/NNN"
     else:
@@ -134,7 +154,7 @@ def _totals(found: Sequence[SessionCells], n_there: int, platform: Platform) -> 
         told = f"{len(found)} of {n_there}" if len(found) < n_there else str(n_there)
         told += f" session{'s' * (n_there != 1)}"
         told += ": " + ", ".join(f"{n} {word}" for word, n in sorted(counts.items())) if counts else ""
-    folders = [folder for folder in platform.settings.roots if isinstance(folder, Path)]
+    folders = [folder for folder in settings.roots if isinstance(folder, Path)]
     return "\n".join([told, *(f"disk of {folder}: {_disk(folder)}" for folder in folders)])
 
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from meso_core.errors import MesoError, MesoWarning, ProcessingError, SettingsError
@@ -28,7 +26,7 @@ from meso_core.lineage import (
     with_accepted,
 )
 from meso_core.machine import in_haste, side_by_side
-from meso_core.processes import end_with_parent
+from meso_core.processes import end_with_parent, uninterrupted
 from meso_core.progress import Progress, silent
 from meso_core.session import SessionKey
 from meso_core.storage import Session
@@ -176,7 +174,7 @@ def _in_processes(
     )
     try:
         for some in _chunks(sessions):
-            with _uninterrupted():
+            with uninterrupted():
                 asked.append(pool.submit(_audit_some, some, settings, order))
             if len(asked) > 2 * n_processes:
                 yield from asked.popleft().result()
@@ -202,13 +200,3 @@ def _chunks(sessions: Iterable[KnownSession]) -> Iterator[list[KnownSession]]:
             some = []
     if some:
         yield some
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Let processes that start in the block not hear Ctrl-C: this one hears it, and ends them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

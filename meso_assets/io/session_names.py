@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-
-import dagster as dg
+from typing import TYPE_CHECKING
 
 from meso_core.errors import MesoError
 from meso_core.session import SessionKey, is_whole
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 SESSION_PARTITION = "session"
 #: Beside the partitions, and in the same records: ``subject@lab``, whose the names of a subject without a lab are. Of

@@ -10,19 +10,26 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-
-import dagster as dg
+from typing import TYPE_CHECKING
 
 from meso_core.errors import InputFileError, MesoError, MissingInputError
 from meso_core.opening import open_plain, read_json
 from meso_core.progress import Progress, silent, throttled
 from meso_core.storage import write_file
 
-from ..runs.instance import open_instance
+from ..io.session_names import Registered
 from ..runs.settings import MesoSettings
-from ..runs.status import sessions_there, status_of
+from ..runs.status import sessions_there, status_beside, status_of
 from .page import html_page, seconds_of
 from .record import Overview
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from meso_core.session import PassedOver
+
+    from ..runs.cells import SessionCells
+    from ..runs.told import Ask
 
 OVERVIEW = "overview.html"
 #: Where a running interface says its address, below Dagster's folder.
@@ -50,19 +57,41 @@ def overview_of(settings: MesoSettings, instance: dg.DagsterInstance, progress: 
     MissingInputError
         If the root cannot be listed.
     """
-    begun, store = time.monotonic(), settings.store()
-    survey = store.survey()
+    begun, survey = time.monotonic(), settings.store().survey()
+    there = sessions_there(lambda: Registered.of(instance), survey)
     heard = progress if len(survey.sessions) > _FEW else silent
-    there = sessions_there(instance, survey)
     sessions = status_of(settings, instance, there, survey=survey, progress=heard)
+    return _overview(settings, begun, sessions, survey.passed_over)
+
+
+def overview_beside(settings: MesoSettings, ask: Ask, progress: Progress = silent) -> Overview:
+    """Look at all sessions as :func:`overview_of`, while another process asks Dagster's records."""
+    begun, survey = time.monotonic(), settings.store().survey()
+    there = sessions_there(lambda: ask().registered, survey)
+    heard = progress if len(survey.sessions) > _FEW else silent
+    sessions = status_beside(settings, ask, there, survey=survey, progress=heard)
+    return _overview(settings, begun, sessions, survey.passed_over)
+
+
+def _overview(
+    settings: MesoSettings, begun: float, sessions: tuple[SessionCells, ...], passed_over: tuple[PassedOver, ...]
+) -> Overview:
     return Overview(
-        root=store.root,
+        root=settings.store().root,
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         sessions=sessions,
-        passed_over=survey.passed_over,
+        passed_over=passed_over,
         seconds=time.monotonic() - begun,
         interface=_interface(settings),
     )
+
+
+def make_overview(settings: MesoSettings, ask: Ask, progress: Progress = silent) -> Path:
+    """Make the page for who asks for it in a terminal; returns it. Raises as :func:`refresh`."""
+    file = overview_path(settings)
+    with _MAKING:
+        write_file(file, html_page(overview_beside(settings, ask, progress)).encode(), flush=False)
+    return file
 
 
 def refresh(
@@ -144,6 +173,8 @@ def refresh_after_run(settings: MesoSettings, say: Callable[[str], None], *, old
     older_than_s
         As for :func:`refresh`.
     """
+    from ..runs.instance import open_instance
+
     try:
         with open_instance(settings) as instance:
             refresh(settings, instance, older_than_s=older_than_s, is_asked_for=False, progress=throttled(say))

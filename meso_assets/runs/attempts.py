@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import dagster as dg
 
@@ -23,7 +22,7 @@ from ..defs.dagster_internals import (
 )
 from ..defs.dead_runs import clock, interrupted_at, short
 from ..io.session_names import PARTITION_TAG
-from .cells import State
+from .cells import Failure, State
 
 #: Runs per session that are asked for failures, newest first.
 _RECENT_RUNS = 10
@@ -34,27 +33,27 @@ _NOT_ALL_WELL = [status for status in dg.DagsterRunStatus if status is not dg.Da
 _SHARE_DONE = re.compile(r"^(?P<what>.*) \((?P<percent>\d{1,3})%\)")
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """How the last attempt at an asset ended, or that it goes on."""
-
-    state: State
-    why: str
-    run_id: str = ""
-
-
 def failures_of(instance: dg.DagsterInstance, sessions: Sequence[str]) -> dict[str, Mapping[str, Failure]]:
     """Find for very many sessions what :func:`recent_failures` finds; those without any are left out.
 
     Sessions whose runs all ended well are not asked for one by one.
     """
-    if len(sessions) == 1:
-        troubled = set(sessions)
-    else:
-        records = instance.get_run_records(dg.RunsFilter(statuses=_NOT_ALL_WELL))
-        troubled = {record.dagster_run.tags.get(PARTITION_TAG, "") for record in records} & set(sessions)
+    chosen = sessions if len(sessions) == 1 else sorted(_troubled(instance) & set(sessions))
+    return _failures_of(instance, chosen)
+
+
+def all_failures(instance: dg.DagsterInstance) -> dict[str, Mapping[str, Failure]]:
+    """Find for all sessions that Dagster knows what :func:`failures_of` finds."""
+    return _failures_of(instance, sorted(_troubled(instance) - {""}))
+
+
+def _troubled(instance: dg.DagsterInstance) -> set[str]:
+    records = instance.get_run_records(dg.RunsFilter(statuses=_NOT_ALL_WELL))
+    return {record.dagster_run.tags.get(PARTITION_TAG, "") for record in records}
+
+
+def _failures_of(instance: dg.DagsterInstance, chosen: Sequence[str]) -> dict[str, Mapping[str, Failure]]:
     found = dict[str, Mapping[str, Failure]]()
-    chosen = sorted(troubled)
     for start in range(0, len(chosen), _AT_A_TIME):
         some = chosen[start : start + _AT_A_TIME]
         by_session = _newest_first(instance, some)

@@ -47,6 +47,15 @@ GRAVEST_FIRST = (
 
 
 @dataclass(frozen=True, slots=True)
+class Failure:
+    """How the last attempt at an asset ended, or that it goes on."""
+
+    state: State
+    why: str
+    run_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class AssetStatus:
     """One cell of the table."""
 

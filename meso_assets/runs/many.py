@@ -1,6 +1,6 @@
 """Running many sessions from a terminal, one after the other.
 
-What belongs here: which sessions are meant, by name and by where they stand, and going on after one that fails.
+What belongs here: finding those that are meant, and going on after one that fails.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from typing import Any
 
 from meso_core.errors import MesoError, SettingsError
 from meso_core.progress import Progress, silent
-from meso_core.session import SessionKey, Survey, choose_sessions
+from meso_core.session import SessionKey
 
 from ..defs.catalogue import CATALOGUE
 from ..io.resources import Platform
-from .cells import SessionCells, State
+from ..io.session_names import Registered
+from .cells import State
+from .choosing import Wanted, named_sessions, standing_as_asked, with_twice
 from .instance import open_instance
 from .run import RunSummary, run_session
 from .settings import MesoSettings
@@ -24,20 +26,6 @@ from .status import sessions_there, status_of
 
 #: Told a line at a time.
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which sessions a person asks for."""
-
-    #: Names, subjects, patterns or paths; all sessions where there is none.
-    texts: tuple[str, ...] = ()
-    #: Only sessions of which one of ``assets`` stands so; any where this is empty.
-    states: frozenset[State] = frozenset()
-    #: Only sessions of this date or later, YYYY-MM-DD.
-    since: str = ""
-    #: Names of the catalogue that ``states`` is about; all where there is none.
-    assets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,73 +58,6 @@ class SessionRun:
         return f"partial: {partial}" if partial else "done"
 
 
-def named_sessions(platform: Platform, wanted: Wanted, there: Sequence[SessionKey]) -> tuple[SessionKey, ...]:
-    """Find the sessions that a person names, whatever they stand like.
-
-    Parameters
-    ----------
-    platform
-        Where results are.
-    wanted
-        What is asked for.
-    there
-        All sessions.
-
-    Raises
-    ------
-    MissingInputError
-        If a text matches no session.
-    """
-    keys = choose_sessions(wanted.texts, there, *platform.store.roots) if wanted.texts else there
-    return tuple(key for key in keys if key.date >= wanted.since)
-
-
-def there_to_name(settings: MesoSettings, survey: Survey, wanted: Wanted) -> tuple[SessionKey, ...]:
-    """Sessions that a person can mean: those that were found, and those that cannot be reached or lie in two roots.
-
-    The last count only where sessions are named: then it is told what is wrong with them.
-    """
-    there = survey.sessions
-    if survey.unreachable:
-        with open_instance(settings) as instance:
-            there = sessions_there(instance, survey)
-    return tuple(sorted({*there, *survey.twice}, key=str)) if wanted.texts and survey.twice else there
-
-
-def sessions_that_stand(
-    settings: MesoSettings,
-    keys: Sequence[SessionKey],
-    wanted: Wanted,
-    progress: Progress = silent,
-    *,
-    survey: Survey | None = None,
-) -> tuple[SessionCells, ...]:
-    """Look at sessions, and keep those that stand as asked for.
-
-    Parameters
-    ----------
-    settings
-        Settings of the platform.
-    keys
-        Sessions.
-    wanted
-        States, and the assets that they are about. Of a session that cannot be read no asset is known: it stays.
-    progress
-        Told the sessions that were looked at.
-    survey
-        All sessions and where they lie, where the caller knows them.
-    """
-    assets = frozenset(wanted.assets or CATALOGUE)
-    asked = wanted.states | {State.UNREADABLE} if wanted.states else frozenset(State)
-    with open_instance(settings) as instance:
-        found = status_of(settings, instance, keys, survey=survey, progress=progress)
-    return tuple(
-        one
-        for one in found
-        if not wanted.states or any(cell.state in asked and cell.asset in assets for cell in one.cells)
-    )
-
-
 def wanted_sessions(
     settings: MesoSettings, wanted: Wanted, say: Say, progress: Progress = silent
 ) -> tuple[SessionKey, ...]:
@@ -151,21 +72,27 @@ def wanted_sessions(
     say
         Told of sessions that cannot be looked at, where that is needed to know whether they are wanted.
     progress
-        As :func:`sessions_that_stand`.
+        Told the sessions that were looked at, where that is needed to know whether they are wanted.
 
     Raises
     ------
     MissingInputError
         If a text matches no session, or the root cannot be listed.
     """
-    platform = Platform.open(settings)
-    survey = platform.store.survey()
+    store = settings.store()
+    survey = store.survey()
     for root in survey.unreachable:
         say(f"warning: {root}")
-    keys = named_sessions(platform, wanted, there_to_name(settings, survey, wanted))
+    there = survey.sessions
+    if survey.unreachable:
+        with open_instance(settings) as instance:
+            there = sessions_there(lambda: Registered.of(instance), survey)
+    keys = named_sessions(store.roots, wanted, with_twice(there, survey, wanted))
     if not wanted.states:
         return keys
-    found = {one.key: one for one in sessions_that_stand(settings, keys, wanted, progress, survey=survey)}
+    with open_instance(settings) as instance:
+        every = status_of(settings, instance, keys, survey=survey, progress=progress)
+    found = {one.key: one for one in standing_as_asked(every, wanted)}
     for one in found.values():
         if one.standing == State.UNREADABLE.value:
             say(f"{one.session} is left out: {one.cells[0].why}")

@@ -7,10 +7,10 @@ What belongs here: putting together how results stand (``defs.summaries``) and w
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-
-import dagster as dg
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from meso_core.errors import MesoError, told
 from meso_core.progress import Progress, silent
@@ -19,11 +19,15 @@ from meso_core.session import PassedOver, SessionKey, Survey
 from ..defs.catalogue import CATALOGUE
 from ..defs.session_index import SessionIndex
 from ..defs.summaries import AssetSummary, SessionSummary, summary_of
-from ..io.resources import Platform
 from ..io.session_names import Registered, labs_by_subject
-from .attempts import Failure, failures_of, recent_failures
-from .cells import AssetStatus, SessionCells, State
+from .cells import AssetStatus, Failure, SessionCells, State
 from .settings import MesoSettings
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from ..io.resources import Platform
+    from .told import Ask
 
 #: Asset → its cell where nothing was made and nothing is to be said: most are so on a disk of raw data, and share it.
 MISSING = {asset: AssetStatus(asset, State.MISSING) for asset in CATALOGUE}
@@ -41,6 +45,8 @@ def session_status(
     key
         Session.
     """
+    from .attempts import recent_failures
+
     name = Registered.of(instance).name(key, platform.store.labs_of(key.subject) if key.lab else ())
     failures = recent_failures(instance, name)
     try:
@@ -73,82 +79,125 @@ def status_of(
     progress
         Told the sessions that were looked at.
     """
+    from .attempts import failures_of
+
+    looks = _look_at_all(settings, keys, survey, progress)
+    names = names_of(settings, Registered.of(instance), keys, survey)
+    return _put_together(looks, names, failures_of(instance, list(names.values())))
+
+
+def status_beside(
+    settings: MesoSettings, ask: Ask, keys: Sequence[SessionKey], *, survey: Survey, progress: Progress = silent
+) -> tuple[SessionCells, ...]:
+    """Judge very many sessions as :func:`status_of`, while another process asks Dagster's records (``told``)."""
+    looks = _look_at_all(settings, keys, survey, progress)
+    told_by_dagster = ask()
+    names = names_of(settings, told_by_dagster.registered, keys, survey)
+    return _put_together(looks, names, told_by_dagster.failures)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at a session found."""
+
+    key: SessionKey
+    #: Where it lies below the root, where that is known.
+    place: str
+    #: How it stands, why it could not be looked at, or the roots that cannot be reached where it is in none that can.
+    found: SessionSummary | Exception | tuple[PassedOver, ...]
+
+
+def _look_at_all(
+    settings: MesoSettings, keys: Sequence[SessionKey], survey: Survey | None, progress: Progress
+) -> list[Look]:
     places = survey.folders if survey is not None else {}
     unreachable = () if survey is None else survey.unreachable
-    names = names_of(settings, instance, keys, survey)
-    failures = failures_of(instance, list(names.values()))
-    index, found = SessionIndex(settings), []
+    index, looks = SessionIndex(settings), list[Look]()
     for n, key in enumerate(keys, 1):
         if unreachable and key not in places:
-            found.append(_out_of_reach(key, names[key], unreachable))
+            looks.append(Look(key, "", unreachable))
         else:
-            found.append(indexed_status(index, key, names[key], places.get(key, ""), failures.get(names[key], {})))
+            looks.append(_look(index, key, places.get(key, "")))
         progress(n, len(keys), "sessions looked at")
     index.save({str(key) for key in survey.sessions} if places and survey is not None else None)
-    return tuple(found)
+    return looks
 
 
-def sessions_there(instance: dg.DagsterInstance, survey: Survey) -> tuple[SessionKey, ...]:
+def _look(index: SessionIndex, key: SessionKey, place: str) -> Look:
+    """Look at one session of very many: what was looked at before is not looked at again."""
+    try:
+        return Look(key, place, index.summary(key, place=place, now_ns=time.time_ns()))
+    except Exception as error:  # noqa: BLE001  whatever one session holds, the others are shown
+        return Look(key, place, error)
+
+
+def _put_together(
+    looks: Iterable[Look], names: Mapping[SessionKey, str], failures: Mapping[str, Mapping[str, Failure]]
+) -> tuple[SessionCells, ...]:
+    return tuple(cells_of_look(one, names[one.key], failures.get(names[one.key], {})) for one in looks)
+
+
+def cells_of_look(look: Look, name: str, failures: Mapping[str, Failure]) -> SessionCells:
+    """Judge all assets of one session.
+
+    Parameters
+    ----------
+    look
+        What a look at it found.
+    name
+        Its name.
+    failures
+        Asset → how the last attempt at it ended, where it did not end well.
+    """
+    if isinstance(look.found, SessionSummary):
+        return cells_of(look.found, name, failures, look.place)
+    if isinstance(look.found, Exception):
+        return unreadable(str(look.key), name, look.found, look.place)
+    return _out_of_reach(look.key, name, look.found)
+
+
+def sessions_there(registered: Callable[[], Registered], survey: Survey) -> tuple[SessionKey, ...]:
     """Sessions of a survey, and, where one of several roots cannot be reached, those that Dagster knows besides.
 
     Parameters
     ----------
-    instance
-        Dagster's records.
+    registered
+        Gives the names that Dagster knows; called where they are needed.
     survey
         What a walk over the roots found.
     """
     if not survey.unreachable:
         return survey.sessions
-    registered, known = Registered.of(instance), dict.fromkeys(survey.sessions)
-    for name in sorted(registered.names):
+    by_dagster, known = registered(), dict.fromkeys(survey.sessions)
+    for name in sorted(by_dagster.names):
         with suppress(MesoError):  # a person made it up
-            known.setdefault(registered.key(name))
+            known.setdefault(by_dagster.key(name))
     return tuple(sorted(known.keys() - survey.twice, key=str))
 
 
 def names_of(
-    settings: MesoSettings, instance: dg.DagsterInstance, keys: Iterable[SessionKey], survey: Survey | None = None
+    settings: MesoSettings, registered: Registered, keys: Iterable[SessionKey], survey: Survey | None = None
 ) -> dict[SessionKey, str]:
     """Names of sessions: their partition keys, or those that they would get.
 
     Parameters
     ----------
-    settings, instance
-        Settings of the platform, and Dagster's records.
+    settings
+        Settings of the platform.
+    registered
+        Names that Dagster knows.
     keys
         Sessions.
     survey
         All sessions, where the caller knows them; else the labs of each subject are looked for.
     """
-    registered, chosen = Registered.of(instance), tuple(keys)
+    chosen = tuple(keys)
     if survey is not None and survey.folders:
         labs: Mapping[str, Collection[str]] = labs_by_subject(survey.sessions)
     else:
         store, subjects = settings.store(), {key.subject for key in chosen if key.lab and not registered.find(key)}
         labs = {subject: store.labs_of(subject) for subject in subjects}
     return {key: registered.name(key, labs.get(key.subject, ())) for key in chosen}
-
-
-def indexed_status(
-    index: SessionIndex, key: SessionKey, name: str, place: str, failures: Mapping[str, Failure]
-) -> SessionCells:
-    """Judge all assets of one session of very many: what was looked at before is not looked at again.
-
-    Parameters
-    ----------
-    index
-        Answers of earlier looks.
-    key, name, place
-        Session, its name, and where it lies below the root (looked for where this is empty).
-    failures
-        Asset → how the last attempt at it ended, where it did not end well.
-    """
-    try:
-        found = index.summary(key, place=place, now_ns=time.time_ns())
-    except Exception as error:  # noqa: BLE001  whatever one session holds, the others are shown
-        return unreadable(str(key), name, error, place)
-    return cells_of(found, name, failures, place)
 
 
 def _out_of_reach(key: SessionKey, name: str, unreachable: Sequence[PassedOver]) -> SessionCells:

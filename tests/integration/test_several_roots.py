@@ -20,7 +20,8 @@ from meso_assets.io.resources import Platform
 from meso_assets.io.session_names import known_sessions
 from meso_assets.overview.refresh import overview_of
 from meso_assets.runs.cells import State
-from meso_assets.runs.many import Wanted, wanted_sessions
+from meso_assets.runs.choosing import Wanted
+from meso_assets.runs.many import wanted_sessions
 from meso_assets.runs.settings import load_settings
 from meso_core.errors import InputFileError, MesoWarning, MissingInputError, SettingsError, StorageError
 from meso_core.session import SessionKey

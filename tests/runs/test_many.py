@@ -10,7 +10,8 @@ from meso_assets.defs.catalogue import CATALOGUE
 from meso_assets.runs import many
 from meso_assets.runs import status as status_module
 from meso_assets.runs.cells import AssetStatus, SessionCells, State
-from meso_assets.runs.many import Wanted, run_sessions, wanted_sessions
+from meso_assets.runs.choosing import Wanted
+from meso_assets.runs.many import run_sessions, wanted_sessions
 from meso_assets.runs.run import RunSummary
 from meso_assets.runs.settings import MesoSettings, load_settings
 from meso_core.errors import InputFileError, SettingsError
@@ -77,23 +78,25 @@ def test_what_would_fail_for_all_ends_it_at_the_first(settings, monkeypatch):
 def test_only_sessions_that_stand_as_asked_are_chosen(settings, monkeypatch, states, assets, since, days):
     stand = {1: {"rois": State.MISSING}, 2: {"frame_times": State.STALE}, 3: {"frame_times": State.MISSING}}
 
-    def status(_index, key, _name, _place, _failures):
+    def status(look, _name, _failures):
+        key = look.key
         own = stand[int(key.date[-1])]
         cells = [AssetStatus(name, own.get(name, State.DONE)) for name in ("frame_times", "rois")]
         return SessionCells(str(key), tuple(cells), (), key=str(key))
 
-    monkeypatch.setattr(status_module, "indexed_status", status)
+    monkeypatch.setattr(status_module, "cells_of_look", status)
     found = wanted_sessions(settings, Wanted((), frozenset(states), since, assets), print)
     assert [int(key.date[-1]) for key in found] == days
 
 
 def test_a_session_that_cannot_be_looked_at_is_named_and_the_others_are_chosen(settings, monkeypatch):
-    def status(_index, key, _name, _place, _failures):
+    def status(look, _name, _failures):
+        key = look.key
         state = State.UNREADABLE if key == KEYS[0] else State.MISSING
         return SessionCells(str(key), (AssetStatus("rois", state, "a record is damaged"),), (), key=str(key))
 
     said = []
-    monkeypatch.setattr(status_module, "indexed_status", status)
+    monkeypatch.setattr(status_module, "cells_of_look", status)
     assert wanted_sessions(settings, Wanted(states=frozenset({State.MISSING})), said.append) == KEYS[1:]
     assert said == [f"{KEYS[0]} is left out: a record is damaged"]
 
@@ -134,12 +137,13 @@ def test_the_closing_table_has_a_row_for_each_session_and_the_exit_status_tells_
 
 
 def stand(monkeypatch, by_day):
-    def status(_index, key, _name, _place, _failures):
+    def status(look, _name, _failures):
+        key = look.key
         rois = AssetStatus("rois", by_day[int(key.date[-1])], "a reason")
         cells = [rois if name == "rois" else AssetStatus(name, State.DONE) for name in CATALOGUE]
         return SessionCells(str(key), tuple(cells), ("a remark",), key=str(key))
 
-    monkeypatch.setattr(status_module, "indexed_status", status)
+    monkeypatch.setattr(status_module, "cells_of_look", status)
 
 
 def test_status_shows_those_that_stand_as_asked_and_counts_the_others(settings, monkeypatch):
