@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeAlias
 
 from meso_core.errors import ProcessingError
@@ -62,6 +64,9 @@ def asked_beside(settings: MesoSettings) -> Iterator[Ask]:
     ProcessingError
         If the process was killed.
     """
+    if "dagster" in sys.modules:  # loading it is what takes long
+        yield cache(lambda: ask(settings))
+        return
     # started anew: this process has threads (numpy's), and a fork would take over half of what they do
     pool = ProcessPoolExecutor(
         1, multiprocessing.get_context("spawn"), initializer=end_with_parent, initargs=(os.getpid(),)

@@ -310,7 +310,8 @@ def was_stopped(instance: dg.DagsterInstance, run_id: str) -> bool:
     """Whether a run that failed was stopped by somebody, as with Ctrl-C, in a step or between two."""
     records = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.RUN_FAILURE).records
     events = (record.event_log_entry.dagster_event for record in records)
-    errors = (event.job_failure_data.error for event in events if event is not None)
+    told = (event.job_failure_data for event in events if event is not None)
+    errors = (data.error for data in told if data is not None)  # none where the monitor ended the run
     return any(error is not None and error.cls_name == _INTERRUPTED for error in errors)
 
 
