@@ -8,7 +8,6 @@ from click.testing import CliRunner
 from meso_assets.cli import group
 from meso_assets.cli.status import _reports
 from meso_assets.defs.reporting import REPORT_FILE
-from meso_assets.io.resources import Platform
 from meso_assets.overview.links import report_link
 from meso_assets.runs.settings import load_settings
 from meso_core.session import SessionKey
@@ -32,12 +31,12 @@ def cells(session, *shown):
 
 
 def test_status_names_the_reports_that_are_there_where_few_sessions_are_asked_for(settings):
-    platform = Platform.open(settings)
+    root = str(settings.root)
     other = SessionKey("SP036", "2023-03-03", "001")
-    (told,) = _reports([cells(KEY, "reports/figures/a.png", REPORT_FILE), cells(other)], platform)
+    (told,) = _reports([cells(KEY, "reports/figures/a.png", REPORT_FILE), cells(other)], root)
     assert told == f"report: {settings.local_root}/{KEY}/{REPORT_FILE}\n"
-    assert _reports([cells(KEY, REPORT_FILE)] * 21, platform) == []
-    assert _reports([cells(other)], platform) == []
+    assert _reports([cells(KEY, REPORT_FILE)] * 21, root) == []
+    assert _reports([cells(other)], root) == []
 
 
 def test_the_demo_ends_by_naming_the_report_and_the_overview(settings, tmp_path, monkeypatch):
