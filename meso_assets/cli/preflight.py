@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
@@ -13,10 +15,12 @@ from meso_core.qc import Verdict
 
 from ..runs.settings import load_settings
 from .choice import say
-from .tables import text_table
+from .tables import needs_table, text_table
 
 if TYPE_CHECKING:
     from meso_core.imaging import Preflight
+
+    from ..defs.needs import NeedsRow
 
 _WORDS = {Verdict.PASS: "well", Verdict.WARNING: "warning", Verdict.FAIL: "CANNOT BE"}
 
@@ -28,10 +32,12 @@ _WORDS = {Verdict.PASS: "well", Verdict.WARNING: "warning", Verdict.FAIL: "CANNO
 def command(sessions: tuple[str, ...], assets: str, as_json: bool) -> None:
     """Tell whether SESSIONS can be processed, and what that takes.
 
-    Room on the disk, memory, frames against pulses against metadata, bouts that agree; the time from earlier runs.
+    Room on the disk, memory, frames against pulses against metadata, bouts that agree; the time from earlier
+    runs; cores, memory and minutes of each step.
 
     Ends with 1 if one cannot be. `meso run` and the steps that take long ask the same, and refuse such a session.
     """
+    from ..defs.needs import needs_rows
     from ..defs.preflight import Flight, look_ahead
     from ..defs.standings import look_at
     from ..io.resources import Platform
@@ -44,21 +50,27 @@ def command(sessions: tuple[str, ...], assets: str, as_json: bool) -> None:
     chosen = chosen_assets(tuple(name.strip() for name in assets.split(",") if name.strip()))
     keys = named_sessions(platform.store.roots, Wanted(sessions), platform.store.sessions())
     found, unread = [], []
+    rows: dict[str, tuple[NeedsRow, ...]] = {}
     with open_instance(settings) as instance:
         for key in keys:
             try:
                 seen = look_at(platform.at(key))
-                found.append(look_ahead(Flight(platform, instance, seen, chosen, {})))
+                flight = Flight(platform, instance, seen, chosen, {})
+                found.append(ahead := look_ahead(flight))
+                rows[ahead.session] = needs_rows(flight, ahead)
             except MesoError as error:
                 unread.append(f"{key}: {error}")
-    click.echo(json_text([r for one in found for r in _records(one)], indent=1) if as_json else _told(found))
+    if as_json:
+        click.echo(json_text([r for one in found for r in _records(one, rows[one.session])], indent=1))
+    else:
+        click.echo(_told(found, rows))
     for text in unread:
         say(text)
     if unread or any(one.errors for one in found):
         sys.exit(1)
 
 
-def _told(found: list[Preflight]) -> str:
+def _told(found: list[Preflight], needs: Mapping[str, tuple[NeedsRow, ...]]) -> str:
     rows = [
         (one.session, r.check, _WORDS[r.verdict], "see below" if r.verdict is Verdict.FAIL else r.message)
         for one in found
@@ -69,12 +81,17 @@ def _told(found: list[Preflight]) -> str:
         [
             *table,
             *(f"{one.session} cannot be processed: {error}" for one in found for error in one.errors),
-            *(f"{one.session} takes {one.estimate}" for one in found if not one.errors),
+            *(_takes(one, needs[one.session]) for one in found if not one.errors),
         ]
     )
 
 
-def _records(one: Preflight) -> list[dict[str, object]]:
+def _takes(one: Preflight, rows: tuple[NeedsRow, ...]) -> str:
+    takes = f"{one.session} takes {one.estimate}"
+    return f"{takes}; its steps need\n\n{needs_table(rows)}\n" if rows else takes
+
+
+def _records(one: Preflight, rows: tuple[NeedsRow, ...]) -> list[dict[str, object]]:
     estimate = {
         "room_bytes": one.estimate.room_bytes,
         "memory_bytes": one.estimate.memory_bytes,
@@ -84,4 +101,8 @@ def _records(one: Preflight) -> list[dict[str, object]]:
         {"session": one.session, "check": r.check, "verdict": r.verdict.name, "value": r.value, "message": r.message}
         for r in one.results
     ]
-    return [*checks, {"session": one.session, "check": "estimate", "verdict": None, **estimate}]
+    needs: list[dict[str, object]] = [
+        {"session": one.session, "check": "needs", "verdict": None, "step": row.step, "n": row.n, **asdict(row.needs)}
+        for row in rows
+    ]
+    return [*checks, {"session": one.session, "check": "estimate", "verdict": None, **estimate}, *needs]

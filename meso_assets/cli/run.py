@@ -14,7 +14,7 @@ from meso_core.progress import throttled
 from ..runs.secret_files import warn_of_open_files
 from ..runs.settings import load_settings
 from .choice import chooses_sessions, say, wanted
-from .tables import made_table, text_table
+from .tables import made_table, needs_table, text_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,9 @@ _OFTEN_ENOUGH_S = 30.0
 @click.command("run")
 @chooses_sessions
 @click.option("--assets", default="", help="Names, with commas between them; all by default.")
-@click.option("--dry-run", is_flag=True, help="List the sessions that would run, and end.")
+@click.option(
+    "--dry-run", is_flag=True, help="List the sessions that would run (of one also what its steps need), and end."
+)
 @click.option("--suite2p", "options", multiple=True, metavar="NAME=VALUE", help="A suite2p option of these runs.")
 @click.option("--genotype", default="", help="Alleles of the subjects, `;` between them; suite2p's tau follows.")
 def command(
@@ -57,6 +59,8 @@ def command(
     keys = _keys(settings, wanted(sessions, states, since, chosen))
     if dry_run:
         click.echo("\n".join(map(Platform.open(settings).name, keys)) or "no session")
+        if len(keys) == 1:
+            _tell_needs(settings, keys[0], chosen, suite2p)
     elif not keys:
         click.echo("No session is to be run.")
     elif len(keys) == 1:
@@ -77,6 +81,24 @@ def _keys(settings: MesoSettings, chosen: Wanted) -> Sequence[SessionKey]:
     if one and not (chosen.states or chosen.since):
         return [Platform.open(settings).named(chosen.texts[0])]  # the others need not be looked for
     return wanted_sessions(settings, chosen, say, throttled(say))
+
+
+def _tell_needs(settings: MesoSettings, key: SessionKey, assets: tuple[str, ...], suite2p: dict[str, Any]) -> None:
+    import dagster as dg
+
+    from ..defs.needs import needs_rows
+    from ..defs.preflight import Flight, look_ahead
+    from ..defs.standings import look_at
+    from ..io.resources import Platform
+    from ..runs.instance import open_instance
+    from ..runs.run import chosen_assets
+
+    platform = Platform.open(settings)
+    there = (settings.dagster_home / "dagster.yaml").exists()
+    with open_instance(settings) if there else dg.DagsterInstance.ephemeral() as instance:  # a dry run makes no home
+        flight = Flight(platform, instance, look_at(platform.at(key)), chosen_assets(assets), suite2p)
+        rows = needs_rows(flight, look_ahead(flight))
+    click.echo("\n" + needs_table(rows) if rows else "\nnothing is due")
 
 
 def _run_one(settings: MesoSettings, key: SessionKey, assets: tuple[str, ...], suite2p: dict[str, Any]) -> None:

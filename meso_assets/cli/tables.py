@@ -10,6 +10,7 @@ from ..defs.catalogue import CATALOGUE
 if TYPE_CHECKING:
     from meso_core.storage import Manifest, Session
 
+    from ..defs.needs import NeedsRow
     from ..runs.run import RunSummary
 
 
@@ -29,6 +30,23 @@ def text_table(
     laid = [row.format(*line) for line in lines]
     laid.insert(height, "-" * len(laid[0]))
     return "\n".join(line.rstrip() for line in laid)
+
+
+def needs_table(rows: Iterable[NeedsRow]) -> str:
+    """Table of what the steps of a run need: one row for all fields of view, since they need the same."""
+    cells = [
+        (
+            r.step,
+            str(r.n),
+            str(r.needs.cores),
+            f"{r.needs.memory_gb:.1f}",
+            "1" if r.needs.gpu else "–",
+            str(r.needs.minutes),
+        )
+        for r in rows
+    ]
+    head = ("step", "times", "cores", "memory, GB", "GPU", "at most, min")
+    return text_table(head, cells, right=frozenset({1, 2, 3, 4, 5}))
 
 
 def made_table(session: Session, summary: RunSummary) -> str:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 ESTIMATE_TAG = "meso/estimate"
 _METADATA, _TIMES = "imaging_metadata", "frame_times"
 _ORIGIN = "meso_assets.defs.preflight"
+#: Of a step that goes elsewhere: more than any can use; the engine knows how many its machines have.
+_ANY_CORES = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,7 @@ def _due(flight: Flight, due: Collection[str], metadata: SessionMetadata | None)
         overrides=flight.settings.overrides | Suite2pOverrides.parse(flight.suite2p),
         genotype=flight.settings.genotype,
         left_out=flight.settings.left_out_of(session.key),
+        atlas_resolution_um=None if flight.settings.atlas == "phantom" else flight.settings.atlas_resolution_um,
     )
 
 
@@ -185,4 +188,6 @@ def _machine(flight: Flight) -> MachineFacts:
         free = shutil.disk_usage(folder).free
     if not flight.seen.session.store.is_local:
         free = min(free, int(settings.scratch_gb * 1e9))
-    return MachineFacts(str(folder), free, int(settings.memory_gb * 1e9), settings.parallel_fovs)
+    if settings.steps_go_elsewhere:  # each is given what it needs
+        return MachineFacts(str(folder), free, None, settings.places, _ANY_CORES)
+    return MachineFacts(str(folder), free, int(settings.memory_gb * 1e9), settings.places, settings.cores)

@@ -26,6 +26,7 @@ from meso_core.opening import RECORD_BYTES, read_plain
 from meso_core.session import SessionKey, whole_place
 from meso_core.storage import FolderStamp, Session, SessionRoots, folder_stamp, write_file
 
+from ..runs.engines import EngineSettings
 from ..runs.settings import MesoSettings
 from .catalogue import CATALOGUE
 from .summaries import SessionSummary, summary_of
@@ -48,7 +49,6 @@ NO_MATTER = (
     "cores",
     "memory_gb",
     "fov_memory_gb",
-    "executor",
     "cache",
     "removed_kept_days",
     "keep_versions",
@@ -59,6 +59,7 @@ NO_MATTER = (
     "logs_kept_days",
     "notices_file",
     "rerun_stale",
+    *EngineSettings.model_fields,
 )
 
 

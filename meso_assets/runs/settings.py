@@ -27,6 +27,7 @@ from meso_core.machine import SCRATCH_GB, cores_at_hand, memory_in_all, side_by_
 from meso_core.qc import Limits, parse_limits
 from meso_core.session import LEFT_OUT_FOVS, SessionKey, parse_left_out
 
+from .engines import EngineSettings
 from .roots import parse_root, told_roots
 from .variables import PREFIX, settings_file, shown_value, variable_of, warn_of_unknown_variables
 
@@ -40,7 +41,7 @@ def _memory_gb() -> float:
     return max(0.1, round(memory_in_all() / 1e9, 1))
 
 
-class MesoSettings(BaseSettings):
+class MesoSettings(EngineSettings):
     """What a lab may choose; each field is also the environment variable ``MESO_<FIELD>``."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, allow_inf_nan=False)
@@ -63,9 +64,6 @@ class MesoSettings(BaseSettings):
         default_factory=_memory_gb, gt=0, description="Memory to use, GB (default: that of the machine or container)."
     )
     fov_memory_gb: float = Field(4.0, gt=0, description="Memory that one FOV's suite2p process may need, GB.")
-    executor: Literal["multiprocess", "in_process"] = Field(
-        "multiprocess", description="Steps of a run in processes of their own, or all in one."
-    )
     suite2p: dict[str, Any] = Field(
         default_factory=dict,
         description="suite2p options that differ from meso's defaults, by name; JSON in a variable.",
@@ -292,6 +290,11 @@ class MesoSettings(BaseSettings):
     def parallel_fovs(self) -> int:
         """FOVs that run side by side: one core each, within the memory."""
         return side_by_side(self.fov_memory_gb, cores=self.cores, memory=self.memory_gb)
+
+    @property
+    def places(self) -> int:
+        """FOVs that are worked on at once, over all runs: the size of their pool."""
+        return self.parallel_fovs
 
     @property
     def dagster_home(self) -> Path:

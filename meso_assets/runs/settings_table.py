@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pydantic.fields import FieldInfo
 
+from .engines import EngineSettings
 from .settings import MesoSettings
 from .variables import variable_of
 
@@ -14,7 +15,8 @@ from .variables import variable_of
 def settings_table() -> str:
     """Markdown table of all settings, as the README shows it."""
     rows = ["| variable | default | meaning |", "| --- | --- | --- |"]
-    for name, field in MesoSettings.model_fields.items():
+    fields = sorted(MesoSettings.model_fields.items(), key=lambda item: item[0] in EngineSettings.model_fields)
+    for name, field in fields:  # those of engines last
         rows.append(f"| `{variable_of(name)}` | {_shown_default(field)} | {field.description} |")
     return "\n".join(rows)
 

@@ -8,13 +8,15 @@ they lie (``location``).
 from __future__ import annotations
 
 from .detection.fov import DetectionResult, load_detection, roi_detection
+from .due import Due, PastStep, Step
 from .export import export_rois, zip_plane
 from .figures import registration_figure, rois_figure
 from .fovs.job import FovJob, fov_jobs
 from .fovs.schedule import FovResult, choose_workers, process_fovs
 from .missing import FailedFov, alone
+from .needs import StepNeeds, Work
 from .options import Suite2pOptions, Suite2pOverrides, get_default_tau, stage_options, suite2p_options
-from .preflight import Due, Estimate, Finding, MachineFacts, PastStep, Preflight, Step, judge_session
+from .preflight import Estimate, Finding, MachineFacts, Preflight, judge_session
 from .quality import detection_qc, fields_qc, registration_qc
 from .registration.fov import RegistrationResult, image_motion_registration, load_registration, registration_is_whole
 from .session import SessionImaging
@@ -38,8 +40,10 @@ __all__ = [
     "StagedRegistration",
     "StagedRois",
     "Step",
+    "StepNeeds",
     "Suite2pOptions",
     "Suite2pOverrides",
+    "Work",
     "alone",
     "choose_workers",
     "detection_qc",

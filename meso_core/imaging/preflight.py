@@ -7,20 +7,14 @@ answer is given as findings.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, field
 from statistics import median
 
-import numpy as np
-
-from ..errors import MesoError, MesoWarning, ProcessingError, StorageError
+from ..errors import MesoError, ProcessingError, StorageError
 from ..qc import QCResult, Verdict
-from ..scanimage import ImagingLayout
-from ..session import SessionMetadata
-from .fovs.schedule import fov_memory
-from .options import NO_OVERRIDES, Genotype, Suite2pOverrides, suite2p_options
+from .due import Due, PastStep, Plan, Step
+from .needs import StepNeeds, Work, needs_of_work
 
 ORIGIN = "meso_core.imaging.preflight"
 #: Name of the check of the disk.
@@ -28,51 +22,9 @@ ROOM = "room_on_disk"
 #: The estimate of memory is from above. Where even half of it is not there, a worker is killed for sure.
 _SURE = 0.5
 _REMEDY = "Mend each of them, then run again; `meso preflight SESSION` lists them"
-
-
-class Step(Enum):
-    """A step that takes long."""
-
-    ARCHIVE = "archive"
-    REGISTRATION = "registration"
-    DETECTION = "detection"
-
-
 #: What a step leaves, as a share of what goes in, where no earlier run has told it. Too little for an archive does no
 #: harm: it tries some of the tifs before it begins.
 _LEAVES: Mapping[Step, float] = {Step.ARCHIVE: 0.7, Step.REGISTRATION: 1.0, Step.DETECTION: 0.1}
-
-
-@dataclass(frozen=True, slots=True)
-class PastStep:
-    """What a step took in an earlier run on this machine."""
-
-    step: Step
-    #: Bytes that went in: tifs for the archive, movies for the others.
-    bytes_in: int
-    #: Bytes of what it published.
-    bytes_out: int
-    #: Wall time, s.
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """What is to be made of a session."""
-
-    steps: frozenset[Step]
-    #: Bytes of its tifs.
-    raw_bytes: int
-    #: Bytes that have to be fetched to the same disk first; 0 for a root on a disk.
-    fetched_bytes: int = 0
-    #: Bytes of it that are on the disk already, begun by this run or by one that was interrupted.
-    left_bytes: int = 0
-    #: None while the imaging metadata are not known.
-    metadata: SessionMetadata | None = None
-    overrides: Suite2pOverrides = NO_OVERRIDES
-    genotype: Genotype = ""
-    #: Folder names of FOVs that the lab leaves out.
-    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +34,12 @@ class MachineFacts:
     #: Folder whose disk is filled.
     folder: str
     free_bytes: int
-    memory_bytes: int
+    #: That a FOV may have; None where each step is given what it needs.
+    memory_bytes: int | None
     #: FOVs that are worked on side by side.
     n_parallel: int = 1
+    #: That one step may have.
+    cores: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +82,10 @@ class Preflight:
     session: str
     findings: tuple[Finding, ...]
     estimate: Estimate
+    #: What each kind of step needs.
+    needs: Mapping[Work, StepNeeds] = field(default_factory=dict)
+    #: FOVs that are worked on, each in a step of its own.
+    n_fovs: int = 1
 
     @property
     def results(self) -> tuple[QCResult, ...]:
@@ -185,54 +144,18 @@ def judge_session(
     Preflight
         Nothing is raised: the findings carry the errors.
     """
-    plan = _Plan.of(due)
+    plan = Plan.of(due)
     estimate = Estimate(_room(due, plan, machine, past), plan.memory, *_seconds(due, plan, past))
     findings = [*others]
     if due.steps:
         findings.append(_judge_room(session, estimate.room_bytes, machine))
-    if plan.memory is not None:
-        findings.append(_judge_memory(session, plan.memory, machine))
-    return Preflight(session, tuple(findings), estimate)
+    if plan.memory is not None and machine.memory_bytes is not None:
+        findings.append(_judge_memory(session, plan.memory, machine.memory_bytes))
+    needs = needs_of_work(due, plan, cores=machine.cores, past=past)
+    return Preflight(session, tuple(findings), estimate, needs, plan.n_fovs)
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """The movies to be made."""
-
-    cut_bytes: int
-    #: Of those FOVs that are not left out.
-    movie_bytes: int
-    n_fovs: int = 1
-    memory: int | None = None
-
-    @classmethod
-    def of(cls, due: Due) -> _Plan:
-        if due.metadata is None:
-            return cls(due.raw_bytes, due.raw_bytes)  # lines between FOVs are dropped: never more
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", MesoWarning)  # the steps tell them
-            layout = ImagingLayout.from_meta(due.metadata.imaging)
-            slices = [layout.slices_of(bout.frames_in_acquisition) for bout in due.metadata.bouts]
-            n_frames = [sum(int(np.count_nonzero(s == fov.slice_index)) for s in slices) for fov in layout.fovs]
-            sizes = [
-                2 * fov.ny * fov.nx * n * len(layout.channels_of(fov))
-                for fov, n in zip(layout.fovs, n_frames, strict=True)
-            ]
-            kept = [fov for fov in layout.fovs if fov.name not in due.left_out]
-            memory = None
-            if due.steps & {Step.REGISTRATION, Step.DETECTION} and kept:
-                memory = max(
-                    fov_memory((fov.ny, fov.nx), n_frames[fov.index], _settings(due, due.metadata, fov.index))
-                    for fov in kept
-                )
-        return cls(sum(sizes), sum(sizes[fov.index] for fov in kept), max(1, len(kept)), memory)
-
-
-def _settings(due: Due, metadata: SessionMetadata, fov: int) -> Mapping[str, object]:
-    return suite2p_options(metadata.imaging, fov, genotype=due.genotype, overrides=due.overrides).settings
-
-
-def _room(due: Due, plan: _Plan, machine: MachineFacts, past: Sequence[PastStep]) -> int:
+def _room(due: Due, plan: Plan, machine: MachineFacts, past: Sequence[PastStep]) -> int:
     """Bytes at the peak: movies as they were cut and registered ones are there together for a while."""
     movies = plan.movie_bytes
     left = {step: _leaves(step, past) for step in Step}
@@ -251,7 +174,7 @@ def _leaves(step: Step, past: Sequence[PastStep]) -> float:
     return median(shares) if shares else _LEAVES[step]
 
 
-def _seconds(due: Due, plan: _Plan, past: Sequence[PastStep]) -> tuple[float | None, int]:
+def _seconds(due: Due, plan: Plan, past: Sequence[PastStep]) -> tuple[float | None, int]:
     """Wall time and the number of steps that it rests on; the archive is made beside the other two."""
     took: dict[Step, float] = {}
     used = 0
@@ -279,8 +202,8 @@ def _judge_room(session: str, needed: int, machine: MachineFacts) -> Finding:
     return Finding(QCResult(check, Verdict.FAIL, needed, free, str(error), ORIGIN), error)
 
 
-def _judge_memory(session: str, needed: int, machine: MachineFacts) -> Finding:
-    check, there = "memory_per_fov", machine.memory_bytes
+def _judge_memory(session: str, needed: int, there: int) -> Finding:
+    check = "memory_per_fov"
     what = f"up to {needed / 1e9:.1f} GB of memory for its largest field of view, {there / 1e9:.1f} GB to be used"
     if needed <= there:
         return Finding(QCResult(check, Verdict.PASS, needed, there, what, ORIGIN))

@@ -1,5 +1,6 @@
 """A session that cannot be processed fails in seconds, by name, before anything of it is published."""
 
+import json
 import shutil
 import time
 from collections import namedtuple
@@ -10,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from meso_assets.cli.preflight import command
+from meso_assets.cli.run import command as run_command
 from meso_assets.defs.dagster_internals import failure_message
 from meso_assets.defs.preflight import Flight, look_ahead
 from meso_assets.defs.standings import look_at
@@ -141,11 +143,17 @@ def test_the_command_prints_a_table_and_ends_with_one_where_a_session_cannot_be_
     assert good.exit_code == 0, good.output
     assert "room_on_disk" in good.output
     assert f"{key} takes " in good.output
+    assert "motion_registered_frames.register_fov " in good.output
     both = CliRunner().invoke(command, [key.subject])
     assert both.exit_code == 1
     assert "002 cannot be processed: raw_imaging_data_01: expected a DAQ pulse" in both.output
     as_json = CliRunner().invoke(command, [str(key), "--json"])
     assert '"check": "estimate"' in as_json.output
+    rows = [row for row in json.loads(as_json.stdout) if row["check"] == "needs"]
+    (fovs,) = {row["n"] for row in rows if row["step"].split(".")[-1] in ("register_fov", "find_rois")}
+    assert fovs == 3
+    dry = CliRunner().invoke(run_command, [str(key), "--dry-run"])
+    assert all(row["step"] in dry.output for row in rows)
 
 
 def test_on_a_server_what_is_fetched_counts_and_nothing_is_fetched_to_find_out(tmp_path, make_settings, materialise):

@@ -14,7 +14,7 @@ import pytest
 
 from meso_assets.defs.catalogue import MADE_OF_TIFS
 from meso_assets.defs.claims import Claims, command_id, held
-from meso_assets.runs.executors import _interruptible, _Lead
+from meso_assets.runs.executors.lead import Lead, interruptible
 from meso_assets.runs.settings import MesoSettings
 from meso_core.errors import InputFileError, StorageError
 from meso_core.processes import this_process
@@ -171,7 +171,7 @@ def test_a_wait_ends_when_somebody_ends_it_though_dagster_keeps_signals_back(num
     kept = []
     before = {each: signal.signal(each, lambda *_: kept.append(1)) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with pytest.raises(KeyboardInterrupt), _interruptible():
+        with pytest.raises(KeyboardInterrupt), interruptible():
             signal.raise_signal(number)
         signal.raise_signal(number)
         assert kept == [1], "outside the wait Dagster has them again"
@@ -229,6 +229,6 @@ def test_a_run_that_can_claim_nothing_says_why_and_goes_on(others_folder, anothe
     settings, log = MesoSettings(root=others_folder / "Subjects", home=others_folder), Log()
     run = dg.DagsterRun("a job", "a run", tags={"dagster/partition": f"SP035/2023-03-03/{number}"})
     with another_user():
-        assert _Lead(None, settings)._claims(None, run, {"rois"}, log) is None
+        assert Lead(None, settings)._claims(None, run, {"rois"}, log) is None
     (text,) = log.warnings
     assert re.search(told, text), text

@@ -29,7 +29,7 @@ from ...defs.dead_runs import end_dead_runs
 from ..settings import MesoSettings
 from .records import back_up, check_main, keeps_sqlite, make_missing
 
-#: Steps that run suite2p share this pool: as many at a time as cores and memory allow.
+#: Steps that run suite2p share this pool: as many at a time as the engine has places.
 SUITE2P_POOL = "suite2p"
 
 CONFIGURATION = Path(__file__).with_name("dagster.yaml")
@@ -92,7 +92,7 @@ def _is_of_an_earlier_version(file: Path) -> bool:
 
 @contextmanager
 def open_instance(settings: MesoSettings, tell: Callable[[str], None] = lambda _: None) -> Iterator[dg.DagsterInstance]:
-    """Open the instance of the settings' home, with the suite2p pool sized to this machine.
+    """Open the instance of the settings' home, with the suite2p pool sized to what runs the steps.
 
     Commands that open it at once wait for one another. What is missing is made, records of an older Dagster are brought
     to its layout, and runs whose process is gone are marked as interrupted.
@@ -118,7 +118,7 @@ def open_instance(settings: MesoSettings, tell: Callable[[str], None] = lambda _
             instance = until_end.enter_context(dg.DagsterInstance.from_config(str(home)))
             _bring_up_to_date(home, instance)
             until_end.enter_context(in_use(home))
-            set_pool_size(instance, SUITE2P_POOL, settings.parallel_fovs)
+            set_pool_size(instance, SUITE2P_POOL, settings.places)
         for dead in end_dead_runs(instance):
             tell(str(dead))
         yield instance

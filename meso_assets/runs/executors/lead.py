@@ -1,4 +1,4 @@
-"""How the steps of a run are executed: side by side in processes, or all in one; and what every run does around that.
+"""What every run does around its steps, whichever engine executes them.
 
 What belongs here: the frame around Dagster's executors. The process of a run writes itself down, claims what it is
 about to make, and tells for whom it waits; places that dead runs hold are given back before it waits for them.
@@ -18,37 +18,23 @@ import dagster as dg
 from meso_core.errors import MesoError, StorageError
 from meso_core.processes import tell_children
 
-from ..defs.catalogue import CATALOGUE
-from ..defs.claims import Claims
-from ..defs.dagster_internals import asset_of_step, preloaded_first, watched_claims
-from ..defs.dagster_internals.mirrors import deaf_to_the_terminal
-from ..defs.dead_runs import end_dead_runs, process_tags, who_holds
-from ..defs.remote_claims import ClaimsOnServer, claims_of
-from ..io.resources import Platform
-from ..io.session_names import PARTITION_TAG, tags_of_run
-from .instance import in_use
-from .settings import MesoSettings
+from ...defs.catalogue import CATALOGUE
+from ...defs.claims import Claims
+from ...defs.dagster_internals import asset_of_step, watched_claims
+from ...defs.dagster_internals.mirrors import deaf_to_the_terminal
+from ...defs.dead_runs import end_dead_runs, process_tags, who_holds
+from ...defs.remote_claims import ClaimsOnServer, claims_of
+from ...io.resources import Platform
+from ...io.session_names import PARTITION_TAG, tags_of_run
+from ..instance import in_use
+from ..settings import MesoSettings
 
 #: Between two lines that tell of the same holder of a place, s; and between two looks for dead holders.
 _TELL_EVERY_S, _LOOK_EVERY_S = 300.0, 5.0
 _ENDS = {"STEP_SUCCESS", "STEP_FAILURE", "STEP_UP_FOR_RETRY", "STEP_SKIPPED"}
 
 
-def executor(settings: MesoSettings) -> dg.ExecutorDefinition:
-    """Run steps side by side, or all in one process.
-
-    A step in a process of its own costs about a second; a fork server that has the code location loaded keeps it there.
-    """
-    if settings.executor == "in_process":
-        return _led(dg.in_process_executor, settings)
-    preloaded = [*preloaded_first("meso_assets.runs.step_processes"), "meso_assets.definitions"]
-    return _led(dg.multiprocess_executor, settings).configured(
-        {"max_concurrent": settings.cores, "start_method": {"forkserver": {"preload_modules": preloaded}}},
-        name="side_by_side",
-    )
-
-
-def _led(inner: dg.ExecutorDefinition, settings: MesoSettings) -> dg.ExecutorDefinition:
+def led(inner: dg.ExecutorDefinition, settings: MesoSettings) -> dg.ExecutorDefinition:
     """Put the frame of a run around an executor."""
     make: Any = inner.executor_creation_fn
     schema: Any = inner.config_schema
@@ -56,12 +42,12 @@ def _led(inner: dg.ExecutorDefinition, settings: MesoSettings) -> dg.ExecutorDef
         name=inner.name,
         config_schema=schema,
         requirements=inner.get_requirements,
-        executor_creation_fn=lambda context: _Lead(make(context), settings),
+        executor_creation_fn=lambda context: Lead(make(context), settings),
         description=inner.description,
     )
 
 
-class _Lead(dg.Executor):
+class Lead(dg.Executor):
     """The process that leads a run."""
 
     def __init__(self, inner: dg.Executor, settings: MesoSettings) -> None:
@@ -70,10 +56,12 @@ class _Lead(dg.Executor):
 
     @property
     def retries(self) -> Any:  # noqa: ANN401  Dagster's
+        """As the engine has it."""
         return self._inner.retries
 
     @property
     def step_dependency_config(self) -> Any:  # noqa: ANN401  Dagster's
+        """As the engine has it."""
         return self._inner.step_dependency_config
 
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:  # noqa: ANN401  Dagster's
@@ -118,7 +106,7 @@ class _Lead(dg.Executor):
             log.warning(f"nothing is claimed: {error}")
             return None
         try:
-            with _interruptible():
+            with interruptible():
                 claims.wait_for(assets, log.info)
         except StorageError as error:
             log.warning(f"nothing is claimed, and nobody keeps a second run away: {error}")
@@ -127,7 +115,7 @@ class _Lead(dg.Executor):
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Let Ctrl-C and *Terminate* end a wait: Dagster keeps them for its own loop while an executor works."""
     if threading.current_thread() is not threading.main_thread():
         yield
