@@ -183,7 +183,7 @@ def _movies(session: Session, made: Manifest | None, *, is_second: bool = False)
 
 
 def _far_movies(session: Session, seen: SessionView, made: Manifest | None) -> dict[str, FarMovie]:
-    """Movie of each FOV on a server: of it a few hundred frames are read, to be judged."""
+    """Movie of each FOV on a server: of it a few hundred frames are read."""
     from meso_core.imaging.fovs.plane import REGISTERED
     from meso_core.report import FarMovie
 

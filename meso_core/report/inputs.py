@@ -95,7 +95,7 @@ class ReportInputs:
     movies, no_movies
         Folder name of a FOV → its registered movie; why there is none, as the end of a sentence.
     far_movies
-        Folder name of a FOV → its registered movie, where it is on a server: it is judged, and not shown.
+        Folder name of a FOV → its registered movie, where it is on a server: a sample of its frames is read.
     references
         Imaging bout → its reference stack, where that one tells depths.
     second_movies

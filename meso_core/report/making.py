@@ -8,15 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from math import nan
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..imaging.fovs import plane
 from ..json_text import json_text
 from ..progress import Progress, silent
 from ..qc import in_words
 from ..session import Fov
+from .frames import opened_movie
 from .inputs import ReportInputs
+from .measure.axial import AxialDrift, axial_drift
 from .measure.clock import FovClock
 from .measure.fov import FovRois, measure_rois, packed_bins
 from .measure.motion import FovMotion, read_motion
@@ -142,16 +146,31 @@ def _rois_of(inputs: ReportInputs, fov: Fov, clock: FovClock | None, n_bins: int
 def _of_movie(
     inputs: ReportInputs, fov: Fov, motion: FovMotion | None
 ) -> tuple[FovPhotons | None, RegisteredMovie | None]:
-    if motion is None or fov.name not in inputs.movies:
+    if motion is None:
         return None, None
-    movie = plane.open_frames(inputs.movies[fov.name], fov.shape)
-    if len(movie) != motion.n_frames:
-        return None, None
-    second = plane.open_frames(inputs.second_movies[fov.name], fov.shape) if fov.name in inputs.second_movies else None
-    second = second if second is not None and len(second) == motion.n_frames else None
-    return measure_photons(movie, motion.is_bad, motion.step), measure_registered(
-        movie, motion, second, field_stack(inputs, fov)
+    with opened_movie(inputs, fov.name, fov.shape) as movie:
+        if movie is None or len(movie) != motion.n_frames:
+            return None, None
+        photons, stack = measure_photons(movie, motion.is_bad, motion.step), field_stack(inputs, fov)
+        if fov.name not in inputs.movies:
+            return photons, _as_judged(inputs, fov, None if stack is None else axial_drift(movie, motion.is_bad, stack))
+        return photons, measure_registered(movie, motion, _second(inputs, fov, motion.n_frames), stack)
+
+
+def _as_judged(inputs: ReportInputs, fov: Fov, axial: AxialDrift | None) -> RegisteredMovie:
+    """Take the numbers of a movie on a server from its verdicts: measuring them again would fetch twice the frames."""
+    crisper, alike = (
+        next((float(v.value) for v in inputs.verdicts_on(check, fov=fov.name) if isinstance(v.value, float | int)), nan)
+        for check in ("crispness_gain", "ends_alike")
     )
+    return RegisteredMovie(crisper, alike, flow=None, axial=axial)
+
+
+def _second(inputs: ReportInputs, fov: Fov, n_frames: int) -> NDArray[np.int16] | None:
+    if fov.name not in inputs.second_movies:
+        return None
+    second = plane.open_frames(inputs.second_movies[fov.name], fov.shape)
+    return second if len(second) == n_frames else None
 
 
 def _n_frames(inputs: ReportInputs, fov: Fov, of_motion: int) -> int:

@@ -127,6 +127,16 @@ def test_the_result_is_that_of_a_folder_byte_for_byte(on_server, finished):
         assert content == (local.path / path).read_bytes(), path
 
 
+def test_the_page_shows_the_light_of_each_field_as_that_of_a_folder_does(on_server, finished):
+    def photons(page: bytes) -> str:
+        return page.decode().partition('<section id="photons"')[2].partition("</section>")[0]
+
+    size = next(f.size for f in list_below(on_server.root, str(on_server.key)) if f.path == PAGE)
+    there = photons(read_range(on_server.root, f"{on_server.key}/{PAGE}", 0, size))
+    assert 'aria-label="Variance against mean' in there
+    assert there == photons((finished.session.path / PAGE).read_bytes())
+
+
 def test_manifests_are_those_of_a_folder_but_for_run_times_and_what_follows_from_the_times_of_raw_files(
     on_server, finished
 ):

@@ -24,8 +24,7 @@ def photons_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
     verdicts = inputs.verdicts_on(*checks_in("photons"))
     lit = [(one, one.photons) for one in found if one.photons is not None]
     if not lit:
-        why = inputs.no_movies or inputs.why_missing("motion_registered_frames")
-        return Section("photons", "Photons", lead, missing=[f"Light: {why}."], verdicts=verdicts)
+        return Section("photons", "Photons", lead, missing=[f"Light: {_why_none(inputs)}."], verdicts=verdicts)
     figures = [
         Figure(
             "Variance against mean",
@@ -82,6 +81,13 @@ def photons_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
         )
     table = (head, rows)
     return Section("photons", "Photons", lead, figures=figures, table=table, table_note=note, verdicts=verdicts)
+
+
+def _why_none(inputs: ReportInputs) -> str:
+    """Say why no field has light, as the end of a sentence."""
+    if inputs.movies or inputs.far_movies:
+        return "there are too few good frames to tell, or a movie has other frames than were registered"
+    return inputs.no_movies or inputs.why_missing("motion_registered_frames")
 
 
 def _depth(inputs: ReportInputs, found: Sequence[FovFound]) -> list[Figure]:

@@ -92,8 +92,10 @@ def motion_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
         why = f"Shifts: {inputs.why_missing('motion_registered_frames')}."
         return Section("motion", "Motion", lead, missing=[why], verdicts=inputs.verdicts_on(*_MOTION))
     figures = [figure for one, motion in moved for figure in _motion_figures(inputs, one, motion)]
-    missing = _no_movies([one for one, _ in moved])
-    figures += _flow_figure([one for one, _ in moved])
+    missing, flow = _no_movies([one for one, _ in moved]), _flow_figure([one for one, _ in moved])
+    if not flow and inputs.far_movies:
+        missing.append("No residual flow: it would fetch three times as many frames of the movies on the server.")
+    figures += flow
     head = ("field", "range, µm", "largest step, µm", "largest non-rigid, µm", "bad frames, %", "crispness of the mean",
             "crisper by registration, ×", "residual flow, µm", "likeness of both ends")  # fmt: skip
     rows = [_motion_row(one, motion) for one, motion in moved]
