@@ -1,5 +1,6 @@
 """Report and index in a real Chromium: no error, no request, keyboard and mouse work, wide, narrow and on paper."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -42,9 +43,30 @@ def watched(browser, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def content(tmp_path_factory):
-    inputs = report_inputs(tmp_path_factory.mktemp("report"), n_rois=14, n_frames=600, preset_name="tiny")
+def inputs(tmp_path_factory):
+    return report_inputs(tmp_path_factory.mktemp("report"), n_rois=14, n_frames=600, preset_name="tiny")
+
+
+@pytest.fixture(scope="module")
+def content(inputs):
     return make_report(inputs).html
+
+
+def middle_of(field, k):
+    """Place of the middle of the k-th cell on the picture of a field, px of the screen from its corner."""
+    return field.evaluate(
+        """(field, k) => {
+            const cells = field.querySelector(".cells"), box = field.querySelector(".stage").getBoundingClientRect();
+            const numbers = cells.getAttribute("d").split("\\n").at(k).split("z")[0].match(/-?\\d+/g).map(Number);
+            let x = 0, y = 0, sum = [0, 0], n = 0;
+            for (let i = 0; i + 1 < numbers.length; i += 2, n++) {
+                x += numbers[i]; y += numbers[i + 1]; sum[0] += x; sum[1] += y;
+            }
+            const view = field.querySelector(".stage svg").viewBox.baseVal;
+            return [sum[0] / n / view.width * box.width, sum[1] / n / view.height * box.height];
+        }""",
+        k,
+    )
 
 
 @pytest.mark.parametrize("width", [1400, 800, 390])
@@ -84,18 +106,7 @@ def test_an_roi_under_the_mouse_is_told_and_its_traces_are_drawn_when_it_is_clic
     field = page.locator("#FOV_01")
     field.scroll_into_view_if_needed()
     field.locator(".traces").wait_for()  # the best cell is shown at first
-    at = field.evaluate(
-        """field => {
-            const cells = field.querySelector(".cells"), box = field.querySelector(".stage").getBoundingClientRect();
-            const numbers = cells.getAttribute("d").split("\\n").at(-1).split("z")[0].match(/-?\\d+/g).map(Number);
-            let x = 0, y = 0, sum = [0, 0], n = 0;
-            for (let i = 0; i + 1 < numbers.length; i += 2, n++) {
-                x += numbers[i]; y += numbers[i + 1]; sum[0] += x; sum[1] += y;
-            }
-            const view = field.querySelector(".stage svg").viewBox.baseVal;
-            return [sum[0] / n / view.width * box.width, sum[1] / n / view.height * box.height];
-        }"""
-    )
+    at = middle_of(field, -1)
     field.locator(".stage").click(position={"x": at[0], "y": at[1]})
     name = field.locator(".traces h4").inner_text()
     assert field.locator(".told").inner_text().startswith(f"{name} · cell")
@@ -103,6 +114,32 @@ def test_an_roi_under_the_mouse_is_told_and_its_traces_are_drawn_when_it_is_clic
         "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(value => value)"
     )
     assert drawn
+
+
+def test_pointing_at_an_roi_tells_what_it_is_and_moving_away_takes_it_off_again(watched, content, inputs):
+    page, values = watched(content), inputs.datasets["FOV_02"]
+    field = page.locator("#FOV_02")
+    field.scroll_into_view_if_needed()
+    field.locator(".traces").wait_for()  # the best cell is chosen at first
+    stage, told, lit = field.locator(".stage"), field.locator(".told"), field.locator(".lit")
+    before, outline = told.inner_text(), lit.get_attribute("d")
+    regions = inputs.regions.acronyms(values["mpciROIs.brainLocationIds_ccf_2017_estimate"])
+    measured, pointed = json.loads(field.locator("script.data").text_content())["snr"], set()
+    for k in range(int(values["mpciROIs.mpciROITypes"].sum())):
+        x, y = middle_of(field, k)
+        stage.hover(position={"x": x, "y": y})
+        number = int(re.match(r"ROI (\d+) · cell", told.inner_text())[1])  # where two overlap, the smaller one
+        parts = told.inner_text().split(" · ")
+        assert parts[2] == regions[number]
+        classifier = float(parts[3].removeprefix("classifier "))
+        assert classifier == pytest.approx(values["mpciROIs.cellClassifier"][number], abs=0.006)
+        assert float(parts[4].removeprefix("SNR ")) == pytest.approx(measured[number], abs=0.06)
+        assert parts[-1] == values["mpciROIs.uuids"][number]
+        pointed.add((number, lit.get_attribute("d")))
+        page.mouse.move(2, 2)
+        assert (told.inner_text(), lit.get_attribute("d")) == (before, outline), "what was chosen, again"
+    assert len(pointed) > 2, "several cells, each with an outline of its own"
+    assert len({outline for _, outline in pointed}) == len(pointed)
 
 
 def test_it_prints_on_a4(watched, content):
