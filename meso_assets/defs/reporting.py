@@ -82,6 +82,7 @@ def report_inputs(
         locations=locations,
         regions=_regions(locations, settings),
         verdicts={name: verdicts for name, made in used.items() if (verdicts := _verdicts(session, made, settings))},
+        limits=settings.limits,
         people=seen.people.verdicts,
         default_settings=_defaults(declaration),
     )

@@ -6,7 +6,7 @@ these records.
 """
 
 from .check import Check, Limit
-from .judging import DEFAULT_LIMITS, Limits, judge, judged, parse_limits
+from .judging import DEFAULT_LIMITS, Limits, judge, judged, limit_of, parse_limits
 from .record import QCResult, Verdict, worst
 from .stored import qc_path, read_results, results_to_json, stored_results
 from .table import CHECKS, check_of, checks_in
@@ -25,6 +25,7 @@ __all__ = [
     "in_words",
     "judge",
     "judged",
+    "limit_of",
     "parse_limits",
     "qc_path",
     "read_results",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..datasets import DatasetValue
 from ..opening import RandomFile
-from ..qc import QCResult
+from ..qc import Limits, QCResult
 from ..review import PersonVerdict
 from ..session import SessionKey, SessionMetadata
 
@@ -111,6 +111,8 @@ class ReportInputs:
         The brain from above.
     verdicts
         Result → verdicts on it.
+    limits
+        Limits of the lab, with which they were made.
     people
         What people said of the session, oldest first.
     default_settings
@@ -134,6 +136,7 @@ class ReportInputs:
     locations: SessionLocations | None = None
     regions: RegionMap | None = None
     verdicts: Mapping[str, Sequence[QCResult]] = field(default_factory=dict)
+    limits: Limits = field(default_factory=dict)
     people: Sequence[PersonVerdict] = ()
     default_settings: Mapping[str, Any] = field(default_factory=dict)
 

@@ -7,7 +7,9 @@ import shutil
 import numpy as np
 
 from meso_assets.defs.reporting import REPORT_FILE, SUMMARY_FILE
+from meso_core.qc import CHECKS
 from tests.integration.conftest import run_meso
+from tests.report.page_figures import explained_figures
 
 
 def text_of(page):
@@ -34,6 +36,23 @@ def test_the_page_tells_what_was_published(finished):
     assert "Phantom atlas" in text
     for asset in ("frame_times", "motion_registered_frames", "rois"):
         assert finished.session.manifest(asset).data_version[:12] in text
+
+
+def test_each_figure_says_how_it_is_read_and_each_number_with_a_limit_stands_at_one(finished):
+    session = finished.session.path
+    figures = explained_figures((session / REPORT_FILE).read_text(encoding="utf-8"))
+    told = [line for figure in figures for line in figure.limits]
+    assert len(figures) > 25, "of the session, and of each of three fields"
+    verdicts = [v for file in (session / "reports" / "qc").glob("*.json") for v in json.loads(file.read_text())]
+    known = [(v, CHECKS[v["check"]]) for v in verdicts if v["value"] is not None]
+    limited = [v for v, check in known if check.limit and check.figure != "lineage"]
+    assert len({v["check"] for v in limited}) > 15
+    for one in limited:
+        name = one["check"].replace("_", " ")
+        lines = [line for line in told if f" {name} " in line]
+        assert any(f"{one['threshold']:g}" in line.rpartition(" · ")[0] for line in lines), one["check"]
+        word = {"PASS": "good", "WARNING": "look", "FAIL": "bad"}[one["verdict"]]
+        assert any(f"· {word}" in line for line in lines) or one["verdict"] == "PASS", one
 
 
 def test_a_session_whose_daq_is_missing_gets_its_report_all_the_same_and_stands_in_the_index(finished, tmp_path):

@@ -69,10 +69,32 @@ def middle_of(field, k):
     )
 
 
+#: Numbers of figures that share space on the screen, and what of a figure lies outside of it.
+MISPLACED = """() => {
+  const found = [], figures = [...document.querySelectorAll("figure")].filter(one => one.getClientRects().length);
+  const boxes = figures.map(one => one.getBoundingClientRect());
+  figures.forEach((figure, i) => {
+    const scrolls = [...figure.children].some(one => getComputedStyle(one).overflowX === "auto");
+    for (const part of figure.querySelectorAll("svg.plot, img, video, canvas, p, li")) {
+      const box = part.getBoundingClientRect();
+      const sticks_out = box.left < boxes[i].left - 1 || box.right > boxes[i].right + 1;
+      if (box.width && sticks_out && !scrolls) found.push(part.outerHTML.slice(0, 80));
+    }
+    boxes.slice(i + 1).forEach((other, k) => {
+      const across = Math.min(boxes[i].right, other.right) - Math.max(boxes[i].left, other.left);
+      const down = Math.min(boxes[i].bottom, other.bottom) - Math.max(boxes[i].top, other.top);
+      if (across > 1 && down > 1) found.push([i, i + 1 + k]);
+    });
+  });
+  return figures.length > 10 ? found : "too few figures";
+}"""
+
+
 @pytest.mark.parametrize("width", [1400, 800, 390])
-def test_nothing_sticks_out_to_the_side(watched, content, width):
+def test_nothing_sticks_out_to_the_side_and_no_figure_lies_on_another(watched, content, width):
     page = watched(content)
     page.set_viewport_size({"width": width, "height": 900})
+    assert page.evaluate(MISPLACED) == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert page.locator("h1").is_visible()
     pictures = page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 from large_session import report_inputs
+from page_figures import explained_figures
 
-from meso_core.qc import QCResult, Verdict, in_words
+from meso_core.qc import QCResult, Verdict, in_words, judge, parse_limits
 from meso_core.report import MadeResult, make_report
 from meso_core.report.page.sections import other_settings
 from meso_core.simulate import preset
@@ -89,12 +90,32 @@ def test_each_field_has_its_pictures_outlines_and_traces(page, field):
     assert '"uuids"' in part
 
 
-def test_figures_say_how_they_are_read(page):
-    figures = re.findall(r"<figure.*?</figure>", page, re.DOTALL)
-    assert len(figures) > 10
-    for figure in figures:
-        (caption,) = re.findall(r"<figcaption>(.*?)</figcaption>", figure, re.DOTALL)
-        assert len(caption) > 60
+def test_each_figure_says_how_it_is_read_and_with_which_limit_it_was_judged(inputs, page):
+    figures = explained_figures(page)
+    assert len(figures) > 20
+    told = [line for figure in figures for line in figure.limits]
+    assert "No limit: to look at." in told, "the offsets of fields have none"
+    assert "– rigid range · look above 40 · not judged" in told, "nobody has judged these inputs"
+    assert told.count("✓ cells found 9 cells · compared with 1 · good") == 1 + len(inputs.fov_names)
+
+
+def test_a_figure_is_judged_by_the_limits_of_the_lab_and_names_the_field_that_is_off(inputs):
+    limits = parse_limits({"rigid_jump": {"warning": 3.5, "fail": 9.0}, "light_lost": {"warning": 0.5}})
+    values = {"FOV_00": 1.25, "FOV_01": 4.5, "FOV_02": 2.0}
+    jumps = [judge("rigid_jump", value, "", "x", fov, limits) for fov, value in values.items()]
+    noise = [judge("noise_level", value, "", "x", fov, limits) for fov, value in values.items()]
+    few = [judge("classifier_share", value / 50, "", "x", fov, limits) for fov, value in values.items()]
+    odd = [QCResult("fov_size", Verdict.FAIL, "corners outside the brain", 1.3, "", "x", "FOV_01")]
+    verdicts = {"session_qc": [*jumps, *noise, *few, *odd]}
+    page = make_report(replace(inputs, limits=limits, verdicts=verdicts)).html.decode()
+    told = [line for figure in explained_figures(page) for line in figure.limits]
+    assert [line for line in told if "rigid jump" in line] == [
+        f"{sign} rigid jump {value} µm · look above 3.5, bad above 9 · {word}"
+        for sign, value, word in (("✓", 1.25, "good"), ("▲", 4.5, "look"), ("✓", "2", "good"))
+    ]
+    assert "✓ noise level 1.25 to 4.5 %/√Hz · look above 8 · good" in told, "of all fields"
+    assert "✕ fov size corners outside the brain · compared with 1.3 · bad" in told
+    assert "▲ classifier share 0.025 to 0.09 of the ROIs · look below 0.05 · look: FOV_00, FOV_02" in told
 
 
 def test_axes_carry_units(page):

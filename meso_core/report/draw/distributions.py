@@ -18,9 +18,6 @@ from .svg import BLUE, FAINT, GREEN, ORANGE, RED, SERIES, plot
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Shift between the ends of a component above which the movie still moves, px; that of the verdict.
-_RESIDUAL_PX = 1.0
-
 
 def interval_plot(steps: Intervals) -> str:
     """Plot the histogram of intervals between frames, counts on a logarithmic axis."""
@@ -56,16 +53,16 @@ def offsets_plot(offsets: Sequence[tuple[str, float]]) -> str:
     return plot(4.6, max(2.5, 0.6 + 0.24 * len(offsets)), draw, "offsets", f"Offset of each field: {told}")
 
 
-def components_plot(shifts_um: NDArray[np.float64], name: str, um_per_px: float) -> str:
-    """Plot the shift between the ends of each principal component, and the threshold."""
+def components_plot(shifts_um: NDArray[np.float64], name: str, limit_um: float | None) -> str:
+    """Plot the shift between the ends of each principal component, and from where on one asks for a look."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        limit = _RESIDUAL_PX * um_per_px
-        colors = [RED if shift > limit else BLUE for shift in shifts_um]
+        colors = [RED if limit_um is not None and shift > limit_um else BLUE for shift in shifts_um]
         axes.bar(np.arange(1, len(shifts_um) + 1), shifts_um, color=colors, width=0.7)
-        axes.axhline(limit, color=ORANGE, lw=1, ls=(0, (4, 3)))
-        axes.text(len(shifts_um) + 0.6, limit, "threshold", ha="right", va="bottom", fontsize=8)
+        if limit_um is not None:
+            axes.axhline(limit_um, color=ORANGE, lw=1, ls=(0, (4, 3)))
+            axes.text(len(shifts_um) + 0.6, limit_um, "limit", ha="right", va="bottom", fontsize=8)
         axes.set_xlabel("principal component")
         axes.set_ylabel("shift (µm)")
 

@@ -17,6 +17,7 @@ from ..inputs import ReportInputs
 from ..measure.fov import FovRois
 from ..measure.population import DOUBLE_CORRELATION, DOUBLE_UM, Doubles, count_by, doubles, nearest_um
 from .fields import FovFound
+from .limits import judged_by
 from .parts import Figure, Section
 from .render import number
 
@@ -30,14 +31,14 @@ def cells_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
     checks = inputs.verdicts_on("all_fovs_present", "shapes_agree")
     if not with_rois:
         return Section("cells", "Cells", lead, missing=[f"Cells: {inputs.why_missing('rois')}."], verdicts=checks)
-    figures = [_histograms(with_rois), *_counts(with_rois)]
+    figures = [_histograms(inputs, with_rois), *_counts(inputs, with_rois)]
     head = ("field", "ROIs", "cells", "noise, %/√Hz", "SNR", "neuropil correlation", "nearest cell, µm")
     rows = [_row(one, rois) for one, rois in with_rois]
     note = f"Medians over cells. {_told(_doubles(found))}"
     return Section("cells", "Cells", lead, figures=figures, table=(head, rows), table_note=note, verdicts=checks)
 
 
-def _histograms(with_rois: Sequence[tuple[FovFound, FovRois]]) -> Figure:
+def _histograms(inputs: ReportInputs, with_rois: Sequence[tuple[FovFound, FovRois]]) -> Figure:
     def both(values: Sequence[Floats]) -> tuple[Floats, Floats]:
         joined, is_cell = np.concatenate(values), np.concatenate([rois.is_cell for _, rois in with_rois])
         known = np.isfinite(joined)
@@ -60,17 +61,23 @@ def _histograms(with_rois: Sequence[tuple[FovFound, FovRois]]) -> Figure:
         "classifier. SNR: 99th percentile of dF/F above its median, in standard deviations of the noise. Noise: median "
         "step of dF/F from frame to frame over √rate (Rupprecht et al. 2021). Masks of one cell body have 80 to 300 "
         "µm². A correlation with the neuropil near 1 means that the mask shows little of its own.",
+        judged_by(inputs, "classifier_share", "noise_level", "neuropil_correlation"),
     )
 
 
-def _counts(with_rois: Sequence[tuple[FovFound, FovRois]]) -> list[Figure]:
+def _counts(inputs: ReportInputs, with_rois: Sequence[tuple[FovFound, FovRois]]) -> list[Figure]:
     areas = [one.areas[rois.is_cell] for one, rois in with_rois if one.areas is not None]
     layers = [one.layers[rois.is_cell] for one, rois in with_rois if one.layers is not None]
     figures = []
-    for labels, title, name in ((areas, "Cells by area", "areas"), (layers, "Cells by area and layer", "layers")):
+    kinds = (
+        (areas, "Cells by area", "areas", ("cells_found", "fields_agree")),
+        (layers, "Cells by area and layer", "layers", ()),
+    )
+    for labels, title, name, checks in kinds:
         if labels and sum(map(len, labels)):
             how = "Where the centre of each cell lies in the atlas; no better than the place of the field is known."
-            figures.append(Figure(title, counts_plot(count_by(labels), f"by-{name}", "cells"), how, wide=False))
+            plotted = counts_plot(count_by(labels), f"by-{name}", "cells")
+            figures.append(Figure(title, plotted, how, judged_by(inputs, *checks), wide=False))
     return figures
 
 

@@ -25,6 +25,7 @@ from ..measure.motion import FovMotion, detected_images
 from ..measure.photons import FovPhotons
 from ..measure.registered import RegisteredMovie
 from ..movies import FovMovie
+from .limits import judged_by
 from .parts import FieldView, Figure, Row
 from .render import number
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from ...location import RegionMap
 
 _CHECKS = (*checks_in("cells"), *checks_in("place"))
+#: Checks that traces of a field show.
+_OF_TRACES = ("cells_are_active", "noise_level", "neuropil_correlation", "decay_mismatch", "traces_are_finite")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +66,11 @@ def field_view(inputs: ReportInputs, found: FovFound) -> FieldView:
         _pictures(inputs, found),
         cells,
         others,
+        judged_by(inputs, "cells_found", "classifier_share", fov=name),
         length_um / fov.um_per_pixel,
         f"{length_um:g} µm",
         _rows(found),
-        _figures(found),
+        _figures(inputs, found),
         _missing(inputs, found),
         inputs.verdicts_on(*_CHECKS, fov=name),
         _data(found) if found.rois is not None and found.rois.n_rois else {},
@@ -146,7 +150,7 @@ def _median(values: NDArray[Any]) -> str:
     return number(float(np.median(known))) if known.size else "–"
 
 
-def _figures(found: FovFound) -> list[Figure]:
+def _figures(inputs: ReportInputs, found: FovFound) -> list[Figure]:
     rois, clock, name = found.rois, found.clock, found.fov.name
     if rois is None or clock is None or not rois.n_cells:
         return []
@@ -157,6 +161,7 @@ def _figures(found: FovFound) -> list[Figure]:
         "rise fast and fall slowly, and cells should not all move together: common, sharp steps are motion. F is "
         f"corrected by {NEUROPIL_COEFFICIENT:g} of the neuropil; its baseline is the {BASELINE_PERCENTILE:g}th "
         f"percentile of {BASELINE_S:g} s. Bad frames are left out.",
+        judged_by(inputs, *_OF_TRACES, fov=name),
     )
     raster = Figure(
         "All cells",
@@ -164,6 +169,7 @@ def _figures(found: FovFound) -> list[Figure]:
         "Each row is a cell, dark where it is active (standard deviations above its mean), in order "
         f"{rois.order.told}. Vertical stripes are moments in which many cells are active: look "
         "whether they fall on motion. Below, the mean of all cells.",
+        judged_by(inputs),
     )
     return [best, raster]
 

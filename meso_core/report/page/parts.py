@@ -44,14 +44,31 @@ class Movie:
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """A check that a figure shows."""
+
+    #: Its name.
+    check: str
+    #: What was found, with its unit; empty where nothing was judged.
+    found: str
+    #: Its limits in words.
+    limit: str
+    #: Sign, word and class of the verdict.
+    sign: tuple[str, str, str]
+    #: Which fields it speaks of, where it does not of all.
+    fields: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Figure:
-    """A picture with how to read it, and the verdicts that belong to it."""
+    """A picture with how to read it, and what it is judged by."""
 
     title: str
     #: SVG of :func:`~meso_core.report.draw.svg.plot`, or empty for pictures alone.
     svg: str
     how_to_read: str
-    verdicts: Sequence[QCResult] = ()
+    #: Checks that it shows; empty where it is there to be looked at.
+    judged: Sequence[Judged]
     #: Data URIs of further pictures: (address, caption, alternative text).
     pictures: Sequence[tuple[str, str, str]] = ()
     #: A movie beside the page.
@@ -91,6 +108,8 @@ class FieldView:
     #: Paths of the outlines of cells and of other ROIs, one a line.
     cells: str
     others: str
+    #: What the pictures are judged by.
+    judged: Sequence[Judged]
     #: Length of the scale bar, px, and what is written on it.
     bar_px: float
     bar: str

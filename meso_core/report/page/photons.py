@@ -9,11 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...qc import CHECKS, checks_in
+from ...qc import checks_in
 from ..draw.distributions import variance_plot
 from ..draw.time_series import depth_plot, light_plot
 from ..inputs import ReportInputs
 from .fields import FovFound
+from .limits import first_limit, judged_by
 from .parts import Figure, Section
 from .render import number
 
@@ -32,6 +33,7 @@ def photons_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
             "Each point is a sixteenth of the pixels of a field. Of photons, the variance rises with the mean along a "
             "line: its slope is the counts per photon, the same for fields of one detector. A line that bends down at "
             "its bright end is saturation; one that bends up is motion or activity.",
+            judged_by(inputs, "photons_per_pixel", "counts_per_photon", "saturated_share"),
             wide=False,
         ),
         Figure(
@@ -39,6 +41,7 @@ def photons_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
             light_plot([(one.fov.name, photons, one.clock) for one, photons in lit if one.clock is not None]),
             "Mean of sampled frames, above the counts without light, relative to the first third. A slow fall is "
             "bleaching, or drying of the water under the objective; a step is a change of power or of depth.",
+            judged_by(inputs, "light_lost", "ends_alike"),
             wide=False,
         ),
         *_depth(inputs, found),
@@ -96,9 +99,7 @@ def _depth(inputs: ReportInputs, found: Sequence[FovFound]) -> list[Figure]:
     told = [(name, axial, clock) for name, axial, clock in known if axial is not None]
     if not told:
         return []
-    limits = {one.threshold for one in inputs.verdicts_on("axial_drift") if isinstance(one.threshold, float)}
-    usual = CHECKS["axial_drift"].limit
-    limit = min(limits, default=usual.warning if usual else None)
+    limit = first_limit(inputs, "axial_drift")
     return [
         Figure(
             "Depth over time",
@@ -107,6 +108,7 @@ def _depth(inputs: ReportInputs, found: Sequence[FovFound]) -> list[Figure]:
             "(referenceImage.stack.tif); 0 is where the field was to be. A slow slope is a drift along the optical "
             f"axis: beyond {limit:g} µm from top to bottom (dashed) other cells are in view. All fields drift "
             "together where the brain or the objective does. A gap: the field was not found in the stack.",
+            judged_by(inputs, "axial_drift"),
             wide=False,
         )
     ]

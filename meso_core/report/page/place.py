@@ -10,9 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ...qc import checks_in
 from ..draw.place import PlacedFov, map_plot
 from ..inputs import ReportInputs
 from .fields import FovFound
+from .limits import judged_by
 from .parts import Figure, Row, Section
 
 _CHECKS = ("atlas_is_anatomy", "points_fit")
@@ -35,6 +37,7 @@ def place_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
         "Left: the whole brain with the borders of its areas. Right: mean images in place, and cells coloured by area. "
         "Vessels should go on from field to field. Fields that are bent, or far from the ×, are a sign of wrong "
         f"coordinates. Places are known by {provenance}; atlas: {locations.atlas.caption}.",
+        judged_by(inputs, *checks_in("place")),
     )
     rows = [
         Row("known by", provenance, _MEANING.get(locations.provenance.name, "")),

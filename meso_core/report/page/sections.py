@@ -19,6 +19,7 @@ from ..measure.flow import BLOCK_PX, FLOW_PX, N_AVERAGED, N_MOMENTS
 from ..measure.motion import FovMotion, crispness
 from ..movies import FovMovie
 from .fields import FovFound
+from .limits import first_limit, judged_by
 from .parts import Figure, Movie, Row, Section
 from .render import number
 
@@ -51,6 +52,7 @@ def time_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
             interval_plot(steps),
             "All intervals within bouts. One narrow peak is right; it is as wide as the DAQ's samples are apart. "
             "Counts at twice the usual interval are frames that were lost, or pulses that the DAQ missed.",
+            judged_by(inputs, "interval_jitter", "interval_gaps"),
             wide=False,
         ),
         Figure(
@@ -58,6 +60,7 @@ def time_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
             offsets_plot(offsets),
             "When the first line of each field is scanned, after that of the session's first frame. Fields of one "
             "slice follow each other within a frame; slices follow at the frame period.",
+            judged_by(inputs),
             wide=False,
         ),
         *_two_clocks(inputs, first, steps.usual_ms),
@@ -79,6 +82,7 @@ def _two_clocks(inputs: ReportInputs, first: FovFound, period_ms: float) -> list
             "Time since the first frame of each bout by the DAQ's pulses, less that by the microscope's own clock, "
             f"{first.fov.name}. A slow slope is two clocks that run at slightly different rates. A step by the time of "
             "a frame (dashed) is a pulse that was dropped, or one too many: from there on frames have wrong times.",
+            judged_by(inputs, "pulse_intervals_match_scanimage", "frames_match_pulses", "frame_counter_is_clean"),
         )
     ]
 
@@ -88,11 +92,12 @@ def motion_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
     lead = "How far the brain moved, and how well registration took that out. Shaded: frames that are left out of "
     lead += "detection; dashed: where a new bout begins."
     moved = [(one, one.motion) for one in found if one.motion is not None]
+    verdicts = tuple(dict.fromkeys(inputs.verdicts_on(*_MOTION)))  # two results may say the same of all fields
     if not moved:
         why = f"Shifts: {inputs.why_missing('motion_registered_frames')}."
-        return Section("motion", "Motion", lead, missing=[why], verdicts=inputs.verdicts_on(*_MOTION))
+        return Section("motion", "Motion", lead, missing=[why], verdicts=verdicts)
     figures = [figure for one, motion in moved for figure in _motion_figures(inputs, one, motion)]
-    missing, flow = _no_movies([one for one, _ in moved]), _flow_figure([one for one, _ in moved])
+    missing, flow = _no_movies([one for one, _ in moved]), _flow_figure(inputs, [one for one, _ in moved])
     if not flow and inputs.far_movies:
         missing.append("No residual flow: it would fetch three times as many frames of the movies on the server.")
     figures += flow
@@ -107,7 +112,8 @@ def motion_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
         "mean of the first fifth with that of the last, without noise and brightness; 1 where the same tissue is in "
         "view, less where it drifted along the optical axis."
     )
-    return Section("motion", "Motion", lead, figures=figures, missing=missing, table=(head, rows), table_note=note)
+    table = (head, rows)
+    return Section("motion", "Motion", lead, (), figures, missing, verdicts, table=table, table_note=note)
 
 
 def _no_movies(found: Sequence[FovFound]) -> list[str]:
@@ -141,7 +147,7 @@ def _known(value: float | None) -> str:
     return "–" if value is None or value != value else f"{value:.2f}"
 
 
-def _flow_figure(found: Sequence[FovFound]) -> list[Figure]:
+def _flow_figure(inputs: ReportInputs, found: Sequence[FovFound]) -> list[Figure]:
     """Draw what the registered movies still move; nothing where none was at hand."""
     flows = [
         (one.fov.name, one.registered.flow, one.clock, one.fov.um_per_pixel)
@@ -155,8 +161,10 @@ def _flow_figure(found: Sequence[FovFound]) -> list[Figure]:
             "Residual flow",
             flow_plot(flows, FLOW_PX),
             f"How far blocks of {BLOCK_PX} px of the registered movie still move against its mean, root mean square, "
-            f"at {N_MOMENTS} moments of {N_AVERAGED} good frames. What stands above {FLOW_PX:g} px (dashed) was not "
-            "registered there: look at the shifts of that time. What moves faster than such a moment does not show.",
+            f"at {N_MOMENTS} moments of {N_AVERAGED} good frames. What stands above {FLOW_PX:g} px (dashed, a guide) "
+            "was not registered there: look at the shifts of that time. What moves faster than such a moment does not "
+            "show.",
+            judged_by(inputs),
         )
     ]
 
@@ -172,13 +180,13 @@ def _motion_figures(inputs: ReportInputs, one: FovFound, motion: FovMotion) -> l
                 "Slow drifts and single jumps are taken out. A line that stays at its largest value ran into the limit "
                 "of what was looked for. The phase correlation with the reference image falls where a frame is "
                 "blurred, dark, or at another depth: a steady fall is drift along the optical axis.",
-                inputs.verdicts_on(*_MOTION, fov=name),
+                judged_by(inputs, "bad_frame_fraction", "shifts_within_reach", "rigid_range", "rigid_jump", fov=name),
             )
         )
     if isinstance(one.movie, FovMovie):
-        figures.append(_movie_figure(name, one.movie))
+        figures.append(_movie_figure(inputs, name, one.movie))
     if motion.worst is not None:
-        worst, um = motion.worst, one.fov.um_per_pixel
+        worst, um, limit = motion.worst, one.fov.um_per_pixel, first_limit(inputs, "registration_residual")
         ends = [
             (
                 webp_uri(contrast(image)),
@@ -190,11 +198,12 @@ def _motion_figures(inputs: ReportInputs, one: FovFound, motion: FovMotion) -> l
         figures.append(
             Figure(
                 f"{name}: what still moves",
-                components_plot(motion.component_shifts * um, name, um),
+                components_plot(motion.component_shifts * um, name, None if limit is None else limit * um),
                 "Bars: shift between the mean of the frames at either end of each principal component. The pictures "
                 f"are the ends of component {worst.number}, {worst.rigid_px * um:.2f} µm apart rigidly and "
                 f"{worst.nonrigid_px * um:.2f} µm at most non-rigidly: look from one to the other. If the same cells "
                 "are in other places, motion is left; if other cells are bright, it is activity, or depth.",
+                judged_by(inputs, "registration_residual", fov=name),
                 pictures=ends,
                 wide=False,
             )
@@ -202,7 +211,7 @@ def _motion_figures(inputs: ReportInputs, one: FovFound, motion: FovMotion) -> l
     return figures
 
 
-def _movie_figure(name: str, movie: FovMovie) -> Figure:
+def _movie_figure(inputs: ReportInputs, name: str, movie: FovMovie) -> Figure:
     speed = movie.recorded_s / movie.shown_s
     at = f"{movie.first_s / 60:.1f} min" if movie.first_s >= 300 else f"{movie.first_s:.0f} s"
     return Figure(
@@ -211,6 +220,7 @@ def _movie_figure(name: str, movie: FovMovie) -> Figure:
         f"{movie.recorded_s:.0f} s of the recording from {at} on, {speed:.1f} times as fast: where this field moved "
         "most. Left as it was recorded, right as it was registered, in one brightness. On the right, cells and vessels "
         "should stand still and only flicker; what still jumps or bends was not taken out.",
+        judged_by(inputs, "crispness_gain", fov=name),
         movie=Movie(movie.path, movie.poster, movie.width, movie.height, f"{name}: raw and registered frames"),
         wide=False,
     )

@@ -63,6 +63,9 @@
     [data.from, (data.from + data.to) / 2, data.to].forEach((t, i) => { pen.textAlign = ["left", "center", "right"][i]; pen.fillText(data.to > 300 ? (t / 60).toFixed(1) + " min" : t.toFixed(0) + " s", left + (w - left - right) * i / 2, h - foot + 14); });
   };
 
+  // one picture for the screen and for paper, where browsers leave videos blank
+  document.querySelectorAll("video").forEach(video => video.poster = video.parentElement.querySelector(".still").src);
+
   document.querySelectorAll(".field").forEach(field => {
     const stage = field.querySelector(".stage"), images = [...field.querySelectorAll(".stage img")];
     if (!stage) return;
