@@ -97,6 +97,7 @@ PARTS = {
             "tests/runs/test_instance.py",
             "tests/runs/test_instance_attacks.py",
             "tests/runs/test_claims.py",
+            "tests/runs/test_postgres.py",
             "tests/runs/test_renaming.py",
             "tests/defs/test_notices.py",
         ),

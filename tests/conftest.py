@@ -18,7 +18,7 @@ from attack_records import INTO, Record, summed, write
 from ordinary_user import ignores_rights
 
 #: Fixtures of real servers and of network shares, for whoever asks for them.
-pytest_plugins = ["tests.real_servers", "tests.share"]
+pytest_plugins = ["tests.postgres", "tests.real_servers", "tests.share"]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

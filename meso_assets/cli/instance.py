@@ -20,12 +20,20 @@ def command() -> None:
 @command.command("check")
 def check() -> None:
     """Read all records, and list runs that were found dead; ends with 1 if something is damaged."""
-    from ..runs.instance import prepare_home
+    from ..runs.instance import on_server, prepare_home
     from ..runs.instance.records import MAIN, backups, databases, keeps_sqlite, what_is_wrong
 
     home = prepare_home(load_settings())
     if not keeps_sqlite(home):
-        click.echo(f"{home / 'dagster.yaml'} names another database: look after the records there")
+        address = on_server.address_of(home)
+        if address is None:
+            click.echo(f"{home / 'dagster.yaml'} names another database: look after the records there")
+            return
+        on_server.insist_on_answer(home)
+        click.echo(
+            f"PostgreSQL at {on_server.shown(address)} answers; whether its tables are whole is its own business"
+        )
+        _tell_dead_runs()
         return
     names = databases(home)
     found = {name: wrong for name in names if (wrong := what_is_wrong(home / name, thorough=True))}
@@ -46,11 +54,13 @@ def check() -> None:
 
 @command.command("backup")
 def backup() -> None:
-    """Copy the records into a folder of MESO_HOME; runs may go on meanwhile."""
+    """Copy the records into a folder of MESO_HOME (those in PostgreSQL by pg_dump); runs may go on meanwhile."""
     from ..runs.instance import prepare_home
-    from ..runs.instance.records import back_up
+    from ..runs.instance.dumps import back_up_server
+    from ..runs.instance.records import back_up, keeps_sqlite
 
-    click.echo(f"records copied to {back_up(prepare_home(load_settings()))}")
+    home = prepare_home(load_settings())
+    click.echo(f"records copied to {back_up(home) if keeps_sqlite(home) else back_up_server(home)}")
 
 
 @command.command("repair")
@@ -59,6 +69,9 @@ def repair() -> None:
     from ..runs.instance import prepare_home, records, sole_use
 
     home = prepare_home(load_settings())
+    if not records.keeps_sqlite(home):
+        click.echo(f"{home / 'dagster.yaml'} names a database server: restore a back-up of it there (docs/service.md)")
+        return
     with sole_use(home):
         done = records.repair(home)
         made = records.make_missing(home)
@@ -85,6 +98,19 @@ def rename() -> None:
         click.echo(str(one))
     if not done:
         click.echo("no session was given another name")
+
+
+@command.command("migrate")
+def migrate() -> None:
+    """Bring the records from SQLite to the PostgreSQL server of MESO_POSTGRES, with the whole history.
+
+    Stop `meso dev` and `meso serve` first. Nothing is changed in the files, and the home names the server only when
+    both answer the same. Killed, or run again, it does no harm.
+    """
+    from ..runs.instance.migration import migrate as bring_over
+
+    done = bring_over(load_settings(), throttled(say))
+    click.echo("the records are in PostgreSQL already" if done is None else str(done))
 
 
 def _tell_dead_runs() -> None:

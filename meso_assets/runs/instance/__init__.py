@@ -27,7 +27,8 @@ from meso_core.storage.locks import NO_LOCKS
 from ...defs.dagster_internals import layouts_are_current, set_pool_size
 from ...defs.dead_runs import end_dead_runs
 from ..settings import MesoSettings
-from .records import back_up, check_main, keeps_sqlite, make_missing
+from . import on_server
+from .records import MAIN, back_up, check_main, keeps_sqlite, make_missing
 
 #: Steps that run suite2p share this pool: as many at a time as the engine has places.
 SUITE2P_POOL = "suite2p"
@@ -65,10 +66,10 @@ def prepare_home(settings: MesoSettings) -> Path:
         if not (home / "dagster.yaml").exists():
             with _locked(home / _OPENING, fcntl.LOCK_EX):
                 clear_parts(home / "dagster.yaml")
-                write_file(home / "dagster.yaml", CONFIGURATION.read_bytes())
-        elif _is_of_an_earlier_version(home / "dagster.yaml"):
+                write_file(home / "dagster.yaml", CONFIGURATION.read_bytes() + _storage_of_a_new_home(home))
+        elif (behind := _behind_an_earlier_version(home / "dagster.yaml")) is not None:
             with contextlib.suppress(StorageError, OSError), _locked(home / _OPENING, fcntl.LOCK_EX):
-                write_file(home / "dagster.yaml", CONFIGURATION.read_bytes())
+                write_file(home / "dagster.yaml", CONFIGURATION.read_bytes() + behind)
     except StorageError:  # it says what is wrong: no room, no locks
         raise
     except OSError as error:
@@ -79,15 +80,27 @@ def prepare_home(settings: MesoSettings) -> Path:
             remedy="Set MESO_HOME (or DAGSTER_HOME) to a folder that you may write",
         ) from error
     os.environ["DAGSTER_HOME"] = str(home)
+    on_server.name_driver()
     return home
 
 
-def _is_of_an_earlier_version(file: Path) -> bool:
-    """Whether a copy is what an earlier version made, and nobody has edited it since."""
+def _storage_of_a_new_home(home: Path) -> bytes:
+    """Name the server of the environment, if there is one and the home has no records yet."""
+    has_records = any((home / name).exists() for name in MAIN)
+    return on_server.STORAGE.encode() if on_server.chosen_address() and not has_records else b""
+
+
+def _behind_an_earlier_version(file: Path) -> bytes | None:
+    """Return what meso put behind a copy that an earlier version made and nobody has edited since; else None."""
     try:
-        return hashlib.sha256(read_plain(file, RECORD_BYTES)).hexdigest() in _EARLIER
+        text = read_plain(file, RECORD_BYTES)
     except (MissingInputError, InputFileError):  # whoever opens it will tell
-        return False
+        return None
+    behind = on_server.STORAGE.encode()
+    copy = text.removesuffix(behind)
+    if hashlib.sha256(copy).hexdigest() not in _EARLIER:
+        return None
+    return text.removeprefix(copy)
 
 
 @contextmanager
@@ -107,14 +120,20 @@ def open_instance(settings: MesoSettings, tell: Callable[[str], None] = lambda _
     Raises
     ------
     StorageError
-        If the records are damaged, or must be brought to a new layout while somebody uses them.
+        If the records are damaged, must be brought to a new layout while somebody uses them, or are on a server that
+        does not answer.
+    SettingsError
+        If the home and ``MESO_POSTGRES`` name different places for the records.
     """
     home = prepare_home(settings)
     with contextlib.ExitStack() as until_end:
         with _locked(home / _OPENING, fcntl.LOCK_EX), storage_errors(home):
             if keeps_sqlite(home):
+                on_server.insist_on_one_choice(home)
                 make_missing(home)
                 check_main(home)
+            else:
+                on_server.insist_on_answer(home)
             instance = until_end.enter_context(dg.DagsterInstance.from_config(str(home)))
             _bring_up_to_date(home, instance)
             until_end.enter_context(in_use(home))
@@ -122,6 +141,21 @@ def open_instance(settings: MesoSettings, tell: Callable[[str], None] = lambda _
         for dead in end_dead_runs(instance):
             tell(str(dead))
         yield instance
+
+
+def records_are_current(home: Path) -> None:
+    """Make missing SQLite files, and bring the records to the layout of this Dagster.
+
+    Raises
+    ------
+    StorageError
+        As :func:`open_instance`.
+    """
+    with _locked(home / _OPENING, fcntl.LOCK_EX), storage_errors(home):
+        make_missing(home)
+        check_main(home)
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            _bring_up_to_date(home, instance)
 
 
 @contextmanager
@@ -149,7 +183,9 @@ def _bring_up_to_date(home: Path, instance: dg.DagsterInstance) -> None:
     version, now = home / _VERSION, installed_version("dagster")
     if version.is_file() and version.read_text().strip() == now:
         return
-    if keeps_sqlite(home) and not layouts_are_current(instance):
+    if not layouts_are_current(instance):
+        if not keeps_sqlite(home):
+            raise on_server.other_layout(home)
         with _locked(home / _IN_USE, fcntl.LOCK_EX | fcntl.LOCK_NB):
             back_up(home)
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

@@ -23,6 +23,8 @@ from meso_core.storage.atomic import make_folder, storage_errors
 from meso_core.storage.hashing import sync_folder
 from meso_core.storage.locks import locked
 
+from . import on_server
+
 #: The three files that every home has → what is lost with one.
 MAIN = {
     "history/runs.db": "the list of runs, and which sessions wait to be run",
@@ -153,6 +155,8 @@ def damaged(where: Path, found: str) -> StorageError:
 def error_of_records(error: BaseException) -> StorageError | None:
     """Find out whether an unexpected error came from Dagster's records, and name it; None if it did not."""
     home, found = Path(os.environ.get("DAGSTER_HOME", "MESO_HOME")), _chain(error)
+    if not keeps_sqlite(home):
+        return on_server.error_of(home, found)
     for one in found:
         if isinstance(one, sqlite3.Error) or type(one).__module__.startswith(("sqlalchemy.", "alembic.")):
             text = str(one).splitlines()[0]
