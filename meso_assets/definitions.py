@@ -29,6 +29,7 @@ from .io.resources import Platform
 from .overview.links import OVERVIEW_LINK
 from .overview.sensor import overview_follows
 from .runs.console import readable_logger
+from .runs.engines import as_given_to_job
 from .runs.executors import executor
 from .runs.settings import MesoSettings, current_settings
 
@@ -43,7 +44,7 @@ def build_defs(settings: MesoSettings | None = None, **overrides: Any) -> dg.Def
     overrides
         Arguments of :class:`dagster.Definitions` that replace what is made here; ``resources`` are merged.
     """
-    settings = settings or current_settings()
+    settings = as_given_to_job(settings or current_settings())
     parts: dict[str, Any] = {
         "assets": [*raw_specs(), people_spec(), *declared_assets(settings)],
         "asset_checks": list(session_checks),

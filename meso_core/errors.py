@@ -86,8 +86,19 @@ class ProcessingError(MesoError, RuntimeError):
     """Raised when a computation failed although its input was readable (a suite2p worker died, no ROIs)."""
 
 
+#: Words in the message of a :class:`WorkStoppedError` that came for want of memory.
+NO_MEMORY = "out of memory"
+
+
 class WorkStoppedError(ProcessingError):
     """Raised when a computation was stopped from outside: it was killed, had no memory, or a disk failed it."""
+
+
+class EngineError(MesoError, RuntimeError):
+    """Raised when the engine that runs the steps, as a scheduler or a broker, is not there or does not answer."""
+
+    #: Whether it may answer when it is asked again.
+    passes = False
 
 
 class CurationError(ProcessingError):

@@ -48,9 +48,9 @@ def test_what_suite2ps_gui_rewrites_is_listed_once():
     assert lists == ["detection"]
 
 
-def test_private_api_of_dagster_is_not_used():
+def test_private_api_of_dagster_is_used_by_the_one_module_that_hands_steps_to_other_machines():
     private = re.compile(r"\b(?:dagster\w*|dg)\._\w|from dagster\w* import .*\b_\w")
-    assert [path.name for path in ALL if private.search(path.read_text())] == []
+    assert [path.name for path in ALL if private.search(path.read_text())] == ["delegating.py"]
 
 
 def loaded_by(statement: str, *, after: str = "sys") -> set[str]:

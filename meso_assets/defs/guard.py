@@ -9,9 +9,10 @@ from typing import TypeAlias
 
 import dagster as dg
 
-from meso_core.errors import MesoError
+from meso_core.errors import NO_MEMORY, MesoError, WorkStoppedError
 
 from ..io.tolerated import tolerating
+from ..runs.engines import is_job_of_engine
 
 Context: TypeAlias = dg.AssetExecutionContext | dg.OpExecutionContext
 
@@ -19,6 +20,8 @@ Context: TypeAlias = dg.AssetExecutionContext | dg.OpExecutionContext
 @contextmanager
 def guarded(context: Context) -> Iterator[list[str]]:
     """Log what ``meso_core`` tolerates, and turn its errors into failures that name them.
+
+    In a job of an engine, a worker that was killed for want of memory is tried once more: the engine gives it more.
 
     Any other exception is a fault of the code, not of the session: the log says of which session and asset, and it goes
     on as it is, with its traceback.
@@ -32,6 +35,9 @@ def guarded(context: Context) -> Iterator[list[str]]:
         with tolerating(context.log) as tolerated:
             yield tolerated
     except MesoError as error:
+        if is_job_of_engine() and isinstance(error, WorkStoppedError) and NO_MEMORY in str(error):
+            context.log.warning(f"{error} It is tried once more, with more memory where the engine can give it")
+            raise dg.RetryRequested(max_retries=1) from error
         name = type(error).__name__
         raise dg.Failure(f"{name}: {error}", metadata={"error": name}, allow_retries=False) from error
     except (dg.RetryRequested, dg.Failure):

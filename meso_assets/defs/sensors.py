@@ -17,6 +17,7 @@ from meso_core.session import SessionKey, Survey
 
 from ..io.resources import Platform
 from ..io.session_names import known_sessions, labs_by_subject, name_sessions, session_tags
+from ..runs.engine_checks import check_engine
 from ..runs.settings import MesoSettings
 from .arriving import Arriving, asks_for_a_run, seen_session
 from .dagster_internals import sessions_at_work, used_run_keys
@@ -122,6 +123,12 @@ def scan(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorRe
     What was looked at before and has not changed since costs no look (``session_index``). A root that cannot be listed
     skips the tick: it does not mean that there are no sessions.
     """
+    try:
+        check_engine(platform.settings)
+    except MesoError as error:
+        why = f"no session is begun: {error}"
+        context.log.warning(why)
+        return dg.SkipReason(why)
     try:
         found = platform.store.survey()
     except (MesoError, OSError) as error:

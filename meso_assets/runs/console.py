@@ -28,11 +28,12 @@ class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         meta = getattr(record, "dagster_meta", {})
         step, event = meta.get("step_key") or "", meta.get("dagster_event")
-        text = self._event_text(step, event) if event is not None else self._message(record, meta)
+        text = self.event_text(step, event) if event is not None else self._message(record, meta)
         if text:
-            print(f"  {time.strftime('%H:%M:%S')}  {step:<42} {text}", file=sys.stdout, flush=True)  # noqa: T201
+            show_line(step, text)
 
-    def _event_text(self, step: str, event: dg.DagsterEvent) -> str:
+    def event_text(self, step: str, event: dg.DagsterEvent) -> str:
+        """Words for an event; none for most."""
         kind = event.event_type_value
         if kind == "STEP_START":
             self._started[step] = time.monotonic()
@@ -48,6 +49,31 @@ class _Lines(logging.Handler):
             return ""
         prefix = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
         return prefix + str(meta.get("orig_message") or record.getMessage())
+
+
+class StepsElsewhere:
+    """Prints lines of steps that other machines run: they write into the records of the run, and not in this terminal.
+
+    Parameters
+    ----------
+    run
+        The run; one without this logger is seen in the UI alone.
+    """
+
+    def __init__(self, run: dg.DagsterRun) -> None:
+        config: Any = run.run_config
+        self._lines = _Lines() if "readable" in ((config or {}).get("loggers") or {}) else None
+
+    def __call__(self, event: dg.DagsterEvent) -> None:
+        """Print the line of an event, if it has one."""
+        text = self._lines.event_text(event.step_key or "", event) if self._lines is not None else ""
+        if text:
+            show_line(event.step_key or "", text)
+
+
+def show_line(step: str, text: str) -> None:
+    """Print a line of a step, with the time."""
+    print(f"  {time.strftime('%H:%M:%S')}  {step:<42} {text}", file=sys.stdout, flush=True)  # noqa: T201
 
 
 @dg.logger({}, description="One readable line per step.")

@@ -29,6 +29,7 @@ from ..defs.standings import look_at, records_readers
 from ..io.resources import Platform
 from ..io.session_names import PARTITION_TAG, add_sessions
 from .console import READABLE_LOG
+from .engine_checks import check_engine
 from .instance import open_instance
 from .settings import MesoSettings
 
@@ -144,6 +145,8 @@ def run_session(
     ------
     SettingsError
         If an asset or a suite2p option is unknown, or a value is not allowed. Then nothing was begun.
+    EngineError
+        If the engine that runs the steps is not there.
     MissingInputError
         If the session is not there.
     InputFileError
@@ -153,6 +156,7 @@ def run_session(
     """
     chosen = chosen_assets(assets)
     _check_options(chosen, suite2p or {})
+    check_engine(settings)
     platform = Platform.open(settings)
     _check_nothing_is_being_copied(platform, key)
     with open_instance(settings) as instance:

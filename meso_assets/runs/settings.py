@@ -294,7 +294,7 @@ class MesoSettings(EngineSettings):
     @property
     def places(self) -> int:
         """FOVs that are worked on at once, over all runs: the size of their pool."""
-        return self.parallel_fovs
+        return self.slurm_jobs if self.executor == "slurm" else self.parallel_fovs
 
     @property
     def dagster_home(self) -> Path:

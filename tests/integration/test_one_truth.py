@@ -114,6 +114,10 @@ NO_CONTENT = {
     "memory_gb",
     "fov_memory_gb",
     "executor",
+    "slurm_partition",
+    "slurm_account",
+    "slurm_options",
+    "slurm_jobs",
     "cache",
     "quiet_minutes",
     "removed_kept_days",
@@ -247,6 +251,7 @@ def test_a_field_that_is_left_out_of_another_session_makes_nothing_stale(finishe
 def test_a_setting_that_decides_no_content_makes_nothing_stale(finished, instance, name):
     others = {
         "executor": "in_process",
+        **dict.fromkeys(("slurm_partition", "slurm_account", "slurm_options"), "x"),
         "cache": Path("/elsewhere"),
         "scratch": Path("/elsewhere"),
         "notices_file": Path("/elsewhere"),

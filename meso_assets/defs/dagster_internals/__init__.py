@@ -301,6 +301,8 @@ def last_words(instance: dg.DagsterInstance, run_id: str) -> str:
 
 
 _OWN_ERRORS = f"{MesoError.__module__}."
+#: What Dagster puts before the reason of an engine why a step is lost.
+_LOST = "failed health check: "
 _INTERRUPTED = "DagsterExecutionInterruptedError"
 #: Why a step has failed that somebody stopped.
 STOPPED = "interrupted: somebody stopped the run; run it again, and it goes on where it was"
@@ -325,6 +327,8 @@ def failure_message(event: dg.DagsterEvent) -> str:
         return STOPPED
     while error is not None and error.cause is not None and not error.message.startswith(_OWN_ERRORS):
         error = error.cause  # an error of meso says more than what led to it
+    if error is not None and _LOST in error.message:  # an engine says why
+        return str(error.message).partition(_LOST)[2].strip()
     if error is not None and error.cls_name == "ChildProcessCrashException":
         return "the process of this step was killed (out of memory, most often): free memory, then run it again"
     return str(error.message).removeprefix(_OWN_ERRORS).strip() if error is not None else "no reason recorded"

@@ -13,11 +13,13 @@ import dagster as dg
 from ..settings import MesoSettings
 from .lead import led
 from .local import in_process, multiprocess
+from .slurm import slurm
 
 #: Name in the settings → what makes Dagster's executor.
 ENGINES: Mapping[str, Callable[[MesoSettings], dg.ExecutorDefinition]] = {
     "in_process": in_process,
     "multiprocess": multiprocess,
+    "slurm": slurm,
 }
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import MesoError, WorkStoppedError
+from ...errors import NO_MEMORY, MesoError, WorkStoppedError
 from ...json_text import json_text
 from ...machine import cores_at_hand, memory_at_hand, side_by_side
 from ...progress import Progress, silent
@@ -260,7 +260,7 @@ class _Crew:
 def _died(process: subprocess.Popen[str], job: FovJob, stage: str) -> WorkStoppedError:
     code = process.wait()
     how = f"exit code {code}" if code >= 0 else f"a worker that was killed by signal {-code}"
-    hint = " (out of memory, most often)" if code == -9 else ""
+    hint = f" ({NO_MEMORY}, most often)" if code == -9 else ""
     return WorkStoppedError.at(
         job.folder,
         expected=f"the worker to finish {stage}",

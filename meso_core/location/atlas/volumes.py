@@ -74,7 +74,7 @@ def cached_volume(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f"{name}.lock"):
-            record = _read_record(note)
+            record = read_record(note)
             if record is None or record.source_sha256 != source_sha256 or not _intact(path, record):
                 note.unlink(missing_ok=True)
                 record = _make(path, shape, fill, source, source_sha256)
@@ -117,7 +117,8 @@ def _reserve(path: Path) -> None:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
-def _read_record(note: Path) -> VolumeRecord | None:
+def read_record(note: Path) -> VolumeRecord | None:
+    """Read what a cached volume holds; None where that is not recorded."""
     try:
         values = json.loads(note.read_bytes())
         values["shape"] = tuple(values["shape"])

@@ -1,0 +1,105 @@
+"""What SLURM starts on a node: one step of a run.
+
+``python -m meso_assets.runs.executors.slurm.job N.json``; the task of an array is told by SLURM. What belongs here:
+that the node is fit, what the step is given, and what is left behind. What does not: the step.
+
+A signal with which SLURM ends the job is not told to the step: the process that leads the run asks SLURM for the
+reason, which the step cannot know.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from meso_core.errors import MesoError
+from meso_core.storage.atomic import write_file
+
+from ...engines import given_to_job
+from ..job_scratch import own_scratch
+from .orders import JobOrder, RunFolder
+
+#: How a process ends that SIGTERM ends.
+_ENDED = 128 + signal.SIGTERM
+
+
+def main(spec: Path, task: int) -> int:
+    """Run one task of an order; return the exit code of the process."""
+    began = time.monotonic()
+    order = JobOrder.read(spec)
+    folder, n = RunFolder(spec.parents[2], order.run_id), int(spec.stem)
+    os.environ.update(order.environment)
+    os.environ.update(given_to_job(order.cores, order.memory_gb))
+    os.environ.pop("_MESO_STARTED_BY", None)
+    with ExitStack() as until_end:
+        _end_at_once()
+        try:
+            until_end.enter_context(own_scratch(os.environ.get("SLURM_JOB_ID", str(os.getpid()))))
+            _refuse_another(order)
+        except MesoError as error:
+            write_file(folder.refusal(n, task), str(error).encode())
+            sys.stderr.write(f"{error}\n")
+            return 1
+        from ....defs.dagster_internals.delegating import execute_step_here
+
+        execute_step_here(order.commands[task])
+        _tell_use(order, task, time.monotonic() - began)
+    return 0
+
+
+def _refuse_another(order: JobOrder) -> None:
+    from ...settings import load_settings
+    from ..sameness import Sameness
+
+    Sameness(**order.leader).refuse(Sameness.of_this_machine(load_settings()))
+
+
+def _end_at_once() -> None:
+    """End the process when SLURM asks it to, with what it has begun: the kernel ends its workers with it.
+
+    Dagster replaces handlers of signals by its own. That a signal came is told to a pipe whoever handles it.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: None)  # else it would end the process before the pipe is read
+    told, tells = os.pipe()
+    os.set_blocking(tells, False)
+    signal.set_wakeup_fd(tells, warn_on_full_buffer=False)
+
+    def wait() -> None:
+        while signal.SIGTERM not in os.read(told, 64):
+            pass
+        os._exit(_ENDED)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _tell_use(order: JobOrder, task: int, seconds: float) -> None:
+    """Tell in the log of the run what the job was, and how much of what it was given it has used."""
+    import dagster as dg
+
+    from ....defs.dagster_internals.delegating import tell_of_step
+
+    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    cpu_s = sum(one.ru_utime + one.ru_stime for one in (own, children))
+    peak_gb = (own.ru_maxrss + children.ru_maxrss) * 1024 / 1e9  # of its largest child, at another time maybe
+    array, number = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_JOB_ID", "")
+    told = {
+        "job": f"{array}_{task}" if array else number,
+        "node": os.environ.get("SLURMD_NODENAME", ""),
+        "elapsed_s": f"{seconds:.1f}",
+        "cpu_efficiency": f"{cpu_s / (seconds * order.cores):.0%}",
+        "memory_efficiency": f"{peak_gb / order.memory_gb:.0%} of {order.memory_gb:.1f} GB",
+    }
+    used = f"{told['cpu_efficiency']} of its cores and {told['memory_efficiency']}"
+    text = f"job {told['job']} on {told['node']} took {seconds:.0f} s, {used}"
+    with dg.DagsterInstance.get() as instance:
+        tell_of_step(instance, order.run_id, order.steps[task], text, told)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))))
