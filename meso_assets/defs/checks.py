@@ -6,7 +6,7 @@ are in ``meso_core``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
@@ -51,13 +51,14 @@ def check_results(declaration: Declaration, results: Iterable[QCResult]) -> list
 def as_check_result(asset: str, name: str, results: list[QCResult]) -> dg.AssetCheckResult:
     """Make one check result of all verdicts with one name (one per bout or FOV); the worst decides."""
     verdict = worst(results)
+    told = _described([r.message for r in results if r.verdict == verdict])
     return dg.AssetCheckResult(
         asset_key=asset,
         check_name=name,
         passed=verdict == Verdict.PASS,
         severity=dg.AssetCheckSeverity.ERROR if verdict == Verdict.FAIL else dg.AssetCheckSeverity.WARN,
-        description=_described([r.message for r in results if r.verdict == verdict]) or "not asked of this session",
-        metadata={"verdicts": verdict_table(results)} if results else {},
+        description=told or "not asked of this session",
+        metadata={"verdicts": _by_field(results, told)} if results else {},
     )
 
 
@@ -66,6 +67,17 @@ def _described(messages: Iterable[str]) -> str:
     told = list(dict.fromkeys(messages))
     more = [f"And {len(told) - _MOST_TOLD} more, in the table."] if len(told) > _MOST_TOLD else []
     return "\n".join([*told[:_MOST_TOLD], *more])
+
+
+def _by_field(results: Sequence[QCResult], description: str) -> dg.MarkdownMetadataValue:
+    """Markdown table of the verdicts of one check; sentences that its description does not have stand in it too."""
+    is_told = all(r.message in description for r in results)
+    rows = [
+        f"| {r.fov or '–'} | {r.verdict.name} | {_cell(r.value)} | {_cell(r.threshold)} | "
+        f"{check_of(r.check).unit or '–'} |{'' if is_told else f' {r.message} |'}"
+        for r in results
+    ]
+    return table(f"| FOV | verdict | value | threshold | unit |{'' if is_told else ' meaning |'}", rows)
 
 
 def verdict_table(results: Iterable[QCResult]) -> dg.MarkdownMetadataValue:
