@@ -27,6 +27,7 @@ _COMMANDS = {
     "demo": "demo",
     "dev": "dev",
     "serve": "serve",
+    "worker": "worker",
     "restore": "restore",
     "versions": "versions",
     "one-tables": "one_tables",

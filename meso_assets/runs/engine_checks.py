@@ -20,3 +20,7 @@ def check_engine(settings: MesoSettings) -> None:
         from .slurm_commands import check_slurm
 
         check_slurm(settings)
+    elif settings.executor == "celery":
+        from .celery_broker import check_broker
+
+        check_broker(settings)

@@ -25,10 +25,10 @@ S = TypeVar("S", bound="EngineSettings")
 class EngineSettings(BaseSettings):
     """Which engine runs the steps; the part of :class:`~meso_assets.runs.settings.MesoSettings` that is about it."""
 
-    executor: Literal["multiprocess", "in_process", "slurm"] = Field(
+    executor: Literal["multiprocess", "in_process", "slurm", "celery"] = Field(
         "multiprocess",
-        description="Steps of a run in processes of their own, all in one, or as jobs of a SLURM cluster "
-        "(docs/cluster.md).",
+        description="Steps of a run in processes of their own, all in one, as jobs of a SLURM cluster, or by "
+        "workers of Celery (docs/cluster.md).",
     )
     slurm_partition: str = Field("", description="Partition of SLURM, if not its usual one.")
     slurm_account: str = Field("", description="Account of SLURM that jobs count for, if not the user's usual one.")
@@ -38,6 +38,11 @@ class EngineSettings(BaseSettings):
     )
     slurm_jobs: int = Field(
         64, ge=1, description="Most jobs of one run at once, and most fields of view at once over all runs."
+    )
+    celery_steps: int = Field(
+        64,
+        ge=1,
+        description="Most steps of one run in the queues of Celery at once, and most fields of view over all runs.",
     )
 
     @field_validator("slurm_options")

@@ -294,7 +294,7 @@ class MesoSettings(EngineSettings):
     @property
     def places(self) -> int:
         """FOVs that are worked on at once, over all runs: the size of their pool."""
-        return self.slurm_jobs if self.executor == "slurm" else self.parallel_fovs
+        return {"slurm": self.slurm_jobs, "celery": self.celery_steps}.get(self.executor, self.parallel_fovs)
 
     @property
     def dagster_home(self) -> Path:

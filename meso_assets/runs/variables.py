@@ -27,6 +27,7 @@ _NO_SETTINGS = (
     "MESO_SFTP_",
     "MESO_NOTICES",
     "MESO_POSTGRES",
+    "MESO_BROKER",
 )
 
 

@@ -85,6 +85,8 @@ class Ground:
     #: The longest that anything of a killed run was there, and that a run took after kills, s.
     slowest_death: float = 0.0
     slowest_run: float = 0.0
+    #: Further variables of the runs.
+    more: dict[str, str] = field(default_factory=dict)
 
     @property
     def dead_within(self) -> float:
@@ -120,7 +122,7 @@ class Ground:
             _MARK: str(self.folder),
         }
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("MESO_", "DAGSTER_", "COVERAGE_"))}
-        return kept | own
+        return kept | own | self.more
 
     def prepare(self) -> None:
         """Simulate the session, and run it once undisturbed."""

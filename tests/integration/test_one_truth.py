@@ -118,6 +118,7 @@ NO_CONTENT = {
     "slurm_account",
     "slurm_options",
     "slurm_jobs",
+    "celery_steps",
     "cache",
     "quiet_minutes",
     "removed_kept_days",

@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping
 import dagster as dg
 
 from ..settings import MesoSettings
+from .celery import celery_workers
 from .lead import led
 from .local import in_process, multiprocess
 from .slurm import slurm
 
 #: Name in the settings → what makes Dagster's executor.
 ENGINES: Mapping[str, Callable[[MesoSettings], dg.ExecutorDefinition]] = {
+    "celery": celery_workers,
     "in_process": in_process,
     "multiprocess": multiprocess,
     "slurm": slurm,

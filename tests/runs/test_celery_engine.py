@@ -1,0 +1,201 @@
+"""Which queue a step goes to, which workers are fit, and what becomes of a step that nobody has any more."""
+
+from contextlib import contextmanager
+from dataclasses import replace
+from types import SimpleNamespace
+
+import dagster as dg
+import pytest
+from click.testing import CliRunner
+
+from meso_assets.cli import group
+from meso_assets.defs.dagster_internals.delegating import StepOrder
+from meso_assets.runs.celery_broker import check_broker, needed_queues, queue_key
+from meso_assets.runs.executors.celery import engine as celery_engine
+from meso_assets.runs.executors.celery.engine import LEADER, CeleryEngine, queue_of
+from meso_assets.runs.executors.celery.worker import Worker, fit_worker
+from meso_assets.runs.executors.sameness import Sameness
+from meso_assets.runs.settings import load_settings
+from meso_core.errors import EngineError, SettingsError
+from meso_core.imaging.needs import StepNeeds, Work
+from meso_core.json_text import json_text
+from meso_core.session import SessionKey
+
+SECRET = "s3cret"
+NEEDS = StepNeeds(1, 4.0, False, 30)
+STEP = "rois.find_rois[FOV_00]"
+
+
+@pytest.fixture
+def settings(tmp_path):
+    places = {"root": tmp_path / "Subjects", "home": tmp_path / "home", "cache": tmp_path / "cache"}
+    (tmp_path / "Subjects").mkdir()
+    return load_settings({**places, "atlas": "phantom", "executor": "celery"})
+
+
+@pytest.fixture
+def engine(settings):
+    needs = SimpleNamespace(of=lambda _: NEEDS)
+    key = SessionKey("SP035", "2023-03-03", "001")
+    return CeleryEngine(settings, needs, dg.DagsterRun("process_session", "a run"), key)
+
+
+def test_a_step_goes_to_the_queue_of_what_it_needs(settings):
+    assert {queue_of(work, NEEDS) for work in (Work.SMALL, Work.CUT, Work.ARCHIVE, Work.GATHER)} == {"io"}
+    assert {queue_of(work, NEEDS) for work in (Work.REGISTER, Work.DETECT, Work.LOCATE)} == {"memory"}
+    assert queue_of(Work.REGISTER, replace(NEEDS, gpu=True)) == "gpu"
+    assert needed_queues(settings) == {"io", "memory"}
+    on_gpu = settings.model_copy(update={"suite2p": {"torch_device": "cuda"}})
+    assert needed_queues(on_gpu) == {"io", "gpu"}
+
+
+@pytest.mark.parametrize(
+    ("address", "error", "told"),
+    [
+        (f"redis://:{SECRET}@127.0.0.1:1/0", EngineError, r"broker at 127\.0\.0\.1:1/0.*Start it, or correct"),
+        (f"amqp://u:{SECRET}@host//", SettingsError, "the address of a Redis or Valkey"),
+        ("", SettingsError, "found nothing.*redis://:password@host"),
+    ],
+)
+def test_a_broker_that_cannot_be_had_is_named_and_no_password_shown(settings, monkeypatch, address, error, told):
+    monkeypatch.setenv("MESO_BROKER", address)
+    with pytest.raises(error, match=told) as found:
+        check_broker(settings)
+    assert SECRET not in str(found.value)
+
+
+def test_a_queue_that_is_none_is_named():
+    run = CliRunner().invoke(group, ["worker", "--queues", "io,many"])
+    assert "found many" in str(run.exception)
+
+
+def told_by(settings, **changes):
+    worker = Worker(settings, ("io",), 0.0, Sameness.of_this_machine(settings))
+    return {**worker.tells(""), **changes}
+
+
+def test_a_worker_that_is_not_fit_is_told_why(engine, settings):
+    assert engine._why_unfit("w", told_by(settings)) == ""
+    other = replace(Sameness.of_this_machine(settings), host="ws2", version="9.9").as_record()
+    why = engine._why_unfit("w", told_by(settings, sameness=other))
+    assert "meso 9.9 on ws2" in why
+    assert Sameness.of_this_machine(settings).version in why, "both versions"
+    assert "mount the share" in engine._why_unfit("w", told_by(settings, sees_session=False))
+    full = Worker(settings, ("io",), 1e9, Sameness.of_this_machine(settings))
+    assert "free some, or set TMPDIR" in engine._why_unfit("w", full.tells(""))
+    assert not full.tells("SP035/2023-03-03/001")["sees_session"]
+
+
+def test_a_session_for_which_no_fit_worker_is_there_is_not_begun(engine, settings, monkeypatch):
+    workers = {"w": told_by(settings, queues=["io", "memory"], sees_session=False)}
+    kept = []
+    monkeypatch.setattr(celery_engine, "check_broker", lambda _: None)
+    monkeypatch.setattr(celery_engine, "ask_workers", lambda _: workers)
+    monkeypatch.setattr(celery_engine, "shown_broker", lambda: "host:6379/0")
+    monkeypatch.setattr(CeleryEngine, "_keep_from_work", lambda _, name, queues: kept.append((name, queues)))
+    said = []
+    with pytest.raises(EngineError, match=r"a fit worker for the queue io and for memory.*mount the share"):
+        engine.begin(said.append)
+    assert kept == [("w", ["io", "memory"])]
+    assert "worker w is told to take nothing" in said[0]
+    workers["v"] = told_by(settings, queues=["io", "memory"])
+    engine.begin(said.append)
+    assert Sameness.from_record((settings.home / LEADER).read_text()) == Sameness.of_this_machine(settings)
+
+
+def test_a_worker_of_another_version_than_what_leads_the_runs_takes_nothing(settings, monkeypatch):
+    monkeypatch.setattr("meso_assets.runs.executors.celery.worker.ask_workers", dict)
+    leader = replace(Sameness.of_this_machine(settings), host="lab-pc", version="9.9")
+    (settings.home / LEADER).parent.mkdir(parents=True)
+    (settings.home / LEADER).write_text(json_text(leader.as_record()))
+    with pytest.raises(EngineError, match=r"found meso .* and 9\.9 on lab-pc"):
+        fit_worker(settings, ["io"], 0.0)
+    (settings.home / LEADER).unlink()
+    assert fit_worker(settings, ["io"], 0.0).queues == ("io",)
+    with pytest.raises(EngineError, match="GB are wanted"):
+        fit_worker(settings, ["io"], 1e9)
+
+
+@pytest.fixture
+def broker(monkeypatch):
+    """A broker whose answers a test gives."""
+    told = SimpleNamespace(sent=[], ended=[], at_hand=set(), state="PENDING", result=None, away=False, now=1000.0)
+
+    @contextmanager
+    def errors():
+        if told.away:
+            raise EngineError("the broker does not answer")
+        yield
+
+    def look(_):
+        with errors():
+            return told.at_hand, 1
+
+    app = SimpleNamespace(
+        send_task=lambda name, **how: told.sent.append((how["task_id"], how["queue"])),
+        control=SimpleNamespace(revoke=lambda _: None),
+        backend=SimpleNamespace(get_task_meta=lambda *_, **__: {"status": told.state, "result": told.result}),
+    )
+    monkeypatch.setattr(celery_engine, "broker_app", lambda: app)
+    monkeypatch.setattr(celery_engine, "broker_errors", errors)
+    monkeypatch.setattr(celery_engine, "tasks_at_hand", look)
+    monkeypatch.setattr(celery_engine, "tell_workers", lambda _, task: told.ended.append(task))
+    monkeypatch.setattr(celery_engine.time, "monotonic", lambda: told.now)
+    return told
+
+
+@pytest.fixture
+def order():
+    said = []
+    made = StepOrder("a run", STEP, 0, "command", lambda text, _: said.append(text))
+    return made, said
+
+
+def later(engine, broker, order, seconds):
+    """Ask what became of the step at once and some time later."""
+    engine.why_lost(order)
+    broker.now += seconds
+    return engine.why_lost(order)
+
+
+def test_a_step_that_nobody_has_any_more_is_given_to_another_worker_and_in_the_end_given_up(engine, broker, order):
+    order, said = order
+    engine.launch(order)
+    assert broker.sent == [(f"a run:{STEP}:0:0", queue_key("memory"))]
+    broker.at_hand = {broker.sent[0][0]}
+    assert later(engine, broker, order, 3600) is None, "it waits or works"
+    broker.at_hand = set()
+    broker.now += 6
+    assert later(engine, broker, order, 10) is None
+    assert len(broker.sent) == 1, "its message may be on its way"
+    for n in range(1, 4):
+        assert later(engine, broker, order, 30) is None
+        assert len({task for task, _ in broker.sent}) == n + 1
+        assert "waits in the queue memory again" in said[-1]
+    assert broker.ended == [task for task, _ in broker.sent[:-1]], "whoever has it yet ends it"
+    assert "gone 4 times" in later(engine, broker, order, 30)
+
+
+def test_while_the_broker_is_away_nothing_counts_as_lost_and_it_is_told_once(engine, broker, order):
+    order, said = order
+    engine.launch(order)
+    later(engine, broker, order, 15)
+    broker.away = True
+    for _ in range(5):
+        broker.now += 60
+        assert engine.why_lost(order) is None
+    assert said == ["the broker does not answer Steps that are at work go on meanwhile; it is asked again"]
+    broker.away, broker.at_hand = False, {broker.sent[0][0]}
+    assert later(engine, broker, order, 60) is None
+    assert len(broker.sent) == 1
+
+
+def test_a_task_that_is_over_though_its_step_has_not_told_its_end_is_told_by_its_reason(engine, broker, order):
+    order, _ = order
+    engine.launch(order)
+    broker.state, broker.result = "SUCCESS", "the process of this step ended with -9 on ws2"
+    assert engine.why_lost(order) is None, "its records may show its end a moment later"
+    broker.now += 11
+    assert engine.why_lost(order) == broker.result
+    engine.terminate(order)
+    assert broker.ended == [broker.sent[0][0]]
