@@ -49,6 +49,7 @@ class Part:
 
 
 PARTS = {
+    "cluster": Part("jobs, nodes and the controller of a SLURM cluster", tests=("tests/deploy/test_slurm.py",)),
     "kills": Part("kills of short runs", script=("killed_runs.py", "--times", "500", "--seconds", "14400")),
     "kills-in-one-process": Part(
         "the same, all steps in one process",

@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from ..defs.dagster_internals import STOPPED, failure_message
+from ..defs.dagster_internals import STOPPED, failure_message, is_told_by_the_leader
 
 #: Run configuration that chooses this logger and nothing else.
 READABLE_LOG: dict[str, Any] = {"loggers": {"readable": {"config": {}}}}
@@ -66,7 +66,10 @@ class StepsElsewhere:
 
     def __call__(self, event: dg.DagsterEvent) -> None:
         """Print the line of an event, if it has one."""
-        text = self._lines.event_text(event.step_key or "", event) if self._lines is not None else ""
+        if self._lines is None or is_told_by_the_leader(event):  # which has printed it
+            return
+        is_of_engine = event.event_type_value == "ENGINE_EVENT" and bool(event.step_key)
+        text = event.message if is_of_engine else self._lines.event_text(event.step_key or "", event)
         if text:
             show_line(event.step_key or "", text)
 

@@ -29,6 +29,8 @@ _FIELDS = "%i|%j|%T|%N|%M|%r"
 _PASSES = re.compile(r"contact slurm controller|timed out|connection refused|temporarily|backup controller", re.I)
 #: What SLURM says of jobs that it does not know any more.
 _UNKNOWN = "Invalid job id"
+#: Reasons of FAILED by which it is the node that failed, not what the job did.
+_OF_THE_NODE = ("JobLaunchFailure", "NodeDown")
 _PARTITIONS = "Name one of those that `sinfo` lists, or leave it out for the usual one"
 #: Refusal of sbatch → the setting to change, and how.
 _REFUSALS = (
@@ -219,7 +221,12 @@ def _no_answer(command: str, said: str) -> EngineError:
 
 def _parsed(told: str) -> list[SlurmJob]:
     rows = (line.split("|", 5) for line in told.splitlines() if line.count("|") >= 5)
-    return [SlurmJob(i, name, state.split(" ")[0], node, elapsed, why) for i, name, state, node, elapsed, why in rows]
+    return [SlurmJob(i, name, _state(state, why), node, elapsed, why) for i, name, state, node, elapsed, why in rows]
+
+
+def _state(told: str, reason: str) -> str:
+    state = told.split(" ")[0]
+    return "NODE_FAIL" if state == "FAILED" and reason in _OF_THE_NODE else state
 
 
 def _from_accounting(numbers: Collection[str]) -> dict[str, SlurmJob]:

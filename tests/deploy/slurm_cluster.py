@@ -126,6 +126,13 @@ class SlurmCluster:
         """Start the daemon of a node."""
         self._start(node, [str(program("slurmd", PACKAGES)), "-D", "-N", node])
 
+    def heal(self) -> None:
+        """Let all nodes take jobs again, whatever was done to them."""
+        for node, state in self.states().items():
+            if not state.startswith(("idle", "alloc", "mix")):
+                self.call("scontrol", "update", f"NodeName={node}", "State=RESUME")
+        self._until(lambda: self.states() == dict.fromkeys(self.nodes, "idle"), "the nodes")
+
     def kill(self, part: str) -> None:
         """Kill a part: ``slurmctld``, ``munged``, or a node with all that runs on it."""
         process = self._processes.pop(part)

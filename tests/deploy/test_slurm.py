@@ -1,24 +1,191 @@
 """Sessions on a real SLURM cluster come to the bytes that they have on one machine, whatever happens to the jobs."""
 
+import os
+import random
+import signal
+import time
+from contextlib import suppress
+
+import psutil
 import pytest
+from killed_daemon import Server
+from killed_runs import kill
 
-from tests.integration.killed_runs import QUICK, ground
+from meso_assets.runs.engine_checks import check_engine
+from meso_assets.runs.settings import MesoSettings
+from meso_core.errors import EngineError, SettingsError
+from tests.real_servers import free_ports
 
-
-@pytest.fixture(scope="module")
-def session(slurm):
-    """A session that was run undisturbed on this machine, and is run on the cluster from then on."""
-    with pytest.MonkeyPatch.context() as patch, ground("in_process", QUICK) as made:
-        for name, value in slurm.environment.items():
-            patch.setenv(name, value)
-        made.warm.close()
-        made.warm, made.executor = None, "slurm"
-        yield made
+#: How long a run may take on the cluster, s.
+RUN_WITHIN = 400
 
 
 def test_a_session_on_a_cluster_has_the_bytes_of_one_machine(session, slurm):
     session.renew()
-    assert session.start().wait(200) == 0, session.log()
-    assert session.files() == session.want
-    assert session.left() == session.held() == []
-    assert slurm.jobs("PENDING", "RUNNING") == {}
+    assert session.start().wait(RUN_WITHIN) == 0, session.log()
+    assert "done in" in session.log(), "a terminal shows what happens elsewhere"
+    assert whole(session, slurm) == []
+    assert not list((session.folder / "home").rglob("*.refused"))
+
+
+def test_a_partition_that_is_not_there_is_named_before_anything_begins(slurm, tmp_path, monkeypatch):
+    for name, value in slurm.environment.items():
+        monkeypatch.setenv(name, value)
+    settings = MesoSettings(root=tmp_path / "Subjects", home=tmp_path / "home", executor="slurm")
+    check_engine(settings)
+    with pytest.raises(SettingsError, match=r"MESO_SLURM_PARTITION: .*nope"):
+        check_engine(settings.model_copy(update={"slurm_partition": "nope"}))
+    with pytest.raises(SettingsError, match="MESO_SLURM_OPTIONS"):
+        check_engine(settings.model_copy(update={"slurm_options": "--no-such-option"}))
+
+
+@pytest.mark.nightly  # SLURM asks for a minute
+def test_a_controller_that_is_not_there_is_named_before_anything_begins(slurm, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "none.conf"))
+    with pytest.raises(EngineError, match="scontrol ping"):
+        check_engine(MesoSettings(root=tmp_path / "Subjects", home=tmp_path / "home", executor="slurm"))
+
+
+def whole(session, slurm):
+    """What is not as it must be after the last run."""
+    wrong = [] if session.files() == session.want else ["other bytes than undisturbed"]
+    wrong += session.left() + session.held()
+    left = slurm.jobs("PENDING", "RUNNING", "COMPLETING")
+    return wrong + ([f"jobs are left: {left}"] if left else [])
+
+
+def first_running(slurm, head, part=""):
+    """Wait until a job of a run is at work, at a random moment of it; return its id and its node."""
+    while head.poll() is None:
+        for number, job in slurm.jobs("RUNNING").items():
+            if job["name"].startswith("meso-") and number.startswith(part):
+                time.sleep(random.uniform(0, 3))
+                return number, job["node"]
+        time.sleep(0.2)
+    pytest.fail("the run has ended before")
+
+
+def cancel_a_job(slurm, head, session):
+    number, _ = first_running(slurm, head)
+    slurm.call("scancel", number)
+    return "somebody cancelled it"
+
+
+def kill_a_node(slurm, head, session):
+    _, node = first_running(slurm, head)
+    slurm.kill(node)
+    time.sleep(1)
+    slurm.call("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+    time.sleep(5)
+    slurm.start_node(node)
+    return "It is tried once more"
+
+
+def drain_a_node(slurm, head, session):
+    _, node = first_running(slurm, head)
+    slurm.call("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test")
+    return ""
+
+
+def restart_the_controller(slurm, head, session):
+    first_running(slurm, head)
+    slurm.kill("slurmctld")
+    time.sleep(random.uniform(5, 20))
+    slurm.start_controller()
+    return ""
+
+
+def preempt_a_job(slurm, head, session):
+    first_running(slurm, head)
+    for _ in slurm.nodes:
+        script = ["--partition=first", "--cpus-per-task=4", "--mem=1M", "--time=1", "--output=/dev/null"]
+        slurm.call("sbatch", "--job-name=goes-first", *script, "--wrap=sleep 5")
+    return "a job that goes first took its place"
+
+
+def kill_what_leads(slurm, head, session):
+    first_running(slurm, head)
+    os.kill(head.pid, signal.SIGKILL)
+    return ""
+
+
+#: Attack → whether the run comes to its end by itself.
+ATTACKS = {
+    "a job is cancelled": (cancel_a_job, False),
+    "a node fails": (kill_a_node, True),
+    "a node is drained": (drain_a_node, True),
+    "the controller is restarted": (restart_the_controller, True),
+    "a job is preempted": (preempt_a_job, True),
+    "what leads the run is killed": (kill_what_leads, False),
+}
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("what", ATTACKS)
+def test_a_session_ends_whole_whatever_happens_to_its_jobs(session, slurm, what, tried):
+    attack(session, slurm, what)
+    tried(f"jobs of a cluster: {what}")
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("what", ATTACKS)
+def test_a_session_that_is_registered_ends_whole_whatever_happens_to_its_jobs(registered, slurm, what, tried):
+    attack(registered, slurm, what)
+    tried(f"jobs of a cluster: {what}, with suite2p")
+
+
+def attack(session, slurm, what):
+    """Attack a run; where it does not come to its end by itself, run it again, as a person or the daemon does."""
+    strike, by_itself = ATTACKS[what]
+    slurm.heal()
+    session.renew()
+    (session.folder / "log.txt").write_text("")
+    head = session.start()
+    said = strike(slurm, head, session)
+    code = head.wait(RUN_WITHIN)
+    assert (code == 0) is by_itself, session.log()
+    assert said in session.whole_log()
+    if not by_itself:
+        assert session.start().wait(RUN_WITHIN) == 0, session.log()
+    assert whole(session, slurm) == []
+
+
+@pytest.mark.nightly
+def test_a_session_ends_whole_by_itself_where_all_that_leads_it_is_started_again(by_the_daemon, slurm, tried):
+    """The daemon runs it again; the new run goes on with what jobs have made meanwhile."""
+    slurm.heal()
+    by_the_daemon.renew()
+    server = Server(by_the_daemon, *free_ports(1))
+    try:
+        server.start()
+        until(lambda: server.launch(by_the_daemon.session.name), "the interface takes a run", server)
+        until(lambda: slurm.jobs("RUNNING"), "a job is at work", server)
+        kill(leaders(by_the_daemon))
+        assert slurm.jobs("RUNNING"), "jobs go on"
+        server.start()
+        until(lambda: by_the_daemon.files() == by_the_daemon.want, "the session is made", server)
+        until(lambda: not slurm.jobs("PENDING", "RUNNING") and not by_the_daemon.left(), "all is given back", server)
+        assert whole(by_the_daemon, slurm) == []
+    finally:
+        kill(leaders(by_the_daemon))
+        for process in server.started:
+            process.wait()
+    tried("jobs of a cluster: meso dev is killed and started again")
+
+
+def until(holds, what, server):
+    """Wait until something holds."""
+    end = time.monotonic() + RUN_WITHIN
+    while not holds():
+        assert time.monotonic() < end, f"not so: {what}. {server.log()}"
+        time.sleep(0.5)
+
+
+def leaders(session):
+    """Processes of a session's ground that are no jobs."""
+    found = []
+    for process in session.processes():
+        with suppress(psutil.Error):
+            found += [] if "SLURM_JOB_ID" in process.environ() else [process]
+    return found

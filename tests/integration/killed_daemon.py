@@ -52,11 +52,14 @@ class Server:
 
     ground: Ground
     port: int
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self) -> None:
         command = [sys.executable, "-c", "from meso_assets.cli import main; main()", "dev", "--port", str(self.port)]
         with (self.ground.folder / "dev.txt").open("ab") as log:
-            subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, start_new_session=True)
+            self.started.append(
+                subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, start_new_session=True)
+            )
 
     @property
     def environment(self) -> dict[str, str]:

@@ -77,6 +77,11 @@ def test_states_of_jobs_and_of_tasks_are_read_and_forgotten_ones_are_asked_of_th
     assert [command[0] for command in called] == ["squeue", "sacct"], "one call for all jobs"
 
 
+def test_a_job_that_a_node_could_not_start_is_one_whose_node_failed(slurm_says):
+    slurm_says(squeue="7|meso-a-0|FAILED|n1|0:01|JobLaunchFailure\n8|meso-a-1|FAILED|n1|0:01|NonZeroExitCode\n")
+    assert {one: job.state for one, job in jobs_of({"7", "8"}).items()} == {"7": "NODE_FAIL", "8": "FAILED"}
+
+
 def test_a_job_that_nobody_knows_is_told_as_none(slurm_says):
     slurm_says(squeue=(1, "slurm_load_jobs error: Invalid job id specified"), sacct=(1, "storage is disabled"))
     assert jobs_of({"9"}) == {}

@@ -317,6 +317,14 @@ def was_stopped(instance: dg.DagsterInstance, run_id: str) -> bool:
     return any(error is not None and error.cls_name == _INTERRUPTED for error in errors)
 
 
+def is_told_by_the_leader(event: dg.DagsterEvent) -> bool:
+    """Whether the end of a step was written down by the process that leads its run, and not by the step."""
+    if event.event_type_value == "STEP_SKIPPED":
+        return True
+    error = event.step_failure_data.error if event.event_type_value == "STEP_FAILURE" else None
+    return error is not None and _LOST in error.message
+
+
 def failure_message(event: dg.DagsterEvent) -> str:
     """Message of a step failure: what ``meso_core`` said, without Dagster's frame around it."""
     data = event.step_failure_data

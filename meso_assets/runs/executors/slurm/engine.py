@@ -93,7 +93,7 @@ class SlurmEngine:
         self._settings = settings
         self._needs = needs
         self._session = str(key)
-        self._folder = RunFolder(settings.home, run.run_id)
+        self._folder = RunFolder(settings.dagster_home, run.run_id)
         self._leader = Sameness.of_this_machine(settings).as_record()
         self._most = (0, 0)
         self._count = 0
@@ -121,7 +121,7 @@ class SlurmEngine:
         self._most = largest_node(self._settings.slurm_partition)
         left = [job for job in my_jobs("meso-") if not job.is_over and self._folder.run_id not in job.name]
         for run_id in sorted({job.name.removeprefix("meso-").rpartition("-")[0] for job in left}):
-            self._find_left(RunFolder(self._settings.home, run_id), left, tell)
+            self._find_left(RunFolder(self._settings.dagster_home, run_id), left, tell)
 
     def _find_left(self, folder: RunFolder, left: Collection[SlurmJob], tell: Callable[[str], None]) -> None:
         for n, order in folder.orders().items():

@@ -33,7 +33,7 @@ def main(spec: Path, task: int) -> int:
     """Run one task of an order; return the exit code of the process."""
     began = time.monotonic()
     order = JobOrder.read(spec)
-    folder, n = RunFolder(spec.parents[2], order.run_id), int(spec.stem)
+    folder, n = RunFolder.of(spec), int(spec.stem)
     os.environ.update(order.environment)
     os.environ.update(given_to_job(order.cores, order.memory_gb))
     os.environ.pop("_MESO_STARTED_BY", None)

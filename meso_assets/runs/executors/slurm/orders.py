@@ -65,25 +65,24 @@ class JobOrder:
 
 
 class RunFolder:
-    """The folder of one run.
+    """The folder of one run, beside what its steps print and hand on: `meso prune` takes it away with that.
 
     Parameters
     ----------
-    home
-        Home of the platform.
+    records
+        Folder of Dagster's records.
     run_id
         Run.
     """
 
-    def __init__(self, home: Path, run_id: str) -> None:
+    def __init__(self, records: Path, run_id: str) -> None:
         self.run_id = run_id
-        self.path = home / _FOLDER / run_id
+        self.path = records / "storage" / run_id / _FOLDER
 
     @classmethod
-    def all_of(cls, home: Path) -> list[RunFolder]:
-        """Those of all runs that ever had a job, and whose files were not cleared away."""
-        folder = home / _FOLDER
-        return [cls(home, path.name) for path in sorted(folder.iterdir()) if path.is_dir()] if folder.is_dir() else []
+    def of(cls, order: Path) -> RunFolder:
+        """Find the folder of the run to which a file of orders belongs."""
+        return cls(order.parents[3], order.parents[1].name)
 
     def name(self, n: int) -> str:
         """Name of the n-th job, by which SLURM finds it again."""
