@@ -13,7 +13,8 @@ from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatu
 
 from meso_assets.cli.prune import command
 from meso_assets.definitions import build_defs
-from meso_assets.defs.dagster_internals import count_old_ticks, materializations, times_of_steps
+from meso_assets.defs.dagster_internals import materializations, times_of_steps
+from meso_assets.defs.dagster_internals.ticks import count_old_ticks
 from meso_assets.io.resources import Platform
 from meso_assets.runs.instance import open_instance
 from meso_assets.runs.instance.pruning import prune

@@ -22,7 +22,7 @@ from meso_core.errors import StorageError
 from meso_core.progress import Progress, silent
 from meso_core.storage.atomic import storage_errors
 
-from ...defs.dagster_internals import count_old_ticks, purge_old_ticks
+from ...defs.dagster_internals.ticks import count_old_ticks, purge_old_ticks
 from . import on_server
 from .records import keeps_sqlite
 
