@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -66,20 +67,18 @@ def _app(address: str) -> Any:  # noqa: ANN401  Celery's
     from celery import Celery
     from kombu import Queue
 
-    app = Celery("meso", broker=address, backend=address, set_as_current=False)
+    app = Celery("meso", broker=address, set_as_current=False)
     app.conf.update(
         # a step is told to one worker once: whether it is lost is found out by who leads the run
         task_acks_late=False,
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
-        task_track_started=True,
+        # what became of a step the worker tells when it is asked: a result that the broker could not take at that
+        # moment would hold its place for ever
+        task_ignore_result=True,
         task_queues=[Queue(queue_key(name)) for name in QUEUES],
-        result_expires=_KEPT_S,
         broker_connection_retry_on_startup=True,
         broker_transport_options={"visibility_timeout": _KEPT_S, "socket_timeout": 10, "socket_connect_timeout": 5},
-        result_backend_transport_options={"retry_policy": {"timeout": 5.0}},
-        redis_socket_timeout=10,
-        redis_socket_connect_timeout=5,
         worker_hijack_root_logger=False,
     )
     return app
@@ -150,8 +149,19 @@ def ask_workers(session: str = "", *, enough: int | None = None) -> Mapping[str,
     return {name: answer for one in told or () for name, answer in one.items() if "queues" in answer}
 
 
-def tasks_at_hand(n_workers: int) -> tuple[Collection[str], int]:
-    """Tell which tasks wait in a queue, or are at work on a worker, and how many workers there are.
+@dataclass(frozen=True, slots=True)
+class AtHand:
+    """What the broker and the workers have."""
+
+    #: Tasks that wait in a queue, or are at work.
+    tasks: frozenset[str]
+    #: Task that was over a short time ago → why its process did not end as it should; empty where it did.
+    over: Mapping[str, str]
+    n_workers: int
+
+
+def tasks_at_hand(n_workers: int) -> AtHand:
+    """Ask the broker and the workers what they have.
 
     Parameters
     ----------
@@ -173,9 +183,11 @@ def tasks_at_hand(n_workers: int) -> tuple[Collection[str], int]:
                     with suppress(ValueError, KeyError, TypeError):
                         found.add(_id_of(message))
     workers = ask_workers(enough=n_workers or None)
+    over: dict[str, str] = {}
     for answer in workers.values():
         found |= {*answer["tasks"]}
-    return found, len(workers)
+        over |= answer["over"]
+    return AtHand(frozenset(found), over, len(workers))
 
 
 def _id_of(message: bytes) -> str:

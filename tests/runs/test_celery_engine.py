@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from meso_assets.cli import group
 from meso_assets.defs.dagster_internals.delegating import StepOrder
-from meso_assets.runs.celery_broker import check_broker, needed_queues, queue_key
+from meso_assets.runs.celery_broker import AtHand, check_broker, needed_queues, queue_key
 from meso_assets.runs.executors.celery import engine as celery_engine
 from meso_assets.runs.executors.celery.engine import LEADER, CeleryEngine, queue_of
 from meso_assets.runs.executors.celery.worker import Worker, fit_worker
@@ -119,7 +119,7 @@ def test_a_worker_of_another_version_than_what_leads_the_runs_takes_nothing(sett
 @pytest.fixture
 def broker(monkeypatch):
     """A broker whose answers a test gives."""
-    told = SimpleNamespace(sent=[], ended=[], at_hand=set(), state="PENDING", result=None, away=False, now=1000.0)
+    told = SimpleNamespace(sent=[], ended=[], at_hand=set(), over={}, away=False, now=1000.0)
 
     @contextmanager
     def errors():
@@ -129,12 +129,11 @@ def broker(monkeypatch):
 
     def look(_):
         with errors():
-            return told.at_hand, 1
+            return AtHand(frozenset(told.at_hand), told.over, 1)
 
     app = SimpleNamespace(
         send_task=lambda name, **how: told.sent.append((how["task_id"], how["queue"])),
         control=SimpleNamespace(revoke=lambda _: None),
-        backend=SimpleNamespace(get_task_meta=lambda *_, **__: {"status": told.state, "result": told.result}),
     )
     monkeypatch.setattr(celery_engine, "broker_app", lambda: app)
     monkeypatch.setattr(celery_engine, "broker_errors", errors)
@@ -193,9 +192,9 @@ def test_while_the_broker_is_away_nothing_counts_as_lost_and_it_is_told_once(eng
 def test_a_task_that_is_over_though_its_step_has_not_told_its_end_is_told_by_its_reason(engine, broker, order):
     order, _ = order
     engine.launch(order)
-    broker.state, broker.result = "SUCCESS", "the process of this step ended with -9 on ws2"
+    broker.over = {broker.sent[0][0]: "the process of this step ended with -9 on ws2"}
     assert engine.why_lost(order) is None, "its records may show its end a moment later"
     broker.now += 11
-    assert engine.why_lost(order) == broker.result
+    assert engine.why_lost(order) == "the process of this step ended with -9 on ws2"
     engine.terminate(order)
     assert broker.ended == [broker.sent[0][0]]

@@ -24,6 +24,7 @@ from ....defs.needs import work_of_step
 from ...celery_broker import (
     ENDS,
     STEP_TASK,
+    AtHand,
     ask_workers,
     broker_app,
     broker_errors,
@@ -90,7 +91,7 @@ class CeleryEngine:
         self._session = str(key)
         self._leader = Sameness.of_this_machine(settings)
         self._tasks: dict[str, _Task] = {}
-        self._at_hand: Collection[str] | None = None
+        self._at_hand: AtHand | None = None
         self._n_workers = 0
         self._looked_at = 0.0
         self._silent = False
@@ -178,9 +179,7 @@ class CeleryEngine:
             return None
         try:
             self._look()
-            with broker_errors():
-                told = broker_app().backend.get_task_meta(task.id, cache=False)
-            return self._judge(order, task, told)
+            return self._judge(order, task)
         except MesoError as error:
             if not self._silent:
                 order.tell(f"{error} Steps that are at work go on meanwhile; it is asked again", {})
@@ -194,17 +193,18 @@ class CeleryEngine:
         now = time.monotonic()
         if now - self._looked_at >= _LOOK_EVERY_S:
             self._looked_at = now
-            self._at_hand, self._n_workers = tasks_at_hand(self._n_workers)
+            self._at_hand = tasks_at_hand(self._n_workers)
+            self._n_workers = self._at_hand.n_workers
             self._silent = False
 
-    def _judge(self, order: StepOrder, task: _Task, told: Mapping[str, Any]) -> str | None:
-        now, state = time.monotonic(), told.get("status")
-        if state in ("SUCCESS", "FAILURE", "REVOKED"):
+    def _judge(self, order: StepOrder, task: _Task) -> str | None:
+        now, at_hand = time.monotonic(), self._at_hand
+        if at_hand is not None and task.id in at_hand.over:
             task.over_since = task.over_since or now
             if now - task.over_since < _GRACE_S:
                 return None
-            return str(told.get("result") or "its process ended without a word")
-        if self._at_hand is None or task.id in self._at_hand:
+            return at_hand.over[task.id] or "its process ended without a word"
+        if at_hand is None or task.id in at_hand.tasks:
             task.missing_since = None
             return None
         task.missing_since = task.missing_since or now

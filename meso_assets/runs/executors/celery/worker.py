@@ -17,7 +17,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from meso_core.errors import EngineError, MesoError, SettingsError
+from meso_core.errors import EngineError, MesoError, SettingsError, told
 from meso_core.opening import is_there, read_plain
 from meso_core.processes import tell_children
 from meso_core.session import SessionKey
@@ -32,6 +32,8 @@ from .engine import LEADER
 
 #: Between two looks whether the run of a step still goes on, s; and what a step has to end in when it is told to.
 _LOOK_EVERY_S, _ENDS_WITHIN_S = 15.0, 30.0
+#: How many steps that are over a worker remembers.
+_KEPT = 200
 
 
 @dataclass(slots=True)
@@ -45,6 +47,8 @@ class Worker:
     #: Task → process of its step.
     at_work: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
+    #: Task that is over → why its process did not end as it should; the last ones.
+    over: dict[str, str] = field(default_factory=dict)
 
     def lacks_room(self) -> str:
         """Tell why no step can be begun; empty where there is room for the files that steps write for themselves."""
@@ -61,11 +65,23 @@ class Worker:
         return {
             "queues": list(self.queues),
             "tasks": [*self.taken],
+            "over": dict(self.over),
             "sameness": self.sameness.as_record(),
             "root": str(self.settings.root),
             "sees_session": not session or sees(self.settings, session),
             "lacks_room": self.lacks_room(),
         }
+
+    def take(self, task: str, what: Mapping[str, Any]) -> None:
+        """Run a step, and keep what became of it for who leads its run."""
+        try:
+            why = self.run_step(task, what)
+        except (MesoError, OSError) as error:
+            why = told(error)
+        self.over[task] = why
+        while len(self.over) > _KEPT:
+            del self.over[next(iter(self.over))]
+        self.taken.discard(task)
 
     def run_step(self, task: str, what: Mapping[str, Any]) -> str:
         """Run a step in a process of its own; returns a sentence where it did not end as it should.
@@ -161,7 +177,7 @@ def fit_worker(settings: MesoSettings, queues: Collection[str], room_gb: float) 
 
 def serve(worker: Worker, name: str, at_once: int) -> None:
     """Take steps until SIGTERM, which lets those at work come to their end."""
-    from celery.signals import task_postrun, task_received
+    from celery.signals import task_received
     from celery.worker.control import inspect_command
 
     tell_children()
@@ -169,8 +185,8 @@ def serve(worker: Worker, name: str, at_once: int) -> None:
     app = broker_app()
 
     @app.task(bind=True, name=STEP_TASK)  # type: ignore[untyped-decorator,unused-ignore]
-    def step(self: Any, **what: Any) -> str:  # noqa: ANN401  Celery's
-        return worker.run_step(self.request.id, what)
+    def step(self: Any, **what: Any) -> None:  # noqa: ANN401  Celery's
+        worker.take(self.request.id, what)
 
     @inspect_command(name=TELLS, args=[("session", str)])  # type: ignore[untyped-decorator,unused-ignore]
     def tells(state: Any, session: str = "") -> dict[str, Any]:  # noqa: ANN401, ARG001  Celery's
@@ -185,11 +201,7 @@ def serve(worker: Worker, name: str, at_once: int) -> None:
     def received(request: Any, **_: Any) -> None:  # noqa: ANN401  Celery's
         worker.taken.add(request.id)
 
-    def over(task_id: str, **_: Any) -> None:  # noqa: ANN401  Celery's
-        worker.taken.discard(task_id)
-
     task_received.connect(received, weak=False)
-    task_postrun.connect(over, weak=False)
     app.worker_main(
         [
             "worker",
