@@ -404,3 +404,11 @@ def _job() -> dg.JobDefinition:
         nothing()
 
     return empty
+
+
+def test_no_session_is_begun_while_the_engine_is_not_there(instance, settings, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    skipped = look(instance, settings.model_copy(update={"executor": "slurm"}))
+    assert isinstance(skipped, dg.SkipReason)
+    assert "no session is begun: MESO_EXECUTOR=slurm: expected SLURM's commands" in skipped.skip_message
+    assert look(instance, settings).run_requests

@@ -7,7 +7,7 @@ from meso_assets.cli.tables import made_table
 from meso_assets.io.resources import Platform
 from meso_assets.runs.run import RunSummary, register_sessions, run_session
 from meso_assets.runs.settings import load_settings
-from meso_core.errors import InputFileError, MissingInputError, SettingsError
+from meso_core.errors import EngineError, InputFileError, MissingInputError, SettingsError
 from meso_core.session import SessionKey
 from meso_core.storage import Basis, MadeBy
 
@@ -49,6 +49,13 @@ def test_suite2p_options_are_checked_before_anything_begins(settings, options, a
     with pytest.raises(SettingsError, match=told):
         run_session(settings, KEY, assets=assets, suite2p=options)
     assert not settings.home.exists(), "no instance, no run"
+
+
+def test_an_engine_that_is_not_there_is_told_before_anything_begins(settings, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(EngineError, match=r"expected SLURM's commands on this machine, found no `sinfo`"):
+        run_session(settings.model_copy(update={"executor": "slurm"}), KEY)
+    assert not settings.home.exists()
 
 
 def test_a_run_by_hand_waits_for_a_copy_that_goes_on_and_begins_when_its_remedy_was_followed(settings, monkeypatch):
