@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 #: The steps of assets that are made in several, in their order, and the kind of work of each.
 STEPS = {
-    MOVIES: {"split_pages": "CUT", "register_fov": "REGISTER", "publish_frames": "GATHER"},
-    ROIS: {"each_fov": "GATHER", "find_rois": "DETECT", "publish_rois": "GATHER"},
+    MOVIES: {"split_pages": "CUT", "register_fov": "REGISTER", "publish_frames": "PUBLISH"},
+    ROIS: {"each_fov": "PUBLISH", "find_rois": "DETECT", "publish_rois": "PUBLISH"},
 }
 #: Those of which there is one for each field of view.
 _OF_EACH_FOV = ("REGISTER", "DETECT")
@@ -41,7 +41,7 @@ def work_of_step(step_key: str) -> Work:
 
     asset, op = asset_of_step(step_key), step_key.partition("[")[0].rpartition(".")[2]
     if asset in STEPS:
-        return Work[STEPS[asset].get(op, Work.GATHER.name)]
+        return Work[STEPS[asset].get(op, Work.PUBLISH.name)]
     if asset == ARCHIVE:
         return Work.ARCHIVE
     declared = {**CATALOGUE, **RECORDS}.get(asset)

@@ -24,6 +24,7 @@ class Work(Enum):
     REGISTER = "register a field of view"
     DETECT = "find cells of a field of view"
     GATHER = "gather, judge and report"
+    PUBLISH = "gather fields of view"
     LOCATE = "find places in the brain"
 
 
@@ -60,6 +61,7 @@ _BYTES_PER_S: Mapping[Work, float] = {
     Work.REGISTER: 10e6,
     Work.DETECT: 10e6,
     Work.GATHER: 20e6,
+    Work.PUBLISH: 20e6,
     Work.LOCATE: 20e6,
 }
 #: Twice what is expected, and never less than this, min.
@@ -99,10 +101,12 @@ def needs_of_work(due: Due, plan: Plan, *, cores: int, past: Sequence[PastStep] 
     return {
         Work.SMALL: StepNeeds(1, _MEMORY_GB, False, _LEAST_MINUTES),
         Work.ARCHIVE: StepNeeds(many, _MEMORY_GB, False, minutes(Work.ARCHIVE, due.raw_bytes, many)),
-        Work.CUT: StepNeeds(many, _MEMORY_GB, False, minutes(Work.CUT, due.raw_bytes)),
+        Work.CUT: StepNeeds(many, _MEMORY_GB, with_gpu, minutes(Work.CUT, due.raw_bytes)),
         Work.REGISTER: StepNeeds(1, fov_gb, with_gpu, minutes(Work.REGISTER, plan.largest_bytes)),
         Work.DETECT: StepNeeds(1, fov_gb, with_gpu, minutes(Work.DETECT, plan.largest_bytes)),
         Work.GATHER: StepNeeds(1, _MEMORY_GB, False, gather),
+        # what a GPU has made is another result than what a processor makes: all steps of suite2p look at the same
+        Work.PUBLISH: StepNeeds(1, _MEMORY_GB, with_gpu, gather),
         Work.LOCATE: StepNeeds(1, _MEMORY_GB + _in_gb(_BYTES_A_VOXEL * n_voxels), False, gather),
     }
 

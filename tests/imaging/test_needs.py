@@ -58,7 +58,12 @@ def test_a_finer_atlas_takes_more_memory(due):
 def test_a_gpu_is_asked_for_only_where_a_person_wants_one(due):
     assert not any(need.gpu for need in needs(due).values())
     with_gpu = needs(replace(due, overrides=Suite2pOverrides.parse({"torch_device": "cuda"})))
-    assert {work for work, need in with_gpu.items() if need.gpu} == {Work.REGISTER, Work.DETECT}
+    assert {work for work, need in with_gpu.items() if need.gpu} == {
+        Work.CUT,
+        Work.REGISTER,
+        Work.DETECT,
+        Work.PUBLISH,
+    }
 
 
 def test_a_step_gets_no_more_cores_than_there_are_nor_than_it_can_use(due):

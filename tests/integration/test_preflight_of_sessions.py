@@ -12,13 +12,16 @@ from click.testing import CliRunner
 
 from meso_assets.cli.preflight import command
 from meso_assets.cli.run import command as run_command
+from meso_assets.definitions import build_defs
 from meso_assets.defs.dagster_internals import failure_message
 from meso_assets.defs.preflight import Flight, look_ahead
 from meso_assets.defs.standings import look_at
 from meso_assets.io.resources import Platform
+from meso_assets.runs.executors.elsewhere import RunNeeds
 from meso_assets.runs.instance import open_instance
 from meso_assets.runs.run import run_session
 from meso_core.errors import MetadataError, ProcessingError, StorageError, TimingError
+from meso_core.imaging import Work
 from meso_core.simulate import preset, simulate_session
 from meso_core.storage import hash_file
 from meso_core.storage.remote.filesystem import open_root
@@ -199,3 +202,19 @@ def test_a_second_run_takes_what_was_estimated_within_a_factor_of_two(tmp_path, 
     session = platform.session(str(second))
     left = sum(session.manifest(asset).total_bytes for asset in EXPENSIVE)
     assert left / 2 <= ahead.room_bytes <= left * 2
+
+
+def test_a_run_asks_for_the_needs_of_its_own_session_once_its_size_is_known(recorded, materialise):
+    settings, key = recorded(())
+    step = "motion_registered_frames.register_fov[FOV_00]"
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = instance.create_run_for_job(
+            build_defs(settings).resolve_job_def("process_session"), tags={"dagster/partition": key.name}
+        )
+        needs = RunNeeds(settings, instance, run)
+        before = needs.of(step)
+        materialise(instance, settings, key, ("imaging_metadata",))
+        flight = Flight(Platform.open(settings), instance, look_at(Platform.open(settings).at(key)), ("rois",), {})
+        assert needs.of(step) == look_ahead(flight).needs[Work.REGISTER] != before
+        shutil.rmtree(settings.root)
+        assert needs.of("rois.find_rois[FOV_01]") == needs.of(step), "looked at once"

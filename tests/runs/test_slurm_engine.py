@@ -106,6 +106,10 @@ def test_fields_of_view_that_begin_together_are_one_array_of_as_many_cores_as_a_
     assert not any("--array" in one for one in alone)
     assert "--cpus-per-task=4" in array
     assert "--no-requeue" in array
+    written = engine._folder.orders()
+    assert {written[n].steps for n in written} == {tuple(FOVS), ("session_qc",)}
+    # a GPU that a node has by chance would make another result
+    assert all(order.environment["CUDA_VISIBLE_DEVICES"] == "" for order in written.values())
 
 
 @pytest.mark.parametrize(

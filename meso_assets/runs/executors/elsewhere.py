@@ -54,14 +54,12 @@ class RunNeeds:
 
     def of(self, step: str) -> StepNeeds:
         """Tell what a step needs."""
-        from meso_core.imaging import Work
-
         work = work_of_step(step)
         if self._known is not None:
             return self._known[work]
         found, is_final = self._look()
-        if is_final or work is Work.SMALL:
-            self._known = found if is_final else None
+        if is_final:
+            self._known = found
         return found[work]
 
     def _look(self) -> tuple[Mapping[Work, StepNeeds], bool]:

@@ -275,6 +275,8 @@ class SlurmEngine:
 
     def _order(self, needs: StepNeeds, orders: list[StepOrder]) -> JobOrder:
         environment = {**self._settings.as_environment(), "DAGSTER_HOME": str(self._settings.dagster_home)}
+        if not needs.gpu:  # one that a node has by chance would make another result
+            environment["CUDA_VISIBLE_DEVICES"] = ""
         return JobOrder(
             self._session,
             self._folder.run_id,
