@@ -35,7 +35,7 @@ from .page.people import people_said
 from .page.photons import photons_section
 from .page.place import place_section
 from .page.render import render
-from .page.sections import lineage_section, motion_section, time_section
+from .page.sections import lineage_section, motion_figures, motion_section, time_section
 from .page.summary import SessionLine, session_line
 from .stacks import field_stack
 
@@ -77,10 +77,11 @@ def make_report(inputs: ReportInputs, *, progress: Progress = silent) -> Report:
     progress
         Told the fields of view.
     """
-    found, fields = [], []
+    found, fields, moved = [], [], []
     for one in _measure(inputs, progress):
         found.append(one)
         fields.append(field_view(inputs, one))
+        moved += motion_figures(inputs, one)  # here, and not with their section: others are measured meanwhile
     verdict, words = in_words(inputs.all_verdicts())
     page = Page(
         inputs.session.full_name,
@@ -92,7 +93,7 @@ def make_report(inputs: ReportInputs, *, progress: Progress = silent) -> Report:
         [place_section(inputs, found)],
         [
             time_section(inputs, found),
-            motion_section(inputs, found),
+            motion_section(inputs, found, moved),
             photons_section(inputs, found),
             cells_section(inputs, found),
             lineage_section(inputs),

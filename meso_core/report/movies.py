@@ -25,7 +25,7 @@ from .measure.stretch import liveliest, smaller
 
 #: Folder of the movies, beside the page.
 MOVIES = "session_movies"
-#: A movie is less than a megabyte; more than this is none of ours.
+#: A movie is about a megabyte; more than this is none of ours.
 _MOST_BYTES = 1 << 26
 
 

@@ -59,6 +59,20 @@ def test_without_rastermap_the_first_component_decides(monkeypatch):
     assert "first principal component" in found.told
 
 
+@pytest.mark.parametrize("shape", [(260, 400), (500, 240)])
+def test_the_first_component_of_many_cells_is_the_same_one_each_time(shape):
+    n, bins = shape
+    rng = np.random.default_rng(8)
+    shared = np.outer(rng.standard_normal(n), np.sin(np.arange(bins) / 20))
+    cells = standardised(shared + rng.standard_normal(shape))
+    found = by_first_component(cells)
+    assert found.tolist() == by_first_component(cells.copy()).tolist()
+    left, _, _ = np.linalg.svd(cells.astype(np.float64), full_matrices=False)
+    weights = left[:, 0] * (1 if left[:, 0].sum() > 0 else -1)
+    assert (np.diff(weights[found]) < 1e-5).all(), "falling"
+    assert by_first_component(np.zeros(shape, np.float32)).tolist() == list(range(n)), "none is active"
+
+
 def test_with_it_its_order_counts_silent_cells_come_last_and_numpy_goes_on_as_before(installed):
     cells, place = cells_of_a_sequence()
     cells[[4, 40]] = 0

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from large_movies import with_movies
 from large_session import report_inputs
 from page_figures import explained_figures
 
@@ -242,11 +243,12 @@ def test_templates_hold_no_address():
 
 
 @pytest.mark.nightly
-def test_eight_fields_of_1500_rois_fit_in_the_limits(tmp_path):
-    inputs = report_inputs(tmp_path)
+def test_eight_fields_of_1500_rois_and_their_movies_fit_in_the_limits(tmp_path):
+    inputs = with_movies(tmp_path, report_inputs(tmp_path / "large"))
     started = time.process_time()
-    html = make_report(inputs).html
+    report = make_report(inputs)
     took = time.process_time() - started
-    assert len(inputs.fov_names) == 8
-    assert len(html) < 30e6
+    assert len(inputs.fov_names) == len(report.movies) == 8
+    assert len(report.html) < 30e6
+    assert max(map(len, report.movies.values())) < 5e6
     assert took < 40, "seconds of processor: 20 s on two cores, whoever else uses them"

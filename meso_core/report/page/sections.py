@@ -87,8 +87,8 @@ def _two_clocks(inputs: ReportInputs, first: FovFound, period_ms: float) -> list
     ]
 
 
-def motion_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
-    """How each FOV moved, and what registration left."""
+def motion_section(inputs: ReportInputs, found: Sequence[FovFound], figures: Sequence[Figure]) -> Section:
+    """How each FOV moved, and what registration left; ``figures`` are those of :func:`motion_figures`."""
     lead = "How far the brain moved, and how well registration took that out. Shaded: frames that are left out of "
     lead += "detection; dashed: where a new bout begins."
     moved = [(one, one.motion) for one in found if one.motion is not None]
@@ -96,11 +96,9 @@ def motion_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
     if not moved:
         why = f"Shifts: {inputs.why_missing('motion_registered_frames')}."
         return Section("motion", "Motion", lead, missing=[why], verdicts=verdicts)
-    figures = [figure for one, motion in moved for figure in _motion_figures(inputs, one, motion)]
     missing, flow = _no_movies([one for one, _ in moved]), _flow_figure(inputs, [one for one, _ in moved])
     if not flow and inputs.far_movies:
         missing.append("No residual flow: it would fetch three times as many frames of the movies on the server.")
-    figures += flow
     head = ("field", "range, µm", "largest step, µm", "largest non-rigid, µm", "bad frames, %", "crispness of the mean",
             "crisper by registration, ×", "residual flow, µm", "likeness of both ends")  # fmt: skip
     rows = [_motion_row(one, motion) for one, motion in moved]
@@ -113,7 +111,7 @@ def motion_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
         "view, less where it drifted along the optical axis."
     )
     table = (head, rows)
-    return Section("motion", "Motion", lead, (), figures, missing, verdicts, table=table, table_note=note)
+    return Section("motion", "Motion", lead, (), [*figures, *flow], missing, verdicts, table=table, table_note=note)
 
 
 def _no_movies(found: Sequence[FovFound]) -> list[str]:
@@ -169,8 +167,11 @@ def _flow_figure(inputs: ReportInputs, found: Sequence[FovFound]) -> list[Figure
     ]
 
 
-def _motion_figures(inputs: ReportInputs, one: FovFound, motion: FovMotion) -> list[Figure]:
-    name = one.fov.name
+def motion_figures(inputs: ReportInputs, one: FovFound) -> list[Figure]:
+    """Show how a field moved, and what registration left; nothing where it was not registered."""
+    name, motion = one.fov.name, one.motion
+    if motion is None:
+        return []
     figures = []
     if one.clock is not None:
         figures.append(
