@@ -68,3 +68,10 @@ def by_the_daemon(slurm):
     """A session for the job of what is quick, as the daemon runs it."""
     with on_slurm(slurm, QUICK_JOB) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def all_assets(slurm):
+    """A session of which everything is made."""
+    with on_slurm(slurm, ()) as made:
+        yield made

@@ -28,6 +28,14 @@ def test_a_session_on_a_cluster_has_the_bytes_of_one_machine(session, slurm):
     assert not list((session.folder / "home").rglob("*.refused"))
 
 
+@pytest.mark.nightly
+@pytest.mark.timeout(3600)
+def test_all_assets_of_a_session_on_a_cluster_have_the_bytes_of_one_machine(all_assets, slurm):
+    all_assets.renew()
+    assert all_assets.start().wait(3 * RUN_WITHIN) == 0, all_assets.log()
+    assert whole(all_assets, slurm) == []
+
+
 def test_a_partition_that_is_not_there_is_named_before_anything_begins(slurm, tmp_path, monkeypatch):
     for name, value in slurm.environment.items():
         monkeypatch.setenv(name, value)
@@ -109,6 +117,14 @@ def kill_what_leads(slurm, head, session):
     return ""
 
 
+def press_ctrl_c(slurm, head, session):
+    first_running(slurm, head)
+    os.kill(head.pid, signal.SIGINT)
+    assert head.wait(RUN_WITHIN) == 1
+    until(lambda: not slurm.jobs("PENDING", "RUNNING"), "its jobs are cancelled")
+    return "interrupted"
+
+
 #: Attack → whether the run comes to its end by itself.
 ATTACKS = {
     "a job is cancelled": (cancel_a_job, False),
@@ -117,6 +133,7 @@ ATTACKS = {
     "the controller is restarted": (restart_the_controller, True),
     "a job is preempted": (preempt_a_job, True),
     "what leads the run is killed": (kill_what_leads, False),
+    "somebody stops the run": (press_ctrl_c, False),
 }
 
 
@@ -174,11 +191,11 @@ def test_a_session_ends_whole_by_itself_where_all_that_leads_it_is_started_again
     tried("jobs of a cluster: meso dev is killed and started again")
 
 
-def until(holds, what, server):
+def until(holds, what, server=None):
     """Wait until something holds."""
     end = time.monotonic() + RUN_WITHIN
     while not holds():
-        assert time.monotonic() < end, f"not so: {what}. {server.log()}"
+        assert time.monotonic() < end, f"not so: {what}. {server.log() if server else ''}"
         time.sleep(0.5)
 
 
