@@ -15,6 +15,7 @@ from .assets.lineage import audit_schedules, audit_sessions
 from .assets.upkeep import prune_every_week, prune_records
 from .defs.alyx_sensor import alyx_comes_back
 from .defs.catalogue import CATALOGUE, RAW, RECORDS
+from .defs.dagster_internals.plain_lines import plain_what_is_set_up
 from .defs.declare import PEOPLE, raw_asset
 from .defs.jobs import session_jobs
 from .defs.notices.going_out import daily_digest, digest_every_morning, notices_go_out
@@ -124,4 +125,5 @@ def resources(settings: MesoSettings) -> Mapping[str, Any]:
     }
 
 
+plain_what_is_set_up()
 defs = build_defs()

@@ -6,24 +6,32 @@ What belongs here: the logger of the command line. The full log is in the UI.
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import sys
 import time
 from typing import Any
 
 import dagster as dg
 
-from ..defs.dagster_internals import STOPPED, failure_message, is_told_by_the_leader
+from ..defs.catalogue import CATALOGUE
+from ..defs.dagster_internals import STOPPED, asset_of_step, failure_message, is_told_by_the_leader
 
-#: Run configuration that chooses this logger and nothing else.
-READABLE_LOG: dict[str, Any] = {"loggers": {"readable": {"config": {}}}}
+_EVENTS = {"STEP_SUCCESS": "done", "STEP_SKIPPED": "skipped"}
+#: A step begins: in the process of the run, which tells its own process to start, and then there.
+_BEGINS, _STARTED = ("STEP_WORKER_STARTING", "STEP_START"), "started"
 
-_EVENTS = {"STEP_START": "started", "STEP_SUCCESS": "done", "STEP_FAILURE": "FAILED", "STEP_SKIPPED": "skipped"}
+
+def readable_log(n_results: int) -> dict[str, Any]:
+    """Run configuration that chooses this logger and nothing else, for a run of so many results."""
+    return {"loggers": {"readable": {"config": {"n_results": n_results}}}}
 
 
 class _Lines(logging.Handler):
-    def __init__(self) -> None:
+    def __init__(self, n_results: int | None) -> None:
         super().__init__()
+        self._n_results = n_results
         self._started: dict[str, float] = {}
+        self._begun: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         meta = getattr(record, "dagster_meta", {})
@@ -35,14 +43,26 @@ class _Lines(logging.Handler):
     def event_text(self, step: str, event: dg.DagsterEvent) -> str:
         """Words for an event; none for most."""
         kind = event.event_type_value
-        if kind == "STEP_START":
-            self._started[step] = time.monotonic()
+        if kind in _BEGINS:
+            return self._begins(step)
         if kind == "STEP_SUCCESS" and step in self._started:
             return f"done in {time.monotonic() - self._started[step]:.1f} s"
         if kind == "STEP_FAILURE":
             why = failure_message(event)
             return why if why == STOPPED else f"FAILED: {why}"
         return _EVENTS.get(kind, "")
+
+    def _begins(self, step: str) -> str:
+        """Tell of a step once, and which of the results it begins: the run's own process alone sees all of them."""
+        is_told = step in self._started or multiprocessing.parent_process() is not None
+        self._started[step] = time.monotonic()
+        if is_told:
+            return ""
+        asset = asset_of_step(step)
+        if self._n_results is None or asset in self._begun or asset not in CATALOGUE:
+            return _STARTED
+        self._begun.append(asset)
+        return f"{_STARTED}, result {len(self._begun)} of {self._n_results}"
 
     def _message(self, record: logging.LogRecord, meta: dict[str, Any]) -> str:
         if record.levelno < logging.INFO:
@@ -62,7 +82,7 @@ class StepsElsewhere:
 
     def __init__(self, run: dg.DagsterRun) -> None:
         config: Any = run.run_config
-        self._lines = _Lines() if "readable" in ((config or {}).get("loggers") or {}) else None
+        self._lines = _Lines(None) if "readable" in ((config or {}).get("loggers") or {}) else None
 
     def __call__(self, event: dg.DagsterEvent) -> None:
         """Print the line of an event, if it has one."""
@@ -70,6 +90,8 @@ class StepsElsewhere:
             return
         is_of_engine = event.event_type_value == "ENGINE_EVENT" and bool(event.step_key)
         text = event.message if is_of_engine else self._lines.event_text(event.step_key or "", event)
+        if text == _STARTED:  # the leader has told that it handed the step over
+            text = "at work"
         if text:
             show_line(event.step_key or "", text)
 
@@ -79,9 +101,9 @@ def show_line(step: str, text: str) -> None:
     print(f"  {time.strftime('%H:%M:%S')}  {step:<42} {text}", file=sys.stdout, flush=True)  # noqa: T201
 
 
-@dg.logger({}, description="One readable line per step.")
+@dg.logger({"n_results": dg.Field(int, is_required=False)}, description="One readable line per step.")
 def readable_logger(context: dg.InitLoggerContext) -> logging.Logger:
     """Make the logger of a run."""
     logger = logging.Logger(f"meso.{context.run_id}", level=logging.DEBUG)
-    logger.addHandler(_Lines())
+    logger.addHandler(_Lines(context.logger_config.get("n_results")))
     return logger

@@ -28,7 +28,7 @@ from ..defs.raw_seen import observe
 from ..defs.standings import look_at, records_readers
 from ..io.resources import Platform
 from ..io.session_names import PARTITION_TAG, add_sessions
-from .console import READABLE_LOG
+from .console import readable_log
 from .engine_checks import check_engine
 from .instance import open_instance
 from .settings import MesoSettings
@@ -187,7 +187,7 @@ def _run(
                 "meso_assets.runs.run", "process_job", reconstructable_args=(settings.model_dump_json(),)
             ),
             instance,
-            run_config={**READABLE_LOG, **_suite2p_config(assets, suite2p)},
+            run_config={**readable_log(len(assets)), **_suite2p_config(assets, suite2p)},
             # who runs it here runs it again here: the daemon does not
             tags={PARTITION_TAG: name, "dagster/max_retries": "0", **process_tags()},
             asset_selection=[dg.AssetKey(name) for name in assets],

@@ -12,6 +12,7 @@ import sys
 import threading
 from importlib.metadata import entry_points
 
+from ..defs.dagster_internals.plain_lines import plain_from_now_on
 from .guarded import guard_webserver
 
 
@@ -20,6 +21,7 @@ def main() -> None:
     program = sys.argv[1]
     sys.argv = [program, *sys.argv[2:]]
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    plain_from_now_on()
     if program == "dagster-webserver":
         guard_webserver()
     (script,) = entry_points(group="console_scripts", name=program)

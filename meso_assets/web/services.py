@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from meso_core.errors import ProcessingError
 
 CODE_LOCATION = ("-m", "meso_assets.definitions")
+#: As the daemon has it by itself: what a code server says before it has loaded the location is coloured everywhere.
+_CODE_SERVER = ("--code-server-log-level", "warning")
 _LOOK_EVERY_S, _END_WITHIN_S = 0.5, 60
 
 
@@ -37,7 +39,8 @@ def serve(host: str, port: int) -> None:
         signal.signal(number, ask)
     services: dict[str, subprocess.Popen[bytes]] = {}
     try:
-        services["dagster-webserver"] = _start("dagster-webserver", "-h", host, "-p", str(port), *CODE_LOCATION)
+        address = ("-h", host, "-p", str(port))
+        services["dagster-webserver"] = _start("dagster-webserver", *address, *_CODE_SERVER, *CODE_LOCATION)
         services["dagster-daemon"] = _start("dagster-daemon", "run", *CODE_LOCATION)
         _watch(services)
     except _Asked:

@@ -157,6 +157,11 @@ def test_checks_ran_and_passed_for_the_partition(finished):
             assert record.event.dagster_event.event_specific_data.partition == finished.key.name
 
 
+def test_a_run_tells_where_it_is_over_all(finished):
+    begun = re.findall(r"started, result (\d+) of (\d+)", finished.printed)
+    assert begun == [(str(k), str(len(CATALOGUE))) for k in range(1, len(CATALOGUE) + 1)]
+
+
 def test_what_a_run_was_estimated_to_take_is_told_before_it_and_beside_its_result(finished):
     import dagster as dg
 

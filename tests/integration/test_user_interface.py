@@ -78,6 +78,13 @@ def wait_until(true, seconds, tell):
         time.sleep(0.5)
 
 
+def test_what_it_writes_into_a_file_has_no_colours(interface, settings):
+    log = settings.home.parent / "interface.log"
+    wait_until(lambda: "Serving dagster-webserver" in log.read_text(), 60, log.read_text)
+    wait_until(lambda: "Instance is configured" in log.read_text(), 60, log.read_text)
+    assert "\x1b" not in log.read_text(), "of web server, daemon and code server"
+
+
 def test_other_pages_of_the_browser_can_have_the_server_do_nothing(interface):
     query = b'{"query": "mutation { setSensorCursor(sensorSelector: {}) { __typename } }"}'
 

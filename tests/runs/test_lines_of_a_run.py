@@ -1,0 +1,50 @@
+"""What a run prints in a terminal: each step once, and where the run is over all."""
+
+import logging
+from types import SimpleNamespace
+
+import dagster as dg
+import pytest
+
+from meso_assets.runs import console
+from meso_assets.runs.console import readable_logger
+
+STARTING, START, DONE = "STEP_WORKER_STARTING", "STEP_START", "STEP_SUCCESS"
+
+
+def printed(capsys, events, config):
+    logger = readable_logger.logger_fn(SimpleNamespace(run_id="x", logger_config=config))
+    for kind, step in events:
+        meta = {"step_key": step, "dagster_event": SimpleNamespace(event_type_value=kind)}
+        record = logging.LogRecord("x", logging.DEBUG, "", 0, "", (), None)
+        record.dagster_meta = meta
+        logger.handle(record)
+    return [" ".join(line.split()[1:]) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.mark.parametrize("begins", [[START], [STARTING], [STARTING, START]])
+def test_each_result_is_counted_once_when_it_begins_whatever_its_steps(capsys, begins):
+    steps = ["frame_times", "rois.split", "rois.find[FOV_00]", "rois_are_whole", "session_qc"]
+    told = printed(capsys, [(kind, step) for step in steps for kind in begins], {"n_results": 3})
+    assert told == [
+        "frame_times started, result 1 of 3",
+        "rois.split started, result 2 of 3",
+        "rois.find[FOV_00] started",
+        "rois_are_whole started",
+        "session_qc started, result 3 of 3",
+    ]
+
+
+def test_a_run_that_says_no_number_tells_none(capsys):
+    assert printed(capsys, [(START, "rois.split")], {}) == ["rois.split started"]
+
+
+def test_in_the_process_of_a_step_nothing_is_told_twice_and_its_time_is_its_own(capsys, monkeypatch):
+    monkeypatch.setattr(console.multiprocessing, "parent_process", lambda: "the run's own")
+    (line,) = printed(capsys, [(START, "frame_times"), (DONE, "frame_times")], {"n_results": 3})
+    assert line == "frame_times done in 0.0 s"
+
+
+def test_the_events_of_dagster_have_these_names():
+    names = {kind.value for kind in dg.DagsterEventType}
+    assert {STARTING, START, DONE, *console._BEGINS, *console._EVENTS} <= names
