@@ -7,7 +7,6 @@ import click
 from meso_core.machine import in_haste
 from meso_core.progress import throttled
 
-from ..runs.settings import load_settings
 from .choice import say
 
 
@@ -21,11 +20,11 @@ def command(is_opened: bool) -> None:
     """
     from ..runs.told import asked_beside
 
-    settings = load_settings()
-    with in_haste(), asked_beside(settings) as ask:
-        from ..overview.refresh import make_overview  # after the other process has begun
+    with in_haste(), asked_beside() as ask:  # what takes long to load comes after the other process has begun
+        from ..overview.refresh import make_overview
+        from ..runs.settings import load_settings
 
-        file = make_overview(settings, ask, throttled(say))
+        file = make_overview(load_settings(), ask, throttled(say))
     click.echo(file)
     if is_opened and click.launch(file.as_uri()) != 0:
         say("No browser could be opened: open this file yourself, or copy it to where there is one")

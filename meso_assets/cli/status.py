@@ -1,4 +1,7 @@
-"""``meso status``: sessions × assets."""
+"""``meso status``: sessions × assets.
+
+What takes long to load is imported in the functions: another process, which asks Dagster, shall begin before.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,16 @@ from meso_core.errors import StorageError
 from meso_core.json_text import json_text
 from meso_core.machine import in_haste
 from meso_core.progress import Progress, silent, throttled
-from meso_core.session import Survey, named_session, whole_place
-from meso_core.storage import file_system_of, meant_session
 
-from ..runs.settings import load_settings
 from .choice import chooses_sessions, say, wanted
-from .tables import text_table
 
 if TYPE_CHECKING:
+    from meso_core.session import Survey
+
     from ..runs.cells import SessionCells
     from ..runs.choosing import Wanted
     from ..runs.settings import MesoSettings
+    from ..runs.told import Ask
 
 #: Words of a table that are shorter than those of the records.
 _SHORT = {"missing": "–", "not applicable": "n/a"}
@@ -45,10 +47,9 @@ def command(
     SESSIONS (names, subjects, patterns, folders) are all sessions below MESO_ROOT, unless some are named. Folders that
     look like sessions and are none are listed with the reason.
     """
-    settings, chosen = load_settings(), wanted(sessions, states, since)
     while True:
         with in_haste():
-            text = _told(settings, chosen, as_json=as_json)
+            text = _told(sessions, states, since, as_json=as_json)
         if every_s:
             click.clear()
         click.echo(text)
@@ -57,8 +58,16 @@ def command(
         time.sleep(every_s)
 
 
-def _told(settings: MesoSettings, chosen: Wanted, *, as_json: bool) -> str:
-    found, survey, n_there = _looked_at(settings, chosen)
+def _told(sessions: tuple[str, ...], states: tuple[str, ...], since: datetime | None, *, as_json: bool) -> str:
+    from ..runs.told import asked_beside
+
+    if _are_whole(sessions):
+        settings, chosen = _settings(), wanted(sessions, states, since)
+        found, survey, n_there = _named_in_full(settings, chosen)
+    else:
+        with asked_beside() as ask:
+            settings, chosen = _settings(), wanted(sessions, states, since)
+            found, survey, n_there = _looked_at(settings, chosen, ask)
     passed_over = [
         ("unreadable" if passed in survey.unreachable else "passed over", passed.path, passed.reason)
         for passed in (() if chosen.texts else survey.passed_over)
@@ -74,26 +83,37 @@ def _told(settings: MesoSettings, chosen: Wanted, *, as_json: bool) -> str:
     return "\n".join(parts)
 
 
-def _looked_at(settings: MesoSettings, chosen: Wanted) -> tuple[tuple[SessionCells, ...], Survey, int]:
+def _are_whole(sessions: tuple[str, ...]) -> bool:
+    """Whether sessions are named in full: a few, which are not to be looked for."""
+    from meso_core.session import named_session
+
+    return bool(sessions) and all(named_session(text) for text in sessions)
+
+
+def _settings() -> MesoSettings:
+    from ..runs.settings import load_settings
+
+    return load_settings()
+
+
+def _looked_at(settings: MesoSettings, chosen: Wanted, ask: Ask) -> tuple[tuple[SessionCells, ...], Survey, int]:
     """Look at the sessions that are meant; returns also what a walk over the roots found, and how many are there."""
     from ..runs.choosing import named_sessions, standing_as_asked, with_twice
-    from ..runs.told import asked_beside
+    from ..runs.status import sessions_there, status_beside
 
-    if chosen.texts and all(named_session(text) for text in chosen.texts):
-        return _named_in_full(settings, chosen)
-    with asked_beside(settings) as ask:
-        from ..runs.status import sessions_there, status_beside  # after the other process has begun
-
-        store = settings.store()
-        survey = store.survey()
-        there = with_twice(sessions_there(lambda: ask().registered, survey), survey, chosen)
-        keys = named_sessions(store.roots, chosen, there)
-        every = status_beside(settings, ask, keys, survey=survey, progress=_heard(len(keys)))
+    store = settings.store()
+    survey = store.survey()
+    there = with_twice(sessions_there(lambda: ask().registered, survey), survey, chosen)
+    keys = named_sessions(store.roots, chosen, there)
+    every = status_beside(settings, ask, keys, survey=survey, progress=_heard(len(keys)))
     return standing_as_asked(every, chosen), survey, len(there)
 
 
 def _named_in_full(settings: MesoSettings, chosen: Wanted) -> tuple[tuple[SessionCells, ...], Survey, int]:
     """Look at sessions that need not be looked for."""
+    from meso_core.session import Survey
+    from meso_core.storage import meant_session
+
     from ..runs.choosing import named_sessions, standing_as_asked
     from ..runs.instance import open_instance
     from ..runs.status import status_of
@@ -112,6 +132,7 @@ def _heard(n_sessions: int) -> Progress:
 
 def _table(found: Sequence[SessionCells]) -> str:
     from ..defs.catalogue import CATALOGUE
+    from .tables import text_table
 
     if not found:
         return ""
@@ -136,6 +157,8 @@ def _reasons(found: Sequence[SessionCells], passed_over: Sequence[str]) -> list[
 
 def _reports(found: Sequence[SessionCells], root: str) -> list[str]:
     """Say where the reports of a few sessions are."""
+    from meso_core.session import whole_place
+
     from ..defs.reporting import REPORT_FILE
 
     made = [one.place or one.session for one in found if any(REPORT_FILE in cell.shown for cell in one.cells)]
@@ -160,6 +183,8 @@ def _totals(found: Sequence[SessionCells], n_there: int, settings: MesoSettings)
 
 def _disk(folder: Path) -> str:
     """Say what the disk can do. That is tried by writing, so it is not known where this user may only read."""
+    from meso_core.storage import file_system_of
+
     try:
         return str(file_system_of(folder))
     except StorageError as error:

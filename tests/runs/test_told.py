@@ -69,8 +69,10 @@ def test_damaged_records_are_told_by_name_and_no_traceback(lab):
 def test_a_killed_process_is_told_and_what_to_do(lab, monkeypatch):
     from meso_assets.runs import told
 
+    monkeypatch.setenv("MESO_ROOT", str(lab.root))
+    monkeypatch.setenv("MESO_HOME", str(lab.home))
     monkeypatch.delitem(sys.modules, "dagster")  # as in a terminal, where nothing has loaded it yet
-    with told.asked_beside(lab) as answer:
+    with told.asked_beside() as answer:
         (child,) = multiprocessing.active_children()
         child.kill()
         with pytest.raises(told.ProcessingError, match="Free memory"):
