@@ -49,7 +49,10 @@ class Part:
 
 
 PARTS = {
-    "cluster": Part("jobs, nodes and the controller of a SLURM cluster", tests=("tests/deploy/test_slurm.py",)),
+    "cluster": Part(
+        "jobs, nodes and the controller of a SLURM cluster; workers of Celery; pods of a stand-in for Kubernetes",
+        tests=("tests/deploy/test_slurm.py", "tests/deploy/test_celery.py", "tests/deploy/test_kubernetes.py"),
+    ),
     "kills": Part("kills of short runs", script=("killed_runs.py", "--times", "500", "--seconds", "14400")),
     "kills-in-one-process": Part(
         "the same, all steps in one process",

@@ -24,3 +24,7 @@ def check_engine(settings: MesoSettings) -> None:
         from .celery_broker import check_broker
 
         check_broker(settings)
+    elif settings.executor == "k8s":
+        from .kubernetes_api import check_kubernetes
+
+        check_kubernetes(settings)

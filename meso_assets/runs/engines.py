@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings
@@ -17,6 +17,8 @@ _OWN_OPTIONS = {
     *("--array", "-a", "--dependency", "-d", "--error", "-e", "--export", "--job-name", "-J", "--output", "-o"),
     *("--parsable", "--test-only", "--wait", "-W", "--wrap"),
 }
+#: Parts of a job of Kubernetes.
+_PARTS = {"container_config", "job_metadata", "job_spec_config", "pod_spec_config", "pod_template_spec_metadata"}
 #: Tells a job of an engine what it was given: cores, and memory in GB.
 _GIVEN = "_MESO_JOB_HAS"
 S = TypeVar("S", bound="EngineSettings")
@@ -25,10 +27,10 @@ S = TypeVar("S", bound="EngineSettings")
 class EngineSettings(BaseSettings):
     """Which engine runs the steps; the part of :class:`~meso_assets.runs.settings.MesoSettings` that is about it."""
 
-    executor: Literal["multiprocess", "in_process", "slurm", "celery"] = Field(
+    executor: Literal["multiprocess", "in_process", "slurm", "celery", "k8s"] = Field(
         "multiprocess",
-        description="Steps of a run in processes of their own, all in one, as jobs of a SLURM cluster, or by "
-        "workers of Celery (docs/cluster.md).",
+        description="Steps of a run in processes of their own, all in one, as jobs of a SLURM cluster, by workers of "
+        "Celery, or as pods of Kubernetes (docs/cluster.md).",
     )
     slurm_partition: str = Field("", description="Partition of SLURM, if not its usual one.")
     slurm_account: str = Field("", description="Account of SLURM that jobs count for, if not the user's usual one.")
@@ -44,6 +46,27 @@ class EngineSettings(BaseSettings):
         ge=1,
         description="Most steps of one run in the queues of Celery at once, and most fields of view over all runs.",
     )
+
+    k8s_image: str = Field("", description="Image of meso for the pods of steps, with its tag (deploy/Dockerfile).")
+    k8s_namespace: str = Field(
+        "", description="Namespace of Kubernetes for them, if not the one of this pod or of kubectl's configuration."
+    )
+    k8s_service_account: str = Field("", description="Service account of these pods, if not `default`.")
+    k8s_step: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Parts of these pods, as dagster-k8s takes them (`container_config`, `pod_spec_config`): volumes, "
+        "secrets by name, nodes; JSON in a variable. They win over what meso asks.",
+    )
+    k8s_steps: int = Field(
+        64, ge=1, description="Most pods of one run at once, and most fields of view at once over all runs."
+    )
+
+    @field_validator("k8s_step")
+    @classmethod
+    def _parts_that_are_known(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if unknown := sorted(set(value) - _PARTS):
+            raise ValueError(f"{', '.join(unknown)}: parts are {', '.join(sorted(_PARTS))}")
+        return value
 
     @field_validator("slurm_options")
     @classmethod

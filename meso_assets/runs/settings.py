@@ -294,7 +294,8 @@ class MesoSettings(EngineSettings):
     @property
     def places(self) -> int:
         """FOVs that are worked on at once, over all runs: the size of their pool."""
-        return {"slurm": self.slurm_jobs, "celery": self.celery_steps}.get(self.executor, self.parallel_fovs)
+        many = {"slurm": self.slurm_jobs, "celery": self.celery_steps, "k8s": self.k8s_steps}
+        return many.get(self.executor, self.parallel_fovs)
 
     @property
     def dagster_home(self) -> Path:

@@ -12,6 +12,7 @@ import dagster as dg
 
 from ..settings import MesoSettings
 from .celery import celery_workers
+from .kubernetes import kubernetes_pods
 from .lead import led
 from .local import in_process, multiprocess
 from .slurm import slurm
@@ -20,6 +21,7 @@ from .slurm import slurm
 ENGINES: Mapping[str, Callable[[MesoSettings], dg.ExecutorDefinition]] = {
     "celery": celery_workers,
     "in_process": in_process,
+    "k8s": kubernetes_pods,
     "multiprocess": multiprocess,
     "slurm": slurm,
 }

@@ -47,8 +47,8 @@ class RunNeeds:
     """What the steps of one run need; asked again until the size of the session is known."""
 
     def __init__(self, settings: MesoSettings, instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+        self.instance = instance
         self._settings = settings
-        self._instance = instance
         self._run = run
         self._known: Mapping[Work, StepNeeds] | None = None
 
@@ -64,9 +64,9 @@ class RunNeeds:
 
     def _look(self) -> tuple[Mapping[Work, StepNeeds], bool]:
         platform = Platform.open(self._settings)
-        session = platform.session(self._run.tags[PARTITION_TAG], self._instance)
+        session = platform.session(self._run.tags[PARTITION_TAG], self.instance)
         wanted = {key.path[-1] for key in self._run.asset_selection or ()} & set(CATALOGUE) or set(CATALOGUE)
-        flight = Flight(platform, self._instance, look_at(session), wanted - {_TIMES}, _suite2p_of(self._run))
+        flight = Flight(platform, self.instance, look_at(session), wanted - {_TIMES}, _suite2p_of(self._run))
         ahead = look_ahead(flight, may_read=False)
         return ahead.needs, ahead.estimate.memory_bytes is not None
 

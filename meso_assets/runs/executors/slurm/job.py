@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import os
 import resource
-import signal
 import sys
-import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,11 +20,9 @@ from meso_core.errors import MesoError
 from meso_core.storage.atomic import write_file
 
 from ...engines import given_to_job
+from ..ending import end_at_once
 from ..job_scratch import own_scratch
 from .orders import JobOrder, RunFolder
-
-#: How a process ends that SIGTERM ends.
-_ENDED = 128 + signal.SIGTERM
 
 
 def main(spec: Path, task: int) -> int:
@@ -38,7 +34,7 @@ def main(spec: Path, task: int) -> int:
     os.environ.update(given_to_job(order.cores, order.memory_gb))
     os.environ.pop("_MESO_STARTED_BY", None)
     with ExitStack() as until_end:
-        _end_at_once()
+        end_at_once()
         try:
             until_end.enter_context(own_scratch(os.environ.get("SLURM_JOB_ID", str(os.getpid()))))
             _refuse_another(order)
@@ -58,24 +54,6 @@ def _refuse_another(order: JobOrder) -> None:
     from ..sameness import Sameness
 
     Sameness(**order.leader).refuse(Sameness.of_this_machine(load_settings()))
-
-
-def _end_at_once() -> None:
-    """End the process when SLURM asks it to, with what it has begun: the kernel ends its workers with it.
-
-    Dagster replaces handlers of signals by its own. That a signal came is told to a pipe whoever handles it.
-    """
-    signal.signal(signal.SIGTERM, lambda *_: None)  # else it would end the process before the pipe is read
-    told, tells = os.pipe()
-    os.set_blocking(tells, False)
-    signal.set_wakeup_fd(tells, warn_on_full_buffer=False)
-
-    def wait() -> None:
-        while signal.SIGTERM not in os.read(told, 64):
-            pass
-        os._exit(_ENDED)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def _tell_use(order: JobOrder, task: int, seconds: float) -> None:
