@@ -112,6 +112,28 @@ def test_what_is_not_insisted_on_does_not_keep_a_session_from_being_begun(cluste
     check_engine(settings)
 
 
+def test_in_a_pod_its_service_account_is_the_login_and_its_namespace_the_one_of_steps(settings, monkeypatch, tmp_path):
+    from kubernetes.config import incluster_config
+
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+
+    for name, text in (("namespace", "of-the-pod\n"), ("token", TOKEN), ("ca.crt", "a certificate")):
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr("meso_assets.runs.kubernetes_api.cluster._OWN_NAMESPACE", tmp_path / "namespace")
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
+    for name, value in (("HOST", "10.0.0.1"), ("PORT", "443")):
+        monkeypatch.setenv(f"KUBERNETES_SERVICE_{name}", value)
+    with monkeypatch.context() as patch:
+        patch.setattr("kubernetes.client.rest.RESTClientObject.__init__", lambda *_, **__: None)  # no such certificate
+        found = module.Cluster(settings)
+        assert (found.host, found.namespace) == ("https://10.0.0.1:443", "of-the-pod")
+        assert module.Cluster(changed(settings, k8s_namespace="another")).namespace == "another"
+    (tmp_path / "token").unlink()
+    with pytest.raises(SettingsError, match=r"configuration of Kubernetes.*token"):
+        module.Cluster(settings)
+
+
 def test_packages_that_are_not_installed_are_named(settings, monkeypatch):
     monkeypatch.setattr("meso_assets.runs.kubernetes_api.cluster.find_spec", lambda _: None)
     with pytest.raises(SettingsError, match=r"pip install 'meso\[k8s\]'"):
