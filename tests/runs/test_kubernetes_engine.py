@@ -317,6 +317,19 @@ def test_a_step_that_ended_for_a_reason_of_its_own_is_told_and_not_tried_again(
     assert len(cluster.made) == 1
 
 
+def test_a_step_that_needs_no_gpu_sees_none(engine, cluster, order):
+    order, _ = order
+    for n, gpu in enumerate((False, True)):
+        engine._needs.of = lambda _, gpu=gpu: replace(NEEDS, gpu=gpu)
+        engine.launch(replace(order, n_before=n))
+    (without, with_one) = (
+        {one["name"]: one.get("value", "") for one in job["spec"]["template"]["spec"]["containers"][0]["env"]}
+        for job in cluster.made
+    )
+    assert without["CUDA_VISIBLE_DEVICES"] == ""
+    assert "CUDA_VISIBLE_DEVICES" not in with_one
+
+
 def test_a_worker_killed_for_want_of_memory_lets_its_step_begin_again_with_twice_as_much(engine, cluster, order):
     order, _ = order
     engine.launch(replace(order, n_before=1))

@@ -175,6 +175,8 @@ class KubernetesEngine:
             **given_to_job(step.needs.cores, step.needs.memory_gb),
             ORDER: json_text({"command": order.command, "leader": self._leader}),
         }
+        if not step.needs.gpu:  # one that a pod sees by chance would make another result
+            environment["CUDA_VISIBLE_DEVICES"] = ""
         labels = {
             RUN_LABEL: order.run_id,
             OURS_LABEL: "true",
