@@ -117,7 +117,7 @@ def _run_again(folder: Path) -> list[Row]:
     }
     with open_instance(MesoSettings(root=folder / "sessions", home=folder / "home")) as instance:
         # what the databases take when they are empty is no session's, nor that of what no run has told
-        instance.report_runtime_asset_event(dg.AssetObservation("opened"))
+        instance.report_runless_asset_event(dg.AssetObservation("opened"))
     sizes, seconds = [_databases_mb(folder / "home")], []
     for _ in range(2):
         start = time.perf_counter()
