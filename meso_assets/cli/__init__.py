@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import difflib
+import gc
 import importlib
 import sys
 import warnings
@@ -82,6 +84,7 @@ def main() -> None:
         return as_python_does(message, category, filename, lineno, line)
 
     warnings.formatwarning = one_line
+    atexit.register(gc.freeze)  # of what goes with the process nothing is to be collected
     try:
         group(prog_name="meso")
     except MesoError as error:
