@@ -64,6 +64,8 @@ def test_the_example_of_the_settings_names_settings_only():
         "ALYX_USER",
         "ALYX_PASSWORD",
         "MESO_NOTICES",
+        "MESO_POSTGRES",
+        "MESO_BROKER",
     }
     assert names <= known
     assert "MESO_ROOT" in names
