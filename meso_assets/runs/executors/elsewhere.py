@@ -22,7 +22,9 @@ from ...io.resources import Platform
 from ...io.session_names import PARTITION_TAG
 from ..console import StepsElsewhere
 from ..settings import MesoSettings
+from .around import Around, around
 from .local import multiprocess
+from .sameness import Sameness
 
 if TYPE_CHECKING:
     from meso_core.imaging import StepNeeds, Work
@@ -41,6 +43,30 @@ class OutsideEngine(Engine, Protocol):
         MesoError
             If it cannot run steps, with what to change.
         """
+
+
+class EngineOfRun:
+    """What every engine knows of the run whose steps it takes.
+
+    Parameters
+    ----------
+    settings
+        Settings of the platform.
+    needs
+        What steps need.
+    run, key
+        The run, and its session.
+    """
+
+    def __init__(self, settings: MesoSettings, needs: RunNeeds, run: dg.DagsterRun, key: SessionKey) -> None:
+        self._settings = settings
+        self._needs = needs
+        self._run = run
+        self._session = str(key)
+        #: What the machines that take steps must have in common with this one.
+        self._leader = Sameness.of_this_machine(settings)
+        #: Whether the engine did not answer when it was asked last: that is told once.
+        self._silent = False
 
 
 class RunNeeds:
@@ -97,40 +123,26 @@ def elsewhere(
     settings
         Settings of the platform.
     """
-    here = multiprocess(settings)
-    make_here: Any = here.executor_creation_fn
-    schema: Any = here.config_schema
-    return dg.ExecutorDefinition(
+    return around(
+        multiprocess(settings),
+        lambda here: _Elsewhere(here, make, settings),
         name=name,
-        config_schema=schema,
-        requirements=here.get_requirements,
-        executor_creation_fn=lambda context: _Elsewhere(make_here(context), make, settings),
         description=f"Steps of sessions by {name}, everything else in processes of this machine.",
     )
 
 
-class _Elsewhere(dg.Executor):
+class _Elsewhere(Around):
     def __init__(self, here: dg.Executor, make: Callable[..., OutsideEngine], settings: MesoSettings) -> None:
-        self._here = here
+        super().__init__(here)
         self._make = make
         self._settings = settings
-
-    @property
-    def retries(self) -> Any:  # noqa: ANN401  Dagster's
-        """As on this machine."""
-        return self._here.retries
-
-    @property
-    def step_dependency_config(self) -> Any:  # noqa: ANN401  Dagster's
-        """As on this machine."""
-        return self._here.step_dependency_config
 
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:  # noqa: ANN401  Dagster's
         """Execute the steps of a run, where they belong."""
         run, instance = plan_context.dagster_run, plan_context.instance
         assets = {asset_of_step(key) for key in execution_plan.step_keys_to_execute}
         if PARTITION_TAG not in run.tags or not assets & {*CATALOGUE, *RECORDS}:
-            yield from self._here.execute(plan_context, execution_plan)
+            yield from self._inner.execute(plan_context, execution_plan)
             return
         key = Platform.open(self._settings).session(run.tags[PARTITION_TAG], instance).key
         engine = self._make(self._settings, RunNeeds(self._settings, instance, run), run, key)

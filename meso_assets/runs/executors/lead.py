@@ -28,6 +28,7 @@ from ...io.resources import Platform
 from ...io.session_names import PARTITION_TAG, tags_of_run
 from ..instance import in_use
 from ..settings import MesoSettings
+from .around import Around, around
 
 #: Between two lines that tell of the same holder of a place, s; and between two looks for dead holders.
 _TELL_EVERY_S, _LOOK_EVERY_S = 300.0, 5.0
@@ -36,33 +37,15 @@ _ENDS = {"STEP_SUCCESS", "STEP_FAILURE", "STEP_UP_FOR_RETRY", "STEP_SKIPPED"}
 
 def led(inner: dg.ExecutorDefinition, settings: MesoSettings) -> dg.ExecutorDefinition:
     """Put the frame of a run around an executor."""
-    make: Any = inner.executor_creation_fn
-    schema: Any = inner.config_schema
-    return dg.ExecutorDefinition(
-        name=inner.name,
-        config_schema=schema,
-        requirements=inner.get_requirements,
-        executor_creation_fn=lambda context: Lead(make(context), settings),
-        description=inner.description,
-    )
+    return around(inner, lambda made: Lead(made, settings))
 
 
-class Lead(dg.Executor):
+class Lead(Around):
     """The process that leads a run."""
 
     def __init__(self, inner: dg.Executor, settings: MesoSettings) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._settings = settings
-
-    @property
-    def retries(self) -> Any:  # noqa: ANN401  Dagster's
-        """As the engine has it."""
-        return self._inner.retries
-
-    @property
-    def step_dependency_config(self) -> Any:  # noqa: ANN401  Dagster's
-        """As the engine has it."""
-        return self._inner.step_dependency_config
 
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:  # noqa: ANN401  Dagster's
         """Execute the steps of a run."""

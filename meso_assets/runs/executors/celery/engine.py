@@ -36,7 +36,7 @@ from ...celery_broker import (
     tell_workers,
 )
 from ...settings import MesoSettings
-from ..elsewhere import RunNeeds
+from ..elsewhere import EngineOfRun, RunNeeds
 from ..sameness import Sameness
 
 #: File of the home: what led a run last, for workers that start.
@@ -69,32 +69,17 @@ class _Task:
     over_since: float | None = None
 
 
-class CeleryEngine:
-    """Celery for the steps of one run of a session.
-
-    Parameters
-    ----------
-    settings
-        Settings of the platform.
-    needs
-        What steps need.
-    run, key
-        The run, and its session.
-    """
+class CeleryEngine(EngineOfRun):
+    """Celery for the steps of one run of a session."""
 
     name = "Celery"
 
     def __init__(self, settings: MesoSettings, needs: RunNeeds, run: dg.DagsterRun, key: SessionKey) -> None:
-        self._settings = settings
-        self._needs = needs
-        self._run_id = run.run_id
-        self._session = str(key)
-        self._leader = Sameness.of_this_machine(settings)
+        super().__init__(settings, needs, run, key)
         self._tasks: dict[str, _Task] = {}
         self._at_hand: AtHand | None = None
         self._n_workers = 0
         self._looked_at = 0.0
-        self._silent = False
 
     def begin(self, tell: Callable[[str], None]) -> None:
         """Find workers that are fit for this session, and let the others take nothing.
@@ -145,7 +130,7 @@ class CeleryEngine:
         needs = self._needs.of(order.step)
         queue = queue_of(work_of_step(order.step), needs)
         environment = {**self._settings.as_environment(), "DAGSTER_HOME": str(self._settings.dagster_home)}
-        task.id = f"{self._run_id}:{order.step}:{order.n_before}:{task.n}"
+        task.id = f"{self._run.run_id}:{order.step}:{order.n_before}:{task.n}"
         task.missing_since = task.over_since = None
         what = {
             "run_id": order.run_id,

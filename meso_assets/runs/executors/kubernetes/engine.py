@@ -24,8 +24,7 @@ from ....io.session_names import PARTITION_TAG
 from ...engines import given_to_job
 from ...kubernetes_api import SCRATCH, Cluster, PodOrder, StepJob, check_kubernetes, job_of_step
 from ...settings import MesoSettings
-from ..elsewhere import RunNeeds
-from ..sameness import Sameness
+from ..elsewhere import EngineOfRun, RunNeeds
 from .reasons import AGAIN, MORE_MEMORY, STUCK, USUAL, why_over
 from .step import ORDER
 
@@ -65,32 +64,17 @@ class _Step:
     told: str = ""
 
 
-class KubernetesEngine:
-    """Kubernetes for the steps of one run of a session.
-
-    Parameters
-    ----------
-    settings
-        Settings of the platform.
-    needs
-        What steps need.
-    run, key
-        The run, and its session.
-    """
+class KubernetesEngine(EngineOfRun):
+    """Kubernetes for the steps of one run of a session."""
 
     name = "Kubernetes"
 
     def __init__(self, settings: MesoSettings, needs: RunNeeds, run: dg.DagsterRun, key: SessionKey) -> None:
-        self._settings = settings
-        self._needs = needs
-        self._run = run
-        self._session = str(key)
+        super().__init__(settings, needs, run, key)
         self._cluster: Cluster | None = None
-        self._leader = Sameness.of_this_machine(settings).as_record()
         self._steps: dict[str, _Step] = {}
         self._lost: dict[str, str] = {}
         self._asked_at = self._not_before = 0.0
-        self._silent = False
 
     @property
     def cluster(self) -> Cluster:
@@ -173,7 +157,7 @@ class KubernetesEngine:
             "DAGSTER_HOME": str(self._settings.dagster_home),
             "TMPDIR": SCRATCH,
             **given_to_job(step.needs.cores, step.needs.memory_gb),
-            ORDER: json_text({"command": order.command, "leader": self._leader}),
+            ORDER: json_text({"command": order.command, "leader": self._leader.as_record()}),
         }
         if not step.needs.gpu:  # one that a pod sees by chance would make another result
             environment["CUDA_VISIBLE_DEVICES"] = ""

@@ -32,8 +32,7 @@ from ...slurm_commands import (
     options_of,
     submit,
 )
-from ..elsewhere import RunNeeds
-from ..sameness import Sameness
+from ..elsewhere import EngineOfRun, RunNeeds
 from .orders import JobOrder, RunFolder, numbered
 from .reasons import AGAIN, MORE_MEMORY, why_over
 
@@ -74,27 +73,14 @@ class _Seen:
     told: str = ""
 
 
-class SlurmEngine:
-    """SLURM for the steps of one run of a session.
-
-    Parameters
-    ----------
-    settings
-        Settings of the platform.
-    needs
-        What steps need.
-    run, key
-        The run, and its session.
-    """
+class SlurmEngine(EngineOfRun):
+    """SLURM for the steps of one run of a session."""
 
     name = "SLURM"
 
     def __init__(self, settings: MesoSettings, needs: RunNeeds, run: dg.DagsterRun, key: SessionKey) -> None:
-        self._settings = settings
-        self._needs = needs
-        self._session = str(key)
+        super().__init__(settings, needs, run, key)
         self._folder = RunFolder(settings.dagster_home, run.run_id)
-        self._leader = Sameness.of_this_machine(settings).as_record()
         self._most = (0, 0)
         self._count = 0
         self._waiting: dict[str, tuple[StepOrder, str]] = {}
@@ -105,7 +91,6 @@ class SlurmEngine:
         self._seen: dict[str, _Seen] = defaultdict(_Seen)
         self._lost: dict[str, str] = {}
         self._asked_at = 0.0
-        self._silent = False
         #: Asset → jobs of earlier runs that still work on it.
         self._held: dict[str, list[str]] = {}
 
@@ -286,5 +271,5 @@ class SlurmEngine:
             needs.memory_gb,
             needs.minutes,
             environment,
-            self._leader,
+            self._leader.as_record(),
         )
