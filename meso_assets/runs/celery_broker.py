@@ -74,7 +74,7 @@ def _app(address: str) -> Any:  # noqa: ANN401  Celery's
         worker_prefetch_multiplier=1,
         worker_disable_prefetch=True,
         # what became of a step the worker tells when it is asked: a result that the broker could not take at that
-        # moment would hold its place for ever
+        # moment would hold its place without end
         task_ignore_result=True,
         task_queues=[Queue(queue_key(name)) for name in QUEUES],
         broker_connection_retry_on_startup=True,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: A controller that is busy answers late; SLURM's own limit is 10 s for a message, several times, s.
 _ANSWERS_WITHIN_S = 60.0
 _FIELDS = "%i|%j|%T|%N|%M|%r"
-#: What SLURM says where it is not asked in vain for ever: the controller is being started again, or is busy.
+#: What SLURM says where it helps to ask again later: the controller is being started again, or is busy.
 _PASSES = re.compile(r"contact slurm controller|timed out|connection refused|temporarily|backup controller", re.I)
 #: What SLURM says of jobs that it does not know any more.
 _UNKNOWN = "Invalid job id"

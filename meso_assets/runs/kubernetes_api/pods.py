@@ -91,7 +91,9 @@ def job_of_step(
             config, None, order.name, parts, pod_name=order.name, component="step_worker", labels=order.labels
         )
     except Exception as error:
-        raise _misspelt(error) from error
+        if _is_about_parts(error):
+            raise _misspelt(error) from error
+        raise
 
 
 def _usual() -> dict[str, Any]:
@@ -144,7 +146,14 @@ def _of_the_lab(settings: MesoSettings) -> Any:  # noqa: ANN401  dagster-k8s's
     try:
         return _context(settings.k8s_step)
     except Exception as error:
-        raise _misspelt(error) from error
+        if _is_about_parts(error):
+            raise _misspelt(error) from error
+        raise
+
+
+def _is_about_parts(error: Exception) -> bool:
+    """Whether what was given is wrong, not meso: dagster-k8s raises no kind of its own for a name that it misses."""
+    return type(error) is Exception or isinstance(error, ValueError | TypeError)
 
 
 def _misspelt(error: Exception) -> SettingsError:
