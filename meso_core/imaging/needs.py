@@ -52,7 +52,7 @@ _CCF_UM3 = 13_200.0 * 8_000.0 * 11_400.0
 #: Of a voxel of the atlas: image, labels, and what the surface is found with.
 _BYTES_A_VOXEL = 8.0
 #: More cores than this make none of it quicker.
-_MOST_CORES = 8
+MOST_CORES = 8
 #: Slow disks and processors: what a core does with this at least, bytes per s. Registration takes 7 ms for a frame of
 #: 512 × 512 on a core of 2020 (measured), which is 75 MB/s.
 _BYTES_PER_S: Mapping[Work, float] = {
@@ -89,7 +89,7 @@ def needs_of_work(due: Due, plan: Plan, *, cores: int, past: Sequence[PastStep] 
     dict
         For every kind of work.
     """
-    many = min(cores, _MOST_CORES)
+    many = min(cores, MOST_CORES)
     fov_gb = _MEMORY_GB if plan.memory is None else _in_gb(plan.memory) + _BESIDE_GB
     n_voxels = _CCF_UM3 / due.atlas_resolution_um**3 if due.atlas_resolution_um else 0.0
     with_gpu = str(due.overrides.values.get("torch_device", "")).startswith("cuda")
