@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
@@ -54,6 +54,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.stage_costs", description=__doc__)
     parser.add_argument("--frames", type=int, nargs="+", default=list(_FRAMES))
     parser.add_argument("--fovs", type=int, default=_N_FOVS)
+    parser.add_argument("--stages", nargs="+", choices=_STAGES, default=list(_STAGES), help="each needs those before")
     parser.add_argument("--stage", nargs=3, metavar=("STAGE", "SESSION", "OUT"), help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.stage:
@@ -63,12 +64,14 @@ def main() -> int:
     costs: list[Cost] = []
     for n_frames in sorted(asked.frames):
         with tempfile.TemporaryDirectory(prefix="meso-bench-") as name:
-            costs += _costs_of(Path(name), n_frames, asked.fovs)
-    print(_table(costs), _estimate(costs, asked.fovs), sep="\n\n")
+            costs += _costs_of(Path(name), n_frames, asked.fovs, asked.stages)
+    print(_table(costs))
+    if set(asked.stages) == set(_STAGES):
+        print("", _estimate(costs, asked.fovs), sep="\n")
     return 0
 
 
-def _costs_of(scratch: Path, n_frames: int, n_fovs: int) -> list[Cost]:
+def _costs_of(scratch: Path, n_frames: int, n_fovs: int, stages: Collection[str]) -> list[Cost]:
     from meso_core.simulate import preset, simulate_session
 
     print(f"simulating {n_frames} frames …", file=sys.stderr, flush=True)
@@ -77,7 +80,7 @@ def _costs_of(scratch: Path, n_frames: int, n_fovs: int) -> list[Cost]:
     session = simulate_session(scratch / "Subjects", config).session_path
     raw_bytes = sum(path.stat().st_size for path in session.glob("raw_imaging_data_*/*.tif"))
     costs = []
-    for stage in _STAGES:
+    for stage in (one for one in _STAGES if one in stages):
         costs.append(_measured(stage, session, scratch / "out", n_frames, raw_bytes))
         print(_line(costs[-1]), file=sys.stderr, flush=True)
         if stage == "archive":
@@ -100,7 +103,7 @@ def _measured(stage: str, session: Path, out: Path, n_frames: int, raw_bytes: in
 
 
 def _memory(pid: int) -> int:
-    """Bytes that a process and those that it started hold; a page that several share counts once in all."""
+    """Bytes that a process and those that it started hold; shared pages count once, pages of files do not."""
     total = 0
     try:
         root = psutil.Process(pid)
@@ -109,9 +112,10 @@ def _memory(pid: int) -> int:
         return 0
     for process in processes:
         try:
-            total += process.memory_full_info().pss
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
+        except (FileNotFoundError, ProcessLookupError):
             continue  # it has ended since
+        total += sum(1024 * int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_Shmem:")))
     return total
 
 
@@ -168,7 +172,7 @@ def _table(costs: Sequence[Cost]) -> str:
         "| stage | frames | tifs, GB | wall, s | CPU, s | memory, GB | grows as |",
         "| --- | ---: | ---: | ---: | ---: | ---: | --- |",
     ]
-    for stage in _STAGES:
+    for stage in dict.fromkeys(c.stage for c in costs):
         mine = [c for c in costs if c.stage == stage]
         lines += [_line(c) for c in mine]
         if len(mine) > 1:
