@@ -29,6 +29,7 @@ from ...defs.dead_runs import end_dead_runs
 from ..settings import MesoSettings
 from . import on_server
 from .records import MAIN, back_up, check_main, keeps_sqlite, make_missing
+from .server_users import server_alone, uses_server
 
 #: Steps that run suite2p share this pool: as many at a time as the engine has places.
 SUITE2P_POOL = "suite2p"
@@ -160,21 +161,28 @@ def records_are_current(home: Path) -> None:
 
 @contextmanager
 def sole_use(home: Path) -> Iterator[None]:
-    """Keep everybody else from the records.
+    """Keep everybody else from the records; where they are on a server, also other machines, and other homes of it.
 
     Raises
     ------
     StorageError
         If somebody uses them.
     """
-    with _locked(home / _OPENING, fcntl.LOCK_EX), _locked(home / _IN_USE, fcntl.LOCK_EX | fcntl.LOCK_NB):
+    with (
+        _locked(home / _OPENING, fcntl.LOCK_EX),
+        _locked(home / _IN_USE, fcntl.LOCK_EX | fcntl.LOCK_NB),
+        server_alone(home),
+    ):
         yield
 
 
 @contextmanager
 def in_use(home: Path) -> Iterator[None]:
     """Count this process as a user of the records for a while; it dies with the process."""
-    with _locked(home / _IN_USE, fcntl.LOCK_SH) if home.is_dir() else contextlib.nullcontext():
+    with contextlib.ExitStack() as until_end:
+        if home.is_dir():
+            until_end.enter_context(_locked(home / _IN_USE, fcntl.LOCK_SH))
+            until_end.enter_context(uses_server(home))
         yield
 
 

@@ -34,7 +34,8 @@ _EXAMPLE = "postgresql://user:password@host:5432/database"
 _PACKAGES = ("dagster_postgres", "psycopg2")
 #: The driver that Dagster works with; without its name SQLAlchemy takes another one from 2.1 on.
 _DRIVER = "postgresql+psycopg2"
-_ANSWERS_WITHIN_S = 5
+#: What a server has to answer in, s.
+ANSWERS_WITHIN_S = 5
 
 
 def chosen_address() -> str:
@@ -186,7 +187,7 @@ def connected(address: str) -> Iterator[Connection]:
     from sqlalchemy.exc import DBAPIError
     from sqlalchemy.pool import NullPool
 
-    options = {"connect_timeout": _ANSWERS_WITHIN_S}
+    options = {"connect_timeout": ANSWERS_WITHIN_S}
     engine = create_engine(parsed(address), poolclass=NullPool, connect_args=options, hide_parameters=True)
     try:
         with engine.connect() as connection:
