@@ -28,7 +28,7 @@ from .scale.told import costs_of_run, read_jobs, steps_as_told
 
 _N_SESSIONS = 200
 #: Nodes, and the sessions at work at once that are enough for them (docs/cluster.md); each node has so many cores, GB.
-_CLUSTERS, _CORES, _MEMORY_GB = ((1, 2), (4, 6)), 16, 128.0
+_CLUSTERS, _CORES, _MEMORY_GB = ((1, 2), (4, 8)), 16, 128.0
 #: Sessions with which the clock is tried, at once, and by what their science is made shorter.
 _TRIED, _AT_ONCE, _SHORTER = 3, 2, 40.0
 _ENGINES = ("multiprocess", "in_process", "celery", "slurm")

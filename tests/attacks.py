@@ -50,8 +50,15 @@ class Part:
 
 PARTS = {
     "cluster": Part(
-        "jobs, nodes and the controller of a SLURM cluster; workers of Celery; pods of a stand-in for Kubernetes",
-        tests=("tests/deploy/test_slurm.py", "tests/deploy/test_celery.py", "tests/deploy/test_kubernetes.py"),
+        "jobs, nodes and controller of a SLURM cluster; workers, broker and database of Celery; pods of a stand-in for "
+        "Kubernetes; machines that are not fit",
+        tests=(
+            "tests/deploy/test_slurm.py",
+            "tests/deploy/test_celery.py",
+            "tests/deploy/test_kubernetes.py",
+            "tests/runs/test_sameness.py",
+            "tests/runs/test_server_users.py",
+        ),
     ),
     "kills": Part("kills of short runs", script=("killed_runs.py", "--times", "500", "--seconds", "14400")),
     "kills-in-one-process": Part(

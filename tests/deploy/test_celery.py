@@ -24,11 +24,12 @@ def session(postgres, broker):
         yield on_workers(made, postgres, broker)
 
 
-def test_a_session_by_a_worker_has_the_bytes_of_one_machine(session):
+def test_a_session_by_a_worker_has_the_bytes_of_one_machine(session, tried):
     session.renew()
     without = session.start()
     assert without.wait(60) == 2
     assert "expected a worker for the queue io and for memory, found no worker" in session.log()
+    tried("clusters: Celery, no worker is there")
     worker = Worker(session.folder, "one@here", "--queues", "io,memory", **session.environment).start()
     try:
         worker.wait_until_ready()
@@ -93,7 +94,8 @@ def test_what_is_killed_or_restarted_in_the_middle_of_a_step_changes_no_byte(thr
         if what != "the database":  # a run whose records were away may end with an error, and is run again
             assert code == 0, session.log()
         assert session.run_to_the_end() == []
-        tried(f"kills: {what} in a run by workers", what != "nothing")
+        if what != "nothing":
+            tried(f"clusters: Celery, {what} is killed or restarted, in suite2p")
     finally:
         if what == "a worker":
             busy.start().wait_until_ready()

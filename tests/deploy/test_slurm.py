@@ -36,7 +36,7 @@ def test_all_assets_of_a_session_on_a_cluster_have_the_bytes_of_one_machine(all_
     assert whole(all_assets, slurm) == []
 
 
-def test_a_partition_that_is_not_there_is_named_before_anything_begins(slurm, tmp_path, monkeypatch):
+def test_a_partition_that_is_not_there_is_named_before_anything_begins(slurm, tmp_path, monkeypatch, tried):
     for name, value in slurm.environment.items():
         monkeypatch.setenv(name, value)
     settings = MesoSettings(root=tmp_path / "Subjects", home=tmp_path / "home", executor="slurm")
@@ -45,13 +45,15 @@ def test_a_partition_that_is_not_there_is_named_before_anything_begins(slurm, tm
         check_engine(settings.model_copy(update={"slurm_partition": "nope"}))
     with pytest.raises(SettingsError, match="MESO_SLURM_OPTIONS"):
         check_engine(settings.model_copy(update={"slurm_options": "--no-such-option"}))
+    tried("clusters: SLURM, asked for what it has not", 2)
 
 
 @pytest.mark.nightly  # SLURM asks for a minute
-def test_a_controller_that_is_not_there_is_named_before_anything_begins(slurm, tmp_path, monkeypatch):
+def test_a_controller_that_is_not_there_is_named_before_anything_begins(slurm, tmp_path, monkeypatch, tried):
     monkeypatch.setenv("SLURM_CONF", str(tmp_path / "none.conf"))
     with pytest.raises(EngineError, match="scontrol ping"):
         check_engine(MesoSettings(root=tmp_path / "Subjects", home=tmp_path / "home", executor="slurm"))
+    tried("clusters: SLURM, the controller is not there")
 
 
 def whole(session, slurm):
@@ -141,7 +143,7 @@ ATTACKS = {
 @pytest.mark.parametrize("what", ATTACKS)
 def test_a_session_ends_whole_whatever_happens_to_its_jobs(session, slurm, what, tried):
     attack(session, slurm, what)
-    tried(f"jobs of a cluster: {what}")
+    tried(f"clusters: SLURM, {what}")
 
 
 @pytest.mark.nightly
@@ -149,7 +151,7 @@ def test_a_session_ends_whole_whatever_happens_to_its_jobs(session, slurm, what,
 @pytest.mark.parametrize("what", ATTACKS)
 def test_a_session_that_is_registered_ends_whole_whatever_happens_to_its_jobs(registered, slurm, what, tried):
     attack(registered, slurm, what)
-    tried(f"jobs of a cluster: {what}, with suite2p")
+    tried(f"clusters: SLURM, {what}, in suite2p")
 
 
 def attack(session, slurm, what):
@@ -188,7 +190,7 @@ def test_a_session_ends_whole_by_itself_where_all_that_leads_it_is_started_again
         kill(leaders(by_the_daemon))
         for process in server.started:
             process.wait()
-    tried("jobs of a cluster: meso dev is killed and started again")
+    tried("clusters: SLURM, all that leads runs is killed and started again")
 
 
 def until(holds, what, server=None):

@@ -41,10 +41,11 @@ def test_the_same_machine_is_fit_and_its_record_survives_json(here):
         ({"commit": "0123"}, "commit 0123 on n7 and 4567 on "),
     ],
 )
-def test_a_node_with_another_version_or_atlas_is_refused_with_both(here, change, told):
+def test_a_node_with_another_version_or_atlas_is_refused_with_both(here, change, told, tried):
     leader = replace(here, commit="4567", records_are_files=False)
     with pytest.raises(EngineError, match=rf"node n7: expected the same code and atlas .*{told}"):
         leader.refuse(replace(leader, host="n7", **change))
+    tried("clusters: a node with another version, commit, package or atlas")
 
 
 def test_a_node_without_git_or_without_the_atlas_yet_is_fit(here):
@@ -52,10 +53,11 @@ def test_a_node_without_git_or_without_the_atlas_yet_is_fit(here):
     leader.refuse(replace(leader, host="n7", commit="", atlas=""))
 
 
-def test_a_second_machine_may_not_write_the_records_where_they_are_files(here):
+def test_a_second_machine_may_not_write_the_records_where_they_are_files(here, tried):
     with pytest.raises(EngineError, match=r"found SQLite files, which .* writes too.*PostgreSQL"):
         here.refuse(replace(here, host="n7"))
     replace(here, records_are_files=False).refuse(replace(here, host="n7"))
+    tried("clusters: a second machine that would write records in files")
 
 
 def test_a_job_has_the_cores_and_the_memory_that_it_was_given(tmp_path, monkeypatch):
