@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import dagster as dg
 
+from meso_core.counting import counted
 from meso_core.json_text import json_text
 from meso_core.lineage import AuditVerdict, earlier_verdicts, keep_verdict
 from meso_core.progress import throttled
@@ -90,9 +91,9 @@ def _sessions_audited(context: dg.OpExecutionContext, platform: Platform, config
             context.log_event(_event(platform.at(one.key), name, one.verdict))
             (answer,) = check_results(_AUDIT, [one.verdict.as_check(_CHECK)])
             report_check(context, answer, name)
-    context.log.info(f"{n_faulty} sessions with findings")
+    context.log.info(f"{counted(n_faulty, 'session')} with findings")
     if n_unreadable:
-        raise dg.Failure(f"{n_unreadable} sessions could not be audited; the log names them", allow_retries=False)
+        raise dg.Failure(f"{counted(n_unreadable, 'session')} could not be audited; see the log", allow_retries=False)
 
 
 def _event(session: Session, name: str, verdict: AuditVerdict) -> dg.AssetMaterialization:

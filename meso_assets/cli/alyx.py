@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from meso_core.counting import counted
+
 from ..runs.settings import load_settings
 
 if TYPE_CHECKING:
@@ -90,11 +92,11 @@ def audit(sessions: tuple[str, ...], as_json: bool) -> None:
         if as_json:
             click.echo(json_text({"session": str(key), "findings": [one.as_record() for one in findings]}))
             continue
-        click.echo(f"{names[key]}: {n_faults or 'no'} finding{'s' * (n_faults != 1)}")
+        click.echo(f"{names[key]}: {counted(n_faults, 'finding') if n_faults else 'no findings'}")
         for one in findings:
             click.echo(f"  {one}")
     if not as_json:
-        click.echo(f"{n_faulty} of {len(keys)} sessions with findings")
+        click.echo(f"{n_faulty} of {counted(len(keys), 'session')} with findings")
     sys.exit(1 if n_faulty else 0)
 
 

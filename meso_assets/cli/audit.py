@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from meso_core.counting import counted
 from meso_core.json_text import json_text
 
 from ..runs.settings import load_settings
@@ -63,7 +64,7 @@ def command(sessions: tuple[str, ...], deep: bool, as_json: bool, with_alyx: boo
             n_faulty += one.verdict is None or bool(one.verdict.faults or any(other.is_fault for other in others))
             _tell(one, names[one.key], others if with_alyx else None, as_json=as_json)
     if not as_json:
-        click.echo(f"{n_faulty} of {n_sessions} sessions with findings")
+        click.echo(f"{n_faulty} of {counted(n_sessions, 'session')} with findings")
     sys.exit(1 if n_faulty or unreachable else 0)
 
 

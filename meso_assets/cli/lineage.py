@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from meso_core.counting import counted
 from meso_core.json_text import json_text
 
 from ..runs.settings import load_settings
@@ -79,14 +80,14 @@ def _step_lines(step: Step, found: Lineage) -> Iterator[str]:
         digest = step.inputs.get(name, "")
         when = f", published {times[digest]}" if digest in times else ""
         yield f"  {'from':<10}{name} {version[:12]}{when}"
-    yield f"  {'manifest':<10}{manifest.digest}, {len(manifest.files)} files"
+    yield f"  {'manifest':<10}{manifest.digest}, {counted(len(manifest.files), 'file')}"
     for reason in step.reasons:
         yield f"  {'stale':<10}{reason}"
 
 
 def _raw_lines(raw: RawInput) -> Iterator[str]:
     there = "" if raw.is_same else "  (changed since: these are the files that are there now)"
-    yield f"  {raw.name} {raw.version[:12]}, {len(raw.files)} files{there}"
+    yield f"  {raw.name} {raw.version[:12]}, {counted(len(raw.files), 'file')}{there}"
     for file in raw.files:
         digest = raw.hashes.get(file.path)
         yield f"    {file.path}  {file.size:,} bytes{f', sha-256 {digest}' if digest else ''}"

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from meso_core.counting import counted
+
 from ..runs.settings import load_settings
 from .choice import say
 
@@ -41,6 +43,7 @@ def command(folder: Path | None, *, raw: bool) -> None:
             say(f"{root} is left out, for ONE opens folders alone; mount it and give its path")
             continue
         made = write_one_tables(sessions, folder or Path(root), raw=raw, progress=throttled(say))
-        click.echo(f"{made.n_sessions} sessions, {made.n_datasets} datasets: {made.sessions}, {made.datasets}")
+        told = f"{counted(made.n_sessions, 'session')}, {counted(made.n_datasets, 'dataset')}"
+        click.echo(f"{told}: {made.sessions}, {made.datasets}")
         tables = f', tables_dir="{made.sessions.parent}"' if folder else ""
         click.echo(f'from one.api import ONE; one = ONE(mode="local", cache_dir="{root}"{tables})')

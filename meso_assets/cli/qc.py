@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from meso_core.counting import counted
+
 from ..runs.settings import load_settings
 from .choice import say
 
@@ -95,7 +97,7 @@ def _in_words(quality: SessionQuality) -> str:
     n_bad = {level: sum(one.verdict.name == level for one in results) for level in ("FAIL", "WARNING")}
     if not results:
         return "nothing was judged yet: meso run"
-    return f"{len(results)} verdicts, {n_bad['FAIL']} failed, {n_bad['WARNING']} ask for a look"
+    return f"{counted(len(results), 'verdict')}, {n_bad['FAIL']} failed, {n_bad['WARNING']} ask for a look"
 
 
 def _row(one: QCResult) -> tuple[str, ...]:

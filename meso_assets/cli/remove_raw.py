@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from meso_core.counting import counted
+
 from ..runs.settings import load_settings
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ def _remove(platform: Platform, session: Session, *, yes: bool, now: bool, who: 
         events = remove(session, plan, progress)
         for event in events:
             click.echo(f"{'removed':<10}{event.path}  ({event.size / 1e6:.1f} MB, in {event.archive})")
-        click.echo(f"{len(events)} tifs removed, recorded in .meso/removals.jsonl")
+        click.echo(f"{counted(len(events), 'tif')} removed, recorded in .meso/removals.jsonl")
     _tell_freed(platform.name(session.key), free(session, days, progress))
     _tell_kept(kept(session), days)
     click.echo(f"`meso restore {platform.name(session.key)}` brings them back")
@@ -100,7 +102,9 @@ def _tell_kept(kept: list[KeptTif] | tuple[KeptTif, ...], days: float) -> None:
 def _tell_freed(name: str, freed: tuple[KeptTif, ...]) -> None:
     if freed:
         size = sum(tif.size for tif in freed) / 1e9
-        click.echo(f"{'freed':<10}{name}: {size:.2f} GB of {len(freed)} tifs, compared with their archives again")
+        click.echo(
+            f"{'freed':<10}{name}: {size:.2f} GB of {counted(len(freed), 'tif')}, compared with their archives again"
+        )
 
 
 def _sweep(platform: Platform, *, yes: bool) -> None:

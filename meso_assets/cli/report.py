@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from meso_core.counting import counted
+
 from ..runs.settings import MesoSettings, load_settings
 from .choice import say
 
@@ -35,7 +37,7 @@ def command(sessions: tuple[str, ...], index: bool, output: Path | None) -> None
         from ..runs.report_index import write_index
 
         target, n = write_index(Platform.open(settings), output, throttled(say))
-        click.echo(f"{target}  ({n} sessions)")
+        click.echo(f"{target}  ({counted(n, 'session')})")
     sys.exit(1 if failed else 0)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from meso_core.counting import counted
 from meso_core.errors import StorageError
 from meso_core.json_text import json_text
 from meso_core.machine import in_haste
@@ -174,8 +175,8 @@ def _totals(found: Sequence[SessionCells], n_there: int, settings: MesoSettings)
         told = f"no session below {root}; a session is at [lab/Subjects/]subject/YYYY-MM-DD/NNN"
     else:
         counts = Counter(one.standing for one in found)
-        told = f"{len(found)} of {n_there}" if len(found) < n_there else str(n_there)
-        told += f" session{'s' * (n_there != 1)}"
+        told = f"{len(found):,} of " if len(found) < n_there else ""
+        told += counted(n_there, "session")
         told += ": " + ", ".join(f"{n} {word}" for word, n in sorted(counts.items())) if counts else ""
     folders = [folder for folder in settings.roots if isinstance(folder, Path)]
     return "\n".join([told, *(f"disk of {folder}: {_disk(folder)}" for folder in folders)])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from meso_core.counting import counted
 from meso_core.errors import MesoError
 from meso_core.progress import Progress, silent, throttled
 from meso_core.qc import DEFAULT_LIMITS, Limits
@@ -137,7 +138,7 @@ def _raw_tifs_removed(context: dg.OpExecutionContext, platform: Platform, config
         if config.dry_run:
             verb = "would be" if plan.allowed else "may not be"
             size, when = plan.freed_bytes / 1e9, "at once" if config.now else f"{days:g} days later"
-            told = f"dry run: {len(plan.removals)} tifs ({size:.2f} GB) {verb} removed; room is free {when}"
+            told = f"dry run: {counted(len(plan.removals), 'tif')} ({size:.2f} GB) {verb} removed; room is free {when}"
             context.log.info(f"{told}; confirm: {word}")
             return
         insist_on_confirmation(config.confirm, word, context.partition_key)
@@ -189,7 +190,9 @@ def _removed_tifs_freed(context: dg.OpExecutionContext, platform: Platform) -> N
             context.log.error(f"{key}: {freed}")
             in_doubt.append(f"{key}: {freed}")
         elif freed:
-            context.log.info(f"{key}: {len(freed)} tifs, {sum(tif.size for tif in freed) / 1e9:.2f} GB freed")
+            context.log.info(
+                f"{key}: {counted(len(freed), 'tif')}, {sum(tif.size for tif in freed) / 1e9:.2f} GB freed"
+            )
     if in_doubt:
         raise dg.Failure("these keep their tifs: " + "; ".join(in_doubt), allow_retries=False)
 

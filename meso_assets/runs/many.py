@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from meso_core.counting import counted, lasting
 from meso_core.errors import MesoError, SettingsError
 from meso_core.progress import Progress, silent
 from meso_core.session import SessionKey
@@ -145,19 +146,19 @@ def run_sessions(
         done.append(SessionRun(name, time.monotonic() - begun, summary, why))
         yield done[-1]
         if summary is not None and summary.stopped:
-            say(f"interrupted; {len(keys) - len(done)} sessions were not begun. Run again, and it goes on where it was")
+            say(f"interrupted; {_not_begun(len(keys) - len(done))}. Run again, and it goes on where it was")
             return
+
+
+def _not_begun(n: int) -> str:
+    if not n:
+        return "it was the last one"
+    return f"{counted(n, 'session')} {'was' if n == 1 else 'were'} not begun"
 
 
 def _before(name: str, n_sessions: int, done: Collection[SessionRun]) -> str:
     told = f"session {len(done) + 1} of {n_sessions}: {name}"
     if ran := [one.seconds for one in done if one.summary is not None]:
-        told += f", about {_duration(sum(ran) / len(ran) * (n_sessions - len(done)))} left at the pace so far"
+        told += f", about {lasting(sum(ran) / len(ran) * (n_sessions - len(done)))} left at the pace so far"
     n_failed = sum(not one.success for one in done)
     return told + (f"; {n_failed} so far did not come to their end" if n_failed else "")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from ..counting import lasting
 from ..errors import MesoError, ProcessingError, StorageError
 from ..qc import QCResult, Verdict
 from .due import Due, PastStep, Plan, Step
@@ -63,7 +64,7 @@ class Estimate:
         if self.seconds is None:
             parts.append("time not estimated, for want of an earlier run on this machine")
         else:
-            parts.append(f"about {_duration(self.seconds)} (measured on this machine)")
+            parts.append(f"about {lasting(self.seconds)} (measured on this machine)")
         return ", ".join(parts)
 
 
@@ -218,9 +219,3 @@ def _judge_memory(session: str, needed: int, there: int) -> Finding:
         "nbins and nimg_init (MESO_SUITE2P)",
     )
     return Finding(QCResult(check, Verdict.FAIL, needed, there, str(error), ORIGIN), error)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

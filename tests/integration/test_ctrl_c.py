@@ -120,7 +120,7 @@ def test_a_session_that_is_stopped_is_interrupted_and_goes_on(settings, after, a
 def test_of_many_sessions_no_other_begins(settings):
     status, told = interrupted(settings, "run", "SPA", "SPB", "--assets", "imaging_metadata,frame_qc", after="started")
     assert (status, "Traceback" in told) == (1, False), told
-    assert "interrupted; 1 sessions were not begun" in told
+    assert "interrupted; 1 session was not begun" in told
     assert re.search(r"^SPA/2023-03-03/001 +\S+  interrupted", told, re.MULTILINE), told
     assert "session 2 of 2" not in told
     records = json.loads(run_meso(settings, "status", "--json").stdout)

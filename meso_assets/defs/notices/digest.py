@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from meso_core.counting import counted
 from meso_core.errors import MesoWarning, told
 from meso_core.lineage import last_verdict
 from meso_core.session import SessionKey
@@ -78,7 +79,7 @@ class Digest:
             Part("Stale", self.stale),
             Part("Findings of the last audit", self.audit),
         )
-        return lay_out(parts, f"{self.n_sessions} sessions, {self.n_whole} of them whole and current.")
+        return lay_out(parts, f"{counted(self.n_sessions, 'session')}, {self.n_whole} of them whole and current.")
 
 
 def gather(platform: Platform, instance: dg.DagsterInstance, ledger: Ledger) -> Digest:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from meso_core.counting import counted
 from meso_core.errors import StorageError
 from meso_core.progress import Progress, silent
 from meso_core.session import SessionKey
@@ -47,7 +48,8 @@ class Renamed:
     n_runs: int
 
     def __str__(self) -> str:
-        return f"{self.old} is called {self.new}: {self.n_events} events and {self.n_runs} runs go with it"
+        history = f"{counted(self.n_events, 'event')} and {counted(self.n_runs, 'run')}"
+        return f"{self.old} is called {self.new}: {history} go with it"
 
 
 def bring_names_up_to_date(
@@ -111,7 +113,7 @@ def rename_all(
     """
     due = names_to_change(instance, labs)
     if due and backfills_go_on(instance):
-        tell(f"{len(due)} sessions keep their earlier names until the backfill has ended that goes on")
+        tell(f"{counted(len(due), 'name')} of earlier versions stay until the backfill has ended that goes on")
         return
     busy = sessions_at_work(instance)
     for old in sorted(busy & due.keys()):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from meso_core.counting import counted
 from meso_core.errors import SettingsError, StorageError, problem
 from meso_core.opening import RECORD_BYTES, read_plain
 from meso_core.progress import Progress, silent
@@ -50,7 +51,8 @@ class Migrated:
 
     def __str__(self) -> str:
         return (
-            f"records are in PostgreSQL at {self.where}: {self.n_runs} runs, {self.n_events} events, and of "
+            f"records are in PostgreSQL at {self.where}: {counted(self.n_runs, 'run')}, "
+            f"{counted(self.n_events, 'event')}, and of "
             f"{self.n_partitions} pairs of asset and session the same last versions; the SQLite files stay in "
             f"{self.kept / 'history'} and {self.kept / 'schedules'}, unchanged and unused"
         )
