@@ -13,6 +13,8 @@ from typing import Any
 
 import dagster as dg
 
+from meso_core.counting import lasting
+
 from ..defs.catalogue import CATALOGUE
 from ..defs.dagster_internals import STOPPED, asset_of_step, failure_message, is_told_by_the_leader
 
@@ -21,15 +23,30 @@ _EVENTS = {"STEP_SUCCESS": "done", "STEP_SKIPPED": "skipped"}
 _BEGINS, _STARTED = ("STEP_WORKER_STARTING", "STEP_START"), "started"
 
 
-def readable_log(n_results: int) -> dict[str, Any]:
-    """Run configuration that chooses this logger and nothing else, for a run of so many results."""
-    return {"loggers": {"readable": {"config": {"n_results": n_results}}}}
+#: Less time left than that is not told: what is quick has no estimate, and comes beside and after what takes long, s.
+_LEAST_LEFT_S = 60.0
+
+
+def readable_log(n_results: int, seconds: float | None = None) -> dict[str, Any]:
+    """Run configuration that chooses this logger and nothing else.
+
+    Parameters
+    ----------
+    n_results
+        Results that the run makes.
+    seconds
+        What its long steps are estimated to take, s; None where nothing tells.
+    """
+    expected = {} if seconds is None else {"seconds": float(seconds)}
+    return {"loggers": {"readable": {"config": {"n_results": n_results, **expected}}}}
 
 
 class _Lines(logging.Handler):
-    def __init__(self, n_results: int | None) -> None:
+    def __init__(self, n_results: int | None, seconds: float | None = None) -> None:
         super().__init__()
         self._n_results = n_results
+        self._seconds = seconds
+        self._since: float | None = None
         self._started: dict[str, float] = {}
         self._begun: list[str] = []
 
@@ -54,6 +71,8 @@ class _Lines(logging.Handler):
 
     def _begins(self, step: str) -> str:
         """Tell of a step once, and which of the results it begins: the run's own process alone sees all of them."""
+        if self._since is None:
+            self._since = time.monotonic()
         is_told = step in self._started or multiprocessing.parent_process() is not None
         self._started[step] = time.monotonic()
         if is_told:
@@ -62,7 +81,12 @@ class _Lines(logging.Handler):
         if self._n_results is None or asset in self._begun or asset not in CATALOGUE:
             return _STARTED
         self._begun.append(asset)
-        return f"{_STARTED}, result {len(self._begun)} of {self._n_results}"
+        return f"{_STARTED}, result {len(self._begun)} of {self._n_results}{self._left(time.monotonic() - self._since)}"
+
+    def _left(self, passed_s: float) -> str:
+        """Tell how much time is left by the estimate; nothing where it is used up, or where there is none."""
+        left = (self._seconds or 0.0) - passed_s
+        return f", about {lasting(left)} left" if left >= _LEAST_LEFT_S else ""
 
     def _message(self, record: logging.LogRecord, meta: dict[str, Any]) -> str:
         if record.levelno < logging.INFO:
@@ -101,9 +125,12 @@ def show_line(step: str, text: str) -> None:
     print(f"  {time.strftime('%H:%M:%S')}  {step:<42} {text}", file=sys.stdout, flush=True)  # noqa: T201
 
 
-@dg.logger({"n_results": dg.Field(int, is_required=False)}, description="One readable line per step.")
+@dg.logger(
+    {"n_results": dg.Field(int, is_required=False), "seconds": dg.Field(float, is_required=False)},
+    description="One readable line per step.",
+)
 def readable_logger(context: dg.InitLoggerContext) -> logging.Logger:
     """Make the logger of a run."""
     logger = logging.Logger(f"meso.{context.run_id}", level=logging.DEBUG)
-    logger.addHandler(_Lines(context.logger_config.get("n_results")))
+    logger.addHandler(_Lines(context.logger_config.get("n_results"), context.logger_config.get("seconds")))
     return logger

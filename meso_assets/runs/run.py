@@ -165,7 +165,7 @@ def run_session(
         ahead.refuse()
         if ahead.estimate.room_bytes:
             tell(f"{name} takes {ahead.estimate}")
-        summary = _run(settings, instance, name, chosen, suite2p or {})
+        summary = _run(settings, instance, name, chosen, suite2p or {}, ahead.estimate.seconds)
         if rest := _passed_over(platform, instance, key, summary):
             then = _run(settings, instance, name, rest, {})
             seconds, failed = {**summary.seconds, **then.seconds}, summary.failed | then.failed
@@ -179,6 +179,7 @@ def _run(
     name: str,
     assets: tuple[str, ...],
     suite2p: Mapping[str, Any],
+    expected_s: float | None = None,
 ) -> RunSummary:
     with (
         shown_as_any_run(instance),
@@ -187,7 +188,7 @@ def _run(
                 "meso_assets.runs.run", "process_job", reconstructable_args=(settings.model_dump_json(),)
             ),
             instance,
-            run_config={**readable_log(len(assets)), **_suite2p_config(assets, suite2p)},
+            run_config={**readable_log(len(assets), expected_s), **_suite2p_config(assets, suite2p)},
             # who runs it here runs it again here: the daemon does not
             tags={PARTITION_TAG: name, "dagster/max_retries": "0", **process_tags()},
             asset_selection=[dg.AssetKey(name) for name in assets],

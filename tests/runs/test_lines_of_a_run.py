@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from meso_assets.runs import console
-from meso_assets.runs.console import readable_logger
+from meso_assets.runs.console import readable_log, readable_logger
 
 STARTING, START, DONE = "STEP_WORKER_STARTING", "STEP_START", "STEP_SUCCESS"
 
@@ -33,6 +33,27 @@ def test_each_result_is_counted_once_when_it_begins_whatever_its_steps(capsys, b
         "rois_are_whole started",
         "session_qc started, result 3 of 3",
     ]
+
+
+def test_the_time_that_is_left_follows_the_estimate_until_that_is_used_up(capsys, monkeypatch):
+    clock = SimpleNamespace(monotonic=lambda: now[0], strftime=lambda form: "12:00:00")
+    monkeypatch.setattr(console, "time", clock)
+    events = [("frame_times", 1000.0), ("rois.split", 1600.0), ("session_qc", 1790.0), ("session_report", 9e9)]
+    told = []
+    logger = readable_logger.logger_fn(
+        SimpleNamespace(run_id="x", logger_config=readable_log(4, 840.0)["loggers"]["readable"]["config"])
+    )
+    for step, at in events:
+        now = [at]
+        record = logging.LogRecord("x", logging.DEBUG, "", 0, "", (), None)
+        record.dagster_meta = {"step_key": step, "dagster_event": SimpleNamespace(event_type_value=START)}
+        logger.handle(record)
+        told.append(capsys.readouterr().out.strip().partition("of 4")[2])
+    assert told == [", about 14 min left", ", about 4 min left", "", ""]
+
+
+def test_without_an_estimate_no_time_is_told():
+    assert readable_log(4) == {"loggers": {"readable": {"config": {"n_results": 4}}}}
 
 
 def test_a_run_that_says_no_number_tells_none(capsys):
