@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from meso_core.counting import counted
 from meso_core.errors import StorageError
 from meso_core.progress import throttled
 
@@ -57,7 +58,7 @@ def serve_sessions(settings: MesoSettings, host: str, port: int) -> None:
     """Make the sessions known, then run the services until they are told to end."""
     from ..io.resources import Platform
     from ..io.session_names import labs_by_subject
-    from ..runs.instance import in_use, open_instance, prepare_home
+    from ..runs.instance import in_use, open_instance, prepare_home, size_pool
     from ..runs.run import register_sessions
     from ..runs.secret_files import warn_of_open_files
     from ..web.one import alone, insist_on_free_port
@@ -72,6 +73,7 @@ def serve_sessions(settings: MesoSettings, host: str, port: int) -> None:
         keys = platform.store.sessions()
         _rename(settings, keys)
         with open_instance(settings) as instance:
+            size_pool(instance, settings)
             register_sessions(
                 instance,
                 platform,
@@ -95,4 +97,4 @@ def _rename(settings: MesoSettings, keys: Sequence[SessionKey]) -> None:
         say(f"sessions keep their earlier names until the next start: {error}")
         return
     if done:
-        say(f"{len(done)} sessions were given their names, with their history; the last one: {done[-1]}")
+        say(f"{counted(len(done), 'session')} got another name, with all history; the last one: {done[-1]}")

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -10,15 +11,18 @@ import subprocess
 import sys
 from contextlib import closing
 from dataclasses import replace
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
+import yaml
 from click.testing import CliRunner
 from dagster_home import INDEX, made_home, partitions, spoil
 
 from meso_assets.cli import group
 from meso_assets.defs.dead_runs import PROCESS_TAG, end_dead_runs
-from meso_assets.runs.instance import in_use, open_instance, prepare_home, records, sole_use
+from meso_assets.runs.executors import lead
+from meso_assets.runs.instance import CONFIGURATION, in_use, open_instance, prepare_home, records, size_pool, sole_use
 from meso_assets.runs.settings import load_settings
 from meso_core.errors import StorageError
 from meso_core.processes import this_process
@@ -237,3 +241,52 @@ def test_a_full_disk_under_a_new_home_is_told_as_one(settings, monkeypatch):
         prepare_home(settings)
     monkeypatch.setattr(os, "replace", whole)  # the remedy
     assert prepare_home(settings) == settings.dagster_home
+
+
+def places(instance):
+    return instance.event_log_storage.get_concurrency_info("suite2p").slot_count
+
+
+def test_a_command_that_only_looks_leaves_a_cluster_its_places_and_a_run_sets_those_of_its_engine(
+    settings, home, monkeypatch
+):
+    cluster = settings.model_copy(update={"executor": "slurm", "slurm_jobs": 40})
+    with open_instance(cluster) as instance:
+        size_pool(instance, cluster)
+    with open_instance(settings) as instance:
+        assert places(instance) == 40
+
+        @dg.job
+        def nothing():
+            pass
+
+        monkeypatch.setattr(lead, "tell_children", lambda: None)
+        run = instance.create_run_for_job(job_def=nothing)
+        context = SimpleNamespace(instance=instance, dagster_run=run, log=None)
+        idle = SimpleNamespace(execute=lambda *_: iter(()))
+        assert list(lead.Lead(idle, settings).execute(context, SimpleNamespace(step_keys_to_execute=()))) == []
+        assert places(instance) == settings.places != 40
+
+
+def runs_at_once(home):
+    return yaml.safe_load((home / "dagster.yaml").read_text())["concurrency"]["runs"]["max_concurrent_runs"]
+
+
+def test_a_home_that_is_made_for_a_cluster_has_more_runs_at_once_and_keeps_its_number(settings, monkeypatch):
+    cluster = settings.model_copy(update={"executor": "k8s"})
+    home = prepare_home(cluster)
+    assert runs_at_once(home) == 8
+    prepare_home(settings)
+    assert runs_at_once(home) == 8, "whoever opens it next"
+    now = CONFIGURATION.read_bytes()
+    earlier = now.replace(b"nux:", b"# of an earlier version\nnux:")
+    monkeypatch.setattr("meso_assets.runs.instance._EARLIER", {hashlib.sha256(earlier).hexdigest()})
+    for number in (2, 8):
+        (home / "dagster.yaml").write_bytes(earlier.replace(b"concurrent_runs: 2\n", b"concurrent_runs: %d\n" % number))
+        prepare_home(settings)
+        assert runs_at_once(home) == number, "what an earlier version made"
+        assert (home / "dagster.yaml").read_bytes().count(b"earlier") == 0
+    edited = now.replace(b"concurrent_runs: 2\n", b"concurrent_runs: 5\n")
+    (home / "dagster.yaml").write_bytes(edited)
+    prepare_home(cluster)
+    assert (home / "dagster.yaml").read_bytes() == edited, "a lab's edits stay"

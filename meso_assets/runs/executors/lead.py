@@ -26,7 +26,7 @@ from ...defs.dead_runs import end_dead_runs, process_tags, who_holds
 from ...defs.remote_claims import ClaimsOnServer, claims_of
 from ...io.resources import Platform
 from ...io.session_names import PARTITION_TAG, tags_of_run
-from ..instance import in_use
+from ..instance import in_use, size_pool
 from ..settings import MesoSettings
 from .around import Around, around
 
@@ -51,6 +51,7 @@ class Lead(Around):
         """Execute the steps of a run."""
         instance, run = plan_context.instance, plan_context.dagster_run
         instance.add_run_tags(run.run_id, {**process_tags(run.run_id), **tags_of_run(instance, run)})
+        size_pool(instance, self._settings)
         tell_children()
         assets = {asset_of_step(key) for key in execution_plan.step_keys_to_execute} & set(CATALOGUE)
         at_work: set[str] = set()

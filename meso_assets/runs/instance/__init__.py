@@ -44,6 +44,9 @@ _EARLIER = frozenset(
         "f57f27b209e8d943b83bd48ebef259df4e511e52ca5a91c5e4f7ffd3e18fb6f0",
     }
 )
+#: Runs that are at work at once, as that file has it, and where the steps go to a cluster: what leads a run there takes
+#: some 300 MB, and waits.
+_RUNS, _RUNS_ON_CLUSTER = b"\n    max_concurrent_runs: 2\n", b"\n    max_concurrent_runs: 8\n"
 #: Files of the home: held by whoever opens it, for as long as that takes; by all who use it; and which version did so.
 _OPENING, _IN_USE, _VERSION = ".opening.lock", ".in-use.lock", ".dagster-version"
 
@@ -67,10 +70,10 @@ def prepare_home(settings: MesoSettings) -> Path:
         if not (home / "dagster.yaml").exists():
             with _locked(home / _OPENING, fcntl.LOCK_EX):
                 clear_parts(home / "dagster.yaml")
-                write_file(home / "dagster.yaml", CONFIGURATION.read_bytes() + _storage_of_a_new_home(home))
-        elif (behind := _behind_an_earlier_version(home / "dagster.yaml")) is not None:
+                write_file(home / "dagster.yaml", _configuration(settings) + _storage_of_a_new_home(home))
+        elif (newer := _what_follows(home / "dagster.yaml")) is not None:
             with contextlib.suppress(StorageError, OSError), _locked(home / _OPENING, fcntl.LOCK_EX):
-                write_file(home / "dagster.yaml", CONFIGURATION.read_bytes() + behind)
+                write_file(home / "dagster.yaml", newer)
     except StorageError:  # it says what is wrong: no room, no locks
         raise
     except OSError as error:
@@ -91,22 +94,30 @@ def _storage_of_a_new_home(home: Path) -> bytes:
     return on_server.STORAGE.encode() if on_server.chosen_address() and not has_records else b""
 
 
-def _behind_an_earlier_version(file: Path) -> bytes | None:
-    """Return what meso put behind a copy that an earlier version made and nobody has edited since; else None."""
+def _configuration(settings: MesoSettings) -> bytes:
+    """Make the configuration of a new home: a cluster has room for more runs than one machine."""
+    text = CONFIGURATION.read_bytes()
+    return text.replace(_RUNS, _RUNS_ON_CLUSTER) if settings.steps_go_elsewhere else text
+
+
+def _what_follows(file: Path) -> bytes | None:
+    """Make what a copy is to be that an earlier version made and nobody has edited since; None for any other."""
     try:
         text = read_plain(file, RECORD_BYTES)
     except (MissingInputError, InputFileError):  # whoever opens it will tell
         return None
     behind = on_server.STORAGE.encode()
     copy = text.removesuffix(behind)
-    if hashlib.sha256(copy).hexdigest() not in _EARLIER:
+    on_cluster = _RUNS_ON_CLUSTER in copy
+    if hashlib.sha256(copy.replace(_RUNS_ON_CLUSTER, _RUNS)).hexdigest() not in _EARLIER:
         return None
-    return text.removeprefix(copy)
+    now = CONFIGURATION.read_bytes()
+    return (now.replace(_RUNS, _RUNS_ON_CLUSTER) if on_cluster else now) + text.removeprefix(copy)
 
 
 @contextmanager
 def open_instance(settings: MesoSettings, tell: Callable[[str], None] = lambda _: None) -> Iterator[dg.DagsterInstance]:
-    """Open the instance of the settings' home, with the suite2p pool sized to what runs the steps.
+    """Open the instance of the settings' home.
 
     Commands that open it at once wait for one another. What is missing is made, records of an older Dagster are brought
     to its layout, and runs whose process is gone are marked as interrupted.
@@ -138,10 +149,18 @@ def open_instance(settings: MesoSettings, tell: Callable[[str], None] = lambda _
             instance = until_end.enter_context(dg.DagsterInstance.from_config(str(home)))
             _bring_up_to_date(home, instance)
             until_end.enter_context(in_use(home))
-            set_pool_size(instance, SUITE2P_POOL, settings.places)
         for dead in end_dead_runs(instance):
             tell(str(dead))
         yield instance
+
+
+def size_pool(instance: dg.DagsterInstance, settings: MesoSettings) -> None:
+    """Let as many steps of suite2p run at a time as the engine of these settings has places.
+
+    For whoever starts or leads runs, and nobody else: a command that only looks, perhaps without the settings of the
+    cluster, must not lower what the runs of a cluster have.
+    """
+    set_pool_size(instance, SUITE2P_POOL, settings.places)
 
 
 def records_are_current(home: Path) -> None:
