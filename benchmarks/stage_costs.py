@@ -174,11 +174,24 @@ def _table(costs: Sequence[Cost]) -> str:
     ]
     for stage in dict.fromkeys(c.stage for c in costs):
         mine = [c for c in costs if c.stage == stage]
-        lines += [_line(c) for c in mine]
-        if len(mine) > 1:
-            wall, cpu = (_exponent(mine, which) for which in ("wall_s", "cpu_s"))
-            lines[-1] = lines[-1][:-2] + f"wall n^{wall:.2f}, CPU n^{cpu:.2f} |"
-    return "\n".join(lines)
+        lines += _lines(mine)
+    return "\n".join([*lines, *_lines([_together(costs, n) for n in dict.fromkeys(c.n_frames for c in costs)])])
+
+
+def _lines(costs: Sequence[Cost]) -> list[str]:
+    """Lay out the costs of a stage; the last line has the exponents with which its times grow."""
+    lines = [_line(c) for c in costs]
+    if len(costs) > 1:
+        wall, cpu = (_exponent(costs, which) for which in ("wall_s", "cpu_s"))
+        lines[-1] = lines[-1].removesuffix("|") + f"wall n^{wall:.2f}, CPU n^{cpu:.2f} |"
+    return lines
+
+
+def _together(costs: Sequence[Cost], n_frames: int) -> Cost:
+    """Add up the stages of a session, one after another."""
+    mine = [c for c in costs if c.n_frames == n_frames]
+    wall, cpu = sum(c.wall_s for c in mine), sum(c.cpu_s for c in mine)
+    return Cost("all", n_frames, mine[0].raw_bytes, wall, cpu, max(c.peak_gb for c in mine))
 
 
 def _exponent(costs: Sequence[Cost], which: str) -> float:
