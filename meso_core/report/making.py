@@ -8,16 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from math import nan
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..imaging.fovs import plane
+from ..imaging.fovs.threads import one_blas_thread
 from ..json_text import json_text
 from ..progress import Progress, silent
 from ..qc import in_words
 from ..session import Fov
+from .draw.drawers import Drawers, processes_for
 from .frames import opened_movie
 from .inputs import ReportInputs
 from .measure.axial import AxialDrift, axial_drift
@@ -30,7 +33,7 @@ from .movies import FovMovie, MovieMaker
 from .page.card import card
 from .page.cells import cells_section
 from .page.fields import FovFound, clock_of, field_view, located
-from .page.parts import SIGNS, Page
+from .page.parts import SIGNS, Page, plots_of
 from .page.people import people_said
 from .page.photons import photons_section
 from .page.place import place_section
@@ -77,11 +80,29 @@ def make_report(inputs: ReportInputs, *, progress: Progress = silent) -> Report:
     progress
         Told the fields of view.
     """
-    found, fields, moved = [], [], []
+    n_fields = 0 if inputs.metadata is None else len(inputs.metadata.imaging.fovs)
+    with one_blas_thread(), Drawers(processes_for(n_fields)) as drawers:
+        found, page = _page(inputs, drawers, progress)
+        html = render("report.html", page=page.drawn(drawers.svg), signs=SIGNS)
+    movies = {one.movie.path: one.movie.content for one in found if isinstance(one.movie, FovMovie)}
+    return Report(html.encode(), session_line(inputs, found), movies)
+
+
+def _page(inputs: ReportInputs, drawers: Drawers, progress: Progress) -> tuple[list[FovFound], Page]:
+    """Measure all fields, and make the page; its plots are begun as soon as what they show is known."""
+    found: list[FovFound] = []
+    fields, moved = [], []
     for one in _measure(inputs, progress):
         found.append(one)
         fields.append(field_view(inputs, one))
-        moved += motion_figures(inputs, one)  # here, and not with their section: others are measured meanwhile
+        moved.append(motion_figures(inputs, one))
+        drawers.begin(plots_of([*fields[-1].figures, *moved[-1]]))
+    of_motion = list(chain.from_iterable(moved))
+    place, cells = place_section(inputs, found), cells_section(inputs, found)
+    time, photons = time_section(inputs, found), photons_section(inputs, found)
+    motion = motion_section(inputs, found, of_motion)
+    own = [one for section in (place, cells, time, photons) for one in section.figures]  # those that take longest first
+    drawers.begin(plots_of([*own, *motion.figures[len(of_motion) :]]))
     verdict, words = in_words(inputs.all_verdicts())
     page = Page(
         inputs.session.full_name,
@@ -90,20 +111,12 @@ def make_report(inputs: ReportInputs, *, progress: Progress = silent) -> Report:
         words,
         card(inputs, found),
         fields,
-        [place_section(inputs, found)],
-        [
-            time_section(inputs, found),
-            motion_section(inputs, found, moved),
-            photons_section(inputs, found),
-            cells_section(inputs, found),
-            lineage_section(inputs),
-        ],
+        [place],
+        [time, motion, photons, cells, lineage_section(inputs)],
         _warnings(inputs),
         people_said(inputs),
     )
-    html = render("report.html", page=page, signs=SIGNS)
-    movies = {one.movie.path: one.movie.content for one in found if isinstance(one.movie, FovMovie)}
-    return Report(html.encode(), session_line(inputs, found), movies)
+    return found, page
 
 
 def _measure(inputs: ReportInputs, progress: Progress) -> Iterator[FovFound]:

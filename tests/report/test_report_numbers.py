@@ -62,7 +62,8 @@ def test_shifts_steps_and_the_worst_component_are_those_of_the_outputs(tmp_path)
     ends = np.zeros((2, 30, 6, 8), np.float32)
     ends[1, 7] = 1
     outputs = {"yoff": y, "xoff": x, "corrXY": np.ones(n), "yoff1": own, "xoff1": 0 * own, "refImg": np.ones((6, 8)),
-               "badframes": np.zeros(n, bool), "meanImg": np.ones((6, 8)), "regDX": shifts, "regPC": ends}  # fmt: skip
+               "badframes": np.zeros(n, bool), "meanImg": np.ones((6, 8)), "regDX": shifts, "regPC": ends,
+               "yrange": [2, 5], "xrange": [1, 7]}  # fmt: skip
     plane.save_objects(tmp_path / "reg_outputs.npy", outputs)
     found = read_motion(tmp_path)
     assert found.range_px == pytest.approx(10, rel=0.02), "6 px down, 8 px right"
@@ -71,6 +72,7 @@ def test_shifts_steps_and_the_worst_component_are_those_of_the_outputs(tmp_path)
     assert found.step.argmax() in (199, 200)
     assert found.step[199] == pytest.approx(5, abs=0.3)
     assert (found.worst.number, found.worst.rigid_px, found.worst.nonrigid_px) == (8, 2.5, 0.9)
+    assert found.corner == (2, 1)
     assert found.worst.top.all()
     assert not found.worst.bottom.any()
 

@@ -15,12 +15,25 @@ from contextlib import contextmanager
 def one_thread() -> Iterator[None]:
     """Hold torch, BLAS and OpenMP to one thread; also a decorator."""
     import torch
-    from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with threadpool_limits(1):
+        with one_blas_thread():
             yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Hold BLAS and OpenMP to one thread, without torch; also a decorator.
+
+    It holds for all threads of the process: enter it once, around all that runs side by side.
+    """
+    import scipy.linalg  # has a BLAS of its own, which is held only if it is loaded by now
+    from threadpoolctl import threadpool_limits
+
+    assert scipy.linalg is not None
+    with threadpool_limits(1):
+        yield

@@ -24,7 +24,7 @@ BASELINE_S, BASELINE_PERCENTILE = 60.0, 10.0
 #: Blocks into which the window of the baseline is cut; the baseline is piecewise linear between them.
 _BLOCKS = 4
 #: ROIs at a time, so that memory does not grow with their number.
-_AT_A_TIME = 128
+_AT_A_TIME = 256
 #: Frames (or pairs of them) from which percentiles of a whole trace are told, and those of a window of the baseline.
 _SAMPLE, _WINDOW_SAMPLE = 4000, 60
 #: Frames that are summed in single precision.

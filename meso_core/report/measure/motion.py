@@ -52,6 +52,8 @@ class FovMotion:
     worst: WorstComponent | None
     #: (n_components,) px: rigid shift between the ends of each component; empty where that was not measured.
     component_shifts: Floats
+    #: First row and first column of the part that is in sight in all frames.
+    corner: tuple[int, int] = (0, 0)
 
     @property
     def n_frames(self) -> int:
@@ -98,17 +100,17 @@ def read_motion(folder: Path) -> FovMotion:
         np.asarray(outputs["meanImg"]),
         worst,
         shifts,
+        (int(outputs["yrange"][0]), int(outputs["xrange"][0])),
     )
 
 
-def detected_images(folder: Path, shape: tuple[int, int]) -> dict[str, NDArray[Any]]:
+def detected_images(folder: Path, shape: tuple[int, int], corner: tuple[int, int]) -> dict[str, NDArray[Any]]:
     """Read the maximum and the correlation image that detection left in ``planeN``, by name, in the FOV's full size.
 
-    They cover the part of the FOV that is in sight in all frames; around it they are NaN.
+    They cover the part of the FOV that is in sight in all frames, from ``corner`` on; around it they are NaN.
     """
-    outputs = plane.load_dict(folder / "reg_outputs.npy")
     detected = plane.load_dict(folder / "detect_outputs.npy")
-    top, left = int(outputs["yrange"][0]), int(outputs["xrange"][0])
+    top, left = corner
     images = {}
     for name, key in (("maximum", "max_proj"), ("correlation", "Vcorr")):
         part = np.asarray(detected.get(key, np.zeros(0)))

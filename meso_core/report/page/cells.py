@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..draw.distributions import counts_plot, histograms_plot
+from ..draw.plots import plot_of
 from ..inputs import ReportInputs
 from ..measure.fov import FovRois
 from ..measure.population import DOUBLE_CORRELATION, DOUBLE_UM, Doubles, count_by, doubles, nearest_um
@@ -56,7 +57,7 @@ def _histograms(inputs: ReportInputs, with_rois: Sequence[tuple[FovFound, FovRoi
     ]
     return Figure(
         "What cells are like",
-        histograms_plot([panel for panel in panels if len(panel[1]) + len(panel[2])]),
+        plot_of(histograms_plot, [panel for panel in panels if len(panel[1]) + len(panel[2])]),
         "Cells (filled) should have higher SNR and skew than other ROIs (dashed), and lie apart from them by the "
         "classifier. SNR: 99th percentile of dF/F above its median, in standard deviations of the noise. Noise: median "
         "step of dF/F from frame to frame over √rate (Rupprecht et al. 2021). Masks of one cell body have 80 to 300 "
@@ -76,7 +77,7 @@ def _counts(inputs: ReportInputs, with_rois: Sequence[tuple[FovFound, FovRois]])
     for labels, title, name, checks in kinds:
         if labels and sum(map(len, labels)):
             how = "Where the centre of each cell lies in the atlas; no better than the place of the field is known."
-            plotted = counts_plot(count_by(labels), f"by-{name}", "cells")
+            plotted = plot_of(counts_plot, count_by(labels), f"by-{name}", "cells")
             figures.append(Figure(title, plotted, how, judged_by(inputs, *checks), wide=False))
     return figures
 

@@ -16,6 +16,7 @@ from ...qc import checks_in
 from ...session import Fov
 from ..draw.images import grey_uri
 from ..draw.outlines import roi_outlines, svg_path
+from ..draw.plots import plot_of
 from ..draw.time_series import best_plot, raster_plot
 from ..inputs import ReportInputs
 from ..measure.activity import BASELINE_PERCENTILE, BASELINE_S, NEUROPIL_COEFFICIENT
@@ -100,8 +101,8 @@ def _pictures(inputs: ReportInputs, found: FovFound) -> list[tuple[str, str]]:
         images["mean"] = np.asarray(mean)
     elif found.motion is not None:
         images["mean"] = found.motion.mean_image
-    if name in inputs.detected:
-        images |= detected_images(inputs.detected[name], shape)
+    if name in inputs.detected and found.motion is not None:
+        images |= detected_images(inputs.detected[name], shape, found.motion.corner)
     return [(kind, grey_uri(image)) for kind, image in images.items()]
 
 
@@ -156,7 +157,7 @@ def _figures(inputs: ReportInputs, found: FovFound) -> list[Figure]:
         return []
     best = Figure(
         "The cells with the highest SNR",
-        best_plot(rois.best_dff, rois.best_edges, rois.best, clock, name),
+        plot_of(best_plot, rois.best_dff, rois.best_edges, rois.best, clock, name),
         "Each trace is dF/F of one cell, the least and the largest value of each stretch of time. Transients should "
         "rise fast and fall slowly, and cells should not all move together: common, sharp steps are motion. F is "
         f"corrected by {NEUROPIL_COEFFICIENT:g} of the neuropil; its baseline is the {BASELINE_PERCENTILE:g}th "
@@ -165,7 +166,7 @@ def _figures(inputs: ReportInputs, found: FovFound) -> list[Figure]:
     )
     raster = Figure(
         "All cells",
-        raster_plot(rois.standardised[rois.order.cells], rois.population, rois.raster_edges, clock, name),
+        plot_of(raster_plot, rois.standardised[rois.order.cells], rois.population, rois.raster_edges, clock, name),
         "Each row is a cell, dark where it is active (standard deviations above its mean), in order "
         f"{rois.order.told}. Vertical stripes are moments in which many cells are active: look "
         "whether they fall on motion. Below, the mean of all cells.",

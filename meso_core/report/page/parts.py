@@ -5,11 +5,12 @@ What belongs here: the types. What does not: what is in them (the modules of the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...qc import QCResult, Verdict
+from ..draw.plots import Plot
 
 #: Verdict → sign (told apart without colour), word, and class of the style sheet.
 SIGNS = {
@@ -64,8 +65,8 @@ class Figure:
     """A picture with how to read it, and what it is judged by."""
 
     title: str
-    #: SVG of :func:`~meso_core.report.draw.svg.plot`, or empty for pictures alone.
-    svg: str
+    #: What is drawn, and its SVG from :meth:`Page.drawn` on; None for pictures alone.
+    plot: Plot | str | None
     how_to_read: str
     #: Checks that it shows; empty where it is there to be looked at.
     judged: Sequence[Judged]
@@ -138,3 +139,20 @@ class Page:
     warnings: Sequence[str] = ()
     #: What people said, newest first, as ``people`` tells it.
     people: Sequence[Any] = ()
+
+    def drawn(self, svg: Callable[[Plot], str]) -> Page:
+        """Return the page with the SVG of each plot in its place."""
+
+        def with_svg(figures: Sequence[Figure]) -> list[Figure]:
+            return [replace(one, plot=svg(one.plot)) if isinstance(one.plot, Plot) else one for one in figures]
+
+        fields = [replace(one, figures=with_svg(one.figures)) for one in self.fields]
+        before, after = (
+            [replace(one, figures=with_svg(one.figures)) for one in part] for part in (self.before, self.after)
+        )
+        return replace(self, fields=fields, before=before, after=after)
+
+
+def plots_of(figures: Sequence[Figure]) -> list[Plot]:
+    """List the plots of figures that are still to be drawn."""
+    return [one.plot for one in figures if isinstance(one.plot, Plot)]

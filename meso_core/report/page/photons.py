@@ -11,6 +11,7 @@ import numpy as np
 
 from ...qc import checks_in
 from ..draw.distributions import variance_plot
+from ..draw.plots import plot_of
 from ..draw.time_series import depth_plot, light_plot
 from ..inputs import ReportInputs
 from .fields import FovFound
@@ -29,7 +30,7 @@ def photons_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
     figures = [
         Figure(
             "Variance against mean",
-            variance_plot([(one.fov.name, photons) for one, photons in lit]),
+            plot_of(variance_plot, [(one.fov.name, photons) for one, photons in lit]),
             "Each point is a sixteenth of the pixels of a field. Of photons, the variance rises with the mean along a "
             "line: its slope is the counts per photon, the same for fields of one detector. A line that bends down at "
             "its bright end is saturation; one that bends up is motion or activity.",
@@ -38,7 +39,7 @@ def photons_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
         ),
         Figure(
             "Light over time",
-            light_plot([(one.fov.name, photons, one.clock) for one, photons in lit if one.clock is not None]),
+            plot_of(light_plot, [(one.fov.name, photons, one.clock) for one, photons in lit if one.clock is not None]),
             "Mean of sampled frames, above the counts without light, relative to the first third. A slow fall is "
             "bleaching, or drying of the water under the objective; a step is a change of power or of depth.",
             judged_by(inputs, "light_lost", "ends_alike"),
@@ -103,7 +104,7 @@ def _depth(inputs: ReportInputs, found: Sequence[FovFound]) -> list[Figure]:
     return [
         Figure(
             "Depth over time",
-            depth_plot(told, limit),
+            plot_of(depth_plot, told, limit),
             "Depth at which each tenth of the recording is most alike to the reference stack that was taken before it "
             "(referenceImage.stack.tif); 0 is where the field was to be. A slow slope is a drift along the optical "
             f"axis: beyond {limit:g} µm from top to bottom (dashed) other cells are in view. All fields drift "

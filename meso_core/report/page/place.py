@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...qc import checks_in
 from ..draw.place import PlacedFov, map_plot
+from ..draw.plots import plot_of
 from ..inputs import ReportInputs
 from .fields import FovFound
 from .limits import judged_by
@@ -33,7 +34,7 @@ def place_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
     provenance = locations.provenance.name.lower()
     figure = Figure(
         "",
-        map_plot(locations, regions, _placed(inputs, found)),
+        plot_of(map_plot, locations, regions, _placed(inputs, found)),
         "Left: the whole brain with the borders of its areas. Right: mean images in place, and cells coloured by area. "
         "Vessels should go on from field to field. Fields that are bent, or far from the ×, are a sign of wrong "
         f"coordinates. Places are known by {provenance}; atlas: {locations.atlas.caption}.",

@@ -12,6 +12,7 @@ from ...json_text import json_text
 from ...qc import checks_in
 from ..draw.distributions import components_plot, interval_plot, offsets_plot
 from ..draw.images import contrast, webp_uri
+from ..draw.plots import plot_of
 from ..draw.time_series import flow_plot, motion_plot, two_clocks_plot
 from ..inputs import MadeResult, ReportInputs
 from ..measure.clock import GAP, against_microscope, intervals
@@ -49,7 +50,7 @@ def time_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
     figures = [
         Figure(
             "Time from frame to frame",
-            interval_plot(steps),
+            plot_of(interval_plot, steps),
             "All intervals within bouts. One narrow peak is right; it is as wide as the DAQ's samples are apart. "
             "Counts at twice the usual interval are frames that were lost, or pulses that the DAQ missed.",
             judged_by(inputs, "interval_jitter", "interval_gaps"),
@@ -57,7 +58,7 @@ def time_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
         ),
         Figure(
             "Offset of each field in the volume",
-            offsets_plot(offsets),
+            plot_of(offsets_plot, offsets),
             "When the first line of each field is scanned, after that of the session's first frame. Fields of one "
             "slice follow each other within a frame; slices follow at the frame period.",
             judged_by(inputs),
@@ -78,7 +79,7 @@ def _two_clocks(inputs: ReportInputs, first: FovFound, period_ms: float) -> list
     return [
         Figure(
             "Dropped and surplus pulses",
-            two_clocks_plot(difference, first.clock, period_ms),
+            plot_of(two_clocks_plot, difference, first.clock, period_ms),
             "Time since the first frame of each bout by the DAQ's pulses, less that by the microscope's own clock, "
             f"{first.fov.name}. A slow slope is two clocks that run at slightly different rates. A step by the time of "
             "a frame (dashed) is a pulse that was dropped, or one too many: from there on frames have wrong times.",
@@ -157,7 +158,7 @@ def _flow_figure(inputs: ReportInputs, found: Sequence[FovFound]) -> list[Figure
     return [
         Figure(
             "Residual flow",
-            flow_plot(flows, FLOW_PX),
+            plot_of(flow_plot, flows, FLOW_PX),
             f"How far blocks of {BLOCK_PX} px of the registered movie still move against its mean, root mean square, "
             f"at {N_MOMENTS} moments of {N_AVERAGED} good frames. What stands above {FLOW_PX:g} px (dashed, a guide) "
             "was not registered there: look at the shifts of that time. What moves faster than such a moment does not "
@@ -177,7 +178,7 @@ def motion_figures(inputs: ReportInputs, one: FovFound) -> list[Figure]:
         figures.append(
             Figure(
                 f"{name}: shifts",
-                motion_plot(motion, one.clock, name, one.fov.um_per_pixel),
+                plot_of(motion_plot, motion, one.clock, name, one.fov.um_per_pixel),
                 "Slow drifts and single jumps are taken out. A line that stays at its largest value ran into the limit "
                 "of what was looked for. The phase correlation with the reference image falls where a frame is "
                 "blurred, dark, or at another depth: a steady fall is drift along the optical axis.",
@@ -199,7 +200,7 @@ def motion_figures(inputs: ReportInputs, one: FovFound) -> list[Figure]:
         figures.append(
             Figure(
                 f"{name}: what still moves",
-                components_plot(motion.component_shifts * um, name, None if limit is None else limit * um),
+                plot_of(components_plot, motion.component_shifts * um, name, None if limit is None else limit * um),
                 "Bars: shift between the mean of the frames at either end of each principal component. The pictures "
                 f"are the ends of component {worst.number}, {worst.rigid_px * um:.2f} µm apart rigidly and "
                 f"{worst.nonrigid_px * um:.2f} µm at most non-rigidly: look from one to the other. If the same cells "
@@ -217,7 +218,7 @@ def _movie_figure(inputs: ReportInputs, name: str, movie: FovMovie) -> Figure:
     at = f"{movie.first_s / 60:.1f} min" if movie.first_s >= 300 else f"{movie.first_s:.0f} s"
     return Figure(
         f"{name}: before and after",
-        "",
+        None,
         f"{movie.recorded_s:.0f} s of the recording from {at} on, {speed:.1f} times as fast: where this field moved "
         "most. Left as it was recorded, right as it was registered, in one brightness. On the right, cells and vessels "
         "should stand still and only flicker; what still jumps or bends was not taken out.",
