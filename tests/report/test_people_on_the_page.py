@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from large_session import report_inputs
 
+from meso_core.qc import judge
 from meso_core.report import IndexedSession, make_index, make_report
 from meso_core.review import PersonVerdict
 
@@ -51,6 +52,33 @@ def test_a_page_on_which_nobody_spoke_says_so_and_has_one_line_below_its_title(i
     page = make_report(inputs).html.decode()
     assert "Nobody had accepted or rejected the session" in page
     assert len(re.findall(r'<p class="overall', page)) == 1
+
+
+def under_headings(page):
+    """Heading → what stands under it on the card."""
+    card = page[page.index('<section id="card">') :].partition("</section>")[0]
+    _, *parts = re.split(r"<h3>(.*?)</h3>", card)
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def test_verdicts_stand_under_a_heading_of_their_own_to_which_links_lead_and_not_under_that_of_people(inputs):
+    verdicts = {"session_qc": [judge("rigid_jump", um, "", "x", fov) for um, fov in ((30.5, "FOV_01"), (1, "FOV_00"))]}
+    page = make_report(replace(inputs, people=PEOPLE, verdicts=verdicts)).html.decode()
+    found = under_headings(page)
+    assert list(found) == ["Verdicts that ask for a look", "What people said"]
+    of_machines, of_people = found.values()
+    assert [name in of_machines for name in ("FOV_01: rigid jump", "FOV_00", "Bob")] == [True, False, False]
+    assert [name in of_people for name in ("rigid jump", "Bob")] == [False, True]
+    for anchor in ("verdicts", "people"):
+        assert f'href="#{anchor}"' in page
+        assert page.count(f'id="{anchor}"') == 1
+
+
+def test_where_no_verdict_asks_for_a_look_the_heading_says_so(inputs):
+    passed = under_headings(make_report(inputs).html.decode())
+    assert "None. Good: all of 3 verdicts passed." in passed["Verdicts that ask for a look"]
+    nothing = under_headings(make_report(replace(inputs, verdicts={})).html.decode())
+    assert "None. Nothing was judged yet." in nothing["Verdicts that ask for a look"]
 
 
 def test_the_index_has_a_column_that_sorts_by_what_people_said():

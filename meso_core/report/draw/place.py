@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 AREA_COLORS = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED, "#f0e442")
 #: Space around the fields in the large view, as a share of their extent, and at least so many mm.
 _MARGIN, _LEAST_MARGIN_MM = 0.12, 0.06
+#: Ground of the name of a field, which may lie beside its picture.
+_LABEL = {"facecolor": "#333333", "alpha": 0.8, "pad": 1, "lw": 0}
+#: Name of an area, at least this share of the width from either side, so that none is cut off.
+_FROM_EDGE = 0.06
 #: Columns of a mean image in the map: it is small there.
 _MOST_PX = 256
 
@@ -103,7 +107,7 @@ def _near(axes: Axes, regions: RegionMap, fovs: Sequence[PlacedFov], colors: dic
         left, top = fov.ring_mm[:, 0].min(), fov.ring_mm[:, 1].max()
         axes.annotate(
             fov.location.name[4:], (left, top), (3, -3), textcoords="offset points",
-            fontsize=8, color="white", fontweight="bold", va="top",
+            fontsize=8, color="white", fontweight="bold", va="top", bbox=_LABEL,
         )  # fmt: skip
     if colors:
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="cells", handletextpad=0.2)
@@ -127,7 +131,8 @@ def _borders(axes: Axes, regions: RegionMap, low: NDArray[np.float64], high: NDA
         own = np.argwhere(part[inside] == area)
         if len(own) > 0.03 * part[inside].size:
             i, j = own[((own - own.mean(axis=0)) ** 2).sum(axis=1).argmin()]
-            at = ml[inside[0].ravel()][i], ap[inside[1].ravel()][j]
+            edge = _FROM_EDGE * (high[0] - low[0])
+            at = np.clip(ml[inside[0].ravel()][i], low[0] + edge, high[0] - edge), ap[inside[1].ravel()][j]
             ground = {"facecolor": GROUND, "alpha": 0.75, "pad": 1, "lw": 0}
             axes.text(*at, regions.table.acronyms[area], fontsize=8, ha="center", bbox=ground)
 
