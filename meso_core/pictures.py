@@ -1,4 +1,4 @@
-"""Pictures: figures, PNGs of two sizes, scale bars.
+"""Pictures: figures, files of two sizes, scale bars.
 
 What belongs here: what all drawings share, the limit for pictures in a run's metadata above all. What does not: what a
 picture shows.
@@ -7,7 +7,6 @@ picture shows.
 from __future__ import annotations
 
 import io
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,21 +16,24 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from PIL.Image import Image
 
-#: Most bytes that a picture may take in metadata: Dagster stores them four times per session.
-INLINE_BYTES = 12_000
-#: Most bytes of its PNG: base64 writes 4 letters for 3 bytes.
-INLINE_PNG_BYTES = INLINE_BYTES * 3 // 4 - 64
+#: Most bytes that a picture may take in metadata: Dagster stores them three times per session.
+INLINE_BYTES = 8_000
+#: Most bytes of its file: base64 writes 4 letters for 3 bytes.
+INLINE_FILE_BYTES = INLINE_BYTES * 3 // 4 - 64
 _INLINE_DPI, _FULL_DPI = 90, 150
-_COLORS = 64
-_SMALLER = 0.92
+#: Colours of a picture that shows few, as a graph does; quality of any other, and how hard to look for fewer bytes.
+_PALETTES, _QUALITY, _EFFORT = (64, 16), 50, 4
+_FINELY = 1 / 32
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A PNG with its caption."""
+    """A picture with its caption."""
 
     name: str
+    #: A PNG; a small one that travels in metadata may be a WebP.
     png: bytes
     #: How to read it.
     caption: str
@@ -55,37 +57,69 @@ def full_png(figure: Figure) -> bytes:
     return _drawn(figure, _FULL_DPI)
 
 
-def inline_png(picture: Figure | bytes) -> bytes:
-    """Make a PNG that takes at most 12 kB in metadata, whatever it shows.
+def inline_picture(picture: Figure | bytes) -> bytes:
+    """Make a PNG or a WebP that takes at most 8 kB in metadata, whatever it shows.
 
-    A PNG that is small enough is returned as it is. Any other gets a palette, and fewer pixels until it fits.
+    A PNG that is small enough is returned as it is. Any other gets a palette or becomes a WebP, of as many pixels, and
+    then of fewer until it fits: at this size a noisy image has twice as many across as a WebP than as a PNG.
 
     Parameters
     ----------
     picture
-        A matplotlib figure, or a PNG.
+        A matplotlib figure, or a PNG or a WebP.
 
     Returns
     -------
     bytes
-        At most :data:`INLINE_PNG_BYTES`. Equal pictures give equal bytes.
+        At most :data:`INLINE_FILE_BYTES`. Equal pictures give equal bytes.
     """
     from PIL import Image
 
-    png = picture if isinstance(picture, bytes) else _drawn(picture, _INLINE_DPI)
-    if len(png) <= INLINE_PNG_BYTES:
-        return png
-    with Image.open(io.BytesIO(png)) as opened:
+    given = picture if isinstance(picture, bytes) else _drawn(picture, _INLINE_DPI)
+    if len(given) <= INLINE_FILE_BYTES:
+        return given
+    with Image.open(io.BytesIO(given)) as opened:
         full = opened.convert("RGB")
-    size = full.size
-    while True:
-        small = io.BytesIO()
-        shown = full if size == full.size else full.resize(size, Image.Resampling.LANCZOS)
-        shown.quantize(_COLORS, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
-        if small.tell() <= INLINE_PNG_BYTES:
-            return small.getvalue()
-        factor = min(_SMALLER, math.sqrt(INLINE_PNG_BYTES / small.tell()))  # bytes go about as the pixels
-        size = (max(1, int(size[0] * factor)), max(1, int(size[1] * factor)))
+    for n_colors in _PALETTES:
+        few = full.quantize(n_colors, dither=Image.Dither.NONE).convert("RGB")
+        small = _packed(few, format="webp", lossless=True, method=_EFFORT)
+        if len(small) <= INLINE_FILE_BYTES:
+            return small
+    return _largest_that_fits(full)
+
+
+def _largest_that_fits(full: Image) -> bytes:
+    """Make a WebP of as many pixels as fit: all, or a share of them that is found by halving."""
+    from PIL import Image
+
+    def scaled(share: float) -> bytes:
+        size = (max(1, int(full.width * share)), max(1, int(full.height * share)))
+        shown = full if share == 1 else full.resize(size, Image.Resampling.LANCZOS)
+        return _packed(shown, format="webp", quality=_QUALITY, method=_EFFORT)
+
+    largest = scaled(1.0)
+    if len(largest) <= INLINE_FILE_BYTES:
+        return largest
+    fits, too_large, found = 0.0, 1.0, b""
+    while not found or too_large - fits > _FINELY:
+        share = (fits + too_large) / 2
+        small = scaled(share)
+        if len(small) <= INLINE_FILE_BYTES:
+            fits, found = share, small
+        else:
+            too_large = share
+    return found
+
+
+def media_type(picture: bytes) -> str:
+    """Media type of a picture that :func:`inline_picture` made."""
+    return "image/png" if picture.startswith(b"\x89PNG") else "image/webp"
+
+
+def _packed(image: Image, **options: Any) -> bytes:  # noqa: ANN401  those of a format
+    file = io.BytesIO()
+    image.save(file, **options)
+    return file.getvalue()
 
 
 def grey_png(image: NDArray[Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""Pictures: at most 12 kB in metadata whatever they show, full ones for files, scale bars."""
+"""Pictures: at most 8 kB in metadata whatever they show, full ones for files, scale bars."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from meso_core.pictures import INLINE_BYTES, full_png, grey_png, inline_png, new_figure, scale_bar
+from meso_core.pictures import INLINE_BYTES, full_png, grey_png, inline_picture, media_type, new_figure, scale_bar
 
 
 def png_of(pixels):
@@ -30,7 +30,7 @@ def png_of(pixels):
 def test_no_noise_is_too_large_to_be_shown(rows, columns, channels, seed):
     shape = (rows, columns) if channels is None else (rows, columns, channels)
     noise = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-    small = inline_png(png_of(noise))
+    small = inline_picture(png_of(noise))
     assert len(base64.b64encode(small)) <= INLINE_BYTES
     with Image.open(io.BytesIO(small)) as picture:
         assert picture.size[0] * rows == pytest.approx(picture.size[1] * columns, rel=0.1, abs=columns + rows)
@@ -39,7 +39,7 @@ def test_no_noise_is_too_large_to_be_shown(rows, columns, channels, seed):
 def test_noise_of_a_whole_fov_stays_recognisable():
     noise = np.random.default_rng(0).integers(0, 256, (512, 512), dtype=np.uint8)
     noise[:, 256:] //= 4
-    small = inline_png(png_of(noise))
+    small = inline_picture(png_of(noise))
     assert len(base64.b64encode(small)) <= INLINE_BYTES
     with Image.open(io.BytesIO(small)) as picture:
         assert min(picture.size) >= 96, "the room is used"
@@ -48,16 +48,31 @@ def test_noise_of_a_whole_fov_stays_recognisable():
     assert left.mean() > 3 * right.mean()
 
 
+def test_a_picture_tells_what_kind_of_file_it_is():
+    noise = np.random.default_rng(1).integers(0, 256, (300, 300), dtype=np.uint8)
+    for png in (png_of(np.zeros((20, 30), np.uint8)), png_of(noise)):
+        small = inline_picture(png)
+        with Image.open(io.BytesIO(small)) as picture:
+            assert media_type(small) == f"image/{picture.format.lower()}"
+
+
+def test_a_graph_keeps_all_its_pixels():
+    figure = new_figure(9, 3.4)
+    figure.subplots().plot(np.cumsum(np.random.default_rng(2).normal(size=60)), color="C1")
+    with Image.open(io.BytesIO(inline_picture(figure))) as picture:
+        assert picture.size == (810, 306)
+
+
 def test_what_is_small_enough_is_left_alone():
     small = png_of(np.zeros((20, 30), np.uint8))
-    assert inline_png(small) == small
+    assert inline_picture(small) == small
 
 
 def test_a_figure_is_drawn_to_the_same_bytes_every_time():
     def draw():
         figure = new_figure(6, 5)
         figure.subplots().imshow(np.random.default_rng(3).normal(size=(512, 512)), cmap="gray", interpolation="nearest")
-        return inline_png(figure), full_png(figure)
+        return inline_picture(figure), full_png(figure)
 
     small, full = draw()
     assert len(base64.b64encode(small)) <= INLINE_BYTES < len(full)

@@ -9,7 +9,7 @@ import json
 import math
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import dagster as dg
@@ -278,10 +278,10 @@ def decided(
         else:
             publication, version = run.publication(made)
             qc, metadata = tuple(judged(one, run.settings.limits) for one in made.qc), dict(made.metadata)
+    metadata |= {**report_link(context.partition_key), **tolerated_metadata(tolerated)}
     return dg.MaterializeResult(
-        value=publication,
+        value=replace(publication, shown=metadata),
         data_version=dg.DataVersion(version),
-        metadata={**metadata, **report_link(context.partition_key), **tolerated_metadata(tolerated)},
         check_results=check_results(declaration, qc),
     )
 
@@ -297,8 +297,8 @@ def gathered(
         else:
             product = compute(run)
             (publication, version), metadata = run.publication(product), dict(product.metadata)
-    metadata |= report_link(context.partition_key)
-    return versioned_output(publication, version, {**metadata, **tolerated_metadata(tolerated)})
+    metadata |= {**report_link(context.partition_key), **tolerated_metadata(tolerated)}
+    return versioned_output(replace(publication, shown=metadata), version)
 
 
 def open_run(

@@ -81,13 +81,19 @@ def _by_field(results: Sequence[QCResult], description: str) -> dg.MarkdownMetad
 
 
 def verdict_table(results: Iterable[QCResult]) -> dg.MarkdownMetadataValue:
-    """Markdown table of verdicts."""
-    rows = (
+    """Markdown table of the verdicts that did not pass; of the others how many, for each stands beside its check."""
+    results = tuple(results)
+    rows = [
         f"| {r.check} | {r.fov or '–'} | {r.verdict.name} | {_cell(r.value)} | {_cell(r.threshold)} | "
         f"{check_of(r.check).unit or '–'} | {r.message} |"
         for r in results
-    )
-    return table("| check | FOV | verdict | value | threshold | unit | meaning |", rows)
+        if r.verdict != Verdict.PASS
+    ]
+    passed = f"{len(results) - len(rows)} of {len(results)} passed: each is shown with its check, and in the report."
+    if not rows:
+        return dg.MetadataValue.md(passed)
+    shown = table("| check | FOV | verdict | value | threshold | unit | meaning |", rows)
+    return dg.MetadataValue.md(f"{shown.value}\n\n{passed}")
 
 
 def _cell(value: float | int | str | None) -> str:

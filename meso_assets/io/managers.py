@@ -7,7 +7,7 @@ is in ``meso_core.storage``; what they mean to a reader is in ``published``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
@@ -21,6 +21,7 @@ from meso_core.storage.typed import Promised, check_sealed, files_by_fov, must_a
 from .metadata import lineage_metadata, missing_metadata
 from .published import read_files, read_fovs, read_metadata, required
 from .resources import Platform
+from .shown import show_with_asset
 from .tolerated import tolerated_metadata, tolerating
 
 #: Meaning of an asset's files to those that read it.
@@ -49,6 +50,8 @@ class Publication:
         ALF datasets that each field of view must have, without provenance suffix.
     left_out
         Fields of view that the settings leave out.
+    shown
+        What a person reads about the result, as metadata.
     """
 
     sealed: Sealed | None
@@ -59,6 +62,7 @@ class Publication:
     n_kept: int = 0
     datasets: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    shown: Mapping[str, Any] = field(default_factory=dict)
 
 
 #: The type by which Dagster knows what an asset hands over.
@@ -90,7 +94,8 @@ class SessionFilesIOManager(dg.IOManager):
                 obj.then()
             shown = publication_metadata(session, required(session, asset))
         # what was tolerated before has its own entry
-        context.add_output_metadata({**shown, **tolerated_metadata(tolerated, "tolerated_when_published")})
+        tolerated_then = tolerated_metadata(tolerated, "tolerated_when_published")
+        show_with_asset(context, {**obj.shown, **shown, **tolerated_then})
 
     def check(self, session: Session, sealed: Sealed, publication: Publication) -> None:
         """Refuse what must not be published; files that are no datasets may be anything."""

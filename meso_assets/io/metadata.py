@@ -15,7 +15,7 @@ import dagster as dg
 import numpy as np
 
 from meso_core.errors import InputFileError
-from meso_core.pictures import inline_png
+from meso_core.pictures import inline_picture, media_type
 from meso_core.session import GONE
 from meso_core.storage.manifest import manifest_path
 
@@ -38,6 +38,10 @@ if TYPE_CHECKING:
 MANIFEST_DIGEST = "manifest_sha256"
 #: Rows of a table, of about 250 bytes each: Dagster stores metadata several times per event.
 MAX_ROWS = 40
+#: Characters of a text that is shown in part.
+_BEGINNING = 1500
+#: Files of a row that is about many.
+_FILES_NAMED = 3
 _TIF_COLUMNS = dg.TableSchema(
     [
         dg.TableColumn("bout"),
@@ -51,9 +55,10 @@ _TIF_COLUMNS = dg.TableSchema(
 
 
 def picture(shown: Figure | bytes, alt: str) -> dict[str, Any]:
-    """Make a metadata entry of a figure or a PNG, as large as fits in 12 kB."""
-    png = base64.b64encode(inline_png(shown)).decode()
-    return {"picture": dg.MetadataValue.md(f"![{alt}](data:image/png;base64,{png})")}
+    """Make a metadata entry of a figure or a picture, as large as fits in 8 kB."""
+    small = inline_picture(shown)
+    letters = base64.b64encode(small).decode()
+    return {"picture": dg.MetadataValue.md(f"![{alt}](data:{media_type(small)};base64,{letters})")}
 
 
 def table(head: str, rows: Iterable[str]) -> dg.MarkdownMetadataValue:
@@ -308,17 +313,29 @@ def fov_record_metadata(records: FovRegistration) -> dict[str, Any]:
         "fields_of_view": len(records.fields_of_view),
         "locations": len(records.locations),
         "phantom": records.is_phantom,
-        "records": dg.MetadataValue.md(f"```json\n{records.to_json()[:6000]}\n```"),
+        "records": dg.MetadataValue.md(_beginning(records.to_json(), "alyx/fov_records.json")),
     }
 
 
+def _beginning(text: str, file: str) -> str:
+    """Show the beginning of a JSON text, and say in which file all of it is."""
+    more = "" if len(text) <= _BEGINNING else f"\n\n{len(text) - _BEGINNING:,} more characters are in `{file}`."
+    return f"```json\n{text[:_BEGINNING]}\n```{more}"
+
+
 def dataset_metadata(own: OwnFiles) -> dict[str, Any]:
-    """How many files are datasets, and why others are not."""
-    reasons = [f"| {path} | {why} |" for path, why in sorted(own.left_out.items())]
+    """How many files are datasets, and why others are not; each file stands in ``alyx/datasets.json``."""
+    by_reason: dict[str, list[str]] = {}
+    for path, why in sorted(own.left_out.items()):
+        by_reason.setdefault(why, []).append(path)
+    rows = [
+        f"| {', '.join(paths[:_FILES_NAMED])}{', …' if len(paths) > _FILES_NAMED else ''} | {len(paths)} | {why} |"
+        for why, paths in by_reason.items()
+    ]
     return {
         "datasets": len(own.files),
-        "left_out": len(reasons),
-        "why_left_out": table("| file | why |", reasons[:MAX_ROWS]),
+        "left_out": len(own.left_out),
+        "why_left_out": table("| files | how many | why |", rows[:MAX_ROWS]),
     }
 
 

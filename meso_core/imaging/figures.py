@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..pictures import full_png, inline_png, new_figure, scale_bar
+from ..pictures import full_png, inline_picture, new_figure, scale_bar
 from ..session import fov_name
 from .detection.results import load_classification, load_stat
 from .fovs import plane
@@ -26,9 +26,9 @@ _CELL, _OTHER = (0.1, 0.85, 0.35), (0.95, 0.45, 0.1)
 
 @dataclass(frozen=True)
 class FovPicture:
-    """A figure as PNG, in two sizes. Equal data give equal bytes."""
+    """A figure in two sizes, the full one a PNG. Equal data give equal bytes."""
 
-    #: At most 40 kB in metadata.
+    #: A PNG or WebP of at most 8 kB in metadata.
     small: bytes
     full: bytes
 
@@ -116,7 +116,7 @@ def _outlines(stat: np.ndarray, is_cell: np.ndarray, shape: tuple[int, ...]) -> 
 
 def _rendered(figure: Figure) -> FovPicture:
     """Render both sizes, the small one first: laying out at one resolution moves what is laid out at the next."""
-    small = inline_png(figure)
+    small = inline_picture(figure)
     return FovPicture(small, full_png(figure))
 
 

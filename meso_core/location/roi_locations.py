@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..datasets import DatasetValue
 from ..errors import LocationError
-from ..pictures import Picture, inline_png
+from ..pictures import Picture, inline_picture
 from .draw.areas import AreaTable
 from .draw.pictures import LocationPictures, draw_fov
 from .project.rois import roi_mlapdv
@@ -85,7 +85,7 @@ def locate_rois(
                 fov, mean, of_pixels, table, stack_pos=stack_pos, roi_ids=regions[fov.fov], phantom=locations.phantom
             )
         )
-    inline = Picture(f"{drawn[0].name}_inline", inline_png(drawn[0].png), drawn[0].caption)
+    inline = Picture(f"{drawn[0].name}_inline", inline_picture(drawn[0].png), drawn[0].caption)
     return RoiLocations(locations, places, regions, LocationPictures(inline, tuple(drawn)))
 
 

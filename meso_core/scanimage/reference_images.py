@@ -23,7 +23,7 @@ import numpy.typing as npt
 from ..errors import InputFileError, MesoError, MesoWarning, MetadataError, MissingInputError
 from ..json_text import json_text
 from ..opening import is_there, open_plain, read_json
-from ..pictures import grey_png, inline_png
+from ..pictures import grey_png, inline_picture
 from ..session import imaging_bouts, raw_tifs
 from ..storage import FileHash, hash_file
 from ..storage.atomic import make_folder, making, replacing, write_file
@@ -124,10 +124,10 @@ def reference_images(
 
 
 def picture_of(stack: Stack) -> bytes:
-    """Brightest value over the depths as a grey PNG, from the 1st to the 99.7th percentile."""
+    """Brightest value over the depths in grey, small enough for metadata, from the 1st to the 99.7th percentile."""
     image = stack.max(axis=0).astype(np.float32)
     image = image[:: -(-max(image.shape) // _PICTURE_SIDE), :: -(-max(image.shape) // _PICTURE_SIDE)]
-    return inline_png(grey_png(image))
+    return inline_picture(grey_png(image))
 
 
 def _reference_of(bout: Path, out: Path, center_ml: float | None, center_ap: float | None) -> ReferenceImages:

@@ -10,7 +10,7 @@ import pytest
 from meso_assets.assets.session_asset import session_asset
 from meso_assets.definitions import build_defs
 from meso_assets.defs.catalogue import CATALOGUE, RECORDS
-from meso_assets.defs.checks import check_results
+from meso_assets.defs.checks import check_results, verdict_table
 from meso_assets.runs.settings import load_settings
 from meso_core.errors import MesoError
 from meso_core.qc import QCResult, Verdict
@@ -88,6 +88,17 @@ def test_a_verdict_that_no_check_shows_is_an_error():
     stray = QCResult("never_declared", Verdict.FAIL, 1, 0, "bad", "somewhere")
     with pytest.raises(MesoError, match="never_declared"):
         check_results(CATALOGUE["frame_times"], [stray])
+
+
+def test_a_table_of_all_verdicts_names_what_did_not_pass_and_counts_the_others():
+    results = [
+        QCResult("frames_match_pulses", verdict, 1, 0, f"bout {i}", "here")
+        for i, verdict in enumerate([Verdict.PASS, Verdict.FAIL, Verdict.PASS])
+    ]
+    shown = verdict_table(results).value
+    assert "bout 1" in shown
+    assert "2 of 3 passed" in shown
+    assert verdict_table(results[:1]).value.startswith("1 of 1 passed")
 
 
 def test_the_worst_of_several_verdicts_decides_and_all_are_shown():

@@ -139,7 +139,7 @@ def test_pictures_are_small_whole_and_the_same_again(plane: Path) -> None:
 
     for draw, options in ((registration_figure, {"rate_hz": 6.0}), (rois_figure, {"um_per_px": 1.37})):
         drawn = draw(plane, **options)  # type: ignore[operator]
-        assert len(drawn.small) * 4 / 3 <= 12_000
+        assert len(drawn.small) * 4 / 3 <= 8_000
         assert draw(plane, **options) == drawn  # type: ignore[operator]
         with Image.open(io.BytesIO(drawn.small)) as picture, Image.open(io.BytesIO(drawn.full)) as full:
             assert min(picture.size) >= 100

@@ -159,7 +159,7 @@ def test_assets_are_materialised_by_clicking_and_shown_with_words_and_picture(in
     page.goto(f"{interface}/assets/frame_times")
     expect(page.get_by_text(SESSION).first).to_be_visible()
     page.get_by_role("row").filter(has_text="picture").get_by_text("Show Markdown").click()
-    image = page.get_by_role("dialog").locator("img[src^='data:image/png']")
+    image = page.get_by_role("dialog").locator("img[src^='data:image/']")
     expect(image).to_be_visible()
     try:
         assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0

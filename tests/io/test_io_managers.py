@@ -197,6 +197,19 @@ def test_verdicts_texts_and_figures_are_one_publication(settings, instance):
     assert read_results(session_of(settings).path, "first") == (), "no verdicts rather than good ones"
 
 
+def test_what_is_shown_of_a_result_is_kept_with_its_materialisation_and_with_no_event_of_the_step(settings, instance):
+    done = run(settings, first_asset(write(TIMES, metadata={"rate": 5.5})), instance=instance)
+    shown = last_of(instance, "first").metadata
+    assert shown["rate"].value == 5.5, "what the asset tells"
+    assert shown["manifest_sha256"].value == session_of(settings).manifest("first").digest, "what publishing tells"
+    again = run(settings, first_asset(write(TIMES)), instance=instance)
+    assert last_of(instance, "first").metadata["rate"].value == 5.5, "and of a result that stays"
+    for one in (done, again):
+        outputs = [event for event in one.all_events if event.event_type_value in ("STEP_OUTPUT", "HANDLED_OUTPUT")]
+        assert len(outputs) == 2
+        assert all(not event.event_specific_data.metadata for event in outputs)
+
+
 def test_what_is_tolerated_when_files_are_published_stands_in_the_log_and_with_the_result(settings, instance):
     assert run(settings, first_asset(write(TIMES)), instance=instance).success
     record = session_of(settings).path / ".meso" / "manifests" / "first.json"

@@ -3,19 +3,27 @@
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import numpy as np
 import pytest
 
-from meso_assets.io.metadata import archive_metadata, lineage_metadata, picture, raw_metadata, registration_metadata
+from meso_assets.io.metadata import (
+    archive_metadata,
+    dataset_metadata,
+    lineage_metadata,
+    picture,
+    raw_metadata,
+    registration_metadata,
+)
 from meso_core.archive import ArchiveMember, ArchiveReport
 from meso_core.session import GONE, ListedFile, RawFiles, RawKind, SessionKey
 from meso_core.storage import Basis, Chain, CodeVersion, FileRecord, LocalStore, MadeBy, Manifest, Session
 
 
 @pytest.mark.parametrize("side", [96, 256, 512])
-def test_the_picture_of_a_noisy_fov_takes_at_most_40_kb(side):
+def test_the_picture_of_a_noisy_fov_takes_at_most_8_kb(side):
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 5.6), layout="constrained")
@@ -23,7 +31,7 @@ def test_the_picture_of_a_noisy_fov_takes_at_most_40_kb(side):
     figure.subplots().imshow(noise, cmap="gray", interpolation="nearest")
     (entry,) = picture(figure, "noise").values()
     (encoded,) = re.findall(r"base64,([^)]*)", entry.value)
-    assert len(encoded) <= 12_000
+    assert len(encoded) <= 8_000
 
 
 def test_a_fovs_full_picture_becomes_small_in_metadata():
@@ -35,7 +43,7 @@ def test_a_fovs_full_picture_becomes_small_in_metadata():
     noise = np.random.default_rng(1).integers(0, 256, (728, 832, 3), dtype=np.uint8)
     Image.fromarray(noise).save(file, format="png")
     (entry,) = picture(file.getvalue(), "areas").values()
-    assert len(entry.value) <= 12_000 + 100
+    assert len(entry.value) <= 8_000 + 100
 
 
 def test_a_result_shows_its_record_what_it_replaced_its_code_inputs_hashes_and_where_to_audit_it(tmp_path):
@@ -92,6 +100,15 @@ def test_a_thousand_tifs_make_a_short_table_that_says_where_the_others_stand():
     assert len(stored.encode()) < 40_000
     assert dg.deserialize_value(stored) == shown["by_tif"]
     assert "tifs_not_shown" not in archive_metadata([replace(reports[0], members=tuple(members[:40]))])
+
+
+def test_files_that_are_no_datasets_are_told_by_reason():
+    why = {f"alf/FOV_{i:02d}/mpci.x.npy": "the phantom" for i in range(20)} | {"notes.txt": "no dataset"}
+    shown = dataset_metadata(SimpleNamespace(files=(1, 2), left_out=why))
+    assert (shown["datasets"], shown["left_out"]) == (2, 21)
+    rows = shown["why_left_out"].value.splitlines()[2:]
+    assert [row.split(" | ")[1:] for row in rows] == [["20", "the phantom |"], ["1", "no dataset |"]]
+    assert rows[0].startswith("| alf/FOV_00/mpci.x.npy, ")
 
 
 def test_of_raw_files_a_person_reads_how_many_how_large_in_which_bouts_and_from_when():

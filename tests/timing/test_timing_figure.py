@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from meso_core.errors import MesoWarning
-from meso_core.pictures import INLINE_PNG_BYTES, inline_png
+from meso_core.pictures import INLINE_FILE_BYTES, inline_picture
 from meso_core.simulate import preset, simulate_session
 from meso_core.timing import extract_frame_times, frame_interval_figure
 
@@ -26,8 +26,8 @@ def surplus(tmp_path_factory):
 def test_the_picture_travels_in_metadata_at_its_full_size(surplus):
     """It need not be made smaller to fit, so its small print stays legible."""
     figure = frame_interval_figure(surplus, "SP035/2023-03-03/001")
-    png = inline_png(figure)
-    assert len(png) <= INLINE_PNG_BYTES
+    png = inline_picture(figure)
+    assert len(png) <= INLINE_FILE_BYTES
     with Image.open(io.BytesIO(png)) as shown:
         width, height = figure.get_size_inches()
         assert shown.width / shown.height == pytest.approx(width / height, rel=0.01)
@@ -46,4 +46,4 @@ def test_every_bout_is_shaded_and_surplus_pulses_are_marked(surplus):
 
 
 def test_the_same_result_is_drawn_to_the_same_bytes(surplus):
-    assert inline_png(frame_interval_figure(surplus)) == inline_png(frame_interval_figure(surplus))
+    assert inline_picture(frame_interval_figure(surplus)) == inline_picture(frame_interval_figure(surplus))

@@ -45,11 +45,11 @@ def partitioned_check_spec(
         )
 
 
-def versioned_output(value: T, version: str, metadata: Mapping[str, Any]) -> dg.Output[T]:
+def versioned_output(value: T, version: str, metadata: Mapping[str, Any] | None = None) -> dg.Output[T]:
     """Return a step's value with the content version of the asset (this parameter is in beta)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)
-        return dg.Output(value, data_version=dg.DataVersion(version), metadata=dict(metadata))
+        return dg.Output(value, data_version=dg.DataVersion(version), metadata=dict(metadata or {}))
 
 
 def observation(

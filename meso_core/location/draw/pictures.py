@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ...pictures import Picture, full_png, inline_png, new_figure, scale_bar
+from ...pictures import Picture, full_png, inline_picture, new_figure, scale_bar
 from ..atlas.grid import AtlasGrid, atlas_grid
 from ..project.projection import Projection
 from ..provenance import Provenance
@@ -40,7 +40,7 @@ _BORDER_COLOR = "#ffd92f"
 class LocationPictures:
     """What an asset shows: one small picture for metadata, and full ones for files."""
 
-    #: At most 40 kB in metadata.
+    #: At most 8 kB in metadata.
     inline: Picture
     full: tuple[Picture, ...]
 
@@ -67,7 +67,7 @@ def _dorsal_inline(locations: SessionLocations, dorsal: DorsalMap, image: NDArra
     caption = "FOVs on the brain from above; + is bregma, × the window's centre. The full picture is among the figures."
     figure = new_figure(4.6, 4.8)
     _dorsal(figure.subplots(), locations, dorsal, image)
-    return Picture("fovs_dorsal_inline", inline_png(figure), caption)
+    return Picture("fovs_dorsal_inline", inline_picture(figure), caption)
 
 
 def _dorsal_full(
