@@ -13,6 +13,7 @@ import threading
 from importlib.metadata import entry_points
 
 from ..defs.dagster_internals.plain_lines import plain_from_now_on
+from ..runs.instance.packing import pack_new_files_closely
 from .guarded import guard_webserver
 
 
@@ -22,6 +23,7 @@ def main() -> None:
     sys.argv = [program, *sys.argv[2:]]
     threading.Thread(target=_end_with_parent, daemon=True).start()
     plain_from_now_on()
+    pack_new_files_closely()
     if program == "dagster-webserver":
         guard_webserver()
     (script,) = entry_points(group="console_scripts", name=program)

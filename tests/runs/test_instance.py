@@ -59,6 +59,38 @@ def test_first_commands_at_once_make_one_whole_database(settings, tried):
     assert {records.what_is_wrong(settings.dagster_home / name, thorough=True) for name in records.MAIN} == {""}
 
 
+def test_records_of_a_new_home_and_of_its_runs_are_packed_closely_and_can_be_read_while_they_are_written(settings):
+    with open_instance(settings) as instance:
+        instance.report_runless_asset_event(dg.AssetObservation("opened"))
+
+        @dg.job
+        def nothing():
+            pass
+
+        run = instance.create_run_for_job(job_def=nothing)
+        instance.report_engine_event("begun", run)
+    for name in (*records.MAIN, f"history/runs/{run.run_id}.db"):
+        with closing(sqlite3.connect(settings.dagster_home / name)) as database:
+            assert database.execute("PRAGMA page_size").fetchone() == (1024,), name
+            assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",), name
+
+
+def test_records_that_are_there_keep_their_pages(settings, home):
+    (home / INDEX).unlink()
+    with closing(sqlite3.connect(home / INDEX)) as database:
+        database.execute("PRAGMA page_size = 4096")
+        database.execute("CREATE TABLE alembic_version (version_num VARCHAR(32))")
+        database.commit()
+    from sqlalchemy import create_engine
+
+    prepare_home(settings)
+    with create_engine(f"sqlite:///{home / INDEX}").connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA page_size").scalar() == 4096
+        connection.exec_driver_sql("CREATE TABLE more (x)")
+        connection.commit()
+        assert connection.exec_driver_sql("PRAGMA page_size").scalar() == 4096
+
+
 def test_records_that_a_killed_command_left_half_made_are_made_anew(settings, home):
     # it was killed between the renames: two files are there, one is not, and the folder of the new ones is
     (home / INDEX).unlink()

@@ -28,6 +28,7 @@ from ...defs.dagster_internals import layouts_are_current, set_pool_size
 from ...defs.dead_runs import end_dead_runs
 from ..settings import MesoSettings
 from . import on_server
+from .packing import pack_new_files_closely
 from .records import MAIN, back_up, check_main, keeps_sqlite, make_missing
 from .server_users import server_alone, uses_server
 
@@ -85,6 +86,7 @@ def prepare_home(settings: MesoSettings) -> Path:
         ) from error
     os.environ["DAGSTER_HOME"] = str(home)
     on_server.name_driver()
+    pack_new_files_closely()
     return home
 
 
