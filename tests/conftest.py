@@ -25,8 +25,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 #: Files whose tests use what was processed once, which takes a minute; all others share nothing beyond their file.
 TOGETHER = {
     "test_alyx_from_the_platform": "finished",
+    "test_lineage_of_a_session": "finished",
     "test_one_truth": "finished",
+    "test_remote_roots": "finished",
     "test_session_from_folder_to_alf": "finished",
+    "test_session_report": "finished",
     "test_what_people_do_afterwards": "finished",
     "test_export": "processed",
     "test_process": "processed",

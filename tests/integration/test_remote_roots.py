@@ -94,17 +94,19 @@ def on_sftp(request, finished, tmp_path_factory, _openssh) -> OnServer:
     return processed_by_meso_run(finished, tmp_path_factory.mktemp("on sftp"), _openssh.new_root())
 
 
-#: A whole session over SFTP takes minutes; what SFTP itself does is tried in ``tests/storage``.
 #: The report names the content of all results, so that of the archive too.
 PAGE = "reports/session_report.html"
 #: Beside the page of a session on a disk; that of a session on a server says why it has none.
 MOVIES = "reports/session_movies/"
 #: What follows from the times of raw files, which a server gives anew, or is a picture of a movie.
 FOLLOW_THE_TIMES = ("imaging_frames_archive", "session_qc", "alyx_datasets", "alyx_session_qc", "session_report")
+#: A whole session takes minutes. Each property is shown on S3; what SFTP and a root in memory do themselves is tried in
+#: ``tests/storage``.
 SFTP = pytest.param("on_sftp", marks=pytest.mark.nightly)
+IN_MEMORY = pytest.param("in_memory", marks=pytest.mark.nightly)
 
 
-@pytest.fixture(params=["in_memory", "on_s3", SFTP])
+@pytest.fixture(params=["on_s3", IN_MEMORY, SFTP])
 def on_server(request) -> OnServer:
     return request.getfixturevalue(request.param)
 
@@ -149,8 +151,8 @@ def test_manifests_are_those_of_a_folder_but_for_run_times_and_what_follows_from
         assert made.session == str(on_server.key)
 
 
-def test_the_log_of_the_run_tells_what_is_downloaded_and_uploaded(in_memory):
-    with open_instance(in_memory.settings) as instance:
+def test_the_log_of_the_run_tells_what_is_downloaded_and_uploaded(on_server):
+    with open_instance(on_server.settings) as instance:
         run = instance.get_runs()[-1]
         told = [entry.user_message for entry in instance.all_logs(run.run_id)]
     for what in ("downloaded", "uploaded"):
