@@ -76,7 +76,7 @@ def costs_of_run(plan: Sequence[SimStep], jobs: Sequence[JobTold], taken: Taken)
     return Costs(
         begin=min(job.begin for job in jobs) - taken.begin,
         end=taken.end - max(job.end for job in jobs),
-        turn=median(waited),
+        turn=max(0.0, median(waited)),  # a step tells its end before its process is over
         job=sum(job.cpu for job in jobs) / len(jobs) * slower,
     )
 
