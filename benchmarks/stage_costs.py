@@ -161,30 +161,27 @@ def _cpu_s() -> float:
 
 
 def _line(c: Cost) -> str:
-    return (
-        f"| {c.stage} | {c.n_frames} | {c.raw_bytes / 1e9:.2f} | {c.wall_s:.1f} | {c.cpu_s:.1f} | {c.peak_gb:.2f} | |"
-    )
+    return f"{c.stage}, {c.n_frames} frames: {c.wall_s:.1f} s, of processors {c.cpu_s:.1f} s, {c.peak_gb:.2f} GB"
 
 
 def _table(costs: Sequence[Cost]) -> str:
-    """Lay out all costs; the last line of a stage has the exponents with which its times grow."""
-    lines = [
-        "| stage | frames | tifs, GB | wall, s | CPU, s | memory, GB | grows as |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | --- |",
-    ]
-    for stage in dict.fromkeys(c.stage for c in costs):
-        mine = [c for c in costs if c.stage == stage]
-        lines += _lines(mine)
-    return "\n".join([*lines, *_lines([_together(costs, n) for n in dict.fromkeys(c.n_frames for c in costs)])])
+    """Lay out all costs: a stage a row, a length of the session a column, and how its times grow."""
+    lengths = {c.n_frames: c.raw_bytes for c in costs}
+    heads = " | ".join(f"{n} frames, {size / 1e9:.1f} GB" for n, size in lengths.items())
+    lines = [f"| stage | {heads} | grows as |", "| --- |" + " ---: |" * len(lengths) + " --- |"]
+    stages = [[c for c in costs if c.stage == stage] for stage in dict.fromkeys(c.stage for c in costs)]
+    for mine in [*stages, [_together(costs, n) for n in lengths]]:
+        cells = " | ".join(f"{c.wall_s:.0f} s, {c.cpu_s:.0f} s, {c.peak_gb:.2f} GB" for c in mine)
+        lines.append(f"| {mine[0].stage} | {cells} | {_growth(mine)} |")
+    return "\n".join(lines)
 
 
-def _lines(costs: Sequence[Cost]) -> list[str]:
-    """Lay out the costs of a stage; the last line has the exponents with which its times grow."""
-    lines = [_line(c) for c in costs]
-    if len(costs) > 1:
-        wall, cpu = (_exponent(costs, which) for which in ("wall_s", "cpu_s"))
-        lines[-1] = lines[-1].removesuffix("|") + f"wall n^{wall:.2f}, CPU n^{cpu:.2f} |"
-    return lines
+def _growth(costs: Sequence[Cost]) -> str:
+    """Tell the exponents with which wall time and CPU time grow."""
+    if len(costs) < 2:
+        return "–"
+    wall, cpu = (_exponent(costs, which) for which in ("wall_s", "cpu_s"))
+    return f"n^{wall:.2f}, n^{cpu:.2f}"
 
 
 def _together(costs: Sequence[Cost], n_frames: int) -> Cost:
