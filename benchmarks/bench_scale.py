@@ -21,14 +21,16 @@ from typing import Any
 from meso_core.machine import cores_at_hand
 
 from . import Row
-from .scale.clock import Clock, Costs, Site
+from .scale.clock import Clock, Costs, Played, Site
 from .scale.engines import Ground, Taken, python_of_jobs, worker_of_celery
 from .scale.plan import BYTES, N_FOVS, SimStep, large_session, without
 from .scale.told import costs_of_run, read_jobs, steps_as_told
 
 _N_SESSIONS = 200
-#: Nodes, and the sessions at work at once that are enough for them (docs/cluster.md); each node has so many cores, GB.
-_CLUSTERS, _CORES, _MEMORY_GB = ((1, 2), (4, 8)), 16, 128.0
+#: Nodes, each of so many cores and GB; and how many slots a session at work at once is enough for (docs/cluster.md).
+_NODES, _CORES, _MEMORY_GB, _SLOTS_OF_ONE = (1, 4), 16, 128.0, 8
+#: Sessions at once that the table of docs/cluster.md compares.
+_COMPARED = (2, 4, 8, 16)
 #: Sessions with which the clock is tried, at once, and by what their science is made shorter.
 _TRIED, _AT_ONCE, _SHORTER = 3, 2, 40.0
 _ENGINES = ("multiprocess", "in_process", "celery", "slurm")
@@ -130,10 +132,15 @@ def _engine_rows(found: Measured) -> list[Row]:
     return [*rows, Row(what, first, last, "MB", first / last, "≈ 1: linear", f"{on}, {len(found.growths)} runs")]
 
 
+def _play(steps: Sequence[SimStep], n_nodes: int, at_once: int, costs: Costs) -> Played:
+    return Clock(Site(n_nodes, _CORES, _MEMORY_GB, at_once), costs, [steps] * _N_SESSIONS).play()
+
+
 def _cluster_rows(costs: Costs) -> list[Row]:
     steps, rows = large_session(), []
-    for n_nodes, at_once in _CLUSTERS:
-        played = Clock(Site(n_nodes, _CORES, _MEMORY_GB, at_once), costs, [steps] * _N_SESSIONS).play()
+    for n_nodes in _NODES:
+        at_once = max(2, n_nodes * _CORES // _SLOTS_OF_ONE)
+        played = _play(steps, n_nodes, at_once, costs)
         on = (
             f"{_N_SESSIONS} sessions of {BYTES / 1e9:.0f} GB, {N_FOVS} FOVs, {at_once} at once, on a simulated clock: "
             f"{n_nodes} × {_CORES} cores, {_MEMORY_GB:.0f} GB each"
@@ -148,6 +155,19 @@ def _cluster_rows(costs: Costs) -> list[Row]:
     return rows
 
 
+def table_of_clusters(costs: Costs) -> str:
+    """Lay out in Markdown what more or fewer sessions at once come to (docs/cluster.md)."""
+    lines = ["| slots | sessions at once | slots busy | all sessions | the first one |", "| --- " + "| ---: " * 4 + "|"]
+    steps = large_session()
+    for n_nodes in _NODES:
+        for at_once in _COMPARED:
+            played = _play(steps, n_nodes, at_once, costs)
+            hours = played.makespan / 3600, min(played.ended) / 3600
+            slots = f"{played.site.slots} ({n_nodes} × {_CORES} cores, {_MEMORY_GB:.0f} GB each)"
+            lines.append(f"| {slots} | {at_once} | {played.busy():.0%} | {hours[0]:.0f} h | {hours[1]:.1f} h |")
+    return "\n".join(lines)
+
+
 def rows() -> list[Row]:
     """Measure the engines, try the clock, and play the clusters."""
     with tempfile.TemporaryDirectory(prefix="meso-scale-", dir="/tmp", ignore_cleanup_errors=True) as name:
@@ -158,5 +178,5 @@ def rows() -> list[Row]:
     )
     what = "some sessions at once; peer: as the simulated clock foretold"
     clock = Row(what, found.foretold, found.tried, "s", found.foretold / found.tried, "0.87 to 1.15", on)
-    print(f"costs: {found.costs}", file=sys.stderr)
+    print(f"{found.costs}\n{table_of_clusters(found.costs)}", file=sys.stderr)
     return [*_engine_rows(found), clock, *_cluster_rows(found.costs)]

@@ -1,8 +1,7 @@
 """The steps of a session, what each waits for and needs, as meso plans them, and how long each takes.
 
 The graph is that of the job, the needs are those that engines are asked for. The seconds follow from the size of the
-session and from rates that were measured (README, on two cores of 2.5 GHz), not from what meso asks for, which is from
-above.
+session and from rates that ``benchmarks.stage_costs`` measured, not from what meso asks for, which is from above.
 """
 
 from __future__ import annotations
@@ -15,8 +14,9 @@ from meso_core.imaging.needs import StepNeeds, Work
 #: A large session: bytes of its tifs, fields of view, pixels of each.
 BYTES, N_FOVS, SHAPE = 100e9, 8, (512, 512)
 #: Bytes a second: of a core that archives and verifies; of a share on a network of 1 Gb/s, from which pages are cut;
-#: of a core that registers (7 ms for a frame of 512 × 512), and that finds cells and traces (52 ms).
-_ARCHIVE, _SHARE, _REGISTER, _DETECT = 8.8e6, 110e6, 75e6, 10e6
+#: of a core that registers, and that finds cells and traces. Those of cores are CPU time of ``benchmarks.stage_costs``
+#: for 4000 frames of 4 FOVs: of 9.31 GB of tifs, and of 8.39 GB of movies.
+_ARCHIVE, _SHARE, _REGISTER, _DETECT = 9.3e6, 110e6, 33e6, 120e6
 #: As many cores as a step can use.
 _MANY = 1024
 #: What does not grow with the movie, s: as in a report of 8 fields of view, and places with an atlas of 10 µm.
