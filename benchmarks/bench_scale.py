@@ -121,7 +121,7 @@ def _engine_rows(found: Measured) -> list[Row]:
     rows = [
         Row(f"a session without its science, {name}; peer: multiprocess", base, one.seconds, "s", base / one.seconds,
             "told", on)
-        for name, one in found.alone.items()
+        for name, one in found.alone.items() if name != "multiprocess"
     ]  # fmt: skip
     for name in ("celery", "slurm"):
         cpu = found.alone[name].cpu / found.n_steps

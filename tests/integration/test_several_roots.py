@@ -256,10 +256,21 @@ def test_two_labs_on_two_disks_are_told_apart(settings, disks, instance):
         Platform.open(settings).named("SPX/2023-03-03/001")
 
 
-def test_each_root_gets_what_is_made_of_its_sessions(make_settings, materialise, tmp_path):
+@pytest.fixture(params=["in memory", "on S3"])
+def url(request, monkeypatch):
+    """Root on a server: a made-up one, and a real S3."""
+    if request.param == "in memory":
+        return "memory://joined/Subjects"
+    server = request.getfixturevalue("_s3")
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    return server.new_root()
+
+
+def test_each_root_gets_what_is_made_of_its_sessions(url, make_settings, materialise, tmp_path):
     """A disk and a server: results, records and tables go to where the session stands, and nothing beside it."""
-    settings = make_settings(tmp_path, root=[tmp_path / "disk", tmp_path / "spare", "memory://joined/Subjects"])
-    config, server = short(frames_per_bout=(12,)), open_root("memory://joined/Subjects")
+    settings = make_settings(tmp_path, root=[tmp_path / "disk", tmp_path / "spare", url])
+    config, server = short(frames_per_bout=(12,)), open_root(url)
     simulate_session(settings.roots[0], replace(config, subject="SPA"))
     rig = simulate_session(tmp_path / "rig", replace(config, subject="SPB")).session_path
     for path in (path for path in rig.rglob("*") if path.is_file()):
@@ -271,7 +282,7 @@ def test_each_root_gets_what_is_made_of_its_sessions(make_settings, materialise,
         assert {path for path in (tmp_path / "disk").rglob("*")} == before
         assert materialise(instance, settings, HERE, QUICK).success
     platform = Platform.open(settings)
-    for key, root in ((HERE, str(tmp_path / "disk")), (THERE, "memory://joined/Subjects")):
+    for key, root in ((HERE, str(tmp_path / "disk")), (THERE, url)):
         session = platform.at(key)
         assert session.where().startswith(f"{root}/")
         assert set(QUICK) <= set(session.manifests())

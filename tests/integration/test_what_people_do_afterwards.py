@@ -72,6 +72,27 @@ def own(finished, tmp_path):
     return replace(finished, settings=finished.settings.model_copy(update=places))
 
 
+def test_of_several_roots_tifs_go_and_come_back_in_the_one_that_holds_the_session(own, tifs, tmp_path):
+    disk, session = tmp_path / "other disk", own.session
+    beside = disk / "SPB/2023-03-03/001"
+    beside.mkdir(parents=True)
+    for path in tifs:  # the same names, of a session that is not processed
+        (beside / path).parent.mkdir(exist_ok=True)
+        shutil.copy2(session.path / path, beside / path)
+    joined = replace(own, settings=own.settings.model_copy(update={"root": (disk, own.settings.root)}))
+    before = {path: path.stat().st_mtime_ns for path in disk.rglob("*") if path.is_file()}
+    removed = joined.meso("remove-raw", str(own.key), "--yes")
+    assert removed.returncode == 0, removed.stderr
+    assert not any((session.path / path).exists() for path in tifs)
+    refused = joined.meso("remove-raw", "SPB/2023-03-03/001", "--yes")
+    assert refused.returncode == 2
+    assert "cannot replace a verified archive" in refused.stderr
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert joined.meso("restore", str(own.key)).returncode == 0
+    assert {path: hash_file(session.path / path).sha256 for path in tifs} == tifs
+    assert "stale" not in joined.meso("status", str(own.key)).stdout
+
+
 def test_a_persons_curation_is_told_kept_and_changes_what_follows_from_it(own):
     file = own.session.path / "suite2p" / "plane0" / "iscell.npy"
     types = own.session.path / "alf" / "FOV_00" / "mpciROIs.mpciROITypes.npy"
