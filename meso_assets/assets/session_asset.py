@@ -18,7 +18,7 @@ from meso_core.archive import raw_place, settle_if_needed
 from meso_core.archive.delivered import files_to_read
 from meso_core.json_text import json_text
 from meso_core.progress import Progress, throttled
-from meso_core.qc import QCResult, judged, qc_path, read_results, results_to_json
+from meso_core.qc import QCResult, as_read, qc_path, read_results, results_to_json
 from meso_core.session import SessionMetadata, check_left_out
 from meso_core.storage import (
     LocalStore,
@@ -277,7 +277,7 @@ def decided(
             metadata = {**run.kept_metadata(), **made.metadata}
         else:
             publication, version = run.publication(made)
-            qc, metadata = tuple(judged(one, run.settings.limits) for one in made.qc), dict(made.metadata)
+            qc, metadata = tuple(as_read(one, run.settings.limits) for one in made.qc), dict(made.metadata)
     metadata |= {**report_link(context.partition_key), **tolerated_metadata(tolerated)}
     return dg.MaterializeResult(
         value=replace(publication, shown=metadata),

@@ -331,7 +331,7 @@ _DECLARATIONS = (
     Declaration(
         name="alyx_session_qc",
         group="alyx",
-        code_version="1",
+        code_version="2",
         description=(
             "Whether a session is good, in Alyx: its quality (`qc`), an entry of `extended_qc` for each check, a note "
             "with a picture and the verdicts in words. What people say counts first. Entries and notes of others stay, "

@@ -6,7 +6,7 @@ these records.
 """
 
 from .check import Check, Limit
-from .judging import DEFAULT_LIMITS, Limits, judge, judged, limit_of, parse_limits
+from .judging import DEFAULT_LIMITS, Limits, as_read, judge, judged, limit_of, parse_limits
 from .record import QCResult, Verdict, worst
 from .stored import qc_path, read_results, results_to_json, stored_results
 from .table import CHECKS, check_of, checks_in
@@ -20,6 +20,7 @@ __all__ = [
     "Limits",
     "QCResult",
     "Verdict",
+    "as_read",
     "check_of",
     "checks_in",
     "in_words",

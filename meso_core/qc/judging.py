@@ -56,7 +56,11 @@ def judge(
 
 
 def judged(result: QCResult, limits: Limits = DEFAULT_LIMITS) -> QCResult:
-    """Judge a result again, by these limits; one without a number, or that no limit decides, stays as it is."""
+    """Judge a result again, by these limits; one without a number, or that no limit decides, stays as it is.
+
+    The threshold is where values ask for a look, whatever the verdict: results are stored so. :func:`as_read` gives
+    the limit that decided.
+    """
     limit, value = limit_of(result.check, limits), result.value
     if limit is None:
         return result
@@ -67,6 +71,17 @@ def judged(result: QCResult, limits: Limits = DEFAULT_LIMITS) -> QCResult:
     if verdict is Verdict.PASS and limit.is_beyond(value, limit.warning):
         verdict = Verdict.WARNING
     return replace(result, verdict=verdict, threshold=threshold)
+
+
+def as_read(result: QCResult, limits: Limits = DEFAULT_LIMITS) -> QCResult:
+    """Judge a result again, as whoever reads it sees it: of one that failed, the threshold is where bad values begin.
+
+    It is not stored: other limits may hold when it is read again.
+    """
+    found, limit = judged(result, limits), limit_of(result.check, limits)
+    if limit is None or limit.fail is None or found.verdict is not Verdict.FAIL:
+        return found
+    return replace(found, threshold=limit.fail)
 
 
 def parse_limits(chosen: Mapping[str, Mapping[str, float]]) -> dict[str, Limit]:

@@ -27,7 +27,7 @@ class QCResult:
     verdict: Verdict
     #: What was measured.
     value: float | int | str | None
-    #: What it was compared with.
+    #: What it was compared with: as it is read, the limit that decided the verdict.
     threshold: float | int | str | None
     #: One sentence for a person: what it means, and what to do if it is not a pass.
     message: str

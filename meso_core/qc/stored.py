@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import InputFileError, MissingInputError
 from ..json_text import json_text
 from ..opening import read_json
-from .judging import DEFAULT_LIMITS, Limits, judged
+from .judging import DEFAULT_LIMITS, Limits, as_read
 from .record import QCResult, Verdict
 
 
@@ -43,7 +43,7 @@ def read_results(session_path: Path, asset: str, limits: Limits = DEFAULT_LIMITS
     except MissingInputError:
         return ()
     try:
-        return tuple(judged(_result(record), limits) for record in records)
+        return tuple(as_read(_result(record), limits) for record in records)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputFileError.at(
             file, expected="verdicts as JSON", found=repr(error), remedy=f"Materialise {asset} again"

@@ -60,7 +60,23 @@ def test_stored_verdicts_are_read_with_the_limits_of_now(tmp_path):
     file.write_text(results_to_json((judge("rigid_range", 30.0, "", "x", "FOV_00"),)))
     (usual,) = read_results(tmp_path, "session_qc")
     (strict,) = read_results(tmp_path, "session_qc", {"rigid_range": Limit(10.0, 20.0)})
-    assert (usual.verdict, strict.verdict, strict.threshold) == (PASS, FAIL, 10.0)
+    assert (usual.verdict, strict.verdict, strict.threshold) == (PASS, FAIL, 20.0)
+
+
+@pytest.mark.parametrize("check", LIMITED)
+def test_a_verdict_is_read_with_the_limit_that_decided_it_and_stored_alike_whatever_it_is(check, tmp_path):
+    usual = CHECKS[check].limit
+    sign = -1 if usual.is_low_bad else 1
+    limit = Limit(10.0, 10.0 + 5 * sign, usual.is_low_bad)
+    told = [judge(check, value, "", "x", limits={check: limit}) for value in (10.0, 10 + 2 * sign, 10 + 9 * sign)]
+    told.append(QCResult(check, FAIL, None, None, "nothing to measure", "x"))
+    file = tmp_path / qc_path("rois")
+    file.parent.mkdir(parents=True)
+    file.write_text(results_to_json(tuple(told)))
+    read = read_results(tmp_path, "rois", {check: limit})
+    assert [one.verdict for one in read] == [PASS, WARNING, FAIL, FAIL]
+    assert [one.threshold for one in read] == [limit.warning, limit.warning, limit.fail, limit.fail]
+    assert {one.threshold for one in told[:3]} == {limit.warning}, "what is published does not change with it"
 
 
 def test_a_check_that_no_limit_decides_stays_as_it_was_judged():
