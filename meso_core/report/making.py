@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from math import nan
 
@@ -33,6 +34,7 @@ from .movies import FovMovie, MovieMaker
 from .page.card import card
 from .page.cells import cells_section
 from .page.fields import FovFound, clock_of, field_view, located
+from .page.limits import limits_in_words
 from .page.parts import SIGNS, Page, plots_of
 from .page.people import people_said
 from .page.photons import photons_section
@@ -83,7 +85,8 @@ def make_report(inputs: ReportInputs, *, progress: Progress = silent) -> Report:
     n_fields = 0 if inputs.metadata is None else len(inputs.metadata.imaging.fovs)
     with one_blas_thread(), Drawers(processes_for(n_fields)) as drawers:
         found, page = _page(inputs, drawers, progress)
-        html = render("report.html", page=page.drawn(drawers.svg), signs=SIGNS)
+        limits = partial(limits_in_words, limits=inputs.limits)
+        html = render("report.html", page=page.drawn(drawers.svg), signs=SIGNS, limits_in_words=limits)
     movies = {one.movie.path: one.movie.content for one in found if isinstance(one.movie, FovMovie)}
     return Report(html.encode(), session_line(inputs, found), movies)
 

@@ -10,7 +10,8 @@ from html.parser import HTMLParser
 _VOID = {"meta", "link", "img", "input", "br", "path"}
 #: A check with its limits and its verdict, or what is said where there is none.
 _LIMIT = re.compile(
-    r"No limit: to look at\.|\S [a-z ]+ .*· ((look|bad) (above|below) \S+(, bad (above|below) \S+)?|compared with .+"
+    r"No limit: to look at\.|\S [a-z ]+ .*"
+    r"· ((look|bad) (above|below) \S+( [^,·]+)?(, bad (above|below) \S+( [^,·]+)?)?|compared with .+"
     r"|no fixed limit) · (good|look|bad|not judged)(: FOV_.*)?"
 )
 

@@ -96,7 +96,7 @@ def test_each_figure_says_how_it_is_read_and_with_which_limit_it_was_judged(inpu
     assert len(figures) > 20
     told = [line for figure in figures for line in figure.limits]
     assert "No limit: to look at." in told, "the offsets of fields have none"
-    assert "– rigid range · look above 40 · not judged" in told, "nobody has judged these inputs"
+    assert "– rigid range · look above 40 µm · not judged" in told, "nobody has judged these inputs"
     assert told.count("✓ cells found 9 cells · compared with 1 · good") == 1 + len(inputs.fov_names)
 
 
@@ -117,6 +117,27 @@ def test_a_figure_is_judged_by_the_limits_of_the_lab_and_names_the_field_that_is
     assert "✓ noise level 1.25 to 4.5 %/√Hz · look above 8 · good" in told, "of all fields"
     assert "✕ fov size corners outside the brain · compared with 1.3 · bad" in told
     assert "▲ classifier share 0.025 to 0.09 of the ROIs · look below 0.05 · look: FOV_00, FOV_02" in told
+
+
+def test_a_verdict_is_told_with_all_its_limits_and_their_unit_where_no_value_has_it(inputs):
+    limits = parse_limits({"rigid_jump": {"fail": 90.0}})
+    verdicts = [
+        judge("fov_inside_brain", 0.4, "", "x", "FOV_00"),
+        judge("registration_residual", float("nan"), "", "x", "FOV_01"),
+        judge("rigid_jump", 30.0, "", "x", "FOV_02", limits),
+        QCResult("fov_number_of_areas", Verdict.WARNING, 40, 25, "", "x", "FOV_00"),
+        QCResult("counts_per_photon", Verdict.FAIL, 50.0, None, "", "x", "FOV_00"),
+    ]
+    page = make_report(replace(inputs, limits=limits, verdicts={"session_qc": verdicts})).html.decode()
+    part = page[page.index('id="verdicts"') :].partition('id="people"')[0]
+    told = [re.sub(r"\s+", " ", text) for text in re.findall(r'<span class="numbers">(.*?)</span>', part)]
+    assert told == [
+        "0.4 of the pixels · look above 0.02, bad above 0.25",
+        "50 counts",
+        "– · look above 1 px",
+        "30 µm · look above 25, bad above 90",
+        "40 areas · compared with 25",
+    ]
 
 
 def test_axes_carry_units(page):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...qc import Limit, QCResult, Verdict, check_of, limit_of, worst
+from ...qc import Limit, Limits, QCResult, Verdict, check_of, limit_of, worst
 from ..inputs import ReportInputs
 from .parts import SIGNS, Judged
 from .render import number
@@ -39,9 +39,17 @@ def first_limit(inputs: ReportInputs, check: str) -> float | None:
     return limit.fail if limit.warning is None else limit.warning
 
 
+def limits_in_words(result: QCResult, limits: Limits) -> str:
+    """Write with what a result was compared; empty where no fixed limit decides."""
+    unit = check_of(result.check).unit if not isinstance(result.value, float | int) else ""
+    compared = "" if result.threshold is None else f"compared with {number(result.threshold)}"
+    return _ends(limit_of(result.check, limits), unit) or compared
+
+
 def _judged(inputs: ReportInputs, check: str, results: Sequence[QCResult]) -> Judged:
     unit, limit = check_of(check).unit, limit_of(check, inputs.limits)
-    told = _ends(limit) or _threshold(results)
+    is_known = any(isinstance(one.value, float | int) for one in results)
+    told = _ends(limit, "" if is_known else unit) or _threshold(results)
     if not results:
         return Judged(check, "", told, _UNKNOWN)
     verdict = worst(results)
@@ -50,13 +58,13 @@ def _judged(inputs: ReportInputs, check: str, results: Sequence[QCResult]) -> Ju
     return Judged(check, _values(results, unit), told, SIGNS[verdict], some)
 
 
-def _ends(limit: Limit | None) -> str:
-    """Write from where on a value asks for a look, and from where on it is bad."""
+def _ends(limit: Limit | None, unit: str) -> str:
+    """Write from where on a value asks for a look, and from where on it is bad, with the unit if given."""
     if limit is None:
         return ""
     side = "below" if limit.is_low_bad else "above"
     ends = (("look", limit.warning), ("bad", limit.fail))
-    return ", ".join(f"{word} {side} {end:g}" for word, end in ends if end is not None)
+    return ", ".join(f"{word} {side} {end:g} {unit}".rstrip() for word, end in ends if end is not None)
 
 
 def _threshold(results: Sequence[QCResult]) -> str:
