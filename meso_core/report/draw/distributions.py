@@ -99,6 +99,7 @@ def histograms_plot(panels: Sequence[tuple[str, NDArray[np.float64], NDArray[np.
             axes.hist(cells, edges, color=GREEN, alpha=0.75, label="cells")
             axes.hist(others, edges, histtype="step", color=RED, lw=1.2, ls=(0, (3, 2)), label="other ROIs")
             axes.set_xlabel(label)
+            axes.yaxis.get_major_locator().set_params(integer=True)
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
         grid[0].set_ylabel("ROIs")

@@ -17,10 +17,10 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Colours that people with any kind of colour vision tell apart, and that differ in grey too (Okabe and Ito 2008).
+#: Colours that people with any kind of colour vision tell apart (after Okabe and Ito 2008).
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#a04c86", "#56b4e9"
-#: Colours of series, one after the other.
-SERIES = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED, "#6b7280", "#b8a800")
+#: Colours of series, one after the other; violet and brown are the furthest from the others to any kind of vision.
+SERIES = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED, "#7818f0", "#604818")
 #: Stand for the page's own colours of text, of lines that recede, and of the ground.
 INK, FAINT, GROUND = "#010203", "#8a8f98", "#fdfefe"
 _RC = {

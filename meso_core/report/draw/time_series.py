@@ -36,7 +36,7 @@ def motion_plot(motion: FovMotion, clock: FovClock, name: str, um_per_px: float)
         for values, label, color in ((motion.y, "down", BLUE), (motion.x, "right", ORANGE)):
             _line(rows[0], t, values * um_per_px, clock, color=color, label=label)
         rows[0].set_ylabel("rigid shift (µm)")
-        rows[0].legend(loc="upper right", ncols=2)
+        rows[0].legend(loc="lower right", ncols=2, bbox_to_anchor=(1, 1), borderaxespad=0.1)  # lines go up to the top
         if motion.nonrigid is not None:
             _line(rows[1], t, motion.nonrigid * um_per_px, clock, color=PURPLE)
         rows[1].set_ylabel("largest\nnon-rigid (µm)")
@@ -53,7 +53,7 @@ def motion_plot(motion: FovMotion, clock: FovClock, name: str, um_per_px: float)
         f"Shifts of {name} over time: range {motion.range_px * um_per_px:.1f} µm, {int(motion.is_bad.sum())} bad of "
         f"{motion.n_frames} frames"
     )
-    return plot(9.6, 3.9, draw, f"motion-{name}", alt, (0.85, 0.1, 0.48, 0.08))
+    return plot(9.6, 4.1, draw, f"motion-{name}", alt, (0.85, 0.1, 0.48, 0.28))
 
 
 def best_plot(

@@ -33,9 +33,9 @@ def cells_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
     if not with_rois:
         return Section("cells", "Cells", lead, missing=[f"Cells: {inputs.why_missing('rois')}."], verdicts=checks)
     figures = [_histograms(inputs, with_rois), *_counts(inputs, with_rois)]
-    head = ("field", "ROIs", "cells", "noise, %/√Hz", "SNR", "neuropil correlation", "nearest cell, µm")
+    head = ("field", "ROIs", "cells", "noise, %/√Hz", "SNR", "F with neuropil", "nearest cell, µm")
     rows = [_row(one, rois) for one, rois in with_rois]
-    note = f"Medians over cells. {_told(_doubles(found))}"
+    note = f"Medians over cells. F with neuropil: correlation of the two as extracted. {_told(_doubles(found))}"
     return Section("cells", "Cells", lead, figures=figures, table=(head, rows), table_note=note, verdicts=checks)
 
 
@@ -53,7 +53,7 @@ def _histograms(inputs: ReportInputs, with_rois: Sequence[tuple[FovFound, FovRoi
         ("skew of dF/F", *both([np.asarray(a.skew, float) for a in of])),
         ("classifier", *both([rois.classifier for _, rois in with_rois])),
         ("mask (µm²)", *both(sizes)),
-        ("correlation with neuropil", *both([np.asarray(a.neuropil_correlation, float) for a in of])),
+        ("F with neuropil (correlation)", *both([np.asarray(a.neuropil_correlation, float) for a in of])),
     ]
     return Figure(
         "What cells are like",
@@ -61,7 +61,8 @@ def _histograms(inputs: ReportInputs, with_rois: Sequence[tuple[FovFound, FovRoi
         "Cells (filled) should have higher SNR and skew than other ROIs (dashed), and lie apart from them by the "
         "classifier. SNR: 99th percentile of dF/F above its median, in standard deviations of the noise. Noise: median "
         "step of dF/F from frame to frame over √rate (Rupprecht et al. 2021). Masks of one cell body have 80 to 300 "
-        "µm². A correlation with the neuropil near 1 means that the mask shows little of its own.",
+        "µm². F that is correlated with its neuropil by nearly 1 shows little of its own; the verdict speaks of what "
+        "is left when 0.7 of the neuropil is taken out.",
         judged_by(inputs, "classifier_share", "noise_level", "neuropil_correlation"),
     )
 
