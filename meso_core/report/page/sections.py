@@ -6,7 +6,11 @@ What belongs here: their parts. What does not: measuring and drawing.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ...json_text import json_text
 from ...qc import checks_in
@@ -15,7 +19,7 @@ from ..draw.images import contrast, webp_uri
 from ..draw.plots import plot_of
 from ..draw.time_series import flow_plot, motion_plot, two_clocks_plot
 from ..inputs import MadeResult, ReportInputs
-from ..measure.clock import GAP, against_microscope, intervals
+from ..measure.clock import GAP, Intervals, against_microscope, intervals
 from ..measure.flow import BLOCK_PX, FLOW_PX, N_AVERAGED, N_MOMENTS
 from ..measure.motion import FovMotion, crispness
 from ..movies import FovMovie
@@ -42,20 +46,13 @@ def time_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
     steps = intervals(first.clock.seconds, first.clock.edges)
     offsets = [(one.fov.name, 1e3 * float(one.clock.seconds[0])) for one in measured if one.clock is not None]
     rows = [
-        Row("interval", f"{steps.usual_ms:.2f} ms", f"median, {first.fov.name}"),
-        Row("jitter", f"{steps.jitter_ms:.3f} ms", "standard deviation without gaps"),
+        Row("interval", _in_ms(steps.usual_ms), f"median, {first.fov.name}"),
+        Row("jitter", _in_ms(steps.jitter_ms, 3), "standard deviation without gaps"),
         Row("gaps", str(steps.n_gaps), f"intervals above {GAP:g} usual ones within bouts"),
-        Row("longest interval", f"{steps.longest_ms:.2f} ms"),
+        Row("longest interval", _in_ms(steps.longest_ms)),
     ]
     figures = [
-        Figure(
-            "Time from frame to frame",
-            plot_of(interval_plot, steps),
-            "All intervals within bouts. One narrow peak is right; it is as wide as the DAQ's samples are apart. "
-            "Counts at twice the usual interval are frames that were lost, or pulses that the DAQ missed.",
-            judged_by(inputs, "interval_jitter", "interval_gaps"),
-            wide=False,
-        ),
+        *_intervals(inputs, steps),
         Figure(
             "Offset of each field in the volume",
             plot_of(offsets_plot, offsets),
@@ -66,14 +63,62 @@ def time_section(inputs: ReportInputs, found: Sequence[FovFound]) -> Section:
         ),
         *_two_clocks(inputs, first, steps.usual_ms),
     ]
-    return Section("time", "Time", lead, rows, figures, verdicts=verdicts)
+    table, note = _by_bout(inputs, first)
+    return Section("time", "Time", lead, rows, figures, verdicts=verdicts, table=table, table_note=note)
+
+
+def _in_ms(value: float, digits: int = 2) -> str:
+    return f"{value:.{digits}f} ms" if value == value else "–"
+
+
+def _intervals(inputs: ReportInputs, steps: Intervals) -> list[Figure]:
+    """Draw the time from frame to frame; nothing where no bout has two frames."""
+    if not steps.ms.size:
+        return []
+    return [
+        Figure(
+            "Time from frame to frame",
+            plot_of(interval_plot, steps),
+            "All intervals within bouts. One narrow peak is right; it is as wide as the DAQ's samples are apart. "
+            "Counts at twice the usual interval are frames that were lost, or pulses that the DAQ missed.",
+            judged_by(inputs, "interval_jitter", "interval_gaps"),
+            wide=False,
+        )
+    ]
+
+
+def _by_bout(inputs: ReportInputs, first: FovFound) -> tuple[tuple[Sequence[str], Sequence[Sequence[str]]], str]:
+    """Tell of each bout its frames, intervals and clocks, of the first field, and what that means."""
+    assert inputs.metadata is not None
+    assert first.clock is not None
+    seconds, edges, apart = first.clock.seconds, first.clock.edges, _apart(inputs, first)
+    head = ("imaging bout", "frames", "begins, s", "lasts, s", "interval, ms", "longest, ms", "gaps",
+            "DAQ − microscope, at most, ms")  # fmt: skip
+    names = [bout.name for bout in inputs.metadata.bouts]
+    rows = []
+    for name, (a, b) in zip(names if len(names) + 1 == len(edges) else ["all"], pairwise(edges), strict=True):
+        steps, most = intervals(seconds, (a, b)), "–" if apart is None or a == b else f"{np.abs(apart[a:b]).max():.2f}"
+        begins, lasts = ("–", "–") if a == b else (f"{seconds[a]:.1f}", f"{seconds[b - 1] - seconds[a]:.1f}")
+        known = [_known(steps.usual_ms), _known(steps.longest_ms)]
+        rows.append([name, number(b - a), begins, lasts, *known, str(steps.n_gaps), most])
+    note = (
+        f"Frames of {first.fov.name}; interval: median. DAQ − microscope: difference of the two clocks since the bout "
+        "began. How many pulses of a bout belong to no frame stands among the verdicts below."
+    )
+    return (head, rows), note
+
+
+def _apart(inputs: ReportInputs, first: FovFound) -> NDArray[np.float64] | None:
+    """DAQ's clock less the microscope's, of the first field, ms; None where their frames differ."""
+    assert inputs.metadata is not None
+    assert first.clock is not None
+    return against_microscope(inputs.metadata, first.fov, first.clock)
 
 
 def _two_clocks(inputs: ReportInputs, first: FovFound, period_ms: float) -> list[Figure]:
     """Compare the DAQ's clock with the microscope's, of the first field; nothing where their frames differ."""
-    assert inputs.metadata is not None
     assert first.clock is not None
-    difference = against_microscope(inputs.metadata, first.fov, first.clock)
+    difference = _apart(inputs, first)
     if difference is None or not difference.size:
         return []
     return [
