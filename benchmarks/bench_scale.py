@@ -92,7 +92,7 @@ def _measure(folder: Path) -> Measured:
             sizes.append(ground.bytes_of_records())
             if worker is not None:
                 worker.kill()
-        jobs = read_jobs(told)
+        jobs = read_jobs(told, len(plan))
         costs = costs_of_run(plan, jobs, alone["slurm"])
         seconds = {step.key: step.seconds / _SHORTER for step in plan}
         _sleep(told, seconds)

@@ -6,6 +6,7 @@ The rows are written by ``job``.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from meso_core.imaging.needs import StepNeeds
 from .clock import Costs
 from .engines import Taken
 from .plan import SimStep
+
+#: For which the last jobs are waited for, s.
+_LATEST_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +48,14 @@ class JobTold:
         return self.end - self.begin - self.slept
 
 
-def read_jobs(file: Path) -> tuple[JobTold, ...]:
-    """Read all rows."""
-    return tuple(JobTold(**json.loads(line)) for line in file.read_text().splitlines())
+def read_jobs(file: Path, n_steps: int) -> tuple[JobTold, ...]:
+    """Read all rows, once so many jobs have told theirs: a job does so some moments after its step has ended."""
+    until = time.monotonic() + _LATEST_S
+    while len(lines := file.read_text().splitlines()) < n_steps:
+        if time.monotonic() > until:
+            raise RuntimeError(f"{len(lines)} of {n_steps} jobs have told what they took, after {_LATEST_S:.0f} s")
+        time.sleep(0.2)
+    return tuple(JobTold(**json.loads(line)) for line in lines)
 
 
 def steps_as_told(

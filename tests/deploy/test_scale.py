@@ -110,12 +110,12 @@ def test_what_stands_in_for_the_python_of_a_job_sleeps_does_what_it_is_asked_and
     environment = {"PYTHONPATH": str(tmp_path), "SLURM_ARRAY_TASK_ID": "1"}
     asked = [python, "-m", "meso_assets.runs.executors.slurm.job", tmp_path / "0.json"]
     assert subprocess.run(asked, env=environment, cwd=tmp_path, check=False).returncode == 3
-    (job,) = read_jobs(told)
+    (job,) = read_jobs(told, 1)
     assert (job.session, job.step, job.slept, job.needs.cores) == ("a", "frame_qc", 0.5, 2)
     assert 0.2 <= job.cpu <= job.besides + 0.01
     other = subprocess.run([python, "-c", "print(1 + 1)"], capture_output=True, text=True, check=True)
     assert other.stdout == "2\n", "what is no job is started as by any Python"
-    assert len(read_jobs(told)) == 1
+    assert len(read_jobs(told, 1)) == 1
 
 
 def test_sessions_are_run_as_many_at_once_as_asked_and_one_that_fails_is_told(tmp_path, monkeypatch):
