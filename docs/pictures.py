@@ -79,7 +79,7 @@ def overview_of_a_lab(demo: Path) -> str:
     for row, (subject, day) in enumerate((s, d) for s in ("SP035", "SP036", "SP040") for d in ("01", "02", "03")):
         name = f"{subject}/2023-03-{day}/001"
         cells = [
-            replace(cell, session=name, state=state, why=why)
+            replace(cell, state=state, why=why)
             for cell in session.cells
             for state, why in [states.get((row, cell.asset), (cell.state, cell.why))]
         ]

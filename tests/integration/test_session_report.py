@@ -1,8 +1,10 @@
 """The report of a processed session: its numbers are those of the published files, and it is made where others fail."""
 
+import importlib.util
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 
@@ -76,3 +78,15 @@ def test_a_session_whose_daq_is_missing_gets_its_report_all_the_same_and_stands_
     page = (settings.local_root / "session_reports.html").read_text(encoding="utf-8")
     address = (there / REPORT_FILE).relative_to(settings.local_root).as_posix()
     assert f'href="{address}"' in page
+
+
+def test_the_picture_of_a_small_lab_in_the_docs_is_made_of_a_real_session(finished):
+    """``make pictures`` takes it from the demo, which lies in a folder as this session does."""
+    file = Path(__file__).parents[2] / "docs" / "pictures.py"
+    spec = importlib.util.spec_from_file_location("pictures_of_docs", file)
+    pictures = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pictures)
+    page = pictures.overview_of_a_lab(finished.settings.root.parent)
+    assert page.count("SP040/2023-03-03/001") > 0
+    for state in ("found 597", "45 %", "raw_daq: 1 changed"):
+        assert state in page
