@@ -13,7 +13,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,8 @@ def _measure(folder: Path) -> Measured:
         costs = costs_of_run(plan, jobs, alone["slurm"])
         seconds = {step.key: step.seconds / _SHORTER for step in plan}
         _sleep(told, seconds)
-        foretold = _foretold(steps_as_told(plan, jobs, seconds), costs)
+        led = alone["slurm"].cpu / len(plan)  # what leads runs takes it of the same cores here
+        foretold = _foretold(steps_as_told(plan, jobs, seconds), replace(costs, job=costs.job + led))
         tried = ground.run_many(ground.keys, "slurm", python, _AT_ONCE)
     grown = tuple(after - before for before, after in pairwise(sizes))
     return Measured(alone, len(jobs), costs, tried.seconds, foretold, grown)
