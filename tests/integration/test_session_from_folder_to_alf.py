@@ -44,7 +44,7 @@ def tables(request, finished, tmp_path) -> Path:
     else:
         told = finished.meso("one-tables", "--to", str(tmp_path))
         assert told.returncode == 0, told.stderr
-        assert "1 sessions" in told.stdout
+        assert "1 session, " in told.stdout
     return tmp_path
 
 

@@ -15,9 +15,19 @@ from meso_core.report.draw.distributions import counts_plot, offsets_plot
 from meso_core.report.draw.drawers import Drawers, processes_for
 from meso_core.report.draw.plots import Plot, plot_of
 
+#: Children of this process that a test found here: servers and workers of tests before it.
+OTHERS = set[int]()
+
+
+@pytest.fixture(autouse=True)
+def _others_are_left_alone():
+    OTHERS.clear()
+    OTHERS.update(one.pid for one in psutil.Process().children())
+
 
 def children():
-    return [one for one in psutil.Process().children() if one.status() != psutil.STATUS_ZOMBIE]
+    found = psutil.Process().children()
+    return [one for one in found if one.pid not in OTHERS and one.status() != psutil.STATUS_ZOMBIE]
 
 
 def begun(drawers, plot):
