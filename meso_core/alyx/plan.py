@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from ..counting import counted
 from ..errors import AlyxError, brief
 from ..json_text import json_text
 
@@ -251,7 +252,7 @@ def summary(plans: Iterable[Plan]) -> str:
     told = _counted(((record.action, record.kind) for record in records), _WOULD)
     n_conflicts = sum(record.action is Action.CONFLICT for record in records)
     parts = [f"would {told}" if told else ""]
-    parts += [f"{n_conflicts} conflict{'s' * (n_conflicts > 1)}" if n_conflicts else ""]
+    parts += [counted(n_conflicts, "conflict") if n_conflicts else ""]
     return "; ".join(filter(None, parts)) or "nothing to do"
 
 

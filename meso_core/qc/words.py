@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from ..counting import counted
 from .record import QCResult, Verdict, worst
 
 
 def in_words(verdicts: Sequence[QCResult]) -> tuple[Verdict, str]:
     """Sum up all verdicts: the worst, and a sentence without its full stop."""
     count = Counter(v.verdict for v in verdicts)
-    checks = f"{len(verdicts)} verdict{'s' * (len(verdicts) != 1)}"
+    checks = counted(len(verdicts), "verdict")
     if not verdicts:
         return Verdict.WARNING, "Nothing was judged yet"
     if n := count[Verdict.FAIL]:

@@ -15,6 +15,7 @@ from math import nan
 import numpy as np
 from numpy.typing import NDArray
 
+from ..counting import counted
 from ..imaging.fovs import plane
 from ..imaging.fovs.threads import one_blas_thread
 from ..json_text import json_text
@@ -201,7 +202,7 @@ def _subtitle(inputs: ReportInputs) -> str:
     if inputs.metadata is None:
         return "Two-photon imaging session"
     n = len(inputs.metadata.imaging.fovs)
-    return f"Two-photon imaging session, {n} field{'s' * (n != 1)} of view"
+    return f"Two-photon imaging session, {counted(n, 'field of view', 'fields of view')}"
 
 
 def _warnings(inputs: ReportInputs) -> list[str]:

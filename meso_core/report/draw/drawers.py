@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -59,13 +60,12 @@ class Drawers:
         self._n_processes = n_processes
 
     def __enter__(self) -> Self:
-        try:
+        with ExitStack() as begun:
+            begun.callback(self._end)  # where one cannot be started, none is left
             for _ in range(self._n_processes):
                 self._processes.append(_started())
                 self._free.put(self._processes[-1])
-        except BaseException:
-            self._end()
-            raise
+            begun.pop_all()
         return self
 
     def __exit__(
