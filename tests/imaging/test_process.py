@@ -455,3 +455,27 @@ def test_workers_fit_the_cores_and_the_memory(movies: Movies, monkeypatch: pytes
     for at_hand, workers in ((100 * need, 8), (3 * need + 1, 3), (need // 2, 1)):
         monkeypatch.setattr(schedule, "memory_at_hand", lambda at_hand=at_hand: at_hand)
         assert choose_workers(jobs) == workers
+
+
+def test_a_workers_memory_does_not_grow_with_the_movie(tmp_path: Path) -> None:
+    n_frames, side = 3200, 128
+    some = np.random.default_rng(0).normal(500, 50, (400, side, side))
+    folder = plane_of(np.concatenate([np.roll(some, i, axis=2) for i in range(n_frames // 400)]), tmp_path)
+    held: list[tuple[int, float]] = []
+
+    def look(done: int, total: int, what: str) -> None:
+        if "registered" in what:
+            held.append((done, sum(anonymous_mb(child) for child in _children())))
+
+    process_fovs(fov_jobs(folder, make_meta(side, side, 1)), stages=("registration",), workers=1, progress=look)
+    early = max(mb for done, mb in held if done <= n_frames // 4)
+    assert max(mb for _, mb in held) < early + 16, held
+
+
+def anonymous_mb(pid: int) -> float:
+    """Memory that a process holds for itself, without pages of files, MB."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss_Anon:")) / 1024

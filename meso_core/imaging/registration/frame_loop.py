@@ -88,21 +88,20 @@ def register_frames(
     channels = [raw] if chan2 is None else [raw, chan2]
     names = (plane.REGISTERED, plane.REGISTERED_CHAN2)[: len(channels)]
     digests = None if job.basis.inputs else [hashlib.sha256() for _ in channels]
-    offsets: list[list[Any]] = []
+    offsets = _Offsets(len(raw))
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(replacing(job.folder / name)) for name in names]
         movies = [_Movie(file, len(raw), job.shape) for file in files]
         for start, stop in batches(len(raw), _FRAMES_AT_A_TIME if on_cpu else reg["batch_size"]):
             found, shifted = register(_read(channels, start, stop, reg["bidiphase"], digests))
-            offsets.append(found)
+            offsets.put(start, found)
             for movie, frames in zip(movies, shifted, strict=True):
                 movie.add(frames)
             progress(stop, len(raw), f"{job.folder.name}: frames registered")
-    joined: list[Any] = [None if parts[0] is None else np.concatenate(parts) for parts in zip(*offsets, strict=True)]
     means = (movies[0].mean, movies[1].mean if chan2 is not None else None)
     written = {name: file.content for name, file in zip(names, files, strict=True)}
     read = tuple(digest.hexdigest() for digest in digests or ())
-    y, x, fit, y1, x1, fit1 = joined
+    y, x, fit, y1, x1, fit1 = offsets.arrays
     return Movement(masks[-2], masks[-1], y, x, fit, y1, x1, fit1, means, read, written)
 
 
@@ -184,6 +183,31 @@ def batches(n_frames: int, size: int) -> list[tuple[int, int]]:
     n_batches = max(1, min(-(-n_frames // size), n_frames // 2))
     edges = np.linspace(0, n_frames, n_batches + 1, dtype=int)
     return [(int(a), int(b)) for a, b in itertools.pairwise(edges)]
+
+
+class _Offsets:
+    """What is found in all frames, in arrays that are as long as the movie from the start.
+
+    Kept one by one, the batches' small arrays would lie among the large ones that come and go, and no hole between them
+    would take the next large one: a worker would grow with the movie (512 × 512: by 0.9 MB a frame, measured).
+    """
+
+    def __init__(self, n_frames: int) -> None:
+        self._n_frames = n_frames
+        self.arrays: list[Any] = []
+
+    def put(self, start: int, found: list[Any]) -> None:
+        """Copy what was found in the frames from ``start`` on; None stands for what is not looked for."""
+        if not self.arrays:
+            self.arrays = [None if f is None else self._long(f) for f in found]
+        for mine, part in zip(self.arrays, found, strict=True):
+            if mine is not None:
+                mine[start : start + len(part)] = part
+
+    def _long(self, part: np.ndarray) -> np.ndarray:
+        """Make an array of all frames, with axes in memory as those of a batch: the order is saved with the values."""
+        by_column = part.ndim > 1 and part.flags.f_contiguous
+        return np.empty((self._n_frames, *part.shape[1:]), part.dtype, order="F" if by_column else "C")
 
 
 class _Movie:
