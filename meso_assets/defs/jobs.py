@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from .catalogue import CATALOGUE
+from .quick import QUICK_ASSETS, tags_of_work
 
 #: Everything that can be made from a session.
 PROCESS_SESSION = "process_session"
@@ -24,9 +25,9 @@ session_jobs = (
     ),
     dg.define_asset_job(
         TIME_AND_PLACE_SESSION,
-        selection=dg.AssetSelection.assets(*(name for name, declared in CATALOGUE.items() if declared.is_quick)),
+        selection=dg.AssetSelection.assets(*QUICK_ASSETS),
         description="The quick part of a session: metadata, frame ratings, frame times, places in the brain, and what "
         "Alyx is told of places and snapshots, which is sent where MESO_ALYX is online.",
-        tags={"dagster/max_runtime": str(3600), **_AGAIN},
+        tags={"dagster/max_runtime": str(3600), **_AGAIN, **tags_of_work(QUICK_ASSETS)},
     ),
 )

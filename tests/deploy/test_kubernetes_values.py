@@ -22,7 +22,7 @@ from dagster_k8s import K8sRunLauncher
 from dagster_k8s.job import UserDefinedDagsterK8sConfig
 from dagster_k8s.models import k8s_model_from_dict, k8s_snake_case_dict
 
-from meso_assets.runs.instance import CONFIGURATION
+from meso_assets.runs.instance import prepare_home
 from meso_assets.runs.kubernetes_api import PodOrder, job_of_step
 from meso_assets.runs.settings import load_settings
 from meso_assets.runs.variables import PREFIX
@@ -152,13 +152,15 @@ def test_only_the_cluster_reaches_the_interface_and_secrets_stand_by_name_alone(
     assert not [line for line in lines if re.search(r"(?i)passw(or)?d\s*:|_KEY|TOKEN|://[^ ]*:[^ ]*@", line)]
 
 
-def test_runs_wait_as_in_the_home_that_meso_makes(values):
-    own = yaml.safe_load(CONFIGURATION.read_text())
+def test_runs_wait_as_in_the_home_that_meso_makes(values, tmp_path):
+    home = prepare_home(load_settings({"home": tmp_path / "home", "executor": "k8s", "k8s_image": "meso:1"}))
+    own = yaml.safe_load((home / "dagster.yaml").read_text())
     coordinator = values["dagsterDaemon"]["runCoordinator"]["config"]["customRunCoordinator"]
     assert {"module": coordinator["module"], "class": coordinator["class"]} == own["run_coordinator"]
     assert values["concurrency"]["pools"] == own["concurrency"]["pools"]
     runs = values["concurrency"]["runs"]
     assert runs["tagConcurrencyLimits"] == own["concurrency"]["runs"]["tag_concurrency_limits"]
+    assert runs["maxConcurrentRuns"] == own["concurrency"]["runs"]["max_concurrent_runs"]
     monitoring = values["dagsterDaemon"]["runMonitoring"]
     assert monitoring["freeSlotsAfterRunEndSeconds"] == own["run_monitoring"]["free_slots_after_run_end_seconds"]
     assert values["dagsterDaemon"]["runRetries"]["maxRetries"] == own["run_retries"]["max_retries"]

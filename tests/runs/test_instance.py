@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -301,24 +302,36 @@ def test_a_command_that_only_looks_leaves_a_cluster_its_places_and_a_run_sets_th
 
 
 def runs_at_once(home):
-    return yaml.safe_load((home / "dagster.yaml").read_text())["concurrency"]["runs"]["max_concurrent_runs"]
+    """How many runs, and how many long ones, the configuration lets be at work at once."""
+    runs = yaml.safe_load((home / "dagster.yaml").read_text())["concurrency"]["runs"]
+    (of_work,) = [limit for limit in runs["tag_concurrency_limits"] if limit["key"] == "meso/work"]
+    assert of_work["value"] == "long"
+    return runs["max_concurrent_runs"], of_work["limit"]
 
 
 def test_a_home_that_is_made_for_a_cluster_has_more_runs_at_once_and_keeps_its_number(settings, monkeypatch):
     cluster = settings.model_copy(update={"executor": "k8s"})
     home = prepare_home(cluster)
-    assert runs_at_once(home) == 8
+    assert runs_at_once(home) == (10, 8)
+    on_cluster = (home / "dagster.yaml").read_bytes()
     prepare_home(settings)
-    assert runs_at_once(home) == 8, "whoever opens it next"
+    assert runs_at_once(home) == (10, 8), "whoever opens it next"
     now = CONFIGURATION.read_bytes()
-    earlier = now.replace(b"nux:", b"# of an earlier version\nnux:")
-    monkeypatch.setattr("meso_assets.runs.instance._EARLIER", {hashlib.sha256(earlier).hexdigest()})
-    for number in (2, 8):
-        (home / "dagster.yaml").write_bytes(earlier.replace(b"concurrent_runs: 2\n", b"concurrent_runs: %d\n" % number))
+
+    def of_earlier(text):
+        return text.replace(b"nux:", b"# of an earlier version\nnux:")
+
+    before_limits = re.sub(rb"max_concurrent_runs: 4", b"max_concurrent_runs: 2", of_earlier(now))
+    before_limits = re.sub(rb'      - key: "meso/work"\n.*\n.*\n', b"", before_limits)
+    earlier = {hashlib.sha256(text).hexdigest() for text in (of_earlier(now), before_limits)}
+    monkeypatch.setattr("meso_assets.runs.instance._EARLIER", earlier)
+    had_eight = before_limits.replace(b"concurrent_runs: 2\n", b"concurrent_runs: 8\n")
+    made = [(of_earlier(now), now), (of_earlier(on_cluster), on_cluster), (before_limits, now), (had_eight, on_cluster)]
+    for text, follows in made:
+        (home / "dagster.yaml").write_bytes(text)
         prepare_home(settings)
-        assert runs_at_once(home) == number, "what an earlier version made"
-        assert (home / "dagster.yaml").read_bytes().count(b"earlier") == 0
-    edited = now.replace(b"concurrent_runs: 2\n", b"concurrent_runs: 5\n")
+        assert (home / "dagster.yaml").read_bytes() == follows, "what an earlier version made keeps its long runs"
+    edited = before_limits.replace(b"concurrent_runs: 2\n", b"concurrent_runs: 5\n")
     (home / "dagster.yaml").write_bytes(edited)
     prepare_home(cluster)
     assert (home / "dagster.yaml").read_bytes() == edited, "a lab's edits stay"

@@ -23,6 +23,7 @@ from ...defs.claims import Claims
 from ...defs.dagster_internals import asset_of_step, watched_claims
 from ...defs.dagster_internals.mirrors import deaf_to_the_terminal
 from ...defs.dead_runs import end_dead_runs, process_tags, who_holds
+from ...defs.quick import work_of_run
 from ...defs.remote_claims import ClaimsOnServer, claims_of
 from ...io.resources import Platform
 from ...io.session_names import PARTITION_TAG, tags_of_run
@@ -50,7 +51,8 @@ class Lead(Around):
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:  # noqa: ANN401  Dagster's
         """Execute the steps of a run."""
         instance, run = plan_context.instance, plan_context.dagster_run
-        instance.add_run_tags(run.run_id, {**process_tags(run.run_id), **tags_of_run(instance, run)})
+        tags = {**process_tags(run.run_id), **work_of_run(run), **tags_of_run(instance, run)}
+        instance.add_run_tags(run.run_id, tags)
         size_pool(instance, self._settings)
         tell_children()
         assets = {asset_of_step(key) for key in execution_plan.step_keys_to_execute} & set(CATALOGUE)

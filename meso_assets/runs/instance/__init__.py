@@ -42,12 +42,17 @@ _EARLIER = frozenset(
         "43ada729f77f3527ccef24bb94a88d36705d2b7605a7947ff645e0b27794ca08",
         "47ab21e079b0efb239e3822cb2d62e9a4f8c7dfab70f03eec1a087cf39490163",
         "589f56e1150b4046e29091c1f5ec750767750d44bdec90b47426ed6002f39c6c",
+        "f5f1a7b2e5764e5cfaa5a34013f309e436201d3b11e5e0f21a6be1a5dde6b7ba",
         "f57f27b209e8d943b83bd48ebef259df4e511e52ca5a91c5e4f7ffd3e18fb6f0",
     }
 )
-#: Runs that are at work at once, as that file has it, and where the steps go to a cluster: what leads a run there takes
-#: some 300 MB, and waits.
-_RUNS, _RUNS_ON_CLUSTER = b"\n    max_concurrent_runs: 2\n", b"\n    max_concurrent_runs: 8\n"
+#: Lines of that file that tell how many runs are at work at once, all and long ones, and what they are where the steps
+#: go to a cluster: what leads a run there takes some 300 MB, and waits. The last is that of earlier versions.
+_RUNS = (
+    (b"\n    max_concurrent_runs: 4\n", b"\n    max_concurrent_runs: 10\n"),
+    (b"\n        limit: 2\n", b"\n        limit: 8\n"),
+    (b"\n    max_concurrent_runs: 2\n", b"\n    max_concurrent_runs: 8\n"),
+)
 #: Files of the home: held by whoever opens it, for as long as that takes; by all who use it; and which version did so.
 _OPENING, _IN_USE, _VERSION = ".opening.lock", ".in-use.lock", ".dagster-version"
 
@@ -99,7 +104,19 @@ def _storage_of_a_new_home(home: Path) -> bytes:
 def _configuration(settings: MesoSettings) -> bytes:
     """Make the configuration of a new home: a cluster has room for more runs than one machine."""
     text = CONFIGURATION.read_bytes()
-    return text.replace(_RUNS, _RUNS_ON_CLUSTER) if settings.steps_go_elsewhere else text
+    return _for_cluster(text) if settings.steps_go_elsewhere else text
+
+
+def _for_cluster(text: bytes) -> bytes:
+    for here, on_cluster in _RUNS:
+        text = text.replace(here, on_cluster)
+    return text
+
+
+def _for_one_machine(text: bytes) -> bytes:
+    for here, on_cluster in _RUNS:
+        text = text.replace(on_cluster, here)
+    return text
 
 
 def _what_follows(file: Path) -> bytes | None:
@@ -110,11 +127,11 @@ def _what_follows(file: Path) -> bytes | None:
         return None
     behind = on_server.STORAGE.encode()
     copy = text.removesuffix(behind)
-    on_cluster = _RUNS_ON_CLUSTER in copy
-    if hashlib.sha256(copy.replace(_RUNS_ON_CLUSTER, _RUNS)).hexdigest() not in _EARLIER:
+    here = _for_one_machine(copy)
+    if hashlib.sha256(here).hexdigest() not in _EARLIER:
         return None
     now = CONFIGURATION.read_bytes()
-    return (now.replace(_RUNS, _RUNS_ON_CLUSTER) if on_cluster else now) + text.removeprefix(copy)
+    return (now if copy == here else _for_cluster(now)) + text.removeprefix(copy)
 
 
 @contextmanager
