@@ -17,6 +17,7 @@ from meso_core.progress import Progress, silent
 from meso_core.session import Survey, some
 
 from ..runs.settings import MesoSettings
+from .quick import quick_part
 from .session_index import SessionIndex
 from .summaries import SessionSummary
 
@@ -67,8 +68,15 @@ def seen_session(state: SessionSummary, settings: MesoSettings) -> SeenFolder:
     if not state.due:
         return SeenFolder(state.key, Arriving.CURRENT, "nothing is to be made")
     if asks_for_a_run(state, settings):
-        return SeenFolder(state.key, Arriving.READY, f"{state.reason}; to be made: {some(tuple(state.due))}")
+        return SeenFolder(state.key, Arriving.READY, f"{state.reason}; to be made: {_to_be_made(state)}")
     return SeenFolder(state.key, Arriving.ON_REQUEST, state.why)
+
+
+def _to_be_made(state: SessionSummary) -> str:
+    """Say what is due, and what of it comes first."""
+    quick = [name for name in quick_part(state.due) if name in state.due]
+    first = f"; quick results first: {some(quick)}" if 0 < len(quick) < len(state.due) else ""
+    return f"{some(tuple(state.due))}{first}"
 
 
 def seen_folders(settings: MesoSettings, survey: Survey, progress: Progress = silent) -> tuple[SeenFolder, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import dagster as dg
@@ -24,6 +25,7 @@ from .dagster_internals import sessions_at_work, used_run_keys
 from .dead_runs import end_dead_runs
 from .jobs import PROCESS_SESSION
 from .partitions import session_partitions
+from .quick import quick_part, tags_of_work
 from .raw_seen import unseen
 from .session_index import SessionIndex
 from .standings import look_at, records_readers, with_downstream
@@ -37,6 +39,8 @@ _TOLD = {
     Arriving.BROKEN: "breaks a rule: ",
     Arriving.ON_REQUEST: "stale, and run only when asked for: ",
 }
+#: How the reason of a run begins that makes what is quick before the rest.
+_QUICK_FIRST = "quick results first; "
 #: Lines of one kind that a tick logs.
 _MOST_LINES = 50
 
@@ -50,6 +54,10 @@ def requests(
     names: Mapping[str, str] | None = None,
 ) -> dg.SensorResult:
     """Turn states into partitions to add and runs to ask for.
+
+    What is quick goes first: of all sessions, and in a run of its own where the session has long work too. That is
+    asked for when the quick run has ended, however it did. Of the runs that a look may start one is kept for long
+    work, where there is some: quick ones of very many sessions must not let the machine idle for days.
 
     Parameters
     ----------
@@ -70,31 +78,65 @@ def requests(
     called = {state.key: names.get(state.key, state.key) for state in states}
     new = [name for name in called.values() if name not in known]
     wanted = [s for s in states if asks_for_a_run(s, settings) and called[s.key] not in at_work]
-    runs = (run for state in wanted if (run := _run_of(state, called[state.key], asked)) is not None)
+    quick, most = _quick_runs(wanted, asked), settings.scan_max_runs
+    others = (run for state in wanted if state.key not in quick and (run := _run_of(state, asked)) is not None)
+    then = list(islice(others, most))
+    first = islice(quick.values(), most - 1 if then and most > 1 else most)
     return dg.SensorResult(
-        run_requests=list(islice(runs, settings.scan_max_runs)),
+        run_requests=[run.request(called[run.state.key]) for run in [*first, *then][:most]],
         dynamic_partitions_requests=[session_partitions.build_add_request(new)] if new else [],
     )
 
 
-def _run_of(state: SessionSummary, name: str, asked: Collection[str]) -> dg.RunRequest | None:
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A run to ask for."""
+
+    state: SessionSummary
+    key: str
+    assets: tuple[str, ...]
+
+    def request(self, name: str) -> dg.RunRequest:
+        """Ask for it by the name of the session."""
+        first = _QUICK_FIRST if self.key == self.state.quick_key else ""
+        told = session_tags(SessionKey.parse(self.state.key), name)
+        return dg.RunRequest(
+            run_key=self.key,
+            partition_key=name,
+            asset_selection=[dg.AssetKey(asset) for asset in self.assets],
+            tags={"meso/why": f"{first}{self.state.why}"[:500], **tags_of_work(self.assets), **told},
+        )
+
+
+def _quick_runs(wanted: Sequence[SessionSummary], asked: Collection[str]) -> dict[str, _Run]:
+    """Find the sessions of which something quick is made first, or is all that is due; by session.
+
+    What was tried before, with what it is made from, is not tried first again: the run of all that is due tells why.
+    """
+    found, parts = dict[str, _Run](), dict[tuple[str, ...], tuple[tuple[str, ...], bool]]()
+    for state in wanted:
+        if state.run_key in asked or state.quick_key in asked:
+            continue
+        due = tuple(state.due)
+        if due not in parts:  # very many sessions have the same things due
+            part = quick_part(due)
+            parts[due] = part, part == with_downstream(due)
+        part, is_all = parts[due]
+        key = state.run_key if is_all else state.quick_key
+        if part and key:
+            found[state.key] = _Run(state, key, part)
+    return found
+
+
+def _run_of(state: SessionSummary, asked: Collection[str]) -> _Run | None:
     """Make the run of what is due; where that was tried and something failed, of what goes on without it."""
-    key = state.run_key
-    if key not in asked:
-        chosen = with_downstream(state.due)
-    else:
-        made = [asset for asset in state.assets if state.asset(asset).is_made]
-        if not made:  # of very many sessions, most
-            return None
-        key, chosen = f"{key}:records", tuple(asset for asset in records_readers(made) if asset in state.due)
-        if not chosen or set(chosen) == set(state.due) or key in asked:
-            return None
-    return dg.RunRequest(
-        run_key=key,
-        partition_key=name,
-        asset_selection=[dg.AssetKey(asset) for asset in chosen],
-        tags={"meso/why": state.why[:500], **session_tags(SessionKey.parse(state.key), name)},
-    )
+    if state.run_key not in asked:
+        return _Run(state, state.run_key, with_downstream(state.due))
+    made = [asset for asset in state.assets if state.asset(asset).is_made]
+    if not made:  # of very many sessions, most
+        return None
+    key, chosen = f"{state.run_key}:records", tuple(one for one in records_readers(made) if one in state.due)
+    return _Run(state, key, chosen) if chosen and set(chosen) != set(state.due) and key not in asked else None
 
 
 def sessions_arrive(settings: MesoSettings) -> dg.SensorDefinition:
@@ -107,8 +149,8 @@ def sessions_arrive(settings: MesoSettings) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING if settings.watch else dg.DefaultSensorStatus.STOPPED,
         description=(
             "Looks for session folders below `MESO_ROOT`. New ones become partitions; in those that are ready (flag, "
-            "or whole and quiet) what is not made yet, or was made from files that have changed since, is run. What "
-            "older code or other settings made is only told, unless `MESO_RERUN_STALE` is set."
+            "or whole and quiet) what is not made yet, or was made from files that have changed since, is run, quick "
+            "results first. What older code or other settings made is only told, unless `MESO_RERUN_STALE` is set."
         ),
     )
     def look(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
@@ -144,6 +186,7 @@ def scan(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorRe
     asked = used_run_keys(context.instance) if is_due else set[str]()
     names = {str(key): name for key, name in name_sessions(context.instance, looked_at, labs).items()}
     result = requests(states, known_sessions(context.instance), asked, platform.settings, at_work, names)
+    _log_some(context, [line for run in result.run_requests or () if (line := _told_of_run(run))])
     starting = [run.partition_key for run in result.run_requests or () if run.partition_key is not None]
     seen: list[dg.AssetObservation | dg.AssetMaterialization | dg.AssetCheckEvaluation] = [
         event
@@ -188,6 +231,14 @@ def _tell_passed_over(context: dg.SensorEvaluationContext, found: Survey) -> str
         return ""
     first = "; ".join(str(passed) for passed in found.passed_over[:3])
     return f"{len(found.passed_over)} folders are passed over (`meso status` lists all): {first}"
+
+
+def _told_of_run(run: dg.RunRequest) -> str:
+    """Say of a run that makes what is quick before the rest what that is."""
+    assets = ", ".join(key.path[-1] for key in run.asset_selection or ())
+    return (
+        f"{run.partition_key}: quick results first: {assets}" if run.tags["meso/why"].startswith(_QUICK_FIRST) else ""
+    )
 
 
 def _log_some(context: dg.SensorEvaluationContext, lines: Sequence[str]) -> None:

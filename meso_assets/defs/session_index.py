@@ -32,7 +32,7 @@ from .catalogue import CATALOGUE
 from .summaries import SessionSummary, summary_of
 
 #: Raised when the form of an entry changes.
-_FORM = 1
+_FORM = 2
 #: Below the home. Several, for users of one home may have different settings.
 _FOLDER, _MOST_FILES = "index", 4
 #: Clocks of disks tick so coarsely, ns: a file that changed this recently may change again unseen.

@@ -19,10 +19,11 @@ from meso_core.json_text import json_text
 from meso_core.qc import Verdict, qc_path, read_results
 from meso_core.review import decision
 from meso_core.session import LEFT_OUT_FOVS
-from meso_core.storage import Cause, Manifest, Session, Standing
+from meso_core.storage import Basis, Cause, Manifest, Session, Standing
 
 from ..runs.settings import MesoSettings
 from .catalogue import CATALOGUE
+from .quick import QUICK_ASSETS
 from .standings import SessionView, look_at
 
 #: Endings of what a browser shows.
@@ -108,6 +109,9 @@ class SessionSummary:
     assets: Mapping[str, AssetSummary] = field(default_factory=dict)
     #: Key of the run that the session asks for: once used it never runs again, so it carries the state of what is due.
     run_key: str = ""
+    #: Key of the run of what is quick alone, before that one: it carries what quick assets are made from. What they
+    #: make does not count, so that one that fails is not tried again for what came out of the others.
+    quick_key: str = ""
     #: What is not as usual in its folder.
     remarks: tuple[str, ...] = ()
     #: Those of them that name a broken rule, which a person must mend.
@@ -202,6 +206,7 @@ def summary_of(session: Session, settings: MesoSettings, *, now_ns: int) -> Sess
             if one != _MISSING
         },
         run_key=_run_key(str(session.key), due) if seen.delivered else "",
+        quick_key=_quick_key(str(session.key), standings) if seen.delivered else "",
         remarks=(*(edit for one in summed_up.values() for edit in one.edits), *seen.remarks()),
         broken_rules=seen.broken_rules(),
         said=_said(seen),
@@ -233,8 +238,17 @@ def _lacks(seen: SessionView, asset: str) -> str:
 
 
 def _run_key(key: str, due: Mapping[str, Standing]) -> str:
-    state = "\n".join(f"{name} {standing.basis.digest}" for name, standing in sorted(due.items()))
-    return f"{key}:{hashlib.sha256(state.encode()).hexdigest()[:16]}"
+    return f"{key}:{_digest({name: standing.basis for name, standing in due.items()})}"
+
+
+def _quick_key(key: str, standings: Mapping[str, Standing]) -> str:
+    given = {n: one.basis.without_inputs(QUICK_ASSETS) for n, one in standings.items() if n in QUICK_ASSETS}
+    return f"{key}:{_digest(given)}:quick"
+
+
+def _digest(bases: Mapping[str, Basis]) -> str:
+    state = "\n".join(f"{name} {basis.digest}" for name, basis in sorted(bases.items()))
+    return hashlib.sha256(state.encode()).hexdigest()[:16]
 
 
 def _is_shown(path: str) -> bool:

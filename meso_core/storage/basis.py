@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -68,6 +68,10 @@ class Basis:
     def with_settings(self, **more: object) -> Basis:
         """Return a copy that depends on further settings, as the part of one field of view."""
         return replace(self, settings={**self.settings, **more})
+
+    def without_inputs(self, names: Collection[str]) -> Basis:
+        """Return a copy that does not depend on these inputs."""
+        return replace(self, inputs={name: version for name, version in self.inputs.items() if name not in names})
 
     def differences(self, now: Basis) -> tuple[str, ...]:
         """Tell in which parts another basis differs.
