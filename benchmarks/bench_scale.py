@@ -29,6 +29,8 @@ from .scale.told import costs_of_run, read_jobs, steps_as_told
 _N_SESSIONS = 200
 #: Nodes, each of so many cores and GB; and how many slots a session at work at once is enough for (docs/cluster.md).
 _NODES, _CORES, _MEMORY_GB, _SLOTS_OF_ONE = (1, 4), 16, 128.0, 8
+#: Places for runs of what is quick beside those, as in the configuration of Dagster (``dagster.yaml``).
+QUICK_RUNS = 2
 #: Sessions at once that the table of docs/cluster.md compares.
 _COMPARED = (2, 4, 8, 16)
 #: Sessions with which the clock is tried, at once, and by what their science is made shorter.
@@ -134,7 +136,8 @@ def _engine_rows(found: Measured) -> list[Row]:
 
 
 def _play(steps: Sequence[SimStep], n_nodes: int, at_once: int, costs: Costs) -> Played:
-    return Clock(Site(n_nodes, _CORES, _MEMORY_GB, at_once), costs, [steps] * _N_SESSIONS).play()
+    site = Site(n_nodes, _CORES, _MEMORY_GB, at_once, quick_runs=QUICK_RUNS)
+    return Clock(site, costs, [steps] * _N_SESSIONS).play()
 
 
 def _cluster_rows(costs: Costs) -> list[Row]:
@@ -158,14 +161,17 @@ def _cluster_rows(costs: Costs) -> list[Row]:
 
 def table_of_clusters(costs: Costs) -> str:
     """Lay out in Markdown what more or fewer sessions at once come to (docs/cluster.md)."""
-    lines = ["| slots | sessions at once | slots busy | all sessions | the first one |", "| --- " + "| ---: " * 4 + "|"]
+    titles = "slots", "sessions at once", "slots busy", "quick results of all", "the first session", "all sessions"
+    lines = [f"| {' | '.join(titles)} |", "| --- " + "| ---: " * (len(titles) - 1) + "|"]
     steps = large_session()
+    quick = {step.key for step in steps if step.is_first}
     for n_nodes in _NODES:
         for at_once in _COMPARED:
             played = _play(steps, n_nodes, at_once, costs)
-            hours = played.makespan / 3600, min(played.ended) / 3600
+            known = max(one.end for one in played.spans if one.key in quick) / 3600
+            hours = f"{known:.1f} h | {min(played.ended) / 3600:.1f} h | {played.makespan / 3600:.0f} h"
             slots = f"{played.site.slots} ({n_nodes} × {_CORES} cores, {_MEMORY_GB:.0f} GB each)"
-            lines.append(f"| {slots} | {at_once} | {played.busy():.0%} | {hours[0]:.0f} h | {hours[1]:.1f} h |")
+            lines.append(f"| {slots} | {at_once} | {played.busy():.0%} | {hours} |")
     return "\n".join(lines)
 
 

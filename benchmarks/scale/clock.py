@@ -1,8 +1,10 @@
 """A cluster played on a simulated clock: a queue of runs, what leads each, a scheduler, nodes with cores and memory.
 
-Runs wait in a queue, so many at once are led. A step whose forerunners are done is handed to the scheduler a moment
-later. The scheduler gives nodes in the order of submission; what does not fit keeps its turn, and what comes behind
-goes before it only where it ends, by its limit of time, before the first one's turn comes (as SLURM's own backfill).
+Runs wait in a queue, so many at once are led. Where the sensor asks for them, what is quick of a session has a run of
+its own, before those that wait, and the rest is asked for when that has ended. A step whose forerunners are done is
+handed to the scheduler a moment later. The scheduler gives nodes in the order of submission; what does not fit keeps
+its turn, and what comes behind goes before it only where it ends, by its limit of time, before the first one's turn
+comes (as SLURM's own backfill).
 """
 
 from __future__ import annotations
@@ -43,6 +45,11 @@ class Site:
     most_jobs: int = 64
     #: Cores that what orchestration takes has to share; None where each job has its own.
     shared_cores: int | None = None
+    #: Runs of what is quick that are led besides, where the sensor asks for all runs; 0 where each session has one run.
+    quick_runs: int = 0
+    #: Time between two looks of the sensor, s, and most runs that one asks for.
+    look_every: float = 60.0
+    most_asked: int = 5
 
     @property
     def slots(self) -> int:
@@ -147,22 +154,29 @@ class Clock:
         self, site: Site, costs: Costs, sessions: Sequence[Sequence[SimStep]], arrivals: Sequence[float] = ()
     ) -> None:
         self._site, self._costs = site, costs
-        self._sessions = [{step.key: step for step in steps} for steps in sessions]
-        self._waits_for = [{step.key: set(step.after) for step in steps} for steps in sessions]
+        self._runs = [_runs_of(steps, in_two=site.quick_runs > 0) for steps in sessions]
+        self._sessions: list[dict[str, SimStep]] = [{} for _ in sessions]
+        self._waits_for: list[dict[str, set[str]]] = [{} for _ in sessions]
         self._nodes = [_Node(site.cores, site.memory_gb) for _ in range(site.n_nodes)]
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._numbers = count()
-        self._now, self._led, self._places = 0.0, 0, 0
-        self._queue: list[int] = []
+        self._now, self._places = 0.0, 0
+        # of quick runs and of long ones: who is to be asked for, who waits in the queue, and how many are led
+        self._to_ask: tuple[list[int], list[int]] = [], []
+        self._queue: tuple[list[int], list[int]] = [], []
+        self._led = [0, 0]
+        self._n_asked = 0
         self._held: list[list[SimStep]] = [[] for _ in sessions]
         self._n_jobs = [0] * len(sessions)
-        self._n_left = [len(steps) for steps in sessions]
+        self._n_left = [0] * len(sessions)
         self._pending: list[_Job] = []
         self._on_cores: list[_Job] = []
         self._spans: list[Span] = []
         self._ended = [0.0] * len(sessions)
         for session in range(len(sessions)):
             self._at(arrivals[session] if arrivals else 0.0, self._arrive, session)
+        if site.quick_runs:
+            self._at(0.0, self._look)
 
     def play(self) -> Played:
         """Play to the end."""
@@ -193,14 +207,43 @@ class Clock:
         self._now = moment
 
     def _arrive(self, session: int) -> None:
-        self._queue.append(session)
+        if self._site.quick_runs:
+            self._to_ask[self._is_long(session)].append(session)
+        else:
+            self._queue[True].append(session)
+            self._lead_more()
+
+    def _is_long(self, session: int) -> bool:
+        return len(self._runs[session]) == 1
+
+    def _look(self) -> None:
+        """Ask for runs as the sensor does: quick ones first, and a long one where there is one."""
+        (quick, long), most = self._to_ask, self._site.most_asked
+        n_quick = min(len(quick), most - 1 if long and most > 1 else most)
+        n_long = min(len(long), most - n_quick)
+        for kind, n in enumerate((n_quick, n_long)):
+            self._queue[kind].extend(self._to_ask[kind][:n])
+            del self._to_ask[kind][:n]
+        self._n_asked += n_long
         self._lead_more()
+        if self._n_asked < len(self._runs):
+            self._at(self._now + self._site.look_every, self._look)
 
     def _lead_more(self) -> None:
-        while self._queue and self._led < self._site.max_runs:
-            session = self._queue.pop(0)
-            self._led += 1
-            self._at(self._now + self._costs.begin, self._hand_over, session, [*self._ready(session)])
+        """Lead what waits, quick ones first; there are places that only they may have."""
+        for kind, of_kind in enumerate((self._site.max_runs + self._site.quick_runs, self._site.max_runs)):
+            while (
+                self._queue[kind]
+                and self._led[kind] < of_kind
+                and sum(self._led) < self._site.max_runs + self._site.quick_runs
+            ):
+                session = self._queue[kind].pop(0)
+                self._led[kind] += 1
+                steps = self._runs[session][0]
+                self._n_left[session] = len(steps)
+                self._sessions[session] = {step.key: step for step in steps}
+                self._waits_for[session] = {step.key: {*step.after} & {*self._sessions[session]} for step in steps}
+                self._at(self._now + self._costs.begin, self._hand_over, session, [*self._ready(session)])
 
     def _ready(self, session: int) -> list[SimStep]:
         waits = self._waits_for[session]
@@ -268,9 +311,19 @@ class Clock:
                     self._at(self._now + self._costs.turn, self._hand_over, other, [])
         self._n_left[session] -= 1
         if not self._n_left[session]:
-            self._at(self._now + self._costs.end, self._session_ends, session)
+            self._at(self._now + self._costs.end, self._run_ends, session)
 
-    def _session_ends(self, session: int) -> None:
-        self._ended[session] = self._now
-        self._led -= 1
+    def _run_ends(self, session: int) -> None:
+        self._led[self._is_long(session)] -= 1
+        if self._is_long(session):
+            self._ended[session] = self._now
+        else:
+            del self._runs[session][0]
+            self._to_ask[True].append(session)
         self._lead_more()
+
+
+def _runs_of(steps: Sequence[SimStep], *, in_two: bool) -> list[list[SimStep]]:
+    """Divide the steps of a session among its runs, the last of which is the long one."""
+    parts = [[step for step in steps if step.is_first is quick] for quick in (True, False)] if in_two else [[*steps]]
+    return [part for part in parts if part] or [[]]

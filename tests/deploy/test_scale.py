@@ -8,11 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
+from benchmarks.bench_scale import QUICK_RUNS
 from benchmarks.scale.clock import Clock, Costs, Site
 from benchmarks.scale.engines import Ground, Taken, python_of_jobs
 from benchmarks.scale.plan import N_FOVS, SimStep, large_session, without
 from benchmarks.scale.told import JobTold, costs_of_run, read_jobs, steps_as_told
+from meso_assets.defs.quick import WORK
+from meso_assets.runs.instance import CONFIGURATION
+from meso_assets.runs.settings import MesoSettings
 from meso_core.imaging.needs import StepNeeds
 
 COSTS = Costs(begin=8.0, end=3.0, turn=3.0, job=5.0)
@@ -188,9 +193,48 @@ def test_quick_steps_of_a_run_go_first_and_cores_that_are_shared_make_each_slowe
     assert shared.makespan - alone.makespan == pytest.approx(COSTS.job), "four want two cores at once"
 
 
+@pytest.mark.parametrize("quick_runs", [0, QUICK_RUNS])
 @pytest.mark.parametrize(("n_nodes", "memory_gb"), [(1, 128.0), (2, 128.0), (4, 64.0)])
-def test_a_session_at_work_for_each_eight_slots_keeps_nine_tenths_of_them_busy(session, n_nodes, memory_gb):
+def test_a_session_at_work_for_each_eight_slots_keeps_nine_tenths_of_them_busy(session, n_nodes, memory_gb, quick_runs):
     """What docs/cluster.md tells to set."""
-    site = Site(n_nodes, 16, memory_gb, max_runs=2 * n_nodes)
+    site = Site(n_nodes, 16, memory_gb, max_runs=2 * n_nodes, quick_runs=quick_runs)
     played = Clock(site, COSTS, [session] * 50).play()
     assert played.busy() >= 0.9
+
+
+def ends_of(played, session, quick):
+    """When of each session what is quick was made, or began what is long."""
+    keys = {one.key for one in session if one.is_first}
+    times = defaultdict(list)
+    for one in played.spans:
+        if (one.key in keys) is quick:
+            times[one.session].append(one.end if quick else one.begin)
+    return [(max if quick else min)(times[n]) for n in range(len(played.ended))]
+
+
+def test_quick_results_of_all_sessions_come_before_most_long_runs_begin_and_nothing_is_lost(session):
+    """As the sensor asks for runs and the queue lets them go."""
+    site = Site(4, 16, 128.0, max_runs=8, quick_runs=QUICK_RUNS)
+    played, alone = (Clock(replace(site, quick_runs=n), COSTS, [session] * 40).play() for n in (QUICK_RUNS, 0))
+    assert sorted((one.session, one.key) for one in played.spans) == sorted(
+        (one.session, one.key) for one in alone.spans
+    )
+    for number in range(40):
+        mine = {one.key: one for one in played.spans if one.session == number}
+        for one in session:
+            assert all(mine[other].end <= mine[one.key].begin for other in one.after)
+    quick, begun = ends_of(played, session, quick=True), ends_of(played, session, quick=False)
+    assert all(early < late for early, late in zip(quick, begun, strict=True))
+    assert max(quick) < 0.25 * max(ends_of(alone, session, quick=True))
+    long_runs = sorted(change for n in range(40) for change in ((begun[n], 1), (played.ended[n], -1)))
+    assert max(sum(sign for _, sign in long_runs[: n + 1]) for n in range(len(long_runs))) <= site.max_runs
+    assert played.makespan < 1.1 * alone.makespan
+
+
+def test_the_clock_has_as_many_places_for_quick_runs_as_the_configuration():
+    runs = yaml.safe_load(CONFIGURATION.read_text())["concurrency"]["runs"]
+    (of_work,) = [limit["limit"] for limit in runs["tag_concurrency_limits"] if limit["key"] == WORK]
+    assert runs["max_concurrent_runs"] - of_work == QUICK_RUNS
+    settings = MesoSettings()
+    site = Site(1, 1, 1.0, 1)
+    assert (site.look_every, site.most_asked) == (settings.scan_every_s, settings.scan_max_runs)
