@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import InputFileError, MissingInputError, SettingsError
@@ -139,3 +140,50 @@ def earlier_verdicts(session_path: Path, n_last: int = 10) -> tuple[str, ...]:
     file = session_path / EARLIER_VERDICTS
     lines = read_plain(file).decode("utf-8", "replace").splitlines() if is_there(file) else []
     return tuple(reversed(lines[-n_last:]))
+
+
+@dataclass(frozen=True, slots=True)
+class AuditLine:
+    """One audit of a session, as the history keeps it."""
+
+    #: ISO 8601, UTC.
+    audited_at: str
+    deep: bool
+    #: How many findings ask for something to be done.
+    n_faults: int
+
+
+@dataclass(frozen=True, slots=True)
+class LastAudit:
+    """What the last audit of a session found, and when there was one."""
+
+    #: The verdict, from the first audit that found this.
+    verdict: AuditVerdict
+    #: Audits, newest first. The last one found what the verdict says.
+    history: tuple[AuditLine, ...]
+
+    @property
+    def at(self) -> str:
+        """When the last audit was, ISO 8601, UTC; audits that find the same at the same depth keep the verdict."""
+        return max(str(self.verdict.audited_at), self.history[0].audited_at if self.history else "")
+
+
+def last_audit(session_path: Path, n_last: int = 10) -> LastAudit | None:
+    """Read the last verdict with its history, of which damaged lines are left out; None where there was no audit.
+
+    Raises
+    ------
+    InputFileError
+        If the file of the verdict, or of the history, cannot be read.
+    """
+    verdict = last_verdict(session_path)
+    return None if verdict is None else LastAudit(verdict, tuple(_lines(earlier_verdicts(session_path, n_last))))
+
+
+def _lines(texts: tuple[str, ...]) -> Iterator[AuditLine]:
+    for text in texts:
+        try:
+            record = json.loads(text)
+            yield AuditLine(str(record["audited_at"]), bool(record["deep"]), int(record["faults"]))
+        except (ValueError, RecursionError, KeyError, TypeError):  # the power went while it was written
+            continue

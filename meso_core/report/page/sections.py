@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...json_text import json_text
+from ...lineage import as_text, other_settings
 from ...qc import checks_in
 from ..draw.distributions import components_plot, interval_plot, offsets_plot
 from ..draw.images import contrast, webp_uri
@@ -296,12 +296,6 @@ def _lineage_row(one: MadeResult, defaults: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def other_settings(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """List settings whose value is not the default, by name; those without a known default count as other."""
-    unknown = object()
-    return sorted((name, value) for name, value in settings.items() if defaults.get(name, unknown) != value)
-
-
 def _short(value: object) -> str:
-    text = value if isinstance(value, str) else json_text(value, sort_keys=True, nulls=True)
+    text = as_text(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
