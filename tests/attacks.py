@@ -118,6 +118,9 @@ PARTS = {
         "faults of Alyx at each request", tests=("tests/alyx/test_alyx_faults.py", "tests/alyx/test_alyx_requests.py")
     ),
     "rights": Part("what is closed to the user who runs meso", tests=("tests/integration/test_without_rights.py",)),
+    "web": Part(
+        "names and records that would have a page of the interface do more", tests=("tests/web/test_lineage_page.py",)
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""``meso lineage``: where a file comes from, and what was made from it."""
+"""``meso lineage``: where a file comes from, and what was made from it; or which run made each result of a session."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from meso_core.lineage import Lineage, RawInput, Step
+    from meso_core.report import SessionLineage, ShownResult
 
 
 @click.command("lineage")
-@click.argument("what", metavar="FILE|ASSET")
+@click.argument("what", metavar="FILE|ASSET|SESSION")
 @click.argument("session", default="")
 @click.option("--json", "as_json", is_flag=True, help="Print records.")
 @click.option("--ro-crate", "crate", type=click.Path(path_type=Path), help="Write an RO-Crate into this folder.")
@@ -29,8 +30,17 @@ def command(what: str, session: str, as_json: bool, crate: Path | None, graph: P
 
     Back to the raw tifs: runs, code, packages, settings, inputs with their hashes.
 
-    FILE is a path of the shell, or one below the session; SESSION may be left out where the path tells it.
+    FILE is a path of the shell, or one below the session; SESSION may be left out where the path tells it. With SESSION
+    alone: which run made each of its results, and what the last audit found, as the interface shows it at
+    /meso/lineage/SESSION.
     """
+    from meso_core.session import named_session
+
+    if not session and named_session(what) is not None:
+        if graph is not None or crate is not None:
+            raise click.UsageError("A picture and a crate are of a file or an asset: name one before the session.")
+        _tell_session(what, as_json=as_json)
+        return
     from meso_core.lineage import lineage_svg, write_crate
     from meso_core.storage import write_file
 
@@ -91,3 +101,45 @@ def _raw_lines(raw: RawInput) -> Iterator[str]:
     for file in raw.files:
         digest = raw.hashes.get(file.path)
         yield f"    {file.path}  {file.size:,} bytes{f', sha-256 {digest}' if digest else ''}"
+
+
+def _tell_session(text: str, *, as_json: bool) -> None:
+    """Print how each result of a session was made."""
+    from ..io.resources import Platform
+    from ..runs.session_lineage import session_lineage
+
+    platform = Platform.open(load_settings())
+    session = platform.find(text)
+    found = session_lineage(platform, session, platform.name(session.key))
+    if as_json:
+        click.echo(json_text(found.as_record(), indent=1))
+    else:
+        click.echo("\n".join(_lines_of_session(found)))
+
+
+def _lines_of_session(found: SessionLineage) -> Iterator[str]:
+    yield f"{found.session}: {found.overall[2]}"
+    for one in found.results:
+        yield from _result_lines(one)
+    audit = found.audit_damaged or found.audited[2]
+    yield f"\n{audit}{f' ({found.audit.verdict.summary})' if found.audit else ''}"
+    if found.since_audit:
+        yield f"  published since: {', '.join(found.since_audit)}"
+    yield f"  anew: meso audit {found.session}"
+
+
+def _result_lines(one: ShownResult) -> Iterator[str]:
+    made = one.lineage.manifest
+    yield f"\n{one.name}: {one.state}{f', {one.why}' if one.why else ''}"
+    if made is None:
+        return
+    by = made.made_by
+    yield f"  {'made':<10}{made.published_at}, run {by.run_id}, host {by.host or 'not recorded'}"
+    yield f"  {'code':<10}{by.code}, version of the asset {made.basis.code_version}"
+    yield f"  {'content':<10}{made.data_version[:12]}, {counted(len(made.files), 'file')}, {made.total_bytes:,} bytes"
+    if settings := [f"{other.name} = {other.value}" for other in one.lineage.settings]:
+        yield f"  {'settings':<10}{', '.join(settings)}"
+    if options := [f"{name} = {value}" for name, value in one.lineage.options.items()]:
+        yield f"  {'options':<10}{', '.join(options)}"
+    if packages := [f"{p.name} {p.used} → {p.now or 'none'}" for p in one.lineage.packages if not p.is_same]:
+        yield f"  {'others now':<10}{', '.join(packages)}"

@@ -96,6 +96,11 @@ class Declaration:
         """
         return dict(_chosen(_Same(settings), self.settings, self.stage))
 
+    @property
+    def default_settings(self) -> dict[str, Any]:
+        """Default of each setting that the content depends on."""
+        return self.settings_now(_bare_settings())
+
     def version(self, settings: MesoSettings) -> str:
         """Version as Dagster sees it, of code, settings and packages: so it finds stale what meso finds stale.
 
@@ -135,6 +140,11 @@ class Declaration:
 def raw_asset(kind: RawKind) -> str:
     """Name of the asset that stands for the raw files of a kind."""
     return f"raw_{kind.value}"
+
+
+@lru_cache
+def _bare_settings() -> MesoSettings:
+    return MesoSettings.model_construct()
 
 
 @lru_cache

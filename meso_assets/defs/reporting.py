@@ -256,5 +256,4 @@ def _verdicts(session: Session, made: Manifest, settings: MesoSettings) -> tuple
 
 def _defaults(declaration: Declaration) -> dict[str, object]:
     """Default of each setting that decides the content of what the report reads."""
-    bare = MesoSettings.model_construct()
-    return {name: value for one in declaration.upstream for name, value in CATALOGUE[one].settings_now(bare).items()}
+    return {name: value for one in declaration.upstream for name, value in CATALOGUE[one].default_settings.items()}

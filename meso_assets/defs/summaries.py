@@ -18,7 +18,7 @@ from meso_core.errors import MesoError, MesoWarning
 from meso_core.json_text import json_text
 from meso_core.qc import Verdict, qc_path, read_results
 from meso_core.review import decision
-from meso_core.session import LEFT_OUT_FOVS
+from meso_core.session import LEFT_OUT_FOVS, Arrival
 from meso_core.storage import Basis, Cause, Manifest, Session, Standing
 
 from ..runs.settings import MesoSettings
@@ -169,8 +169,22 @@ class SessionSummary:
 _MISSING = AssetSummary()
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """One look at a session, and what it comes to."""
+
+    seen: SessionView
+    standings: Mapping[str, Standing]
+    summary: SessionSummary
+
+
 def summary_of(session: Session, settings: MesoSettings, *, now_ns: int) -> SessionSummary:
-    """Look at a session and sum up what is found.
+    """Look at a session and sum up what is found; parameters, and what is raised, as of :func:`looked_at`."""
+    return looked_at(session, settings, now_ns=now_ns).summary
+
+
+def looked_at(session: Session, settings: MesoSettings, *, now_ns: int) -> Looked:
+    """Look at a session, and sum up what is found.
 
     Parameters
     ----------
@@ -190,14 +204,25 @@ def summary_of(session: Session, settings: MesoSettings, *, now_ns: int) -> Sess
         warnings.simplefilter("always", MesoWarning)
         seen = look_at(session)
         arrival, standings = seen.arrival(settings, now_ns=now_ns), seen.standings(settings)
+    damaged = tuple(str(warning.message) for warning in caught if issubclass(warning.category, MesoWarning))
+    return Looked(seen, standings, _summed_up(seen, settings, arrival, standings, damaged))
+
+
+def _summed_up(
+    seen: SessionView,
+    settings: MesoSettings,
+    arrival: Arrival,
+    standings: Mapping[str, Standing],
+    damaged: tuple[str, ...],
+) -> SessionSummary:
+    key = str(seen.session.key)
     summed_up = {
         name: replace(AssetSummary.of(found), lacks=_lacks(seen, name), edits=_edits(seen, name, found))
         for name, found in standings.items()
     }
-    damaged = tuple(str(warning.message) for warning in caught if issubclass(warning.category, MesoWarning))
     due = {name: found for name, found in standings.items() if not found.is_current}
     return SessionSummary(
-        key=str(session.key),
+        key=key,
         ready=arrival.ready,
         reason=arrival.reason,
         assets={
@@ -205,8 +230,8 @@ def summary_of(session: Session, settings: MesoSettings, *, now_ns: int) -> Sess
             for name, one in summed_up.items()
             if one != _MISSING
         },
-        run_key=_run_key(str(session.key), due) if seen.delivered else "",
-        quick_key=_quick_key(str(session.key), standings) if seen.delivered else "",
+        run_key=_run_key(key, due) if seen.delivered else "",
+        quick_key=_quick_key(key, standings) if seen.delivered else "",
         remarks=(*(edit for one in summed_up.values() for edit in one.edits), *seen.remarks()),
         broken_rules=seen.broken_rules(),
         said=_said(seen),

@@ -1,4 +1,4 @@
-"""Where the overview and the reports of sessions are in the interface.
+"""Where the overview, the reports of sessions and their lineage are in the interface.
 
 What belongs here: their addresses. Dagster has a page of its own at ``/overview``.
 """
@@ -14,6 +14,8 @@ import dagster as dg
 from ..defs.reporting import REPORT_FILE
 
 OVERVIEW_PATH = "/meso/overview"
+#: Behind it comes the name of a session.
+LINEAGE_PATH = "/meso/lineage"
 #: Metadata entry of an asset that leads to it.
 OVERVIEW_LINK: Mapping[str, Any] = {"overview": dg.MetadataValue.url(OVERVIEW_PATH)}
 

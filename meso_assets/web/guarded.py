@@ -12,11 +12,12 @@ from starlette.routing import BaseRoute
 
 from ..runs.settings import current_settings
 from .guard import LOOPBACK, OwnPagesOnly
+from .lineage import lineage_routes
 from .overview import overview_routes
 
 
 class GuardedWebserver(DagsterWebserver):  # type: ignore[type-arg]  # of Dagster
-    """Puts the guard before all other middleware, for requests and websockets, and the overview beside the pages."""
+    """Puts the guard before all other middleware, for requests and websockets, and pages of meso beside its own."""
 
     def build_middleware(self) -> list[Middleware]:
         """List the middleware, outermost first."""
@@ -25,7 +26,9 @@ class GuardedWebserver(DagsterWebserver):  # type: ignore[type-arg]  # of Dagste
 
     def build_routes(self) -> list[BaseRoute]:
         """List the pages: those of meso, then Dagster's own, the last of which answers for every path."""
-        return [*overview_routes(current_settings(), self._process_context.instance), *super().build_routes()]  # type: ignore[no-untyped-call]  # of Dagster
+        settings, instance = current_settings(), self._process_context.instance
+        own = [*overview_routes(settings, instance), *lineage_routes(settings, instance)]
+        return [*own, *super().build_routes()]  # type: ignore[no-untyped-call]  # of Dagster
 
 
 def guard_webserver() -> None:

@@ -17,11 +17,13 @@ from meso_assets.io.published import read_metadata
 from meso_assets.io.resources import Platform
 from meso_assets.runs.instance import open_instance
 from meso_assets.runs.reproduce import reproduce
+from meso_assets.web.lineage import lineage_page
 from meso_core.datasets import bare_name
 from meso_core.errors import MissingInputError
 from meso_core.lineage import Kind, last_verdict
 from meso_core.storage import Manifest, hash_file
 from meso_core.storage.typed import files_by_fov
+from tests.report.page_reader import Reader
 
 #: Assets that take seconds.
 QUICK = ("imaging_metadata", "frame_qc")
@@ -186,6 +188,20 @@ def test_a_file_is_followed_to_the_tifs_whose_hashes_the_archive_knows(finished)
     ]
     with pytest.raises(MissingInputError, match="lies in none"):
         located(platform, "/elsewhere/file.npy", "")
+
+
+def test_the_page_of_its_lineage_leads_from_each_result_to_its_run_and_to_the_report(finished, instance):
+    content, name = lineage_page(finished.settings, instance, str(finished.key), "../").decode(), finished.key.name
+    made, links = finished.session.manifests(), Reader(content).links
+    for asset in CATALOGUE:
+        part = content[content.index(f'<section class="result" id="{asset}"') :].partition("</section>")[0]
+        assert f'href="../runs/{made[asset].made_by.run_id}"' in part
+        assert made[asset].data_version in part
+    assert f"../meso/overview/files/{name}/-/reports/session_report.html" in links
+    assert f"{len(CATALOGUE)} of {len(CATALOGUE)} results made and current" in content
+    told = finished.meso("lineage", name)
+    assert told.returncode == 0, told.stderr
+    assert all(f"run {manifest.made_by.run_id}, host" in told.stdout for manifest in made.values())
 
 
 def snapshot(folder):

@@ -3,13 +3,13 @@
 import re
 import time
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from large_movies import with_movies
 from large_session import report_inputs
 from page_figures import explained_figures
+from page_reader import Reader, text_of
 
 from meso_core.qc import QCResult, Verdict, in_words, judge, parse_limits
 from meso_core.report import MadeResult, make_report
@@ -25,46 +25,6 @@ def inputs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(inputs):
     return make_report(inputs).html.decode()
-
-
-#: Elements that are never closed.
-VOID = {"meta", "link", "img", "input", "br", "path"}
-
-
-class Reader(HTMLParser):
-    """Reads a page: tags that are not closed, pictures without a text, ids, links, addresses."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.ids, self.links, self.pictures, self.addresses = [], [], set(), [], set()
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        given = dict(attrs)
-        if tag not in VOID:
-            self.open.append(tag)
-        self.note(tag, given)
-
-    def handle_startendtag(self, tag, attrs):
-        self.note(tag, dict(attrs))
-
-    def note(self, tag, given):
-        if "id" in given:
-            self.ids.append(given["id"])
-        if tag == "a":
-            self.links.add(given["href"])
-        if tag == "img" or given.get("role") == "img":
-            self.pictures.append(given.get("alt") or given.get("aria-label"))
-        self.addresses |= {given[name] for name in ("src", "href", "action", "xlink:href") if name in given}
-
-    def handle_endtag(self, tag):
-        if tag not in VOID:
-            assert self.open.pop() == tag
-
-
-def text_of(page):
-    body = re.sub(r"<(script|style|svg).*?</\1>", " ", page, flags=re.DOTALL)
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", body))
 
 
 def test_equal_inputs_give_an_equal_page(inputs, page):

@@ -33,7 +33,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(sign=_sign, markup=Markup, data=_data, number=number, words=_words)
+    environment.filters.update(sign=_sign, markup=Markup, data=_data, number=number, words=_words, commands=_commands)
     environment.filters.update(
         unit=lambda name: check_of(name).unit, how_to_read=lambda name: check_of(name).how_to_read
     )
@@ -64,6 +64,16 @@ def _how_to_read(check: str) -> str:
 def _words(check: str) -> str:
     """Write the name of a check as words: ``frames_match_pulses`` → ``frames match pulses``."""
     return check.replace("_", " ")
+
+
+def _commands(text: str) -> Any:  # noqa: ANN401  markup
+    """Set what stands between backticks, as commands in messages do, as code."""
+    from markupsafe import Markup, escape
+
+    parts = str(text).split("`")
+    if len(parts) % 2 == 0:  # one of them is no mark
+        return escape(text)
+    return Markup("").join(Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in enumerate(parts))
 
 
 def _data(value: object) -> Any:  # noqa: ANN401  markup
