@@ -79,6 +79,16 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What is told of the session on its page of lineage, which only the interface has."""
+
+    #: Where the page is a file: the commands that tell it.
+    words: str
+    #: Where the interface shows the page: text of the link.
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
     """A part of the page with its own place in the list of contents."""
 
@@ -94,6 +104,7 @@ class Section:
     #: Head and rows of a table.
     table: tuple[Sequence[str], Sequence[Sequence[str]]] | None = None
     table_note: str = ""
+    elsewhere: Elsewhere | None = None
 
 
 @dataclass(frozen=True, slots=True)

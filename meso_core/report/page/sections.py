@@ -25,7 +25,7 @@ from ..measure.motion import FovMotion, crispness
 from ..movies import FovMovie
 from .fields import FovFound
 from .limits import first_limit, judged_by
-from .parts import Figure, Movie, Row, Section
+from .parts import Elsewhere, Figure, Movie, Row, Section
 from .render import number
 
 _TIME, _MOTION = checks_in("time"), checks_in("motion")
@@ -274,14 +274,18 @@ def _movie_figure(inputs: ReportInputs, name: str, movie: FovMovie) -> Figure:
 
 
 def lineage_section(inputs: ReportInputs) -> Section:
-    """Tell what each result was made with."""
+    """Tell what each result was made with, and where the run that made it is told: the page knows no run.
+
+    A page with the runs on it would not be the same wherever the same inputs were run.
+    """
     name = inputs.session.full_name
-    lead = "What each result was made with. Full hashes, the run that made it and all inputs back to the raw tifs: "
-    lead += f"meso lineage FILE. Whether raw files or settings have changed since: meso status {name}; "
-    lead += f"whether all is as it was recorded: meso audit {name}."
+    words = f"Which run made each result, when and where, and what has changed since: meso lineage {name}. "
+    words += f"Whether all is as it was recorded: meso audit {name}."
+    link = "Which run made each result, what has changed since, and what the last audit found"
     head = ("result", "content", "code", "files", "MB", "settings that are not the default", "packages")
     rows = [_lineage_row(one, inputs.default_settings) for one in inputs.results if one.version]
-    return Section("lineage", "Lineage", lead, table=(head, rows))
+    lead = "What each result was made with."
+    return Section("lineage", "Lineage", lead, table=(head, rows), elsewhere=Elsewhere(words, link))
 
 
 def _lineage_row(one: MadeResult, defaults: Mapping[str, Any]) -> list[str]:

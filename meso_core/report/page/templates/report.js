@@ -63,6 +63,14 @@
     [data.from, (data.from + data.to) / 2, data.to].forEach((t, i) => { pen.textAlign = ["left", "center", "right"][i]; pen.fillText(data.to > 300 ? (t / 60).toFixed(1) + " min" : t.toFixed(0) + " s", left + (w - left - right) * i / 2, h - foot + 14); });
   };
 
+  // in the interface, a page tells the runs; its address follows from that of this page, whatever a proxy has put before it
+  const served = location.protocol.startsWith("http") && location.pathname.match(/^(.*\/meso)\/overview\/files\/(.+)\/-\/reports\/[^/]+$/);
+  if (served) document.querySelectorAll(".elsewhere").forEach(part => {
+    const link = document.createElement("a"), live = part.querySelector(".live");
+    link.href = `${served[1]}/lineage/${served[2]}`;
+    link.append(...live.childNodes); live.append(link); live.hidden = false; part.querySelector(".words").hidden = true;
+  });
+
   // one picture for the screen and for paper, where browsers leave videos blank
   document.querySelectorAll("video").forEach(video => video.poster = video.parentElement.querySelector(".still").src);
 
