@@ -147,6 +147,7 @@
     const folder = folderOf(session);
     return folder.startsWith("/") ? `file://${encoded(folder)}/${encoded(path)}` : "";
   };
+  const lineageOf = (session) => `/meso/lineage/${encoded(session.key)}`;
   const entry = (name, ...content) => (content.some(Boolean) ? [el("dt", {}, name), el("dd", {}, ...content)] : []);
   const aboutCell = (session, cell) => [
     el("h2", {}, cell.asset), el("div", {}, session.key),
@@ -156,6 +157,7 @@
       ...entry("published", when(cell.published)), ...entry("size", cell.bytes ? `${size(cell.bytes)} in ${cell.files} files` : ""),
       ...entry("made by", cell.run && link(`run ${cell.run.split("-")[0]}`, `/runs/${encodeURIComponent(cell.run)}`)),
       ...entry("last attempt", cell.attempt && link(`run ${cell.attempt.split("-")[0]}`, `/runs/${encodeURIComponent(cell.attempt)}`)),
+      ...entry("lineage", link("of what and with what", `${lineageOf(session)}#${cell.asset}`)),
       ...entry("interface", link("this asset of this session", `/assets/${cell.asset}?view=partitions&partition=${encodeURIComponent(session.key)}`)),
       ...(["done", "running", "not applicable"].includes(cell.state) ? [] : entry("to run it", el("code", {}, `meso run ${session.key} --assets ${cell.asset}`)))),
     ...figuresOf(session, cell.shown),
@@ -166,6 +168,7 @@
       ...entry("all in all", session.standing), ...entry("a person", session.said), ...entry("not ready", session.waits), ...entry("remarks", session.remarks.join("\n")),
       ...entry("raw data", size(session.rawBytes)), ...entry("folder", el("code", {}, folderOf(session))),
       ...entry("runs", link("its runs", `/runs?q[0]=${encodeURIComponent(`tag:dagster/partition=${session.key}`)}`)),
+      ...entry("lineage", link("which run made each result, and the last audit", lineageOf(session))),
       ...entry("to run it", el("code", {}, `meso run ${session.key}`))),
     ...figuresOf(session, cells(session).flatMap((cell) => cell.shown)),
   ];

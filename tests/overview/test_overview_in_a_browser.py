@@ -125,6 +125,15 @@ def test_runs_are_links_to_the_interface_that_ran_last(fresh):
     assert links.first.get_attribute("href").startswith("http://lab:3000/runs/run")
 
 
+def test_a_session_and_each_of_its_results_lead_to_its_lineage(fresh):
+    fresh.get_by_label("Session", exact=True).fill("SP007/2023-08-08/000")
+    fresh.locator("td.session button").first.click()
+    panel, address = fresh.get_by_role("complementary"), "http://lab:3000/meso/lineage/SP007/2023-08-08/000"
+    assert panel.get_by_role("link", name="which run made each").get_attribute("href") == address
+    fresh.get_by_role("button", name=re.compile("^frame_qc: done")).first.click()
+    assert panel.get_by_role("link", name="of what and with").get_attribute("href") == f"{address}#frame_qc"
+
+
 def test_states_are_told_apart_without_colour(fresh):
     for state, word in {"done": "✓ done", "failed": "✕ failed", "stale": "↻ stale", "missing": "–"}.items():
         fresh.get_by_label("State", exact=True).select_option(state)
