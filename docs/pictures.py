@@ -107,6 +107,8 @@ def main() -> None:
         page.set_viewport_size({"width": _WIDTH, "height": _HEIGHT})
         with interface(demo) as address:
             take_interface(page, address)
+            page.goto(f"{address}/meso/lineage/{report.parents[1].relative_to(demo / 'sessions').as_posix()}")
+            keep(page, "lineage")
         overview = Path(name, "overview.html")
         overview.write_text(overview_of_a_lab(demo))
         page.goto(overview.as_uri())
