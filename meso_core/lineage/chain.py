@@ -7,19 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ..errors import StorageError
 from ..storage import Manifest, Session
 from ..storage.manifest import record_digest
+from ..storage.times import CLOCKS_DIFFER_S
 from .findings import Finding, Kind
 
 if TYPE_CHECKING:
     from .audit import Materialization
 
-#: Clocks of two machines may differ by this much, s.
-_CLOCKS_DIFFER_S = 600.0
 _FROM_BACKUP = "Bring it back from a backup of .meso/manifests, or accept it (`meso audit --accept WHY --who NAME`)"
 
 
@@ -83,7 +82,7 @@ def chain_findings(key: str, made: Mapping[str, Manifest], histories: Mapping[st
                 found = "neither the present record nor a replaced one: it was edited, or its history was removed"
                 yield Finding(Kind.EDITED, key, name, "", expected, found, _FROM_BACKUP)
             inputs = [one for one in history.records if one.digest == digest]
-            if inputs and _time(manifest) < _time(inputs[0]):
+            if inputs and _is_before(manifest, inputs[0]):
                 expected = f"published after its input {name} ({inputs[0].published_at})"
                 yield Finding(Kind.CLOCK, key, asset, "", expected, manifest.published_at, _clock(key, asset))
 
@@ -101,7 +100,7 @@ def _own_chain(key: str, asset: str, manifest: Manifest, history: RecordHistory)
         found = "none does: the present record was edited, or comes from elsewhere"
         yield Finding(Kind.HISTORY, key, asset, f"{folder}/{digest}.json", expected, found, _FROM_BACKUP)
     for newer, older in zip(history.records, history.records[1:], strict=False):
-        if _time(newer) < _time(older):
+        if _is_before(newer, older):
             expected = f"published after the record that it replaced ({older.published_at})"
             yield Finding(Kind.CLOCK, key, asset, "", expected, newer.published_at, _clock(key, asset))
 
@@ -144,7 +143,7 @@ def event_findings(
             expected = f"the record {event.manifest[:12]} of run {event.run_id[:8]} among the replaced ones"
             yield Finding(Kind.HISTORY, key, asset, "", expected, "no such record", _FROM_BACKUP)
     recorded = [event.at for event in events if event.run_id == run and _is_of(event, manifest)]
-    if recorded and abs(recorded[-1] - _time(manifest).timestamp()) > _CLOCKS_DIFFER_S:
+    if recorded and abs(recorded[-1] - _time(manifest).timestamp()) > CLOCKS_DIFFER_S:
         expected = f"published about {datetime.fromtimestamp(recorded[-1]).astimezone().isoformat(timespec='seconds')}"
         expected += ", when Dagster recorded it"
         yield Finding(Kind.CLOCK, key, asset, "", expected, manifest.published_at, _clock(key, asset))
@@ -155,6 +154,13 @@ def _is_of(event: Materialization, manifest: Manifest) -> bool:
     if event.manifest:
         return event.manifest == manifest.digest
     return event.data_version == manifest.data_version
+
+
+def _is_before(later: Manifest, earlier: Manifest) -> bool:
+    """Whether what came later tells an earlier time than the clocks of who made both allow."""
+    hosts = later.made_by.host, earlier.made_by.host
+    is_one_clock = hosts[0] == hosts[1] or "" in hosts
+    return _time(earlier) - _time(later) > timedelta(seconds=0 if is_one_clock else CLOCKS_DIFFER_S)
 
 
 def _time(manifest: Manifest) -> datetime:

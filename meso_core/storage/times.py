@@ -1,6 +1,6 @@
 """Times of change, as file systems keep them: some to the nanosecond, some shares to the second.
 
-What belongs here: whether two times are that of one change.
+What belongs here: whether two times are that of one change, and how far clocks of several machines are trusted.
 """
 
 from __future__ import annotations
@@ -10,13 +10,23 @@ import time
 #: Steps in which file systems keep times, ns: seconds, milliseconds, microseconds, the 100 ns of NTFS.
 STEPS_NS = (1_000_000_000, 1_000_000, 1_000, 100)
 
+#: Clocks of two machines, or of a machine and its file server, may differ by this much, s.
+CLOCKS_DIFFER_S = 600.0
 #: A file that changed less than this ago, s, may change again within the second in which a server counts.
-_YOUNG_S = 10.0
+YOUNG_S = 10.0
 
 
-def is_young(mtime_ns: int) -> bool:
-    """Whether a file changed so short a time ago, ns since 1970, that one more change may not show."""
-    return time.time() - mtime_ns / 1e9 < _YOUNG_S
+def is_young(mtime_ns: int, *, ahead_s: float = 0.0) -> bool:
+    """Whether a file changed so short a time ago, ns since 1970, that one more change may not show.
+
+    Parameters
+    ----------
+    mtime_ns
+        Its time of change, by the clock of its server.
+    ahead_s
+        How far the clock of this machine may be ahead of that.
+    """
+    return time.time() - mtime_ns / 1e9 < YOUNG_S + ahead_s
 
 
 def same_time(one_ns: int, other_ns: int) -> bool:

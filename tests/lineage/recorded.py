@@ -59,8 +59,8 @@ class Recorded:
         versions = {"raw_frames": "f" * 64} | {name: manifest.data_version for name, manifest in made.items()}
         return Basis(self.code, {name: versions[name] for name in ASSETS[asset][0] if name in versions})
 
-    def make(self, asset: str, salt: str = "", facts: dict[str, float] | None = None) -> Manifest:
-        """Publish an asset as a run would, and keep the event of it."""
+    def make(self, asset: str, salt: str = "", facts: dict[str, float] | None = None, *, host: str = "rig") -> Manifest:
+        """Publish an asset as a run on a machine would, and keep the event of it."""
         self.n_runs += 1
         run = f"run-{self.n_runs:04d}"
         staging = self.session.stage(asset)
@@ -70,7 +70,7 @@ class Recorded:
             name = f"suite2p/plane{fov}/movie.bin" if asset == "movies" else f"alf/FOV_0{fov}/cells.npy"
             staging.write(name, f"{asset} {fov} {salt}".ljust(64).encode())
         sealed = staging.seal(facts=facts)
-        manifest = self.session.publish(sealed, self.basis(asset), MadeBy(run, host="rig"), places=ASSETS[asset][1])
+        manifest = self.session.publish(sealed, self.basis(asset), MadeBy(run, host=host), places=ASSETS[asset][1])
         self.tell(manifest, run)
         return manifest
 

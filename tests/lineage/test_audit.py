@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -191,6 +192,39 @@ def test_the_deep_audit_names_what_was_tampered_with(recorded, tamper):
     for finding in verdict.findings:
         assert finding.session == str(KEY)
         assert all((finding.expected, finding.found, finding.remedy))
+
+
+@pytest.mark.parametrize(
+    ("hosts", "behind_s", "is_found"),
+    [
+        (("rig", "rig"), 60, True),
+        (("rig", "pc"), 60, False),
+        (("rig", "pc"), 480, False),
+        (("rig", "pc"), 3600, True),
+        (("rig", ""), 60, True),
+    ],
+    ids=["one clock set back", "a minute apart", "eight minutes apart", "an hour apart", "not known whose clock"],
+)
+def test_times_that_cannot_follow_each_other_are_those_of_one_clock_or_far_apart(
+    recorded, hosts, behind_s, is_found, monkeypatch
+):
+    """What a clock that is behind made of what was made before, and in its place."""
+
+    class Behind(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) - timedelta(seconds=behind_s)
+
+    first, later = hosts
+    recorded.make("movies", "again", host=first)
+    with monkeypatch.context() as there:
+        there.setattr("meso_core.storage.staging.datetime", Behind)
+        recorded.make("cells", "again", host=later)
+        recorded.make("movies", "again", host=later)
+    recorded.events["movies"][0] = replace(recorded.events["movies"][0], at=time.time() - behind_s)
+    recorded.events["cells"][0] = replace(recorded.events["cells"][0], at=time.time() - behind_s)
+    found = {finding.asset for finding in recorded.audit().findings if finding.kind is Kind.CLOCK}
+    assert found == ({"movies", "cells"} if is_found else set())
 
 
 @pytest.mark.parametrize(
