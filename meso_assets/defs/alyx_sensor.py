@@ -104,7 +104,7 @@ def _next_run(instance: dg.DagsterInstance, name: str, key: str, some: list[Wait
     ours = dg.RunsFilter(tags={_WAITS: f"{key}:{since}"})
     n_runs = instance.get_runs_count(ours)
     if n_runs:
-        last = instance.get_run_records(ours, limit=1, order_by="create_timestamp")[0]
+        last = instance.get_run_records(ours, limit=1)[0]
         pause = min(_FIRST_WAIT_S * 2 ** min(n_runs - 1, 30), _LONGEST_WAIT_S)
         if not last.dagster_run.is_finished or _now() < last.create_timestamp.timestamp() + pause:
             return None

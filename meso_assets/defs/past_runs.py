@@ -7,7 +7,7 @@ them.
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -29,14 +29,22 @@ _RECENT_RUNS = 20
 
 
 def seconds_by_asset(instance: dg.DagsterInstance, run_id: str) -> dict[str, float]:
-    """Wall time from the first start to the last end of each asset's steps, s."""
-    spans: dict[str, tuple[float, float]] = {}
+    """Wall time from the first start to the last end of each asset's steps, s.
+
+    It is no more than they took one after the other: machines tell times of their own, and only how long each step took
+    is told by one clock.
+    """
+    of_asset: dict[str, list[tuple[float, float]]] = {}
     for times in times_of_steps(instance, run_id):
         asset = asset_of_step(times.step)
         if asset in CATALOGUE and times.start is not None and times.end is not None:
-            start, end = spans.get(asset, (times.start, times.end))
-            spans[asset] = (min(start, times.start), max(end, times.end))
-    return {asset: end - start for asset, (start, end) in spans.items()}
+            of_asset.setdefault(asset, []).append((times.start, times.end))
+    return {asset: _wall_time(spans) for asset, spans in of_asset.items()}
+
+
+def _wall_time(spans: Sequence[tuple[float, float]]) -> float:
+    whole = max(end for _, end in spans) - min(start for start, _ in spans)
+    return min(whole, sum(end - start for start, end in spans))
 
 
 def past_steps(platform: Platform, instance: dg.DagsterInstance) -> tuple[PastStep, ...]:
@@ -45,9 +53,7 @@ def past_steps(platform: Platform, instance: dg.DagsterInstance) -> tuple[PastSt
     A run counts with what it made itself: the manifest names it. What was made again since, elsewhere, or in a session
     that is gone tells nothing.
     """
-    records = instance.get_run_records(
-        dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS]), limit=_RECENT_RUNS, order_by="create_timestamp"
-    )
+    records = instance.get_run_records(dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS]), limit=_RECENT_RUNS)
     found: list[PastStep] = []
     for record in records:
         run = record.dagster_run

@@ -1,5 +1,7 @@
 """What failed last is known from few records: a session has many runs, each with a log in a file of its own."""
 
+from datetime import UTC, datetime, timedelta
+
 import dagster as dg
 import pytest
 
@@ -59,6 +61,15 @@ def test_the_last_attempt_counts(instance):
     assert recent_failures(instance, KEY) == {}
     run_of(instance, "rois", works=False)
     assert recent_failures(instance, KEY).keys() == {"rois"}
+
+
+def test_the_last_attempt_is_the_one_that_began_last_whatever_the_clock_of_its_machine(instance, monkeypatch):
+    late = datetime.now(UTC) - timedelta(minutes=8)
+    monkeypatch.setattr("dagster._core.storage.runs.sql_run_storage.get_current_datetime", lambda: late)
+    run_of(instance, "rois")
+    first, last = (record.create_timestamp for record in reversed(instance.get_run_records()))
+    assert last < first
+    assert recent_failures(instance, KEY) == {}
 
 
 def test_of_many_sessions_those_whose_runs_all_ended_well_are_not_asked_for_and_the_others_as_one_by_one(
