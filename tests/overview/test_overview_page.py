@@ -4,6 +4,7 @@ import json
 import os
 import re
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -24,6 +25,7 @@ from meso_assets.runs.instance import open_instance
 from meso_assets.runs.settings import load_settings
 from meso_core.errors import StorageError
 from meso_core.session import PassedOver
+from meso_core.storage import write_file
 
 KEYS = ["SP035/2023-03-03/001", "SP036/2023-03-04/001"]
 NASTY = "</script><script>alert(1)</script>&amp;<!--"
@@ -192,6 +194,29 @@ def test_a_run_that_ends_soon_after_a_long_look_is_not_forgotten(settings, insta
     assert after == cursor
     os.utime(file, (time.time() - 700,) * 2)
     assert look(after)[0].startswith("the overview was made again")
+
+
+def test_neither_a_disk_with_another_clock_nor_a_run_of_another_machine_keeps_it_from_being_made(
+    settings, instance, monkeypatch
+):
+    def look(cursor):
+        context = dg.build_sensor_context(instance=instance, cursor=cursor)
+        return follow(context, Platform.open(settings)).skip_message, context.cursor
+
+    def on_a_share(file, content, **how):
+        write_file(file, content, **how)
+        os.utime(file, (time.time() - 300,) * 2)
+
+    monkeypatch.setattr("meso_assets.overview.refresh.write_file", on_a_share)
+    _job().execute_in_process(instance=instance)
+    told, cursor = look(None)
+    assert told.startswith("the overview was made again")
+    assert look(cursor) == ("no run has ended since the overview was made", cursor)
+    late = datetime.now(UTC) - timedelta(minutes=8)
+    with monkeypatch.context() as there:
+        there.setattr("dagster._core.storage.runs.sql_run_storage.get_current_datetime", lambda: late)
+        _job().execute_in_process(instance=instance)
+    assert look(cursor)[0].startswith("the overview was made again"), "its end came last, by a time that came before"
 
 
 def test_a_root_that_is_gone_is_told_and_the_sensor_tries_again(settings, instance):
