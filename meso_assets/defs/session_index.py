@@ -25,6 +25,8 @@ from meso_core.json_text import json_text
 from meso_core.opening import RECORD_BYTES, read_plain
 from meso_core.session import SessionKey, whole_place
 from meso_core.storage import FolderStamp, Session, SessionRoots, folder_stamp, write_file
+from meso_core.storage.mounts import is_network, kind_of
+from meso_core.storage.times import CLOCKS_DIFFER_S
 
 from ..runs.engines import EngineSettings
 from ..runs.settings import MesoSettings
@@ -111,7 +113,7 @@ class SessionIndex:
             return kept
         self.n_looks += 1
         found = summary_of(Session(key, store.local(key), store), self.settings, now_ns=now_ns)
-        self._keep(name, stamp, found, now_ns)
+        self._keep(name, stamp, found, now_ns, folder)
         return found
 
     def save(self, there: Collection[str] | None = None) -> None:
@@ -141,8 +143,8 @@ class SessionIndex:
             return None
         return entry.summary
 
-    def _keep(self, name: str, stamp: FolderStamp | None, found: SessionSummary, now_ns: int) -> None:
-        settled = stamp is not None and stamp.changed_ns < time.time_ns() - self._settled_after_ns
+    def _keep(self, name: str, stamp: FolderStamp | None, found: SessionSummary, now_ns: int, folder: str) -> None:
+        settled = stamp is not None and stamp.changed_ns < time.time_ns() - self._rests_ns(folder)
         if stamp is None or not settled or found.until_later:
             self._is_news |= self._entries.pop(name, None) is not None
             return
@@ -150,6 +152,10 @@ class SessionIndex:
         if len(json_text(record)) <= _LONGEST_ENTRY:
             self._entries[name] = _Entry(stamp.digest, now_ns, record)
             self._is_news = True
+
+    def _rests_ns(self, folder: str) -> int:
+        """How long nothing may have changed, by this machine's clock: a share has the times of its server's."""
+        return self._settled_after_ns + (int(CLOCKS_DIFFER_S * 1e9) if is_network(kind_of(Path(folder))) else 0)
 
 
 @dataclass(frozen=True)

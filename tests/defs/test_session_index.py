@@ -237,6 +237,18 @@ def test_what_has_just_changed_is_looked_at_again_for_the_clock_of_the_disk_tick
     assert by_index(settings)[1] == len(KEYS)
 
 
+def test_on_a_share_what_has_changed_within_minutes_is_looked_at_again_for_its_clock_may_be_behind(
+    settings, monkeypatch
+):
+    monkeypatch.setattr(session_index, "is_network", lambda kind: True)
+    settings = settings.model_copy(update={"home": settings.home / "on_a_share"})
+    assert by_index(settings)[1] == len(KEYS)
+    assert by_index(settings)[1] == len(KEYS), "the files are seconds old"
+    monkeypatch.setattr(session_index, "CLOCKS_DIFFER_S", 0.0)
+    by_index(settings)
+    assert by_index(settings)[1] == 0
+
+
 def test_settings_that_do_not_matter_are_settings_and_no_answer_follows_from_them(settings):
     true = by_looking(settings)
     assert {*session_index.NO_MATTER} <= {*MesoSettings.model_fields}

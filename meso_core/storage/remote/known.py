@@ -6,6 +6,7 @@ What belongs here: remembering, by path, size and the server's time. A deep audi
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,10 @@ from ...json_text import json_text
 from ...opening import RECORD_BYTES, read_plain
 from ...session import MESO_FOLDER, ListedFile
 from ..atomic import make_folder, storage_errors
-from ..times import is_young
+from ..times import CLOCKS_DIFFER_S, YOUNG_S, is_young
+
+#: Path, size and the server's time of a file, as it was listed.
+_Listed = tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +36,37 @@ class KnownHashes:
     def of(self, file: ListedFile, read: Callable[[], str]) -> str:
         """Return the SHA-256 of a file as it was listed; ``read`` gives it where it is not known."""
         wanted = (file.path, file.size, file.mtime_ns)
-        if (known := self._all().get(wanted)) is not None:
-            return known
+        known, seen = self._all()
+        if wanted in known:
+            return known[wanted]
+        began = time.time()
         sha256 = read()
         if not is_young(file.mtime_ns):
-            make_folder(self._file.parent)
-            with storage_errors(self._file), self._file.open("ab") as lines:
-                lines.write((json_text([*wanted, sha256]) + "\n").encode())
+            # by a clock that is ahead of the server's: what it is some time after it was seen first is sure
+            is_sure = not is_young(file.mtime_ns, ahead_s=CLOCKS_DIFFER_S) or began - seen.get(wanted, began) > YOUNG_S
+            if is_sure or wanted not in seen:
+                self._add([*wanted, sha256 if is_sure else began])
         return sha256
 
-    def _all(self) -> dict[tuple[str, int, int], str]:
+    def _add(self, line: list[str | int | float]) -> None:
+        make_folder(self._file.parent)
+        with storage_errors(self._file), self._file.open("ab") as lines:
+            lines.write((json_text(line) + "\n").encode())
+
+    def _all(self) -> tuple[dict[_Listed, str], dict[_Listed, float]]:
+        """Read what is known, and when this machine saw first what is not sure yet, s since 1970."""
+        known, seen = dict[_Listed, str](), dict[_Listed, float]()
         try:
             lines = read_plain(self._file, RECORD_BYTES).splitlines()
         except (MissingInputError, InputFileError):
-            return {}
-        known = {}
+            return known, seen
         for line in lines:
             try:
-                path, size, mtime_ns, sha256 = json.loads(line)
+                path, size, mtime_ns, told = json.loads(line)
             except (ValueError, TypeError):  # two processes wrote at once, or one was killed: the file is read again
                 continue
-            known[path, size, mtime_ns] = sha256
-        return known
+            if isinstance(told, str):
+                known[path, size, mtime_ns] = told
+            elif isinstance(told, float):
+                seen.setdefault((path, size, mtime_ns), told)
+        return known, seen

@@ -21,7 +21,7 @@ from ...opening import RECORD_BYTES
 from ...progress import Progress, silent
 from ...session import DESCRIPTION, MESO_FOLDER, ListedFile
 from ..atomic import make_folder, storage_errors
-from ..times import is_young
+from ..times import CLOCKS_DIFFER_S, YOUNG_S, is_young
 from .filesystem import RemoteRoot
 from .transfer import Wanted, download_all, read_small
 
@@ -73,11 +73,11 @@ class Mirror:
             if not is_same and status.st_ctime < since_s:
                 with suppress(FileNotFoundError):
                     (self.folder / path).unlink()
-        records = [
-            file for file in listing if is_record(file.path) and not (self.holds(file) and not is_young(file.mtime_ns))
-        ]
+        records = [file for file in listing if is_record(file.path)]
+        newest = max((file.mtime_ns for file in records if file.path != DESCRIPTION), default=0)  # that is the rig's
+        wanted = [file for file in records if not self.holds(file) or _may_change_unseen(file, newest)]
         with ThreadPoolExecutor(_AT_A_TIME) as pool:
-            list(pool.map(self._read_record, records))
+            list(pool.map(self._read_record, wanted))
 
     def _read_record(self, file: ListedFile) -> None:
         """Fetch a small file whole: a reader finds the old one or the new one."""
@@ -178,3 +178,13 @@ def make_folder_of_session(folder: Path) -> None:
     """Make the mirror's folder, with the folder of the platform's records in it."""
     with storage_errors(folder):
         (folder / MESO_FOLDER).mkdir(parents=True, exist_ok=True)
+
+
+def _may_change_unseen(record: ListedFile, newest_ns: int) -> bool:
+    """Whether a record may be written again without another time, as far as this machine's clock can be trusted.
+
+    It may be ahead of the server's. That of the server is not behind the newest record, ns since 1970.
+    """
+    if is_young(record.mtime_ns):
+        return True
+    return newest_ns - record.mtime_ns < YOUNG_S * 1e9 and is_young(record.mtime_ns, ahead_s=CLOCKS_DIFFER_S)

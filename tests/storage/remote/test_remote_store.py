@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 from meso_core.errors import InputFileError, MesoWarning, MissingInputError, StorageError
-from meso_core.session import SessionKey
+from meso_core.session import ListedFile, SessionKey
 from meso_core.storage import Basis, FileRecord, MadeBy, Manifest, Session, open_store
 from meso_core.storage.remote import alone
 from meso_core.storage.remote import publishing as remote_publishing
 from meso_core.storage.remote import store as remote_store
 from meso_core.storage.remote.claims import RemoteClaims
 from meso_core.storage.remote.filesystem import list_below, open_root
+from meso_core.storage.remote.mirror import _may_change_unseen
 from meso_core.storage.remote.scratch import Scratch
 from meso_core.storage.remote.store import RemoteStore
 from meso_core.storage.remote.transfer import read_small, remove, stat, write_small
@@ -400,6 +401,31 @@ def test_a_file_that_was_copied_to_the_server_is_read_once_and_a_changed_one_aga
     assert len(read) == 4, "what is that young may change within the second"
     store.sha256(KEY, "alf/a")
     assert len(read) == 5, "a deep audit reads"
+
+
+def test_a_file_whose_server_may_be_behind_this_clock_is_known_when_it_was_the_same_for_a_while(machine, monkeypatch):
+    store = machine("a")
+    (file,) = publish(store, {"alf/a": b"123"}).files
+    read, now, written = [], time.time(), time.time_ns()
+    real = remote_store.streamed_sha256
+    monkeypatch.setattr(remote_store, "streamed_sha256", lambda *given: (read.append(given[1]), real(*given))[1])
+    session = Session(KEY, store.local(KEY), store)
+    just_now = replace(
+        session.present().files["alf/a"], mtime_ns=written - 60 * 10**9
+    )  # not the time of the publication
+    for later_s, n_read in ((200, 1), (205, 2), (220, 3), (230, 3)):
+        monkeypatch.setattr(time, "time", lambda later_s=later_s: now + later_s)  # minutes ahead of the server
+        session.present([just_now]).wrong_with(file)
+        assert len(read) == n_read, later_s
+
+
+@pytest.mark.parametrize(
+    ("age_s", "newest_s", "is_read"),
+    [(5, 0, True), (240, 240, True), (240, 200, False), (240, 235, True), (700, 700, False), (-300, -300, True)],
+)
+def test_a_record_is_read_again_while_its_second_may_not_be_over_by_the_clock_of_its_server(age_s, newest_s, is_read):
+    now_ns = time.time_ns()
+    assert _may_change_unseen(ListedFile("x", 1, now_ns - age_s * 10**9), now_ns - newest_s * 10**9) is is_read
 
 
 def lose_the_claims(store: RemoteStore) -> None:
