@@ -32,7 +32,7 @@ def seconds_by_asset(instance: dg.DagsterInstance, run_id: str) -> dict[str, flo
     """Wall time from the first start to the last end of each asset's steps, s.
 
     It is no more than they took one after the other: machines tell times of their own, and only how long each step took
-    is told by one clock.
+    is told by one clock; where the step was lost, not even that, and it counts as nothing if it ended before it began.
     """
     of_asset: dict[str, list[tuple[float, float]]] = {}
     for times in times_of_steps(instance, run_id):
@@ -44,7 +44,7 @@ def seconds_by_asset(instance: dg.DagsterInstance, run_id: str) -> dict[str, flo
 
 def _wall_time(spans: Sequence[tuple[float, float]]) -> float:
     whole = max(end for _, end in spans) - min(start for start, _ in spans)
-    return min(whole, sum(end - start for start, end in spans))
+    return max(0.0, min(whole, sum(max(0.0, end - start) for start, end in spans)))
 
 
 def past_steps(platform: Platform, instance: dg.DagsterInstance) -> tuple[PastStep, ...]:

@@ -27,3 +27,10 @@ def test_wall_time_of_an_asset_is_no_more_than_its_steps_took(ahead_s, seconds, 
     ]
     monkeypatch.setattr(past_runs, "times_of_steps", lambda *_: times)
     assert seconds_by_asset(None, "a run") == {"rois": seconds}
+
+
+def test_a_step_whose_loss_was_told_by_a_clock_that_is_behind_takes_no_time(monkeypatch):
+    lost = [StepTimes("rois.fov[FOV_00]", 240.0, 60.0, True), StepTimes("rois.cut", 0.0, 10.0, False)]
+    for steps, seconds in ((lost, 10.0), (lost[:1], 0.0)):
+        monkeypatch.setattr(past_runs, "times_of_steps", lambda *_, steps=steps: steps)
+        assert seconds_by_asset(None, "a run") == {"rois": seconds}
