@@ -13,6 +13,7 @@ from meso_assets.cli.notices import command
 from meso_assets.definitions import build_defs
 from meso_assets.defs.notices import going_out
 from meso_assets.defs.notices.addresses import addresses, send
+from meso_assets.defs.notices.digest import Digest, _tell_done, iso
 from meso_assets.defs.notices.going_out import send_digest, tell
 from meso_assets.defs.notices.ledger import Ledger, open_ledger
 from meso_assets.defs.notices.pages import Page
@@ -387,6 +388,23 @@ def test_the_digest_goes_out_once_a_day_and_tells_of_each_session(
     text = " ".join(str(parts_of(mail.mails[-1])["text/plain"]).split())
     assert f"Arrived {late}" in text.replace("- ", "").replace("* ", "").replace("· ", "")
     assert "TimingError: " in text
+
+
+@pytest.mark.parametrize("ahead_s", [0, 240, -240])
+@pytest.mark.parametrize("done_s", [-60, 60], ids=["before the digest", "after it"])
+def test_a_session_that_is_done_about_the_time_of_a_digest_is_told_once_whatever_its_clock(
+    ahead_s, done_s, tmp_path, monkeypatch
+):
+    today, day_s = 1_700_000_000, 86_400
+    ledger, told = Ledger(tmp_path / "ledger", 0.0, digest_at=iso(today - day_s)), []
+    for at in (today, today + day_s, today + 2 * day_s):
+        monkeypatch.setattr("time.time", lambda at=at: at)
+        found = Digest()
+        if today + done_s < at:
+            _tell_done(KEY, "name", iso(today + done_s + ahead_s), found, ledger)
+        ledger.digest_at, ledger.done = iso(at), found.recent
+        told.append(found.done)
+    assert told == ([["name"], [], []] if done_s < 0 else [[], ["name"], []])
 
 
 @pytest.fixture

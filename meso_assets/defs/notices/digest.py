@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -18,6 +17,7 @@ from meso_core.errors import MesoWarning, told
 from meso_core.lineage import last_verdict
 from meso_core.session import SessionKey
 from meso_core.storage import Standing
+from meso_core.storage.times import CLOCKS_DIFFER_S
 
 from ...io.resources import Platform
 from ...io.session_names import Registered, labs_by_subject
@@ -36,6 +36,8 @@ class Digest:
     n_whole: int = 0
     #: Sessions that are there.
     keys: list[str] = field(default_factory=list)
+    #: Session → when the last of it was published, where the next digest could take it for new.
+    recent: dict[str, str] = field(default_factory=dict)
     arrived: list[str] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
@@ -98,7 +100,6 @@ def gather(platform: Platform, instance: dg.DagsterInstance, ledger: Ledger) -> 
         If the root cannot be listed.
     """
     found = Digest()
-    since = ledger.digest_at or iso(time.time() - _DAY_S)
     known = set(ledger.known)
     survey = platform.store.survey()
     found.passed_over = [str(passed) for passed in survey.passed_over]
@@ -114,7 +115,7 @@ def gather(platform: Platform, instance: dg.DagsterInstance, ledger: Ledger) -> 
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", MesoWarning)
-                _look(platform, key, name, found, since, ledger.failing.get(name, {}))
+                _look(platform, key, name, found, ledger)
         except Exception as error:  # noqa: BLE001  as the docstring says
             found.unreadable.append(f"{name}: {told(error)}")
     jobs = {what: why for what, why in ledger.failing.items() if what not in {*names.values()}}
@@ -122,10 +123,8 @@ def gather(platform: Platform, instance: dg.DagsterInstance, ledger: Ledger) -> 
     return found
 
 
-def _look(
-    platform: Platform, key: SessionKey, name: str, found: Digest, since: str, failing: Mapping[str, str]
-) -> None:
-    seen = look_at(platform.at(key))
+def _look(platform: Platform, key: SessionKey, name: str, found: Digest, ledger: Ledger) -> None:
+    seen, failing = look_at(platform.at(key)), ledger.failing.get(name, {})
     standings = seen.standings(platform.settings)
     arrival = seen.arrival(platform.settings, now_ns=time.time_ns())
     due = {asset: one for asset, one in standings.items() if not one.is_current}
@@ -137,8 +136,8 @@ def _look(
         found.failed += [f"{name}, {asset}: {why}" for asset, why in failures.items()]
     if not due:
         found.n_whole += not partial
-        if not partial and max((m.published_at for m in seen.made.values()), default="") >= since:
-            found.done.append(name)
+        if not partial:
+            _tell_done(str(key), name, max((m.published_at for m in seen.made.values()), default=""), found, ledger)
     elif not arrival.ready:
         found.waiting.append(f"{name}: {arrival.reason}")
     elif waits := {asset: one for asset, one in due.items() if one.reasons == one.waits}:
@@ -147,6 +146,15 @@ def _look(
         found.stale.append(f"{name}: {'; '.join(f'{asset}: {_why(one)}' for asset, one in stale.items())}")
     if (verdict := last_verdict(seen.session.path)) is not None and verdict.faults:
         found.audit.append(f"{name}: {verdict.summary}")
+
+
+def _tell_done(key: str, name: str, published_at: str, found: Digest, ledger: Ledger) -> None:
+    """Tell of a session that is whole since the last digest, once: machines publish by clocks of their own."""
+    last = datetime.fromisoformat(ledger.digest_at).timestamp() if ledger.digest_at else time.time() - _DAY_S
+    if published_at >= iso(last - CLOCKS_DIFFER_S) and ledger.done.get(key) != published_at:
+        found.done.append(name)
+    if published_at >= iso(time.time() - CLOCKS_DIFFER_S):
+        found.recent[key] = published_at
 
 
 def _why(standing: Standing) -> str:

@@ -95,7 +95,7 @@ def send_digest(platform: Platform, instance: dg.DagsterInstance, warn: Warn) ->
     with open_ledger(settings.home) as ledger:
         if ledger.digest_at[:10] != today[:10]:
             ledger.put(found.subject, found.page, [one.id for one in where])
-            ledger.digest_at, ledger.known = today, found.keys
+            ledger.digest_at, ledger.known, ledger.done = today, found.keys, found.recent
             ledger.save()
         hand_out(ledger, where, warn)
     return found

@@ -56,6 +56,8 @@ class Ledger:
     digest_at: str = ""
     #: Sessions that were there then.
     known: list[str] = field(default_factory=list)
+    #: Session that was whole just before then, or just after by another clock → when the last of it was published.
+    done: dict[str, str] = field(default_factory=dict)
 
     def save(self) -> None:
         """Write it down, whole or not at all."""
@@ -113,4 +115,5 @@ def _ledger(file: Path, record: Mapping[str, Any]) -> Ledger:
         outbox,
         str(record["digest_at"]),
         list(record["known"]),
+        {str(session): str(at) for session, at in record.get("done", {}).items()},
     )
