@@ -51,11 +51,12 @@ class Part:
 PARTS = {
     "cluster": Part(
         "jobs, nodes and controller of a SLURM cluster; workers, broker and database of Celery; pods of a stand-in for "
-        "Kubernetes; machines that are not fit",
+        "Kubernetes; machines that are not fit, or whose clocks differ",
         tests=(
             "tests/deploy/test_slurm.py",
             "tests/deploy/test_celery.py",
             "tests/deploy/test_kubernetes.py",
+            "tests/deploy/test_clocks.py",
             "tests/runs/test_sameness.py",
             "tests/runs/test_server_users.py",
         ),
@@ -92,7 +93,7 @@ PARTS = {
     "versions": Part("kills and losses of power while versions are kept", tests=("tests/storage/test_versions.py",)),
     "servers": Part(
         "kills, cut connections and races on shared and remote roots",
-        tests=("tests/storage/remote", "tests/storage/conformance"),
+        tests=("tests/storage/remote", "tests/storage/conformance", "tests/storage/test_locks.py"),
     ),
     "removal": Part(
         "kills and losses of power while tifs go and come",

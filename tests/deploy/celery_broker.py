@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from meso_core.processes import end_with_parent
+from tests.other_machine import OtherMachine
 from tests.real_servers import Server
 
 PASSWORD = "a-password-of-the-tests"
@@ -44,19 +45,22 @@ class ValkeyServer(Server):
 
 
 class Worker:
-    """``meso worker`` as a process; what it says is in ``log``."""
+    """``meso worker`` as a process; what it says is in ``log``. On another machine, where one is named."""
 
-    def __init__(self, folder: Path, name: str, *options: str, **environment: str) -> None:
+    def __init__(
+        self, folder: Path, name: str, *options: str, machine: OtherMachine | None = None, **environment: str
+    ) -> None:
         self.log = folder / f"{name}.log"
         self.name = name
         self._options = options
-        self._environment = environment
+        self._prefix = machine.prefix if machine else []
+        self._environment = environment | (machine.clock if machine else {})
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Worker:
         """Start it, without waiting."""
         start = ["-W", "ignore", "-c", "from meso_assets.cli import main; main()"]
-        command = [sys.executable, *start, "worker", "--name", self.name, *self._options]
+        command = [*self._prefix, sys.executable, *start, "worker", "--name", self.name, *self._options]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command,

@@ -1,7 +1,8 @@
 """A real SLURM cluster on loopback, for tests: munged, one slurmctld, several slurmd, in a folder of its own.
 
-Its nodes are all this machine, under names and ports of their own. Without control groups and without accounting: what
-ends jobs is the controller. A test may ``kill`` a part and ``start`` it again: the state of the cluster stays.
+Its nodes are all this machine, under names and ports of their own, or with clocks of their own. Without control groups
+and without accounting: what ends jobs is the controller. A test may ``kill`` a part and ``start`` it again: the state
+of the cluster stays.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 import psutil
 
 from meso_core.processes import end_with_parent
+from tests.other_machine import OtherMachine
 from tests.real_servers import free_ports, program
 
 PACKAGES = "the Debian packages slurm-wlm and munge"
@@ -33,7 +35,7 @@ SlurmctldPort={port}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/{munged}.socket
 CredType=cred/munge
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool-%n
@@ -60,6 +62,7 @@ AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
 JobCompType=jobcomp/none
 PropagateResourceLimits=NONE
+{prolog}
 {nodes}
 PartitionName=meso Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1
 PartitionName=first Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10
@@ -75,15 +78,20 @@ class SlurmCluster:
         Empty folder.
     nodes
         Names of its nodes.
+    machines
+        Nodes, by their names, that are machines with clocks of their own, each with a munged.
     """
 
-    def __init__(self, folder: Path, nodes: tuple[str, ...] = ("n1", "n2")) -> None:
+    def __init__(
+        self, folder: Path, nodes: tuple[str, ...] = ("n1", "n2"), machines: tuple[OtherMachine, ...] = ()
+    ) -> None:
         for name in ("slurmctld", "slurmd", "sbatch", "squeue", "munged"):
             program(name, PACKAGES)
-        self.folder, self.nodes = folder, nodes
-        self.port, *ports = free_ports(1 + len(nodes))
+        self.machines = {one.name: one for one in machines}
+        self.folder, self.nodes = folder, nodes or tuple(self.machines)
+        self.port, *ports = free_ports(1 + len(self.nodes))
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        for name in ("state", *(f"spool-{node}" for node in nodes)):
+        for name in ("state", *(f"spool-{node}" for node in self.nodes)):
             (folder / name).mkdir()
         key = folder / "munge.key"
         key.write_bytes(os.urandom(64))
@@ -91,15 +99,26 @@ class SlurmCluster:
         folder.chmod(0o755)
         host = socket.gethostname()
         lines = [
-            f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={CORES} RealMemory={MEMORY_MB} "
-            "State=UNKNOWN"
-            for node, port in zip(nodes, ports, strict=True)
+            f"NodeName={node} NodeHostname={node if node in self.machines else host} NodeAddr=127.0.0.1 Port={port} "
+            f"CPUs={CORES} RealMemory={MEMORY_MB} State=UNKNOWN"
+            for node, port in zip(self.nodes, ports, strict=True)
         ]
-        (folder / "slurm.conf").write_text(
-            _CONFIGURATION.format(
-                host=host, port=self.port, folder=folder, user=psutil.Process().username(), nodes="\n".join(lines)
+        if self.machines:
+            (folder / "prolog").write_text(_prolog(machines))
+            (folder / "prolog").chmod(0o755)
+        for name in ("munge", *(f"munge-{node}" for node in self.machines)):
+            (folder / f"slurm{name.removeprefix('munge')}.conf").write_text(
+                _CONFIGURATION.format(
+                    host=host,
+                    port=self.port,
+                    folder=folder,
+                    munged=name,
+                    user=psutil.Process().username(),
+                    # jobs have the environment of who submits them, and their node's clock by this alone
+                    prolog=f"TaskProlog={folder}/prolog" if self.machines else "",
+                    nodes="\n".join(lines),
+                )
             )
-        )
 
     @property
     def environment(self) -> dict[str, str]:
@@ -108,9 +127,12 @@ class SlurmCluster:
 
     def start(self) -> None:
         """Start all parts, and wait until jobs can run."""
-        munge = [f"--{name}={self.folder}/munge.{end}" for name, end in _MUNGE.items()]
-        self._start("munged", [str(program("munged", PACKAGES)), "--foreground", "--num-threads=2", *munge])
-        self._until(lambda: (self.folder / "munge.socket").exists(), "munged")
+        for node in ("", *self.machines):
+            part, own = f"munged-{node}".rstrip("-"), f"munge-{node}".rstrip("-")
+            files = [f"--{name}={self.folder}/{own}.{end}" for name, end in _MUNGE.items()]
+            munge = [f"--key-file={self.folder}/munge.key", *files]
+            self._start(part, [str(program("munged", PACKAGES)), "--foreground", "--num-threads=2", *munge], node)
+            self._until((self.folder / f"{own}.socket").exists, part)
         self.start_controller(new=True)
         for node in self.nodes:
             self.start_node(node)
@@ -124,7 +146,8 @@ class SlurmCluster:
 
     def start_node(self, node: str) -> None:
         """Start the daemon of a node."""
-        self._start(node, [str(program("slurmd", PACKAGES)), "-D", "-N", node])
+        own = ["-f", str(self.folder / f"slurm-{node}.conf")] if node in self.machines else []
+        self._start(node, [str(program("slurmd", PACKAGES)), "-D", "-N", node, *own], node)
 
     def heal(self) -> None:
         """Let all nodes take jobs again, whatever was done to them."""
@@ -168,7 +191,7 @@ class SlurmCluster:
         """End all parts and all jobs."""
         if "slurmctld" in self._processes:
             self.call("scancel", "-f", "-u", psutil.Process().username(), "--signal=KILL")
-        for part in [*self.nodes, "slurmctld", "munged"]:
+        for part in [*self.nodes, "slurmctld", *(f"munged-{node}" for node in self.machines), "munged"]:
             if part in self._processes:
                 self.kill(part)
 
@@ -176,15 +199,16 @@ class SlurmCluster:
         """End of what a part has printed."""
         return (self.folder / f"{part}.log").read_text(errors="replace")[-2000:]
 
-    def _start(self, part: str, command: list[str]) -> None:
+    def _start(self, part: str, command: list[str], node: str = "") -> None:
+        machine = self.machines.get(node)
         with (self.folder / f"{part}.log").open("ab") as log:
             self._processes[part] = subprocess.Popen(
-                command,
+                [*(machine.prefix if machine else []), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
-                env={**os.environ, **self.environment},
+                env={**os.environ, **self.environment, **(machine.clock if machine else {})},
                 preexec_fn=partial(end_with_parent, os.getpid()),
             )
 
@@ -199,12 +223,19 @@ class SlurmCluster:
 
 
 _MUNGE = {
-    "key-file": "key",
     "socket": "socket",
     "pid-file": "pid",
     "log-file": "log",
     "seed-file": "seed",
 }
+
+
+def _prolog(machines: tuple[OtherMachine, ...]) -> str:
+    """Write the program that tells a job the clock of its node."""
+    lines = ["#!/bin/sh", 'case "$SLURMD_NODENAME" in']
+    for machine in machines:
+        lines += [f"{machine.name})", *(f'echo "export {name}={value}"' for name, value in machine.clock.items()), ";;"]
+    return "\n".join([*lines, "esac", ""])
 
 
 def _is_of_node(process: psutil.Process, node: str, spool: str) -> bool:
@@ -222,9 +253,9 @@ def _children(process: psutil.Process) -> list[psutil.Process]:
 
 
 @contextmanager
-def slurm_cluster(folder: Path) -> Iterator[SlurmCluster]:
-    """Start a cluster and end it."""
-    cluster = SlurmCluster(folder)
+def slurm_cluster(folder: Path, machines: tuple[OtherMachine, ...] = ()) -> Iterator[SlurmCluster]:
+    """Start a cluster and end it; of nodes with clocks of their own, where they are given."""
+    cluster = SlurmCluster(folder, () if machines else ("n1", "n2"), machines)
     try:
         cluster.start()
         yield cluster

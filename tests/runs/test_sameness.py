@@ -18,6 +18,7 @@ from meso_assets.runs.executors.job_scratch import own_scratch
 from meso_assets.runs.executors.sameness import Sameness
 from meso_assets.runs.settings import MesoSettings
 from meso_core.errors import EngineError, WorkStoppedError
+from tests.other_machine import two_machines
 
 
 @pytest.fixture
@@ -93,6 +94,23 @@ def test_temporary_files_of_a_job_go_with_it_and_those_of_killed_jobs_with_the_n
         with own_scratch("two"):
             assert one.exists(), "its job is at work"
     assert list(above.iterdir()) == []
+
+
+def test_temporary_files_of_a_job_at_work_stay_whatever_the_clock_of_the_next_one(tmpdir_of_a_node, tried):
+    scratch = "import sys\nfrom meso_assets.runs.executors.job_scratch import own_scratch\n"
+    hold = scratch + (
+        "with own_scratch('at-work') as folder:\n    (folder / 'x').write_bytes(b'x')\n    print(folder, flush=True)\n"
+        "    sys.stdin.read()\n    print((folder / 'x').read_bytes())"
+    )
+    come = scratch + "with own_scratch('next'):\n    pass"
+    machines = two_machines()
+    for one, other in (machines, machines[::-1]):
+        with one.run(hold) as at_work:
+            assert at_work.stdout.readline()
+            with other.run(come) as comes:
+                assert comes.wait(60) == 0
+            assert at_work.communicate()[0] == "b'x'\n"
+    tried("clusters: a job clears up beside one with another clock", 2)
 
 
 @dg.op

@@ -16,6 +16,7 @@ import pytest
 from meso_core.processes import this_process
 from meso_core.storage import locks
 from meso_core.storage.locks import locked
+from tests.other_machine import two_machines
 
 COUNT = """
 import sys, time
@@ -70,6 +71,23 @@ def test_a_killed_process_holds_no_lock_and_a_live_one_is_named(folder):
     started = time.monotonic()
     with locked(folder / "x.lock", wait=False):
         assert time.monotonic() - started < 1
+
+
+@pytest.mark.parametrize("touches_with", ["the clock of the server", "its own clock"])
+def test_machines_whose_clocks_differ_take_turns(make_share, touches_with, tried):
+    """Who holds the lock is alive for the other one, though it touches its file by another clock, as on CIFS."""
+    folder, machines = make_share().mount, two_machines()
+    (folder / "value").write_text("0")
+    beats = "import os, time\nfrom meso_core.storage import locks\nlocks._BEAT_S, touch = 0.01, os.utime\n"
+    if touches_with == "its own clock":
+        beats += "locks.os.utime = lambda file: touch(file, (time.time(),) * 2)\n"
+    counting = [one.run(beats + COUNT, folder, 25) for one in (*machines, *machines)]
+    assert [one.wait(60) for one in counting] == [0] * 4
+    for one in counting:
+        one.stdout.close()
+        one.stdin.close()
+    assert (folder / "value").read_text() == "100"
+    tried("races: locks of a share between clocks eight minutes apart", 100)
 
 
 def held_elsewhere(folder: Path) -> Path:

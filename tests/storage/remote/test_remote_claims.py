@@ -18,6 +18,7 @@ from meso_core.storage.remote import claims as claims_module
 from meso_core.storage.remote.claims import RemoteClaims
 from meso_core.storage.remote.filesystem import RemoteRoot, list_below, open_root
 from meso_core.storage.remote.transfer import remove, stat, write_small
+from tests.other_machine import two_machines
 
 FOLDER = "SP035/2023-03-03/001/.meso/claims"
 _NUMBERS = count()
@@ -97,6 +98,45 @@ def test_a_holder_on_another_machine_counts_until_it_gives_no_sign_of_life(root,
     assert claims.take(["rois"]) == ()
     assert [file.path for file in list_below(root, FOLDER)] == [f"{claims._token}.json"]
     claims.give_all_back()
+
+
+HOLD = """
+import sys, time
+from meso_core.storage.remote import claims
+from meso_core.storage.remote.filesystem import open_root
+claims.BEAT_S, claims.GONE_AFTER_S = 0.3, 3.0
+held = claims.RemoteClaims(open_root(sys.argv[1]), sys.argv[2], sys.argv[3])
+while held.take(["rois"]):
+    time.sleep(0.1)
+print(time.time(), flush=True)
+sys.stdin.read()
+held.insist("rois")
+held.give_all_back()
+print("held to the end", flush=True)
+"""
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", ["s3", "openssh"])
+def test_a_holder_that_lives_is_respected_by_a_machine_with_another_clock(kind, request, monkeypatch, tried):
+    server, machines = request.getfixturevalue(f"{kind}_server"), two_machines()
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    url = server.new_root()
+    for leads, waits in (machines, machines[::-1]):
+        with leads.run(HOLD, url, FOLDER, "run-1") as one:
+            by_its_clock = float(one.stdout.readline())
+            assert abs(by_its_clock - time.time() - leads.ahead_s) < 60
+            with waits.run(HOLD, url, FOLDER, "run-2") as other:
+                told = threading.Thread(target=other.stdout.readline)
+                told.start()
+                told.join(8)
+                assert told.is_alive(), "it has waited for longer than silence lasts"
+                assert one.communicate("")[0] == "held to the end\n"
+                told.join(30)
+                assert not told.is_alive()
+                assert other.communicate("")[0] == "held to the end\n"
+        tried(f"races: a claim on {kind} between clocks eight minutes apart")
 
 
 def test_a_holder_at_work_gives_signs_of_life(root, monkeypatch):
