@@ -110,7 +110,7 @@ def choose_sessions(texts: Iterable[str], there: Sequence[SessionKey], *roots: s
 
 def below_root(text: str, *roots: str) -> str:
     """Path of a text below the root, or one of several; a text that is no path of this machine stays as it is."""
-    if not text.startswith(("/", "./", "../", "~")):
+    if text not in (".", "..") and not text.startswith(("/", "./", "../", "~")):
         return text.strip("/")
     path = Path(text).expanduser().absolute()
     for root in roots:
@@ -118,7 +118,7 @@ def below_root(text: str, *roots: str) -> str:
         for one, other in ((path, base), (path.resolve(), base.resolve())):
             if one.is_relative_to(other) and ".." not in one.relative_to(other).parts:
                 return one.relative_to(other).as_posix()
-    return text
+    return str(path)  # as a whole: "." would mean the root
 
 
 def _matches(key: SessionKey, wanted: str) -> bool:

@@ -76,6 +76,25 @@ def test_a_path_through_a_link_and_one_from_here_mean_the_same(tmp_path, monkeyp
         assert chosen(text, root=str(tmp_path / root)) == [str(THERE[3])]
 
 
+HERE = [("SP036", ".", [3]), ("SP036/x", "..", [3]), ("", ".", range(6))]
+
+
+@pytest.mark.parametrize(("here", "text", "numbers"), HERE)
+def test_a_dot_means_the_folder_in_which_it_is_said(tmp_path, monkeypatch, here, text, numbers):
+    (tmp_path / here).mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(tmp_path / here)
+    assert chosen(text, root=str(tmp_path)) == [str(THERE[number]) for number in numbers]
+
+
+@pytest.mark.parametrize("text", [".", "..", "./", "./."])
+def test_a_dot_beside_the_root_means_no_session(tmp_path, monkeypatch, text):
+    for name in ("root", "elsewhere/deeper"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "elsewhere" / "deeper")
+    with pytest.raises(MissingInputError, match="found none"):
+        chosen(text, root=str(tmp_path / "root"))
+
+
 def test_all_texts_that_mean_no_session_are_named_with_what_is_near():
     with pytest.raises(MissingInputError, match=r"SP053, /elsewhere/SP035.* nearest .*SP035"):
         chosen("SP035", "SP053", "/elsewhere/SP035")
