@@ -294,7 +294,7 @@ _DECLARATIONS = (
     Declaration(
         name="session_qc",
         group="report",
-        code_version="2",
+        code_version="3",
         description=(
             "Is the session good? Verdicts on what all results together tell: clock, motion, light, drift in "
             "depth, noise, neuropil, decay, records. Each has a value, a unit, a limit (`MESO_QC_LIMITS`) and how to "

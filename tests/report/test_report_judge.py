@@ -103,3 +103,13 @@ def test_cells_of_noise_alone_ask_for_a_look_and_are_not_asked_where_frames_are_
         for tau in (1.5, 0.7, None)
     }
     assert [tau for tau, names in asked.items() if "cells_are_active" in names] == [1.5, None]
+
+
+def test_frames_that_are_left_out_do_not_move_the_verdicts_on_traces(inputs):
+    of = inputs.datasets["FOV_00"]
+    f, around = (np.array(of[f"mpci.ROI{name}F"]) for name in ("Activity", "NeuropilActivity"))
+    bad = np.arange(len(f)) % 6 == 5
+    cells = np.ones(f.shape[1], bool), bad
+    usual = judge_cells("FOV_00", FovTraces(f, around, 0 * f, *cells, 3.0, 1.5))
+    f[bad], around[bad] = 1.0, 1.0  # somebody shut the light
+    assert judge_cells("FOV_00", FovTraces(f, around, 0 * f, *cells, 3.0, 1.5)) == usual

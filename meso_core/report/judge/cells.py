@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...qc import DEFAULT_LIMITS, Limits, QCResult, Verdict, judged
 from ..measure.activity import corrected, delta_f, in_parts, noise_level
+from ..measure.fov import last_good
 from ..measure.quality import decay_time, fast_correlation, is_active, transients
 from .told import ORIGIN, Judge
 
@@ -86,7 +87,9 @@ def _measure(
     )
     n_odd = sum(int((~np.isfinite(values)).sum()) for values in (f, around, spikes))
     f, around = np.nan_to_num(f, posinf=0, neginf=0), np.nan_to_num(around, posinf=0, neginf=0)
-    good = ~traces.is_bad
+    good, bad = ~traces.is_bad, np.flatnonzero(traces.is_bad)
+    held = last_good(traces.is_bad)[bad]
+    f[:, bad], around[:, bad] = f[:, held], around[:, held]  # else a dark frame would count as the baseline
     own = corrected(f, around)
     likeness = fast_correlation(own[:, good], around[:, good], traces.rate_hz)
     dff = delta_f(own, traces.rate_hz)
