@@ -24,8 +24,9 @@ from .choice import chooses_sessions, say, wanted
 
 if TYPE_CHECKING:
     from meso_core.session import Survey
+    from meso_core.storage import SessionRoots
 
-    from ..runs.cells import SessionCells
+    from ..runs.cells import AssetStatus, SessionCells
     from ..runs.choosing import Wanted
     from ..runs.settings import MesoSettings
     from ..runs.told import Ask
@@ -79,7 +80,7 @@ def _told(sessions: tuple[str, ...], states: tuple[str, ...], since: datetime | 
         records += [_record(one.session, "remark", text) for one in found for text in one.all_remarks]
         return json_text(records, indent=1)
     parts = [_table(found), *_reasons(found, [f"{state}: {path}: {why}" for state, path, why in passed_over])]
-    parts += _reports(found, settings.store().root)
+    parts += _reports(found, settings.store())
     parts.append(_totals(found, n_there, settings))
     return "\n".join(parts)
 
@@ -147,7 +148,7 @@ def _reasons(found: Sequence[SessionCells], passed_over: Sequence[str]) -> list[
 
     # what makes a whole session unreadable is told once
     told = dict.fromkeys(
-        f"{one.session}  {'' if c.state is State.UNREADABLE else f'{c.asset} '}{c.state.value}: {c.why}"
+        f"{one.session}  {'' if c.state is State.UNREADABLE else f'{c.asset} '}{_state_and_why(c)}"
         for one in found
         for c in one.cells
         if c.why
@@ -156,16 +157,21 @@ def _reasons(found: Sequence[SessionCells], passed_over: Sequence[str]) -> list[
     return ["\n".join(reasons) + "\n"] if reasons else []
 
 
-def _reports(found: Sequence[SessionCells], root: str) -> list[str]:
+def _state_and_why(cell: AssetStatus) -> str:
+    """Say a state and its reason; a reason that begins with the state says both."""
+    return cell.why if cell.why.startswith(cell.state.value) else f"{cell.state.value}: {cell.why}"
+
+
+def _reports(found: Sequence[SessionCells], store: SessionRoots) -> list[str]:
     """Say where the reports of a few sessions are."""
-    from meso_core.session import whole_place
+    from meso_core.session import SessionKey
 
     from ..defs.reporting import REPORT_FILE
 
-    made = [one.place or one.session for one in found if any(REPORT_FILE in cell.shown for cell in one.cells)]
+    made = [SessionKey.parse(one.key) for one in found if any(REPORT_FILE in cell.shown for cell in one.cells)]
     if not made or len(found) > _FEW:
         return []
-    return ["\n".join(f"report: {whole_place(root, place)}/{REPORT_FILE}" for place in made) + "\n"]
+    return ["\n".join(f"report: {store.store_of(key).where(key, REPORT_FILE)}" for key in made) + "\n"]
 
 
 def _totals(found: Sequence[SessionCells], n_there: int, settings: MesoSettings) -> str:
