@@ -13,7 +13,7 @@ import errno
 import json
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +48,21 @@ class Claim:
     command: str = ""
 
     def __str__(self) -> str:
+        return f"{self.asset} is {self.holder}"
+
+    @property
+    def holder(self) -> str:
+        """Say who claims it."""
         who = f"kept by `{self.command}`" if self.command else f"made by run {short(self.run_id)}"
-        return f"{self.asset} is {who}, {self.process}, since {self.process.since[11:16]}"
+        return f"{who}, {self.process}, since {self.process.since[11:16]}"
+
+
+def told_claims(claims: Iterable[Claim]) -> str:
+    """Say who claims what, each holder once."""
+    assets: dict[str, list[str]] = {}
+    for claim in claims:
+        assets.setdefault(claim.holder, []).append(claim.asset)
+    return "; ".join(f"{', '.join(of)} {'is' if len(of) == 1 else 'are'} {holder}" for holder, of in assets.items())
 
 
 class Claims:
@@ -182,7 +195,7 @@ def held(claims: C, where: str, assets: Collection[str], tell: Callable[[str], N
         raise StorageError.at(
             where,
             expected="nobody at work on these assets",
-            found="; ".join(map(str, others)),
+            found=told_claims(others),
             remedy=f"Wait until that has ended; if it is gone for good, remove its files in {claims.folder}",
         )
     try:
@@ -193,12 +206,12 @@ def held(claims: C, where: str, assets: Collection[str], tell: Callable[[str], N
 
 def wait(take: Callable[[], tuple[Claim, ...]], tell: Callable[[str], None], folder: str) -> None:
     """Try to claim assets until nobody is in the way, and tell for whom that waits."""
-    told, told_at = "", 0.0
+    told, told_at = set[str](), 0.0
     while others := take():
-        text = f"waiting: {'; '.join(map(str, others))}"
-        if text != told or time.monotonic() - told_at > _TELL_EVERY_S:
-            tell(f"{text}. If it is gone for good, remove its files in {folder}")
-            told, told_at = text, time.monotonic()
+        holders = {other.holder for other in others}
+        if not holders <= told or time.monotonic() - told_at > _TELL_EVERY_S:
+            tell(f"waiting: {told_claims(others)}. If it is gone for good, remove its files in {folder}")
+            told, told_at = holders, time.monotonic()
         time.sleep(_LOOK_EVERY_S)
 
 

@@ -73,7 +73,7 @@ def test_a_run_waits_for_the_command_that_has_the_tifs_and_others_that_read_none
         told = []
         with pytest.raises(RuntimeError), tifs_claimed(session, "meso restore", tell_once_into(told)):
             pytest.fail("two commands have the tifs")
-        assert "is kept by `meso remove-raw`" in told[0]
+        assert "are kept by `meso remove-raw`" in told[0]
     assert Claims(session, "run").take(["motion_registered_frames"]) == ()
 
 
@@ -164,6 +164,20 @@ def test_a_run_waits_until_the_other_has_made_it_and_tells_once_for_whom(session
     assert len(told) == 1
     assert told[0].startswith("waiting: rois is made by run one, process ")
     assert two.take(["rois"]) == ()
+
+
+def test_who_waits_for_much_that_one_run_makes_is_told_of_that_run_once(session, monkeypatch):
+    monkeypatch.setattr("meso_assets.defs.claims._LOOK_EVERY_S", 0.01)
+    one, told = Claims(session, "one"), []
+    one.take(["rois", "session_qc"])
+    timers = [threading.Timer(after, one.give_back, [asset]) for after, asset in ((0.1, "rois"), (0.3, "session_qc"))]
+    for timer in timers:
+        timer.start()
+    Claims(session, "two").wait_for(["rois", "session_qc"], told.append)
+    for timer in timers:
+        timer.join()
+    assert len(told) == 1, "that there is less to wait for is no news"
+    assert told[0].startswith("waiting: rois, session_qc are made by run one, process ")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -212,7 +212,7 @@ def test_tifs_neither_go_nor_come_while_a_run_reads_them(archived, arguments, mo
     timer.join()
     assert told.exit_code == 0, told.output
     assert "waiting: motion_registered_frames is made by run aaaa, process" in told.output
-    assert "frame_times is" not in told.output, "it reads no tif"
+    assert "frame_times" not in told.output, "it reads no tif"
     assert found == there
     assert [tif.exists() for tif in tifs] == [not each for each in there]
     assert Claims(archived, "next").take(["motion_registered_frames", "imaging_frames_archive"]) == ()
