@@ -77,9 +77,15 @@ def outcome(asset: str, manifest: Manifest | None, summary: RunSummary) -> str:
     return ", ".join(did if manifest is None else [*did, "there before"])
 
 
-def _places(paths: list[str]) -> str:
-    """Sum up folders: ``alf/FOV_00 … FOV_02``."""
-    folders = sorted({path.rpartition("/")[0] for path in paths} - {"reports/qc"})
-    if len(folders) <= 2:
-        return ", ".join(folders)
-    return f"{folders[0]} … {folders[-1]}"
+def _places(paths: Iterable[str]) -> str:
+    """Sum up folders, as ``alf/FOV_00 … FOV_02, suite2p/plane0 … plane2``; verdicts and figures only alone."""
+    every = {path.rpartition("/")[0] for path in paths}
+    names: dict[str, list[str]] = {}
+    for folder in sorted(every - {"reports/qc", "reports/figures"} or every):
+        above, _, name = folder.rpartition("/")
+        names.setdefault(above, []).append(name)
+    return ", ".join(f"{above}/{_ends(of)}".removeprefix("/") for above, of in names.items())
+
+
+def _ends(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]}{', ' if len(names) == 2 else ' … '}{names[-1]}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import re
 import sys
 import time
 from typing import Any
@@ -22,6 +23,9 @@ _EVENTS = {"STEP_SUCCESS": "done", "STEP_SKIPPED": "skipped"}
 #: A step begins: in the process of the run, which tells its own process to start, and then there.
 _BEGINS, _STARTED = ("STEP_WORKER_STARTING", "STEP_START"), "started"
 
+#: What Dagster says of a step that cannot begin, with names of steps in brackets.
+_NOT_BEGUN = re.compile(r"Dependencies for step \S+ (?:failed|were not executed): .*Not executing\.")
+_NAMES = re.compile(r"'([^']+)'")
 
 #: Less time left than that is not told: what is quick has no estimate, and comes beside and after what takes long, s.
 _LEAST_LEFT_S = 60.0
@@ -91,8 +95,11 @@ class _Lines(logging.Handler):
     def _message(self, record: logging.LogRecord, meta: dict[str, Any]) -> str:
         if record.levelno < logging.INFO:
             return ""
+        text = str(meta.get("orig_message") or record.getMessage())
+        if _NOT_BEGUN.fullmatch(text):
+            return f"not reached, for want of {', '.join(dict.fromkeys(_NAMES.findall(text)))}"
         prefix = "" if record.levelno == logging.INFO else f"{record.levelname.lower()}: "
-        return prefix + str(meta.get("orig_message") or record.getMessage())
+        return prefix + text.removeprefix(f"{asset_of_step(meta.get('step_key') or '')}: ")  # it stands before the line
 
 
 class StepsElsewhere:

@@ -69,3 +69,46 @@ def test_in_the_process_of_a_step_nothing_is_told_twice_and_its_time_is_its_own(
 def test_the_events_of_dagster_have_these_names():
     names = {kind.value for kind in dg.DagsterEventType}
     assert {STARTING, START, DONE, *console._BEGINS, *console._EVENTS} <= names
+
+
+def line_of(capsys, step, text, level=logging.INFO):
+    logger = readable_logger.logger_fn(SimpleNamespace(run_id="x", logger_config={}))
+    record = logging.LogRecord("x", level, "", 0, text, (), None)
+    record.dagster_meta = {"step_key": step, "orig_message": text}
+    logger.handle(record)
+    return capsys.readouterr().out.partition(step)[2].strip()
+
+
+def test_a_line_does_not_repeat_the_result_that_stands_before_it(capsys):
+    assert line_of(capsys, "rois.each_fov", "rois: not made yet") == "not made yet"
+    assert line_of(capsys, "frame_qc", "rois: not made yet") == "rois: not made yet"
+    assert line_of(capsys, "rois.each_fov", "rois: odd", logging.WARNING) == "warning: odd"
+
+
+def test_what_is_not_reached_is_told_in_words_with_what_it_wanted(capsys):
+    @dg.op(out=dg.DynamicOut())
+    def split():
+        yield dg.DynamicOutput(1, "FOV_00")
+
+    @dg.op
+    def fails(x):
+        raise ValueError("odd")
+
+    @dg.op
+    def gathers(xs):
+        return xs
+
+    @dg.op
+    def follows(x):
+        return x
+
+    @dg.job(logger_defs={"readable": readable_logger}, executor_def=dg.in_process_executor)
+    def some():
+        follows(gathers(split().map(fails).collect()))
+
+    run = some.execute_in_process(run_config=readable_log(1), raise_on_error=False)
+    assert not run.success
+    lines = [" ".join(line.split()[1:]) for line in capsys.readouterr().out.splitlines()]
+    assert "gathers not reached, for want of fails[FOV_00]" in lines
+    assert "follows not reached, for want of gathers" in lines
+    assert not any("Dependencies" in line or "Not executing" in line for line in lines)
