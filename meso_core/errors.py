@@ -144,7 +144,8 @@ def problem(
     place = os.fspath(where)
     if field is not None:
         place += f", field '{field}'"
-    return f"{place}: expected {expected}, found {found}. {remedy.rstrip('.')}."
+    end = "" if remedy.endswith("?") else "."
+    return f"{place}: expected {expected}, found {found}. {remedy.rstrip('.')}{end}"
 
 
 def brief(value: object) -> str:

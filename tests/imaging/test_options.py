@@ -92,7 +92,7 @@ def test_functional_channel_is_the_green_one_among_those_saved(saved: Any, chann
 @pytest.mark.parametrize(
     ("name", "value", "hint"),
     [
-        ("treshold_scaling", 2.0, "threshold_scaling"),
+        ("treshold_scaling", 2.0, r"found none of that name. Did you mean .*threshold_scaling\?$"),
         ("batch_size", 100, "registration.batch_size or extraction.batch_size"),
         ("nbinned", 100, "detection.nbins"),
         ("maxregshift", 1.5, "from 0 to 1"),

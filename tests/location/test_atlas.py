@@ -254,7 +254,7 @@ def test_without_internet_the_remedy_is_told(tmp_path, monkeypatch):
         raise OSError("no route to host")
 
     monkeypatch.setattr(ibl, "_download_atlas_allen", refuse)
-    with pytest.raises(MissingInputError, match="atlas='file'"):
+    with pytest.raises(MissingInputError, match=r"MESO_ATLAS=file and MESO_ATLAS_PATH .*MESO_ATLAS=phantom"):
         load_atlas(LocationSettings(atlas="allen", resolution_um=10, cache_folder=tmp_path))
 
 

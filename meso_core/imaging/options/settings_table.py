@@ -191,7 +191,7 @@ def _unknown(name: str, candidates: list[str]) -> str:
         "suite2p settings",
         field=name,
         expected="one setting of suite2p 1.1",
-        found=f"{len(candidates)} of that name",
+        found=f"{len(candidates) or 'none'} of that name",
         remedy=remedy,
     )
 

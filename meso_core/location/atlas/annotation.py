@@ -162,7 +162,8 @@ def downloaded_annotation(cache: Path, resolution_um: int) -> Path:
                     path,
                     expected="the Allen annotation volume from iblatlas' download",
                     found=f"{type(error).__name__}: {error}",
-                    remedy="Connect this machine to the internet once, or set atlas='file' and the path of a copy",
+                    remedy="Connect this machine to the internet once, or set MESO_ATLAS=file and MESO_ATLAS_PATH to a "
+                    "copy; MESO_ATLAS=phantom is a made-up brain that needs no download",
                 ) from error
             verify_nrrd(got)
             got.replace(path)
