@@ -32,10 +32,11 @@ def attacking():
 
 def test_each_file_that_attacks_is_in_one_part_and_each_part_attacks():
     named = [TESTS.parent / name for part in PARTS.values() for name in part.tests]
-    parts = [[file for file in attacking() if file == one or one in file.parents] for one in named]
+    attack = set(attacking())
+    parts = [[file for file in attack if file == one or one in file.parents] for one in named]
     assert all(parts), "a part that attacks nothing"
     in_parts = [file for files in parts for file in files]
-    assert sorted(in_parts) == sorted(set(attacking()) - BY_SCRIPTS)
+    assert sorted(in_parts) == sorted(attack - BY_SCRIPTS)
     assert all((TESTS / "integration" / part.script[0]).is_file() for part in PARTS.values() if part.script)
 
 
