@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 import warnings
@@ -306,15 +307,21 @@ def prepare(session: Path) -> tuple[Manifest, Manifest]:
     return make(session, "a"), make(session, "b")
 
 
+#: Every step that changes the disk comes in the night, and some of them in each run of the tests.
+STEPS = pytest.mark.parametrize(
+    "every", [pytest.param(5, marks=pytest.mark.sample), pytest.param(1, marks=pytest.mark.nightly)]
+)
+
+
+@STEPS
 @pytest.mark.parametrize("links", [True, False])
 def test_a_kill_at_any_step_of_a_publication_leaves_the_old_or_the_new_and_loses_no_version(
-    tmp_path, monkeypatch, tried, links
+    tmp_path, monkeypatch, tried, links, every
 ):
     if not links:
         refuse_links(monkeypatch)
-    found, step = set(), 0
-    while True:
-        step += 1
+    found = set()
+    for step in itertools.count(1, every):
         session = tmp_path / str(step)
         prepare(session)
         killed = killed_at(step, lambda at=session: make(at, "c", keep=2))
@@ -325,7 +332,7 @@ def test_a_kill_at_any_step_of_a_publication_leaves_the_old_or_the_new_and_loses
         shutil.rmtree(session)
         if not killed:
             break
-    tried("kills at system calls: keeping a version", step - 1)
+        tried("kills at system calls: keeping a version")
     assert found == {("b", ("a",)), ("c", ("b", "a"))}
 
 
@@ -336,15 +343,15 @@ def refuse_links(monkeypatch):
     monkeypatch.setattr(os, "link", link)
 
 
+@STEPS
 @pytest.mark.parametrize("links", [True, False])
 def test_a_kill_at_any_step_of_restoring_leaves_the_present_or_the_restored_version(
-    tmp_path, monkeypatch, tried, links
+    tmp_path, monkeypatch, tried, links, every
 ):
     if not links:
         refuse_links(monkeypatch)
-    found, step = set(), 0
-    while True:
-        step += 1
+    found = set()
+    for step in itertools.count(1, every):
         session = tmp_path / str(step)
         first, second = prepare(session)
         killed = killed_at(step, lambda at=session, version=first.data_version: restore(at, version))
@@ -356,14 +363,13 @@ def test_a_kill_at_any_step_of_restoring_leaves_the_present_or_the_restored_vers
         shutil.rmtree(session)
         if not killed:
             break
-    tried("kills at system calls: restoring a version", step - 1)
+        tried("kills at system calls: restoring a version")
     assert found == {("b", ("a",)), ("a", ("b",))}
 
 
-def test_a_kill_while_old_versions_are_removed_leaves_each_whole_or_gone(tmp_path, tried):
-    step = 0
-    while True:
-        step += 1
+@STEPS
+def test_a_kill_while_old_versions_are_removed_leaves_each_whole_or_gone(tmp_path, tried, every):
+    for step in itertools.count(1, every):
         session = tmp_path / str(step)
         prepare(session)
         make(session, "c")
@@ -375,7 +381,7 @@ def test_a_kill_while_old_versions_are_removed_leaves_each_whole_or_gone(tmp_pat
         shutil.rmtree(session)
         if not killed:
             break
-    tried("kills at system calls: removing versions", step - 1)
+        tried("kills at system calls: removing versions")
 
 
 def test_a_loss_of_power_leaves_the_old_or_the_new_and_loses_no_version(tmp_path: Path, tried: Any) -> None:
