@@ -23,8 +23,8 @@ def test_ten_thousand_small_files(make_backend: Callable[..., Backend], kind: st
 
 
 @pytest.mark.parametrize("kind", nightly_if_remote(KINDS))
-def test_hundreds_of_small_files(make_backend: Callable[..., Backend], kind: str, no_flushing: None) -> None:
-    many(make_backend(kind), 300)
+def test_a_hundred_small_files(make_backend: Callable[..., Backend], kind: str, no_flushing: None) -> None:
+    many(make_backend(kind), 100)
 
 
 def many(backend: Backend, n: int) -> None:
