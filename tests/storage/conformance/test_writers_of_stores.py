@@ -94,7 +94,7 @@ def test_killed_at_any_of_its_steps_a_writer_leaves_the_old_version_or_the_new_o
     shared: Backend, program: Publisher, tried: Callable[..., None]
 ) -> None:
     publish(shared.open(), OLD)
-    killed_at_steps(shared, program, [*range(1, 60, 6)], tried)
+    killed_at_steps(shared, program, [*range(1, 60, 11)], tried)
 
 
 @pytest.mark.nightly
