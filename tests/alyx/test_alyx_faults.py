@@ -114,10 +114,15 @@ def test_an_undisturbed_registration_holds_what_the_session_says_and_the_second_
     assert [name for name, plan in ours.plans(client()).items() if not plan.is_empty] == []
 
 
+@pytest.mark.parametrize(
+    "every", [pytest.param(3, marks=pytest.mark.sample), pytest.param(1, marks=pytest.mark.nightly)]
+)
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_at_any_write_does_not_double_a_record(name, stand_in, at_stand_in, tmp_path, tried):
+def test_a_fault_at_any_write_does_not_double_a_record(name, every, stand_in, at_stand_in, tmp_path, tried):
+    """Each fault at every third write, beginning with another one, so that each write has three faults and more."""
     requests = requests_of_a_registration(stand_in, at_stand_in, tmp_path, n_fovs=2)
     writes = [k for k, (method, _) in enumerate(requests) if method != "GET"]
+    writes = writes[[*FAULTS].index(name) % every :: every]
     n_broken = sweep(stand_in, at_stand_in, tmp_path, FAULTS[name](stand_in), writes, n_fovs=2)
     assert n_broken == 0 or name not in PASSING
     tried(f"faults of Alyx: {name}", len(writes))
@@ -131,16 +136,23 @@ def test_a_fault_at_any_request_does_not_double_a_record(name, stand_in, at_stan
     tried(f"faults of Alyx: {name}", len(requests))
 
 
-@pytest.mark.parametrize("name", LATE_FAULTS)
+#: Write → the fault of each run of the tests; the other one comes in the night.
+SLOW_WRITES = {
+    ("fovs", "/imaging-stack"): "carried out late",
+    ("fovs", "/fields-of-view"): "carried out at once, answered late",
+    ("fovs", "/fov-location"): "carried out late",
+    ("craniotomy", "/subjects"): "carried out at once, answered late",
+    ("datasets", "/register-file"): "carried out late",
+    ("snapshots", "/notes"): "carried out at once, answered late",
+}
+
+
 @pytest.mark.parametrize(
-    ("part", "path"),
+    ("part", "path", "name"),
     [
-        ("fovs", "/imaging-stack"),
-        ("fovs", "/fields-of-view"),
-        ("fovs", "/fov-location"),
-        ("craniotomy", "/subjects"),
-        ("datasets", "/register-file"),
-        ("snapshots", "/notes"),
+        pytest.param(*write, name, marks=[] if name == usual else [pytest.mark.nightly])
+        for write, usual in SLOW_WRITES.items()
+        for name in LATE_FAULTS
     ],
 )
 def test_a_time_out_at_a_write_does_not_double_a_record(name, part, path, stand_in, at_stand_in, tmp_path, tried):
