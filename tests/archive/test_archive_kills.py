@@ -125,9 +125,12 @@ def test_the_next_command_goes_on_after_a_kill_at_any_step(
     assert sweep(archived_short[archive_format], tmp_path, what, 1, tried) >= 10
 
 
+@pytest.mark.parametrize(
+    "every", [pytest.param(3, marks=pytest.mark.sample), pytest.param(1, marks=pytest.mark.nightly)]
+)
 @pytest.mark.parametrize("what", WORK)
 def test_a_loss_of_power_at_any_step_loses_no_tif(
-    archived_short: dict[str, Path], tmp_path: Path, what: str, tried: Any
+    archived_short: dict[str, Path], tmp_path: Path, what: str, every: int, tried: Any
 ) -> None:
     base = archived_short["tar.bz2"]
     work, before = WORK[what]
@@ -137,8 +140,9 @@ def test_a_loss_of_power_at_any_step_loses_no_tif(
     with watched(session) as disk:
         work(session)
     assert len(disk.states) > 3
-    tried(f"losses of power: {what}", len(disk.states))
-    for number, tree in enumerate(disk.states):
+    states = [*enumerate(disk.states)][::every]
+    tried(f"losses of power: {what}", len(states))
+    for number, tree in states:
         left = write_tree(tree, tmp_path / str(number))
         goes_on(left, scene, tifs, by_removing=number % 2 == 0, bad_archive=work is fail_to_remove)
         shutil.rmtree(left)
