@@ -35,8 +35,14 @@ NAMES = {
 }
 
 
-@pytest.mark.parametrize("archive_format", ["tar.bz2", "zarr"])
-@pytest.mark.parametrize("kind", NAMES)
+def _formats(*kinds: str) -> list[Any]:
+    """Each name in one of the formats, both formats with some names; the other pairs come in the night."""
+    quick = {(kind, ("tar.bz2", "zarr")[i % 2]) for i, kind in enumerate(kinds)}
+    pairs = [(kind, archive_format) for kind in kinds for archive_format in ("tar.bz2", "zarr")]
+    return [pytest.param(*pair, marks=[] if pair in quick else [pytest.mark.nightly]) for pair in pairs]
+
+
+@pytest.mark.parametrize(("kind", "archive_format"), _formats(*NAMES))
 def test_any_name_is_archived_removed_and_restored(bout: Path, kind: str, archive_format: str) -> None:
     session, name = bout.parent, NAMES[kind]
     shutil.rmtree(session / "raw_imaging_data_01")
