@@ -31,6 +31,10 @@ def raw_versions(scene: ServerScene) -> list[tuple[str, int, int]]:
     return [(file.path, file.size, file.mtime_ns) for file in delivered_files(session, session.manifests())]
 
 
+#: The same of a whole session on S3, by the commands, is in ``tests/integration/test_remote_roots.py``.
+@pytest.mark.parametrize(
+    "root", ["memory", *(pytest.param(kind, marks=pytest.mark.nightly) for kind in ("s3", "openssh"))], indirect=True
+)
 @pytest.mark.parametrize("scene", ["tar.bz2", pytest.param("zarr", marks=pytest.mark.nightly)], indirect=True)
 def test_tifs_are_removed_kept_freed_and_restored_and_nothing_becomes_stale(scene):
     before = raw_versions(scene)

@@ -124,6 +124,8 @@ def tifs(made) -> list[Path]:
     return sorted(path for path in made.session_path.rglob("*.tif") if path.parent.name.startswith("raw_imaging"))
 
 
+#: That headers come over SFTP too is shown by the large pages below.
+@pytest.mark.parametrize("url", ["memory", "s3", pytest.param("openssh", marks=pytest.mark.nightly)], indirect=True)
 @pytest.mark.parametrize("delivered", [True, False], ids=["the rig's metadata", "no metadata"])
 def test_metadata_are_those_of_a_folder_and_no_tif_is_fetched(url, made, tmp_path, fetched, delivered):
     if not delivered:
