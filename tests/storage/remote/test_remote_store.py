@@ -192,11 +192,20 @@ def kill_at(monkeypatch, n: int) -> None:
             monkeypatch.setattr(module, name, counted)
 
 
-@pytest.mark.parametrize("url", ["memory", "s3", pytest.param("openssh", marks=pytest.mark.nightly)], indirect=True)
-def test_a_kill_at_any_call_leaves_the_old_version_or_the_new_one(machine, monkeypatch, tried):
+@pytest.mark.parametrize(
+    ("url", "every"),
+    [
+        ("memory", 1),
+        pytest.param("s3", 4, marks=pytest.mark.sample),
+        pytest.param("s3", 1, marks=pytest.mark.nightly),
+        pytest.param("openssh", 1, marks=pytest.mark.nightly),
+    ],
+    indirect=["url"],
+)
+def test_a_kill_at_any_call_leaves_the_old_version_or_the_new_one(machine, monkeypatch, tried, every):
     first, second = {"alf/a": b"1", "alf/b": b"2", "alf/e": b"5"}, {"alf/a": b"3", "alf/c": b"4", "alf/e": b"5"}
     raw = {"raw_imaging_data_00/a_00001.tif": b"tif"}
-    for n in count(1):
+    for n in count(1, every):
         store = machine(f"at {n}")
         for file in list_below(store.remote, str(KEY)):
             if not file.path.startswith("raw_"):
