@@ -136,9 +136,8 @@ def _make_older(backend: Backend, path: str) -> None:
         backend.put(path, content)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_names_with_spaces_and_of_any_letters(backend: Backend, name: str) -> None:
-    files = {f"alf/FOV_00/{name}": b"1", f"alf/{name}/{name}": b"22"}
+def test_names_with_spaces_and_of_any_letters(backend: Backend) -> None:
+    files = {f"alf/FOV_00/{name}": b"1" for name in NAMES} | {f"alf/{name}/{name}": b"22" for name in NAMES}
     publish(backend.open(), files)
     other = backend.open("other")
     assert backend.results() == {**files, RIG[0]: RIG[1]}
