@@ -292,11 +292,11 @@ def test_a_slow_share_is_waited_for(make_backend: Callable[..., Backend]) -> Non
     backend = make_backend("share")
     share = backend.server
     assert isinstance(share, Share)
+    publish(backend.open(), OLD)
     share.kill()
     share.limits = replace(share.limits, delay_s=0.001)
     share.start()
     began = time.monotonic()
-    publish(backend.open(), OLD)
     publish(backend.open(), NEW, "run-2")
     assert time.monotonic() - began > 0.5, "it was slow"
     assert is_whole(backend) == NEW
