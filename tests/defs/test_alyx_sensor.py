@@ -96,7 +96,10 @@ def end(instance, event):
     instance.report_dagster_event(dg.DagsterEvent(event.value, "process_session"), run.run_id)
 
 
-@pytest.mark.parametrize("ended", [dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_SUCCESS])
+@pytest.mark.parametrize(
+    "ended",
+    [dg.DagsterEventType.RUN_FAILURE, pytest.param(dg.DagsterEventType.RUN_SUCCESS, marks=pytest.mark.nightly)],
+)
 def test_what_still_waits_after_its_run_is_run_again_after_a_longer_and_longer_time(
     instance, settings, monkeypatch, ended
 ):
