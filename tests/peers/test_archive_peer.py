@@ -23,14 +23,22 @@ from meso_core.archive import (
 )
 from meso_core.errors import GateError
 from meso_core.session import imaging_bouts, raw_tifs
+from meso_core.simulate import simulate_session
+from tests.short_session import short
 
 SCRIPT = Path(__file__).with_name("archive_peer.py")
 
 
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A session that is packed six times; tests copy it."""
+    return simulate_session(tmp_path_factory.mktemp("recorded") / "Subjects", short()).session_path
+
+
 @pytest.fixture
-def session(tiny_session: Any, tmp_path: Path) -> Path:
+def session(recorded: Path, tmp_path: Path) -> Path:
     target = tmp_path / "Subjects" / "SP035" / "2023-03-03" / "001"
-    for bout in imaging_bouts(tiny_session.session_path):
+    for bout in imaging_bouts(recorded):
         shutil.copytree(bout, target / bout.name)
     return target
 
