@@ -36,7 +36,10 @@ def as_session(frames: np.ndarray, root: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("name", "side", "rate"),
-    [("optinist_mouse2p_frames0000-0199.tif", 128, 10.0), ("thunder_mouse_64x64_500frames.tif", 64, 5.0)],
+    [
+        ("optinist_mouse2p_frames0000-0199.tif", 128, 10.0),
+        pytest.param("thunder_mouse_64x64_500frames.tif", 64, 5.0, marks=pytest.mark.nightly),
+    ],
 )
 def test_real_movies_give_suite2ps_shifts_rois_and_traces(
     real_movie: Callable[[str], np.ndarray],  # noqa: F811
