@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,19 +45,17 @@ def test_tau_follows_the_first_allele_that_tells(genotype: list[str], tau: float
     assert get_default_tau(genotype) == tau
 
 
-def test_table_of_settings_is_the_installed_suite2ps() -> None:
-    script = (
-        "import json, suite2p.parameters as p\n"
-        "def walk(d, at=''):\n"
-        "    for k, v in d.items():\n"
-        "        if 'description' in v: yield at + k, v['type'].__name__, v['default']\n"
-        "        else: yield from walk(v, at + k + '.')\n"
-        "print(json.dumps(list(walk(p.SETTINGS))))"
-    )
-    told = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True)
-    theirs = {name: (kind, default) for name, kind, default in json.loads(told.stdout.splitlines()[-1])}
-    ours = {row.name: (row.kind.__name__, json.loads(json.dumps(row.default))) for row in SUITE2P_SETTINGS}
-    assert ours == theirs
+def test_table_of_settings_is_the_installed_suite2ps(suite2p: Any) -> None:
+    def walk(settings: dict[str, Any], at: str = "") -> Iterator[tuple[str, tuple[str, Any]]]:
+        for name, row in settings.items():
+            if "description" in row:
+                yield at + name, (row["type"].__name__, row["default"])
+            else:
+                yield from walk(row, f"{at}{name}.")
+
+    theirs = dict(walk(suite2p.parameters.SETTINGS))
+    ours = {row.name: (row.kind.__name__, row.default) for row in SUITE2P_SETTINGS}
+    assert json.loads(json.dumps(ours)) == json.loads(json.dumps(theirs))
 
 
 def test_real_metadata_give_the_rate_and_offsets_in_pixels(real_data: Path) -> None:
