@@ -13,6 +13,7 @@ from meso_assets.runs.status import session_status
 from meso_core.archive import raw_place, restore
 from meso_core.storage import hash_file
 from meso_core.storage.remote import list_below, open_root, upload
+from tests.short_session import short
 
 QUICK = ("imaging_metadata", "imaging_frames_archive")
 
@@ -20,11 +21,11 @@ QUICK = ("imaging_metadata", "imaging_frames_archive")
 @pytest.fixture(scope="module")
 def archived(tmp_path_factory, make_settings, materialise):
     """A session in memory, whose tifs were archived by the platform."""
-    from meso_core.simulate import preset, simulate_session
+    from meso_core.simulate import simulate_session
 
     folder = tmp_path_factory.mktemp("removal")
     settings = make_settings(folder, root="memory://removal/Subjects", executor="in_process")
-    made, root = simulate_session(folder / "rig", preset("tiny")), open_root("memory://removal/Subjects")
+    made, root = simulate_session(folder / "rig", short()), open_root("memory://removal/Subjects")
     for file in made.session_path.rglob("*"):
         if file.is_file():
             upload(root, file, f"{made.key}/{file.relative_to(made.session_path).as_posix()}", content=hash_file(file))
