@@ -176,8 +176,17 @@ def test_another_format_leaves_nothing_of_the_first(session, archive):
     assert tifs_of(session) == before
 
 
-@pytest.mark.parametrize("archive_format", ["tar.bz2", "zarr"])
-@pytest.mark.parametrize("harm", ["missing", "of the version before", "damaged"])
+@pytest.mark.parametrize(
+    ("harm", "archive_format"),
+    [
+        ("missing", "tar.bz2"),
+        pytest.param("missing", "zarr", marks=pytest.mark.nightly),
+        pytest.param("of the version before", "tar.bz2", marks=pytest.mark.nightly),
+        ("of the version before", "zarr"),
+        ("damaged", "tar.bz2"),
+        pytest.param("damaged", "zarr", marks=pytest.mark.nightly),
+    ],
+)
 def test_kill_between_archive_and_record_is_made_good_by_the_next_run(session, archive, archive_format, harm):
     bout = imaging_bouts(session.path)[1]
     record = session.path / ".meso" / "archive" / f"{bout.name}.json"
