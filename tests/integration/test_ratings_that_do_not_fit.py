@@ -44,7 +44,13 @@ def a_frame_too_far(bout):
     savemat(bout / "badframes.mat", {"badframes": np.uint32([[1, 100_000]])})
 
 
-@pytest.mark.parametrize(("spoil", "found"), [(short_by_three, "found 177 values"), (a_frame_too_far, "found 100000")])
+@pytest.mark.parametrize(
+    ("spoil", "found"),
+    [
+        (short_by_three, "found 177 values"),
+        pytest.param(a_frame_too_far, "found 100000", marks=pytest.mark.nightly),
+    ],
+)
 def test_ratings_that_do_not_fit_stop_nothing_and_nothing_of_it_is_sent(
     spoil, found, copied, three_done, materialise, fresh
 ):
@@ -76,8 +82,8 @@ def test_ratings_that_do_not_fit_stop_nothing_and_nothing_of_it_is_sent(
     ("names", "message"),
     [
         (("exptQC.mat", "badframes.mat"), "no exptQC.mat, so all 180 frames count as ok"),
-        (("exptQC.mat",), "no exptQC.mat, so all 180 frames count as ok"),
-        (("badframes.mat",), "no badframes.mat, so none of the"),
+        pytest.param(("exptQC.mat",), "no exptQC.mat, so all 180 frames count as ok", marks=pytest.mark.nightly),
+        pytest.param(("badframes.mat",), "no badframes.mat, so none of the", marks=pytest.mark.nightly),
     ],
 )
 def test_a_file_of_ratings_that_is_missing_stops_nothing_and_is_told(names, message, copied, materialise, fresh):
