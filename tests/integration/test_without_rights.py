@@ -94,7 +94,16 @@ def test_a_raw_file_or_folder_that_may_not_be_read_is_named_and_opened_it_goes_o
     whole(meso)
 
 
-@pytest.mark.parametrize("place", [".", ".meso", ".meso/staging", ".meso/manifests", "alf"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        ".",
+        pytest.param(".meso", marks=pytest.mark.nightly),
+        pytest.param(".meso/staging", marks=pytest.mark.nightly),
+        ".meso/manifests",
+        "alf",
+    ],
+)
 def test_a_session_folder_in_which_one_may_not_write_is_named_and_left_as_it_is(meso, session, place, tried):
     tried("bad inputs: no rights, as an ordinary user")
     (session / place).mkdir(parents=True, exist_ok=True)
