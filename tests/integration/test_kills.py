@@ -55,10 +55,9 @@ def test_what_a_killed_run_has_left_is_seen(tmp_path, path, kind):
 
 
 def test_a_run_on_a_server_that_is_killed_ends_whole_and_the_next_one_makes_the_same(s3_server, tried):
-    tried("kills of whole runs: all processes of a run, in_process, on S3", 2)
+    tried("kills of whole runs: all processes of a run, in_process, on S3")
     with ground_on_s3(s3_server, "in_process", QUICK) as made:
-        for moment in (0.3, 0.5):
-            assert one_kill(made, "group", moment * made.seconds) == []
+        assert one_kill(made, "group", 0.4 * made.seconds) == []
         assert made.run_to_the_end() == []
         # and what must not be there would be seen
         published = next(path for path in made.files() if path.startswith("alf/"))
