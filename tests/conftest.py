@@ -33,6 +33,9 @@ TOGETHER = {
     "test_what_people_do_afterwards": "finished",
     "test_export": "processed",
     "test_process": "processed",
+    "test_fields_left_out": "three fields",
+    "test_one_field_fails": "three fields",
+    "test_ratings_that_do_not_fit": "three fields",
 }
 
 

@@ -43,7 +43,8 @@ while True:
             continue
         os.setsid()
         nothing, log = os.open("/dev/null", os.O_RDONLY), os.open(asked["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        os.dup2(nothing, 0); os.dup2(log, 1); os.dup2(log, 2)
+        errors = os.open(asked["errors"], os.O_WRONLY | os.O_APPEND | os.O_CREAT) if asked["errors"] else log
+        os.dup2(nothing, 0); os.dup2(log, 1); os.dup2(errors, 2)
         sys.argv = ["meso", *asked["arguments"]]
         code = 1
         try:
@@ -56,8 +57,9 @@ while True:
             traceback.print_exc()
         finally:
             sys.stdout.flush(); sys.stderr.flush()
-            import multiprocessing.util
+            import atexit, multiprocessing.util
             multiprocessing.util._exit_function()
+            atexit._run_exitfuncs()  # the measurement of coverage, where there is one, is kept then
             os._exit(code if isinstance(code, int) else 1)
 """
 
@@ -111,10 +113,11 @@ class Warm:
     def pid(self) -> int:
         return self._process.pid
 
-    def start(self, arguments: Sequence[str], log: Path, code: str = "") -> Running:
-        """Start ``meso`` with arguments, or run code; its output goes to the log."""
+    def start(self, arguments: Sequence[str], log: Path, code: str = "", *, errors: Path | None = None) -> Running:
+        """Start ``meso`` with arguments, or run code; its output goes to the log, errors too or to a file of theirs."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"arguments": [*arguments], "log": str(log), "code": code}) + "\n")
+        asked = {"arguments": [*arguments], "log": str(log), "code": code, "errors": str(errors or "")}
+        self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         return self._started.get(timeout=60)
 

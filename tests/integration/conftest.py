@@ -4,7 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from meso_assets.runs.settings import MesoSettings, load_settings
 from meso_core.errors import MesoWarning
 from meso_core.session import SessionKey
 from meso_core.storage import Session, hash_file
+from tests.warm_start import Warm
 
 pytest.register_assert_rewrite("tests.integration.staleness")
 
@@ -38,15 +41,46 @@ class Finished:
         return Platform.open(self.settings).session(str(self.key))
 
     def meso(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return run_meso(self.settings, *arguments)
+        return loaded_meso(self.settings, *arguments)
+
+
+def _environment(settings: MesoSettings) -> dict[str, str]:
+    environment = {**os.environ, **settings.as_environment()}
+    for name in ("DAGSTER_HOME", "PYTEST_CURRENT_TEST"):
+        environment.pop(name, None)
+    return environment
 
 
 def run_meso(settings: MesoSettings, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
     """Call the command line in a process of its own."""
-    environment = {**os.environ, **settings.as_environment()}
-    environment.pop("DAGSTER_HOME", None)
+    environment = _environment(settings)
     command = [sys.executable, "-c", "from meso_assets.cli import main; main()", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+#: Environment → a process that has meso loaded in it; the last two that were asked for.
+_LOADED: dict[tuple[tuple[str, str], ...], Warm] = {}
+
+
+def loaded_meso(settings: MesoSettings, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    """Call the command line in a process of its own that need not load it: a test that calls it often waits less."""
+    environment = _environment(settings)
+    key = tuple(sorted(environment.items()))
+    _LOADED[key] = _LOADED.pop(key, None) or Warm(environment)
+    while len(_LOADED) > 2:
+        _LOADED.pop(next(iter(_LOADED))).close()
+    with tempfile.TemporaryDirectory() as folder:
+        out, errors = Path(folder) / "out", Path(folder) / "errors"
+        code = _LOADED[key].start(arguments, out, errors=errors).wait(timeout)
+        return subprocess.CompletedProcess([*arguments], code, out.read_text(), errors.read_text())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _loaded_ends() -> Iterator[None]:
+    """End what has meso loaded."""
+    yield
+    while _LOADED:
+        _LOADED.popitem()[1].close()
 
 
 def settings_in(folder: Path, **changes: object) -> MesoSettings:
@@ -103,14 +137,20 @@ def three_depths(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return simulate_session(tmp_path_factory.mktemp("three") / "sessions", config).session_path.parents[2]
 
 
-@pytest.fixture(scope="module")
-def three_done(three_depths, tmp_path_factory, make_settings, materialise, without_workers) -> Session:
+@pytest.fixture(scope="session")
+def three_done(three_depths, tmp_path_factory, make_settings, materialise) -> Session:
     """That session as it is made where nothing fails and nothing is left out; tests copy it."""
+    from tests.in_this_process import process_here
     from tests.integration.three_fields import ASSETS, KEY
 
     settings = make_settings(tmp_path_factory.mktemp("done"))
     shutil.copytree(three_depths, settings.root)
-    with dg.DagsterInstance.ephemeral() as once, warnings.catch_warnings():
+    with (
+        dg.DagsterInstance.ephemeral() as once,
+        warnings.catch_warnings(),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr("meso_core.imaging.session.process_fovs", process_here)
         warnings.simplefilter("ignore", MesoWarning)
         assert materialise(once, settings, KEY, ASSETS).success
     return Platform.open(settings).session(KEY)

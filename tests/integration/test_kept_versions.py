@@ -18,7 +18,7 @@ from meso_core.errors import SettingsError, StorageError
 from meso_core.lineage import Kind
 from meso_core.storage import hash_file, verify_manifest
 from meso_core.storage.remote import open_root, remove, upload
-from tests.integration.conftest import run_meso
+from tests.integration.conftest import loaded_meso
 
 QUICK = ("imaging_metadata", "frame_qc")
 
@@ -103,17 +103,17 @@ def test_nothing_is_brought_back_or_removed_while_a_run_makes_the_asset(twice):
 
 def test_the_command_lists_restores_and_removes(twice):
     settings, session, _, first, _ = twice
-    told = run_meso(settings, "versions", str(session.key))
+    told = loaded_meso(settings, "versions", str(session.key))
     assert told.returncode == 0, told.stderr
     assert told.stdout.startswith(f"frame_qc                    {first.data_version[:12]}  ")
     assert f"run {first.made_by.run_id[:8]}" in told.stdout
     assert "replaced: version" in told.stdout
-    back = run_meso(settings, "versions", "restore", str(session.key), "frame_qc", first.data_version[:12])
+    back = loaded_meso(settings, "versions", "restore", str(session.key), "frame_qc", first.data_version[:12])
     assert back.stdout.strip().endswith("again"), back.stderr
     assert session.manifest("frame_qc").data_version == first.data_version
-    gone = run_meso(settings, "versions", "clean", str(session.key), "--keep", "0")
+    gone = loaded_meso(settings, "versions", "clean", str(session.key), "--keep", "0")
     assert "versions removed: 1" in gone.stdout, gone.stderr
-    assert "no earlier version is kept" in run_meso(settings, "versions", str(session.key), "frame_qc").stdout
+    assert "no earlier version is kept" in loaded_meso(settings, "versions", str(session.key), "frame_qc").stdout
     assert os.listdir(session.path / ".meso/versions/frame_qc") == []  # noqa: PTH208  all names, hidden ones too
 
 

@@ -1,7 +1,8 @@
 """A whole session on a root that is on a server: nothing is changed but ``MESO_ROOT``, and the bytes are the same.
 
-S3 and SFTP are real servers, and ``meso run`` is a process of its own there. What is in memory dies with its process,
-so that root is processed in this one.
+S3 and SFTP are real servers. In each run of the tests, the session on S3 is made in this process, and run again by
+``meso run``, whose steps are processes of their own; in the night they make it too, on S3 and over SFTP. What is in
+memory dies with its process.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from meso_core.session import ARCHIVE_NAME, SessionKey
 from meso_core.storage import Session, hash_file
 from meso_core.storage.remote.filesystem import RemoteRoot, list_below, open_root
 from meso_core.storage.remote.transfer import read_range, upload, write_small
-from tests.integration.conftest import run_meso, settings_in
+from tests.integration.conftest import loaded_meso, run_meso, settings_in
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class OnServer:
         return Platform.open(self.settings).session(str(self.key))
 
     def meso(self, *arguments: str):
-        return run_meso(self.settings, *arguments)
+        return loaded_meso(self.settings, *arguments)
 
 
 def deliver(root: RemoteRoot, finished) -> None:
@@ -61,16 +62,19 @@ def with_environment(request: pytest.FixtureRequest, variables: dict[str, str]) 
         patch.setenv(name, value)
 
 
-@pytest.fixture(scope="module")
-def in_memory(finished, tmp_path_factory, materialise) -> OnServer:
-    folder = tmp_path_factory.mktemp("memory")
-    settings = settings_in(folder, root="memory://whole/Subjects", executor="in_process")
-    root = open_root(str(settings.root))
+def processed_here(finished, folder: Path, url: str, materialise) -> OnServer:
+    settings = settings_in(folder, root=url)
+    root = open_root(url)
     deliver(root, finished)
     with open_instance(settings) as instance:
         made = materialise(instance, settings, finished.key, CATALOGUE)
         assert made.success
     return OnServer(settings, finished.key, root)
+
+
+@pytest.fixture(scope="module")
+def in_memory(finished, tmp_path_factory, materialise) -> OnServer:
+    return processed_here(finished, tmp_path_factory.mktemp("memory"), "memory://whole/Subjects", materialise)
 
 
 def processed_by_meso_run(finished, folder: Path, url: str) -> OnServer:
@@ -83,13 +87,19 @@ def processed_by_meso_run(finished, folder: Path, url: str) -> OnServer:
 
 
 @pytest.fixture(scope="module")
-def on_s3(request, finished, tmp_path_factory, _s3) -> OnServer:
+def on_s3(request, finished, tmp_path_factory, materialise, without_workers, _s3) -> OnServer:
     with_environment(request, _s3.environment())
-    return processed_by_meso_run(finished, tmp_path_factory.mktemp("on s3"), _s3.new_root())
+    return processed_here(finished, tmp_path_factory.mktemp("on s3"), _s3.new_root(), materialise)
 
 
 @pytest.fixture(scope="module")
-def on_sftp(request, finished, tmp_path_factory, _openssh) -> OnServer:
+def run_on_s3(request, finished, tmp_path_factory, _s3) -> OnServer:
+    with_environment(request, _s3.environment())
+    return processed_by_meso_run(finished, tmp_path_factory.mktemp("run on s3"), _s3.new_root())
+
+
+@pytest.fixture(scope="module")
+def run_on_sftp(request, finished, tmp_path_factory, _openssh) -> OnServer:
     with_environment(request, _openssh.environment())
     return processed_by_meso_run(finished, tmp_path_factory.mktemp("on sftp"), _openssh.new_root())
 
@@ -102,17 +112,18 @@ MOVIES = "reports/session_movies/"
 FOLLOW_THE_TIMES = ("imaging_frames_archive", "session_qc", "alyx_datasets", "alyx_session_qc", "session_report")
 #: A whole session takes minutes. Each property is shown on S3; what SFTP and a root in memory do themselves is tried in
 #: ``tests/storage``.
-SFTP = pytest.param("on_sftp", marks=pytest.mark.nightly)
+BY_MESO_RUN = [pytest.param(name, marks=pytest.mark.nightly) for name in ("run_on_s3", "run_on_sftp")]
 IN_MEMORY = pytest.param("in_memory", marks=pytest.mark.nightly)
 
 
-@pytest.fixture(params=["on_s3", IN_MEMORY, SFTP])
+@pytest.fixture(params=["on_s3", IN_MEMORY, *BY_MESO_RUN])
 def on_server(request) -> OnServer:
     return request.getfixturevalue(request.param)
 
 
-@pytest.fixture(params=["on_s3", SFTP])
-def by_meso_run(request) -> OnServer:
+@pytest.fixture(params=["on_s3", *BY_MESO_RUN])
+def for_all(request) -> OnServer:
+    """A server that other processes reach too."""
     return request.getfixturevalue(request.param)
 
 
@@ -173,12 +184,12 @@ def test_nothing_that_is_not_read_was_left_on_the_server(on_server):
     assert not [path for path in own if path.split("/")[0] in ("uploading", "claims", "locks", "staging", "work")]
 
 
-def test_the_audit_compares_each_file_and_finds_nothing(by_meso_run):
-    ran = by_meso_run.meso("audit", str(by_meso_run.key), "--deep", "--json")
+def test_the_audit_compares_each_file_and_finds_nothing(for_all):
+    ran = for_all.meso("audit", str(for_all.key), "--deep", "--json")
     record = json.loads(ran.stdout)
     assert (ran.returncode, record["findings"]) == (0, [])
-    assert record["bytes_read"] == sum(made.total_bytes for made in by_meso_run.session.manifests().values())
-    assert (by_meso_run.session.path / ".meso/audit/last.json").is_file(), "kept on the server, and fetched"
+    assert record["bytes_read"] == sum(made.total_bytes for made in for_all.session.manifests().values())
+    assert (for_all.session.path / ".meso/audit/last.json").is_file(), "kept on the server, and fetched"
 
 
 def test_a_file_that_was_changed_on_the_server_is_named(on_s3):
@@ -209,8 +220,8 @@ def test_the_lineage_of_a_file_leads_back_to_the_raw_files(on_s3, tmp_path):
     assert (tmp_path / "crate" / path).is_file()
 
 
-def test_an_asset_is_made_again_bit_identical(by_meso_run):
-    ran = by_meso_run.meso("reproduce", str(by_meso_run.key), "frame_times")
+def test_an_asset_is_made_again_bit_identical(for_all):
+    ran = for_all.meso("reproduce", str(for_all.key), "frame_times")
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
@@ -221,36 +232,36 @@ def tifs_of(on_server: OnServer) -> dict[str, bytes]:
     return {file.path: read_range(root, f"{key}/{file.path}", 0, file.size) for file in there}
 
 
-def test_raw_tifs_are_removed_and_brought_back_and_nothing_is_made_again(by_meso_run):
-    key, root = str(by_meso_run.key), by_meso_run.root
-    before = tifs_of(by_meso_run)
+def test_raw_tifs_are_removed_and_brought_back_and_nothing_is_made_again(for_all):
+    key, root = str(for_all.key), for_all.root
+    before = tifs_of(for_all)
     override = ("--who", "Ada", "--why", "a test")
-    dry = by_meso_run.meso("remove-raw", key, *override)
+    dry = for_all.meso("remove-raw", key, *override)
     assert dry.returncode == 0, dry.stdout + dry.stderr
     assert dry.stdout.count("remove    raw_imaging_data") == len(before)
-    assert tifs_of(by_meso_run) == before
-    gone = by_meso_run.meso("remove-raw", key, *override, "--yes")
+    assert tifs_of(for_all) == before
+    gone = for_all.meso("remove-raw", key, *override, "--yes")
     assert gone.returncode == 0, gone.stdout + gone.stderr
     assert f"{len(before)} tifs removed, recorded" in gone.stdout
-    assert tifs_of(by_meso_run) == {}
-    assert by_meso_run.meso("remove-raw").stdout.count("may be freed from 20") == len(before)
-    back = by_meso_run.meso("restore", key)
+    assert tifs_of(for_all) == {}
+    assert for_all.meso("remove-raw").stdout.count("may be freed from 20") == len(before)
+    back = for_all.meso("restore", key)
     assert back.stdout.count("put back") == len(before), back.stdout + back.stderr
-    assert tifs_of(by_meso_run) == before
-    assert by_meso_run.meso("remove-raw", key, *override, "--yes", "--now").returncode == 0
+    assert tifs_of(for_all) == before
+    assert for_all.meso("remove-raw", key, *override, "--yes", "--now").returncode == 0
     assert list_below(root, f"{key}/.meso/removed") == ()
-    cells = by_meso_run.meso("status", key)
+    cells = for_all.meso("status", key)
     assert "stale" not in cells.stdout, cells.stdout
-    back = by_meso_run.meso("restore", key)
+    back = for_all.meso("restore", key)
     assert back.stdout.count("MB  restored") == len(before), back.stdout + back.stderr
-    assert tifs_of(by_meso_run) == before
-    assert "stale" not in by_meso_run.meso("status", key).stdout
-    assert by_meso_run.meso("audit", key, "--deep").returncode == 0
+    assert tifs_of(for_all) == before
+    assert "stale" not in for_all.meso("status", key).stdout
+    assert for_all.meso("audit", key, "--deep").returncode == 0
 
 
-def test_the_removal_job_of_the_interface_removes_on_a_server_what_its_dry_run_told(by_meso_run):
-    key, settings = by_meso_run.key.name, by_meso_run.settings.model_copy(update={"executor": "in_process"})
-    job, before = build_defs(settings).resolve_job_def("remove_raw_tifs"), tifs_of(by_meso_run)
+def test_the_removal_job_of_the_interface_removes_on_a_server_what_its_dry_run_told(for_all):
+    key, settings = for_all.key.name, for_all.settings.model_copy(update={"executor": "in_process"})
+    job, before = build_defs(settings).resolve_job_def("remove_raw_tifs"), tifs_of(for_all)
 
     def run(instance: dg.DagsterInstance, **config: object) -> dg.ExecuteInProcessResult:
         ops = {"raw_tifs_removed": {"config": {"who": "Ada", "why": "a test", **config}}}
@@ -262,25 +273,25 @@ def test_the_removal_job_of_the_interface_removes_on_a_server_what_its_dry_run_t
         dry = run(instance)
         assert dry.success
         assert not run(instance, dry_run=False, confirm="000000000000").success
-        assert tifs_of(by_meso_run) == before
+        assert tifs_of(for_all) == before
         told = "\n".join(entry.user_message for entry in instance.all_logs(dry.run_id))
         assert run(instance, dry_run=False, confirm=re.search(r"confirm: (\w+)", told)[1]).success
-        assert tifs_of(by_meso_run) == {}
+        assert tifs_of(for_all) == {}
         seen = instance.fetch_observations(dg.AssetKey("raw_frames"), limit=1).records[0].asset_observation
         assert all(hashlib.sha256(tif).hexdigest() in seen.metadata["removed"].md_str for tif in before.values())
-    assert by_meso_run.meso("restore", key).returncode == 0
-    assert tifs_of(by_meso_run) == before
-    assert "stale" not in by_meso_run.meso("status", key).stdout
+    assert for_all.meso("restore", key).returncode == 0
+    assert tifs_of(for_all) == before
+    assert "stale" not in for_all.meso("status", key).stdout
 
 
-def test_no_secret_stands_in_what_was_kept(by_meso_run):
-    is_s3 = str(by_meso_run.settings.root).startswith("s3:")
+def test_no_secret_stands_in_what_was_kept(for_all):
+    is_s3 = str(for_all.settings.root).startswith("s3:")
     secret = os.environ["AWS_SECRET_ACCESS_KEY"] if is_s3 else "PRIVATE KEY"
-    for folder in (by_meso_run.settings.home, by_meso_run.settings.scratch_folder):
+    for folder in (for_all.settings.home, for_all.settings.scratch_folder):
         for file in folder.rglob("*"):
             assert not file.is_file() or secret.encode() not in file.read_bytes(), file
-    for file in list_below(by_meso_run.root, f"{by_meso_run.key}/.meso"):
-        content = read_range(by_meso_run.root, f"{by_meso_run.key}/.meso/{file.path}", 0, file.size)
+    for file in list_below(for_all.root, f"{for_all.key}/.meso"):
+        content = read_range(for_all.root, f"{for_all.key}/.meso/{file.path}", 0, file.size)
         assert secret.encode() not in content
 
 
@@ -297,12 +308,12 @@ def test_imaging_metadata_are_those_of_a_folder_and_fetch_no_tif(finished, tmp_p
     assert ".tif" not in fetched
 
 
-def test_a_second_run_computes_nothing_and_fetches_no_movie(by_meso_run, tmp_path):
-    other = by_meso_run.settings.model_copy(update={"scratch": tmp_path / "another machine"})
-    before = {name: (made.published_at, made.digest) for name, made in by_meso_run.session.manifests().items()}
-    ran = run_meso(other, "run", str(by_meso_run.key))
+def test_a_second_run_computes_nothing_and_fetches_no_movie(for_all, tmp_path):
+    other = for_all.settings.model_copy(update={"scratch": tmp_path / "another machine"})
+    before = {name: (made.published_at, made.digest) for name, made in for_all.session.manifests().items()}
+    ran = run_meso(other, "run", str(for_all.key))
     assert ran.returncode == 0, ran.stderr[-2000:]
-    after = Platform.open(other).session(str(by_meso_run.key)).manifests()
+    after = Platform.open(other).session(str(for_all.key)).manifests()
     assert {name: (made.published_at, made.digest) for name, made in after.items()} == before
     fetched = {file.name for file in other.scratch_folder.rglob("*") if file.is_file()}
     assert not [name for name in fetched if name.endswith(".bin")]
