@@ -67,7 +67,7 @@ class Story:
         self.site.subject(self.key.subject)
         self.eid = self.site.session(self.key.subject, self.key.date, int(self.key.number))
         shutil.copytree(finished.settings.root, folder / "sessions")
-        own = {"root": folder / "sessions", "home": folder / "home", "alyx_url": server.url}
+        own = {"root": folder / "sessions", "home": folder / "home", "alyx_url": server.url, "executor": "in_process"}
         self.settings = finished.settings.model_copy(update={**own, "alyx_repository": self.site.repository})
         self.folder = self.settings.root / finished.session.path.relative_to(finished.settings.root)
         atlas = brain_in_a_file(folder, finished.settings.cache)
@@ -136,7 +136,9 @@ def told(story):
     story.names_of_the_phantom = sorted(row["name"] for row in story.site.rows(f"datasets?session={story.eid}"))
     story.dry = story.command("dry-run")
     story.server.stop()
-    story.away = story.assets(story.in_a_brain, "online")
+    with pytest.MonkeyPatch.context() as patch:  # how long it is tried again is a matter of ``tests/alyx``
+        patch.setattr("meso_core.alyx.transport._FIRST_WAIT_S", 0.01)
+        story.away = story.assets(story.in_a_brain, "online")
     story.asked_while_away = story.tick()
     story.server.start()
     story.asked_when_back = story.tick()
