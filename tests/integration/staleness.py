@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import dagster as dg
+import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
+from dagster._core.storage.event_log.sqlite import sqlite_event_log
+from sqlalchemy import Engine
 
 from meso_assets.assets.suite2p import session_imaging
 from meso_assets.assets.suite2p_config import Suite2pConfig
@@ -35,7 +39,19 @@ def dagster_says(instance: dg.DagsterInstance, settings: MesoSettings, key: Sess
         instance, defs.resolve_asset_graph(), loading_context=LoadingContextForTest(instance)
     )
     name = Registered.of(instance).name(key)
-    return {a for a in CATALOGUE if resolver.get_status(dg.AssetKey(a), name) == StaleStatus.STALE}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sqlite_event_log, "create_engine", _same_engine)
+        return {a for a in CATALOGUE if resolver.get_status(dg.AssetKey(a), name) == StaleStatus.STALE}
+
+
+_create_engine, _engines = sqlite_event_log.create_engine, dict[str, Engine]()
+
+
+def _same_engine(url: str, **options: Any) -> Engine:
+    """Keep the engine of a database: Dagster makes one for each question, some hundred, and compiles each anew."""
+    if url not in _engines:
+        _engines[url] = _create_engine(url, **options)
+    return _engines[url]
 
 
 def status_says(instance: dg.DagsterInstance, settings: MesoSettings, key: SessionKey) -> dict[str, str]:
