@@ -10,7 +10,7 @@ import numpy as np
 
 from meso_assets.defs.reporting import REPORT_FILE, SUMMARY_FILE
 from meso_core.qc import CHECKS
-from tests.integration.conftest import run_meso
+from tests.integration.conftest import loaded_meso
 from tests.report.page_figures import explained_figures
 
 
@@ -58,7 +58,8 @@ def test_each_figure_says_how_it_is_read_and_each_number_with_a_limit_stands_at_
 
 
 def test_a_session_whose_daq_is_missing_gets_its_report_all_the_same_and_stands_in_the_index(finished, tmp_path):
-    settings = finished.settings.model_copy(update={"root": tmp_path / "sessions", "home": tmp_path / "home"})
+    places = {"root": tmp_path / "sessions", "home": tmp_path / "home"}
+    settings = finished.settings.model_copy(update={**places, "executor": "in_process"})
     shutil.copytree(finished.settings.local_root, settings.local_root, symlinks=True)
     there = settings.local_root / finished.session.path.relative_to(finished.settings.local_root)
     shutil.rmtree(there / "raw_sync_data")
@@ -66,14 +67,14 @@ def test_a_session_whose_daq_is_missing_gets_its_report_all_the_same_and_stands_
         for file in finished.session.manifest(asset).files:
             (there / file.path).unlink()
         (there / ".meso" / "manifests" / f"{asset}.json").unlink()
-    ran = run_meso(settings, "run", str(finished.key), "--assets", "frame_times,session_report")
+    ran = loaded_meso(settings, "run", str(finished.key), "--assets", "frame_times,session_report")
     assert ran.returncode == 1
     assert re.search(r"frame_times +failed", ran.stdout)
     assert re.search(r"session_report +made", ran.stdout)
     text = text_of((there / REPORT_FILE).read_text(encoding="utf-8"))
     assert "frame_times: was not made." in text
     assert "Times are counted from the frame rate" in text
-    index = run_meso(settings, "report", "--index")
+    index = loaded_meso(settings, "report", "--index")
     assert index.returncode == 0, index.stderr
     page = (settings.local_root / "session_reports.html").read_text(encoding="utf-8")
     address = (there / REPORT_FILE).relative_to(settings.local_root).as_posix()

@@ -69,7 +69,7 @@ def own(finished, tmp_path):
     places = {"root": tmp_path / "sessions", "home": tmp_path / "home"}
     for name, place in places.items():
         shutil.copytree(getattr(finished.settings, name), place)
-    return replace(finished, settings=finished.settings.model_copy(update=places))
+    return replace(finished, settings=finished.settings.model_copy(update={**places, "executor": "in_process"}))
 
 
 def test_of_several_roots_tifs_go_and_come_back_in_the_one_that_holds_the_session(own, tifs, tmp_path):
