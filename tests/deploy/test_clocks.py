@@ -150,7 +150,7 @@ def test_a_claim_that_lives_is_respected_by_a_machine_with_another_clock(first, 
 
 
 @pytest.fixture(scope="module")
-def by_nodes():
+def by_nodes(postgres):
     """A session that was run undisturbed on this machine, and is run by nodes of SLURM from then on.
 
     munge takes clocks that are five minutes apart at most.
@@ -161,6 +161,7 @@ def by_nodes():
         slurm_cluster(Path(folder), machines) as cluster,
         on_slurm(cluster, SUITE2P) as made,
     ):
+        made.more = {"MESO_POSTGRES": postgres.new_database(), "MESO_HOME": str(made.folder / "home-of-nodes")}
         yield made, cluster, machines
 
 
