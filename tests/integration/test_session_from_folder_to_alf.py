@@ -140,6 +140,7 @@ def test_the_run_of_a_session_is_found_by_its_mouse_and_its_day(finished):
         assert runs
         for run in runs:
             assert run.tags["meso/session"] == run.tags["dagster/partition"] == finished.key.name
+            assert run.tags["meso/work"] == "long", "it counts among the runs that the queue bounds"
 
 
 def test_checks_ran_and_passed_for_the_partition(finished):
