@@ -105,7 +105,9 @@ def queue(instance):
     return Queue(instance)
 
 
-@pytest.mark.parametrize(("engine", "n_long"), [("multiprocess", 2), ("slurm", 8)])
+@pytest.mark.parametrize(
+    ("engine", "n_long"), [("multiprocess", 2), pytest.param("slurm", 8, marks=pytest.mark.nightly)]
+)
 def test_a_quick_run_of_a_new_session_goes_at_once_while_long_ones_are_at_work_and_wait(engine, n_long, tmp_path):
     with open_instance(load_settings({"home": tmp_path / "home", "executor": engine})) as made:
         quick_runs_wait_for_no_long_one(Queue(made), n_long)
