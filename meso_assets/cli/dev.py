@@ -12,7 +12,7 @@ from .serve import LOOPBACK, serve_sessions
 
 
 @click.command("dev")
-@click.option("--port", type=int, default=3000, show_default=True)
+@click.option("--port", type=int, default=3000, show_default=True, help="Port to listen on.")
 @click.option("--demo", is_flag=True, help="Show the data that `meso demo` made.")
 @click.option("--folder", type=click.Path(path_type=Path), help="With --demo: where it was made (default: ./demo).")
 def command(port: int, demo: bool, folder: Path | None) -> None:

@@ -32,7 +32,10 @@ class _ShowsSessions(click.Group):
 
 @click.group("qc", cls=_ShowsSessions, subcommand_metavar="SESSION... [--json] | set SESSION ...")
 def command() -> None:
-    """Show all verdicts on sessions, or say whether one is good (`meso qc set`)."""
+    """Show all verdicts on sessions, or say whether one is good (`meso qc set`).
+
+    With --json they are printed as records, a session a line.
+    """
 
 
 @command.command("show", hidden=True)

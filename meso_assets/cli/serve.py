@@ -28,7 +28,7 @@ LOOPBACK = "127.0.0.1"
 
 @click.command("serve")
 @click.option("--host", default=LOOPBACK, show_default=True, help="Address to listen on.")
-@click.option("--port", type=int, default=3000, show_default=True)
+@click.option("--port", type=int, default=3000, show_default=True, help="Port to listen on.")
 def command(host: str, port: int) -> None:
     """Run interface, sensors and runs without anybody there, until SIGTERM.
 

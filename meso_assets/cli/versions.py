@@ -22,7 +22,7 @@ class _ListByDefault(click.Group):
         return super().parse_args(ctx, args)
 
 
-@click.group("versions", cls=_ListByDefault)
+@click.group("versions", cls=_ListByDefault, subcommand_metavar="SESSION [ASSET] | COMMAND [ARGS]...")
 def command() -> None:
     """List earlier versions of results, which MESO_KEEP_VERSIONS keeps: `meso versions SESSION [ASSET]`."""
 

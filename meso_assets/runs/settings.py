@@ -366,6 +366,7 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> MesoSettings:
     warn_of_unknown_variables({*MesoSettings.model_fields, "settings"})
     file = settings_file()
     cause: Exception | None = None
+    wrong = "MESO_<NAME>"
     try:
         settings = MesoSettings(**(overrides or {}))
         in_memory = [str(root) for root in settings.roots if str(root).startswith("memory:")]
@@ -376,6 +377,8 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> MesoSettings:
         found = "; ".join(
             f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {shown_value(e['input'])})" for e in error.errors()
         )
+        named = {str(e["loc"][0]) for e in error.errors() if e["loc"]}
+        wrong = ", ".join(map(variable_of, sorted(named & MesoSettings.model_fields.keys()))) or wrong
         # the library's own words repeat what was given, with a secret that may be in it
         cause = None if "…@" in found else error
     except (OSError, ValueError) as error:  # a file that is no TOML or cannot be read, a variable that is no JSON
@@ -385,7 +388,7 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> MesoSettings:
             f"environment and {file}" if file else "environment",
             expected="settings that README's table lists (TOML in a file, JSON where a variable holds a table)",
             found=found,
-            remedy="Correct the variable MESO_<NAME> or the line of the file",
+            remedy=f"Correct the variable {wrong} or the line of the file",
         )
     ) from cause
 

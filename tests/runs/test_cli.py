@@ -8,6 +8,7 @@ import sys
 import threading
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -80,6 +81,20 @@ def test_restoring_where_nothing_was_removed_says_so():
     meso("simulate")
     told = meso("restore", "SP035/2023-03-03/001")
     assert (told.returncode, "nothing to restore" in told.stdout) == (0, True), told
+
+
+def commands_below(command, *names):
+    yield names, command
+    for name in command.list_commands(None) if isinstance(command, click.Group) else ():
+        yield from commands_below(command.get_command(None, name), *names, name)
+
+
+def test_each_command_and_each_of_its_options_says_what_it_does():
+    every = dict(commands_below(group))
+    assert len(every) > 30
+    assert [names for names, command in every.items() if not command.help] == []
+    options = [(names, each) for names, command in every.items() for each in command.params]
+    assert [(names, each.name) for names, each in options if isinstance(each, click.Option) and not each.help] == []
 
 
 def test_help_of_simulate_lists_every_fault():

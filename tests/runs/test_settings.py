@@ -90,6 +90,13 @@ def test_what_cannot_be_read_or_means_nothing_is_a_named_error(monkeypatch, vari
     assert "Correct the variable" in str(raised.value)
 
 
+def test_the_variable_to_correct_is_named(monkeypatch):
+    monkeypatch.setenv("MESO_CORES", "two")
+    monkeypatch.setenv("MESO_MEMORY_GB", "much")
+    with pytest.raises(SettingsError, match="Correct the variable MESO_CORES, MESO_MEMORY_GB or the line"):
+        load_settings()
+
+
 @pytest.mark.parametrize(
     "root",
     [
