@@ -15,8 +15,9 @@ PEER_READY := $(PEER)/.ready
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)/bin/python -m pip install -q -c constraints.txt
 # .ci/run adds the measurement of coverage
 PYTEST_OPTIONS ?=
-# a worker for each core, each with whole files: tests of a file share what its fixtures make
-PYTEST := $(VENV)/bin/python -m pytest -n $(shell nproc)
+# a worker for each core and one more, for tests wait as often as they compute; each has whole files, since tests of a
+# file share what its fixtures make
+PYTEST := $(VENV)/bin/python -m pytest -n $(shell echo $$(($$(nproc) + 1)))
 PEER_PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(PEER)/bin/python -m pip install -q
 
 .PHONY: demo dev test nightly attacks lint docs pictures bench peer clean

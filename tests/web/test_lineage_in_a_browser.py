@@ -162,7 +162,7 @@ def test_nothing_of_the_lineage_sticks_out_and_keys_walk_through_it(lab, watched
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the results"
     page.keyboard.press("Enter")
-    assert page.url.endswith("#results")
+    page.wait_for_url("**#results")
     for _ in range(3):
         page.keyboard.press("Tab")
     assert page.evaluate("document.querySelector('#results').contains(document.activeElement)")
