@@ -259,7 +259,7 @@ def test_a_marker_of_the_old_form_counts_as_none(processed: tuple[Path, Any], mo
     outputs = {name: [content["size"], content["sha256"]] for name, content in now["outputs"].items()}
     basis = {"input": {"version": ""}, "settings": {}, "db": {}, "bad_frames": "", "code": "1", "extra": {}}
     path.write_text(json.dumps({"stage": "registration", "basis": basis, "outputs": outputs, "notes": now["notes"]}))
-    assert why_not_registered(job) == "no completion marker of this version"
+    assert why_not_registered(job) == "its record is damaged, or of another version"
 
 
 def test_a_curation_that_no_record_tells_of_is_not_overwritten(

@@ -247,7 +247,7 @@ def test_no_raw_movie_is_left_of_a_fov_that_was_whole_when_another_was_split(cop
     run = copied[0]
     (run.root / "work" / "plane1" / ".registration-whole").unlink()
     reasons, _ = run.register()
-    assert reasons == ["", "no completion marker"]
+    assert reasons == ["", "not made yet"]
     assert not list((run.root / "work").rglob("data_raw.bin"))
 
 

@@ -80,7 +80,7 @@ def roi_detection(job: FovJob, *, progress: Progress = silent) -> DetectionResul
         raise ProcessingError.at(
             job.folder,
             expected="a registered FOV",
-            found="no completion marker of this version",
+            found="one that is not whole, or of another version",
             remedy="Register it first",
         )
     basis = detection_basis(job, registration.outputs)

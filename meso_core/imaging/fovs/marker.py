@@ -83,7 +83,7 @@ def why_not_whole(folder: Path, stage: str, basis: Basis) -> str | None:
     """
     marker = read_marker(folder, stage)
     if marker is None:
-        return "no completion marker" + (" of this version" if marker_path(folder, stage).exists() else "")
+        return "its record is damaged, or of another version" if marker_path(folder, stage).exists() else "not made yet"
     if differences := basis_differences(marker, basis):
         return "; ".join(differences)
     if changed := changed_outputs(folder, marker):
