@@ -70,7 +70,8 @@ def first_running(slurm, head, part=""):
         for number, job in slurm.jobs("RUNNING").items():
             if job["name"].startswith("meso-") and number.startswith(part):
                 time.sleep(random.uniform(0, 3))
-                return number, job["node"]
+                if number in slurm.jobs("RUNNING"):  # else it has ended meanwhile, and an attack would strike nothing
+                    return number, job["node"]
         time.sleep(0.2)
     pytest.fail("the run has ended before")
 
