@@ -33,8 +33,10 @@ def main() -> int:
     rows: list[Row] = []
     for topic in wanted:
         print(f"measuring {topic} …", file=sys.stderr, flush=True)
-        rows += importlib.import_module(f"benchmarks.bench_{topic}").rows()
-        print(table(rows[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
+        measured = importlib.import_module(f"benchmarks.bench_{topic}").rows()
+        # all take an hour: what the first have shown stays when a later one fails
+        print("\n".join(table(measured).splitlines()[2:]), file=sys.stderr, flush=True)
+        rows += measured
     print(f"{len(os.sched_getaffinity(0))} cores; ratio: how many times ours is better\n")
     print(table(rows))
     return 0
