@@ -24,7 +24,7 @@ import dagster as dg
 
 from meso_assets.defs.catalogue import CATALOGUE
 from meso_assets.runs.instance import open_instance
-from meso_assets.runs.settings import MesoSettings
+from meso_assets.runs.settings.settings import MesoSettings
 from meso_core.machine import cores_at_hand
 
 from . import Row, plain_environment

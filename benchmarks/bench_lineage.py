@@ -20,9 +20,9 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
-from meso_assets.defs.auditing import AuditOrder, KnownSession, audit_all
 from meso_assets.defs.catalogue import CATALOGUE
-from meso_assets.runs.settings import MesoSettings
+from meso_assets.defs.lineage.auditing import AuditOrder, KnownSession, audit_all
+from meso_assets.runs.settings.settings import MesoSettings
 from meso_core.lineage import AuditedAsset, Materialization, audit_session
 from meso_core.machine import cores_at_hand
 from meso_core.session import SessionKey

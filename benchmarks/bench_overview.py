@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from meso_assets.defs.catalogue import CATALOGUE
-from meso_assets.runs.settings import MesoSettings
+from meso_assets.runs.settings.settings import MesoSettings
 from meso_core.machine import cores_at_hand
 
 from . import Row, plain_environment
@@ -25,10 +25,10 @@ _MESO = "from meso_assets.cli import main; main()"
 _TICK = """
 import sys, time
 import dagster as dg
-from meso_assets.defs.sensors import scan
+from meso_assets.defs.sensors.sensors import scan
 from meso_assets.io.resources import Platform
 from meso_assets.runs.instance import open_instance
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
 settings = load_settings()
 with open_instance(settings) as instance:
     cursor = None

@@ -102,7 +102,7 @@ def _run_again(folder: Path) -> list[Row]:
 
     from meso_assets.defs.catalogue import CATALOGUE
     from meso_assets.runs.instance import open_instance
-    from meso_assets.runs.settings import MesoSettings
+    from meso_assets.runs.settings.settings import MesoSettings
     from meso_core.machine import cores_at_hand
     from meso_core.simulate import preset, simulate_session
 

@@ -75,7 +75,7 @@ def _sshfs(root: RemoteRoot) -> Any:
 def _headers(root: RemoteRoot, name: str, folder: Path) -> Row:
     """Index a tif by ranges, and by a download."""
     from meso_core.scanimage import ScanImageTif
-    from meso_core.storage.remote.ranges import ranged
+    from meso_core.storage.remote.transfers.ranges import ranged
 
     from .bench_scanimage import write_tif
 

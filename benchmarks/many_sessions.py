@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from meso_assets.defs.auditing import KnownSession
 from meso_assets.defs.catalogue import CATALOGUE
-from meso_assets.defs.standings import look_at
-from meso_assets.runs.settings import MesoSettings
+from meso_assets.defs.lineage.auditing import KnownSession
+from meso_assets.defs.standing.standings import look_at
+from meso_assets.runs.settings.settings import MesoSettings
 from meso_core.archive.report import ARCHIVE_NAME, ArchiveMember, ArchiveReport
 from meso_core.lineage import Materialization
 from meso_core.session import SessionKey

@@ -61,9 +61,9 @@ def overview_of_a_lab(demo: Path) -> str:
     """Write the overview of a small lab: the demo's session under other names, some of them in other states."""
     from meso_assets.overview.page import html_page
     from meso_assets.overview.refresh import overview_of
-    from meso_assets.runs.cells import State
     from meso_assets.runs.demo import demo_settings
     from meso_assets.runs.instance import open_instance
+    from meso_assets.runs.status.cells import State
 
     settings = demo_settings(demo)
     with open_instance(settings) as instance:

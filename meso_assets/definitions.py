@@ -13,16 +13,16 @@ import dagster as dg
 from . import assets
 from .assets.lineage import audit_schedules, audit_sessions
 from .assets.upkeep import prune_every_week, prune_records
-from .defs.alyx_sensor import alyx_comes_back
+from .defs.alyx.sensor import alyx_comes_back
 from .defs.catalogue import CATALOGUE, RAW, RECORDS
 from .defs.dagster_internals.plain_lines import plain_what_is_set_up
 from .defs.declare import PEOPLE, raw_asset
 from .defs.jobs import session_jobs
-from .defs.notices.going_out import daily_digest, digest_every_morning, notices_go_out
+from .defs.notices.sending import daily_digest, digest_every_morning, notices_go_out
 from .defs.partitions import session_partitions
 from .defs.person import judge_session_by_hand
-from .defs.removal import free_removed_tifs, remove_raw_tifs, removed_tifs_daily
-from .defs.sensors import dead_runs_end, sessions_arrive
+from .defs.removal.removal import free_removed_tifs, remove_raw_tifs, removed_tifs_daily
+from .defs.sensors.sensors import dead_runs_end, sessions_arrive
 from .defs.session_checks import session_checks
 from .io.alyx import Alyx
 from .io.managers import AlfIOManager, RawIOManager, SessionFilesIOManager
@@ -30,9 +30,9 @@ from .io.resources import Platform
 from .overview.links import OVERVIEW_LINK
 from .overview.sensor import overview_follows
 from .runs.console import readable_logger
-from .runs.engines import as_given_to_job
 from .runs.executors import executor
-from .runs.settings import MesoSettings, current_settings
+from .runs.settings.engines import as_given_to_job
+from .runs.settings.settings import MesoSettings, current_settings
 
 
 def build_defs(settings: MesoSettings | None = None, **overrides: Any) -> dg.Definitions:  # noqa: ANN401  of Definitions

@@ -20,9 +20,9 @@ from .opening import RECORD_BYTES, read_plain
 from .qc import DEFAULT_LIMITS, Limits, QCResult, Verdict, check_of, stored_results, worst
 from .session import MESO_FOLDER
 from .storage import storage_errors, write_file
-from .storage.atomic import make_folder
-from .storage.locks import locked
-from .storage.records import FieldError, read_record
+from .storage.files.atomic import make_folder
+from .storage.files.locks import locked
+from .storage.manifests.records import FieldError, read_record
 
 #: Below the session, a line for each.
 PERSON_VERDICTS = f"{MESO_FOLDER}/verdicts.jsonl"

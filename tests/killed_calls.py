@@ -10,7 +10,7 @@ import pytest
 
 from meso_core.errors import MesoError
 from meso_core.storage.remote import RemoteRoot, list_below, remove
-from meso_core.storage.remote.calls import Caller
+from meso_core.storage.remote.servers.calls import Caller
 
 
 class Killed(BaseException):

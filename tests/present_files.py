@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from meso_core.storage import PresentFiles, hash_file
-from meso_core.storage.listing import files_below
+from meso_core.storage.files.listing import files_below
 
 
 def files_in(session_path: Path) -> PresentFiles:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from meso_core.storage.hashing import FileHash, hash_file
+from meso_core.storage.files.hashing import FileHash, hash_file
 from meso_core.storage.remote import RemoteRoot, download, open_root
-from meso_core.storage.remote.calls import Patience
-from meso_core.storage.remote.looking import must_have
+from meso_core.storage.remote.servers.calls import Patience
+from meso_core.storage.remote.servers.reading import must_have
 
 KINDS = ("memory", "s3", "openssh", "rclone")
 REAL = KINDS[1:]

@@ -101,9 +101,9 @@ _OPENS = {
     "fdopen",
 }
 _WRITES = {"write_text", "write_bytes", "tofile", "savez", "imwrite", "mkdir", "makedirs", "copy2", "copyfile", "touch"}
-#: Who does so besides ``opening`` and ``storage.atomic``, and why.
+#: Who does so besides ``opening`` and ``storage.files.atomic``, and why.
 _MAY = {
-    "meso_core/alyx/note_pictures.py": "pictures in memory",
+    "meso_core/alyx/sending/note_pictures.py": "pictures in memory",
     "meso_core/archive/atomic.py": "the locked part of an archive, which takes its name when it is whole",
     "meso_core/archive/delivered.py": "a view of links in a temporary folder",
     "meso_core/archive/gate/on_server/view.py": "what a server holds, shown by name and size in a temporary folder",
@@ -127,18 +127,18 @@ _MAY = {
     "meso_core/scanimage/frames/binaries.py": "movies that take their names when all are whole",
     "meso_core/scanimage/reference_images.py": "tifffile, on a file that was opened, or beside its place",
     "meso_core/storage/alf.py": "tables and masks, on bytes or on a file that was opened",
-    "meso_core/storage/locks.py": "locks",
-    "meso_core/storage/remote/filesystem.py": "folders of a server",
-    "meso_core/storage/remote/known.py": "lines of the mirror, which only grow",
-    "meso_core/storage/remote/mirror.py": "records of the mirror, beside their places",
-    "meso_core/storage/remote/sftp.py": "files of a server",
-    "meso_core/storage/remote/download.py": "what arrives beside its place, in pieces, and goes on after a cut",
-    "meso_core/storage/remote/scratch.py": "locks",
+    "meso_core/storage/files/locks.py": "locks",
+    "meso_core/storage/remote/servers/filesystem.py": "folders of a server",
+    "meso_core/storage/remote/mirrors/known_hashes.py": "lines of the mirror, which only grow",
+    "meso_core/storage/remote/mirrors/mirror.py": "records of the mirror, beside their places",
+    "meso_core/storage/remote/servers/sftp.py": "files of a server",
+    "meso_core/storage/remote/transfers/download.py": "what arrives in pieces, beside its place",
+    "meso_core/storage/remote/mirrors/scratch.py": "locks",
     "meso_core/timing/mat_files.py": "MAT-files, on bytes",
     "meso_assets/overview/page.py": "style and script of the page, which lie beside it",
     "meso_assets/assets/archive.py": "empty folders in the view of links",
 }
-_DOORS = ("meso_core/opening.py", "meso_core/storage/atomic.py", "meso_core/storage/hashing.py")
+_DOORS = ("meso_core/opening.py", "meso_core/storage/files/atomic.py", "meso_core/storage/files/hashing.py")
 
 
 def file_calls(path: Path) -> set[str]:

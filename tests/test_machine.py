@@ -34,7 +34,7 @@ def test_no_limit_leaves_what_the_kernel_has(control_group):
 
 
 def test_the_platform_runs_as_many_fovs_as_the_control_group_bears(control_group):
-    from meso_assets.runs.settings import load_settings
+    from meso_assets.runs.settings.settings import load_settings
 
     control_group(10**9, 9 * 10**8, 0, cpu="100000 100000")
     settings = load_settings({"fov_memory_gb": 0.5})

@@ -18,7 +18,7 @@ from pathlib import Path
 #: What the loaded process does. It is given as text, for a module of a path would be loaded again by each fork server.
 _LOADED = """
 import json, os, select, signal, sys
-import meso_assets.cli.run, meso_assets.definitions, meso_assets.runs.run, meso_assets.defs.removal
+import meso_assets.cli.run, meso_assets.definitions, meso_assets.runs.run, meso_assets.defs.removal.removal
 from meso_assets.cli import main
 print("ready", flush=True)
 waiting = b""

@@ -57,7 +57,7 @@ def steps_of_a_session(
     from meso_assets.definitions import build_defs
     from meso_assets.defs.jobs import PROCESS_SESSION
     from meso_assets.defs.needs import work_of_step
-    from meso_assets.runs.settings import MesoSettings
+    from meso_assets.runs.settings.settings import MesoSettings
 
     plan = create_execution_plan(build_defs(MesoSettings()).resolve_job_def(PROCESS_SESSION))
     made: list[SimStep] = []
@@ -79,9 +79,9 @@ def steps_of_a_session(
 
 def large_session() -> tuple[SimStep, ...]:
     """List the steps of a session of 100 GB with 8 fields of view."""
-    from meso_core.imaging.due import Due, Plan, Step
     from meso_core.imaging.fovs.schedule import fov_memory
     from meso_core.imaging.needs import needs_of_work
+    from meso_core.imaging.workload import Due, Plan, Step
 
     of_each = int(BYTES / N_FOVS)
     n_frames = of_each // (2 * SHAPE[0] * SHAPE[1])

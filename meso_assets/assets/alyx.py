@@ -8,7 +8,7 @@ import dagster as dg
 
 from meso_core.session import RawFiles, SessionMetadata
 
-from ..defs.alyx_parts import own_files_of, verdict_of
+from ..defs.alyx.parts import own_files_of, verdict_of
 from ..defs.catalogue import CATALOGUE
 from ..io.alyx import Alyx
 from ..io.metadata import dataset_metadata, fov_record_metadata

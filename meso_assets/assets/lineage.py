@@ -11,12 +11,12 @@ from meso_core.lineage import AuditVerdict, earlier_verdicts, keep_verdict
 from meso_core.progress import throttled
 from meso_core.storage import Session
 
-from ..defs.auditing import AuditOrder
-from ..defs.audits import audited, audited_sessions, verdict_metadata
 from ..defs.catalogue import RECORDS
 from ..defs.checks import check_results, check_specs
 from ..defs.dagster_internals import report_check
 from ..defs.guard import guarded
+from ..defs.lineage.auditing import AuditOrder
+from ..defs.lineage.audits import audited, audited_sessions, verdict_metadata
 from ..defs.partitions import session_partitions
 from ..io.resources import Platform
 from ..io.session_names import Registered

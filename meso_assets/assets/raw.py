@@ -10,7 +10,7 @@ from meso_core.errors import MesoWarning
 from meso_core.session import RawFiles
 
 from ..defs.catalogue import CATALOGUE
-from ..defs.standings import look_at
+from ..defs.standing.standings import look_at
 from ..io.alyx import Alyx
 from ..io.metadata import imaging_metadata_metadata
 from ..io.published import BOUTS_FILE, SESSION_METADATA_FILE

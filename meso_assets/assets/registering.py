@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from meso_core.errors import AlyxUnavailableError
 from meso_core.qc import QCResult, Verdict
 
-from ..defs.alyx_gate import withheld_by_qc
+from ..defs.alyx.gate import withheld_by_qc
 from ..defs.declare import Declaration
 from ..defs.guard import Context
 from ..io.alyx import Alyx

@@ -38,13 +38,13 @@ from ..defs.dagster_internals import versioned_output
 from ..defs.declare import Declaration
 from ..defs.guard import Context, guarded
 from ..defs.partitions import session_partitions
-from ..defs.raw_seen import observe
-from ..defs.standings import SessionView, look_at
+from ..defs.standing.raw_seen import observe
+from ..defs.standing.standings import SessionView, look_at
 from ..io.managers import PUBLICATION, Publication
 from ..io.resources import Platform
 from ..io.tolerated import tolerated_metadata
 from ..overview.links import report_link
-from ..runs.settings import MesoSettings
+from ..runs.settings.settings import MesoSettings
 
 #: Folder of pictures, below the session.
 FIGURES = "reports/figures"

@@ -1,7 +1,7 @@
 """What Alyx says of a session's subject, asked for at the start of what depends on it.
 
 What belongs here: asking, and telling what was used. The answer is kept with the session (``meso_core.alyx``); how it
-becomes part of what a result depends on is in ``defs.standings``.
+becomes part of what a result depends on is in ``defs.standing.standings``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from meso_core.errors import MesoError, MesoWarning
 from ..defs.guard import Context
 from ..io.alyx import Alyx
 from ..io.resources import Platform
-from ..runs.settings import MesoSettings
+from ..runs.settings.settings import MesoSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

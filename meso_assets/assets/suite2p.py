@@ -26,7 +26,7 @@ from ..io.metadata import picture, registration_metadata, rois_metadata
 from ..io.published import FovDatasets, SessionFiles
 from ..io.resources import Platform
 from ..runs.instance import SUITE2P_POOL
-from ..runs.settings import MesoSettings
+from ..runs.settings.settings import MesoSettings
 from .before_work import estimate_metadata, tell_estimate
 from .session_asset import OWNERS, AssetRun, Product, gathered, open_run, tell_why
 from .subject import ask_alyx, tau_metadata

@@ -10,7 +10,7 @@ import click
 
 from meso_core.counting import counted
 
-from ..runs.settings import load_settings
+from ..runs.settings.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from meso_core.session import SessionKey
 
     from ..io.resources import Platform
-    from ..runs.settings import MesoSettings
+    from ..runs.settings.settings import MesoSettings
 
 
 @click.group("alyx")
@@ -42,7 +42,7 @@ def plan(session: str, as_json: bool) -> None:
     from meso_core.alyx import summary
     from meso_core.json_text import json_text
 
-    from ..defs.alyx_parts import session_plans
+    from ..defs.alyx.parts import session_plans
     from ..io.alyx import Alyx
     from ..io.resources import Platform
 
@@ -108,7 +108,7 @@ def comparison(settings: MesoSettings, platform: Platform) -> Callable[[SessionK
     from meso_core.alyx import AlyxFinding, Reason
     from meso_core.errors import AlyxUnavailableError, MesoError
 
-    from ..defs.alyx_parts import session_findings
+    from ..defs.alyx.parts import session_findings
     from ..io.alyx import Alyx
 
     alyx = Alyx.open(settings)
@@ -136,7 +136,7 @@ def allow(session: str, who: str, why: str) -> None:
     """
     from meso_core.alyx import allow as keep
 
-    from ..defs.alyx_gate import failed_versions
+    from ..defs.alyx.gate import failed_versions
     from ..io.resources import Platform
 
     settings = load_settings()

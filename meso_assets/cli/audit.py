@@ -10,14 +10,14 @@ import click
 from meso_core.counting import counted
 from meso_core.json_text import json_text
 
-from ..runs.settings import load_settings
+from ..runs.settings.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from meso_core.alyx import AlyxFinding
 
-    from ..defs.auditing import Audited
+    from ..defs.lineage.auditing import Audited
 
 
 @click.command("audit")
@@ -37,12 +37,12 @@ def command(sessions: tuple[str, ...], deep: bool, as_json: bool, with_alyx: boo
     """
     from meso_core.progress import throttled
 
-    from ..defs.auditing import AuditOrder
-    from ..defs.audits import audited_sessions
+    from ..defs.lineage.auditing import AuditOrder
+    from ..defs.lineage.audits import audited_sessions
     from ..io.resources import Platform
     from ..io.session_names import Registered
     from ..runs.instance import open_instance
-    from ..runs.status import names_of
+    from ..runs.status.status import names_of
     from .alyx import comparison
 
     settings = load_settings()

@@ -49,8 +49,8 @@ def wanted(
     sessions: tuple[str, ...], states: tuple[str, ...], since: datetime | None, assets: tuple[str, ...] = ()
 ) -> Wanted:
     """Make of the options what ``runs`` understands."""
-    from ..runs.cells import State
     from ..runs.choosing import Wanted
+    from ..runs.status.cells import State
 
     of_states = {State(name) for name in states} | ({State.INTERRUPTED, State.PARTIAL} if "failed" in states else set())
     return Wanted(sessions, frozenset(of_states), f"{since:%Y-%m-%d}" if since else "", assets)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ..runs.demo import made_demo_settings
-from ..runs.settings import load_settings
+from ..runs.settings.settings import load_settings
 from .serve import LOOPBACK, serve_sessions
 
 

@@ -9,7 +9,7 @@ import click
 from meso_core.errors import MesoError
 from meso_core.json_text import json_text
 
-from ..runs.settings import load_settings
+from ..runs.settings.settings import load_settings
 
 
 @click.command("diff")

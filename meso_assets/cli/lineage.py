@@ -10,7 +10,7 @@ import click
 from meso_core.counting import counted
 from meso_core.json_text import json_text
 
-from ..runs.settings import load_settings
+from ..runs.settings.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +44,7 @@ def command(what: str, session: str, as_json: bool, crate: Path | None, graph: P
     from meso_core.lineage import lineage_svg, write_crate
     from meso_core.storage import write_file
 
-    from ..defs.traces import located, traced
+    from ..defs.lineage.traces import located, traced
     from ..io.resources import Platform
 
     platform = Platform.open(load_settings())
@@ -106,7 +106,7 @@ def _raw_lines(raw: RawInput) -> Iterator[str]:
 def _tell_session(text: str, *, as_json: bool) -> None:
     """Print how each result of a session was made."""
     from ..io.resources import Platform
-    from ..runs.session_lineage import session_lineage
+    from ..runs.status.session_lineage import session_lineage
 
     platform = Platform.open(load_settings())
     session = platform.find(text)

@@ -9,7 +9,7 @@ import click
 
 from meso_core.counting import counted
 
-from ..runs.settings import load_settings
+from ..runs.settings.settings import load_settings
 from .choice import say
 
 if TYPE_CHECKING:

@@ -18,11 +18,11 @@ def command(is_opened: bool) -> None:
     It is one file, overview.html below MESO_HOME, made again after each run. `meso dev` and `meso serve` show it at
     /meso/overview, where its links to runs and figures work.
     """
-    from ..runs.told import asked_beside
+    from ..runs.status.dagster_records import asked_beside
 
     with in_haste(), asked_beside() as ask:  # what takes long to load comes after the other process has begun
         from ..overview.refresh import make_overview
-        from ..runs.settings import load_settings
+        from ..runs.settings.settings import load_settings
 
         file = make_overview(load_settings(), ask, throttled(say))
     click.echo(file)

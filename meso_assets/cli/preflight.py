@@ -13,7 +13,7 @@ from meso_core.errors import MesoError
 from meso_core.json_text import json_text
 from meso_core.qc import Verdict
 
-from ..runs.settings import load_settings
+from ..runs.settings.settings import load_settings
 from .choice import say
 from .tables import needs_table, text_table
 
@@ -39,7 +39,7 @@ def command(sessions: tuple[str, ...], assets: str, as_json: bool) -> None:
     """
     from ..defs.needs import needs_rows
     from ..defs.preflight import Flight, look_ahead
-    from ..defs.standings import look_at
+    from ..defs.standing.standings import look_at
     from ..io.resources import Platform
     from ..runs.choosing import Wanted, named_sessions
     from ..runs.instance import open_instance

@@ -6,7 +6,7 @@ import click
 
 from meso_core.progress import throttled
 
-from ..runs.settings import load_settings
+from ..runs.settings.settings import load_settings
 from .choice import say
 from .tables import text_table
 

@@ -9,7 +9,7 @@ import click
 
 from meso_core.counting import counted
 
-from ..runs.settings import load_settings
+from ..runs.settings.settings import load_settings
 from .choice import say
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from meso_core.review import SessionQuality
     from meso_core.storage import Session
 
-    from ..runs.settings import MesoSettings
+    from ..runs.settings.settings import MesoSettings
 
 
 class _ShowsSessions(click.Group):
@@ -70,7 +70,7 @@ def _out_of_date(session: Session, settings: MesoSettings) -> dict[str, list[str
     """Asset whose verdicts are of a result that is not current → why."""
     from meso_core.qc import qc_path
 
-    from ..defs.standings import look_at
+    from ..defs.standing.standings import look_at
 
     seen = look_at(session)
     found = seen.standings(settings)

@@ -10,7 +10,7 @@ import click
 
 from meso_core.counting import counted
 
-from ..runs.settings import load_settings
+from ..runs.settings.settings import load_settings
 
 if TYPE_CHECKING:
     from meso_core.archive import KeptTif, RemovalPlan
@@ -33,7 +33,7 @@ def command(sessions: tuple[str, ...], yes: bool, now: bool, who: str, why: str)
     freed.
     """
     from ..defs.catalogue import MADE_OF_TIFS
-    from ..defs.remote_claims import kept_away
+    from ..defs.running.remote_claims import kept_away
     from ..io.resources import Platform
 
     platform = Platform.open(load_settings())
@@ -52,7 +52,7 @@ def _remove(platform: Platform, session: Session, *, yes: bool, now: bool, who: 
     """Remove the tifs of one session, or show what would happen; returns False where the gate is closed."""
     from meso_core.progress import throttled
 
-    from ..defs.removal import free, kept, plan_removal, remove, settle
+    from ..defs.removal.removal import free, kept, plan_removal, remove, settle
 
     days, progress = 0.0 if now else platform.settings.removed_kept_days, throttled(click.echo)
     if yes:
@@ -111,7 +111,7 @@ def _sweep(platform: Platform, *, yes: bool) -> None:
     """Free the room of all sessions whose time is over, or list what is kept."""
     from meso_core.errors import MesoError
 
-    from ..defs.removal import kept, sweep
+    from ..defs.removal.removal import kept, sweep
 
     failed, keys = False, platform.store.sessions()
     names = platform.names(keys, keys)

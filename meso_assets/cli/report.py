@@ -9,7 +9,7 @@ import click
 
 from meso_core.counting import counted
 
-from ..runs.settings import MesoSettings, load_settings
+from ..runs.settings.settings import MesoSettings, load_settings
 from .choice import say
 
 
@@ -34,7 +34,7 @@ def command(sessions: tuple[str, ...], index: bool, output: Path | None) -> None
         from meso_core.progress import throttled
 
         from ..io.resources import Platform
-        from ..runs.report_index import write_index
+        from ..runs.status.report_index import write_index
 
         target, n = write_index(Platform.open(settings), output, throttled(say))
         click.echo(f"{target}  ({counted(n, 'session')})")

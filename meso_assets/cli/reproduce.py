@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from ..runs.settings import load_settings
+from ..runs.settings.settings import load_settings
 
 
 @click.command("reproduce")

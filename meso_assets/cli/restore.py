@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..runs.settings import load_settings
+from ..runs.settings.settings import load_settings
 
 
 @click.command("restore")
@@ -15,7 +15,7 @@ def command(session: str) -> None:
     from meso_core.progress import throttled
 
     from ..defs.catalogue import MADE_OF_TIFS
-    from ..defs.remote_claims import kept_away
+    from ..defs.running.remote_claims import kept_away
     from ..io.resources import Platform
 
     settings = load_settings()

@@ -11,8 +11,8 @@ import click
 
 from meso_core.progress import throttled
 
-from ..runs.secret_files import warn_of_open_files
-from ..runs.settings import load_settings
+from ..runs.settings.secret_files import warn_of_open_files
+from ..runs.settings.settings import load_settings
 from .choice import chooses_sessions, say, wanted
 from .tables import made_table, needs_table, text_table
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from meso_core.session import SessionKey
 
     from ..runs.choosing import Wanted
-    from ..runs.settings import MesoSettings
+    from ..runs.settings.settings import MesoSettings
 
 #: While many sessions run, the overview is made again after this time, s.
 _OFTEN_ENOUGH_S = 30.0
@@ -88,7 +88,7 @@ def _tell_needs(settings: MesoSettings, key: SessionKey, assets: tuple[str, ...]
 
     from ..defs.needs import needs_rows
     from ..defs.preflight import Flight, look_ahead
-    from ..defs.standings import look_at
+    from ..defs.standing.standings import look_at
     from ..io.resources import Platform
     from ..runs.instance import open_instance
     from ..runs.run import chosen_assets

@@ -13,12 +13,12 @@ from meso_core.json_text import json_text
 from meso_core.machine import in_haste
 from meso_core.progress import silent, throttled
 
-from ..runs.settings import load_settings
+from ..runs.settings.settings import load_settings
 from .choice import say
 from .tables import text_table
 
 if TYPE_CHECKING:
-    from ..defs.arriving import SeenFolder
+    from ..defs.sensors.arriving import SeenFolder
 
 #: So many sessions are looked at in no time.
 _FEW = 20
@@ -33,7 +33,7 @@ def command(is_all: bool, as_json: bool) -> None:
     It asks the same rule as the sensor, and starts nothing. That a session which is ready was run before, and failed,
     only Dagster knows: `meso status` tells. The exit status is 1 where a folder breaks a rule or cannot be read.
     """
-    from ..defs.arriving import FAULTS, seen_folders
+    from ..defs.sensors.arriving import FAULTS, seen_folders
 
     settings = load_settings()
     with in_haste():
@@ -45,7 +45,7 @@ def command(is_all: bool, as_json: bool) -> None:
 
 
 def _told(found: Sequence[SeenFolder], *, is_all: bool) -> str:
-    from ..defs.arriving import Arriving
+    from ..defs.sensors.arriving import Arriving
 
     listed = [one for one in found if is_all or one.state is not Arriving.CURRENT]
     rows = [(one.path, one.state.value, one.why) for one in listed]

@@ -13,7 +13,7 @@ from meso_core.counting import counted
 from meso_core.errors import StorageError
 from meso_core.progress import throttled
 
-from ..runs.settings import load_settings
+from ..runs.settings.settings import load_settings
 from .choice import say
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from meso_core.session import SessionKey
 
-    from ..runs.settings import MesoSettings
+    from ..runs.settings.settings import MesoSettings
 
 LOOPBACK = "127.0.0.1"
 
@@ -60,8 +60,8 @@ def serve_sessions(settings: MesoSettings, host: str, port: int) -> None:
     from ..io.session_names import labs_by_subject
     from ..runs.instance import in_use, open_instance, prepare_home, size_pool
     from ..runs.run import register_sessions
-    from ..runs.secret_files import warn_of_open_files
-    from ..web.one import alone, insist_on_free_port
+    from ..runs.settings.secret_files import warn_of_open_files
+    from ..web.one_interface import alone, insist_on_free_port
     from ..web.services import serve
 
     warn_of_open_files()

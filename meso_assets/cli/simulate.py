@@ -10,7 +10,7 @@ import click
 
 from meso_core.session import IMAGING_META_FILE
 
-from ..runs.settings import load_settings
+from ..runs.settings.settings import load_settings
 
 
 class _Simulate(click.Command):

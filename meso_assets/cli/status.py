@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from meso_core.session import Survey
     from meso_core.storage import SessionRoots
 
-    from ..runs.cells import AssetStatus, SessionCells
     from ..runs.choosing import Wanted
-    from ..runs.settings import MesoSettings
-    from ..runs.told import Ask
+    from ..runs.settings.settings import MesoSettings
+    from ..runs.status.cells import AssetStatus, SessionCells
+    from ..runs.status.dagster_records import Ask
 
 #: Words of a table that are shorter than those of the records.
 _SHORT = {"missing": "–", "not applicable": "n/a"}
@@ -61,7 +61,7 @@ def command(
 
 
 def _told(sessions: tuple[str, ...], states: tuple[str, ...], since: datetime | None, *, as_json: bool) -> str:
-    from ..runs.told import asked_beside
+    from ..runs.status.dagster_records import asked_beside
 
     if _are_whole(sessions):
         settings, chosen = _settings(), wanted(sessions, states, since)
@@ -93,7 +93,7 @@ def _are_whole(sessions: tuple[str, ...]) -> bool:
 
 
 def _settings() -> MesoSettings:
-    from ..runs.settings import load_settings
+    from ..runs.settings.settings import load_settings
 
     return load_settings()
 
@@ -101,7 +101,7 @@ def _settings() -> MesoSettings:
 def _looked_at(settings: MesoSettings, chosen: Wanted, ask: Ask) -> tuple[tuple[SessionCells, ...], Survey, int]:
     """Look at the sessions that are meant; returns also what a walk over the roots found, and how many are there."""
     from ..runs.choosing import named_sessions, standing_as_asked, with_twice
-    from ..runs.status import sessions_there, status_beside
+    from ..runs.status.status import sessions_there, status_beside
 
     store = settings.store()
     survey = store.survey()
@@ -118,7 +118,7 @@ def _named_in_full(settings: MesoSettings, chosen: Wanted) -> tuple[tuple[Sessio
 
     from ..runs.choosing import named_sessions, standing_as_asked
     from ..runs.instance import open_instance
-    from ..runs.status import status_of
+    from ..runs.status.status import status_of
 
     store = settings.store()
     survey = Survey(tuple(dict.fromkeys(meant_session(store, text) for text in chosen.texts)), ())
@@ -144,7 +144,7 @@ def _table(found: Sequence[SessionCells]) -> str:
 
 
 def _reasons(found: Sequence[SessionCells], passed_over: Sequence[str]) -> list[str]:
-    from ..runs.cells import State
+    from ..runs.status.cells import State
 
     # what makes a whole session unreadable is told once
     told = dict.fromkeys(

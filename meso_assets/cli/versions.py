@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..runs.settings import load_settings
+from ..runs.settings.settings import load_settings
 
 if TYPE_CHECKING:
     from meso_core.storage import Session

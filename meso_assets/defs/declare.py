@@ -18,7 +18,7 @@ from meso_core.json_text import json_text
 from meso_core.session import LEFT_OUT_FOVS, RawFiles, RawKind
 from meso_core.storage import Basis, FileRecord, Manifest, PresentFiles, Session, package_versions
 
-from ..runs.settings import MesoSettings
+from ..runs.settings.settings import MesoSettings
 
 if TYPE_CHECKING:
     from meso_core.alyx import Ended

@@ -12,7 +12,7 @@ import dagster as dg
 from meso_core.errors import NO_MEMORY, MesoError, WorkStoppedError
 
 from ..io.tolerated import tolerating
-from ..runs.engines import is_job_of_engine
+from ..runs.settings.engines import is_job_of_engine
 
 Context: TypeAlias = dg.AssetExecutionContext | dg.OpExecutionContext
 

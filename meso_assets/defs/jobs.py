@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from .catalogue import CATALOGUE
-from .quick import QUICK_ASSETS, tags_of_work
+from .standing.quick import QUICK_ASSETS, tags_of_work
 
 #: Everything that can be made from a session.
 PROCESS_SESSION = "process_session"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from .catalogue import CATALOGUE, RECORDS
 from .dagster_internals import asset_of_step
-from .past_runs import ARCHIVE, MOVIES, ROIS
 from .preflight import Flight
+from .running.past_runs import ARCHIVE, MOVIES, ROIS
 
 if TYPE_CHECKING:
     from meso_core.imaging import Preflight, StepNeeds, Work

@@ -1,7 +1,7 @@
 """A person's verdict on a session: kept with it, and told to Dagster.
 
 What belongs here: the way from the command line and from a job to ``meso_core.review``. What gates make of a verdict is
-said there (``archive.gate``, ``alyx_gate``).
+said there (``archive.gate``, ``alyx.gate``).
 """
 
 from typing import TYPE_CHECKING
@@ -17,8 +17,8 @@ from ..io.resources import Platform
 from .declare import PEOPLE
 from .guard import guarded
 from .partitions import session_partitions
-from .raw_seen import observe
-from .standings import look_at
+from .standing.raw_seen import observe
+from .standing.standings import look_at
 
 if TYPE_CHECKING:
     from meso_core.review import PersonVerdict

@@ -19,14 +19,14 @@ from meso_core.archive.delivered import delivered_view, files_to_read
 from meso_core.errors import MesoError, MesoWarning
 from meso_core.qc import QCResult, Verdict
 from meso_core.session import MESO_FOLDER, RawKind, SessionMetadata, daq_folder
-from meso_core.storage.atomic import storage_errors
+from meso_core.storage.files.atomic import storage_errors
 
 from ..io.published import read_metadata
 from ..io.resources import Platform
-from ..runs.settings import MesoSettings
+from ..runs.settings.settings import MesoSettings
 from .catalogue import CATALOGUE
-from .past_runs import ARCHIVE, MOVIES, ROIS, past_steps
-from .standings import SessionView
+from .running.past_runs import ARCHIVE, MOVIES, ROIS, past_steps
+from .standing.standings import SessionView
 
 if TYPE_CHECKING:
     from meso_core.imaging import Due, Finding, MachineFacts, Preflight

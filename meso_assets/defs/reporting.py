@@ -19,10 +19,10 @@ from meso_core.session import GONE, RawKind, SessionMetadata, fov_name, is_tif, 
 from meso_core.storage import Manifest, Session
 
 from ..io.published import read_fovs, read_located, read_metadata
-from ..runs.settings import MesoSettings
+from ..runs.settings.settings import MesoSettings
 from .catalogue import CATALOGUE
 from .declare import Declaration, raw_asset
-from .standings import SessionView
+from .standing.standings import SessionView
 
 if TYPE_CHECKING:
     from meso_core.location import RegionMap, SessionLocations

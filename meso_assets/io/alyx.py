@@ -15,7 +15,7 @@ from pydantic import Field
 from meso_core.errors import SettingsError
 from meso_core.qc import Limits, parse_limits
 
-from ..runs.settings import MesoSettings
+from ..runs.settings.settings import MesoSettings
 
 if TYPE_CHECKING:
     from meso_core.alyx import Connection

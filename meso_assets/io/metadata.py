@@ -17,7 +17,7 @@ import numpy as np
 from meso_core.errors import InputFileError
 from meso_core.pictures import inline_picture, media_type
 from meso_core.session import GONE
-from meso_core.storage.manifest import manifest_path
+from meso_core.storage.manifests.manifest import manifest_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

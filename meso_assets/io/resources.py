@@ -20,7 +20,7 @@ from meso_core.json_text import json_text
 from meso_core.session import SessionKey
 from meso_core.storage import Session, SessionRoots, meant_session
 
-from ..runs.settings import MesoSettings
+from ..runs.settings.settings import MesoSettings
 from .session_names import key_of_partition, labs_by_subject
 
 

@@ -1,6 +1,6 @@
 """What the overview shows, as JSON values: small, for a lab has thousands of sessions.
 
-What belongs here: the form in which the page's script gets the cells. The words are those of ``runs.cells``.
+What belongs here: the form in which the page's script gets the cells. The words are those of ``runs.status.cells``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from meso_core.session import PassedOver
 
 from ..defs.catalogue import CATALOGUE
-from ..runs.cells import AssetStatus, SessionCells, State
+from ..runs.status.cells import AssetStatus, SessionCells, State
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from meso_core.progress import Progress, silent, throttled
 from meso_core.storage import write_file
 
 from ..io.session_names import Registered
-from ..runs.settings import MesoSettings
-from ..runs.status import sessions_there, status_beside, status_of
+from ..runs.settings.settings import MesoSettings
+from ..runs.status.status import sessions_there, status_beside, status_of
 from .page import html_page, seconds_of
 from .record import Overview
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from meso_core.session import PassedOver
 
-    from ..runs.cells import SessionCells
-    from ..runs.told import Ask
+    from ..runs.status.cells import SessionCells
+    from ..runs.status.dagster_records import Ask
 
 OVERVIEW = "overview.html"
 #: Where a running interface says its address, below Dagster's folder.

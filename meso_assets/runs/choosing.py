@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from meso_core.session import SessionKey, Survey, choose_sessions
 
 from ..defs.catalogue import CATALOGUE
-from .cells import SessionCells, State
+from .status.cells import SessionCells, State
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from ..defs.quick import work_of_run
+from ..defs.standing.quick import work_of_run
 from ..io.session_names import tags_of_run
 
 

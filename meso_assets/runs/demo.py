@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from meso_core.errors import MissingInputError, problem
 
-from .settings import MesoSettings, load_settings
+from .settings.settings import MesoSettings, load_settings
 
 if TYPE_CHECKING:
     from meso_core.simulate import SimulatedSession

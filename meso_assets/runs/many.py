@@ -18,12 +18,12 @@ from meso_core.session import SessionKey
 from ..defs.catalogue import CATALOGUE
 from ..io.resources import Platform
 from ..io.session_names import Registered
-from .cells import State
 from .choosing import Wanted, named_sessions, standing_as_asked, with_twice
 from .instance import open_instance
 from .run import RunSummary, run_session
-from .settings import MesoSettings
-from .status import sessions_there, status_of
+from .settings.settings import MesoSettings
+from .status.cells import State
+from .status.status import sessions_there, status_of
 
 #: Told a line at a time.
 Say = Callable[[str], None]

@@ -26,12 +26,12 @@ from ..defs.catalogue import CATALOGUE
 from ..defs.dagster_internals import end_of_steps, failure_message
 from ..defs.declare import Declaration
 from ..defs.jobs import PROCESS_SESSION
-from ..defs.standings import SessionView, look_at
+from ..defs.standing.standings import SessionView, look_at
 from ..io.alyx import OFF
 from ..io.published import required
 from ..io.resources import Platform
 from .run import register_sessions
-from .settings import MesoSettings
+from .settings.settings import MesoSettings
 
 #: What of `.meso` tells what the rig delivered, what assets have made and what people said; the rest may be many times
 #: as large: earlier versions, tifs that were set aside, scratch.

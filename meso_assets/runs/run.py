@@ -20,18 +20,18 @@ from meso_core.session import PARTIAL_COPY, SessionKey, some, unfinished_copies
 from ..defs.catalogue import CATALOGUE
 from ..defs.dagster_internals import asset_of_step, times_of_steps, was_stopped
 from ..defs.dagster_internals.origins import shown_as_any_run
-from ..defs.dead_runs import process_tags
 from ..defs.jobs import PROCESS_SESSION
-from ..defs.past_runs import seconds_by_asset
 from ..defs.preflight import Flight, look_ahead
-from ..defs.raw_seen import observe
-from ..defs.standings import look_at, records_readers
+from ..defs.running.dead_runs import process_tags
+from ..defs.running.past_runs import seconds_by_asset
+from ..defs.standing.raw_seen import observe
+from ..defs.standing.standings import look_at, records_readers
 from ..io.resources import Platform
 from ..io.session_names import PARTITION_TAG, add_sessions
 from .console import readable_log
-from .engine_checks import check_engine
+from .engines.checks import check_engine
 from .instance import open_instance
-from .settings import MesoSettings
+from .settings.settings import MesoSettings
 
 
 @dataclass(frozen=True, slots=True)

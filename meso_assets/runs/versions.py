@@ -1,7 +1,7 @@
 """Earlier versions of a session's results, as a person handles them: brought back and removed while no run is at work.
 
 What belongs here: claiming the asset, and telling Dagster of what was brought back. The versions themselves are in
-``meso_core.storage.versions``.
+``meso_core.storage.publication.versions``.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import dagster as dg
 from meso_core.errors import SettingsError
 from meso_core.progress import Progress, silent
 from meso_core.storage import Manifest, Session
-from meso_core.storage.versions import KeptVersion
+from meso_core.storage.publication.versions import KeptVersion
 
 from ..defs.catalogue import CATALOGUE
 from ..defs.dagster_internals import brought_back, materializations
-from ..defs.remote_claims import kept_away
+from ..defs.running.remote_claims import kept_away
 from ..io.managers import publication_metadata
 from ..io.session_names import Registered
 

@@ -10,7 +10,7 @@ from dagster_webserver.webserver import DagsterWebserver
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
-from ..runs.settings import current_settings
+from ..runs.settings.settings import current_settings
 from .guard import LOOPBACK, OwnPagesOnly
 from .lineage import lineage_routes
 from .overview import overview_routes

@@ -1,7 +1,7 @@
 """The lineage of a session in the interface: a page that is made when it is asked for, and changes nothing.
 
 What belongs here: answering for its address, behind the guard, and the links from it. What it tells is put together in
-``runs.session_lineage``.
+``runs.status.session_lineage``.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from ..defs.reporting import REPORT, REPORT_FILE
 from ..io.resources import Platform
 from ..io.session_names import PARTITION_TAG, Registered
 from ..overview.links import LINEAGE_PATH, OVERVIEW_PATH
-from ..runs.attempts import recent_failures
-from ..runs.session_lineage import runs_that_are_known, session_lineage
-from ..runs.settings import MesoSettings
-from ..runs.status import names_of
+from ..runs.settings.settings import MesoSettings
+from ..runs.status.attempts import recent_failures
+from ..runs.status.session_lineage import runs_that_are_known, session_lineage
+from ..runs.status.status import names_of
 
 _AUDIT = RECORDS["lineage_audit"].name
 _HEADERS = {

@@ -20,7 +20,7 @@ from meso_core.opening import TABLE_BYTES, read_plain
 from ..io.resources import Platform
 from ..overview.links import OVERVIEW_PATH
 from ..overview.refresh import refresh
-from ..runs.settings import MesoSettings
+from ..runs.settings.settings import MesoSettings
 
 #: A page that is younger is shown as it is, s; and one that a person asks to have made again.
 _YOUNG_S, _JUST_MADE_S = 10.0, 1.0

@@ -8,24 +8,24 @@ Each kind of record has a ``plan_*`` function that reads what the server holds a
 method of ``one.webclient.AlyxClient``; :func:`connect` makes one that tries again where that is safe.
 """
 
-from .answers import AnswerLostError, RefusedError
 from .audit import AlyxFinding, Reason, only_in_alyx, plan_findings
-from .carry import carry_out, register
-from .client import AlyxClient, HeldSession, find_session
-from .connection import Connection, connect
-from .datasets import OwnFile, OwnFiles, own_files, plan_datasets
-from .ended import Ended, State, ended, record_path, records_path
-from .fov import FovRegistration, plan_fovs, register_fov, why_never_sent
+from .fields.fov import FovRegistration, plan_fovs, register_fov, why_never_sent
+from .fields.records import FieldOfViewRecord, FovLocationRecord, ImagingStackRecord, Status
+from .fields.surgery import SurgeryUpdate, plan_craniotomy, update_surgery_json
+from .files.datasets import OwnFile, OwnFiles, own_files, plan_datasets
+from .files.published_files import files_to_register, stage_revisions
 from .gate import SendingOverride, allow, failed_checks, forbidding, of_phantom, override_of
+from .notes.session_plan import plan_report_note, plan_session_qc
+from .notes.session_verdict import SessionVerdict, session_verdict
+from .notes.snapshots import SnapshotNote, SnapshotRegistration, plan_snapshots, register_snapshots
 from .plan import Action, Change, Kind, Outcome, Part, Plan, Planned, Sent, summary
-from .published_files import files_to_register, stage_revisions
-from .records import FieldOfViewRecord, FovLocationRecord, ImagingStackRecord, Status
-from .registering import PlanMaker, Registration, pending, planned, registered, withheld
-from .session_plan import plan_report_note, plan_session_qc
-from .session_verdict import SessionVerdict, session_verdict
-from .snapshots import SnapshotNote, SnapshotRegistration, plan_snapshots, register_snapshots
+from .sending.carry import carry_out, register
+from .sending.ended import Ended, State, ended, record_path, records_path
+from .sending.registering import PlanMaker, Registration, pending, planned, registered, withheld
+from .server.answers import AnswerLostError, RefusedError
+from .server.client import AlyxClient, HeldSession, find_session
+from .server.connection import Connection, connect
 from .subject import SubjectAnswer, ask_subject, keep_answer, kept_answer
-from .surgery import SurgeryUpdate, plan_craniotomy, update_surgery_json
 
 __all__ = [
     "Action",

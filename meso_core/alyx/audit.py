@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from .client import AlyxClient
 from .plan import Action, Kind, Part, Plan, Planned
-from .state import held_datasets
+from .server.client import AlyxClient
+from .server.state import held_datasets
 
 
 class Reason(StrEnum):

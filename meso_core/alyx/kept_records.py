@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from ..errors import InputFileError, MissingInputError, SettingsError
 from ..opening import read_json
-from ..storage.records import FieldError, read_record
+from ..storage.manifests.records import FieldError, read_record
 
 T = TypeVar("T")
 

@@ -16,9 +16,9 @@ from ..errors import AlyxError, InputFileError
 from ..json_text import json_text
 from ..session import MESO_FOLDER
 from ..storage import write_file
-from .client import AlyxClient, listed
 from .kept_records import kept_record
-from .state import newest_craniotomies
+from .server.client import AlyxClient, listed
+from .server.state import newest_craniotomies
 
 #: Below the session.
 SUBJECT_FILE = f"{MESO_FOLDER}/alyx/subject.json"

@@ -1,7 +1,7 @@
-"""What an archive needs beyond ``storage.atomic``: one run at a time, and nothing that is there is overwritten.
+"""What an archive needs beyond ``storage.files.atomic``: one run at a time, and nothing that is there is overwritten.
 
 What belongs here: the locked part file or folder, and the room that it needs. Other files are written by
-:mod:`meso_core.storage.atomic`.
+:mod:`meso_core.storage.files.atomic`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import StorageError, problem
-from ..storage.atomic import HashedFile, link_or_rename, make_folder, part_path, storage_errors
-from ..storage.hashing import sync_folder
-from ..storage.locks import keeps_locks, locked
-from ..storage.permissions import as_its_folder
+from ..storage.files.atomic import HashedFile, link_or_rename, make_folder, part_path, storage_errors
+from ..storage.files.hashing import sync_folder
+from ..storage.files.locks import keeps_locks, locked
+from ..storage.files.permissions import as_its_folder
 from .selection import is_archive
 
 #: Room asked for beyond the estimate, as a share of it.

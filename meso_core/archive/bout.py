@@ -21,7 +21,7 @@ from ..progress import Progress, silent
 from ..scanimage import open_bout
 from ..scanimage.metadata.bouts import find_meta
 from ..session import raw_tifs
-from ..storage.atomic import NO_LINKS, make_folder, replacing
+from ..storage.files.atomic import NO_LINKS, make_folder, replacing
 from .gate.processed import page_mismatch
 from .rawtif import disagreements, hash_tif, hash_tifs
 from .report import ARCHIVE_NAME, ZARR_NAME, ArchiveMember, ArchiveReport

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from ..errors import MesoError
 from ..progress import Progress, silent
 from ..storage import Session
-from ..storage.store import LocalStore
+from ..storage.roots.store import LocalStore
 from .gate.folder import Folder
 from .gate.place import Place
 
@@ -39,7 +39,7 @@ def raw_place(session: Session, progress: Progress = silent) -> Iterator[Place]:
     if isinstance(session.store, LocalStore):
         yield Folder(session.path)
         return
-    from ..storage.remote.store import RemoteStore
+    from ..storage.remote.sessions.store import RemoteStore
     from .gate.on_server.place import OnServer
 
     assert isinstance(session.store, RemoteStore)

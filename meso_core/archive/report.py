@@ -17,7 +17,7 @@ from ..json_text import json_text
 from ..opening import RECORD_BYTES, read_plain
 from ..session import MESO_FOLDER
 from ..storage import FileHash, PackedFile
-from ..storage.atomic import write_file
+from ..storage.files.atomic import write_file
 
 ARCHIVE_NAME = "imaging.frames.tar.bz2"
 ZARR_NAME = "imaging.frames.zarr"

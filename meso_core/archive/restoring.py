@@ -14,7 +14,7 @@ from ..errors import ArchiveError, MissingInputError, problem
 from ..opening import is_there
 from ..progress import Progress, silent
 from ..session import imaging_bouts, printable, raw_tifs
-from ..storage.atomic import storage_errors
+from ..storage.files.atomic import storage_errors
 from .bout import verify_any
 from .codec.lbzip2 import open_reader
 from .codec.tar import EntryStream, TarEntry, read_tar

@@ -14,8 +14,8 @@ from pathlib import Path
 from ..errors import ArchiveError, MesoWarning, MissingInputError
 from ..session import bout_names, imaging_bouts
 from ..storage import FileRecord, PresentFiles, hash_file
-from ..storage.atomic import storage_errors
-from ..storage.times import same_time
+from ..storage.files.atomic import storage_errors
+from ..storage.files.times import same_time
 from .report import ARCHIVE_NAME, ZARR_NAME, ArchiveReport, hash_of_listing, load_report
 
 

@@ -19,7 +19,7 @@ from ..opening import open_plain
 from ..progress import Progress, silent
 from ..scanimage import ScanImageTif, open_bout
 from ..storage import FileHash
-from ..storage.atomic import HashedFile
+from ..storage.files.atomic import HashedFile
 from .atomic import check_room, new_file
 from .codec.bzip2 import LEVEL, STREAM_BYTES, Bzip2Writer
 from .codec.lbzip2 import open_reader

@@ -8,7 +8,6 @@ they lie (``location``).
 from __future__ import annotations
 
 from .detection.fov import DetectionResult, load_detection, roi_detection
-from .due import Due, PastStep, Step
 from .export import export_rois, zip_plane
 from .figures import registration_figure, rois_figure
 from .fovs.job import FovJob, fov_jobs
@@ -21,6 +20,7 @@ from .quality import detection_qc, fields_qc, registration_qc
 from .registration.fov import RegistrationResult, image_motion_registration, load_registration, registration_is_whole
 from .session import SessionImaging
 from .staging import DetectedFov, RegisteredFov, StagedRegistration, StagedRois
+from .workload import Due, PastStep, Step
 
 __all__ = [
     "DetectedFov",

@@ -20,8 +20,8 @@ import numpy as np
 
 from ..errors import InputFileError, MissingInputError
 from ..opening import RECORD_BYTES, map_array, read_plain
-from ..storage.atomic import replacing
-from ..storage.hashing import FileHash
+from ..storage.files.atomic import replacing
+from ..storage.files.hashing import FileHash
 from .detection.results import DETECT_AGAIN, SETTINGS, load_classification, load_stat
 from .fovs import plane
 

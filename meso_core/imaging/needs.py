@@ -12,7 +12,7 @@ from enum import Enum
 from math import ceil
 from statistics import median
 
-from .due import Due, PastStep, Plan, Step
+from .workload import Due, PastStep, Plan, Step
 
 
 class Work(Enum):

@@ -14,8 +14,8 @@ from statistics import median
 from ..counting import lasting
 from ..errors import MesoError, ProcessingError, StorageError
 from ..qc import QCResult, Verdict
-from .due import Due, PastStep, Plan, Step
 from .needs import StepNeeds, Work, needs_of_work
+from .workload import Due, PastStep, Plan, Step
 
 ORIGIN = "meso_core.imaging.preflight"
 #: Name of the check of the disk.

@@ -12,8 +12,8 @@ from pathlib import Path
 from ..errors import CurationError, MissingInputError
 from ..opening import TABLE_BYTES, open_plain
 from ..session import fov_name, plane_name
-from ..storage.hashing import FileHash, hash_file
-from ..storage.manifest import FileRecord
+from ..storage.files.hashing import FileHash, hash_file
+from ..storage.manifests.manifest import FileRecord
 from .detection.fov import CURATED_FILES, edited_by_hand
 from .detection.results import CLASSIFICATION
 from .fovs import plane

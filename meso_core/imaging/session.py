@@ -26,9 +26,9 @@ from ..progress import Progress
 from ..scanimage import BoutSource, ImagingLayout, bin_per_plane
 from ..session import ImagingMetadata, fov_name, plane_name
 from ..storage.alf import write_fov
-from ..storage.atomic import storage_errors, write_file
-from ..storage.basis import Basis
-from ..storage.manifest import FileRecord
+from ..storage.files.atomic import storage_errors, write_file
+from ..storage.manifests.basis import Basis
+from ..storage.manifests.manifest import FileRecord
 from .export import export_rois, zip_plane
 from .figures import registration_figure, rois_figure
 from .fovs import plane

@@ -16,10 +16,10 @@ from ..errors import InputFileError
 from ..opening import open_plain
 from ..qc import QCResult
 from ..session import fov_name
-from ..storage.atomic import make_folder, move_file, replacing, storage_errors, write_file
-from ..storage.hashing import FileHash
-from ..storage.manifest import FileRecord
-from ..storage.names import remove_name, replace_name
+from ..storage.files.atomic import make_folder, move_file, replacing, storage_errors, write_file
+from ..storage.files.deferred_renames import remove_name, replace_name
+from ..storage.files.hashing import FileHash
+from ..storage.manifests.manifest import FileRecord
 from .detection.fov import DetectionResult
 from .figures import FovPicture
 from .fovs.job import FovJob

@@ -1,7 +1,7 @@
 """The audit of one session: disk, manifests and the platform's event log, compared.
 
 What belongs here: the questions, and the findings that answer them. Which assets there are, how they stand and what the
-event log holds is handed in; whether a result is current is decided in ``storage.currency`` alone.
+event log holds is handed in; whether a result is current is decided in ``storage.manifests.currency`` alone.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import StorageError
 from ..storage import Manifest, Session
-from ..storage.manifest import record_digest
-from ..storage.times import CLOCKS_DIFFER_S
+from ..storage.files.times import CLOCKS_DIFFER_S
+from ..storage.manifests.manifest import record_digest
 from .findings import Finding, Kind
 
 if TYPE_CHECKING:

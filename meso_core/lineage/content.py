@@ -13,7 +13,7 @@ from threading import Lock
 from ..errors import InputFileError
 from ..progress import Progress
 from ..storage import Cause, FileRecord, Manifest, PresentFiles, Session, Standing
-from ..storage.present import difference
+from ..storage.manifests.present import difference
 from .chain import RecordHistory
 from .findings import Finding, Kind
 

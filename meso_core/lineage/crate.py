@@ -19,7 +19,7 @@ from ..json_text import json_text
 from ..opening import TABLE_BYTES, read_plain
 from ..session import MESO_FOLDER, ListedFile
 from ..storage import FileRecord, Manifest, Session, storage_errors, write_file
-from ..storage.ownership import verify_file
+from ..storage.manifests.ownership import verify_file
 from .tracing import Lineage, RawInput, Step
 
 _PROFILE = "https://w3id.org/ro/wfrun/process/0.5"

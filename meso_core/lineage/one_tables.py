@@ -18,7 +18,7 @@ from ..errors import StorageError
 from ..progress import Progress, silent
 from ..session import MESO_FOLDER, SessionKey
 from ..storage import Session, hash_file
-from ..storage.atomic import making
+from ..storage.files.atomic import making
 
 if TYPE_CHECKING:
     import pandas as pd

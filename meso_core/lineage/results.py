@@ -1,7 +1,7 @@
 """What each result of a session was made with and of, beside what it would be made with and of now.
 
 What belongs here: that comparison, part by part, as values. Whether a result is current is decided in
-``storage.currency``; following one file through all records is in ``tracing``.
+``storage.manifests.currency``; following one file through all records is in ``tracing``.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from ..json_text import json_text
 from ..opening import is_there, read_plain
 from ..session import MESO_FOLDER
 from ..storage import storage_errors, write_file
-from ..storage.atomic import make_folder
+from ..storage.files.atomic import make_folder
 from .findings import AuditVerdict, Finding, Kind, read_verdict
 
 #: Below the session.

@@ -6,8 +6,8 @@ streams of arrays. What does not: suite2p, DAQ times, positions in the brain.
 
 from .frames.acquisition import open_bout
 from .frames.binaries import FovBinary
-from .frames.chosen import ChosenFrames
 from .frames.faults import check_frames
+from .frames.frame_reader import ChosenFrames
 from .frames.sources import BoutSource, LocalTif, PageBlock, TifSource, TifSummary
 from .frames.split import bin_per_plane
 from .frames.stream import StreamedTif

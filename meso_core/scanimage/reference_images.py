@@ -26,7 +26,7 @@ from ..opening import is_there, open_plain, read_json
 from ..pictures import grey_png, inline_picture
 from ..session import imaging_bouts, raw_tifs
 from ..storage import FileHash, hash_file
-from ..storage.atomic import make_folder, making, replacing, write_file
+from ..storage.files.atomic import make_folder, making, replacing, write_file
 from .metadata.bouts import find_meta, read_imaging_metadata
 from .metadata.extract import meta_with_frames
 from .reference_checks import taken_at

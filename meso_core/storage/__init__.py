@@ -4,21 +4,21 @@ What belongs here: bytes, hashes and names on disk. What the bytes mean is the b
 """
 
 from .alf import read_dataset, write_fov
-from .atomic import HashedFile, replacing, storage_errors, write_file
-from .basis import Basis
-from .code_version import CodeVersion, code_version, package_versions
-from .currency import Cause, Standing, standing
-from .file_system import FileSystem, file_system_of, try_file_system
-from .hashing import FileHash, hash_file
-from .manifest import Chain, FileRecord, MadeBy, Manifest, MissingFov, PackedFile
-from .naming import meant_session
-from .ownership import foreign_results
-from .present import PresentFiles
-from .publishing import load_manifest, publish, published_assets, verify_manifest
+from .files.atomic import HashedFile, replacing, storage_errors, write_file
+from .files.file_system import FileSystem, file_system_of, try_file_system
+from .files.hashing import FileHash, hash_file
+from .manifests.basis import Basis
+from .manifests.code_version import CodeVersion, code_version, package_versions
+from .manifests.currency import Cause, Standing, standing
+from .manifests.manifest import Chain, FileRecord, MadeBy, Manifest, MissingFov, PackedFile
+from .manifests.ownership import foreign_results
+from .manifests.present import PresentFiles
+from .publication.publishing import load_manifest, publish, published_assets, verify_manifest
+from .publication.staging import Sealed, Staging
+from .roots.naming import meant_session
+from .roots.stamp import FolderStamp, folder_stamp
+from .roots.store import LocalStore, SessionRoots, SessionStore, open_roots, open_store
 from .session import Session
-from .staging import Sealed, Staging
-from .stamp import FolderStamp, folder_stamp
-from .store import LocalStore, SessionRoots, SessionStore, open_roots, open_store
 
 __all__ = [
     "Basis",

@@ -13,8 +13,8 @@ import numpy as np
 from ..datasets import DatasetValue, check_datasets, file_name, spec_of
 from ..errors import DatasetError, MissingInputError
 from ..opening import RECORD_BYTES, TABLE_BYTES, map_array, open_plain, read_plain
-from .atomic import HashedFile, replacing
-from .hashing import FileHash
+from .files.atomic import HashedFile, replacing
+from .files.hashing import FileHash
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,11 +16,11 @@ from ..errors import MesoWarning, StorageError
 from ..opening import RandomFile
 from ..progress import Progress, silent
 from ..session import ListedFile, SessionKey
-from .basis import Basis
-from .manifest import MadeBy, Manifest
-from .present import PresentFiles
-from .staging import Sealed, Staging
-from .store import SessionStore, Versions
+from .manifests.basis import Basis
+from .manifests.manifest import MadeBy, Manifest
+from .manifests.present import PresentFiles
+from .publication.staging import Sealed, Staging
+from .roots.store import SessionStore, Versions
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ from ..datasets import DatasetValue, bare_name, dataset_problems, file_name, ref
 from ..errors import MesoError
 from ..opening import read_header
 from .alf import read_dataset
-from .basis import Basis
-from .manifest import FileRecord, Manifest
+from .manifests.basis import Basis
+from .manifests.manifest import FileRecord, Manifest
+from .publication.staging import Sealed
 from .session import Session
-from .staging import Sealed
 
 #: Gives the shape of a published array; None for what is none, or is not as it was published.
 ShapeOf: TypeAlias = Callable[[FileRecord], "tuple[int, ...] | None"]

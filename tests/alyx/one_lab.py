@@ -11,7 +11,7 @@ from meso_assets.cli import group
 from meso_assets.definitions import build_defs
 from meso_assets.io.resources import Platform
 from meso_assets.runs.run import register_sessions
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
 from meso_core.qc import QCResult, qc_path, results_to_json
 from meso_core.storage import Basis, MadeBy
 from tests.alyx.standin import Given, Throttle, serving

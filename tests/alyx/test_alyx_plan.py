@@ -19,7 +19,7 @@ from meso_core.alyx import (
     summary,
     update_surgery_json,
 )
-from meso_core.alyx.datasets import next_revision
+from meso_core.alyx.files.datasets import next_revision
 from meso_core.errors import AlyxError, MesoWarning, SettingsError, StalePlanError
 from meso_core.location import Provenance
 from tests.alyx.standin import faults

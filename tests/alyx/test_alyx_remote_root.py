@@ -18,10 +18,10 @@ from meso_core.alyx import (
 )
 from meso_core.session import SessionKey
 from meso_core.storage import Basis, MadeBy, Session
-from meso_core.storage.remote.filesystem import open_root
-from meso_core.storage.remote.scratch import Scratch
-from meso_core.storage.remote.store import RemoteStore
-from meso_core.storage.remote.transfer import write_small
+from meso_core.storage.remote.mirrors.scratch import Scratch
+from meso_core.storage.remote.servers.filesystem import open_root
+from meso_core.storage.remote.sessions.store import RemoteStore
+from meso_core.storage.remote.transfers.transfer import write_small
 
 KEY = SessionKey.parse("SP035/2023-03-03/001")
 IMAGE = "raw_imaging_data_00/reference/referenceImage.raw.tif"

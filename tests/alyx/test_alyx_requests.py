@@ -81,7 +81,7 @@ def test_a_server_that_lets_in_less_than_is_asked_is_waited_for(tmp_path):
 
 def test_a_client_that_does_not_wait_is_seen(tmp_path, monkeypatch):
     """Else the test above could not fail."""
-    monkeypatch.setattr("meso_core.alyx.transport.retry_after", lambda _: 0.0)
+    monkeypatch.setattr("meso_core.alyx.server.transport.retry_after", lambda _: 0.0)
     _, server = register_many(2, tmp_path, Throttle(40, seconds=1.0))
     assert server.throttle.impatient > 0
 

@@ -32,8 +32,8 @@ from meso_core.progress import Progress, silent
 from meso_core.session import SessionKey
 from meso_core.storage import Session, hash_file
 from meso_core.storage.remote import RemoteRoot, list_below, read_range, remove, stat, upload, write_small
-from meso_core.storage.remote.scratch import Scratch
-from meso_core.storage.remote.store import RemoteStore
+from meso_core.storage.remote.mirrors.scratch import Scratch
+from meso_core.storage.remote.sessions.store import RemoteStore
 from tests.killed_calls import let_claims_end
 
 KEY = SessionKey.parse("SP035/2023-03-03/001")

@@ -19,15 +19,7 @@ import pytest
 from archive_processed import ARCHIVE_ASSET, plan_of
 from gate_attacks import ACTIONS, MOMENTS, Scene, sha256
 
-from meso_core.archive import (
-    Override,
-    bout_source,
-    free_removed,
-    kept_tifs,
-    remove_raw_tifs,
-    restore,
-    settle_if_needed,
-)
+from meso_core.archive import Override, bout_source, free_removed, kept_tifs, remove_raw_tifs, restore, settle_if_needed
 from meso_core.errors import GateError, MesoError, MesoWarning, StorageError
 from meso_core.scanimage import BoutSource
 

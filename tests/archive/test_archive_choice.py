@@ -300,7 +300,7 @@ def test_where_no_links_can_be_made_an_archive_stays_where_it_is_and_is_publishe
     assert not [p for p in staging.folder.rglob("*") if p.is_file()]
     staging.leave(report.known_hashes)
     reads: list[str] = []
-    monkeypatch.setattr("meso_core.storage.ownership.sha256_of", lambda path: reads.append(str(path)))
+    monkeypatch.setattr("meso_core.storage.manifests.ownership.sha256_of", lambda path: reads.append(str(path)))
     manifest = publish(session, staging.seal(), Basis("1"), MadeBy("run-1"))
     assert reads == []  # it was read when it was verified
     assert {file.path for file in manifest.files} == set(report.known_hashes)

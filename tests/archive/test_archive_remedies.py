@@ -31,7 +31,7 @@ from meso_core.archive.report import record_path
 from meso_core.archive.source import archive_source
 from meso_core.errors import ArchiveError, MesoError
 from meso_core.session import raw_tifs
-from meso_core.storage.atomic import part_path
+from meso_core.storage.files.atomic import part_path
 
 pytestmark = pytest.mark.filterwarnings("ignore::meso_core.errors.MesoWarning")
 

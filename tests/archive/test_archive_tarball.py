@@ -40,7 +40,7 @@ from meso_core.archive import tarball as tarball_module
 from meso_core.archive.zarr import write as zarr_module
 from meso_core.errors import ArchiveError, InputFileError, MissingInputError, SettingsError, StorageError
 from meso_core.session import natural_key, raw_tifs
-from meso_core.storage.hashing import sha256_of
+from meso_core.storage.files.hashing import sha256_of
 
 
 def _contents(folder: Path) -> dict[str, tuple[bytes, int]]:

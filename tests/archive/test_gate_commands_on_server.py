@@ -10,10 +10,10 @@ from click.testing import CliRunner
 from server_scene import KEY, ServerScene
 
 from meso_assets.cli import group
-from meso_assets.defs import removal
-from meso_assets.defs.remote_claims import claims_of
+from meso_assets.defs.removal import removal
+from meso_assets.defs.running.remote_claims import claims_of
 from meso_assets.io.resources import Platform
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
 from tests.remote_roots import new_root
 
 pytestmark = pytest.mark.usefixtures("no_flushing")

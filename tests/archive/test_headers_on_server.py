@@ -21,9 +21,11 @@ from meso_core.scanimage import ScanImageTif, load_session_metadata, write_missi
 from meso_core.session import IMAGING_META_FILE, IMAGING_TIMES_FILE, RawKind, is_tif
 from meso_core.simulate import preset, simulate_session
 from meso_core.storage import LocalStore, Session, open_store
-from meso_core.storage.remote import backend, memory, ranges, remove, s3, sftp, upload
-from meso_core.storage.remote.filesystem import open_root
-from meso_core.storage.remote.ranges import ranged
+from meso_core.storage.remote import remove, upload
+from meso_core.storage.remote.servers import backend, memory, s3, sftp
+from meso_core.storage.remote.servers.filesystem import open_root
+from meso_core.storage.remote.transfers import ranges
+from meso_core.storage.remote.transfers.ranges import ranged
 from tests.remote_roots import hash_of
 
 _NUMBERS = count()

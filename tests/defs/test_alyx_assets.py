@@ -2,7 +2,7 @@
 
 import pytest
 
-from meso_assets.defs.standings import look_at
+from meso_assets.defs.standing.standings import look_at
 from meso_assets.runs.reproduce import reproduce
 from meso_core.errors import StorageError
 from meso_core.qc import Verdict

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 import dagster as dg
 import pytest
 
-from meso_assets.defs.alyx_sensor import send_what_waits
+from meso_assets.defs.alyx.sensor import send_what_waits
 from meso_assets.defs.catalogue import CATALOGUE
-from meso_assets.defs.standings import look_at
+from meso_assets.defs.standing.standings import look_at
 from meso_assets.io.alyx import Alyx
 from meso_assets.io.resources import Platform
-from meso_assets.runs.cells import State
-from meso_assets.runs.settings import load_settings
-from meso_assets.runs.status import session_status
+from meso_assets.runs.settings.settings import load_settings
+from meso_assets.runs.status.cells import State
+from meso_assets.runs.status.status import session_status
 from meso_core.storage import MadeBy
 from tests.alyx.standin import Throttle, serving
 from tests.alyx.standin.given import PASSWORD, USER
@@ -106,7 +106,7 @@ def test_what_still_waits_after_its_run_is_run_again_after_a_longer_and_longer_t
     """The run failed, or was killed, or left it waiting once more: all the same."""
     end_as(settings, KEYS[0], "alyx_snapshots", "pending")
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr("meso_assets.defs.alyx_sensor._now", lambda: clock.now)
+    monkeypatch.setattr("meso_assets.defs.alyx.sensor._now", lambda: clock.now)
     keys, waits = [], []
     for _ in range(9):
         began = clock.now = time.time()

@@ -6,7 +6,7 @@ import json
 import pytest
 from PIL import Image
 
-from meso_assets.defs.standings import look_at
+from meso_assets.defs.standing.standings import look_at
 from meso_core.qc import Verdict, judge, qc_path, results_to_json
 from meso_core.review import keep_person_verdict
 from meso_core.storage import Basis, MadeBy

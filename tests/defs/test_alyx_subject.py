@@ -7,10 +7,10 @@ import pytest
 
 from meso_assets.assets.subject import ask_alyx, tau_metadata
 from meso_assets.defs.catalogue import CATALOGUE
-from meso_assets.defs.standings import look_at
+from meso_assets.defs.standing.standings import look_at
 from meso_assets.io.alyx import Alyx
 from meso_assets.io.resources import Platform
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
 from meso_core.alyx import SubjectAnswer, ask_subject, connect, keep_answer, kept_answer
 from meso_core.errors import AlyxError, InputFileError, MesoWarning
 from meso_core.storage import MadeBy

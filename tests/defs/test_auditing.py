@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from meso_assets.defs import auditing
-from meso_assets.defs.auditing import AuditOrder, KnownSession, audit_all
-from meso_assets.runs.settings import load_settings
+from meso_assets.defs.lineage import auditing
+from meso_assets.defs.lineage.auditing import AuditOrder, KnownSession, audit_all
+from meso_assets.runs.settings.settings import load_settings
 from meso_core.errors import MissingInputError, ProcessingError, SettingsError
 from meso_core.lineage import Kind, earlier_verdicts, last_verdict
 from meso_core.session import SessionKey
@@ -129,8 +129,8 @@ def test_nobody_accepts_without_a_name_or_a_reason():
 
 AUDITS_AGAIN_AND_AGAIN = """
 import itertools, signal, sys
-from meso_assets.defs.auditing import AuditOrder, KnownSession, audit_all
-from meso_assets.runs.settings import load_settings
+from meso_assets.defs.lineage.auditing import AuditOrder, KnownSession, audit_all
+from meso_assets.runs.settings.settings import load_settings
 from meso_core.session import SessionKey
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in the background

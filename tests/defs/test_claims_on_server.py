@@ -2,13 +2,13 @@
 
 import threading
 
-from meso_assets.defs import claims
-from meso_assets.defs.remote_claims import ClaimsOnServer, claims_of
+from meso_assets.defs.running import claims
+from meso_assets.defs.running.remote_claims import ClaimsOnServer, claims_of
 from meso_core.processes import this_process
 from meso_core.session import SessionKey
 from meso_core.storage import Session, open_store
-from meso_core.storage.remote.filesystem import open_root
-from meso_core.storage.remote.transfer import write_small
+from meso_core.storage.remote.servers.filesystem import open_root
+from meso_core.storage.remote.transfers.transfer import write_small
 
 KEY = SessionKey.parse("SP035/2023-03-03/001")
 

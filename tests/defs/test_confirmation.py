@@ -2,7 +2,7 @@
 
 import pytest
 
-from meso_assets.defs.confirmation import confirmation, insist_on_confirmation
+from meso_assets.defs.removal.confirmation import confirmation, insist_on_confirmation
 from meso_core.errors import GateError
 
 ASKED = [("raw_imaging_data_00/a.tif", 5), ("raw_imaging_data_00/b.tif", 6)]

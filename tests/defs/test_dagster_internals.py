@@ -7,7 +7,7 @@ import pytest
 
 from meso_assets.defs import dagster_internals as internals
 from meso_assets.defs.partitions import session_partitions
-from meso_assets.defs.raw_seen import observe, unseen
+from meso_assets.defs.standing.raw_seen import observe, unseen
 
 KEY = "SP035/2023-03-03/001"
 

@@ -14,10 +14,10 @@ import pytest
 from dagster._core.storage.tags import GRPC_INFO_TAG  # the name that it has there
 
 from meso_assets.defs.dagster_internals import places_of, watched_claims
-from meso_assets.defs.dead_runs import PROCESS_TAG, end_dead_runs, interrupted_at, process_tags, who_holds
-from meso_assets.defs.sensors import dead_runs_end
-from meso_assets.runs.attempts import recent_failures
-from meso_assets.runs.cells import State
+from meso_assets.defs.running.dead_runs import PROCESS_TAG, end_dead_runs, interrupted_at, process_tags, who_holds
+from meso_assets.defs.sensors.sensors import dead_runs_end
+from meso_assets.runs.status.attempts import recent_failures
+from meso_assets.runs.status.cells import State
 from meso_core.processes import this_process
 
 KEY = "SP035/2023-03-03/001"
@@ -99,15 +99,15 @@ def test_a_run_that_says_no_process_is_dead_only_if_it_never_began(instance, mon
     run_id = instance.create_run_for_job(empty, status=dg.DagsterRunStatus.STARTING).run_id
     instance.report_dagster_event(dg.DagsterEvent(event_type_value="PIPELINE_START", job_name="empty"), run_id=run_id)
     assert end_dead_runs(instance) == []
-    monkeypatch.setattr("meso_assets.defs.dead_runs._SECONDS_TO_BEGIN", -1)
+    monkeypatch.setattr("meso_assets.defs.running.dead_runs._SECONDS_TO_BEGIN", -1)
     assert [found.run_id for found in end_dead_runs(instance)] == [run_id]
 
 
 def test_a_run_that_says_no_process_is_not_judged_where_it_may_be_of_another_machine(instance, server, monkeypatch):
     """Of that machine neither the clock nor the socket is known here."""
-    monkeypatch.setattr("meso_assets.defs.dead_runs._SECONDS_TO_BEGIN", -1)
-    monkeypatch.setattr("meso_assets.defs.dead_runs._SECONDS_TO_START_ALONE", -1)
-    monkeypatch.setattr("meso_assets.defs.dead_runs.records_are_of_this_machine", lambda _: False)
+    monkeypatch.setattr("meso_assets.defs.running.dead_runs._SECONDS_TO_BEGIN", -1)
+    monkeypatch.setattr("meso_assets.defs.running.dead_runs._SECONDS_TO_START_ALONE", -1)
+    monkeypatch.setattr("meso_assets.defs.running.dead_runs.records_are_of_this_machine", lambda _: False)
     address, end_server = server
     end_server()
     starts, began = starting(instance, address), starting(instance, address)
@@ -139,18 +139,18 @@ def test_a_run_that_was_being_started_is_dead_when_its_server_is_gone_and_it_tol
 ):
     address, end_server = server
     run_id = starting(instance, address)
-    monkeypatch.setattr("meso_assets.defs.dead_runs._SECONDS_TO_START_ALONE", -1)
+    monkeypatch.setattr("meso_assets.defs.running.dead_runs._SECONDS_TO_START_ALONE", -1)
     assert end_dead_runs(instance) == [], "it is being started"
     end_server()
     with monkeypatch.context() as patched:
-        patched.setattr("meso_assets.defs.dead_runs._SECONDS_TO_START_ALONE", 30)
+        patched.setattr("meso_assets.defs.running.dead_runs._SECONDS_TO_START_ALONE", 30)
         assert end_dead_runs(instance) == [], "its own process may go on without the server"
     assert [found.run_id for found in end_dead_runs(instance)] == [run_id]
     assert status(instance, run_id) == "FAILURE"
 
 
 def test_a_run_that_repeats_another_is_not_judged_by_the_server_of_that_one(instance, server, monkeypatch):
-    monkeypatch.setattr("meso_assets.defs.dead_runs._SECONDS_TO_START_ALONE", -1)
+    monkeypatch.setattr("meso_assets.defs.running.dead_runs._SECONDS_TO_START_ALONE", -1)
     address, end_server = server
     end_server()
     first, tags = starting(instance, address), {GRPC_INFO_TAG: address}
@@ -166,14 +166,14 @@ def test_a_run_that_repeats_another_is_not_judged_by_the_server_of_that_one(inst
     ["", "{", "[]", '{"host": "lab-server", "port": 1}', '{"host": "localhost"}', '{"host": "localhost", "port": "x"}'],
 )
 def test_a_run_whose_server_cannot_be_asked_is_left_to_dagster(instance, address, monkeypatch):
-    monkeypatch.setattr("meso_assets.defs.dead_runs._SECONDS_TO_START_ALONE", -1)
+    monkeypatch.setattr("meso_assets.defs.running.dead_runs._SECONDS_TO_START_ALONE", -1)
     run_id = starting(instance, address)
     assert end_dead_runs(instance) == []
     assert status(instance, run_id) == "STARTING"
 
 
 def test_a_port_where_nobody_listens_is_that_of_a_server_that_is_gone(instance, monkeypatch):
-    monkeypatch.setattr("meso_assets.defs.dead_runs._SECONDS_TO_START_ALONE", -1)
+    monkeypatch.setattr("meso_assets.defs.running.dead_runs._SECONDS_TO_START_ALONE", -1)
     with socket.socket() as once:
         once.bind(("127.0.0.1", 0))
         port = once.getsockname()[1]
@@ -270,7 +270,7 @@ def test_a_run_that_was_interrupted_between_two_steps_tells_before_which(instanc
 
 
 def test_a_process_that_was_really_killed_is_found():
-    code = "import json; from meso_assets.defs.dead_runs import process_tags\n"
+    code = "import json; from meso_assets.defs.running.dead_runs import process_tags\n"
     code += "print(json.dumps(process_tags()), flush=True); input()"
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     tags = json.loads(child.stdout.readline())

@@ -11,7 +11,7 @@ from meso_assets.assets.session_asset import session_asset
 from meso_assets.definitions import build_defs
 from meso_assets.defs.catalogue import CATALOGUE, RECORDS
 from meso_assets.defs.checks import check_results, verdict_table
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
 from meso_core.errors import MesoError
 from meso_core.qc import QCResult, Verdict
 

@@ -4,9 +4,9 @@ import pytest
 
 from meso_assets.defs.catalogue import CATALOGUE
 from meso_assets.defs.reporting import kept_movies
-from meso_assets.defs.standings import look_at
+from meso_assets.defs.standing.standings import look_at
 from meso_assets.io.resources import Platform
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
 from meso_core.review import keep_person_verdict
 from meso_core.storage import MadeBy
 

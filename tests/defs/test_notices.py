@@ -11,15 +11,15 @@ from click.testing import CliRunner
 
 from meso_assets.cli.notices import command
 from meso_assets.definitions import build_defs
-from meso_assets.defs.notices import going_out
+from meso_assets.defs.notices import sending as going_out
 from meso_assets.defs.notices.addresses import addresses, send
 from meso_assets.defs.notices.digest import Digest, _tell_done, iso
-from meso_assets.defs.notices.going_out import send_digest, tell
 from meso_assets.defs.notices.ledger import Ledger, open_ledger
 from meso_assets.defs.notices.pages import Page
+from meso_assets.defs.notices.sending import send_digest, tell
 from meso_assets.io.resources import Platform
 from meso_assets.runs.instance import open_instance
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
 from meso_core.errors import MesoWarning, SettingsError, TimingError
 from meso_core.simulate import simulate_session
 from tests.notice_servers import PASSWORD, free_port, mail_server, parts_of, web_hook
@@ -236,11 +236,11 @@ def test_a_kill_between_sending_and_recording_sends_one_message_twice_at_most_an
 #: A tick in a process of its own, which is killed as it saves the ledger for the n-th time.
 KILLED = """
 import os, signal, sys
-from meso_assets.defs.notices.going_out import tell
+from meso_assets.defs.notices.sending import tell
 from meso_assets.defs.notices.ledger import Ledger
 from meso_assets.runs.instance import open_instance
 from meso_assets.runs.instance import open_instance
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
 
 saves, save = [], Ledger.save
 def save_or_die(ledger):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from meso_assets.defs import past_runs
 from meso_assets.defs.dagster_internals import StepTimes
-from meso_assets.defs.past_runs import seconds_by_asset
+from meso_assets.defs.running import past_runs
+from meso_assets.defs.running.past_runs import seconds_by_asset
 
 CUT, FIRST, SECOND, GATHER = (0, 10), (11, 71), (12, 75), (76, 80)
 

@@ -6,11 +6,11 @@ import pytest
 
 from meso_assets.defs.catalogue import CATALOGUE
 from meso_assets.defs.jobs import TIME_AND_PLACE_SESSION, session_jobs
-from meso_assets.defs.quick import LONG, QUICK, QUICK_ASSETS, WORK, quick_part, tags_of_work
-from meso_assets.defs.sensors import requests
-from meso_assets.defs.standings import with_downstream
-from meso_assets.defs.summaries import AssetSummary, SessionSummary
-from meso_assets.runs.settings import load_settings
+from meso_assets.defs.sensors.sensors import requests
+from meso_assets.defs.standing.quick import LONG, QUICK, QUICK_ASSETS, WORK, quick_part, tags_of_work
+from meso_assets.defs.standing.standings import with_downstream
+from meso_assets.defs.standing.summaries import AssetSummary, SessionSummary
+from meso_assets.runs.settings.settings import load_settings
 
 MISSING, CURRENT = AssetSummary(), AssetSummary(reasons=(), causes=(), is_made=True)
 OLD_CODE = AssetSummary(reasons=("code version 1 → 2",), causes=("making",), is_made=True)

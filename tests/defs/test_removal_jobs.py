@@ -11,10 +11,10 @@ from click.testing import CliRunner
 
 from meso_assets.cli import group
 from meso_assets.definitions import build_defs
-from meso_assets.defs import removal
-from meso_assets.defs.claims import Claims
+from meso_assets.defs.removal import removal
+from meso_assets.defs.running.claims import Claims
 from meso_assets.io.resources import Platform
-from meso_assets.runs.settings import MesoSettings
+from meso_assets.runs.settings.settings import MesoSettings
 from meso_core.errors import GateError, MesoWarning
 
 

@@ -13,15 +13,15 @@ import dagster as dg
 import pytest
 
 from meso_assets.definitions import build_defs
-from meso_assets.defs import session_index
 from meso_assets.defs.catalogue import CATALOGUE
 from meso_assets.defs.dagster_internals import sessions_at_work
-from meso_assets.defs.sensors import in_turn, requests, scan
-from meso_assets.defs.standings import look_at
-from meso_assets.defs.summaries import AssetSummary, SessionSummary, summary_of
+from meso_assets.defs.sensors.sensors import in_turn, requests, scan
+from meso_assets.defs.standing import session_index
+from meso_assets.defs.standing.standings import look_at
+from meso_assets.defs.standing.summaries import AssetSummary, SessionSummary, summary_of
 from meso_assets.io.resources import Platform
 from meso_assets.runs.instance import open_instance
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
 from meso_core.archive import ARCHIVE_NAME, ArchiveReport, save_report
 from meso_core.review import keep_person_verdict
 from meso_core.storage import Basis, Cause, MadeBy, Standing
@@ -377,7 +377,7 @@ def test_a_tick_ends_in_time_and_the_next_goes_on_until_all_were_looked_at_and_t
 
     monkeypatch.setattr(session_index, "summary_of", slow)
     monkeypatch.setattr(session_index, "SETTLED_AFTER_NS", 10_000_000)
-    monkeypatch.setattr("meso_assets.defs.sensors.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("meso_assets.defs.sensors.sensors.time.monotonic", lambda: now[0])
     time.sleep(0.05)
     cursor, added = None, []
     for _ in range(3):
@@ -394,7 +394,7 @@ def test_a_tick_ends_in_time_and_the_next_goes_on_until_all_were_looked_at_and_t
 
 
 def test_of_very_many_sessions_a_tick_logs_some_and_counts_the_others(instance, settings, root, monkeypatch):
-    monkeypatch.setattr("meso_assets.defs.sensors._MOST_LINES", 2)
+    monkeypatch.setattr("meso_assets.defs.sensors.sensors._MOST_LINES", 2)
     for day in range(11, 16):
         (root / "SP035" / f"2023-03-{day}" / "001").mkdir(parents=True)
     context, lines = dg.build_sensor_context(instance=instance), []

@@ -10,13 +10,13 @@ from hashlib import sha256 as sha256_of
 
 import pytest
 
-from meso_assets.defs import session_index
 from meso_assets.defs.catalogue import CATALOGUE
-from meso_assets.defs.session_index import SessionIndex
-from meso_assets.defs.standings import look_at
-from meso_assets.defs.summaries import SessionSummary, summary_of
+from meso_assets.defs.standing import session_index
+from meso_assets.defs.standing.session_index import SessionIndex
+from meso_assets.defs.standing.standings import look_at
+from meso_assets.defs.standing.summaries import SessionSummary, summary_of
 from meso_assets.io.resources import Platform
-from meso_assets.runs.settings import MesoSettings, load_settings
+from meso_assets.runs.settings.settings import MesoSettings, load_settings
 from meso_core.archive import ARCHIVE_NAME, ArchiveReport, save_report
 from meso_core.qc import QCResult, Verdict, qc_path, results_to_json
 from meso_core.session import SessionKey
@@ -209,7 +209,7 @@ def test_other_settings_other_code_and_sessions_that_are_gone_have_no_entry(sett
     assert set(found[str(KEYS[0])].due) == {"imaging_frames_archive"}
     left_out = settings.model_copy(update={"left_out_fovs": {str(KEYS[0]): ("FOV_00",)}})
     assert by_index(left_out) == (by_looking(left_out), len(KEYS))
-    monkeypatch.setattr("meso_assets.defs.session_index._code", lambda: "other")
+    monkeypatch.setattr("meso_assets.defs.standing.session_index._code", lambda: "other")
     assert by_index(settings)[1] == len(KEYS)
     monkeypatch.undo()
     index = open_index(settings)

@@ -18,7 +18,7 @@ from meso_assets.io.session_names import (
     labs_by_subject,
     name_sessions,
 )
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
 from meso_core.errors import MissingInputError, SettingsError
 from meso_core.session import SessionKey, find_sessions
 

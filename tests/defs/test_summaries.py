@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from meso_assets.defs.catalogue import CATALOGUE
-from meso_assets.defs.standings import look_at
-from meso_assets.defs.summaries import SessionSummary, summary_of
+from meso_assets.defs.standing.standings import look_at
+from meso_assets.defs.standing.summaries import SessionSummary, summary_of
 from meso_assets.io.resources import Platform
-from meso_assets.runs.attempts import Failure
-from meso_assets.runs.cells import State
-from meso_assets.runs.settings import load_settings
-from meso_assets.runs.status import cells_of
+from meso_assets.runs.settings.settings import load_settings
+from meso_assets.runs.status.attempts import Failure
+from meso_assets.runs.status.cells import State
+from meso_assets.runs.status.status import cells_of
 from meso_core.json_text import json_text
 from meso_core.qc import QCResult, Verdict, qc_path, results_to_json
 from meso_core.storage import MadeBy

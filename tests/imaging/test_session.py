@@ -22,7 +22,7 @@ from meso_core.progress import silent
 from meso_core.scanimage import BoutSource, load_session_metadata, local_bouts
 from meso_core.simulate import preset, simulate_session
 from meso_core.storage import FileRecord, hash_file
-from meso_core.storage.basis import Basis
+from meso_core.storage.manifests.basis import Basis
 
 pytestmark = pytest.mark.usefixtures("without_workers")
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from meso_assets.defs.standings import look_at
+from meso_assets.defs.standing.standings import look_at
 from meso_core.alyx import register_snapshots
 from meso_core.archive.delivered import delivered_view
 from meso_core.archive.rawtif import hash_tifs

@@ -16,7 +16,7 @@ import pytest
 from meso_assets.definitions import build_defs
 from meso_assets.io.resources import Platform
 from meso_assets.runs.run import register_sessions
-from meso_assets.runs.settings import MesoSettings, load_settings
+from meso_assets.runs.settings.settings import MesoSettings, load_settings
 from meso_core.errors import MesoWarning
 from meso_core.session import SessionKey
 from meso_core.storage import Session, hash_file

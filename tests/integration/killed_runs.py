@@ -241,7 +241,7 @@ class Ground:
 
 _HELD = """
 from meso_assets.runs.instance import open_instance, SUITE2P_POOL
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
 from meso_assets.defs.dagster_internals import places_of
 import dagster as dg
 with open_instance(load_settings()) as instance:

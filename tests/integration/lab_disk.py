@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from meso_assets.runs.settings import MesoSettings
+from meso_assets.runs.settings.settings import MesoSettings
 from meso_core.session import READY_FLAG
 from tests.notice_servers import free_port
 

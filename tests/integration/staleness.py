@@ -20,15 +20,15 @@ from meso_assets.assets.suite2p import session_imaging
 from meso_assets.assets.suite2p_config import Suite2pConfig
 from meso_assets.definitions import build_defs
 from meso_assets.defs.catalogue import CATALOGUE
-from meso_assets.defs.standings import look_at
-from meso_assets.defs.summaries import summary_of
+from meso_assets.defs.standing.standings import look_at
+from meso_assets.defs.standing.summaries import summary_of
 from meso_assets.io.published import read_fovs, read_metadata
 from meso_assets.io.resources import Platform
 from meso_assets.io.session_names import Registered
-from meso_assets.runs.cells import State
 from meso_assets.runs.run import register_sessions
-from meso_assets.runs.settings import MesoSettings
-from meso_assets.runs.status import AssetStatus, session_status
+from meso_assets.runs.settings.settings import MesoSettings
+from meso_assets.runs.status.cells import State
+from meso_assets.runs.status.status import AssetStatus, session_status
 from meso_core.session import SessionKey
 
 

@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from meso_assets.cli import group
-from meso_assets.defs.alyx_sensor import send_what_waits
+from meso_assets.defs.alyx.sensor import send_what_waits
 from meso_assets.io.alyx import Alyx
 from meso_assets.io.resources import Platform
 from meso_core.errors import MesoWarning
@@ -137,7 +137,7 @@ def told(story):
     story.dry = story.command("dry-run")
     story.server.stop()
     with pytest.MonkeyPatch.context() as patch:  # how long it is tried again is a matter of ``tests/alyx``
-        patch.setattr("meso_core.alyx.transport._FIRST_WAIT_S", 0.01)
+        patch.setattr("meso_core.alyx.server.transport._FIRST_WAIT_S", 0.01)
         story.away = story.assets(story.in_a_brain, "online")
     story.asked_while_away = story.tick()
     story.server.start()

@@ -14,7 +14,7 @@ from meso_core.archive import ARCHIVE_NAME, ZARR_NAME, compress_to_zarr, load_re
 from meso_core.session import imaging_bouts, raw_tifs
 from meso_core.simulate import simulate_session
 from meso_core.storage import hash_file
-from meso_core.storage.manifest import MANIFEST_VERSION
+from meso_core.storage.manifests.manifest import MANIFEST_VERSION
 from tests.short_session import short
 
 ASSET = ("imaging_frames_archive",)

@@ -4,12 +4,12 @@ import dagster as dg
 import numpy as np
 import pytest
 
-from meso_assets.defs.alyx_gate import withheld_by_qc
-from meso_assets.defs.alyx_parts import own_files_of
+from meso_assets.defs.alyx.gate import withheld_by_qc
+from meso_assets.defs.alyx.parts import own_files_of
 from meso_assets.defs.catalogue import CATALOGUE
-from meso_assets.defs.standings import look_at
+from meso_assets.defs.standing.standings import look_at
 from meso_assets.io.resources import Platform
-from meso_assets.runs.status import State
+from meso_assets.runs.status.status import State
 from meso_core.archive.gate.processed import processing_doubts
 from meso_core.qc import Verdict, read_results
 from meso_core.storage import verify_manifest

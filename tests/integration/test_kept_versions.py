@@ -7,10 +7,10 @@ import os
 import dagster as dg
 import pytest
 
-from meso_assets.defs.audits import audited
 from meso_assets.defs.catalogue import CATALOGUE
-from meso_assets.defs.claims import Claims
-from meso_assets.defs.remote_claims import claims_of
+from meso_assets.defs.lineage.audits import audited
+from meso_assets.defs.running.claims import Claims
+from meso_assets.defs.running.remote_claims import claims_of
 from meso_assets.io.resources import Platform
 from meso_assets.runs.instance import open_instance
 from meso_assets.runs.versions import cleaned, listed, restored

@@ -10,9 +10,9 @@ import pytest
 
 from meso_assets.assets.lineage import lineage_audit
 from meso_assets.definitions import build_defs
-from meso_assets.defs.audits import audited
 from meso_assets.defs.catalogue import CATALOGUE
-from meso_assets.defs.traces import located, traced
+from meso_assets.defs.lineage.audits import audited
+from meso_assets.defs.lineage.traces import located, traced
 from meso_assets.io.published import read_metadata
 from meso_assets.io.resources import Platform
 from meso_assets.runs.instance import open_instance

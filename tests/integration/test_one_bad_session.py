@@ -8,11 +8,11 @@ from dataclasses import replace
 import dagster as dg
 import pytest
 
-from meso_assets.defs.sensors import scan
+from meso_assets.defs.sensors.sensors import scan
 from meso_assets.io.resources import Platform
-from meso_assets.runs.cells import State
 from meso_assets.runs.run import register_sessions
-from meso_assets.runs.status import session_status
+from meso_assets.runs.status.cells import State
+from meso_assets.runs.status.status import session_status
 from meso_core.errors import MesoError
 from meso_core.simulate import preset, simulate_session
 from meso_core.storage import verify_manifest

@@ -15,7 +15,7 @@ import pytest
 from meso_assets.defs import declare
 from meso_assets.defs.catalogue import CATALOGUE
 from meso_assets.runs.instance import open_instance
-from meso_assets.runs.settings import MesoSettings
+from meso_assets.runs.settings.settings import MesoSettings
 from meso_core.errors import SettingsError
 from meso_core.imaging import Suite2pOverrides
 from meso_core.imaging.options.overrides import stage_options
@@ -411,7 +411,7 @@ WORKERS = {
     "alyx_snapshots": "meso_core.alyx.register_snapshots",
     "session_qc": "meso_core.report.judge_session",
     "alyx_datasets": "meso_core.alyx.files_to_register",
-    "alyx_session_qc": "meso_core.alyx.session_verdict",
+    "alyx_session_qc": "meso_core.alyx.notes.session_verdict",
     "session_report": "meso_core.report.make_report",
 }
 
@@ -464,7 +464,8 @@ def test_nothing_is_hashed_or_computed_when_an_unchanged_session_is_run_again(
     finished, instance, monkeypatch, materialise
 ):
     import meso_core.imaging.fovs.marker as marker
-    from meso_core.storage import ownership, staging
+    from meso_core.storage.manifests import ownership
+    from meso_core.storage.publication import staging
 
     for module, name in ((ownership, "sha256_of"), (staging, "hash_file"), (marker, "hash_file")):
         monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("a file was hashed"))

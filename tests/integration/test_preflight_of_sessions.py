@@ -15,17 +15,17 @@ from meso_assets.cli.run import command as run_command
 from meso_assets.definitions import build_defs
 from meso_assets.defs.dagster_internals import failure_message
 from meso_assets.defs.preflight import Flight, look_ahead
-from meso_assets.defs.standings import look_at
+from meso_assets.defs.standing.standings import look_at
 from meso_assets.io.resources import Platform
-from meso_assets.runs.executors.elsewhere import RunNeeds
+from meso_assets.runs.executors.routing import RunNeeds
 from meso_assets.runs.instance import open_instance
 from meso_assets.runs.run import run_session
 from meso_core.errors import MetadataError, ProcessingError, StorageError, TimingError
 from meso_core.imaging import Work
 from meso_core.simulate import preset, simulate_session
 from meso_core.storage import hash_file
-from meso_core.storage.remote.filesystem import open_root
-from meso_core.storage.remote.transfer import upload
+from meso_core.storage.remote.servers.filesystem import open_root
+from meso_core.storage.remote.transfers.transfer import upload
 from tests.short_session import short
 
 Usage = namedtuple("Usage", "total used free")

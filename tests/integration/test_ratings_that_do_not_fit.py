@@ -9,10 +9,10 @@ import pytest
 from scipy.io import loadmat, savemat
 
 from meso_assets.cli.tables import outcome
-from meso_assets.defs.alyx_gate import withheld_by_qc
+from meso_assets.defs.alyx.gate import withheld_by_qc
 from meso_assets.defs.catalogue import CATALOGUE
 from meso_assets.runs.run import run_session
-from meso_assets.runs.status import State
+from meso_assets.runs.status.status import State
 from meso_core.archive.gate.processed import processing_doubts
 from meso_core.qc import Verdict, read_results
 from tests.integration.staleness import status_cells

@@ -10,7 +10,7 @@ import pytest
 
 from meso_assets.defs.catalogue import CATALOGUE
 from meso_assets.defs.declare import raw_asset
-from meso_assets.defs.standings import look_at
+from meso_assets.defs.standing.standings import look_at
 from meso_assets.io.managers import AlfIOManager
 from meso_assets.io.resources import Platform
 from meso_core.session import RawKind

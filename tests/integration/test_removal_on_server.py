@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from meso_assets.defs import removal
-from meso_assets.defs.audits import audited
-from meso_assets.defs.standings import look_at
+from meso_assets.defs.lineage.audits import audited
+from meso_assets.defs.removal import removal
+from meso_assets.defs.standing.standings import look_at
 from meso_assets.io.resources import Platform
 from meso_assets.runs.instance import open_instance
-from meso_assets.runs.status import session_status
+from meso_assets.runs.status.status import session_status
 from meso_core.archive import raw_place, restore
 from meso_core.storage import hash_file
 from meso_core.storage.remote import list_below, open_root, upload

@@ -12,24 +12,24 @@ import pytest
 from click.testing import CliRunner
 
 from meso_assets.cli import group
+from meso_assets.defs.lineage.traces import located
 from meso_assets.defs.notices.digest import gather
 from meso_assets.defs.notices.ledger import Ledger
-from meso_assets.defs.sensors import scan
-from meso_assets.defs.traces import located
+from meso_assets.defs.sensors.sensors import scan
 from meso_assets.io.resources import Platform
 from meso_assets.io.session_names import known_sessions
 from meso_assets.overview.refresh import overview_of
-from meso_assets.runs.cells import State
 from meso_assets.runs.choosing import Wanted
 from meso_assets.runs.many import wanted_sessions
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
+from meso_assets.runs.status.cells import State
 from meso_core.errors import InputFileError, MesoWarning, MissingInputError, SettingsError, StorageError
 from meso_core.session import SessionKey
 from meso_core.simulate import simulate_session
 from meso_core.storage import verify_manifest
 from meso_core.storage.remote import open_root
-from meso_core.storage.remote.store import RemoteFolders
-from meso_core.storage.remote.transfer import write_small
+from meso_core.storage.remote.sessions.store import RemoteFolders
+from meso_core.storage.remote.transfers.transfer import write_small
 from tests.short_session import short
 
 HERE, THERE = SessionKey.parse("SPA/2023-03-03/001"), SessionKey.parse("SPB/2023-03-03/001")

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from meso_assets.defs.dagster_internals import failure_message
-from meso_assets.defs.standings import look_at
+from meso_assets.defs.standing.standings import look_at
 from meso_assets.io.resources import Platform
 from meso_core.simulate import FAULTS, simulate_session
 from meso_core.storage import verify_manifest

@@ -14,7 +14,7 @@ from meso_assets.defs.partitions import session_partitions
 from meso_assets.io.managers import PUBLICATION, AlfIOManager, RawIOManager, SessionFilesIOManager
 from meso_assets.io.published import FovDatasets, read_fovs, required
 from meso_assets.io.resources import Platform
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
 from meso_core.errors import MesoWarning, MissingInputError
 from meso_core.qc import QCResult, Verdict, read_results
 from meso_core.session import RawFiles, RawKind

@@ -218,7 +218,7 @@ def test_times_that_cannot_follow_each_other_are_those_of_one_clock_or_far_apart
     first, later = hosts
     recorded.make("movies", "again", host=first)
     with monkeypatch.context() as there:
-        there.setattr("meso_core.storage.staging.datetime", Behind)
+        there.setattr("meso_core.storage.publication.staging.datetime", Behind)
         recorded.make("cells", "again", host=later)
         recorded.make("movies", "again", host=later)
     recorded.events["movies"][0] = replace(recorded.events["movies"][0], at=time.time() - behind_s)

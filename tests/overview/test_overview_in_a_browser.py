@@ -7,7 +7,7 @@ import pytest
 from meso_assets.defs.catalogue import CATALOGUE
 from meso_assets.overview.page import html_page
 from meso_assets.overview.record import Overview
-from meso_assets.runs.cells import AssetStatus, SessionCells, State
+from meso_assets.runs.status.cells import AssetStatus, SessionCells, State
 from meso_core.session import PassedOver
 from tests.browsers import opened_browser
 

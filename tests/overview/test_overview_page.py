@@ -19,10 +19,10 @@ from meso_assets.overview.page import html_page
 from meso_assets.overview.record import Overview
 from meso_assets.overview.refresh import overview_path, refresh
 from meso_assets.overview.sensor import follow
-from meso_assets.runs.attempts import Failure
-from meso_assets.runs.cells import AssetStatus, SessionCells, State
 from meso_assets.runs.instance import open_instance
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
+from meso_assets.runs.status.attempts import Failure
+from meso_assets.runs.status.cells import AssetStatus, SessionCells, State
 from meso_core.errors import StorageError
 from meso_core.session import PassedOver
 from meso_core.storage import write_file
@@ -240,8 +240,8 @@ def test_the_command_makes_it_and_prints_where_it_is(settings, monkeypatch):
 
 
 def test_a_failed_attempt_never_hides_a_good_result():
-    from meso_assets.defs.summaries import AssetSummary, SessionSummary
-    from meso_assets.runs.status import cells_of as judged
+    from meso_assets.defs.standing.summaries import AssetSummary, SessionSummary
+    from meso_assets.runs.status.status import cells_of as judged
 
     good = AssetSummary(reasons=(), causes=(), is_made=True, published_at="2026-01-01T00:00:00+00:00")
     found = SessionSummary(KEYS[0], True, "", {"rois": good}, "key")

@@ -12,13 +12,13 @@ from click.testing import CliRunner
 
 from meso_assets.cli import group
 from meso_assets.definitions import build_defs
-from meso_assets.defs.alyx_gate import failed_versions, withheld_by_qc
+from meso_assets.defs.alyx.gate import failed_versions, withheld_by_qc
 from meso_assets.defs.dagster_internals import last_seen
 from meso_assets.defs.declare import PEOPLE
 from meso_assets.defs.person import say_of_session
 from meso_assets.io.resources import Platform
 from meso_assets.runs.run import register_sessions
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
 from meso_core.archive import Override, removal_plan
 from meso_core.errors import InputFileError, SettingsError
 from meso_core.qc import QCResult, Verdict, judge, parse_limits, qc_path, results_to_json

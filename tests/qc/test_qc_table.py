@@ -97,7 +97,7 @@ def test_a_check_that_no_limit_decides_stays_as_it_was_judged():
     ],
 )
 def test_a_limit_that_cannot_be_meant_is_refused_by_name(chosen, named, monkeypatch):
-    from meso_assets.runs.settings import load_settings
+    from meso_assets.runs.settings.settings import load_settings
     from meso_core.errors import SettingsError
 
     with pytest.raises(ValueError, match=named):

@@ -13,10 +13,10 @@ from meso_core.errors import InputFileError
 from meso_core.imaging.fovs import plane
 from meso_core.report import FarMovie, judge_session, make_report
 from meso_core.report.frames import FarFrames, opened_movie
-from meso_core.storage.hashing import hash_file
+from meso_core.storage.files.hashing import hash_file
 from meso_core.storage.remote import open_root, stat
-from meso_core.storage.remote.ranges import ranged
-from meso_core.storage.remote.transfer import upload
+from meso_core.storage.remote.transfers.ranges import ranged
+from meso_core.storage.remote.transfers.transfer import upload
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import os
 
 from meso_assets.runs.instance import open_instance
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
 
 INDEX = "history/runs/index.db"
 

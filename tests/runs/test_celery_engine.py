@@ -10,12 +10,12 @@ from click.testing import CliRunner
 
 from meso_assets.cli import group
 from meso_assets.defs.dagster_internals.delegating import StepOrder
-from meso_assets.runs.celery_broker import AtHand, check_broker, needed_queues, queue_key
+from meso_assets.runs.engines.celery_broker import AtHand, check_broker, needed_queues, queue_key
 from meso_assets.runs.executors.celery import engine as celery_engine
 from meso_assets.runs.executors.celery.engine import LEADER, CeleryEngine, queue_of
 from meso_assets.runs.executors.celery.worker import Worker, fit_worker
-from meso_assets.runs.executors.sameness import Sameness
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.executors.compatibility import Sameness
+from meso_assets.runs.settings.settings import load_settings
 from meso_core.errors import EngineError, SettingsError
 from meso_core.imaging.needs import StepNeeds, Work
 from meso_core.json_text import json_text

@@ -13,9 +13,9 @@ import dagster as dg
 import pytest
 
 from meso_assets.defs.catalogue import MADE_OF_TIFS
-from meso_assets.defs.claims import Claims, command_id, held
+from meso_assets.defs.running.claims import Claims, command_id, held
 from meso_assets.runs.executors.lead import Lead, interruptible
-from meso_assets.runs.settings import MesoSettings
+from meso_assets.runs.settings.settings import MesoSettings
 from meso_core.errors import InputFileError, StorageError
 from meso_core.processes import this_process
 
@@ -153,7 +153,7 @@ def test_a_session_that_was_moved_away_is_not_made_anew(session):
 
 
 def test_a_run_waits_until_the_other_has_made_it_and_tells_once_for_whom(session, monkeypatch):
-    monkeypatch.setattr("meso_assets.defs.claims._LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr("meso_assets.defs.running.claims._LOOK_EVERY_S", 0.01)
     one, told = Claims(session, "one"), []
     one.take(["rois"])
     timer = threading.Timer(0.2, one.give_all_back)
@@ -167,7 +167,7 @@ def test_a_run_waits_until_the_other_has_made_it_and_tells_once_for_whom(session
 
 
 def test_who_waits_for_much_that_one_run_makes_is_told_of_that_run_once(session, monkeypatch):
-    monkeypatch.setattr("meso_assets.defs.claims._LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr("meso_assets.defs.running.claims._LOOK_EVERY_S", 0.01)
     one, told = Claims(session, "one"), []
     one.take(["rois", "session_qc"])
     timers = [threading.Timer(after, one.give_back, [asset]) for after, asset in ((0.1, "rois"), (0.3, "session_qc"))]

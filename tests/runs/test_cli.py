@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from meso_assets.cli import group
-from meso_assets.defs.claims import Claims
-from meso_assets.runs.settings import MesoSettings
+from meso_assets.defs.running.claims import Claims
+from meso_assets.runs.settings.settings import MesoSettings
 from meso_core.errors import MissingInputError
 from meso_core.session import imaging_bouts, raw_tifs
 
@@ -210,7 +210,7 @@ REMOVING = ["remove-raw", "SP035/2023-03-03/001", "--who", "me", "--why", "a tes
 
 @pytest.mark.parametrize("arguments", [[*REMOVING, "--yes"], ["restore", "SP035/2023-03-03/001"]])
 def test_tifs_neither_go_nor_come_while_a_run_reads_them(archived, arguments, monkeypatch):
-    monkeypatch.setattr("meso_assets.defs.claims._LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr("meso_assets.defs.running.claims._LOOK_EVERY_S", 0.01)
     run, tifs = Claims(archived, "aaaa-1"), [tif for bout in imaging_bouts(archived) for tif in raw_tifs(bout)]
     if arguments[0] == "restore":
         assert CliRunner().invoke(group, [*REMOVING, "--yes"]).exit_code == 0

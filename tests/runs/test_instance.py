@@ -21,10 +21,10 @@ from click.testing import CliRunner
 from dagster_home import INDEX, made_home, partitions, spoil
 
 from meso_assets.cli import group
-from meso_assets.defs.dead_runs import PROCESS_TAG, end_dead_runs
+from meso_assets.defs.running.dead_runs import PROCESS_TAG, end_dead_runs
 from meso_assets.runs.executors import lead
 from meso_assets.runs.instance import CONFIGURATION, in_use, open_instance, prepare_home, records, size_pool, sole_use
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
 from meso_core.errors import StorageError
 from meso_core.processes import this_process
 
@@ -49,7 +49,8 @@ def home(settings, made):
 
 def test_first_commands_at_once_make_one_whole_database(settings, tried):
     tried("races: first commands at once", 3)
-    code = "from meso_assets.runs.instance import open_instance; from meso_assets.runs.settings import load_settings\n"
+    code = "from meso_assets.runs.instance import open_instance\n"
+    code += "from meso_assets.runs.settings.settings import load_settings\n"
     code += "with open_instance(load_settings()) as instance: print(len(instance.get_runs()))"
     at_once = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -13,7 +13,7 @@ from kills import killed_at
 from warm_start import Warm
 
 from meso_assets.runs.instance import open_instance, records
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
 from meso_core.simulate import preset, simulate_session
 from tests.small_disk import fill, small_disk, used
 

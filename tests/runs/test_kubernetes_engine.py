@@ -12,13 +12,13 @@ from click.testing import CliRunner
 from meso_assets.cli import group
 from meso_assets.defs.dagster_internals.delegating import StepOrder
 from meso_assets.io.session_names import PARTITION_TAG
-from meso_assets.runs.engine_checks import check_engine
+from meso_assets.runs.engines.checks import check_engine
+from meso_assets.runs.engines.kubernetes_api import PodOrder, job_of_step
+from meso_assets.runs.executors.compatibility import Sameness
 from meso_assets.runs.executors.kubernetes import engine as module
 from meso_assets.runs.executors.kubernetes.engine import OURS_LABEL, RUN_LABEL, KubernetesEngine
 from meso_assets.runs.executors.kubernetes.step import ORDER, main
-from meso_assets.runs.executors.sameness import Sameness
-from meso_assets.runs.kubernetes_api import PodOrder, job_of_step
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
 from meso_core.errors import EngineError, SettingsError
 from meso_core.imaging import StepNeeds
 from meso_core.session import SessionKey
@@ -119,7 +119,7 @@ def test_in_a_pod_its_service_account_is_the_login_and_its_namespace_the_one_of_
 
     for name, text in (("namespace", "of-the-pod\n"), ("token", TOKEN), ("ca.crt", "a certificate")):
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr("meso_assets.runs.kubernetes_api.cluster._OWN_NAMESPACE", tmp_path / "namespace")
+    monkeypatch.setattr("meso_assets.runs.engines.kubernetes_api.cluster._OWN_NAMESPACE", tmp_path / "namespace")
     monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
     monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
     for name, value in (("HOST", "10.0.0.1"), ("PORT", "443")):
@@ -135,7 +135,7 @@ def test_in_a_pod_its_service_account_is_the_login_and_its_namespace_the_one_of_
 
 
 def test_packages_that_are_not_installed_are_named(settings, monkeypatch):
-    monkeypatch.setattr("meso_assets.runs.kubernetes_api.cluster.find_spec", lambda _: None)
+    monkeypatch.setattr("meso_assets.runs.engines.kubernetes_api.cluster.find_spec", lambda _: None)
     with pytest.raises(SettingsError, match=r"pip install 'meso\[k8s\]'"):
         check_engine(settings)
 

@@ -8,12 +8,12 @@ from click.testing import CliRunner
 from meso_assets.cli import group
 from meso_assets.defs.catalogue import CATALOGUE
 from meso_assets.runs import many
-from meso_assets.runs import status as status_module
-from meso_assets.runs.cells import AssetStatus, SessionCells, State
 from meso_assets.runs.choosing import Wanted
 from meso_assets.runs.many import run_sessions, wanted_sessions
 from meso_assets.runs.run import RunSummary
-from meso_assets.runs.settings import MesoSettings, load_settings
+from meso_assets.runs.settings.settings import MesoSettings, load_settings
+from meso_assets.runs.status import status as status_module
+from meso_assets.runs.status.cells import AssetStatus, SessionCells, State
 from meso_core.errors import InputFileError, SettingsError
 from meso_core.session import SessionKey
 

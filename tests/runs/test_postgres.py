@@ -31,7 +31,7 @@ from meso_assets.runs.instance.migration.comparing import differences
 from meso_assets.runs.instance.migration.copying import Source
 from meso_assets.runs.instance.migration.numbers import Numbers, opened
 from meso_assets.runs.instance.pruning import prune
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
 from meso_core.errors import SettingsError, StorageError
 from tests.runs.test_prune import _origin
 from tests.runs.test_renaming import KEYS, all_is_told_under_the_new_name, made_earlier, settings_in, told

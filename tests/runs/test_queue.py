@@ -10,10 +10,10 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import Queued
 from meso_assets.defs.catalogue import CATALOGUE
 from meso_assets.defs.dagster_internals.origins import job_origin, shown_as_any_run
 from meso_assets.defs.jobs import PROCESS_SESSION
-from meso_assets.defs.quick import LONG, QUICK, QUICK_ASSETS, WORK
+from meso_assets.defs.standing.quick import LONG, QUICK, QUICK_ASSETS, WORK
 from meso_assets.io.session_names import add_sessions
 from meso_assets.runs.instance import open_instance
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
 from meso_core.session import SessionKey
 
 KEY = SessionKey.parse("labA/Subjects/SP036/2023-03-01/001")

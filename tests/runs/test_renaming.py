@@ -11,20 +11,20 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
 from meso_assets.definitions import build_defs
-from meso_assets.defs.audits import audited
 from meso_assets.defs.catalogue import CATALOGUE, RAW
 from meso_assets.defs.dagster_internals import latest_versions, materializations
 from meso_assets.defs.declare import raw_asset
-from meso_assets.defs.histories import check_answers
+from meso_assets.defs.lineage.audits import audited
 from meso_assets.defs.notices.ledger import open_ledger
-from meso_assets.defs.raw_seen import observe
-from meso_assets.defs.standings import look_at
+from meso_assets.defs.running.histories import check_answers
+from meso_assets.defs.standing.raw_seen import observe
+from meso_assets.defs.standing.standings import look_at
 from meso_assets.io.resources import Platform
 from meso_assets.io.session_names import SESSION_PARTITION, Registered, add_sessions, known_sessions, labs_by_subject
 from meso_assets.runs.instance import open_instance
 from meso_assets.runs.instance.renaming import EARLIER_NAME, bring_names_up_to_date, rename_all
-from meso_assets.runs.settings import load_settings
-from meso_assets.runs.status import status_of
+from meso_assets.runs.settings.settings import load_settings
+from meso_assets.runs.status.status import status_of
 from meso_core.session import SessionKey, find_sessions
 from meso_core.simulate import simulate_session
 from tests.short_session import short

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from meso_assets.defs.catalogue import CATALOGUE
-from meso_assets.defs.claims import Claims
+from meso_assets.defs.running.claims import Claims
 from meso_assets.io.resources import Platform
 from meso_assets.runs.reproduce import _view, recorded_settings
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
 from meso_core.storage import Basis, MadeBy, Manifest
 
 #: Other than the defaults, so that one that is not taken over shows.

@@ -6,7 +6,7 @@ import pytest
 from meso_assets.cli.tables import made_table
 from meso_assets.io.resources import Platform
 from meso_assets.runs.run import RunSummary, register_sessions, run_session
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
 from meso_core.errors import EngineError, InputFileError, MissingInputError, SettingsError
 from meso_core.session import SessionKey
 from meso_core.storage import Basis, MadeBy

@@ -13,10 +13,10 @@ import pytest
 
 from meso_assets.defs.dagster_internals import failure_message
 from meso_assets.defs.guard import guarded
-from meso_assets.runs.engines import as_given_to_job, given_to_job
+from meso_assets.runs.executors.compatibility import Sameness
 from meso_assets.runs.executors.job_scratch import own_scratch
-from meso_assets.runs.executors.sameness import Sameness
-from meso_assets.runs.settings import MesoSettings
+from meso_assets.runs.settings.engines import as_given_to_job, given_to_job
+from meso_assets.runs.settings.settings import MesoSettings
 from meso_core.errors import EngineError, WorkStoppedError
 from tests.other_machine import two_machines
 

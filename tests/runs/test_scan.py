@@ -11,11 +11,11 @@ import pytest
 from click.testing import CliRunner
 
 from meso_assets.cli.scan import command
-from meso_assets.defs.arriving import Arriving
-from meso_assets.defs.sensors import scan
+from meso_assets.defs.sensors.arriving import Arriving
+from meso_assets.defs.sensors.sensors import scan
 from meso_assets.io.resources import Platform
 from meso_assets.overview.refresh import overview_of
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
 from meso_core.errors import MissingInputError
 from meso_core.session import SessionKey
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from meso_assets.runs.secret_files import insist_on_secrecy, warn_of_open_files
+from meso_assets.runs.settings.secret_files import insist_on_secrecy, warn_of_open_files
 from meso_core.errors import MesoWarning, SettingsError
 
 SECRET = "swordfish"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from meso_assets.runs.settings import MesoSettings, load_settings
+from meso_assets.runs.settings.settings import MesoSettings, load_settings
 from meso_core.errors import MesoWarning, SettingsError, StorageError
 
 
@@ -158,7 +158,7 @@ def test_a_child_process_sees_the_same_settings(tmp_path):
         }
     )
     environment = {**os.environ, **settings.as_environment()}
-    code = "from meso_assets.runs.settings import load_settings; print(load_settings().model_dump_json())"
+    code = "from meso_assets.runs.settings.settings import load_settings; print(load_settings().model_dump_json())"
     told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert told.stdout.strip() == settings.model_dump_json()
 
@@ -172,7 +172,7 @@ def test_fovs_run_side_by_side_within_cores_and_memory():
 def test_defaults_are_what_this_process_may_use():
     """In a process that may use one core only, as in a container that was given one."""
     code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-    code += "from meso_assets.runs.settings import load_settings; print(load_settings().cores)"
+    code += "from meso_assets.runs.settings.settings import load_settings; print(load_settings().cores)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "1"
     (total,) = (line.split()[1] for line in Path("/proc/meminfo").read_text().splitlines() if "MemTotal" in line)
@@ -211,7 +211,7 @@ def test_dagster_home_is_made_in_the_platforms_home_unless_one_is_set(monkeypatc
 
 
 def test_readme_lists_every_setting():
-    from meso_assets.runs.settings_table import settings_table
+    from meso_assets.runs.settings.table import settings_table
 
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-    assert settings_table() in readme, "print meso_assets.runs.settings_table.settings_table() into it"
+    assert settings_table() in readme, "print meso_assets.runs.settings.table.settings_table() into it"

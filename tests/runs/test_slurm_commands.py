@@ -4,10 +4,10 @@ import subprocess
 
 import pytest
 
-from meso_assets.runs import slurm_commands
-from meso_assets.runs.engine_checks import check_engine
-from meso_assets.runs.settings import MesoSettings
-from meso_assets.runs.slurm_commands import check_slurm, jobs_of, largest_node, options_of, submit
+from meso_assets.runs.engines import slurm_commands
+from meso_assets.runs.engines.checks import check_engine
+from meso_assets.runs.engines.slurm_commands import check_slurm, jobs_of, largest_node, options_of, submit
+from meso_assets.runs.settings.settings import MesoSettings
 from meso_core.errors import EngineError, SettingsError
 from meso_core.imaging import StepNeeds
 

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import pytest
 
 from meso_assets.defs.dagster_internals.delegating import StepOrder
+from meso_assets.runs.engines.slurm_commands import SlurmJob
 from meso_assets.runs.executors.slurm import engine as engine_module
 from meso_assets.runs.executors.slurm.engine import SlurmEngine
-from meso_assets.runs.settings import MesoSettings
-from meso_assets.runs.slurm_commands import SlurmJob
+from meso_assets.runs.settings.settings import MesoSettings
 from meso_core.errors import EngineError, SettingsError
 from meso_core.imaging import StepNeeds
 

@@ -6,9 +6,9 @@ import dagster as dg
 import pytest
 
 from meso_assets.defs.catalogue import CATALOGUE
-from meso_assets.runs import attempts
-from meso_assets.runs.attempts import failures_of, recent_failures
-from meso_assets.runs.cells import State
+from meso_assets.runs.status import attempts
+from meso_assets.runs.status.attempts import failures_of, recent_failures
+from meso_assets.runs.status.cells import State
 
 KEY = "SP035/2023-03-03/001"
 

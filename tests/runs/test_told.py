@@ -12,8 +12,8 @@ import dagster as dg
 import pytest
 
 from meso_assets.runs.instance import open_instance
-from meso_assets.runs.settings import MesoSettings
-from meso_assets.runs.status import status_of
+from meso_assets.runs.settings.settings import MesoSettings
+from meso_assets.runs.status.status import status_of
 from meso_core.session import SessionKey
 
 KEYS = [SessionKey.parse(f"SP035/2023-03-0{day}/001") for day in (1, 2, 3)]
@@ -67,7 +67,7 @@ def test_damaged_records_are_told_by_name_and_no_traceback(lab):
 
 
 def test_a_killed_process_is_told_and_what_to_do(lab, monkeypatch):
-    from meso_assets.runs import told
+    from meso_assets.runs.status import dagster_records as told
 
     monkeypatch.setenv("MESO_ROOT", str(lab.root))
     monkeypatch.setenv("MESO_HOME", str(lab.home))

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from meso_assets.io.resources import Platform
-from meso_assets.runs.settings import MesoSettings
+from meso_assets.runs.settings.settings import MesoSettings
 from meso_assets.runs.versions import cleaned, listed, restored
 from meso_core.errors import StorageError
 

@@ -9,8 +9,8 @@ from meso_assets.cli import group
 from meso_assets.cli.status import _reports, _state_and_why
 from meso_assets.defs.reporting import REPORT_FILE
 from meso_assets.overview.links import report_link
-from meso_assets.runs.cells import AssetStatus, State
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
+from meso_assets.runs.status.cells import AssetStatus, State
 from meso_core.session import SessionKey
 
 KEY = SessionKey("SP035", "2023-03-03", "001")

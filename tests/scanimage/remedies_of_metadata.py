@@ -25,12 +25,7 @@ from spoilt_session import (
     write_tifs,
 )
 
-from meso_core.scanimage import (
-    ImagingLayout,
-    extract_imaging_meta,
-    load_session_metadata,
-    parse_session_metadata,
-)
+from meso_core.scanimage import ImagingLayout, extract_imaging_meta, load_session_metadata, parse_session_metadata
 from meso_core.session import IMAGING_META_FILE, raw_tifs
 
 

@@ -26,7 +26,7 @@ from meso_core.scanimage import (
 )
 from meso_core.session import raw_tifs
 from meso_core.simulate import load_truth
-from meso_core.storage.atomic import part_path
+from meso_core.storage.files.atomic import part_path
 
 CONFIGS = {
     "plain": small_config(),

@@ -46,7 +46,8 @@ def test_only_tifs_that_may_hold_them_are_opened(tmp_path, monkeypatch):
     folder, metadata = write(tmp_path, CONFIGS["plain"], tifs=(2,) * 16)
     opened = []
     monkeypatch.setattr(
-        "meso_core.scanimage.frames.chosen.ScanImageTif", lambda path: opened.append(path.name) or ScanImageTif(path)
+        "meso_core.scanimage.frames.frame_reader.ScanImageTif",
+        lambda path: opened.append(path.name) or ScanImageTif(path),
     )
     reader = ChosenFrames(folder.name, raw_tifs(folder), ImagingLayout.from_meta(metadata.imaging))
     list(reader.read(0, places_of(metadata, 0)[20:24]))

@@ -11,9 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from meso_core.errors import StorageError
-from meso_core.storage import file_system, file_system_of, mounts, try_file_system
-from meso_core.storage.mounts import is_network, kind_of
-from meso_core.storage.times import same_time
+from meso_core.storage import file_system_of, try_file_system
+from meso_core.storage.files import file_system, mounts
+from meso_core.storage.files.mounts import is_network, kind_of
+from meso_core.storage.files.times import same_time
 
 S = 1_000_000_000
 
@@ -123,8 +124,8 @@ def test_times_are_one_where_a_file_system_has_rounded_one_of_them(one, other, e
 def test_a_copy_on_a_disk_with_coarse_times_is_not_hashed_again(tmp_path, make_share, monkeypatch):
     """What was published on a fine clock, and is now on a coarse one, has not been touched."""
     from meso_core.session import ListedFile
-    from meso_core.storage.manifest import FileRecord
-    from meso_core.storage.present import difference
+    from meso_core.storage.manifests.manifest import FileRecord
+    from meso_core.storage.manifests.present import difference
 
     record = FileRecord("alf/x", 1, "0" * 64, "", 5 * S + 123_456_789)
     coarse = make_share(time_ns=S).mount / "x"

@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from meso_core.processes import this_process
-from meso_core.storage import locks
-from meso_core.storage.locks import locked
+from meso_core.storage.files import locks
+from meso_core.storage.files.locks import locked
 from tests.other_machine import two_machines
 
 COUNT = """
 import sys, time
 from pathlib import Path
-from meso_core.storage.locks import locked
+from meso_core.storage.files.locks import locked
 folder = Path(sys.argv[1])
 for _ in range(int(sys.argv[2])):
     with locked(folder / "x.lock"):
@@ -32,7 +32,7 @@ for _ in range(int(sys.argv[2])):
 HOLD = """
 import sys, time
 from pathlib import Path
-from meso_core.storage.locks import locked
+from meso_core.storage.files.locks import locked
 with locked(Path(sys.argv[1]) / "x.lock"):
     print("held", flush=True)
     time.sleep(60)

@@ -24,7 +24,7 @@ from meso_core.storage import (
     verify_manifest,
     write_file,
 )
-from meso_core.storage.hashing import sha256_of
+from meso_core.storage.files.hashing import sha256_of
 from tests.present_files import files_in
 
 PLACES = r"alf/[^/]+|raw_imaging_data_00/_ibl_rawImagingData\.meta\.json"
@@ -163,7 +163,7 @@ def test_a_file_replaced_by_one_of_its_size_is_read_once(
         read.append(path.name)
         return sha256_of(path)
 
-    monkeypatch.setattr("meso_core.storage.ownership.sha256_of", counted)
+    monkeypatch.setattr("meso_core.storage.manifests.ownership.sha256_of", counted)
     published(session, {"alf/a": new})
     assert read == ["a"]
     assert (session / "alf" / "a").read_bytes() == new
@@ -198,7 +198,7 @@ def test_a_file_of_the_rig_that_arrives_while_files_are_put_in_place_is_not_repl
     staging = Staging(session, "metadata")
     staging.write(META, b"ours")
     sealed = staging.seal()
-    monkeypatch.setattr("meso_core.storage.publishing.write_file", arrive)
+    monkeypatch.setattr("meso_core.storage.publication.publishing.write_file", arrive)
     with pytest.warns(MesoWarning, match="somebody else"):
         publish(session, sealed, Basis("1"), MadeBy("run"), places=PLACES)
     assert (session / META).read_bytes() == b"the rig's"

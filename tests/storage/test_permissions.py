@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from meso_core.storage.atomic import link_or_copy, making, move_file, write_file
+from meso_core.storage.files.atomic import link_or_copy, making, move_file, write_file
 
 
 @pytest.fixture

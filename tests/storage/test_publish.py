@@ -25,7 +25,7 @@ from meso_core.storage import (
     verify_manifest,
 )
 from meso_core.storage import publish as publish_sealed
-from meso_core.storage.hashing import sha256_of
+from meso_core.storage.files.hashing import sha256_of
 
 BASIS = Basis("1", {"raw_daq": "abc"}, {"batch": 500}, {"numpy": "2.4"})
 BY = MadeBy("run-1", {"numpy": "2.4"}, {"suite2p": {"tau": 1.0}})
@@ -137,7 +137,9 @@ def test_the_quick_look_reads_no_file_that_was_not_touched(session, monkeypatch)
     manifest = publish(session, {"alf/a": b"11", "alf/b": b"22"})
     os.utime(session / "alf/b")
     read = []
-    monkeypatch.setattr("meso_core.storage.ownership.sha256_of", lambda file: read.append(file) or sha256_of(file))
+    monkeypatch.setattr(
+        "meso_core.storage.manifests.ownership.sha256_of", lambda file: read.append(file) or sha256_of(file)
+    )
     assert verify_manifest(session, manifest, content=False) == (), "touched, and the same"
     assert read == [session / "alf/b"]
 
@@ -146,7 +148,7 @@ def test_hashes_computed_while_writing_are_taken_over_and_nothing_is_read_again(
     staging = stage(session, {"alf/a": b"1"})
     (staging.folder / "alf" / "b").write_bytes(b"22")
     staging.know({"alf/b": FileHash(size=2, sha256="s" * 64, md5="m" * 32)})
-    monkeypatch.setattr("meso_core.storage.staging.hash_file", lambda *_, **__: pytest.fail("read again"))
+    monkeypatch.setattr("meso_core.storage.publication.staging.hash_file", lambda *_, **__: pytest.fail("read again"))
     sealed = staging.seal()
     assert [(f.path, f.sha256) for f in sealed.files] == [("alf/a", sha256(b"1").hexdigest()), ("alf/b", "s" * 64)]
 
@@ -352,7 +354,10 @@ def test_a_file_in_its_place_that_changes_after_it_was_sealed_is_not_published(s
 def test_a_file_in_its_place_is_compared_when_a_killed_publication_is_finished(session, monkeypatch):
     sealed, place = left_in_place(session).seal(), session / "raw_imaging_data_00" / "imaging.frames.tar.bz2"
     with monkeypatch.context() as patch:
-        patch.setattr("meso_core.storage.publishing._roll_forward", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(
+            "meso_core.storage.publication.publishing._roll_forward",
+            lambda *_: (_ for _ in ()).throw(KeyboardInterrupt),
+        )
         with pytest.raises(KeyboardInterrupt):
             publish_sealed(session, sealed, BASIS, BY)
     place.write_bytes(b"ARCHIVE")

@@ -16,8 +16,8 @@ from power_loss import watched, write_tree
 
 from meso_core.errors import MissingInputError, SettingsError, StorageError
 from meso_core.storage import Basis, MadeBy, Manifest, Staging, load_manifest, publish, verify_manifest
-from meso_core.storage.hashing import hash_file
-from meso_core.storage.versions import (
+from meso_core.storage.files.hashing import hash_file
+from meso_core.storage.publication.versions import (
     KeptVersion,
     assets_with_versions,
     clean_versions,
@@ -183,7 +183,7 @@ def test_the_start_of_two_versions_is_refused(session, monkeypatch):
     versions = kept(session)
     for name in versions:
         new = "ab" + name.data_version[2:]
-        monkeypatch.setattr("meso_core.storage.versions.kept_versions", lambda *_: versions)
+        monkeypatch.setattr("meso_core.storage.publication.versions.kept_versions", lambda *_: versions)
         object.__setattr__(name, "data_version", new)
     with pytest.raises(SettingsError, match="expected one version"):
         restore(session, "ab")

@@ -11,7 +11,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from meso_assets.io.session_names import add_sessions
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
 from meso_assets.web.guard import OwnPagesOnly
 from meso_assets.web.lineage import lineage_routes
 from meso_assets.web.overview import overview_routes

@@ -16,11 +16,11 @@ from starlette.applications import Starlette
 
 from meso_assets.cli import group
 from meso_assets.definitions import build_defs
-from meso_assets.defs.audits import audited
 from meso_assets.defs.catalogue import CATALOGUE
+from meso_assets.defs.lineage.audits import audited
 from meso_assets.io.resources import Platform
 from meso_assets.io.session_names import add_sessions
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
 from meso_assets.web.guard import OwnPagesOnly
 from meso_assets.web.lineage import lineage_page, lineage_routes
 from meso_core.lineage import LAST_VERDICT, keep_verdict

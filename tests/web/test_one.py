@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from meso_assets.cli import group
-from meso_assets.web.one import alone, insist_on_free_port
+from meso_assets.web.one_interface import alone, insist_on_free_port
 from meso_core.errors import ProcessingError
 
 URL = "http://127.0.0.1:3000"
@@ -41,7 +41,7 @@ def test_an_address_that_this_machine_does_not_have_is_named(host):
 def other_interface(home):
     """Be an interface in another process, until its input is closed."""
     code = (
-        "import sys; from pathlib import Path; from meso_assets.web.one import alone\n"
+        "import sys; from pathlib import Path; from meso_assets.web.one_interface import alone\n"
         f"with alone(Path(sys.argv[1]), {URL!r}): print('up', flush=True); sys.stdin.read()"
     )
     process = subprocess.Popen(

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 from starlette.applications import Starlette
 
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
 from meso_assets.web.overview import overview_routes
 
 KEY = "SP035/2023-03-03/001"

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
 from meso_assets.web.overview import overview_routes
 from meso_core.report.draw.movie import webm
 from tests.browsers import opened_browser

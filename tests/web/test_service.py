@@ -56,7 +56,7 @@ def test_the_unit_is_one_that_systemd_takes_without_a_word(tmp_path):
 
 
 def test_the_example_of_the_settings_names_settings_only():
-    from meso_assets.runs.settings import MesoSettings
+    from meso_assets.runs.settings.settings import MesoSettings
 
     lines = [line.lstrip("# ") for line in (DEPLOY / "environment.example").read_text().splitlines()]
     names = {line.partition("=")[0] for line in lines if line.partition("=")[0].isupper()}

@@ -21,8 +21,8 @@ from urllib.parse import unquote
 from meso_core.errors import InputFileError, MissingInputError, SettingsError
 from meso_core.opening import read_plain
 
-from ...runs.secret_files import insist_on_secrecy
-from ...runs.settings import MesoSettings
+from ...runs.settings.secret_files import insist_on_secrecy
+from ...runs.settings.settings import MesoSettings
 from .pages import Page
 
 #: Variable of the environment with addresses, blanks between them.

@@ -17,11 +17,11 @@ from meso_core.errors import MesoWarning, told
 from meso_core.lineage import last_verdict
 from meso_core.session import SessionKey
 from meso_core.storage import Standing
-from meso_core.storage.times import CLOCKS_DIFFER_S
+from meso_core.storage.files.times import CLOCKS_DIFFER_S
 
 from ...io.resources import Platform
 from ...io.session_names import Registered, labs_by_subject
-from ..standings import look_at
+from ..standing.standings import look_at
 from .ledger import Ledger
 from .pages import Page, Part, lay_out
 

@@ -15,7 +15,7 @@ import dagster as dg
 from ...io.session_names import PARTITION_TAG
 from ..catalogue import CATALOGUE
 from ..dagster_internals import asset_of_step, end_of_steps, failed_checks, failure_message, last_words
-from ..dead_runs import clock, interrupted_at, process_of
+from ..running.dead_runs import clock, interrupted_at, process_of
 from .ledger import Ledger
 
 #: Ends of runs are looked for so far back again, s: records of a run are written one after the other.

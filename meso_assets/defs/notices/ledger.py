@@ -17,8 +17,8 @@ from typing import Any
 from meso_core.errors import InputFileError, MesoWarning, MissingInputError
 from meso_core.json_text import json_text
 from meso_core.opening import RECORD_BYTES, read_json
-from meso_core.storage.atomic import make_folder, write_file
-from meso_core.storage.locks import locked
+from meso_core.storage.files.atomic import make_folder, write_file
+from meso_core.storage.files.locks import locked
 
 from .pages import Page
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ..dead_runs import clock, short
+from ..running.dead_runs import clock, short
 from .events import Event
 from .pages import Page, Part, lay_out
 

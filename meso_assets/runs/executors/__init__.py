@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import dagster as dg
 
-from ..settings import MesoSettings
+from ..settings.settings import MesoSettings
 from .celery import celery_workers
 from .kubernetes import kubernetes_pods
 from .lead import led

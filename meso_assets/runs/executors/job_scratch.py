@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from meso_core.storage.atomic import make_folder, storage_errors
+from meso_core.storage.files.atomic import make_folder, storage_errors
 
 
 @contextmanager

@@ -19,17 +19,17 @@ from meso_core.errors import MesoError, StorageError
 from meso_core.processes import tell_children
 
 from ...defs.catalogue import CATALOGUE
-from ...defs.claims import Claims
 from ...defs.dagster_internals import asset_of_step, watched_claims
 from ...defs.dagster_internals.mirrors import deaf_to_the_terminal
-from ...defs.dead_runs import end_dead_runs, process_tags, who_holds
-from ...defs.quick import work_of_run
-from ...defs.remote_claims import ClaimsOnServer, claims_of
+from ...defs.running.claims import Claims
+from ...defs.running.dead_runs import end_dead_runs, process_tags, who_holds
+from ...defs.running.remote_claims import ClaimsOnServer, claims_of
+from ...defs.standing.quick import work_of_run
 from ...io.resources import Platform
 from ...io.session_names import PARTITION_TAG, tags_of_run
 from ..instance import in_use, size_pool
-from ..settings import MesoSettings
-from .around import Around, around
+from ..settings.settings import MesoSettings
+from .wrapper import Around, around
 
 #: Between two lines that tell of the same holder of a place, s; and between two looks for dead holders.
 _TELL_EVERY_S, _LOOK_EVERY_S = 300.0, 5.0

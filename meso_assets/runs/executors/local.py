@@ -8,7 +8,7 @@ from __future__ import annotations
 import dagster as dg
 
 from ...defs.dagster_internals import preloaded_first
-from ..settings import MesoSettings
+from ..settings.settings import MesoSettings
 
 
 def in_process(settings: MesoSettings) -> dg.ExecutorDefinition:  # noqa: ARG001  as every engine is made

@@ -21,12 +21,12 @@ import dagster as dg
 
 from meso_core.errors import InputFileError, MissingInputError, StorageError
 from meso_core.opening import RECORD_BYTES, read_plain
-from meso_core.storage.atomic import clear_parts, storage_errors, write_file
-from meso_core.storage.locks import NO_LOCKS
+from meso_core.storage.files.atomic import clear_parts, storage_errors, write_file
+from meso_core.storage.files.locks import NO_LOCKS
 
 from ...defs.dagster_internals import layouts_are_current, set_pool_size
-from ...defs.dead_runs import end_dead_runs
-from ..settings import MesoSettings
+from ...defs.running.dead_runs import end_dead_runs
+from ..settings.settings import MesoSettings
 from . import on_server
 from .packing import pack_new_files_closely
 from .records import MAIN, back_up, check_main, keeps_sqlite, make_missing

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from meso_core.errors import StorageError
-from meso_core.storage.atomic import make_folder, making
+from meso_core.storage.files.atomic import make_folder, making
 
 from . import on_server
 from .records import BACKUPS

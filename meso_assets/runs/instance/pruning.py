@@ -20,7 +20,7 @@ import dagster as dg
 
 from meso_core.errors import StorageError
 from meso_core.progress import Progress, silent
-from meso_core.storage.atomic import storage_errors
+from meso_core.storage.files.atomic import storage_errors
 
 from ...defs.dagster_internals.ticks import count_old_ticks, purge_old_ticks
 from . import on_server

@@ -19,9 +19,9 @@ import dagster as dg
 import yaml
 
 from meso_core.errors import StorageError
-from meso_core.storage.atomic import make_folder, storage_errors
-from meso_core.storage.hashing import sync_folder
-from meso_core.storage.locks import locked
+from meso_core.storage.files.atomic import make_folder, storage_errors
+from meso_core.storage.files.hashing import sync_folder
+from meso_core.storage.files.locks import locked
 
 from . import on_server
 

@@ -19,8 +19,8 @@ from meso_core.session import SessionKey
 
 from ...defs.catalogue import CATALOGUE, RECORDS
 from ...defs.dagster_internals import sessions_at_work
-from ...defs.histories import copy_history
 from ...defs.notices.ledger import open_ledger
+from ...defs.running.histories import copy_history
 from ...defs.session_checks import session_checks
 from ...io.session_names import (
     PARTITION_TAG,
@@ -29,7 +29,7 @@ from ...io.session_names import (
     names_to_change,
     session_tags,
 )
-from ..settings import MesoSettings
+from ..settings.settings import MesoSettings
 from . import open_instance, sole_use
 
 #: Tag of a run that names its session as it was called then.

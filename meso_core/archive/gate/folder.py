@@ -19,10 +19,10 @@ from pathlib import Path
 
 from ...errors import ArchiveError, StorageError
 from ...session import MESO_FOLDER, imaging_bouts, natural_key, raw_tifs
-from ...storage.atomic import HashedFile, link_or_rename, make_folder, part_path, same_file, storage_errors
-from ...storage.hashing import sha256_of, sync_file, sync_folder
-from ...storage.locks import locked
-from ...storage.times import same_time
+from ...storage.files.atomic import HashedFile, link_or_rename, make_folder, part_path, same_file, storage_errors
+from ...storage.files.hashing import sha256_of, sync_file, sync_folder
+from ...storage.files.locks import locked
+from ...storage.files.times import same_time
 from ..atomic import check_room, new_file
 from ..untrusted import open_plain, plain_files
 from .log import RemovalEvent, load_removals, record

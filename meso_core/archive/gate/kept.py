@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ...errors import MesoWarning, StorageError
-from ...storage.atomic import storage_errors
+from ...storage.files.atomic import storage_errors
 from .folder import Folder
 from .place import Place
 

@@ -17,9 +17,9 @@ from ...errors import ArchiveError, MissingInputError, SettingsError, problem
 from ...json_text import json_text
 from ...opening import RECORD_BYTES, read_plain
 from ...session import MESO_FOLDER
-from ...storage.atomic import make_folder, storage_errors
-from ...storage.hashing import sync_folder
-from ...storage.locks import locked
+from ...storage.files.atomic import make_folder, storage_errors
+from ...storage.files.hashing import sync_folder
+from ...storage.files.locks import locked
 
 
 @dataclass(frozen=True, slots=True)

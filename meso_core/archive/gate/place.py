@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ...session import MESO_FOLDER
-from ...storage.atomic import HashedFile
+from ...storage.files.atomic import HashedFile
 from .log import RemovalEvent
 
 #: What tells that a file is the one that it was. Of a file of a disk: device, inode, size, time of change of the

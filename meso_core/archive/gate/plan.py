@@ -15,8 +15,8 @@ from ...qc import DEFAULT_LIMITS, Limits, QCResult
 from ...review import REJECT, decision, person_verdicts
 from ...session import imaging_bouts, printable, raw_tifs
 from ...storage import Manifest, load_manifest
-from ...storage.atomic import storage_errors
-from ...storage.times import same_time
+from ...storage.files.atomic import storage_errors
+from ...storage.files.times import same_time
 from ..report import ArchiveReport, load_report
 from ..selection import archives_in, holds
 from ..untrusted import plain_bytes

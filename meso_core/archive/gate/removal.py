@@ -22,7 +22,7 @@ from pathlib import Path
 from ...errors import MesoError
 from ...progress import Progress, silent
 from ...storage import load_manifest
-from ...storage.atomic import storage_errors
+from ...storage.files.atomic import storage_errors
 from ..report import load_report
 from .comparison import Compared, compare
 from .kept import as_place, moved_away, put_back_or_tell, settle

@@ -25,8 +25,8 @@ from ...machine import cores_at_hand
 from ...progress import Progress, silent
 from ...scanimage import ScanImageTif, open_bout
 from ...storage import FileHash
-from ...storage.atomic import make_folder
-from ...storage.hashing import hash_stream, sync_file
+from ...storage.files.atomic import make_folder
+from ...storage.files.hashing import hash_stream, sync_file
 from ..atomic import check_room, new_folder
 from ..rawtif import HashedTif, disagreement, disagreements, hash_tifs, tifs_of
 from ..report import ZARR_NAME, ArchiveMember, ArchiveReport, hash_of_listing

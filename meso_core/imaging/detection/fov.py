@@ -16,9 +16,9 @@ import numpy as np
 
 from ...errors import CurationError, ProcessingError
 from ...progress import Progress, silent
-from ...storage.atomic import storage_errors
-from ...storage.basis import Basis
-from ...storage.hashing import FileHash
+from ...storage.files.atomic import storage_errors
+from ...storage.files.hashing import FileHash
+from ...storage.manifests.basis import Basis
 from ..device import pick_device
 from ..fovs import plane
 from ..fovs.job import FovJob, detection_basis

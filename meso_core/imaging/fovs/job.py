@@ -22,8 +22,8 @@ from ...opening import open_plain
 from ...scanimage import as_imaging_metadata
 from ...session import plane_name
 from ...session.imaging import ImagingMetadata
-from ...storage.basis import Basis
-from ...storage.hashing import FileHash
+from ...storage.files.hashing import FileHash
+from ...storage.manifests.basis import Basis
 from ..device import device_class
 from ..options import NO_OVERRIDES, Genotype, Suite2pOptions, Suite2pOverrides, suite2p_options
 from .plane import LOG

@@ -13,10 +13,10 @@ from typing import Any
 
 from ...json_text import json_text
 from ...opening import read_json
-from ...storage.atomic import write_file
-from ...storage.basis import Basis
-from ...storage.hashing import FileHash, hash_file
-from ...storage.times import same_time
+from ...storage.files.atomic import write_file
+from ...storage.files.hashing import FileHash, hash_file
+from ...storage.files.times import same_time
+from ...storage.manifests.basis import Basis
 from .plane import find_movie
 
 #: Files above this size are compared by size alone when asked whether a stage is whole: hashing a registered movie

@@ -16,8 +16,8 @@ import numpy as np
 
 from ...errors import InputFileError, MissingInputError
 from ...opening import read_plain
-from ...storage.atomic import replacing, write_file
-from ...storage.hashing import FileHash
+from ...storage.files.atomic import replacing, write_file
+from ...storage.files.hashing import FileHash
 from .objects import read_objects
 
 RAW = "data_raw.bin"

@@ -24,7 +24,7 @@ from ... import errors
 from ...errors import MesoError, ProcessingError, WorkStoppedError, problem
 from ...json_text import json_text
 from ...processes import end_with_parent
-from ...storage.atomic import make_folder
+from ...storage.files.atomic import make_folder
 from ..detection.fov import roi_detection
 from ..registration.fov import image_motion_registration
 from .job import FovJob

@@ -15,9 +15,9 @@ import numpy as np
 
 from ...errors import ProcessingError
 from ...progress import Progress, silent
-from ...storage.atomic import storage_errors
-from ...storage.hashing import FileHash, hash_file
-from ...storage.names import remove_name
+from ...storage.files.atomic import storage_errors
+from ...storage.files.deferred_renames import remove_name
+from ...storage.files.hashing import FileHash, hash_file
 from ..device import pick_device
 from ..fovs import plane
 from ..fovs.job import FovJob, registration_basis

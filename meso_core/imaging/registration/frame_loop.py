@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from ...progress import Progress
-from ...storage.atomic import HashedFile, replacing
-from ...storage.hashing import FileHash
+from ...storage.files.atomic import HashedFile, replacing
+from ...storage.files.hashing import FileHash
 from ..fovs import plane
 from ..fovs.job import FovJob
 from .phasecorr import ShiftFinder, roll_frames

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ...errors import MesoError, StorageError
 from ...json_text import json_text
-from ...storage.atomic import write_file
+from ...storage.files.atomic import write_file
 
 Volume = NDArray[Any]
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import AtlasError, MesoWarning, MissingInputError
-from ...storage.atomic import write_file
+from ...storage.files.atomic import write_file
 from ..atlas.grid import AtlasGrid, atlas_grid, describe_atlas
 from ..atlas.rays import top_voxels
 from ..settings import DEFAULT_CACHE

@@ -17,7 +17,7 @@ from ...qc import DEFAULT_LIMITS, Limits, QCResult, Verdict, judged
 from ..measure.activity import corrected, delta_f, in_parts, noise_level
 from ..measure.fov import last_good
 from ..measure.quality import decay_time, fast_correlation, is_active, transients
-from .told import ORIGIN, Judge
+from .field_value import ORIGIN, Judge
 
 #: Indicators decay as fast as this times tau to this power, s: fits 0.79, 0.39 and 0.205 s of GCaMP6s, m and f (Chen et
 #: al. 2013, Nature 499, 295) to the tau of 1.5, 1.0 and 0.7 that suite2p recommends for them.

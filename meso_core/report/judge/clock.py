@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...qc import DEFAULT_LIMITS, Limits, QCResult, Verdict
 from ..measure.clock import intervals
-from .told import ORIGIN, Judge
+from .field_value import ORIGIN, Judge
 
 
 def frames_match_timestamps(fov: str, n_frames: int, n_times: int) -> QCResult:

@@ -18,7 +18,7 @@ from ..measure.axial import AxialDrift, axial_drift
 from ..measure.motion import FovMotion
 from ..measure.photons import measure_photons
 from ..measure.quality import crispness_gain, likeness_of_ends, saturated_share
-from .told import ORIGIN, Judge
+from .field_value import ORIGIN, Judge
 
 
 def judge_motion(

@@ -22,8 +22,8 @@ from ..measure.motion import read_motion
 from ..stacks import field_stack
 from .cells import FovTraces, judge_cells
 from .clock import judge_clock
+from .field_value import ORIGIN
 from .movie import judge_motion, judge_movie
-from .told import ORIGIN
 
 _TRACES = ("mpci.ROIActivityF", "mpci.ROINeuropilActivityF", "mpci.ROIActivityDeconvolved", "mpciROIs.mpciROITypes",
            "mpci.badFrames")  # fmt: skip

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from ...errors import StorageError
 from ...session import plane_name
-from ...storage.atomic import make_folder, part_path, storage_errors
+from ...storage.files.atomic import make_folder, part_path, storage_errors
 from ..layout import FovLayout, ImagingLayout
 from .placement import Places
 from .sources import Block

@@ -19,7 +19,7 @@ from ...errors import InputFileError, MetadataError, MissingInputError
 from ...opening import is_there, read_array, read_json
 from ...session import IMAGING_META_FILE, IMAGING_TIMES_FILE, imaging_bouts, raw_tifs, why_ignored
 from ...session.imaging import BoutMetadata, ImagingMetadata, SessionMetadata
-from ...storage.atomic import replacing, write_file
+from ...storage.files.atomic import replacing, write_file
 from ..frames.faults import DamagedFrames, tell_of_faults
 from ..frames.on_file import (
     BoutPlacer,

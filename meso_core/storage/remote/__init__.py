@@ -3,9 +3,9 @@
 What belongs here: names, bytes, hashes and the troubles of a network. What does not: what a session is.
 """
 
-from .filesystem import RemoteRoot, children, list_below, open_root
-from .scratch import Scratch
-from .transfer import (
+from .mirrors.scratch import Scratch
+from .servers.filesystem import RemoteRoot, children, list_below, open_root
+from .transfers.transfer import (
     Wanted,
     download,
     download_all,

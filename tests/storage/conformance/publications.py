@@ -36,7 +36,7 @@ def publish(store: SessionStore, files: Mapping[str, bytes], run: str = "run-1",
 
 def publish_as_a_run(store: SessionStore, files: Mapping[str, bytes], run: str) -> Manifest:
     """Publish as a run does: it claims the asset, and waits while another run makes it."""
-    from meso_assets.defs.remote_claims import claims_of
+    from meso_assets.defs.running.remote_claims import claims_of
 
     session = Session(KEY, store.local(KEY), store)
     claims = claims_of(session, run)
@@ -124,7 +124,7 @@ def _work(order: Mapping[str, Any]) -> str:
 
 def _main() -> None:
     warnings.simplefilter("ignore")
-    import meso_assets.defs.remote_claims  # noqa: F401
+    import meso_assets.defs.running.remote_claims  # noqa: F401
     import tests.storage.conformance.backends  # noqa: F401  loaded once, for all forks
 
     for line in sys.stdin:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from meso_core.errors import MesoError, StorageError
-from meso_core.storage.remote import filesystem
+from meso_core.storage.remote.servers import filesystem
 from tests.real_servers import OpenSshServer, S3Server
 from tests.remote_roots import QUICK
 from tests.share import Share, mounted

@@ -11,7 +11,7 @@ from importlib import import_module
 import pytest
 
 from meso_core.errors import StorageError
-from meso_core.storage.hashing import hash_file
+from meso_core.storage.files.hashing import hash_file
 from meso_core.storage.remote import (
     download,
     list_below,
@@ -23,11 +23,11 @@ from meso_core.storage.remote import (
     upload,
     write_small,
 )
-from meso_core.storage.remote.calls import Patience
+from meso_core.storage.remote.servers.calls import Patience
 from tests.remote_roots import QUICK, fetch, new_root, random_file, server_of
 
 #: The module, whose name the package gives to a function.
-download_module = import_module("meso_core.storage.remote.download")
+download_module = import_module("meso_core.storage.remote.transfers.download")
 LARGE = 17_654_321
 #: Bytes of one request of a download, where it must show what comes again.
 RANGE = 1 << 20

@@ -8,9 +8,9 @@ import pytest
 
 from meso_core.errors import StorageError
 from meso_core.storage.remote import RemoteRoot, list_below, read_range, stat, write_small
-from meso_core.storage.remote import s3_moves as moves
-from meso_core.storage.remote.looking import must_have
-from meso_core.storage.remote.moving import move_to_new, remove_as_seen
+from meso_core.storage.remote.servers import s3_moves as moves
+from meso_core.storage.remote.servers.reading import must_have
+from meso_core.storage.remote.transfers.moving import move_to_new, remove_as_seen
 from tests.remote_roots import KINDS, hash_of, new_root
 
 COPYING = ("memory", "s3")

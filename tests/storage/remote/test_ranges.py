@@ -9,8 +9,9 @@ import pytest
 
 from meso_core.errors import StorageError
 from meso_core.session import ListedFile
-from meso_core.storage.remote import ranges, stat, upload, write_small
-from meso_core.storage.remote.ranges import ranged
+from meso_core.storage.remote import stat, upload, write_small
+from meso_core.storage.remote.transfers import ranges
+from meso_core.storage.remote.transfers.ranges import ranged
 from tests.remote_roots import KINDS, hash_of, new_root
 
 SIZE = 3_000_000

@@ -8,7 +8,7 @@ import traceback
 
 import pytest
 
-from meso_assets.runs.settings import load_settings
+from meso_assets.runs.settings.settings import load_settings
 from meso_core.errors import MesoError, SettingsError, StorageError
 from meso_core.storage.remote import children, list_below, open_root, read_small, remove, upload, write_small
 from meso_core.storage.urls import may_hold_a_secret, shown
@@ -91,7 +91,7 @@ def test_an_at_sign_of_a_folder_or_a_user_is_no_secret(url):
 
 @pytest.mark.parametrize(("url", "package", "extra"), [("s3://b/p", "s3fs", "s3"), ("sftp://h/p", "sshfs", "sftp")])
 def test_a_package_that_is_not_installed_is_named_with_its_extra(url, package, extra, monkeypatch):
-    monkeypatch.setattr("meso_core.storage.remote.filesystem.find_spec", lambda name: None)
+    monkeypatch.setattr("meso_core.storage.remote.servers.filesystem.find_spec", lambda name: None)
     message = refused(url, f"the package {package}")
     assert f"meso[{extra}]" in message
 
@@ -214,8 +214,8 @@ def test_a_server_that_does_not_answer_is_named(scheme, monkeypatch):
 
 @pytest.mark.parametrize("scheme", ["s3", "sftp"])
 def test_a_server_that_says_nothing_is_not_waited_for_without_end(scheme, monkeypatch):
-    monkeypatch.setattr("meso_core.storage.remote.s3._SILENCE_S", 1)
-    monkeypatch.setattr("meso_core.storage.remote.sftp._CONNECT_S", 1)
+    monkeypatch.setattr("meso_core.storage.remote.servers.s3._SILENCE_S", 1)
+    monkeypatch.setattr("meso_core.storage.remote.servers.sftp._CONNECT_S", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         names = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"}

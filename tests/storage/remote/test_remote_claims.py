@@ -14,10 +14,10 @@ import pytest
 
 from meso_core.errors import StorageError
 from meso_core.processes import this_process
-from meso_core.storage.remote import claims as claims_module
-from meso_core.storage.remote.claims import RemoteClaims
-from meso_core.storage.remote.filesystem import RemoteRoot, list_below, open_root
-from meso_core.storage.remote.transfer import remove, stat, write_small
+from meso_core.storage.remote.servers.filesystem import RemoteRoot, list_below, open_root
+from meso_core.storage.remote.sessions import claims as claims_module
+from meso_core.storage.remote.sessions.claims import RemoteClaims
+from meso_core.storage.remote.transfers.transfer import remove, stat, write_small
 from tests.other_machine import two_machines
 
 FOLDER = "SP035/2023-03-03/001/.meso/claims"
@@ -103,7 +103,7 @@ def test_a_holder_on_another_machine_counts_until_it_gives_no_sign_of_life(root,
 HOLD = """
 import sys, time
 from meso_core.storage.remote import claims
-from meso_core.storage.remote.filesystem import open_root
+from meso_core.storage.remote.servers.filesystem import open_root
 claims.BEAT_S, claims.GONE_AFTER_S = 0.3, 3.0
 held = claims.RemoteClaims(open_root(sys.argv[1]), sys.argv[2], sys.argv[3])
 while held.take(["rois"]):

@@ -16,15 +16,15 @@ import pytest
 from meso_core.errors import InputFileError, MesoWarning, MissingInputError, StorageError
 from meso_core.session import ListedFile, SessionKey
 from meso_core.storage import Basis, FileRecord, MadeBy, Manifest, Session, open_store
-from meso_core.storage.remote import alone
-from meso_core.storage.remote import publishing as remote_publishing
-from meso_core.storage.remote import store as remote_store
-from meso_core.storage.remote.claims import RemoteClaims
-from meso_core.storage.remote.filesystem import list_below, open_root
-from meso_core.storage.remote.mirror import _may_change_unseen
-from meso_core.storage.remote.scratch import Scratch
-from meso_core.storage.remote.store import RemoteStore
-from meso_core.storage.remote.transfer import read_small, remove, stat, write_small
+from meso_core.storage.remote.mirrors.mirror import _may_change_unseen
+from meso_core.storage.remote.mirrors.scratch import Scratch
+from meso_core.storage.remote.servers.filesystem import list_below, open_root
+from meso_core.storage.remote.sessions import exclusive as alone
+from meso_core.storage.remote.sessions import publishing as remote_publishing
+from meso_core.storage.remote.sessions import store as remote_store
+from meso_core.storage.remote.sessions.claims import RemoteClaims
+from meso_core.storage.remote.sessions.store import RemoteStore
+from meso_core.storage.remote.transfers.transfer import read_small, remove, stat, write_small
 from meso_core.storage.typed import published_shapes
 from tests.remote_roots import hash_of
 
@@ -500,7 +500,7 @@ def test_a_failure_of_a_publication_is_told_though_its_claim_cannot_be_given_bac
         raise StorageError("the server is away")
 
     def fail(*_: object, **__: object) -> None:
-        monkeypatch.setattr("meso_core.storage.remote.claims.remove", away)
+        monkeypatch.setattr("meso_core.storage.remote.sessions.claims.remove", away)
         raise ZeroDivisionError
 
     monkeypatch.setattr(remote_store, "begin", fail)
@@ -539,7 +539,7 @@ def test_a_file_that_goes_while_it_is_read_for_its_hash_is_a_named_error(machine
     def gone(*_: object) -> bytes:
         raise FileNotFoundError(2, "No such file or directory")
 
-    monkeypatch.setattr("meso_core.storage.remote.streaming.read_range", gone)
+    monkeypatch.setattr("meso_core.storage.remote.transfers.streaming.read_range", gone)
     with pytest.raises(MissingInputError, match=path):
         store.sha256(KEY, path)
 

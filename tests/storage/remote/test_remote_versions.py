@@ -13,8 +13,8 @@ from meso_core.errors import MesoWarning, MissingInputError, StorageError
 from meso_core.session import SessionKey
 from meso_core.storage import Basis, MadeBy, Manifest, Session
 from meso_core.storage.remote import RemoteRoot, list_below, read_small, remove, write_small
-from meso_core.storage.remote.scratch import Scratch
-from meso_core.storage.remote.store import RemoteStore
+from meso_core.storage.remote.mirrors.scratch import Scratch
+from meso_core.storage.remote.sessions.store import RemoteStore
 from tests.killed_calls import killed_at_request, let_claims_end
 from tests.remote_roots import new_root
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from s3fs.errors import ERROR_CODE_TO_EXCEPTION
 
-from meso_core.storage.remote.s3 import S3Backend
+from meso_core.storage.remote.servers.s3 import S3Backend
 
 KEY = "prefix/file"
 

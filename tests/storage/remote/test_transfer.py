@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from meso_core.errors import StorageError
-from meso_core.storage.hashing import hash_file
+from meso_core.storage.files.hashing import hash_file
 from meso_core.storage.remote import (
     Wanted,
     children,

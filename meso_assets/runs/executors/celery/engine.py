@@ -17,11 +17,11 @@ from meso_core.errors import EngineError, MesoError
 from meso_core.imaging.needs import StepNeeds, Work
 from meso_core.json_text import json_text
 from meso_core.session import SessionKey
-from meso_core.storage.atomic import write_file
+from meso_core.storage.files.atomic import write_file
 
 from ....defs.dagster_internals.delegating import StepOrder
 from ....defs.needs import work_of_step
-from ...celery_broker import (
+from ...engines.celery_broker import (
     ENDS,
     STEP_TASK,
     AtHand,
@@ -35,9 +35,9 @@ from ...celery_broker import (
     tasks_at_hand,
     tell_workers,
 )
-from ...settings import MesoSettings
-from ..elsewhere import EngineOfRun, RunNeeds
-from ..sameness import Sameness
+from ...settings.settings import MesoSettings
+from ..compatibility import Sameness
+from ..routing import EngineOfRun, RunNeeds
 
 #: File of the home: what led a run last, for workers that start.
 LEADER = "celery/leader.json"

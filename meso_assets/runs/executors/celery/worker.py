@@ -22,12 +22,12 @@ from meso_core.opening import is_there, read_plain
 from meso_core.processes import tell_children
 from meso_core.session import SessionKey
 
-from ...celery_broker import ENDS, QUEUES, STEP_TASK, TELLS, ask_workers, broker_app, queue_key
-from ...engines import given_to_job
+from ...engines.celery_broker import ENDS, QUEUES, STEP_TASK, TELLS, ask_workers, broker_app, queue_key
 from ...instance import prepare_home
 from ...instance.on_server import insist_on_answer
-from ...settings import MesoSettings
-from ..sameness import Sameness
+from ...settings.engines import given_to_job
+from ...settings.settings import MesoSettings
+from ..compatibility import Sameness
 from .engine import LEADER
 
 #: Between two looks whether the run of a step still goes on, s; and what a step has to end in when it is told to.

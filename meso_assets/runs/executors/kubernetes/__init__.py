@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import dagster as dg
 
-from ...settings import MesoSettings
-from ..elsewhere import elsewhere
+from ...settings.settings import MesoSettings
+from ..routing import elsewhere
 from .engine import KubernetesEngine
 
 

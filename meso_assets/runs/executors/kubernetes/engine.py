@@ -19,12 +19,12 @@ from meso_core.session import SessionKey
 
 from ....defs.dagster_internals import asset_of_step
 from ....defs.dagster_internals.delegating import StepOrder
-from ....defs.dead_runs import short
+from ....defs.running.dead_runs import short
 from ....io.session_names import PARTITION_TAG
-from ...engines import given_to_job
-from ...kubernetes_api import SCRATCH, Cluster, PodOrder, StepJob, check_kubernetes, job_of_step
-from ...settings import MesoSettings
-from ..elsewhere import EngineOfRun, RunNeeds
+from ...engines.kubernetes_api import SCRATCH, Cluster, PodOrder, StepJob, check_kubernetes, job_of_step
+from ...settings.engines import given_to_job
+from ...settings.settings import MesoSettings
+from ..routing import EngineOfRun, RunNeeds
 from .reasons import AGAIN, MORE_MEMORY, STUCK, USUAL, why_over
 from .step import ORDER
 
@@ -88,7 +88,7 @@ class KubernetesEngine(EngineOfRun):
         Raises
         ------
         SettingsError, EngineError
-            As :func:`~meso_assets.runs.kubernetes_api.check_kubernetes`; or if what was left does not end.
+            As :func:`~meso_assets.runs.engines.kubernetes_api.check_kubernetes`; or if what was left does not end.
         """
         check_kubernetes(self._settings, self._needs.instance, self._run)
         until = time.monotonic() + _LEAVE_S

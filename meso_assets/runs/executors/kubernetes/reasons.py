@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from meso_core.imaging import StepNeeds
 
-from ...kubernetes_api import StepJob
+from ...engines.kubernetes_api import StepJob
 
 #: The reason after which a step is tried once more with twice the memory.
 MORE_MEMORY = "OOMKilled"

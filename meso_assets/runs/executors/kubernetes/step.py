@@ -42,8 +42,8 @@ def main() -> int:
 
 
 def _refuse_another(leader: dict[str, Any]) -> None:
-    from ...settings import load_settings
-    from ..sameness import Sameness
+    from ...settings.settings import load_settings
+    from ..compatibility import Sameness
 
     Sameness(**leader).refuse(Sameness.of_this_machine(load_settings()))
 

@@ -19,9 +19,8 @@ from meso_core.session import SessionKey
 
 from ....defs.dagster_internals import asset_of_step
 from ....defs.dagster_internals.delegating import StepOrder
-from ....defs.dead_runs import short
-from ...settings import MesoSettings
-from ...slurm_commands import (
+from ....defs.running.dead_runs import short
+from ...engines.slurm_commands import (
     SlurmJob,
     cancel,
     check_slurm,
@@ -32,7 +31,8 @@ from ...slurm_commands import (
     options_of,
     submit,
 )
-from ..elsewhere import EngineOfRun, RunNeeds
+from ...settings.settings import MesoSettings
+from ..routing import EngineOfRun, RunNeeds
 from .orders import JobOrder, RunFolder, numbered
 from .reasons import AGAIN, MORE_MEMORY, why_over
 
@@ -100,7 +100,7 @@ class SlurmEngine(EngineOfRun):
         Raises
         ------
         SettingsError, EngineError
-            As :func:`~meso_assets.runs.slurm_commands.check_slurm`.
+            As :func:`~meso_assets.runs.engines.slurm_commands.check_slurm`.
         """
         check_slurm(self._settings)
         self._most = largest_node(self._settings.slurm_partition)

@@ -17,9 +17,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from meso_core.errors import MesoError
-from meso_core.storage.atomic import write_file
+from meso_core.storage.files.atomic import write_file
 
-from ...engines import given_to_job
+from ...settings.engines import given_to_job
 from ..ending import end_at_once
 from ..job_scratch import own_scratch
 from .orders import JobOrder, RunFolder
@@ -50,8 +50,8 @@ def main(spec: Path, task: int) -> int:
 
 
 def _refuse_another(order: JobOrder) -> None:
-    from ...settings import load_settings
-    from ..sameness import Sameness
+    from ...settings.settings import load_settings
+    from ..compatibility import Sameness
 
     Sameness(**order.leader).refuse(Sameness.of_this_machine(load_settings()))
 

@@ -17,7 +17,7 @@ from typing import Any
 from meso_core.errors import InputFileError, MesoError, MissingInputError
 from meso_core.json_text import json_text
 from meso_core.opening import RECORD_BYTES, read_plain
-from meso_core.storage.atomic import make_folder, write_file
+from meso_core.storage.files.atomic import make_folder, write_file
 
 _FOLDER = "slurm"
 #: Lines of a log that are told where a job has failed.
@@ -50,7 +50,7 @@ class JobOrder:
     minutes: int
     #: Settings of the platform, as variables.
     environment: Mapping[str, str]
-    #: What the machine that leads the run has (``sameness``).
+    #: What the machine that leads the run has (``compatibility``).
     leader: Mapping[str, Any]
 
     @classmethod

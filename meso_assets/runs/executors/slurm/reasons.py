@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from meso_core.imaging.needs import StepNeeds
 
-from ...slurm_commands import SlurmJob
+from ...engines.slurm_commands import SlurmJob
 
 #: The state after which a job is tried once more with twice the memory.
 MORE_MEMORY = "OUT_OF_MEMORY"

@@ -19,9 +19,9 @@ from meso_core.counting import counted
 from meso_core.errors import SettingsError, StorageError, problem
 from meso_core.opening import RECORD_BYTES, read_plain
 from meso_core.progress import Progress, silent
-from meso_core.storage.atomic import write_file
+from meso_core.storage.files.atomic import write_file
 
-from ...settings import MesoSettings
+from ...settings.settings import MesoSettings
 from .. import on_server, prepare_home, records_are_current, sole_use
 from ..records import keeps_sqlite
 from .comparing import count_partitions, differences, is_empty

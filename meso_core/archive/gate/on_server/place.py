@@ -17,15 +17,15 @@ from uuid import uuid4
 from ....errors import StorageError
 from ....progress import Progress, silent
 from ....session import MESO_FOLDER, ListedFile, SessionKey
-from ....storage.atomic import HashedFile, make_folder, storage_errors
+from ....storage.files.atomic import HashedFile, make_folder, storage_errors
 from ....storage.remote import list_below, remove, stat, upload, write_small
-from ....storage.remote.backend import Seen
-from ....storage.remote.claims import RemoteClaims
-from ....storage.remote.download import Wanted, download_all
-from ....storage.remote.looking import look, must_have
-from ....storage.remote.moving import changed, move_to_new, remove_as_seen
-from ....storage.remote.store import RemoteStore
-from ....storage.remote.streaming import streamed_sha256
+from ....storage.remote.servers.backend import Seen
+from ....storage.remote.servers.reading import look, must_have
+from ....storage.remote.sessions.claims import RemoteClaims
+from ....storage.remote.sessions.store import RemoteStore
+from ....storage.remote.transfers.download import Wanted, download_all
+from ....storage.remote.transfers.moving import changed, move_to_new, remove_as_seen
+from ....storage.remote.transfers.streaming import streamed_sha256
 from ...atomic import check_room, new_file
 from ...raw_times import TIMES_PATH, GivenTime, given_times, own_times, times_text, with_own_times
 from ..folder import kept_tifs, not_alone, taken

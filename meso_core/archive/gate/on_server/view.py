@@ -14,8 +14,8 @@ from pathlib import Path
 
 from ....errors import StorageError
 from ....session import GONE, MESO_FOLDER, RAW_PREFIXES, ListedFile
-from ....storage.atomic import storage_errors
-from ....storage.remote.mirror import is_record
+from ....storage.files.atomic import storage_errors
+from ....storage.remote.mirrors.mirror import is_record
 from ..processed import MOTION_REGISTERED
 
 #: Metadata of a bout, which are read.

@@ -1,0 +1,1 @@
+"""Audits and lineage as the platform asks for them."""

@@ -1,0 +1,1 @@
+"""The engines that run steps, as their own commands and interfaces tell of them."""

@@ -1,0 +1,1 @@
+"""The settings of the platform: where they come from, what they mean, and what is secret."""

@@ -1,0 +1,1 @@
+"""Fields of view, their locations, and the craniotomy."""

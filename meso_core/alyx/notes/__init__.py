@@ -1,0 +1,1 @@
+"""What people read in Alyx: snapshots, and the verdict on a session."""

@@ -1,0 +1,1 @@
+"""What is asked of a server, and the kinds of server that answer: S3, SFTP, and the memory of this process."""

@@ -1,0 +1,1 @@
+"""Bytes that go to a server and come back whole."""
