@@ -109,7 +109,10 @@ def get_timeshifts(meta: Mapping[str, Any] | ImagingMetadata) -> TimeShifts:
     Here a FOV's offset leaves out the time of its slice, since each frame of a volume has its own pulse.
     """
     meta = as_imaging_metadata(meta)
-    layout, period = ImagingLayout.from_meta(meta), meta.line_period_s
+    return _timeshifts(ImagingLayout.from_meta(meta), meta.line_period_s)
+
+
+def _timeshifts(layout: ImagingLayout, period: float) -> TimeShifts:
     return TimeShifts(
         np.array([fov.row_start * period for fov in layout.fovs]),
         tuple(np.arange(fov.ny, dtype=np.float64) * period for fov in layout.fovs),
@@ -212,7 +215,8 @@ def find_frame_times(
         If a bout has more pulses than frames; the surplus at its end is dropped.
     """
     bouts = metadata.bouts
-    shifts = _shifts_of(bouts)
+    layouts = tuple(ImagingLayout.from_meta(bout.imaging) for bout in bouts)
+    shifts = _shifts_of(bouts, layouts)
     timeline = Timeline(Path(sync_folder))
     channel = timeline.channel(*([frame_channel] if frame_channel else FRAME_CHANNELS))
     names = [channel.name] + [VOLUME_CHANNEL] * timeline.has_counter(VOLUME_CHANNEL)
@@ -234,14 +238,14 @@ def find_frame_times(
     ]
     per_fov: list[list[NDArray[np.float64]]] = [[] for _ in shifts[0].slices]
     timings = []
-    for bout, own, (start, end) in zip(bouts, shifts, edges, strict=True):
+    for bout, layout, own, (start, end) in zip(bouts, layouts, shifts, edges, strict=True):
         first, last = np.searchsorted(frames.times, (start, end))
         pulses = frames.times[first : last + 1]
         timing = BoutTiming(bout.name, float(start), float(end), pulses.size, bout.n_taken)
         results += check_bout(timing, pulses, bout)
         results += [check_volumes(timing, counter.times, own.frames_per_volume) for counter in volumes]
         timings.append(timing)
-        slices = slices_of(bout)
+        slices = layout.slices_of(bout.frames_in_acquisition)
         for parts, first_line, index in zip(per_fov, own.first_line, own.slices, strict=True):
             parts.append(pulses[bout.frame_index[slices == index]] + first_line)
     times = tuple(np.concatenate(parts) for parts in per_fov)
@@ -269,7 +273,7 @@ def _slowest(frame_times: Sequence[NDArray[np.float64]]) -> float:
     return 2 * max(periods, default=0.0)
 
 
-def _shifts_of(bouts: Sequence[BoutMetadata]) -> tuple[TimeShifts, ...]:
+def _shifts_of(bouts: Sequence[BoutMetadata], layouts: Sequence[ImagingLayout]) -> tuple[TimeShifts, ...]:
     """Return the offsets within a frame of each bout, which must be of the same fields of view."""
     if not bouts:
         raise MissingInputError(
@@ -280,7 +284,9 @@ def _shifts_of(bouts: Sequence[BoutMetadata]) -> tuple[TimeShifts, ...]:
                 remedy="Copy the folders raw_imaging_data_NN from the rig",
             )
         )
-    shifts = tuple(get_timeshifts(bout.imaging) for bout in bouts)
+    shifts = tuple(
+        _timeshifts(layout, bout.imaging.line_period_s) for bout, layout in zip(bouts, layouts, strict=True)
+    )
     for bout, own in zip(bouts[1:], shifts[1:], strict=True):
         if not shifts[0].agrees_with(own):
             raise MetadataError(

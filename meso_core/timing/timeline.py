@@ -91,9 +91,10 @@ class Timeline:
             raise _misshapen(self.folder / RAW_FILE, "2 dimensions", f"shape {raw.shape}")
         #: Number of samples of each channel.
         self.n_samples: int = raw.shape[0]
-        self.channels: tuple[Channel, ...] = _read_channels(self.folder / META_FILE, n_columns=raw.shape[1])
+        meta = read_json(self.folder / META_FILE, "Copy the file again from the rig")
+        self.channels: tuple[Channel, ...] = _read_channels(meta, self.folder / META_FILE, n_columns=raw.shape[1])
         #: Samples per second that the DAQ was asked for, Hz; None where the metadata do not tell.
-        self.nominal_rate_hz: float | None = _nominal_rate(self.folder / META_FILE)
+        self.nominal_rate_hz: float | None = _nominal_rate(meta)
         self._check_timestamps()
 
     def channel(self, *names: str) -> Channel:
@@ -307,19 +308,17 @@ def _misshapen(path: Path, expected: str, found: str) -> InputFileError:
     return InputFileError.at(path, expected=expected, found=found, remedy=remedy)
 
 
-def _nominal_rate(path: Path) -> float | None:
-    meta = read_json(path, "Copy the file again from the rig")
+def _nominal_rate(meta: object) -> float | None:
     rate = meta.get("daqSampleRate") if isinstance(meta, dict) else None
     is_rate = isinstance(rate, int | float) and not isinstance(rate, bool) and 0 < rate < np.inf
     return float(rate) if is_rate and rate is not None else None
 
 
-def _read_channels(path: Path, n_columns: int) -> tuple[Channel, ...]:
+def _read_channels(meta: object, path: Path, n_columns: int) -> tuple[Channel, ...]:
     def bad(expected: str, found: str, field: str) -> InputFileError:
         remedy = f"Correct the field, or put the {META_FILE} and {RAW_FILE} of one recording together"
         return InputFileError.at(path, field=field, expected=expected, found=found, remedy=remedy)
 
-    meta = read_json(path, "Copy the file again from the rig")
     inputs = meta.get("inputs") if isinstance(meta, dict) else None
     if isinstance(inputs, dict):  # MATLAB's jsonencode writes a single input without a list
         inputs = [inputs]
