@@ -10,6 +10,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any
 
 
@@ -38,6 +39,8 @@ def json_text(value: object, *, indent: int | None = None, sort_keys: bool = Fal
 
 def null_for_nan(value: Any) -> Any:  # noqa: ANN401  JSON
     """Return a copy with None for NaN and infinities, as MATLAB's ``jsonencode`` writes them: not known."""
+    if type(value) in (str, int, bool, NoneType):  # most are: looked for first, for a header holds thousands
+        return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

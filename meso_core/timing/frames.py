@@ -284,9 +284,7 @@ def _shifts_of(bouts: Sequence[BoutMetadata], layouts: Sequence[ImagingLayout]) 
                 remedy="Copy the folders raw_imaging_data_NN from the rig",
             )
         )
-    shifts = tuple(
-        _timeshifts(layout, bout.imaging.line_period_s) for bout, layout in zip(bouts, layouts, strict=True)
-    )
+    shifts = tuple(_timeshifts(layout, bout.imaging.line_period_s) for bout, layout in zip(bouts, layouts, strict=True))
     for bout, own in zip(bouts[1:], shifts[1:], strict=True):
         if not shifts[0].agrees_with(own):
             raise MetadataError(

@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from ...errors import MesoWarning, MetadataError
-from ...session.imaging import CORNERS, Fov, ImagingMetadata
+from ...session.imaging import CORNERS, Fov
 from ..tiff.header import parse_si_header
 from .rois import Place, SiHeader, imaged_places, same_depth
 
 _REMEDY = "Move the metadata file away; it is made again from the tifs"
 
 
-def check_imaged(meta: ImagingMetadata, where: str) -> None:
+def check_imaged(fovs: Sequence[Fov], raw: Mapping[str, Any], where: str) -> None:
     """Compare FOVs with the ROIs and depths that were imaged.
 
     Parameters
     ----------
-    meta
-        Imaging metadata; where they hold no ROI groups or no depths, nothing is compared.
+    fovs
+        Fields of view as the metadata file lists them.
+    raw
+        ``rawScanImageMeta`` of the file; where it holds no ROI groups or no depths, nothing is compared.
     where
         File, for messages.
 
@@ -39,13 +42,12 @@ def check_imaged(meta: ImagingMetadata, where: str) -> None:
     MesoWarning
         If a ROI was imaged at a depth where no FOV is listed.
     """
-    raw = meta.to_dict()["rawScanImageMeta"]
     artist, header = raw.get("Artist"), parse_si_header(raw["Software"])
     if not isinstance(artist, Mapping) or not artist.get("RoiGroups") or "SI.hStackManager.zs" not in header:
         return
     places = imaged_places(raw, SiHeader(header, where, _REMEDY))
     left = list(places)
-    for fov in sorted(meta.fovs, key=lambda fov: (fov.slice_index, fov.line_indices[0])):
+    for fov in sorted(fovs, key=lambda fov: (fov.slice_index, fov.line_indices[0])):
         place = _place_of(fov, places if fov.channel is not None else left)
         if place is None:
             here = _names([p for p in places if p.slice_id == fov.slice_index])

@@ -64,5 +64,5 @@ def _differences(a: object, b: object, path: str = "") -> Iterator[tuple[str, ob
     elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b) and any(isinstance(v, dict) for v in a):
         for i, (x, y) in enumerate(zip(a, b, strict=True)):
             yield from _differences(x, y, f"{path}[{i}]")
-    elif not is_near(a, b, 1e-9):
+    elif a != b and not is_near(a, b, 1e-9):
         yield path, a, b

@@ -41,7 +41,8 @@ class _Field:
 
 def is_number(value: object) -> TypeGuard[float]:
     """Whether a value is a finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+    is_plain = type(value) is int or type(value) is float  # nearly all are, and the lists of lines are long
+    if not is_plain and (isinstance(value, bool) or not isinstance(value, int | float | np.number)):
         return False
     try:
         return math.isfinite(value)

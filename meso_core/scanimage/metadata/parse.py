@@ -35,8 +35,9 @@ from ...session.imaging import (
 from ...session.page_faults import FaultKind, PageFault
 from ..scanner import read_stack
 from ..tiff.header import parse_si_header
+from .agreement import check_imaged
 from .fields import check_fields, is_number, wrong
-from .patch import patch_imaging_meta
+from .patch import bring_up_to_date
 
 #: Lines of the header that tell the stack.
 _OF_STACK = re.compile(r"SI\.(hStackManager\.|hFastZ\.|hScan2D\.logAverageFactor|VERSION_)")
@@ -58,24 +59,25 @@ def parse_imaging_metadata(meta: Mapping[str, Any], where: str = IMAGING_META_FI
     Raises
     ------
     MetadataError
-        If a field is missing or holds what it must not; see also :func:`patch_imaging_meta`. NaN, infinity and null,
-        as MATLAB writes both, are no value.
+        If a field is missing or holds what it must not, or a FOV is not one of the ROIs that the header lists; see also
+        :func:`patch_imaging_meta`. NaN, infinity and null, as MATLAB writes both, are no value.
 
     Warns
     -----
     MesoWarning
-        If the version is newer than this code.
+        If the version is newer than this code, or a ROI was imaged at a depth where no FOV is listed.
     """
-    meta = _finite(meta, where)
-    patched = patch_imaging_meta(meta, where)
+    own = _finite(meta, where)
+    source = _text(own, where)
+    patched = bring_up_to_date(own, where)
     check_fields(patched, where)
     raw, params = patched["rawScanImageMeta"], patched["scanImageParams"]
     rates, scanner = params["hRoiManager"], params.get("hScan2D") or {}
     fovs = tuple(_fov(i, fov) for i, fov in enumerate(patched["FOV"]))
+    check_imaged(fovs, raw, where)
     header = _stack_header(raw["Software"])
     stack = read_stack(header, where, 1 + max(f.slice_index for f in fovs))
     transform = patched.get("coordsTF")
-    source, text, digest = _texts(meta, patched, where)
     return ImagingMetadata(
         version=str(patched["version"]),
         acquisition_start=_start_time(patched.get("acquisitionStartTime")),
@@ -95,9 +97,9 @@ def parse_imaging_metadata(meta: Mapping[str, Any], where: str = IMAGING_META_FI
         orientation=_orientation(patched.get("imageOrientation") or {}),
         coords_transform=None if transform is None else tuple(_point(row) for row in transform),
         fovs=fovs,
-        digest=digest,
+        digest=hashlib.sha256(_text(patched, where, sort_keys=True).encode()).hexdigest(),
         source_json=source,
-        patched_json=text,
+        patched_json=_text(patched, where),
     )
 
 
@@ -245,11 +247,8 @@ def _finite(meta: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     return finite
 
 
-def _texts(meta: Mapping[str, Any], patched: Mapping[str, Any], where: str) -> tuple[str, str, str]:
-    """Write metadata as read and up to date as JSON, and digest their values."""
+def _text(meta: Mapping[str, Any], where: str, *, sort_keys: bool = False) -> str:
     try:
-        source, text = json_text(meta), json_text(patched)
-        values = json_text(patched, sort_keys=True)
+        return json_text(meta, sort_keys=sort_keys)
     except (TypeError, ValueError, RecursionError) as error:
         raise wrong("(all)", where, "what JSON can hold", error) from error
-    return source, text, hashlib.sha256(values.encode()).hexdigest()

@@ -79,11 +79,16 @@ def patch_imaging_meta(meta: Mapping[str, Any], where: str = IMAGING_META_FILE) 
     0.2.2      ``MLAPDV`` and ``brainLocationIds`` had no provenance; they were estimates
     ========== ==========================================================================================
     """
+    return bring_up_to_date(copy.deepcopy(meta), where)
+
+
+def bring_up_to_date(meta: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Do the same with metadata that nobody else holds: entries of them may change."""
     if isinstance(meta, Mapping) and isinstance(meta.get("FOV"), Mapping):
         meta = {**meta, "FOV": [meta["FOV"]]}  # MATLAB writes a list of one without brackets
     check_fields(meta, where, ("nFrames", "FOV"), unchecked=_FOR_READERS)
     version = _version(meta, where)
-    patched = copy.deepcopy(dict(meta))
+    patched = dict(meta)
     try:
         if version == (0, 0, 0):
             _name_corners(patched)
