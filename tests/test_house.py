@@ -9,6 +9,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,12 @@ def test_every_module_says_what_belongs_in_it_and_stays_short(path):
     text = path.read_text()
     assert ast.get_docstring(source_tree(path)), "a module opens with a docstring"
     assert text.count("\n") <= 400
+
+
+def test_a_room_has_few_modules_side_by_side():
+    """A full one gets rooms of its own; the command has a module for each verb."""
+    counts = Counter(path.parent.relative_to(REPOSITORY).as_posix() for path in ALL if path.name != "__init__.py")
+    assert {room: n for room, n in counts.items() if n > 14} == {"meso_assets/cli": counts["meso_assets/cli"]}
 
 
 @pytest.mark.parametrize("name", ["_ibl_rawImagingData.meta.json", "rawImagingData.times_scanImage.npy"])
