@@ -27,11 +27,11 @@ from .scale.plan import BYTES, N_FOVS, SimStep, large_session, without
 from .scale.told import costs_of_run, read_jobs, steps_as_told
 
 _N_SESSIONS = 200
-#: Nodes, each of so many cores and GB; and how many slots a session at work at once is enough for (docs/cluster.md).
+#: Nodes, each of so many cores and GB; and how many slots a session at work at once is enough for (docs/scaling.md).
 _NODES, _CORES, _MEMORY_GB, _SLOTS_OF_ONE = (1, 4), 16, 128.0, 8
 #: Places for runs of what is quick beside those, as in the configuration of Dagster (``dagster.yaml``).
 QUICK_RUNS = 2
-#: Sessions at once that the table of docs/cluster.md compares.
+#: Sessions at once that the table of docs/scaling.md compares.
 _COMPARED = (2, 4, 8, 16)
 #: Sessions with which the clock is tried, at once, and by what their science is made shorter.
 _TRIED, _AT_ONCE, _SHORTER = 3, 2, 40.0
@@ -160,7 +160,7 @@ def _cluster_rows(costs: Costs) -> list[Row]:
 
 
 def table_of_clusters(costs: Costs) -> str:
-    """Lay out in Markdown what more or fewer sessions at once come to (docs/cluster.md)."""
+    """Lay out in Markdown what more or fewer sessions at once come to (docs/scaling.md)."""
     titles = "slots", "sessions at once", "slots busy", "quick results of all", "the first session", "all sessions"
     lines = [f"| {' | '.join(titles)} |", "| --- " + "| ---: " * (len(titles) - 1) + "|"]
     steps = large_session()

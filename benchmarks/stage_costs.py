@@ -1,7 +1,7 @@
 """What each stage of a session costs as sessions grow: wall time, CPU time and memory, and what 100 GB would take.
 
 ``python -m benchmarks.stage_costs`` simulates sessions of 4 FOVs of 512 × 512 with 500, 1000, 2000 and 4000 frames and
-runs each stage in a process of its own. It prints two tables in Markdown, which stand in ``docs/cluster.md``. It takes
+runs each stage in a process of its own. It prints two tables in Markdown, which stand in ``docs/scaling.md``. It takes
 about an hour on two cores and 25 GB of disk. Memory is the sum over a stage's processes, shared pages counted once.
 """
 

@@ -196,7 +196,7 @@ def test_quick_steps_of_a_run_go_first_and_cores_that_are_shared_make_each_slowe
 @pytest.mark.parametrize("quick_runs", [0, QUICK_RUNS])
 @pytest.mark.parametrize(("n_nodes", "memory_gb"), [(1, 128.0), (2, 128.0), (4, 64.0)])
 def test_a_session_at_work_for_each_eight_slots_keeps_nine_tenths_of_them_busy(session, n_nodes, memory_gb, quick_runs):
-    """What docs/cluster.md tells to set."""
+    """What docs/scaling.md tells to set."""
     site = Site(n_nodes, 16, memory_gb, max_runs=2 * n_nodes, quick_runs=quick_runs)
     played = Clock(site, COSTS, [session] * 50).play()
     assert played.busy() >= 0.9
