@@ -18,7 +18,8 @@ def command(queues: str, at_once: int | None, room_gb: float, name: str | None) 
     """Take steps of sessions from the broker that MESO_BROKER names, until SIGTERM.
 
     It listens to nobody but the broker. Before it takes anything it looks whether the records and the root can be
-    reached, whether there is room, and whether it has the code and the atlas of what leads the runs (docs/workstations.md).
+    reached, whether there is room, and whether it has the code and the atlas of what leads the runs
+    (docs/workstations.md).
     """
     from ..runs.executors.celery.worker import fit_worker, serve
 

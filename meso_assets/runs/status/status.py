@@ -89,7 +89,7 @@ def status_of(
 def status_beside(
     settings: MesoSettings, ask: Ask, keys: Sequence[SessionKey], *, survey: Survey, progress: Progress = silent
 ) -> tuple[SessionCells, ...]:
-    """Judge very many sessions as :func:`status_of`, while another process asks Dagster's records (``dagster_records``)."""
+    """Judge very many sessions as :func:`status_of`, while another process asks Dagster (``dagster_records``)."""
     looks = _look_at_all(settings, keys, survey, progress)
     told_by_dagster = ask()
     names = names_of(settings, told_by_dagster.registered, keys, survey)

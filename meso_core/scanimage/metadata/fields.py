@@ -41,8 +41,10 @@ class _Field:
 
 def is_number(value: object) -> TypeGuard[float]:
     """Whether a value is a finite number."""
-    is_plain = type(value) is int or type(value) is float  # nearly all are, and the lists of lines are long
-    if not is_plain and (isinstance(value, bool) or not isinstance(value, int | float | np.number)):
+    if isinstance(value, bool):
+        return False
+    # nearly all are plain, and the lists of lines are long: numpy's kinds take a slow look
+    if not isinstance(value, int | float) and not isinstance(value, np.number):
         return False
     try:
         return math.isfinite(value)
