@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ..errors import MesoWarning, MetadataError, problem
 from ..session import IMAGING_META_FILE
 from ..session.imaging import Fov, ImagingMetadata, StackLayout
+from .metadata.agreement import check_imaged
 from .metadata.parse import as_imaging_metadata
 from .metadata.rois import same_depth
 from .scanner import fly_to_lines
@@ -128,6 +129,7 @@ class ImagingLayout:
         meta = as_imaging_metadata(meta, where)
         fovs = tuple(_fov(fov, meta.channels_saved, where) for fov in meta.fovs)
         _check_depths(meta, where)
+        check_imaged(meta, where)
         _tell_of_repeats(meta, where)
         _check_rows(fovs, meta, where)
         _check_gaps(fovs, meta, where)

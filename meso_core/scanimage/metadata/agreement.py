@@ -6,29 +6,29 @@ file. What does not: the rule itself (``rois``), and lines and pages (``layout``
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ...errors import MesoWarning, MetadataError
-from ...session.imaging import CORNERS, Fov
+from ...session.imaging import CORNERS, Fov, ImagingMetadata
 from ..tiff.header import parse_si_header
 from .rois import Place, SiHeader, imaged_places, same_depth
 
 _REMEDY = "Move the metadata file away; it is made again from the tifs"
 
 
-def check_imaged(fovs: Sequence[Fov], raw: Mapping[str, Any], where: str) -> None:
+def check_imaged(meta: ImagingMetadata, where: str) -> None:
     """Compare FOVs with the ROIs and depths that were imaged.
 
     Parameters
     ----------
-    fovs
-        Fields of view as the metadata file lists them.
-    raw
-        ``rawScanImageMeta`` of the file; where it holds no ROI groups or no depths, nothing is compared.
+    meta
+        Imaging metadata; where they hold no ROI groups or no depths, nothing is compared.
     where
         File, for messages.
 
@@ -42,12 +42,13 @@ def check_imaged(fovs: Sequence[Fov], raw: Mapping[str, Any], where: str) -> Non
     MesoWarning
         If a ROI was imaged at a depth where no FOV is listed.
     """
+    raw = _raw_header(meta.patched_json)
     artist, header = raw.get("Artist"), parse_si_header(raw["Software"])
     if not isinstance(artist, Mapping) or not artist.get("RoiGroups") or "SI.hStackManager.zs" not in header:
         return
     places = imaged_places(raw, SiHeader(header, where, _REMEDY))
     left = list(places)
-    for fov in sorted(fovs, key=lambda fov: (fov.slice_index, fov.line_indices[0])):
+    for fov in sorted(meta.fovs, key=lambda fov: (fov.slice_index, fov.line_indices[0])):
         place = _place_of(fov, places if fov.channel is not None else left)
         if place is None:
             here = _names([p for p in places if p.slice_id == fov.slice_index])
@@ -58,6 +59,13 @@ def check_imaged(fovs: Sequence[Fov], raw: Mapping[str, Any], where: str) -> Non
         _compare(fov, place, where)
     if left:
         warnings.warn(f"{where}: imaged, but not listed as FOV: {_names(left)}", MesoWarning, stacklevel=4)
+
+
+@lru_cache(maxsize=8)
+def _raw_header(metadata_json: str) -> Mapping[str, Any]:
+    """Read the raw header once: a bout is laid out for several results, one after the other."""
+    raw: Mapping[str, Any] = json.loads(metadata_json)["rawScanImageMeta"]
+    return raw
 
 
 def _names(places: Sequence[Place]) -> str:

@@ -32,6 +32,7 @@ from ..frames.on_file import (
 from ..frames.sources import BoutSource, LocalTif
 from ..reference_checks import tell_of_another_acquisition
 from ..tiff.pages import Index, ScanImageTif
+from .agreement import check_imaged
 from .channels import Channels, channels_as_depths, check_channels
 from .compare import check_same_imaging
 from .extract import Rig, meta_with_frames
@@ -299,6 +300,8 @@ def _compare(bouts: tuple[_Bout, ...]) -> None:
     content = first.imaging.to_dict()
     for bout in others:
         check_same_imaging(first.folder.name, content, bout.folder.name, bout.imaging.to_dict())
+    for bout in bouts:
+        check_imaged(bout.imaging, str(bout.folder / IMAGING_META_FILE))
     check_channels(first.imaging, first.folder.name)
 
 

@@ -35,7 +35,6 @@ from ...session.imaging import (
 from ...session.page_faults import FaultKind, PageFault
 from ..scanner import read_stack
 from ..tiff.header import parse_si_header
-from .agreement import check_imaged
 from .fields import check_fields, is_number, wrong
 from .patch import bring_up_to_date
 
@@ -59,13 +58,13 @@ def parse_imaging_metadata(meta: Mapping[str, Any], where: str = IMAGING_META_FI
     Raises
     ------
     MetadataError
-        If a field is missing or holds what it must not, or a FOV is not one of the ROIs that the header lists; see also
-        :func:`patch_imaging_meta`. NaN, infinity and null, as MATLAB writes both, are no value.
+        If a field is missing or holds what it must not; see also :func:`patch_imaging_meta`. NaN, infinity and null,
+        as MATLAB writes both, are no value.
 
     Warns
     -----
     MesoWarning
-        If the version is newer than this code, or a ROI was imaged at a depth where no FOV is listed.
+        If the version is newer than this code.
     """
     own = _finite(meta, where)
     source = _text(own, where)
@@ -74,7 +73,6 @@ def parse_imaging_metadata(meta: Mapping[str, Any], where: str = IMAGING_META_FI
     raw, params = patched["rawScanImageMeta"], patched["scanImageParams"]
     rates, scanner = params["hRoiManager"], params.get("hScan2D") or {}
     fovs = tuple(_fov(i, fov) for i, fov in enumerate(patched["FOV"]))
-    check_imaged(fovs, raw, where)
     header = _stack_header(raw["Software"])
     stack = read_stack(header, where, 1 + max(f.slice_index for f in fovs))
     transform = patched.get("coordsTF")
