@@ -28,7 +28,7 @@ def entered(monkeypatch):
         given.session("SP035", "2023-03-03", 1)
         monkeypatch.setenv("ALYX_USER", given.user)
         monkeypatch.setenv("ALYX_PASSWORD", given.password)
-        for module in ("transport", "carry"):
+        for module in ("server.transport", "sending.carry"):
             monkeypatch.setattr(f"meso_core.alyx.{module}._FIRST_WAIT_S", 0.001)
         yield given
         given.close()

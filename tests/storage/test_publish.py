@@ -293,7 +293,7 @@ def test_rolling_forward_compares_the_content_and_not_the_size(session):
 
 def test_each_new_folder_reaches_the_disk_before_the_manifest_counts(session, monkeypatch):
     synced = []
-    for module in ("atomic", "publishing", "staging"):
+    for module in ("files.atomic", "publication.publishing", "publication.staging"):
         monkeypatch.setattr(f"meso_core.storage.{module}.sync_folder", lambda folder: synced.append(folder))
     publish(session, {"alf/FOV_00/a": b"1", "suite2p/plane0/b": b"2"})
     new = [folder for folder in session.rglob("*") if folder.is_dir() and "staging" not in folder.parts]
