@@ -20,16 +20,22 @@ class Processes:
     name = "processes"
 
     def __init__(self):
-        self.begun, self.ended = {}, []
+        self.begun, self.ended, self.command, self.late = {}, [], "", None
 
     def launch(self, order):
-        if order.step != "lost":
-            command = [sys.executable, "-W", "ignore", "-c", HERE.format(order.command)]
-            found = os.pathsep.join([str(Path(__file__).parent), *sys.path])  # as the job below is
-            environment = {**os.environ, "PYTHONPATH": found}
-            self.begun[order.step, order.n_before] = subprocess.Popen(command, env=environment)
+        if order.step == "lost":
+            late = self.process(self.command)  # of a step that has ended, while the run goes on
+            self.late = late.wait(60)
+        else:
+            self.command = order.command
+            self.begun[order.step, order.n_before] = self.process(order.command)
         order.tell(f"process of {order.step}", {"place": "here"})
         return f"{order.step} is begun"
+
+    def process(self, command):
+        found = os.pathsep.join([str(Path(__file__).parent), *sys.path])  # as the job below is
+        environment = {**os.environ, "PYTHONPATH": found}
+        return subprocess.Popen([sys.executable, "-W", "ignore", "-c", HERE.format(command)], env=environment)
 
     def why_lost(self, order):
         process = self.begun.get((order.step, order.n_before))
@@ -91,6 +97,12 @@ def test_a_step_is_executed_in_another_process_and_begun_again_where_it_asks_for
     assert of(ran, "STEP_UP_FOR_RETRY", "twice")
     (done,) = of(ran, "STEP_SUCCESS", "twice")
     assert not is_told_by_the_leader(done)
+
+
+def test_a_step_that_has_ended_is_left_alone_by_a_machine_that_has_its_order_too(ran):
+    assert ENGINE.late == 0
+    assert len(of(ran, "STEP_SUCCESS", "twice")) == 1
+    assert len(of(ran, "STEP_START", "twice")) == 1
 
 
 def test_what_an_engine_tells_stands_in_the_log_of_the_run_with_its_values(ran):

@@ -7,6 +7,8 @@ nothing of them: it is given a :class:`StepOrder`, and answers in words.
 
 from __future__ import annotations
 
+import base64
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -21,9 +23,12 @@ from dagster._core.executor.step_delegating import (
     StepHandler,
     StepHandlerContext,
 )
+from dagster._grpc.types import ExecuteStepArgs
+from dagster._serdes import deserialize_value
 
 #: Between two looks at the events of a run, s; and between two questions for the health of its steps, s.
 _LOOK_EVERY_S, _ASK_EVERY_S = 0.5, 1
+_ENDS = {dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_FAILURE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +109,21 @@ def delegating_executor(engine: Engine, most_at_once: int) -> dg.Executor:
 
 
 def execute_step_here(command: str) -> None:
-    """Execute the step of an order in this process; what becomes of it is written in the run's records."""
+    """Execute the step of an order in this process; what becomes of it is written in the run's records.
+
+    One that has ended by these records is left alone: where a machine was taken for lost and was not, two have its
+    order, and what leads the run would fail at a second end.
+    """
+    if _has_ended(deserialize_value(zlib.decompress(base64.b64decode(command)).decode(), ExecuteStepArgs)):
+        return
     execute_step_command.main(["--compressed-input-json", command], standalone_mode=False)
+
+
+def _has_ended(asked: ExecuteStepArgs) -> bool:
+    instance = dg.DagsterInstance.from_ref(asked.instance_ref) if asked.instance_ref else dg.DagsterInstance.get()
+    with instance:
+        ends = instance.all_logs(asked.run_id, of_type=_ENDS)
+    return any(entry.step_key in (asked.step_keys_to_execute or ()) for entry in ends)
 
 
 def tell_of_step(instance: dg.DagsterInstance, run_id: str, step: str, text: str, values: Mapping[str, str]) -> None:
