@@ -7,9 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+
+import psutil
 
 from meso_core.processes import end_with_parent
 from tests.other_machine import OtherMachine
@@ -92,3 +95,18 @@ class Worker:
             with suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGKILL)
             self._process.wait()
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """Let it and its steps do nothing, as a machine that has no time for them."""
+        assert self._process is not None
+        own = psutil.Process(self._process.pid)
+        stopped = [own, *own.children(recursive=True)]
+        for process in stopped:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in stopped:
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()

@@ -99,3 +99,22 @@ def test_what_is_killed_or_restarted_in_the_middle_of_a_step_changes_no_byte(thr
     finally:
         if what == "a worker":
             busy.start().wait_until_ready()
+
+
+@pytest.mark.nightly
+def test_a_worker_whose_machine_stands_still_for_a_while_keeps_its_step(three, tried):
+    session, workers = three
+    session.renew()
+    (session.folder / "log.txt").write_text("")
+    before = {worker.name: len(worker.told) for worker in workers}
+    run = session.start()
+    with until_told(workers, before, "register_fov").standing_still():
+        time.sleep(45)
+    assert run.wait(600) == 0, session.log()
+    assert "for another one" not in session.whole_log()
+    begun = [
+        line for worker in workers for line in worker.told[before[worker.name] :].splitlines() if "received" in line
+    ]
+    assert len([line for line in begun if "register_fov" in line]) == 3
+    assert session.run_to_the_end() == []
+    tried("clusters: Celery, the machine of a worker stands still for 45 s, in suite2p")

@@ -10,7 +10,8 @@ from click.testing import CliRunner
 
 from meso_assets.cli import group
 from meso_assets.defs.dagster_internals.delegating import StepOrder
-from meso_assets.runs.engines.celery_broker import AtHand, check_broker, needed_queues, queue_key
+from meso_assets.runs.engines import celery_broker
+from meso_assets.runs.engines.celery_broker import ENDS, AtHand, check_broker, needed_queues, queue_key, tasks_at_hand
 from meso_assets.runs.executors.celery import engine as celery_engine
 from meso_assets.runs.executors.celery.engine import LEADER, CeleryEngine, queue_of
 from meso_assets.runs.executors.celery.worker import Worker, fit_worker
@@ -90,7 +91,7 @@ def test_a_session_for_which_no_fit_worker_is_there_is_not_begun(engine, setting
     workers = {"w": told_by(settings, queues=["io", "memory"], sees_session=False)}
     kept = []
     monkeypatch.setattr(celery_engine, "check_broker", lambda _: None)
-    monkeypatch.setattr(celery_engine, "ask_workers", lambda _: workers)
+    monkeypatch.setattr(celery_engine, "ask_workers", lambda _, **how: workers)
     monkeypatch.setattr(celery_engine, "shown_broker", lambda: "host:6379/0")
     monkeypatch.setattr(CeleryEngine, "_keep_from_work", lambda _, name, queues: kept.append((name, queues)))
     said = []
@@ -119,7 +120,18 @@ def test_a_worker_of_another_version_than_what_leads_the_runs_takes_nothing(sett
 @pytest.fixture
 def broker(monkeypatch):
     """A broker whose answers a test gives."""
-    told = SimpleNamespace(sent=[], ended=[], at_hand=set(), over={}, away=False, now=1000.0)
+    told = SimpleNamespace(
+        sent=[],
+        ended=[],
+        killed=[],
+        at_hand=set(),
+        at_work={},
+        over={},
+        workers={"one"},
+        away=False,
+        now=1000.0,
+        wanted=None,
+    )
 
     @contextmanager
     def errors():
@@ -127,9 +139,10 @@ def broker(monkeypatch):
             raise EngineError("the broker does not answer")
         yield
 
-    def look(_):
+    def look(wanted, _):
+        told.wanted = {*wanted}
         with errors():
-            return AtHand(frozenset(told.at_hand), told.over, 1)
+            return AtHand(frozenset(told.at_hand), {**told.at_work}, told.over, frozenset(told.workers))
 
     app = SimpleNamespace(
         send_task=lambda name, **how: told.sent.append((how["task_id"], how["queue"])),
@@ -138,7 +151,9 @@ def broker(monkeypatch):
     monkeypatch.setattr(celery_engine, "broker_app", lambda: app)
     monkeypatch.setattr(celery_engine, "broker_errors", errors)
     monkeypatch.setattr(celery_engine, "tasks_at_hand", look)
-    monkeypatch.setattr(celery_engine, "tell_workers", lambda _, task: told.ended.append(task))
+    monkeypatch.setattr(
+        celery_engine, "tell_workers", lambda how, task: (told.ended if how == ENDS else told.killed).append(task)
+    )
     monkeypatch.setattr(celery_engine.time, "monotonic", lambda: told.now)
     return told
 
@@ -171,8 +186,86 @@ def test_a_step_that_nobody_has_any_more_is_given_to_another_worker_and_in_the_e
         assert later(engine, broker, order, 30) is None
         assert len({task for task, _ in broker.sent}) == n + 1
         assert "waits in the queue memory again" in said[-1]
-    assert broker.ended == [task for task, _ in broker.sent[:-1]], "whoever has it yet ends it"
+    assert broker.killed == [task for task, _ in broker.sent[:-1]], "who has it yet tells no end of it"
+    assert broker.ended == []
     assert "gone 4 times" in later(engine, broker, order, 30)
+
+
+def test_a_worker_that_is_slow_to_answer_keeps_its_step_and_one_that_has_it_no_more_does_not(engine, broker, order):
+    order, said = order
+    engine.launch(order)
+    task = broker.sent[0][0]
+    broker.at_work, broker.workers = {task: "busy"}, {"busy", "other"}
+    assert later(engine, broker, order, 3600) is None
+    assert broker.wanted == {task}, "it is this step that is asked for"
+    broker.at_work, broker.workers = {}, {"other"}
+    broker.now += 6
+    for _ in range(4):
+        assert later(engine, broker, order, 25) is None
+    assert (len(broker.sent), said) == (1, []), "its machine has much to do"
+    broker.at_work, broker.workers = {task: "busy"}, {"busy", "other"}
+    assert later(engine, broker, order, 3600) is None
+    assert len(broker.sent) == 1
+    broker.at_work = {}  # it was started again
+    broker.now += 6
+    assert later(engine, broker, order, 21) is None
+    assert (len(broker.sent), len(said)) == (2, 1)
+    broker.at_work, broker.workers = {broker.sent[1][0]: "other"}, {"other"}
+    broker.now += 6
+    engine.why_lost(order)
+    broker.at_work, broker.workers = {}, set()
+    broker.now += 6
+    assert later(engine, broker, order, 121) is None
+    assert len(broker.sent) == 3, "one that never answers again is gone"
+
+
+class Broker:
+    """Celery's application on a broker whose queues are empty, and workers that answer as they are busy."""
+
+    def __init__(self, **answers_after_s):
+        self.answers_after_s, self.asked = answers_after_s, []
+        self.default_channel = SimpleNamespace(client=SimpleNamespace(lrange=lambda *_: []))
+        self.control = self
+
+    @contextmanager
+    def connection_for_read(self, **_):
+        yield self
+
+    connection_for_write = connection_for_read
+
+    def ensure_connection(self, **_):
+        pass
+
+    def broadcast(self, command, *, timeout, limit, **_):
+        self.asked.append((timeout, limit))
+        in_order = sorted(self.answers_after_s, key=self.answers_after_s.get)
+        return [
+            {name: {"queues": ["io"], "tasks": [f"of {name}"], "over": {}}}
+            for name in in_order[:limit]
+            if self.answers_after_s[name] < timeout
+        ]
+
+
+@pytest.mark.parametrize("n_workers", [0, 1, 2, 3])
+@pytest.mark.parametrize("slow_s", [0.2, 3.0])
+def test_a_worker_is_heard_though_others_answer_first_and_it_takes_its_time(monkeypatch, n_workers, slow_s):
+    broker = Broker(one=0.01, two=0.02, busy=slow_s)
+    monkeypatch.setattr(celery_broker, "broker_app", lambda: broker)
+    found = tasks_at_hand({"of busy", "of one"}, n_workers)
+    assert found.at_work == {"of one": "one", "of two": "two", "of busy": "busy"}
+    assert found.workers == {"one", "two", "busy"}
+    broker.asked.clear()
+    assert tasks_at_hand({"of one"}, 2).has("of one")
+    assert len(broker.asked) == 1, "nobody waits for those of whom nothing is asked"
+
+
+def test_a_session_is_begun_though_its_only_worker_takes_its_time_to_answer(settings, monkeypatch):
+    broker = Broker(busy=3.0)
+    monkeypatch.setattr(celery_broker, "broker_app", lambda: broker)
+    monkeypatch.setattr(celery_broker, "shown_broker", lambda: "host:6379/0")
+    check_broker(settings, {"io"})
+    with pytest.raises(EngineError, match=r"a worker for the queue memory.*of the queues io"):
+        check_broker(settings, {"io", "memory"})
 
 
 def test_while_the_broker_is_away_nothing_counts_as_lost_and_it_is_told_once(engine, broker, order):

@@ -26,9 +26,9 @@ _EXAMPLE = "redis://:password@host:6379/0"
 #: Queues by what a step needs most: a disk and little else, memory, a GPU.
 QUEUES = ("io", "memory", "gpu")
 #: Name of the task that runs a step, and of what workers can be told.
-STEP_TASK, TELLS, ENDS = "meso.step", "meso_tells", "meso_ends"
-#: Time that workers have for an answer, s.
-ANSWER_S = 2.0
+STEP_TASK, TELLS, ENDS, KILLS = "meso.step", "meso_tells", "meso_ends", "meso_kills"
+#: Time that workers have for an answer, s; and where one is missed, for its machine may have much to do.
+ANSWER_S, LATE_ANSWER_S = 2.0, 5.0
 _KEPT_S = 7 * 86_400
 
 
@@ -114,7 +114,9 @@ def broker_errors() -> Iterator[None]:
         raise named from None
 
 
-def ask_workers(session: str = "", *, enough: int | None = None) -> Mapping[str, Mapping[str, Any]]:
+def ask_workers(
+    session: str = "", *, enough: int | None = None, within_s: float = ANSWER_S
+) -> Mapping[str, Mapping[str, Any]]:
     """Ask all workers what they are and whether they see a session.
 
     Parameters
@@ -123,6 +125,8 @@ def ask_workers(session: str = "", *, enough: int | None = None) -> Mapping[str,
         Key of the session; none is asked for where it is empty.
     enough
         Number of answers after which no other one is waited for.
+    within_s
+        How long the next answer is waited for, s.
 
     Returns
     -------
@@ -142,7 +146,7 @@ def ask_workers(session: str = "", *, enough: int | None = None) -> Mapping[str,
                 TELLS,
                 arguments={"session": session},
                 reply=True,
-                timeout=ANSWER_S,
+                timeout=within_s,
                 limit=enough,
                 connection=connection,
             )
@@ -153,27 +157,36 @@ def ask_workers(session: str = "", *, enough: int | None = None) -> Mapping[str,
 class AtHand:
     """What the broker and the workers have."""
 
-    #: Tasks that wait in a queue, or are at work.
-    tasks: frozenset[str]
+    #: Tasks that wait in a queue.
+    waiting: frozenset[str]
+    #: Task that is at work → worker that has it.
+    at_work: Mapping[str, str]
     #: Task that was over a short time ago → why its process did not end as it should; empty where it did.
     over: Mapping[str, str]
-    n_workers: int
+    #: Workers that have answered.
+    workers: frozenset[str]
+
+    def has(self, task: str) -> bool:
+        """Whether somebody has a task, or has had it to its end."""
+        return task in self.waiting or task in self.at_work or task in self.over
 
 
-def tasks_at_hand(n_workers: int) -> AtHand:
+def tasks_at_hand(wanted: Collection[str], n_workers: int) -> AtHand:
     """Ask the broker and the workers what they have.
 
     Parameters
     ----------
+    wanted
+        Tasks that are asked for: where nobody seems to have one of them, all workers are waited for.
     n_workers
-        How many there were before: no others are waited for.
+        How many have answered before: otherwise no others are waited for.
 
     Raises
     ------
     EngineError
         If the broker does not answer.
     """
-    found: set[str] = set()
+    waiting: set[str] = set()
     with broker_errors():
         app = broker_app()
         with app.connection_for_read(connect_timeout=5) as connection:
@@ -181,13 +194,19 @@ def tasks_at_hand(n_workers: int) -> AtHand:
             for queue in QUEUES:
                 for message in client.lrange(queue_key(queue), 0, -1):
                     with suppress(ValueError, KeyError, TypeError):
-                        found.add(_id_of(message))
+                        waiting.add(_id_of(message))
     workers = ask_workers(enough=n_workers or None)
-    over: dict[str, str] = {}
-    for answer in workers.values():
-        found |= {*answer["tasks"]}
-        over |= answer["over"]
-    return AtHand(frozenset(found), over, len(workers))
+    found = _at_hand(waiting, workers)
+    if all(found.has(task) for task in wanted):
+        return found
+    # those that answer first are not all: others have much to do, or were started since
+    return _at_hand(waiting, {**workers, **ask_workers(within_s=LATE_ANSWER_S)})
+
+
+def _at_hand(waiting: Collection[str], workers: Mapping[str, Mapping[str, Any]]) -> AtHand:
+    at_work = {task: name for name, told in workers.items() for task in told["tasks"]}
+    over = {task: why for told in workers.values() for task, why in told["over"].items()}
+    return AtHand(frozenset(waiting), at_work, over, frozenset(workers))
 
 
 def _id_of(message: bytes) -> str:
@@ -217,9 +236,14 @@ def check_broker(settings: MesoSettings, needed: Collection[str] | None = None) 
     SettingsError, EngineError
         With what to change.
     """
-    workers = ask_workers()
-    queues = {queue for told in workers.values() for queue in told["queues"]}
-    if lacking := sorted(set(needed or needed_queues(settings)) - queues):
+    lacking: list[str] = []
+    for within_s in (ANSWER_S, LATE_ANSWER_S):
+        workers = ask_workers(within_s=within_s)
+        queues = {queue for told in workers.values() for queue in told["queues"]}
+        lacking = sorted(set(needed or needed_queues(settings)) - queues)
+        if not lacking:
+            break
+    if lacking:
         found = f"{len(workers)} workers, of the queues {', '.join(sorted(queues))}" if workers else "no worker"
         raise EngineError.at(
             f"broker at {shown_broker()}",

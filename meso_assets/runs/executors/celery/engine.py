@@ -23,6 +23,8 @@ from ....defs.dagster_internals.delegating import StepOrder
 from ....defs.needs import work_of_step
 from ...engines.celery_broker import (
     ENDS,
+    KILLS,
+    LATE_ANSWER_S,
     STEP_TASK,
     AtHand,
     ask_workers,
@@ -43,8 +45,11 @@ from ..routing import EngineOfRun, RunNeeds
 LEADER = "celery/leader.json"
 #: Between two looks at what the broker and the workers have, s.
 _LOOK_EVERY_S = 5.0
-#: What nobody has for so long is lost, s: a message is on its way for a moment, a worker may be slow to answer.
+#: What nobody has for so long is lost, s: a message is on its way for a moment.
 _LOST_AFTER_S = 20.0
+#: What a worker has that does not answer for so long is lost, s: its machine may have much to do, and a step that is
+#: begun anew elsewhere has worked in vain.
+_SILENT_FOR_S = 120.0
 #: A step has told its end when its task is over; its records may show it a moment later, s.
 _GRACE_S = 10.0
 #: How often a step is given to another worker.
@@ -65,6 +70,8 @@ class _Task:
 
     id: str
     n: int = 0
+    #: Worker that had it when it was seen last.
+    worker: str = ""
     missing_since: float | None = None
     over_since: float | None = None
 
@@ -80,6 +87,8 @@ class CeleryEngine(EngineOfRun):
         self._at_hand: AtHand | None = None
         self._n_workers = 0
         self._looked_at = 0.0
+        #: Tasks of the steps that were asked for since the last look.
+        self._wanted: set[str] = set()
 
     def begin(self, tell: Callable[[str], None]) -> None:
         """Find workers that are fit for this session, and let the others take nothing.
@@ -90,7 +99,9 @@ class CeleryEngine(EngineOfRun):
             If there is no fit worker for a queue, with what is wrong with each.
         """
         check_broker(self._settings)
-        workers = ask_workers(self._session)
+        workers = {**ask_workers(self._session)}
+        if not needed_queues(self._settings) <= {queue for told in workers.values() for queue in told["queues"]}:
+            workers |= ask_workers(self._session, within_s=LATE_ANSWER_S)  # one may have to look for it on a server
         unfit = {name: why for name, told in workers.items() if (why := self._why_unfit(name, told))}
         for name, why in unfit.items():
             tell(f"worker {name} is told to take nothing until it is started again: {why}")
@@ -131,7 +142,7 @@ class CeleryEngine(EngineOfRun):
         queue = queue_of(work_of_step(order.step), needs)
         environment = {**self._settings.as_environment(), "DAGSTER_HOME": str(self._settings.dagster_home)}
         task.id = f"{self._run.run_id}:{order.step}:{order.n_before}:{task.n}"
-        task.missing_since = task.over_since = None
+        task.missing_since, task.over_since, task.worker = None, None, ""
         what = {
             "run_id": order.run_id,
             "step": order.step,
@@ -150,18 +161,19 @@ class CeleryEngine(EngineOfRun):
         """End a step, whether it waits or works."""
         task = self._tasks.get(order.step)
         if task is not None:
-            self._end(task)
+            self._end(task, ENDS)
 
-    def _end(self, task: _Task) -> None:
+    def _end(self, task: _Task, how: str) -> None:
         with broker_errors():
             broker_app().control.revoke(task.id)
-        tell_workers(ENDS, task=task.id)
+        tell_workers(how, task=task.id)
 
     def why_lost(self, order: StepOrder) -> str | None:
         """Why a step will not tell its end any more; None while it waits or works, or is given to another worker."""
         task = self._tasks.get(order.step)
         if task is None:
             return None
+        self._wanted.add(task.id)
         try:
             self._look()
             return self._judge(order, task)
@@ -175,12 +187,15 @@ class CeleryEngine(EngineOfRun):
 
     def _look(self) -> None:
         """Ask who has what, once for all steps."""
-        now = time.monotonic()
-        if now - self._looked_at >= _LOOK_EVERY_S:
-            self._looked_at = now
-            self._at_hand = tasks_at_hand(self._n_workers)
-            self._n_workers = self._at_hand.n_workers
-            self._silent = False
+        if time.monotonic() - self._looked_at < _LOOK_EVERY_S:
+            return
+        try:
+            self._at_hand = tasks_at_hand(self._wanted, self._n_workers)
+        finally:
+            self._looked_at = time.monotonic()  # it may have taken long, and other steps wait for their turn
+        self._n_workers = len(self._at_hand.workers)
+        self._wanted = set()
+        self._silent = False
 
     def _judge(self, order: StepOrder, task: _Task) -> str | None:
         now, at_hand = time.monotonic(), self._at_hand
@@ -189,15 +204,17 @@ class CeleryEngine(EngineOfRun):
             if now - task.over_since < _GRACE_S:
                 return None
             return at_hand.over[task.id] or "its process ended without a word"
-        if at_hand is None or task.id in at_hand.tasks:
+        if at_hand is None or at_hand.has(task.id):
             task.missing_since = None
+            task.worker = at_hand.at_work.get(task.id, "") if at_hand is not None else task.worker
             return None
         task.missing_since = task.missing_since or now
-        if now - task.missing_since < _LOST_AFTER_S:
+        is_silent = task.worker not in ("", *at_hand.workers)
+        if now - task.missing_since < (_SILENT_FOR_S if is_silent else _LOST_AFTER_S):
             return None
         if task.n == _AGAIN:
             return f"its worker was gone {_AGAIN + 1} times: look at the logs of the workers"
-        self._end(task)
+        self._end(task, KILLS)
         task.n += 1
         queue = self._send(order, task)
         order.tell(f"its worker or the broker is gone: it waits in the queue {queue} again, for another one", {})

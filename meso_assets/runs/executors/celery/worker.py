@@ -22,7 +22,7 @@ from meso_core.opening import is_there, read_plain
 from meso_core.processes import tell_children
 from meso_core.session import SessionKey
 
-from ...engines.celery_broker import ENDS, QUEUES, STEP_TASK, TELLS, ask_workers, broker_app, queue_key
+from ...engines.celery_broker import ENDS, KILLS, QUEUES, STEP_TASK, TELLS, ask_workers, broker_app, queue_key
 from ...instance import prepare_home
 from ...instance.on_server import insist_on_answer
 from ...settings.engines import given_to_job
@@ -196,6 +196,12 @@ def serve(worker: Worker, name: str, at_once: int) -> None:
     def ends(state: Any, task: str = "") -> dict[str, Any]:  # noqa: ANN401, ARG001  Celery's
         if (process := worker.at_work.get(task)) is not None:
             worker.end(process)
+        return {"ended": process is not None}
+
+    @inspect_command(name=KILLS, args=[("task", str)])  # type: ignore[untyped-decorator,unused-ignore]
+    def kills(state: Any, task: str = "") -> dict[str, Any]:  # noqa: ANN401, ARG001  Celery's
+        if (process := worker.at_work.get(task)) is not None:
+            process.kill()  # another worker has its step now: what became of it here is not to be told
         return {"ended": process is not None}
 
     def received(request: Any, **_: Any) -> None:  # noqa: ANN401  Celery's
