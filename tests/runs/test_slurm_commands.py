@@ -6,7 +6,7 @@ import pytest
 
 from meso_assets.runs.engines import slurm_commands
 from meso_assets.runs.engines.checks import check_engine
-from meso_assets.runs.engines.slurm_commands import check_slurm, jobs_of, largest_node, options_of, submit
+from meso_assets.runs.engines.slurm_commands import begun_at, check_slurm, jobs_of, largest_node, options_of, submit
 from meso_assets.runs.settings.settings import MesoSettings
 from meso_core.errors import EngineError, SettingsError
 from meso_core.imaging import StepNeeds
@@ -63,8 +63,8 @@ def test_options_by_which_jobs_are_found_again_are_not_the_labs(tmp_path, option
 
 def test_states_of_jobs_and_of_tasks_are_read_and_forgotten_ones_are_asked_of_the_accounting(slurm_says):
     called = slurm_says(
-        squeue="7_0|meso-a-0|RUNNING|n1|0:01|None\n7_1|meso-a-0|PENDING||0:00|Resources\n",
-        sacct="8|meso-a-1|CANCELLED by 1000|n2|00:00:09|None\n",
+        squeue="7_0|meso-a-0|RUNNING|n1|1000|None\n7_1|meso-a-0|PENDING||N/A|Resources\n",
+        sacct="8|meso-a-1|CANCELLED by 1000|n2|1009|None\n",
     )
     found = jobs_of({"7", "8"})
     assert {one: (job.state, job.node) for one, job in found.items()} == {
@@ -78,8 +78,24 @@ def test_states_of_jobs_and_of_tasks_are_read_and_forgotten_ones_are_asked_of_th
 
 
 def test_a_job_that_a_node_could_not_start_is_one_whose_node_failed(slurm_says):
-    slurm_says(squeue="7|meso-a-0|FAILED|n1|0:01|JobLaunchFailure\n8|meso-a-1|FAILED|n1|0:01|NonZeroExitCode\n")
+    slurm_says(squeue="7|meso-a-0|FAILED|n1|1000|JobLaunchFailure\n8|meso-a-1|FAILED|n1|1000|NonZeroExitCode\n")
     assert {one: job.state for one, job in jobs_of({"7", "8"}).items()} == {"7": "NODE_FAIL", "8": "FAILED"}
+
+
+def test_when_a_job_was_begun_is_told_alike_on_all_machines(slurm_says, monkeypatch):
+    called = slurm_says(squeue="1000\n")
+    monkeypatch.setenv("SLURM_TIME_FORMAT", "relative")
+    told, answer = [], slurm_commands.subprocess.run
+
+    def listen(command, **options):
+        told.append(options["env"]["SLURM_TIME_FORMAT"])
+        return answer(command, **options)
+
+    monkeypatch.setattr(slurm_commands.subprocess, "run", listen)
+    assert begun_at("7_1") == "1000"
+    assert (called[0][-1], told) == ("--jobs=7_1", ["%s"]), "seconds, whatever the zone of the machine"
+    slurm_says(squeue=(1, "Unable to contact slurm controller (connect failure)"))
+    assert begun_at("7_1") == ""
 
 
 def test_a_job_that_nobody_knows_is_told_as_none(slurm_says):

@@ -22,19 +22,25 @@ class Cluster:
         self.now = 1000.0
         self.submitted, self.cancelled, self.told = [], [], []
         self.states, self.refuses, self.silent = {}, None, False
+        self.begun, self.first_number = "1000", 1
         self.others = []
 
     def submit(self, options, script):
         if self.refuses is not None:
             raise self.refuses
         self.submitted.append(options)
-        return str(len(self.submitted))
+        return str(len(self.submitted) - 1 + self.first_number)
 
     def jobs_of(self, numbers):
         if self.silent:
             raise no_answer()
-        jobs = {one: SlurmJob(one, "", state, "n1", "0:01", "None") for one, state in self.states.items()}
-        return {one: job for one, job in jobs.items() if one.partition("_")[0] in numbers}
+        names = [option.partition("=")[2] for options in self.submitted for option in options if "--job-name" in option]
+        found = {}
+        for one, state in self.states.items():
+            number = one.partition("_")[0]
+            name = names[int(number) - self.first_number]
+            found |= {one: SlurmJob(one, name, state, "n1", self.begun, "None")} if number in numbers else {}
+        return found
 
     def jobs_called(self, names):
         return []
@@ -187,12 +193,71 @@ def test_a_controller_that_is_silent_costs_no_step_and_no_job_twice(new_engine, 
     assert later(engine, cluster, [order], 20.0) == [None]
 
 
+def test_a_job_that_a_controller_cancels_because_it_has_begun_it_twice_is_no_job_that_somebody_cancelled(
+    new_engine, cluster
+):
+    engine = new_engine()
+    one, two = launched(engine, cluster, ["session_qc", "frame_times"])
+    later(engine, cluster, [one, two], 1.0)
+    for order in (one, two):
+        job = engine._jobs[order.step]
+        engine._folder.begun(job.n, 0).write_text("1000\n")
+    cluster.states = {job.id: "CANCELLED" for job in engine._jobs.values()}
+    cluster.states.pop(engine._jobs["frame_times"].id)
+    cluster.begun = "1012"
+    later(engine, cluster, [one])
+    assert later(engine, cluster, [one]) == [None]
+    assert "began it a second time, and ended it" in cluster.told[-1]
+    later(engine, cluster, [one], 1.0)
+    assert len(cluster.submitted) == 3
+    cluster.begun = "1000"
+    assert "somebody cancelled it" in after(engine, cluster, two, "CANCELLED")
+    assert len(cluster.submitted) == 3
+
+
+@pytest.mark.parametrize("seen", ["", "RUNNING"])
+def test_a_job_that_a_controller_has_forgotten_is_tried_once_more_though_its_number_is_given_again(
+    new_engine, cluster, seen
+):
+    engine = new_engine()
+    (order,) = launched(engine, cluster, ["session_qc"])
+    later(engine, cluster, [order], 1.0)
+    cluster.states = {"1": seen} if seen else {}
+    assert later(engine, cluster, [order], 60.0) == [None]
+    cluster.states = {}
+    assert later(engine, cluster, [order], 6.0) == [None]
+    assert later(engine, cluster, [order], 6.0) == [None]
+    assert len(cluster.submitted) == 1, "a controller may be told of it a moment later"
+    assert later(engine, cluster, [order], 20.0) == [None]
+    assert "SLURM does not know it any more" in cluster.told[-1]
+    assert cluster.told[-1].endswith("It is tried once more")
+    cluster.first_number = 0  # the second job has the number of the first
+    later(engine, cluster, [order], 1.0)
+    assert (len(cluster.submitted), engine._jobs["session_qc"].id) == (2, "1")
+    cluster.states = {"1": "RUNNING"}
+    assert later(engine, cluster, [order], 3600.0) == [None]
+    assert "its process ended without telling why" in after(engine, cluster, order, "FAILED")
+
+
+def test_the_job_of_another_run_that_has_the_number_of_a_forgotten_one_is_not_taken_for_it(
+    new_engine, cluster, monkeypatch
+):
+    engine = new_engine()
+    (order,) = launched(engine, cluster, ["session_qc"])
+    later(engine, cluster, [order], 1.0)
+    other = SlurmJob("1", "meso-bbbb-1-0", "RUNNING", "n1", "1000", "None")
+    monkeypatch.setattr(engine_module, "jobs_of", lambda numbers: {"1": other})
+    later(engine, cluster, [order], 60.0)
+    assert later(engine, cluster, [order], 30.0) == [None]
+    assert cluster.told[-1].endswith("It is tried once more")
+
+
 def test_a_job_whose_submission_was_not_answered_is_found_by_its_name(new_engine, cluster, monkeypatch):
     engine = new_engine()
     cluster.refuses = no_answer()
     (order,) = launched(engine, cluster, ["session_qc"])
     later(engine, cluster, [order], 1.0)
-    there = SlurmJob("77", "meso-aaaa-1-0", "RUNNING", "n1", "0:01", "None")
+    there = SlurmJob("77", "meso-aaaa-1-0", "RUNNING", "n1", "1000", "None")
     monkeypatch.setattr(engine_module, "jobs_called", lambda names: [there] if names == [there.name] else [])
     cluster.refuses = AssertionError("submitted twice")
     later(engine, cluster, [order], 20.0)
@@ -239,9 +304,9 @@ def test_a_new_run_waits_for_jobs_that_a_dead_one_has_left_at_work_and_cancels_t
     later(dead, cluster, launched(dead, cluster, FOVS), 1.0)
     name = "meso-dead-1-0"
     cluster.others = [
-        SlurmJob("1_0", name, "COMPLETED", "n1", "0:01", "None"),
-        SlurmJob("1_1", name, "RUNNING", "n2", "0:01", "None"),
-        SlurmJob("1_2", name, "PENDING", "", "0:00", "Resources"),
+        SlurmJob("1_0", name, "COMPLETED", "n1", "1000", "None"),
+        SlurmJob("1_1", name, "RUNNING", "n2", "1000", "None"),
+        SlurmJob("1_2", name, "PENDING", "", "N/A", "Resources"),
     ]
     engine = new_engine("next-1")
     assert cluster.cancelled == ["1_2"]

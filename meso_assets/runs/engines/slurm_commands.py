@@ -6,6 +6,7 @@ shell is in between: arguments are lists. What does not: which step is which job
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
 #: A controller that is busy answers late; SLURM's own limit is 10 s for a message, several times, s.
 _ANSWERS_WITHIN_S = 60.0
-_FIELDS = "%i|%j|%T|%N|%M|%r"
+_FIELDS = "%i|%j|%T|%N|%S|%r"
+#: Times are told as seconds since 1970, by the clock of the controller: machines may have other zones.
+_TIMES = {"SLURM_TIME_FORMAT": "%s"}
 #: What SLURM says where it helps to ask again later: the controller is being started again, or is busy.
 _PASSES = re.compile(r"contact slurm controller|timed out|connection refused|temporarily|backup controller", re.I)
 #: What SLURM says of jobs that it does not know any more.
@@ -57,7 +60,8 @@ class SlurmJob:
     #: As in ``RUNNING``; without what stands behind it, as in ``CANCELLED by 1000``.
     state: str
     node: str
-    elapsed: str
+    #: When it was begun, or is to begin, s since 1970; a word where that is not known.
+    begun: str
     reason: str
 
     @property
@@ -131,6 +135,14 @@ def jobs_of(numbers: Collection[str]) -> dict[str, SlurmJob]:
     return {**(_from_accounting(gone) if gone else {}), **found}
 
 
+def begun_at(job: str) -> str:
+    """Ask when a job was begun, as :attr:`SlurmJob.begun` tells it; empty where SLURM does not answer."""
+    try:
+        return _call(["squeue", "-h", "-r", "-o", "%S", f"--jobs={job}"]).strip()
+    except EngineError:
+        return ""
+
+
 def cancel(ids: Collection[str], *, waiting_alone: bool = False) -> None:
     """End jobs; those that are over are left alone."""
     if ids:
@@ -178,7 +190,14 @@ def check_slurm(settings: MesoSettings) -> None:
 def _call(command: Sequence[str]) -> str:
     """Call one of SLURM's commands and return what it prints."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWERS_WITHIN_S, check=False)
+        done = subprocess.run(
+            command,
+            env={**os.environ, **_TIMES},
+            capture_output=True,
+            text=True,
+            timeout=_ANSWERS_WITHIN_S,
+            check=False,
+        )
     except FileNotFoundError as error:
         raise EngineError.at(
             "MESO_EXECUTOR=slurm",
@@ -221,7 +240,7 @@ def _no_answer(command: str, said: str) -> EngineError:
 
 def _parsed(told: str) -> list[SlurmJob]:
     rows = (line.split("|", 5) for line in told.splitlines() if line.count("|") >= 5)
-    return [SlurmJob(i, name, _state(state, why), node, elapsed, why) for i, name, state, node, elapsed, why in rows]
+    return [SlurmJob(i, name, _state(state, why), node, begun, why) for i, name, state, node, begun, why in rows]
 
 
 def _state(told: str, reason: str) -> str:
@@ -231,7 +250,7 @@ def _state(told: str, reason: str) -> str:
 
 def _from_accounting(numbers: Collection[str]) -> dict[str, SlurmJob]:
     """Ask what SLURM's accounting keeps of jobs; nothing where it keeps none."""
-    command = ["sacct", "-n", "-P", "-X", "--format=JobID,JobName,State,NodeList,Elapsed,Reason"]
+    command = ["sacct", "-n", "-P", "-X", "--format=JobID,JobName,State,NodeList,Start,Reason"]
     try:
         told = _call([*command, f"--jobs={','.join(sorted(numbers))}"])
     except EngineError:

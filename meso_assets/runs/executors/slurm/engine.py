@@ -34,7 +34,7 @@ from ...engines.slurm_commands import (
 from ...settings.settings import MesoSettings
 from ..routing import EngineOfRun, RunNeeds
 from .orders import JobOrder, RunFolder, numbered
-from .reasons import AGAIN, MORE_MEMORY, why_over
+from .reasons import AGAIN, MORE_MEMORY, state_of, why_over
 
 #: Between two questions to SLURM, s: one for all jobs of the run.
 _ASK_EVERY_S = 5.0
@@ -44,8 +44,9 @@ _TOGETHER_S = 0.8
 _AGAIN_S = 10.0
 #: A step has told its end when its job is over; its records may show it a moment later, s.
 _GRACE_S = 4.0
-#: SLURM forgets jobs some minutes after their end; one that it never knew it does not come to know, s.
-_UNKNOWN_S = 60.0
+#: SLURM forgets jobs some minutes after their end; one that it never knew it does not come to know, s. One that it
+#: has forgotten while it was at work it ends where it finds it.
+_UNKNOWN_S, _FORGOTTEN_S = 60.0, 20.0
 #: Reasons of waiting that are no news.
 _USUAL = {"", "None", "Priority", "Resources", "Dependency", "(null)", "JobArrayTaskLimit", "BeginTime"}
 
@@ -153,16 +154,19 @@ class SlurmEngine(EngineOfRun):
     def _judge(self, order: StepOrder, job: _Job) -> str | None:
         seen, now = self._seen[job.id], time.monotonic()
         if seen.job is None and (self._silent or now - job.submitted < _UNKNOWN_S):
+            seen.over_since = None
             return None
         if seen.job is not None and not seen.job.is_over:
+            seen.over_since = None
             self._tell_waiting(order, seen)
             return None
         seen.over_since = seen.over_since or now
-        if now - seen.over_since < _GRACE_S:
+        if now - seen.over_since < (_GRACE_S if seen.job else _FORGOTTEN_S):
             return None
         refused = self._folder.why_refused(job.n, job.task)
-        state = seen.job.state if seen.job else ""
-        told = refused or why_over(seen.job, job.id, job.needs, self._folder.tail(job.n, job.task), job.log)
+        state = state_of(seen.job, self._folder.when_begun(job.n, job.task))
+        tail = self._folder.tail(job.n, job.task)
+        told = refused or why_over(seen.job, state, job.id, job.needs, tail, job.log)
         if not refused and state in AGAIN and not job.before:
             order.tell(f"{told} It is tried once more", {"job": job.id, "node": seen.job.node if seen.job else ""})
             self._take(order, state)
@@ -181,8 +185,8 @@ class SlurmEngine(EngineOfRun):
         if now - self._asked_at < _ASK_EVERY_S or not self._jobs:
             return
         self._asked_at = now
-        current = {job.id for step, job in self._jobs.items() if step not in self._waiting}
-        open_ids = {one for one in current if self._seen[one].over_since is None}
+        current = {job.id: self._folder.name(job.n) for step, job in self._jobs.items() if step not in self._waiting}
+        open_ids = {one for one in current if (job := self._seen[one].job) is None or not job.is_over}
         try:
             found = jobs_of({one.partition("_")[0] for one in open_ids}) if open_ids else {}
         except MesoError as error:
@@ -191,8 +195,9 @@ class SlurmEngine(EngineOfRun):
             self._silent = True
             return
         self._silent = False
-        for one in open_ids:
-            self._seen[one].job = found.get(one, self._seen[one].job if one not in found else None)
+        for one in open_ids:  # a controller that has forgotten a job may give its number to another one
+            job = found.get(one)
+            self._seen[one].job = job if job is not None and job.name == current[one] else None
 
     def _submit_waiting(self, asking: StepOrder) -> None:
         """Submit what waits: as one array what needs the same and belongs to one asset."""
@@ -252,6 +257,7 @@ class SlurmEngine(EngineOfRun):
             before = self._waiting.pop(order.step)[1]
             path = str(self._folder.log(n, str(task)))
             self._jobs[order.step] = _Job(one, n, task, needs, path, before, time.monotonic())
+            self._seen[one] = _Seen()  # its number may be that of a job that SLURM has forgotten
             given = f"cores {needs.cores}, memory {needs.memory_gb:.1f} GB, at most {needs.minutes} min"
             order.tell(
                 f"job {one} of SLURM: {given}",

@@ -12,13 +12,15 @@ from __future__ import annotations
 import os
 import resource
 import sys
+import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from meso_core.errors import MesoError
 from meso_core.storage.files.atomic import write_file
 
+from ...engines.slurm_commands import begun_at
 from ...settings.engines import given_to_job
 from ..ending import end_at_once
 from ..job_scratch import own_scratch
@@ -35,6 +37,7 @@ def main(spec: Path, task: int) -> int:
     os.environ.pop("_MESO_STARTED_BY", None)
     with ExitStack() as until_end:
         end_at_once()
+        threading.Thread(target=_note_begin, args=(folder, n, task), daemon=True).start()
         try:
             until_end.enter_context(own_scratch(os.environ.get("SLURM_JOB_ID", str(os.getpid()))))
             _refuse_another(order)
@@ -47,6 +50,14 @@ def main(spec: Path, task: int) -> int:
         execute_step_here(order.commands[task])
         _tell_use(order, task, time.monotonic() - began)
     return 0
+
+
+def _note_begin(folder: RunFolder, n: int, task: int) -> None:
+    """Write down when SLURM began this job: a controller that forgets it begins it again, and tells another time."""
+    array, number = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_JOB_ID")
+    if number and (told := begun_at(f"{array}_{task}" if array else number)):
+        with suppress(MesoError):  # it is of use only if the job is ended by a mistake of SLURM
+            write_file(folder.begun(n, task), told.encode())
 
 
 def _refuse_another(order: JobOrder) -> None:

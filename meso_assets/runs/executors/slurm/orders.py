@@ -1,7 +1,8 @@
 """The files of a run that its jobs read, and what they leave: in the home, which all nodes see.
 
 What belongs here: names and contents of these files. ``N.json`` says what the tasks of a job do, ``N.sh`` is what SLURM
-starts, ``N_TASK.log`` is what it prints, ``N_TASK.refused`` says why a node would not begin.
+starts, ``N_TASK.log`` is what it prints, ``N_TASK.refused`` says why a node would not begin, and ``N_TASK.begun`` when
+SLURM began it.
 """
 
 from __future__ import annotations
@@ -118,6 +119,14 @@ class RunFolder:
     def why_refused(self, n: int, task: int) -> str:
         """Reason of a node that would not begin; empty where it did."""
         return _text(self.refusal(n, task))
+
+    def begun(self, n: int, task: int) -> Path:
+        """File in which a job writes when SLURM began it, by SLURM's own words."""
+        return self.path / f"{n}_{task}.begun"
+
+    def when_begun(self, n: int, task: int) -> str:
+        """When SLURM began a job, as the job itself was told; empty where that is not known."""
+        return _text(self.begun(n, task))
 
     def tail(self, n: int, task: int) -> str:
         """Last lines of a log."""
