@@ -127,12 +127,29 @@ def roi_masks(stat: np.ndarray, shape: tuple[int, ...]) -> tuple[Any, Any]:
     full = (len(stat), *shape)
     if len(stat) == 0:
         return sparse.GCXS.from_numpy(np.zeros(full, np.float32)), sparse.GCXS.from_numpy(np.zeros(full, bool))
-    ids = [np.repeat(np.arange(len(stat)), [len(roi[key]) for roi in stat]) for key in ("ypix", "neuropil_mask")]
+    surroundings = _surroundings(stat)
+    ids = [np.repeat(np.arange(len(stat)), [*map(len, of)]) for of in ([roi["ypix"] for roi in stat], surroundings)]
     y, x, weight = (np.concatenate([roi[key] for roi in stat]) for key in ("ypix", "xpix", "lam"))
-    around = np.unravel_index(np.concatenate([np.asarray(roi["neuropil_mask"], int) for roi in stat]), shape)
+    around = np.unravel_index(np.concatenate(surroundings), shape)
     masks = sparse.COO(np.stack([ids[0], y, x]), weight.astype(np.float32), shape=full)
     neuropil = sparse.COO(np.stack([ids[1], *around]), np.ones(len(ids[1]), bool), shape=full)
     return sparse.GCXS.from_coo(masks), sparse.GCXS.from_coo(neuropil)
+
+
+def _surroundings(stat: np.ndarray) -> list[np.ndarray]:
+    """List the pixels of each ROI's neuropil, flat.
+
+    suite2p's GUI notes none for a ROI that a person made: one that was merged has those of all that it was made of, for
+    its neuropil is their mean; of one that was drawn they are not known.
+    """
+    own = [np.asarray(roi.get("neuropil_mask", ()), int).ravel() for roi in stat]
+    for index, roi in enumerate(stat):
+        members = np.asarray(roi.get("imerge", ())).ravel()
+        if "neuropil_mask" in roi or members.dtype.kind not in "iu":
+            continue
+        parts = [own[member] for member in members if 0 <= member < len(stat)]
+        own[index] = np.unique(np.concatenate(parts)) if parts else own[index]
+    return own
 
 
 def roi_uuids(stat: np.ndarray, identity: str) -> np.ndarray:

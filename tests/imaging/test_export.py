@@ -57,6 +57,29 @@ def test_datasets_keep_the_contract_and_suite2ps_values(plane: Path) -> None:
         assert around[i].sum() >= 350
 
 
+def test_rois_that_a_person_merged_and_drew_in_suite2ps_gui_are_exported(plane: Path, tmp_path: Path) -> None:
+    shutil.copytree(plane, folder := tmp_path / "plane0")
+    before = export_rois(folder, identity=IDENTITY)
+    stat = np.load(folder / "stat.npy", allow_pickle=True)
+    given = {"med": [80.5, 79.5], "inmerge": -1, "imerge": np.array([0, 2]), "iplane": 0}
+    merged = {**given, **{name: np.append(stat[0][name], stat[2][name]) for name in ("ypix", "xpix", "lam")}}
+    drawn = {**given, "imerge": [], "manual": 1, "ypix": np.arange(3), "xpix": np.arange(3), "lam": np.ones(3)}
+    np.save(folder / "stat.npy", np.concatenate((stat, np.array([merged, drawn]))))
+    for name in ("F", "Fneu", "spks"):
+        trace = np.load(folder / f"{name}.npy")
+        np.save(folder / f"{name}.npy", np.concatenate((trace, trace[:2])))
+    iscell = np.load(folder / "iscell.npy")
+    np.save(folder / "iscell.npy", np.concatenate((iscell, [[1, 0.9], [1, 1]])))
+    after = export_rois(folder, identity=IDENTITY)
+    check_datasets("FOV_00", after)
+    around, n = after["mpciROIs.neuropilMasks"], len(stat)
+    np.testing.assert_array_equal(around[:n].todense(), before["mpciROIs.neuropilMasks"].todense())
+    np.testing.assert_array_equal(around[n].todense(), around[0].todense() | around[2].todense())
+    assert not around[n + 1].todense().any(), "not known"
+    np.testing.assert_array_equal(after["mpciROIs.uuids"][:n], before["mpciROIs.uuids"])
+    assert len({*after["mpciROIs.uuids"]}) == n + 2
+
+
 def test_neuropil_traces_are_the_means_under_the_exported_masks(plane: Path) -> None:
     datasets = export_rois(plane, identity=IDENTITY)
     frames = np.fromfile(plane / "imaging.frames_motionRegistered.bin", np.int16).reshape(600, 160, 160)
