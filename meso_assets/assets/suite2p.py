@@ -5,7 +5,7 @@ side, fail alone, and a run that was killed resumes at the FOV that was not whol
 completion marker per FOV in the work folder). Where an earlier result is current, no FOV is started.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from meso_core.session import LEFT_OUT_FOVS, MESO_FOLDER, RawFiles, SessionMetadata, check_left_out, fov_name
-from meso_core.storage import Basis, Session
+from meso_core.storage import Basis, FileRecord, Session
 
 from ..defs.catalogue import CATALOGUE
 from ..defs.declare import Declaration
@@ -178,11 +178,13 @@ def publish_frames(
     frame_qc: FovDatasets,
 ) -> Published:
     """Gather the registered FOVs."""
+    from meso_core.imaging import BY_THE_WAY
 
     def compute(run: AssetRun) -> Product:
         imaging = _imaging(run, config, imaging_metadata, frame_qc)
         imaging.take_back(run.stage(keep=True).folder)
         staging = run.stage()
+        staging.give_up(_as_edited(run, BY_THE_WAY))
         done, failed = _sorted_out(registered)
         found = imaging.stage_registered(staging.folder, [one.fov for one in done], run.session.path, failed)
         staging.know({file.path: file.content for file in found.files})
@@ -263,10 +265,13 @@ def publish_rois(
     imaging_metadata: SessionMetadata,
 ) -> Published:
     """Gather the ROIs of all FOVs."""
+    from meso_core.imaging import CURATED_FILES
 
     def compute(run: AssetRun) -> Product:
         staging = run.stage(keep=True)
         found = _imaging(run, config, imaging_metadata).stage_rois(staging.folder, *_sorted_out(detected))
+        if config.discard_curation:
+            staging.give_up(_as_edited(run, CURATED_FILES))
         staging.know({file.path: file.content for file in found.files})
         shown = {
             **rois_metadata(found.fovs),
@@ -276,6 +281,16 @@ def publish_rois(
         return Product(staging, qc=found.qc, metadata=shown, failed=found.missing)
 
     return gathered(context, lambda: _open(context, platform, _ROIS, config), compute)
+
+
+def _as_edited(run: AssetRun, names: Collection[str]) -> tuple[FileRecord, ...]:
+    """Tell what published files of these names are where suite2p's GUI has written over them."""
+    from meso_core.imaging import as_edited
+
+    made, present = run.standing.manifest, run.seen.present
+    named = [f for f in (made.files if made else ()) if f.path.rpartition("/")[2] in names]
+    edited = [f.path for f in named if f.path in present.files and not present.is_unchanged(f)]
+    return as_edited(run.session.fetch(edited), edited) if edited else ()
 
 
 def _sorted_out(ended: Iterable[Any]) -> tuple[list[Any], "list[FailedFov]"]:

@@ -36,6 +36,11 @@ _OFTEN_ENOUGH_S = 30.0
 )
 @click.option("--suite2p", "options", multiple=True, metavar="NAME=VALUE", help="A suite2p option of these runs.")
 @click.option("--genotype", default="", help="Alleles of the subjects, `;` between them; suite2p's tau follows.")
+@click.option(
+    "--discard-curation",
+    is_flag=True,
+    help="Give up labels edited in suite2p's window where ROIs are to be found anew.",
+)
 def command(
     sessions: tuple[str, ...],
     states: tuple[str, ...],
@@ -44,6 +49,7 @@ def command(
     dry_run: bool,
     options: tuple[str, ...],
     genotype: str,
+    discard_curation: bool,
 ) -> None:
     """Process SESSIONS, or some of their assets; what is current already is not made again.
 
@@ -63,10 +69,12 @@ def command(
             _tell_needs(settings, keys[0], chosen, suite2p)
     elif not keys:
         click.echo("No session is to be run.")
-    elif len(keys) == 1:
-        _run_one(settings, keys[0], chosen, suite2p)
     else:
-        _run_many(settings, keys, chosen, suite2p)
+        asked = {"assets": chosen, "suite2p": suite2p, "discard_curation": discard_curation}
+        if len(keys) == 1:
+            _run_one(settings, keys[0], asked)
+        else:
+            _run_many(settings, keys, asked)
 
 
 def _keys(settings: MesoSettings, chosen: Wanted) -> Sequence[SessionKey]:
@@ -101,12 +109,12 @@ def _tell_needs(settings: MesoSettings, key: SessionKey, assets: tuple[str, ...]
     click.echo("\n" + needs_table(rows) if rows else "\nnothing is due")
 
 
-def _run_one(settings: MesoSettings, key: SessionKey, assets: tuple[str, ...], suite2p: dict[str, Any]) -> None:
+def _run_one(settings: MesoSettings, key: SessionKey, asked: dict[str, Any]) -> None:
     from ..io.resources import Platform
     from ..overview.refresh import refresh_after_run
     from ..runs.run import run_session
 
-    summary = run_session(settings, key, assets=assets, suite2p=suite2p, tell=say)
+    summary = run_session(settings, key, **asked, tell=say)
     refresh_after_run(settings, say)
     opened = Platform.open(settings).at(key)
     click.echo("\n" + made_table(opened, summary))
@@ -122,14 +130,12 @@ def _run_one(settings: MesoSettings, key: SessionKey, assets: tuple[str, ...], s
         sys.exit(1)
 
 
-def _run_many(
-    settings: MesoSettings, keys: Sequence[SessionKey], assets: tuple[str, ...], suite2p: dict[str, Any]
-) -> None:
+def _run_many(settings: MesoSettings, keys: Sequence[SessionKey], asked: dict[str, Any]) -> None:
     from ..overview.refresh import refresh_after_run
     from ..runs.many import run_sessions
 
     ended = []
-    for one in run_sessions(settings, keys, assets=assets, suite2p=suite2p, say=_set_off):
+    for one in run_sessions(settings, keys, **asked, say=_set_off):
         ended.append(one)
         refresh_after_run(settings, say, older_than_s=0.0 if len(ended) == len(keys) else _OFTEN_ENOUGH_S)
     rows = [(one.session, f"{one.seconds:.1f}", one.result) for one in ended]

@@ -106,6 +106,7 @@ def run_sessions(
     *,
     assets: tuple[str, ...] = (),
     suite2p: Mapping[str, Any] | None = None,
+    discard_curation: bool = False,
     say: Say,
 ) -> Iterator[SessionRun]:
     """Run sessions one after the other; one that fails or cannot be begun keeps no other from running, a person does.
@@ -116,7 +117,7 @@ def run_sessions(
         Settings of the platform.
     keys
         Sessions.
-    assets, suite2p
+    assets, suite2p, discard_curation
         As :func:`run_session`.
     say
         Told before each session how many there are, and how much time is left at the pace so far.
@@ -132,13 +133,14 @@ def run_sessions(
         As :func:`run_session`. No further session is run, for each would fail with it.
     """
     done: list[SessionRun] = []
+    asked: dict[str, Any] = {"assets": assets, "suite2p": suite2p, "discard_curation": discard_curation}
     names = Platform.open(settings).names(keys)
     for key in keys:
         name = names[key]
         say(_before(name, len(keys), done))
         begun = time.monotonic()
         try:
-            summary, why = run_session(settings, key, assets=assets, suite2p=suite2p), ""
+            summary, why = run_session(settings, key, **asked), ""
         except SettingsError:
             raise
         except MesoError as error:

@@ -124,6 +124,7 @@ def run_session(
     *,
     assets: tuple[str, ...] = (),
     suite2p: Mapping[str, Any] | None = None,
+    discard_curation: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> RunSummary:
     """Materialise assets of one session, here and now; one that cannot be processed is refused before anything begins.
@@ -138,6 +139,8 @@ def run_session(
         Names of the catalogue; all by default.
     suite2p
         suite2p options of this run, by name.
+    discard_curation
+        Whether labels that a person has given to ROIs may go, where other settings ask for new ROIs.
     tell
         Told what the run is estimated to take, where it takes long.
 
@@ -155,7 +158,7 @@ def run_session(
         As :meth:`~meso_core.imaging.Preflight.refuse`.
     """
     chosen = chosen_assets(assets)
-    _check_options(chosen, suite2p or {})
+    _check_options(chosen, suite2p or {}, discard_curation)
     check_engine(settings)
     platform = Platform.open(settings)
     _check_nothing_is_being_copied(platform, key)
@@ -165,7 +168,8 @@ def run_session(
         ahead.refuse()
         if ahead.estimate.room_bytes:
             tell(f"{name} takes {ahead.estimate}")
-        summary = _run(settings, instance, name, chosen, suite2p or {}, ahead.estimate.seconds)
+        config = _suite2p_config(chosen, suite2p or {}, discard_curation)
+        summary = _run(settings, instance, name, chosen, config, ahead.estimate.seconds)
         if rest := _passed_over(platform, instance, key, summary):
             then = _run(settings, instance, name, rest, {})
             seconds, failed = {**summary.seconds, **then.seconds}, summary.failed | then.failed
@@ -178,7 +182,7 @@ def _run(
     instance: dg.DagsterInstance,
     name: str,
     assets: tuple[str, ...],
-    suite2p: Mapping[str, Any],
+    config: Mapping[str, Any],
     expected_s: float | None = None,
 ) -> RunSummary:
     with (
@@ -188,7 +192,7 @@ def _run(
                 "meso_assets.runs.run", "process_job", reconstructable_args=(settings.model_dump_json(),)
             ),
             instance,
-            run_config={**readable_log(len(assets), expected_s), **_suite2p_config(assets, suite2p)},
+            run_config={**readable_log(len(assets), expected_s), **config},
             # who runs it here runs it again here: the daemon does not
             tags={PARTITION_TAG: name, "dagster/max_retries": "0", **process_tags()},
             asset_selection=[dg.AssetKey(name) for name in assets],
@@ -245,13 +249,13 @@ def _check_nothing_is_being_copied(platform: Platform, key: SessionKey) -> None:
         )
 
 
-def _check_options(assets: tuple[str, ...], suite2p: Mapping[str, Any]) -> None:
+def _check_options(assets: tuple[str, ...], suite2p: Mapping[str, Any], discard_curation: bool) -> None:
     made_by_suite2p = [name for name, declared in CATALOGUE.items() if declared.stage is not None]
     if set(assets) & set(made_by_suite2p):
         from meso_core.imaging.options.overrides import Suite2pOverrides
 
         Suite2pOverrides.parse(suite2p)
-    elif suite2p:
+    elif suite2p or discard_curation:
         raise SettingsError(
             problem(
                 "suite2p options",
@@ -262,10 +266,11 @@ def _check_options(assets: tuple[str, ...], suite2p: Mapping[str, Any]) -> None:
         )
 
 
-def _suite2p_config(assets: tuple[str, ...], suite2p: Mapping[str, Any]) -> dict[str, Any]:
-    if not suite2p:
+def _suite2p_config(assets: tuple[str, ...], suite2p: Mapping[str, Any], discard_curation: bool) -> dict[str, Any]:
+    if not (suite2p or discard_curation):
         return {}
-    return {"ops": {name: {"config": {"suite2p": dict(suite2p)}} for name in assets if CATALOGUE[name].stage}}
+    config = {"suite2p": dict(suite2p), "discard_curation": discard_curation}
+    return {"ops": {name: {"config": config} for name in assets if CATALOGUE[name].stage}}
 
 
 def partial_assets(platform: Platform, key: SessionKey, assets: Iterable[str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ they lie (``location``).
 
 from __future__ import annotations
 
-from .detection.fov import DetectionResult, load_detection, roi_detection
+from .detection.fov import CURATED_FILES, DetectionResult, load_detection, roi_detection
 from .export import export_rois, zip_plane
 from .figures import registration_figure, rois_figure
 from .fovs.job import FovJob, fov_jobs
@@ -16,6 +16,7 @@ from .missing import FailedFov, alone
 from .needs import StepNeeds, Work
 from .options import Suite2pOptions, Suite2pOverrides, get_default_tau, stage_options, suite2p_options
 from .preflight import Estimate, Finding, MachineFacts, Preflight, judge_session
+from .published import BY_THE_WAY, as_edited
 from .quality import detection_qc, fields_qc, registration_qc
 from .registration.fov import RegistrationResult, image_motion_registration, load_registration, registration_is_whole
 from .session import SessionImaging
@@ -23,6 +24,8 @@ from .staging import DetectedFov, RegisteredFov, StagedRegistration, StagedRois
 from .workload import Due, PastStep, Step
 
 __all__ = [
+    "BY_THE_WAY",
+    "CURATED_FILES",
     "DetectedFov",
     "DetectionResult",
     "Due",
@@ -45,6 +48,7 @@ __all__ = [
     "Suite2pOverrides",
     "Work",
     "alone",
+    "as_edited",
     "choose_workers",
     "detection_qc",
     "export_rois",

@@ -6,7 +6,7 @@ FOVs are open (``session``).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import CurationError, MissingInputError
@@ -14,7 +14,7 @@ from ..opening import TABLE_BYTES, open_plain
 from ..session import fov_name, plane_name
 from ..storage.files.hashing import FileHash, hash_file
 from ..storage.manifests.manifest import FileRecord
-from .detection.fov import CURATED_FILES, edited_by_hand
+from .detection.fov import CURATED_FILES, GIVE_UP, edited_by_hand
 from .detection.results import CLASSIFICATION
 from .fovs import plane
 from .fovs.job import NO_BASIS
@@ -24,6 +24,8 @@ from .staging import copy_checked, copy_file, link_file
 
 #: What registration leaves and detection does not read: suite2p's GUI may rewrite it where it is published.
 _NOT_FOR_DETECTION = frozenset(("ops.npy", "settings.npy"))
+#: What the GUI writes over when merged ROIs are saved: the options that it has loaded, which nobody decides in it.
+BY_THE_WAY = frozenset(("settings.npy",))
 
 
 def take_curated(folder: Path, root: Path, published: Mapping[str, str]) -> None:
@@ -50,6 +52,20 @@ def take_curated(folder: Path, root: Path, published: Mapping[str, str]) -> None
             copy_file(source / name, folder / name)
 
 
+def as_edited(root: Path, paths: Iterable[str]) -> tuple[FileRecord, ...]:
+    """Tell what is in files that suite2p's GUI has written over, so that just this may go.
+
+    Parameters
+    ----------
+    root
+        Folder in which published files lie by their paths.
+    paths
+        Those files.
+    """
+    there = {path: hash_file(root / path) for path in paths}
+    return tuple(FileRecord(path, content.size, content.sha256, content.md5) for path, content in there.items())
+
+
 def refuse_to_lose_curation(fov: int, root: Path, published: Collection[str], why: str) -> None:
     """Refuse to publish ROIs without a FOV whose ROIs a person has curated: they would be removed.
 
@@ -64,7 +80,7 @@ def refuse_to_lose_curation(fov: int, root: Path, published: Collection[str], wh
             root / path,
             expected=f"no edit by hand, for {fov_name(fov)} would be published no more: {why}",
             found="a classification edited by hand",
-            remedy="Make that field of view again first, or set discard_curation to give the edits up",
+            remedy=f"Make that field of view again first, or {GIVE_UP}",
         )
 
 

@@ -254,3 +254,4 @@ def test_rois_that_a_person_curated_are_not_removed_because_their_field_was_not_
         assert materialise(fresh, settings, KEY, (ROIS,), **given_up).success
     assert session.manifest(ROIS).missing == {"FOV_02": session.manifest(FRAMES).missing["FOV_02"]}
     assert isinstance(session.manifest(ROIS).missing["FOV_02"], MissingFov)
+    assert not path.exists(), "nobody's file is left behind"

@@ -16,6 +16,7 @@ from meso_assets.cli import group
 from meso_assets.defs.running.claims import Claims
 from meso_assets.runs.settings.settings import MesoSettings
 from meso_core.errors import MissingInputError
+from meso_core.imaging import Estimate, Preflight
 from meso_core.session import imaging_bouts, raw_tifs
 
 
@@ -265,13 +266,35 @@ def test_the_genotype_of_one_run_decides_its_tau(tmp_path, monkeypatch, argument
 
     seen = {}
 
-    def run(settings, key, *, assets, suite2p, tell):
+    def run(settings, key, *, assets, suite2p, discard_curation, tell):
         seen.update(suite2p)
         raise MissingInputError("far enough")
 
     monkeypatch.setattr(meso_assets.runs.run, "run_session", run)
     CliRunner().invoke(group, ["run", "SP035/2023-03-03/001", *arguments])
     assert seen == asked
+
+
+@pytest.mark.parametrize(("arguments", "asked"), [([], None), (["--discard-curation"], True)])
+def test_edits_of_labels_are_given_up_only_when_that_is_asked_for(tmp_path, monkeypatch, arguments, asked):
+    import meso_assets.runs.run
+
+    bout = tmp_path / "Subjects/SP035/2023-03-03/001/raw_imaging_data_00"
+    bout.mkdir(parents=True)
+    (bout / "x.tif").write_bytes(b"x")
+    seen = {}
+
+    def run(settings, instance, name, assets, config, expected_s):
+        seen.update(config)
+        raise MissingInputError("far enough")
+
+    monkeypatch.setattr(meso_assets.runs.run, "_run", run)
+    ahead = Preflight("SP035/2023-03-03/001", (), Estimate(0, None, None, 0))
+    monkeypatch.setattr(meso_assets.runs.run, "look_ahead", lambda flight: ahead)
+    told = CliRunner().invoke(group, ["run", "SP035/2023-03-03/001", "--assets", "rois,frame_times", *arguments])
+    assert isinstance(told.exception, MissingInputError), told.output
+    given = {"ops": {"rois": {"config": {"suite2p": {}, "discard_curation": True}}}}
+    assert seen == (given if asked else {})
 
 
 @pytest.fixture

@@ -33,6 +33,8 @@ _CELL_ABOVE = 0.5
 CURATED_FILES = frozenset(
     ("iscell.npy", "stat.npy", "F.npy", "Fneu.npy", "spks.npy", "redcell.npy", "F_chan2.npy", "Fneu_chan2.npy")
 )
+#: What a person does whose edits are not worth it.
+GIVE_UP = "give the edits up: `meso run` with --discard-curation, or discard_curation in the launchpad"
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def _would_lose_curation(job: FovJob, basis: Basis) -> CurationError:
         job.folder / CLASSIFICATION,
         expected="the classification that detection left",
         found=f"one edited by hand, and ROIs that are out of date ({'; '.join(differences)})",
-        remedy="Run with what made the curated ROIs, or set discard_curation to replace them",
+        remedy=f"Run with what made the curated ROIs, or {GIVE_UP}",
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 
@@ -100,6 +100,26 @@ def replaceable(
         elif os.path.lexists(file):
             foreign.append(path)
     return ours, foreign
+
+
+def going(
+    new: Manifest, foreign: Collection[str], given_up: Iterable[FileRecord], is_as_told: Callable[[FileRecord], bool]
+) -> set[str]:
+    """Choose those of the files that a person gives up which are in the way, or would be left behind.
+
+    Parameters
+    ----------
+    new
+        What the asset is about to publish.
+    foreign
+        Paths of the files of somebody else at its places.
+    given_up
+        The files that are given up.
+    is_as_told
+        Tells whether a file is still the one that was given up.
+    """
+    made = {record.path for record in new.files}
+    return {r.path for r in given_up if (r.path in foreign or r.path not in made) and is_as_told(r)}
 
 
 def in_the_way(session_path: Path | str, asset: str, foreign: Sequence[str]) -> StorageError:

@@ -31,7 +31,7 @@ from ..files.hashing import sync_folder
 from ..files.locks import locked
 from ..manifests.basis import Basis
 from ..manifests.manifest import RUN_AGAIN, Chain, MadeBy, Manifest, manifest_path, record_digest, replaced_path
-from ..manifests.ownership import check_places, in_the_way, is_ours, replaceable, verify_file
+from ..manifests.ownership import check_places, going, in_the_way, is_ours, replaceable, verify_file
 from .keeping import keep_replaced
 from .staging import Sealed, staging_path
 
@@ -83,10 +83,14 @@ def publish(
         previous, old = _digest_of(path), _undamaged(path)
         check_places(session_path, old, manifest, places)
         ours, foreign = replaceable(session_path, old, manifest, sealed.folder, sealed.left)
-        if foreign:
-            raise in_the_way(session_path, sealed.asset, foreign)
+        gone = going(manifest, foreign, sealed.given_up, lambda record: is_ours(session_path, record))
+        if others := [path for path in foreign if path not in gone]:
+            raise in_the_way(session_path, sealed.asset, others)
         if old is not None:
             _keep(session_path, old)
+        for file in (session_path / path for path in sorted(gone)):
+            remove_name(file)  # first: a kill leaves a file missing, never one of a person beside the new record
+            sync_folder(file.parent)
         manifest = replace(manifest, chain=Chain(previous, input_digests(session_path, basis)))
         text = manifest.to_json()
         write_file(_pending_path(session_path, sealed.asset), text.encode())

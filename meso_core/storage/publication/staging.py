@@ -7,7 +7,7 @@ them. What does not: how they become the published ones (``publishing``).
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -40,6 +40,8 @@ class Sealed:
     left: frozenset[str] = frozenset()
     #: Field of view → why there is nothing of it.
     missing: Mapping[str, MissingFov] = field(default_factory=dict)
+    #: Files at places of the asset that a person has changed and gives up, as they are now.
+    given_up: tuple[FileRecord, ...] = ()
 
     @property
     def data_version(self) -> str:
@@ -85,6 +87,7 @@ class Staging:
         self._session_path = session_path
         self._known: dict[str, FileHash] = {}
         self._left: dict[str, FileHash] = {}
+        self._given_up: tuple[FileRecord, ...] = ()
         with storage_errors(self.folder):
             if not keep and self.folder.exists():
                 shutil.rmtree(self.folder)
@@ -126,6 +129,10 @@ class Staging:
         """
         self._left.update(content)
 
+    def give_up(self, files: Iterable[FileRecord]) -> None:
+        """Let files go that a person has changed where they are published; one that is another by then stays."""
+        self._given_up += tuple(files)
+
     def seal(
         self,
         contents: Mapping[str, tuple[PackedFile, ...]] | None = None,
@@ -153,7 +160,14 @@ class Staging:
                 sync_folder(folder)
         in_order = tuple(sorted(records, key=lambda record: record.path))
         return Sealed(
-            self.asset, self.folder, in_order, contents or {}, facts or {}, frozenset(self._left), missing or {}
+            self.asset,
+            self.folder,
+            in_order,
+            contents or {},
+            facts or {},
+            frozenset(self._left),
+            missing or {},
+            self._given_up,
         )
 
     def _record(self, path: str, file: Path, content: FileHash) -> FileRecord:

@@ -9,7 +9,7 @@ import pytest
 
 from meso_core.errors import MissingInputError, StorageError
 from meso_core.session import SessionKey
-from meso_core.storage import Staging, standing
+from meso_core.storage import FileRecord, MadeBy, Staging, standing
 from tests.storage.conformance.backends import RIG, Backend
 from tests.storage.conformance.publications import ASSET, BASIS, KEY, publish
 
@@ -107,6 +107,31 @@ def test_a_file_of_somebody_else_is_never_replaced(backend: Backend, when: str) 
     backend.remove(path)
     publish(backend.open(), SECOND, "run-3")
     assert backend.results() == {**SECOND, RIG[0]: RIG[1]}
+
+
+@pytest.mark.parametrize("edited_again", [False, True])
+@pytest.mark.parametrize("path", ["alf/FOV_00/mpci.times.npy", "reports/a.json"])
+def test_a_file_that_a_person_gives_up_goes_and_no_other(backend: Backend, path: str, edited_again: bool) -> None:
+    store = backend.open()
+    first = publish(store, FIRST)
+    backend.put(path, b"edited")
+    given_up = FileRecord(path, 6, hashlib.sha256(b"edited").hexdigest(), hashlib.md5(b"edited").hexdigest())
+    if edited_again:
+        backend.put(path, b"better")
+    before, staging = backend.results(), store.stage(KEY, ASSET)
+    for name, content in SECOND.items():
+        staging.write(name, content)
+    staging.give_up([given_up])
+    if edited_again and path in SECOND:
+        with pytest.raises(StorageError, match=r"somebody else"):
+            store.publish(KEY, staging.seal(), BASIS, MadeBy("run-2"))
+        assert backend.results() == before
+        return
+    second = store.publish(KEY, staging.seal(), BASIS, MadeBy("run-2"))
+    left = {path: b"better"} if edited_again else {}
+    assert backend.results() == {**SECOND, RIG[0]: RIG[1], **left}
+    assert second.chain.previous == first.digest
+    assert standing_of(backend.open("other")).is_current
 
 
 @pytest.mark.parametrize("what", ["missing", "shorter", "another content of the same length"])

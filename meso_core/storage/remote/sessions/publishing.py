@@ -30,7 +30,7 @@ from ....opening import TABLE_BYTES
 from ....progress import Progress
 from ....session import MESO_FOLDER, ListedFile
 from ...manifests.manifest import FileRecord, Manifest, manifest_path, record_digest
-from ...manifests.ownership import check_places, in_the_way
+from ...manifests.ownership import check_places, going, in_the_way
 from ...manifests.present import PresentFiles
 from ...publication.staging import Sealed
 from ..servers.filesystem import RemoteRoot, list_below
@@ -150,8 +150,10 @@ def begin(
     listing = session.listing()
     present, own = session.present(listing), _by_path(old)
     foreign = [r.path for r in new.files if r.path in present.files and not _is_ours(present, own.get(r.path), r)]
-    if foreign:
-        raise in_the_way(f"{session.root.url}/{session.base}", sealed.asset, foreign)
+    given_up = [record for record in sealed.given_up if record.path in present.files]
+    gone = going(new, foreign, given_up, lambda record: _is_ours(present, record))
+    if others := [path for path in foreign if path not in gone]:
+        raise in_the_way(f"{session.root.url}/{session.base}", sealed.asset, others)
     _clear(session, listing, f"{_uploading(sealed.asset)}/")
     _clear_halves(session, listing, sealed.asset)
     _clear_left(session, listing)
@@ -168,6 +170,7 @@ def begin(
     upload_all(session.root, uploads, workers=_AT_A_TIME, progress=progress)
     pending = replace(new, files=tuple(records))
     insist()
+    remove(session.root, [session.place(path) for path in sorted(gone)])  # first, as on a disk
     if keep:
         write_small(session.root, session.place(uploading.keeps), b"")
     write_small(session.root, session.place(uploading.pending), pending.to_json().encode())
