@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from meso_core.session import LEFT_OUT_FOVS, MESO_FOLDER, RawFiles, SessionMetadata, check_left_out, fov_name
-from meso_core.storage import Basis, FileRecord, Session
+from meso_core.storage import Basis, FileRecord, Session, in_the_way
 
 from ..defs.catalogue import CATALOGUE
 from ..defs.declare import Declaration
@@ -101,6 +101,22 @@ def _told(context: dg.OpExecutionContext, failed: "FailedFov") -> "FailedFov":
     return failed
 
 
+def _in_doubt(run: AssetRun, spared: Collection[str]) -> frozenset[str]:
+    """Name the planes of which published files are gone or changed.
+
+    Raises
+    ------
+    StorageError
+        If one was changed that is not among those that suite2p's GUI may write: it would be refused after the work.
+    """
+    made, present = run.standing.manifest, run.seen.present
+    wrong = [f.path for f in (made.files if made else ()) if not present.is_unchanged(f)]
+    changed = [path for path in wrong if path in present.files and path.rpartition("/")[2] not in spared]
+    if changed:
+        raise in_the_way(run.session.where(""), run.declaration.name, changed)
+    return frozenset(path.split("/")[1] for path in wrong if path.startswith("suite2p/"))
+
+
 def _imaging(
     run: AssetRun, config: Suite2pConfig, metadata: SessionMetadata, frame_qc: FovDatasets | None = None
 ) -> "SessionImaging":
@@ -121,18 +137,22 @@ def split_pages(
 ) -> Iterator[dg.DynamicOutput[int]]:
     """Split the raw pages and start one step per FOV."""
     from meso_core.archive import bout_source
+    from meso_core.imaging import BY_THE_WAY
 
     with guarded(context):
         run = _open(context, platform, _FRAMES, config)
         if run.is_current:
             return
         tell_why(run)
+        in_doubt = _in_doubt(run, BY_THE_WAY)
         tell_estimate(run, imaging_metadata)
         run.fetch_raw()
         cores = run.settings.cores
         frames = {bout.name: bout.frame_index for bout in imaging_metadata.bouts}
         fovs = _imaging(run, config, imaging_metadata, frame_qc).split(
-            lambda: [bout_source(b, workers=cores, frames=frames.get(b.name)) for b in raw_frames.bouts], run.progress
+            lambda: [bout_source(b, workers=cores, frames=frames.get(b.name)) for b in raw_frames.bouts],
+            run.progress,
+            in_doubt,
         )
     for fov in fovs:
         yield dg.DynamicOutput(fov, mapping_key=fov_name(fov))
@@ -208,12 +228,15 @@ def each_fov(
     motion_registered_frames: SessionFiles,
 ) -> Iterator[dg.DynamicOutput[int]]:
     """Start one step per FOV."""
+    from meso_core.imaging import CURATED_FILES
+
     with guarded(context):
         ask_alyx(context, platform, alyx)
         run = _open(context, platform, _ROIS, config)
         if run.is_current:
             return
         tell_why(run)
+        _in_doubt(run, CURATED_FILES)
         made = run.standing.manifest
         published = {file.path: file.sha256 for file in made.files} if made else {}
         run.stage()

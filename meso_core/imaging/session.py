@@ -33,6 +33,7 @@ from .export import export_rois, zip_plane
 from .figures import registration_figure, rois_figure
 from .fovs import plane
 from .fovs.job import NO_BASIS, FovJob, fov_jobs
+from .fovs.marker import damaged_outputs, read_marker, remove_marker
 from .fovs.plane import DETECTION, REGISTRATION
 from .fovs.schedule import process_fovs
 from .missing import FailedFov, missing_qc, refuse_nothing
@@ -100,7 +101,9 @@ class SessionImaging:
             discard_curation=self.discard_curation,
         )[0]
 
-    def split(self, open_sources: Callable[[], Sequence[BoutSource]], progress: Progress) -> tuple[int, ...]:
+    def split(
+        self, open_sources: Callable[[], Sequence[BoutSource]], progress: Progress, in_doubt: Collection[str] = ()
+    ) -> tuple[int, ...]:
         """Split the pages of the session where FOVs are to be registered and were not split before.
 
         Parameters
@@ -109,6 +112,9 @@ class SessionImaging:
             Gives the pages by bout; called only where they are read.
         progress
             Told the pages done.
+        in_doubt
+            Folders, as ``plane1``, of which published files are gone or changed. A published movie is a second name of
+            the one in the work folder: where the disk has damaged one, it has damaged both.
 
         Returns
         -------
@@ -121,6 +127,10 @@ class SessionImaging:
             As :func:`~meso_core.scanimage.bin_per_plane`.
         """
         jobs = [self.job(fov, REGISTRATION) for fov in self.fovs]
+        for folder in (job.folder for job in jobs if job.folder.name in in_doubt):
+            left = read_marker(folder, REGISTRATION)
+            if left is not None and damaged_outputs(folder, left):
+                remove_marker(folder, REGISTRATION)
         raws = [(job.folder / plane.RAW, job.shape) for job in jobs if not registration_is_whole(job)]
         marker, version = self.folder / _SPLIT_MARKER, self._split_version()
         holds = bool(self.registration_basis.inputs) and marker.is_file() and read_plain(marker) == version.encode()

@@ -11,7 +11,7 @@ from .manifests.basis import Basis
 from .manifests.code_version import CodeVersion, code_version, package_versions
 from .manifests.currency import Cause, Standing, standing
 from .manifests.manifest import Chain, FileRecord, MadeBy, Manifest, MissingFov, PackedFile
-from .manifests.ownership import foreign_results
+from .manifests.ownership import foreign_results, in_the_way
 from .manifests.present import PresentFiles
 from .publication.publishing import load_manifest, publish, published_assets, verify_manifest
 from .publication.staging import Sealed, Staging
@@ -47,6 +47,7 @@ __all__ = [
     "folder_stamp",
     "foreign_results",
     "hash_file",
+    "in_the_way",
     "load_manifest",
     "meant_session",
     "open_roots",

@@ -105,6 +105,12 @@ def changed_outputs(folder: Path, marker: Marker) -> list[str]:
     return [name for name in marker.outputs if not _holds(find_movie(folder, name), marker, folder)]
 
 
+def damaged_outputs(folder: Path, marker: Marker) -> list[str]:
+    """Names of outputs that do not hold what was written, although size and time may say so; all are read."""
+    there = {name: find_movie(folder, name) for name in marker.outputs}
+    return [name for name, path in there.items() if not path.is_file() or hash_file(path) != marker.outputs[name]]
+
+
 def _holds(path: Path, marker: Marker, folder: Path) -> bool:
     content = marker.outputs[path.name]
     if not path.is_file() or (now := path.stat()).st_size != content.size:
