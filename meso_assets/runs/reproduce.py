@@ -82,7 +82,8 @@ def reproduce(settings: MesoSettings, session: Session, asset: str) -> Reproduct
         session_path = session.fetch(path for path in paths if path in there)
         files = tuple(compare_files(path, session_path / path, made / path) for path in paths)
         files = tuple(_as_recorded(comparison, manifest, new) for comparison in files)
-    return Reproduction(str(session.key), asset, manifest.made_by.run_id, files, _notes(manifest))
+    notes = (*_notes(manifest), *_by_hand(session, manifest))
+    return Reproduction(str(session.key), asset, manifest.made_by.run_id, files, notes)
 
 
 def _insist_on_no_server(session: Session, declared: Declaration, manifest: Manifest) -> None:
@@ -217,6 +218,23 @@ def _as_recorded(comparison: FileComparison, manifest: Manifest, new: Manifest) 
         told = "" if comparison.is_equal else "as recorded; the session's own file was changed since"
         return FileComparison(comparison.path, True, told)
     return comparison if not comparison.is_equal else FileComparison(comparison.path, False, "not as it was recorded")
+
+
+def _by_hand(session: Session, manifest: Manifest) -> tuple[str, ...]:
+    """Say which files hold what a person has decided: no run makes that again."""
+    from meso_core.imaging import CLASSIFICATION, edited_by_hand
+
+    paths = [f.path for f in manifest.files if f.path.rpartition("/")[2] == CLASSIFICATION]
+    if not paths:
+        return ()
+    present = session.present().files
+    there = [path for path in paths if path in present]
+    folder = session.fetch(there)
+    return tuple(
+        f"{path} was edited by hand: its labels, and ROIs that were merged or drawn, are not made again"
+        for path in there
+        if edited_by_hand(folder / path)
+    )
 
 
 def _notes(manifest: Manifest) -> tuple[str, ...]:

@@ -7,7 +7,8 @@ they lie (``location``).
 
 from __future__ import annotations
 
-from .detection.fov import CURATED_FILES, DetectionResult, load_detection, roi_detection
+from .detection.fov import CURATED_FILES, DetectionResult, edited_by_hand, load_detection, roi_detection
+from .detection.results import CLASSIFICATION
 from .export import export_rois, zip_plane
 from .figures import registration_figure, rois_figure
 from .fovs.job import FovJob, fov_jobs
@@ -25,6 +26,7 @@ from .workload import Due, PastStep, Step
 
 __all__ = [
     "BY_THE_WAY",
+    "CLASSIFICATION",
     "CURATED_FILES",
     "DetectedFov",
     "DetectionResult",
@@ -51,6 +53,7 @@ __all__ = [
     "as_edited",
     "choose_workers",
     "detection_qc",
+    "edited_by_hand",
     "export_rois",
     "fields_qc",
     "fov_jobs",

@@ -4,6 +4,7 @@ import dagster as dg
 import numpy as np
 import pytest
 
+from meso_assets.runs.reproduce import _by_hand
 from meso_assets.runs.status.status import State
 from meso_core.storage import verify_manifest
 from tests.integration.staleness import status_cells
@@ -67,6 +68,8 @@ def test_merged_rois_are_taken_over_and_what_the_gui_writes_besides_is_in_nobody
         assert failed_steps(materialise(fresh, settings, KEY, (FRAMES, ROIS))) == {}
         cells = status_cells(fresh, settings, session.key)
         assert {cells[FRAMES].state, cells[ROIS].state} == {State.DONE}
+    (told,) = _by_hand(session, session.manifest(ROIS))
+    assert told.startswith("suite2p/plane0/iscell.npy was edited by hand"), "so that it is not looked for in the code"
     for asset in (FRAMES, ROIS):
         assert verify_manifest(session.path, session.manifest(asset)) == ()
     assert len(np.load(session.path / "suite2p" / "plane0" / "stat.npy", allow_pickle=True)) == n_rois
