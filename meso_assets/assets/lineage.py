@@ -84,6 +84,8 @@ def _sessions_audited(context: dg.OpExecutionContext, platform: Platform, config
             context.log.warning(f"{one.key}: could not be audited: {one.error}")
             n_unreadable += 1
             continue
+        if one.error is not None:
+            context.log.warning(f"{one.key}: the verdict is not kept with the session: {one.error}")
         n_faulty += bool(one.verdict.faults)
         if one.verdict.faults:
             context.log.warning(f"{one.key}: {one.verdict.summary}")

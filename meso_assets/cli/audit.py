@@ -63,6 +63,8 @@ def command(sessions: tuple[str, ...], deep: bool, as_json: bool, with_alyx: boo
             others = compare(one.key) if one.verdict is not None else ()
             n_faulty += one.verdict is None or bool(one.verdict.faults or any(other.is_fault for other in others))
             _tell(one, names[one.key], others if with_alyx else None, as_json=as_json)
+            if one.verdict is not None and one.error is not None:
+                click.echo(f"{names[one.key]}: the verdict is not kept with the session: {one.error}", err=True)
     if not as_json:
         click.echo(f"{n_faulty} of {counted(n_sessions, 'session')} with findings")
     sys.exit(1 if n_faulty or unreachable else 0)

@@ -15,7 +15,7 @@ import pytest
 from meso_assets.defs.lineage import auditing
 from meso_assets.defs.lineage.auditing import AuditOrder, KnownSession, audit_all
 from meso_assets.runs.settings.settings import load_settings
-from meso_core.errors import MissingInputError, ProcessingError, SettingsError
+from meso_core.errors import MissingInputError, ProcessingError, SettingsError, StorageError
 from meso_core.lineage import Kind, earlier_verdicts, last_verdict
 from meso_core.session import SessionKey
 
@@ -92,6 +92,17 @@ def test_a_verdict_that_the_power_took_counts_as_none(settings, left):
     (again,) = audit_all(known()[:1], 1, settings, AuditOrder())
     assert again.is_news
     assert last_verdict(folder) == again.verdict
+
+
+def test_what_is_found_is_told_where_it_cannot_be_kept_but_nothing_is_accepted_there(settings):
+    (settings.root / str(known()[0].key) / ".meso").mkdir()
+    (settings.root / str(known()[0].key) / ".meso" / "audit").write_bytes(b"in the way, as a disk that is read-only")
+    (told,) = audit_all(known()[:1], 1, settings, AuditOrder())
+    assert [finding.kind for finding in told.verdict.findings] == [Kind.ORPHANED]
+    assert isinstance(told.error, StorageError)
+    assert not told.is_news
+    (refused,) = audit_all(known()[:1], 1, settings, AuditOrder(who="Ada", why="seen"))
+    assert (refused.verdict, type(refused.error)) == (None, StorageError)
 
 
 def test_sessions_are_taken_as_they_are_needed(settings, few_are_worth_a_process):

@@ -79,6 +79,7 @@ class Audited:
     verdict: AuditVerdict | None
     #: Whether it finds something else than the last audit.
     is_news: bool = False
+    #: Why it could not be audited, or why its verdict could not be kept with it.
     error: Exception | None = None
 
 
@@ -148,13 +149,16 @@ def _audit_one(known: KnownSession, settings: MesoSettings, order: AuditOrder, p
         store = settings.store().store_of(known.key)
         session = Session(known.key, store.local(known.key), store)
         verdict = audit_known(session, settings, known, deep=order.deep, progress=progress)
+    except (MesoError, OSError) as error:  # the others go on
+        return Audited(known.key, None, error=error)
+    try:
         with session.recording() as path:
             if order.why and accept_findings(path, verdict, order.who, order.why):
                 verdict = with_accepted(path, verdict)
             is_news = keep_verdict(path, verdict)
-        return Audited(known.key, verdict, is_news)
-    except (MesoError, OSError) as error:  # the others go on
-        return Audited(known.key, None, error=error)
+    except (MesoError, OSError) as error:  # the disk is full, or may only be read: what was found is told all the same
+        return Audited(known.key, None if order.why else verdict, error=error)
+    return Audited(known.key, verdict, is_news)
 
 
 def _audit_some(some: Sequence[KnownSession], settings: MesoSettings, order: AuditOrder) -> list[Audited]:
