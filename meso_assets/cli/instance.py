@@ -70,7 +70,7 @@ def repair() -> None:
 
     home = prepare_home(load_settings())
     if not records.keeps_sqlite(home):
-        click.echo(f"{home / 'dagster.yaml'} names a database server: restore a back-up of it there (docs/service.md)")
+        click.echo(f"{home / 'dagster.yaml'} names a database server: restore a back-up of it there (docs/records.md)")
         return
     with sole_use(home):
         done = records.repair(home)
