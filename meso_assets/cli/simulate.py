@@ -57,11 +57,13 @@ def command(
     from meso_core.progress import throttled
     from meso_core.simulate import config_from_meta, simulate_session
     from meso_core.simulate import preset as preset_named
+    from meso_core.storage import storage_errors
 
     config = config_from_meta(from_meta) if from_meta else preset_named(preset)
     given: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
     config = replace(config, **given)
     root = root or load_settings().local_root
-    made = simulate_session(root, config, faults=faults, progress=throttled(click.echo))
+    with storage_errors(root):
+        made = simulate_session(root, config, faults=faults, progress=throttled(click.echo))
     there = "  (was there already, left as it is)" if made.kept else ""
     click.echo(f"session  {made.key}{there}\nfolder   {made.session_path}\ntruth    {made.truth_path}")

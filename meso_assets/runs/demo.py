@@ -74,5 +74,8 @@ def simulate_demo(settings: MesoSettings, say: Callable[[str], None]) -> Simulat
     """Simulate the demo's session; one that is there already is kept."""
     from meso_core.progress import throttled
     from meso_core.simulate import preset, simulate_session
+    from meso_core.storage import storage_errors
 
-    return simulate_session(settings.local_root, replace(preset("demo"), lab=LAB), progress=throttled(say, every_s=2.0))
+    with storage_errors(settings.local_root):
+        config = replace(preset("demo"), lab=LAB)
+        return simulate_session(settings.local_root, config, progress=throttled(say, every_s=2.0))

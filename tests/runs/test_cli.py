@@ -44,6 +44,7 @@ def meso(*arguments, **variables):
         (("simulate",), {"MESO_SUITE2P": "{bad"}, "", "suite2p"),
         (("simulate", "--seed", "-3"), {}, "", "field 'seed': expected 0 or more, found -3"),
         (("simulate", "--date", "2023-99-99"), {}, "", "2023-99-99"),
+        (("simulate", "--root", "/dev/null/x"), {}, "", "Check the permissions and the disk"),
         (("status",), {"MESO_HOME": "/dev/null/home"}, "", "Set MESO_HOME"),
     ],
 )
