@@ -13,9 +13,8 @@ import pytest
 
 from tests.integration.killed_runs import REPOSITORY, Ground
 
-#: What process of a job is held, by a word of its command; and where it is about to write.
-JOB, WORKER = "executors.slurm.job", "imaging.fovs.worker"
-STAGING = "/.meso/staging/"
+#: What process of a job is held, by a word of its command; and where, as soon as it is about to write there.
+JOB, WORKER = ("executors.slurm.job", "/.meso/staging/"), ("imaging.fovs.worker", "/.meso/work/")
 _HELD_WITHIN_S = 400.0
 
 
@@ -27,11 +26,12 @@ class HeldJobs:
         found = os.pathsep.join([str(Path(__file__).parent / "held"), str(REPOSITORY)])
         ground.more = {**ground.more, "PYTHONPATH": found, "HELD_JOBS": str(self.folder)}
 
-    def hold(self, command: str, asset: str = "") -> None:
-        """Hold the jobs that begin from now on, of an asset, in the processes of this command."""
+    def hold(self, process: tuple[str, str], asset: str = "") -> None:
+        """Hold jobs that begin from now on, in such a process, at what it makes of an asset."""
+        command, below = process
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
-        (self.folder / "hold.new").write_text(f"{command}\n{STAGING}{asset}\n")
+        (self.folder / "hold.new").write_text(f"{command}\n{below}{asset}\n")
         (self.folder / "hold.new").rename(self.folder / "hold")
 
     def let_go(self) -> None:
