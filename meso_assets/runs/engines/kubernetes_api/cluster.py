@@ -23,7 +23,9 @@ from .job_state import StepJob, looked_at
 _WITHIN_S = (5.0, 30.0)
 #: Where a pod finds the namespace that it is in.
 _OWN_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-_RIGHTS = "Give the account that meso uses the right to it: the role of Dagster's Helm chart has it (docs/kubernetes.md)"
+_RIGHTS = (
+    "Give the account that meso uses the right to it, as the role of Dagster's Helm chart has (docs/kubernetes.md)"
+)
 #: Words in a refusal → the setting to change, and how.
 _REFUSALS = (
     (
