@@ -57,7 +57,7 @@ PARTS = {
             "tests/deploy/test_celery.py",
             "tests/deploy/test_kubernetes.py",
             "tests/deploy/test_clocks.py",
-            "tests/runs/test_sameness.py",
+            "tests/runs/test_compatibility.py",
             "tests/runs/test_server_users.py",
         ),
     ),

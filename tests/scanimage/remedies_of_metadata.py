@@ -211,14 +211,14 @@ METADATA = {
         fovs_of_content,
     ),
     "what no JSON can hold": Case(
-        "metadata/parse.py: _texts",
+        "metadata/parse.py: _text",
         content_of(lambda m: m.update(notes={1, 2})),
         "Correct the field",
         forget,
         4,
         fovs_of_content,
     ),
-    "no version, no slices": meta(f"{PATCH}patch_imaging_meta", unversioned, raw=True),
+    "no version, no slices": meta(f"{PATCH}bring_up_to_date", unversioned, raw=True),
     "a version that is none": meta(f"{PATCH}_version", lambda m: m.update(version="new"), raw=True),
     "no version, no table of ROIs": meta(f"{PATCH}_rois", lambda m: unversioned(m, "text"), raw=True),
     "no version, no ROIs": meta(

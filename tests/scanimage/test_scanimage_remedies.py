@@ -32,9 +32,9 @@ INNER = Counter(
         "frames/stream.py: _Forward.blocks": 1,
         "tiff/pages.py: ScanImageTif.page": 1,
         # why a report has no movie: their remedies are followed in test_chosen_frames
-        "frames/chosen.py: ChosenFrames.read": 1,
-        "frames/chosen.py: ChosenFrames._of_one_tif": 1,
-        "frames/chosen.py: _lines": 1,
+        "frames/frame_reader.py: ChosenFrames.read": 1,
+        "frames/frame_reader.py: ChosenFrames._of_one_tif": 1,
+        "frames/frame_reader.py: _lines": 1,
     }
 )
 
