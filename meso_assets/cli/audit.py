@@ -80,6 +80,6 @@ def _tell(one: Audited, name: str, others: Sequence[AlyxFinding] | None, *, as_j
     else:
         click.echo(f"{name}: {one.verdict.summary}")
         for finding in one.verdict.findings:
-            click.echo(f"  {finding.kind.value:<14}{finding}")
+            click.echo(f"  {finding.kind.value:<16}{finding}")
         for other in others or ():
             click.echo(f"  {other}")

@@ -24,6 +24,7 @@ from .findings import AuditVerdict, Finding, Kind
 class Materialization:
     """One materialisation that the platform's event log holds."""
 
+    #: Empty where the log was asked for versions alone.
     run_id: str
     #: s since 1970.
     at: float
@@ -130,9 +131,13 @@ def _without_record(session: Session, asset: AuditedAsset, published: bool) -> I
         except StorageError as error:
             yield Finding(Kind.DAMAGED, key, asset.name, "", "a readable record", str(error).rstrip("."), again)
     elif asset.events:
-        last = asset.events[0]
-        expected = f"the record of run {last.run_id[:8]}, as Dagster knows it"
-        yield Finding(Kind.MISSING, key, asset.name, "", expected, "no record", again)
+        last, file = asset.events[0], f".meso/manifests/{asset.name}.json"
+        # a quick audit is told the content of the last version, not the run that made it
+        whose = f"of run {last.run_id[:8]}" if last.run_id else f"of version {last.data_version[:12]}"
+        expected = f"the record {whose} that Dagster knows, {file}"
+        remedy = "Bring it back from a backup of .meso/manifests; without one, move the files that are left of "
+        remedy += f"{asset.name} out of the session, and run {_command(key, asset.name)}"
+        yield Finding(Kind.MISSING, key, asset.name, "", expected, "no such file", remedy)
 
 
 def _of_other_session(key: str, manifest: Manifest) -> Iterator[Finding]:
@@ -210,7 +215,11 @@ def _strangers(
 
 
 def _again(key: str, asset: str) -> str:
-    return f"Run `meso run {key} --assets {asset}`"
+    return f"Run {_command(key, asset)}"
+
+
+def _command(key: str, asset: str) -> str:
+    return f"`meso run {key} --assets {asset}`"
 
 
 __all__ = ["AuditedAsset", "FileRecord", "Materialization", "audit_session", "changed_facts"]

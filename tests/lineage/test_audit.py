@@ -13,7 +13,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from meso_core.errors import SettingsError, StorageError
-from meso_core.lineage import Kind, accept_findings, earlier_verdicts, keep_verdict, last_verdict, with_accepted
+from meso_core.lineage import (
+    Kind,
+    Materialization,
+    accept_findings,
+    earlier_verdicts,
+    keep_verdict,
+    last_verdict,
+    with_accepted,
+)
 from meso_core.session import SessionKey
 from meso_core.storage import LocalStore, Manifest
 from tests.lineage.recorded import KEY, Recorded, overwrite
@@ -192,6 +200,34 @@ def test_the_deep_audit_names_what_was_tampered_with(recorded, tamper):
     for finding in verdict.findings:
         assert finding.session == str(KEY)
         assert all((finding.expected, finding.found, finding.remedy))
+
+
+@pytest.mark.parametrize("deep", [True, False])
+def test_a_lost_record_is_named_by_its_file_and_by_what_dagster_knows_of_it(recorded, deep):
+    """A quick audit asks Dagster's log for the last version alone: no run, no time, no digest."""
+    version = recorded.manifests()["cells"].data_version
+    if not deep:
+        recorded.events = {
+            name: [Materialization("", 0.0, events[0].data_version)] for name, events in recorded.events.items()
+        }
+    assert recorded.audit(deep=deep).findings == ()
+    kept = recorded.record("cells").read_bytes()
+    lose_a_record(recorded)
+    (lost,) = [one for one in recorded.audit(deep=deep).findings if one.kind is Kind.MISSING]
+    whose = "of run run-0006" if deep else f"of version {version[:12]}"
+    assert str(lost) == (
+        f"{KEY} cells: expected the record {whose} that Dagster knows, .meso/manifests/cells.json, found no such file. "
+        "Bring it back from a backup of .meso/manifests; without one, move the files that are left of cells out of the "
+        f"session, and run `meso run {KEY} --assets cells`."
+    )
+    recorded.record("cells").write_bytes(kept)
+    assert recorded.audit(deep=deep).findings == (), "brought back, as the remedy says"
+    lose_a_record(recorded)
+    shutil.move(recorded.path / "alf/FOV_00", recorded.root.parent / "moved")
+    shutil.move(recorded.path / "alf/FOV_01", recorded.root.parent / "moved too")
+    recorded.make("cells", "anew")
+    left = recorded.audit(deep=deep)
+    assert kinds(left) == {(Kind.HISTORY, "cells")}, "made anew, as the remedy says; the loss is for a person to accept"
 
 
 @pytest.mark.parametrize(
