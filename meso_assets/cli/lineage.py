@@ -131,6 +131,8 @@ def _lines_of_session(found: SessionLineage) -> Iterator[str]:
 def _result_lines(one: ShownResult) -> Iterator[str]:
     made = one.lineage.manifest
     yield f"\n{one.name}: {one.state}{f', {one.why}' if one.why else ''}"
+    if one.to_keep:
+        yield f"  {one.to_keep}"
     if made is None:
         return
     by = made.made_by

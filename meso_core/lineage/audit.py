@@ -19,6 +19,13 @@ from .chain import RecordHistory, chain_findings, event_findings, read_histories
 from .content import changed_files
 from .findings import AuditVerdict, Finding, Kind
 
+#: Kind of a result that would come out otherwise now → what it should be.
+_EXPECTED = {
+    Kind.STALE: "made from what there is now",
+    Kind.OTHER_CODE: "made as it would be made now",
+    Kind.OTHER_SETTINGS: "made with the settings of now",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Materialization:
@@ -45,6 +52,8 @@ class AuditedAsset:
     events: tuple[Materialization, ...] | None = None
     #: Run that is making it now; empty where none is.
     running: str = ""
+    #: Where it was made with other settings: what a person sets so that it counts as it is; empty where nothing helps.
+    to_keep: str = ""
 
 
 def audit_session(
@@ -153,11 +162,14 @@ def _stale(
     standing = asset.standing
     if not standing.differing or standing.manifest is None:
         return
-    kind = Kind.STALE if Cause.INPUTS in standing.causes else Kind.OTHER_CODE
+    kind, remedy = Kind.OTHER_CODE, _again(key, asset.name)
+    if Cause.INPUTS in standing.causes:
+        kind = Kind.STALE
+    elif standing.changed_settings:
+        kind, remedy = Kind.OTHER_SETTINGS, "; or, ".join(filter(None, (remedy, asset.to_keep)))
     details = _changed_facts(standing.manifest, standing, made, histories)
     found = "; ".join((*standing.differing, *details))
-    expected = "made from what there is now" if kind is Kind.STALE else "made as it would be made now"
-    yield Finding(kind, key, asset.name, "", expected, found, _again(key, asset.name))
+    yield Finding(kind, key, asset.name, "", _EXPECTED[kind], found, remedy)
 
 
 def _changed_facts(

@@ -29,8 +29,10 @@ class Kind(Enum):
     ORPHANED = "orphaned"
     #: Made from inputs that are others now.
     STALE = "stale"
-    #: Made by another version of the code, or with other settings or packages.
+    #: Made by another version of the code, or with other packages.
     OTHER_CODE = "other code"
+    #: Made as it would be made now, but with other settings.
+    OTHER_SETTINGS = "other settings"
     #: Dagster knows nothing of the record.
     UNREGISTERED = "unregistered"
     #: The record cannot be read.

@@ -63,6 +63,8 @@ class ShownResult:
     run: ShownRun | None = None
     #: Where the asset can be looked at, relative to the page.
     address: str = ""
+    #: Where it was made with other settings: what a person sets so that it counts as it is.
+    to_keep: str = ""
 
     @property
     def name(self) -> str:
@@ -165,7 +167,10 @@ class SessionLineage:
         return {
             "session": self.session,
             "at": self.at,
-            "results": [{**one.lineage.as_record(), "state": one.state, "why": one.why} for one in self.results],
+            "results": [
+                {**one.lineage.as_record(), "state": one.state, "why": one.why, "to_keep": one.to_keep}
+                for one in self.results
+            ],
             "given": [asdict(one) for one in self.given],
             "audit": None if self.audit is None else {"at": self.audit.at, **self.audit.verdict.as_record()},
             "damaged": [*self.damaged, *([self.audit_damaged] if self.audit_damaged else [])],

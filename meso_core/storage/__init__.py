@@ -7,7 +7,7 @@ from .alf import read_dataset, write_fov
 from .files.atomic import HashedFile, replacing, storage_errors, write_file
 from .files.file_system import FileSystem, file_system_of, try_file_system
 from .files.hashing import FileHash, hash_file
-from .manifests.basis import Basis
+from .manifests.basis import Basis, ChangedSetting
 from .manifests.code_version import CodeVersion, code_version, package_versions
 from .manifests.currency import Cause, Standing, standing
 from .manifests.manifest import Chain, FileRecord, MadeBy, Manifest, MissingFov, PackedFile
@@ -24,6 +24,7 @@ __all__ = [
     "Basis",
     "Cause",
     "Chain",
+    "ChangedSetting",
     "CodeVersion",
     "FileHash",
     "FileRecord",

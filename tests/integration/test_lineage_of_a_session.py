@@ -17,12 +17,15 @@ from meso_assets.io.published import read_metadata
 from meso_assets.io.resources import Platform
 from meso_assets.runs.instance import open_instance
 from meso_assets.runs.reproduce import reproduce
+from meso_assets.runs.status.cells import State
+from meso_assets.runs.status.status import session_status
 from meso_assets.web.lineage import lineage_page
 from meso_core.datasets import bare_name
 from meso_core.errors import MissingInputError
 from meso_core.lineage import Kind, last_verdict
 from meso_core.storage import Manifest, hash_file
 from meso_core.storage.typed import files_by_fov
+from tests.integration.conftest import loaded_meso
 from tests.report.page_reader import Reader
 
 #: Assets that take seconds.
@@ -94,6 +97,24 @@ def test_a_changed_input_is_told_as_the_status_tells_it(finished, instance):
         os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert (finding.kind, finding.asset) == (Kind.STALE, "frame_qc")
     assert [cell["why"] for cell in status if cell["state"] == "stale"] == [finding.found]
+
+
+def test_another_setting_is_told_as_the_status_tells_it_with_what_keeps_the_result(finished, instance):
+    """What was made with one resolution of the atlas is looked at with the setting of another shell."""
+    made_with = finished.settings.atlas_resolution_um
+    other = finished.settings.model_copy(update={"atlas_resolution_um": 25 if made_with != 25 else 50})
+    told = f"setting atlas_resolution_um: {made_with} → {other.atlas_resolution_um}"
+    findings = audited(finished.session, other, instance).findings
+    assert {(one.kind, one.found) for one in findings} == {(Kind.OTHER_SETTINGS, told)}
+    cells = session_status(Platform.open(other), instance, finished.key)[0]
+    assert {(one.asset, one.why) for one in cells if one.state is State.STALE} == {(f.asset, f.found) for f in findings}
+    keeps = f"or, to keep the result as it is, set MESO_ATLAS_RESOLUTION_UM to {made_with}"
+    assert all(keeps in one.remedy for one in findings)
+    printed = loaded_meso(other, "audit", str(finished.key)).stdout
+    assert f"{len(findings)} other settings" in printed
+    assert f"{keeps} (now {other.atlas_resolution_um}, set in the environment)" in printed
+    lineage = loaded_meso(other, "lineage", str(finished.key)).stdout
+    assert lineage.count(f"stale, {told}\n  {keeps.removeprefix('or, ')} (now ") == len(findings)
 
 
 def test_each_materialisation_shows_its_record_hashes_and_inputs(finished, instance):

@@ -34,6 +34,7 @@ class Recorded:
     events: dict[str, list[Materialization]] = field(default_factory=lambda: {name: [] for name in ASSETS})
     #: What the session depends on besides its files.
     code: str = "1"
+    settings: dict[str, object] = field(default_factory=dict)
     n_runs: int = 0
 
     def __post_init__(self) -> None:
@@ -57,7 +58,8 @@ class Recorded:
     def basis(self, asset: str) -> Basis:
         made = self.manifests()
         versions = {"raw_frames": "f" * 64} | {name: manifest.data_version for name, manifest in made.items()}
-        return Basis(self.code, {name: versions[name] for name in ASSETS[asset][0] if name in versions})
+        inputs = {name: versions[name] for name in ASSETS[asset][0] if name in versions}
+        return Basis(self.code, inputs, self.settings)
 
     def make(self, asset: str, salt: str = "", facts: dict[str, float] | None = None, *, host: str = "rig") -> Manifest:
         """Publish an asset as a run on a machine would, and keep the event of it."""
@@ -86,7 +88,13 @@ class Recorded:
         return self
 
     def audit(
-        self, *, deep: bool = True, log: bool = True, running: str = "", progress: Progress = silent
+        self,
+        *,
+        deep: bool = True,
+        log: bool = True,
+        running: str = "",
+        to_keep: str = "",
+        progress: Progress = silent,
     ) -> AuditVerdict:
         session, made = self.session, self.manifests()
         assets = [
@@ -96,6 +104,7 @@ class Recorded:
                 standing(files_in(self.path), made.get(name), self.basis(name)),
                 tuple(self.events[name]) if log else None,
                 "run-9" if name == running else "",
+                to_keep,
             )
             for name, (_, places) in ASSETS.items()
         ]

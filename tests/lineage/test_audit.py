@@ -376,6 +376,20 @@ def test_another_code_version_is_told_apart_from_other_inputs(recorded):
     assert all("code version 1 → 2" in finding.found for finding in verdict.findings)
 
 
+def test_a_result_of_other_settings_is_told_apart_from_one_of_other_code_with_both_values(tmp_path):
+    recorded = Recorded(tmp_path / "root", settings={"atlas_resolution_um": 25}).make_all()
+    recorded.settings = {"atlas_resolution_um": 10}
+    for finding in recorded.audit(to_keep="to keep it, set it back").findings:
+        assert finding.kind is Kind.OTHER_SETTINGS
+        assert finding.expected == "made with the settings of now"
+        assert finding.found == "setting atlas_resolution_um: 25 → 10"
+        assert finding.remedy == f"Run `meso run {KEY} --assets {finding.asset}`; or, to keep it, set it back"
+    assert {finding.asset for finding in recorded.audit().findings} == set(recorded.events)
+    recorded.code = "2"
+    assert kinds(recorded.audit(to_keep="no")) == {(Kind.OTHER_CODE, name) for name in recorded.events}
+    assert all(one.remedy.endswith(f"{one.asset}`") for one in recorded.audit(to_keep="no").findings)
+
+
 def test_what_a_run_is_making_is_told_and_is_no_fault(recorded):
     lose_a_file(recorded)
     leave_a_file(recorded)

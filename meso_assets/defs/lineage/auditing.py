@@ -33,6 +33,7 @@ from meso_core.storage import Session
 
 from ...runs.settings.settings import MesoSettings
 from ..catalogue import CATALOGUE
+from ..changed_settings import to_keep
 from ..standing.standings import look_at
 
 #: Sessions that a process is given at a time, and the fewest that are worth starting one for.
@@ -92,7 +93,14 @@ def audit_known(
         seen = look_at(session)
         standings = seen.standings(settings)
     assets = [
-        AuditedAsset(name, declared.places, standings[name], known.events.get(name, ()), known.running.get(name, ""))
+        AuditedAsset(
+            name,
+            declared.places,
+            standings[name],
+            known.events.get(name, ()),
+            known.running.get(name, ""),
+            to_keep(standings[name], settings),
+        )
         for name, declared in CATALOGUE.items()
     ]
     verdict = audit_session(

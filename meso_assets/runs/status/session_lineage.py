@@ -16,6 +16,7 @@ from meso_core.errors import InputFileError, MesoError
 from meso_core.lineage import LastAudit, ResultLineage, last_audit, results_of
 
 from ...defs.catalogue import CATALOGUE
+from ...defs.changed_settings import to_keep
 from ...defs.declare import PEOPLE, raw_asset
 from ...defs.standing.summaries import looked_at
 from .cells import AssetStatus, Failure
@@ -60,7 +61,10 @@ def session_lineage(
         name,
         str(session.key),
         datetime.now(UTC).isoformat(timespec="seconds"),
-        [_result(one, cell) for one, cell in zip(made, cells, strict=True)],
+        [
+            _result(one, cell, to_keep(looked.standings[one.asset], platform.settings))
+            for one, cell in zip(made, cells, strict=True)
+        ],
         _given(looked.seen),
         audit,
         damaged,
@@ -68,11 +72,11 @@ def session_lineage(
     )
 
 
-def _result(made: ResultLineage, cell: AssetStatus) -> ShownResult:
+def _result(made: ResultLineage, cell: AssetStatus, keeps: str) -> ShownResult:
     from meso_core.report import ShownResult, ShownRun
 
     run = None if made.manifest is None else ShownRun(made.manifest.made_by.run_id)
-    return ShownResult(made, CATALOGUE[made.asset].group, cell.state.value, cell.why, run)
+    return ShownResult(made, CATALOGUE[made.asset].group, cell.state.value, cell.why, run, to_keep=keeps)
 
 
 def _given(seen: SessionView) -> tuple[GivenInput, ...]:

@@ -19,6 +19,23 @@ _ABSENT = object()
 
 
 @dataclass(frozen=True, slots=True)
+class ChangedSetting:
+    """A setting that is another one now."""
+
+    #: With a dot before the name of what a table holds.
+    name: str
+    before: Any
+    now: Any
+    #: Whether it stood in the record, and whether it counts now: some do only where they are given.
+    was_given: bool = True
+    is_given: bool = True
+
+    def __str__(self) -> str:
+        before = _shown(self.before if self.was_given else _ABSENT)
+        return f"setting {self.name}: {before} → {_shown(self.now if self.is_given else _ABSENT)}"
+
+
+@dataclass(frozen=True, slots=True)
 class Basis:
     """What a result depends on. Equal bases, equal results.
 
@@ -88,16 +105,20 @@ class Basis:
         if before["code_version"] != after["code_version"]:
             found.append(f"code version {before['code_version'] or '(none)'} → {after['code_version']}")
         found += [_input_sentence(*change) for change in _changes(before["inputs"], after["inputs"])]
-        found += [f"setting {name}: {_shown(old)} → {_shown(new)}" for name, old, new in _settings(before, after)]
+        found += [str(one) for one in self.changed_settings(now)]
         found += [
             f"package {name}: {_shown(old)} → {_shown(new)}"
             for name, old, new in _changes(before["packages"], after["packages"])
         ]
         return tuple(found)
 
-
-def _settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterable[tuple[str, Any, Any]]:
-    return _changes(_flat(before["settings"]), _flat(after["settings"]))
+    def changed_settings(self, now: Basis) -> tuple[ChangedSetting, ...]:
+        """List the settings in which another basis differs, by name."""
+        before, after = _flat(self.as_record()["settings"]), _flat(now.as_record()["settings"])
+        return tuple(
+            ChangedSetting(name, before.get(name), after.get(name), old is not _ABSENT, new is not _ABSENT)
+            for name, old, new in _changes(before, after)
+        )
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from .basis import Basis
+from .basis import Basis, ChangedSetting
 from .manifest import FIRST_WITH_BASIS, Manifest
 from .present import PresentFiles
 
@@ -51,6 +51,15 @@ class Standing:
     def reasons(self) -> tuple[str, ...]:
         """All that speaks against the result; empty where it is current."""
         return (*self.differing, *self.broken, *self.failed_fovs, *self.waits)
+
+    @property
+    def changed_settings(self) -> tuple[ChangedSetting, ...]:
+        """Settings that are others now, where nothing else of what the result depends on differs."""
+        made = self.manifest
+        if made is None or made.version < FIRST_WITH_BASIS or made.basis == self.basis:
+            return ()
+        same_else = replace(made.basis, settings=self.basis.settings) == self.basis
+        return made.basis.changed_settings(self.basis) if same_else else ()
 
     @property
     def failed_fovs(self) -> tuple[str, ...]:
