@@ -48,6 +48,9 @@ def command(
 
     SESSIONS (names, subjects, patterns, folders) are all sessions below MESO_ROOT, unless some are named. Folders that
     look like sessions and are none are listed with the reason.
+
+    On a terminal that is too narrow for the table, a session has a line with what is not done; in a file or a pipe the
+    table is always there, and each reason on one line.
     """
     while True:
         with in_haste():
@@ -79,7 +82,10 @@ def _told(sessions: tuple[str, ...], states: tuple[str, ...], since: datetime | 
         records += [_record(path, state, reason) for state, path, reason in passed_over]
         records += [_record(one.session, "remark", text) for one in found for text in one.all_remarks]
         return json_text(records, indent=1)
-    parts = [_table(found), *_reasons(found, [f"{state}: {path}: {why}" for state, path, why in passed_over])]
+    from .tables import terminal_width
+
+    width = terminal_width()
+    parts = [_table(found, width), *_reasons(found, passed_over, width)]
     parts += _reports(found, settings.store())
     parts.append(_totals(found, n_there, settings))
     return "\n".join(parts)
@@ -132,29 +138,56 @@ def _heard(n_sessions: int) -> Progress:
     return throttled(say) if n_sessions > _FEW else silent
 
 
-def _table(found: Sequence[SessionCells]) -> str:
+def _table(found: Sequence[SessionCells], width: int | None = None) -> str:
     from ..defs.catalogue import CATALOGUE
-    from .tables import text_table
+    from .tables import in_width, text_table
 
     if not found:
         return ""
     head = [("session",), *(tuple(asset.split("_")) for asset in CATALOGUE)]
     rows = [(one.session, *(_SHORT.get(cell.state.value, cell.state.value) for cell in one.cells)) for one in found]
-    return text_table(head, rows) + "\n"
+    table = text_table(head, rows)
+    if width is None or max(map(len, table.splitlines())) <= width:
+        return table + "\n"
+    return "\n".join(in_width(_by_state(one), width, head=f"{one.session}  ") for one in found) + "\n"
 
 
-def _reasons(found: Sequence[SessionCells], passed_over: Sequence[str]) -> list[str]:
+def _by_state(one: SessionCells) -> str:
+    """Say of a session how many results are done, and name the others by state, those that want a person first."""
+    from ..runs.status.cells import GRAVEST_FIRST, State
+
+    named: dict[State, list[str]] = {}
+    for cell in one.cells:
+        named.setdefault(cell.state, []).append(cell.asset)
+    quiet = [f"{len(named[state])} {state.value}" for state in (State.DONE, State.NOT_APPLICABLE) if state in named]
+    others = [
+        f"{state.value}: {'all' if len(named[state]) == len(one.cells) else ', '.join(named[state])}"
+        for state in GRAVEST_FIRST
+        if state in named
+    ]
+    return "; ".join([*quiet, *others])
+
+
+def _reasons(
+    found: Sequence[SessionCells], passed_over: Sequence[tuple[str, str, str]] = (), width: int | None = None
+) -> list[str]:
     from ..runs.status.cells import State
+    from .tables import in_width
 
     # what makes a whole session unreadable is told once
     told = dict.fromkeys(
-        f"{one.session}  {'' if c.state is State.UNREADABLE else f'{c.asset} '}{_state_and_why(c)}"
+        (f"{one.session}  {'' if c.state is State.UNREADABLE else f'{c.asset} '}", _state_and_why(c))
         for one in found
         for c in one.cells
         if c.why
     )
-    reasons = [*told, *(f"{one.session}  {text}" for one in found for text in one.all_remarks), *passed_over]
-    return ["\n".join(reasons) + "\n"] if reasons else []
+    reasons = [
+        *told,
+        *((f"{one.session}  ", text) for one in found for text in one.all_remarks),
+        *((f"{state}: {path}: ", why) for state, path, why in passed_over),
+    ]
+    lines = [in_width(text, width, head=head) for head, text in reasons]
+    return ["\n".join(lines) + "\n"] if lines else []
 
 
 def _state_and_why(cell: AssetStatus) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -30,6 +33,28 @@ def text_table(
     laid = [row.format(*line) for line in lines]
     laid.insert(height, "-" * len(laid[0]))
     return "\n".join(line.rstrip() for line in laid)
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal that is written to; None where it is none, as a file or a pipe, which takes all."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def in_width(text: str, width: int | None, *, head: str = "", indent: int = 4) -> str:
+    """Break a line that is too long for a terminal: ``head`` alone on the first one, the text below, set in.
+
+    Words are not broken: paths and commands can be copied. With no width, all stays on one line.
+    """
+    line = f"{head}{text}"
+    if width is None or len(line) <= width:
+        return line
+    first = [head.rstrip()] if head.strip() else []
+    space = " " * indent
+    broken = textwrap.wrap(
+        text, max(width, 20), initial_indent=space if first else "", subsequent_indent=space,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+    return "\n".join([*first, *broken])
 
 
 def needs_table(rows: Iterable[NeedsRow]) -> str:
