@@ -12,32 +12,48 @@ from typing import NoReturn
 
 import click
 
-_COMMANDS = {
-    "simulate": "simulate",
-    "run": "run",
-    "preflight": "preflight",
-    "scan": "scan",
-    "status": "status",
-    "overview": "overview",
-    "audit": "audit",
-    "report": "report",
-    "qc": "qc",
-    "alyx": "alyx",
-    "lineage": "lineage",
-    "reproduce": "reproduce",
-    "diff": "diff",
-    "demo": "demo",
-    "dev": "dev",
-    "serve": "serve",
-    "worker": "worker",
-    "restore": "restore",
-    "versions": "versions",
-    "one-tables": "one_tables",
-    "remove-raw": "remove_raw",
-    "instance": "instance",
-    "notices": "notices",
-    "prune": "prune",
+#: What a person wants → commands for it, each with a line that fits a terminal: so `meso --help` loads none of them.
+_GROUPS = {
+    "To begin with": {
+        "demo": "Simulate a session, make all of it, and show what was made.",
+        "simulate": "Simulate a session with ground truth.",
+    },
+    "Day by day": {
+        "run": "Process sessions, or some of their results.",
+        "preflight": "Tell whether sessions can be processed, and what that takes.",
+        "scan": "Show which folders are ready, wait, or break a rule.",
+        "status": "Show how each result of each session stands, and why.",
+        "qc": "Show all verdicts on sessions, or say whether one is good.",
+        "report": "Make the report of sessions, or an index of all reports.",
+        "overview": "Make the page with all sessions, and print where it is.",
+    },
+    "Interface and services": {
+        "dev": "Open the interface on this machine, until Ctrl-C.",
+        "serve": "Run interface, sensors and runs as a service, until SIGTERM.",
+        "worker": "Take steps of sessions from a broker, until SIGTERM.",
+    },
+    "Where results come from": {
+        "lineage": "Tell where a file comes from, and what was made from it.",
+        "audit": "Compare files, their records, and Dagster's log.",
+        "diff": "Compare the results of two runs, or of two sessions.",
+        "reproduce": "Make a result again, and compare it bit by bit.",
+    },
+    "Storage": {
+        "remove-raw": "Remove raw tifs that a verified archive holds.",
+        "restore": "Bring removed raw tifs back, with their names and times.",
+        "versions": "List earlier versions of results, or bring one back.",
+    },
+    "For other programs": {
+        "alyx": "Show what Alyx would be told, and compare what it holds.",
+        "one-tables": "Write the tables with which ONE lists and loads sessions.",
+    },
+    "Care of the platform": {
+        "instance": "Check, back up or repair Dagster's records.",
+        "prune": "Remove what old runs have left in Dagster's records.",
+        "notices": "Show where notices of failures go, and try them.",
+    },
 }
+_COMMANDS = {name: line for commands in _GROUPS.values() for name, line in commands.items()}
 
 
 class _LazyGroup(click.Group):
@@ -49,8 +65,15 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  as above
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"{__name__}.{_COMMANDS[cmd_name]}").command
+        command: click.Command = importlib.import_module(f"{__name__}.{cmd_name.replace('-', '_')}").command
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  as above
+        """Write the commands below what they are for."""
+        width = max(map(len, _COMMANDS))
+        for title, commands in _GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(f"{name:<{width}}", line) for name, line in commands.items()])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

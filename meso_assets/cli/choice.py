@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,10 +18,23 @@ F = TypeVar("F", bound=Callable[..., None])
 _SUBJECTS = "meso.subjects"
 
 
+def _day(_context: click.Context, _parameter: click.Parameter, told: str | None) -> datetime | None:
+    """Read a day of the calendar, or say in which form it is read."""
+    if told is None:
+        return None
+    with suppress(ValueError):
+        if re.fullmatch(r"\d{4}-\d\d-\d\d", told, re.ASCII):
+            return datetime.strptime(told, "%Y-%m-%d")
+    today = f"{datetime.now():%Y-%m-%d}"
+    raise click.BadParameter(f"expected a day as year, month and day, YYYY-MM-DD, found {told!r}. Today is {today}.")
+
+
 def chooses_sessions(command: F) -> F:
     """Give a command SESSIONS and the options that choose among them; :func:`wanted` reads them."""
     for option in (
-        click.option("--since", metavar="YYYY-MM-DD", type=click.DateTime(["%Y-%m-%d"]), help="Only since this day."),
+        click.option(
+            "--since", metavar="YYYY-MM-DD", callback=_day, help="Only since this day, as in 2023-03-01."
+        ),
         _state("failed", "Only sessions in which an asset failed, wholly or for a field of view, or was killed."),
         _state("stale", "Only sessions in which an asset is out of date."),
         _state("missing", "Only sessions that lack an asset."),

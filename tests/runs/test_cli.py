@@ -99,6 +99,31 @@ def test_each_command_and_each_of_its_options_says_what_it_does():
     assert [(names, each.name) for names, each in options if isinstance(each, click.Option) and not each.help] == []
 
 
+@pytest.mark.parametrize("columns", ["80", "200"])
+def test_help_has_each_command_once_below_what_it_is_for_with_one_whole_line(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    told = CliRunner().invoke(group, ["--help"]).output
+    assert "…" not in told.partition("Options:")[2]
+    assert "..." not in told.partition("Options:")[2]
+    _, *parts = told.partition("Options:")[2].split("\n\n")
+    lines = [line for part in parts for line in part.strip("\n").splitlines()[1:]]
+    names = [line.split()[0] for line in lines]
+    assert sorted(names) == sorted(group.list_commands(None))
+    assert all(line.endswith(".") and len(line) <= 80 for line in lines)
+    assert [part.splitlines()[0].endswith(":") for part in parts] == [True] * len(parts)
+    assert len(parts) > 4
+    for name in names:
+        assert isinstance(group.get_command(None, name), click.Command)
+
+
+@pytest.mark.parametrize("day", ["yesterday", "2023-3-1", "01.03.2023", "2023-02-30", "", "٢٠٢٣-٠٣-٠١"])
+def test_a_day_in_another_form_is_refused_with_the_form_and_an_example(day):
+    told = CliRunner().invoke(group, ["status", "--since", day])
+    assert told.exit_code == 2
+    assert f"expected a day as year, month and day, YYYY-MM-DD, found {day!r}. Today is 20" in told.output
+    assert "as in 2023-03-01" in " ".join(CliRunner().invoke(group, ["run", "--help"]).output.split())
+
+
 def test_help_of_simulate_lists_every_fault():
     from meso_core.simulate import FAULTS
 
