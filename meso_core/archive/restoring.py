@@ -68,7 +68,7 @@ def restore(
     workers
         Cores that decompress; all by default.
     progress
-        Told of raw bytes restored.
+        Told of raw bytes unpacked, whether they are written or compared with a tif that is there.
 
     Returns
     -------
@@ -172,7 +172,7 @@ def _unpack(place: Place, archive: Path, opened: Path, workers: int | None, prog
         else:
             restored.append(_write(tif, entry, member, pieces, place))
         done += entry.size
-        progress(done, max(total, done), "bytes restored")
+        progress(done, max(total, done), "bytes unpacked")  # a tif that is there is compared, and no other written
     if record:
         raise _other(archive, f"no {', '.join(record)}", _FROM_COPY)
     return restored

@@ -265,6 +265,26 @@ def test_a_dry_run_waits_for_nobody(archived):
     assert CliRunner().invoke(group, REMOVING).exit_code == 0
 
 
+def test_restoring_what_is_there_says_that_nothing_was_restored_and_counts_nothing_as_restored(archived):
+    def told():
+        said = CliRunner().invoke(group, ["restore", "SP035/2023-03-03/001"])
+        assert said.exit_code == 0, said.output
+        return said.output
+
+    tifs = [tif for bout in imaging_bouts(archived) for tif in raw_tifs(bout)]
+    here = told()
+    assert here.splitlines()[-1] == (
+        f"SP035/2023-03-03/001: nothing to restore: all that was archived is there, unchanged ({len(tifs)} tifs)"
+    )
+    assert "restored" not in here
+    assert "unpacked: " in here, "it was read, to compare"
+    tifs[0].unlink()
+    assert told().splitlines()[-1] == f"SP035/2023-03-03/001: 1 tif restored, {len(tifs) - 1} there before"
+    for tif in tifs:
+        tif.unlink()
+    assert told().splitlines()[-1] == f"SP035/2023-03-03/001: {len(tifs)} tifs restored"
+
+
 @pytest.mark.parametrize("recorded", [True, False])
 def test_restore_tells_what_was_compared_with_no_record(archived, recorded):
     for bout in imaging_bouts(archived):
