@@ -58,7 +58,12 @@ def _remove(platform: Platform, session: Session, *, yes: bool, now: bool, who: 
     if yes:
         settle(session)
     plan = plan_removal(session, who, why, limits=platform.settings.limits)
-    before = [tif for tif in kept(session) if tif.event]
+    there = kept(session)
+    before = [tif for tif in there if tif.event]
+    if not plan.n_tifs and not there:
+        name = platform.name(session.key)
+        click.echo(f"{name}: no raw tifs are there. `meso restore {name}` brings those back that an archive holds")
+        return True
     if not yes:
         _tell_kept(before, days)
         return _show(plan, days, anything_kept=bool(before))
@@ -75,10 +80,11 @@ def _remove(platform: Platform, session: Session, *, yes: bool, now: bool, who: 
 
 
 def _show(plan: RemovalPlan, days: float, *, anything_kept: bool) -> bool:
+    if anything_kept and not plan.removals:
+        click.echo("dry run: no other tifs are there to be removed")
+        return True
     _tell_obstacles(plan)
     if not plan.allowed:
-        if not plan.removals and anything_kept:
-            return True
         click.echo("dry run: the gate is closed, --yes would remove nothing")
         return False
     for planned in plan.removals:
@@ -128,10 +134,14 @@ def _sweep(platform: Platform, *, yes: bool) -> None:
                 _tell_kept(there, platform.settings.removed_kept_days)
         click.echo("dry run: nothing freed; --yes frees the room of those whose time is over")
         sys.exit(2 if failed else 0)
+    any_freed = False
     for key, freed in sweep(platform, keys):
         if isinstance(freed, MesoError):
             click.echo(f"{'kept':<10}{names[key]}: {freed}", err=True)
             failed = True
         else:
             _tell_freed(names[key], freed)
+            any_freed |= bool(freed)
+    if not any_freed and not failed:
+        click.echo("nothing freed: of no session is the time of removed tifs over")
     sys.exit(2 if failed else 0)

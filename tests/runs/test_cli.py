@@ -209,11 +209,14 @@ def test_removed_tifs_are_kept_until_their_time_is_over_or_a_person_wants_the_ro
     assert meso_says("remove-raw", key, *override, "--yes").count("may be freed from 20") == len(before)
     assert not any(tif.exists() for tif in before)
     assert meso_says("remove-raw", key).count("kept ") == len(before)
-    assert "freed " not in meso_says("remove-raw", "--yes"), "none of any session is due"
+    assert "obstacle" not in meso_says("remove-raw", key), "that nothing is left to be removed is none"
+    assert meso_says("remove-raw", "--yes") == "nothing freed: of no session is the time of removed tifs over\n"
     assert meso_says("restore", key).count("put back") == len(before)
     assert {tif: tif.stat().st_ino for tif in before} == {tif: status.st_ino for tif, status in before.items()}
     meso_says("remove-raw", key, *override, "--yes")
     assert "compared with their archives again" in meso_says("remove-raw", key, "--yes", "--now")
+    for arguments in ([], ["--yes"], ["--yes", "--now"]):
+        assert "no raw tifs are there. `meso restore" in meso_says("remove-raw", key, *override, *arguments)
     assert not (archived / ".meso" / "removed").exists()
     assert meso_says("restore", key).count("MB  restored") == len(before)
 

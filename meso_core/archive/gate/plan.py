@@ -69,6 +69,8 @@ class RemovalPlan:
     opens_tifs: bool = True
     #: Those with which the stored verdicts are judged.
     limits: Limits = field(default_factory=dict)
+    #: Raw tifs that are in the bouts.
+    n_tifs: int = 0
 
     @property
     def allowed(self) -> bool:
@@ -135,7 +137,16 @@ def removal_plan(
         obstacles.append(Obstacle(str(session_path), "there are no raw tifs", can_be_overridden=False))
     named = tuple(replace(o, where=place.named(o.where), message=place.named(o.message)) for o in obstacles)
     return RemovalPlan(
-        session_path, frames_asset, archive_asset, tuple(removals), named, override, qc, opens_tifs, limits
+        session_path,
+        frames_asset,
+        archive_asset,
+        tuple(removals),
+        named,
+        override,
+        qc,
+        opens_tifs,
+        limits,
+        sum(map(len, tifs.values())),
     )
 
 
