@@ -78,7 +78,7 @@ def throttled(say: Callable[[str], None], *, every_s: float = 5.0) -> Progress:
 def _line(done: int, total: int, what: str, rate: float, finished: bool) -> str:
     """Format one line of progress; ``rate`` in units per second, 0 if it is not known yet."""
     scale, unit = (1e6, " MB") if what.startswith("bytes ") else (1.0, "")
-    line = f"{what.removeprefix('bytes ')}: {done / scale:,.0f}"
+    line = f"{what.removeprefix('bytes ').removeprefix('of ')}: {done / scale:,.0f}"
     if total > 0:
         line += f" of {total / scale:,.0f}{unit} ({done / total:.0%})"
     if rate > 0:

@@ -46,6 +46,12 @@ def test_bytes_are_told_as_megabytes_and_a_changing_remark_does_not_start_anew(c
     ]
 
 
+def test_bytes_of_something_are_told_as_that(clock):
+    lines = []
+    progress.throttled(lines.append)(10**7, 10**7, "bytes of tifs compared")
+    assert lines == ["tifs compared: 10 of 10 MB (100%)"]
+
+
 def test_the_same_work_on_several_things_says_on_which(clock):
     lines = []
     listen = progress.throttled(lines.append, every_s=1)
