@@ -17,6 +17,9 @@ from ..storage.manifests.present import difference
 from .chain import RecordHistory
 from .findings import Finding, Kind
 
+#: What a person edits in suite2p's GUI, with what else is saved there: a run takes it over, and refuses all others.
+_LABELS = "/iscell.npy"
+
 
 def changed_files(
     session: Session,
@@ -134,15 +137,21 @@ def _whose(digest: str, file: FileRecord, manifests: Sequence[Manifest], histori
 
 def _finding(session: Session, manifest: Manifest, file: FileRecord, sentence: str, whose: str) -> Finding:
     kind = Kind.MISSING if sentence.endswith(": missing") else Kind.CHANGED
-    found = "no file" if kind is Kind.MISSING else whose or sentence.removeprefix(f"{file.path}: ")
+    found = "no file" if kind is Kind.MISSING else whose or _found(sentence, file)
     expected = f"{file.size} bytes, sha-256 {file.sha256[:12]}, as run {manifest.made_by.run_id[:8]} published it"
-    remedy = (
-        f"If a person changed it on purpose (curation), run `meso run {session.key} --assets {manifest.asset}`; else "
-        "bring it back from a backup, or move it away and run that"
-    )
+    run = f"run `meso run {session.key} --assets {manifest.asset}`"
+    remedy = f"Bring it back from a backup, or move it away and {run}"
+    if file.path.endswith(_LABELS):
+        remedy = f"If a person curated cells, {run}; else bring it back from a backup, or move it away and run that"
     if kind is Kind.MISSING:
         remedy = f"Run `meso run {session.key} --assets {manifest.asset}`, or bring it back from a backup"
     return Finding(kind, str(session.key), manifest.asset, file.path, expected, found, remedy)
+
+
+def _found(sentence: str, file: FileRecord) -> str:
+    """Say what is there, of a sentence that may say what was expected, too."""
+    told = sentence.removeprefix(f"{file.path}: ")
+    return f"{told.rpartition(', found ')[2]} bytes" if told.startswith("expected ") else told
 
 
 def _unread(session: Session, manifest: Manifest, file: FileRecord, why: str) -> Finding:
