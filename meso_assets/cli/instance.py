@@ -39,7 +39,7 @@ def check() -> None:
     found = {name: wrong for name in names if (wrong := what_is_wrong(home / name, thorough=True))}
     bad = {name: wrong for name, wrong in found.items() if wrong != "not there"}
     for name in [*MAIN, *(name for name in bad if name not in MAIN)]:
-        click.echo(f"{found.get(name, 'whole'):<12}{name}")
+        click.echo(f"{name:<23} {found.get(name, 'whole')}")
     newest = next(iter(backups(home)), None)
     click.echo(
         f"{len(names) - len(MAIN)} logs of runs; last backup: {newest or 'none (`meso instance backup` makes one)'}"

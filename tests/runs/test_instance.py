@@ -139,7 +139,7 @@ def test_damage_deep_inside_is_found_by_check_and_repaired_from_the_last_backup(
     spoil(home / INDEX)
     check = CliRunner().invoke(group, ["instance", "check"])
     assert check.exit_code == 1
-    assert INDEX in check.output
+    assert INDEX in [line.split(" ")[0] for line in check.output.splitlines()], "and what is wrong with it, behind it"
     (repaired,) = records.repair(home)
     assert repaired.restored == folder / INDEX
     assert partitions(settings) == ["kept"]
