@@ -148,7 +148,9 @@ def test_a_wrong_password_is_refused_and_not_repeated(request, monkeypatch, tmp_
     server = server_of("rclone", request)
     environment(server, monkeypatch, MESO_SFTP_PASSWORD="a wrong password")
     (server.home() / ".ssh" / "id_ed25519").unlink()
-    refused(f"sftp://meso@127.0.0.1:{server.port}/", "to be let in", secrets=["a wrong password", server.password])
+    secrets = ["a wrong password", server.password]
+    told = refused(f"sftp://meso@127.0.0.1:{server.port}/", "to be let in", secrets=secrets)
+    assert "AWS" not in told, "that is of another kind of server"
 
 
 def test_the_right_password_lets_in_without_a_key(request, monkeypatch):
@@ -164,7 +166,8 @@ def test_a_server_whose_key_is_not_known_is_not_trusted(request, monkeypatch):
     server = server_of("openssh", request)
     environment(server, monkeypatch)
     (server.home() / ".ssh" / "known_hosts").write_text("")
-    refused(server.new_root(), "to be let in")
+    told = refused(server.new_root(), "a server whose key is known")
+    assert "Connect to it once with `ssh`" in told
 
 
 def test_what_the_users_own_file_says_of_a_host_counts(request, monkeypatch):

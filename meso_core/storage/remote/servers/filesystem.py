@@ -178,8 +178,15 @@ def _answers(url: str, look: Callable[[], T]) -> T:
         if "Credentials" in name:
             remedy = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write ~/.aws/credentials"
             raise _bad(url, "credentials", without_secrets(error), remedy) from None
-        if isinstance(error, PermissionError) or name in ("PermissionDenied", "HostKeyNotVerifiable"):
-            remedy = "Check the credentials (AWS_*, ~/.aws; MESO_SFTP_PASSWORD, ~/.ssh) and the rights on the server"
+        if name == "HostKeyNotVerifiable":
+            remedy = (
+                "Connect to it once with `ssh`, as the user who runs meso, compare its key, and accept it: then it is "
+                "in ~/.ssh/known_hosts. If it is there and another one now, ask who looks after the server"
+            )
+            raise _bad(url, "a server whose key is known", without_secrets(error), remedy) from None
+        if isinstance(error, PermissionError) or name == "PermissionDenied":
+            where = "MESO_SFTP_PASSWORD, ~/.ssh" if url.startswith("sftp:") else "AWS_*, ~/.aws"
+            remedy = f"Check the credentials ({where}) and the rights on the server"
             raise _bad(url, "to be let in", without_secrets(error), remedy) from None
         remedy = "Check the URL, AWS_ENDPOINT_URL for S3, the network and the server"
         raise _bad(url, "a server that answers", without_secrets(error), remedy) from None
