@@ -214,7 +214,7 @@
     count("", sessions.length === 1 ? "session" : "sessions", sessions.length), count("whole", "whole", n_whole, MARKS.done),
     ...states.filter((state) => n_of[state] && state !== "done" && state !== "not applicable").map((state) => count(state, state, n_of[state], MARKS[state])),
     n_waiting ? count("not ready", "not ready", n_waiting, "◌") : null);
-  const columnsFrom = (i) => {  // a group comes twice where what is between its assets is of another one
+  const columnsFrom = (i) => {
     const next = isFirst.indexOf(true, i + 1);
     return (next < 0 ? assets.length : next) - i;
   };

@@ -33,12 +33,13 @@ class Overview:
         """Return JSON values. Texts stand once, in ``texts``, and are named by their number."""
         texts = _Texts()
         states = [state.value for state in State]
-        sessions = [_session(one, texts) for one in self.sessions]
+        order = [list(CATALOGUE).index(name) for name in _columns()]
+        sessions = [_session(one, order, texts) for one in self.sessions]
         return {
             "root": self.root,
             "made_at": self.made_at,
             "interface": self.interface,
-            "assets": [[name, declared.group] for name, declared in CATALOGUE.items()],
+            "assets": [[name, CATALOGUE[name].group] for name in _columns()],
             "states": states,
             "sessions": sessions,
             "passed_over": [[passed.path, passed.reason] for passed in self.passed_over],
@@ -64,12 +65,18 @@ class _Texts:
 _STATE_NUMBERS = {state: number for number, state in enumerate(State)}
 
 
-def _session(one: SessionCells, texts: _Texts) -> list[Any]:
+def _columns() -> list[str]:
+    """Assets in the order of their columns: each group once, at the place of its first one in the catalogue."""
+    groups = list(dict.fromkeys(declared.group for declared in CATALOGUE.values()))
+    return sorted(CATALOGUE, key=lambda name: groups.index(CATALOGUE[name].group))
+
+
+def _session(one: SessionCells, order: Sequence[int], texts: _Texts) -> list[Any]:
     """Key, standing, cells, raw bytes, place (empty: the key; of several roots, whole), why not, remarks, a verdict."""
     return [
         one.session,
         one.standing,
-        [_cell(cell, texts) for cell in one.cells],
+        [_cell(one.cells[place], texts) for place in order],
         one.raw_bytes,
         "" if one.place == one.session else one.place,
         texts.number(one.waits),

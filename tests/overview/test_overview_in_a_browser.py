@@ -72,11 +72,39 @@ def test_a_thousand_sessions_are_there_at_once(page):
     page.locator("tbody tr").nth(n_rows).wait_for(state="attached")
 
 
+def columns(page):
+    return [th.inner_text().replace(" ", "_") for th in page.locator("tr.names th").all()][1:]
+
+
+def test_each_group_of_assets_stands_once_above_all_of_its_assets(page):
+    groups = [th.inner_text() for th in page.locator("tr.groups th.first").all()]
+    assert groups == list(dict.fromkeys(declared.group for declared in CATALOGUE.values()))
+    assert sorted(columns(page)) == sorted(CATALOGUE)
+
+
+@pytest.mark.parametrize("width", [1280, 1400])
+def test_all_columns_are_in_a_window_of_a_laptop(fresh, width):
+    """Dates, sizes, long states and the warning of a verdict among them."""
+    fresh.set_viewport_size({"width": width, "height": 900})
+    overhang = fresh.locator(".table").evaluate("box => box.scrollWidth - box.clientWidth")
+    fresh.set_viewport_size({"width": 1500, "height": 1100})
+    assert overhang <= 0
+
+
+def test_a_cell_stands_in_the_column_of_its_asset(fresh):
+    for at, asset in enumerate(columns(fresh), 2):
+        hint = fresh.locator(f"tbody tr:first-child td:nth-child({at}) button").get_attribute("title")
+        assert hint.startswith(f"{asset}: ")
+    at = columns(fresh).index("rois") + 2
+    fresh.get_by_label("State", exact=True).select_option("failed")
+    assert "✕ failed" in fresh.locator(f"tbody tr:first-child td:nth-child({at})").inner_text()
+
+
 def test_each_asset_stands_under_the_name_of_its_group(page):
     middles = [box["x"] + box["width"] / 2 for box in (th.bounding_box() for th in page.locator("tr.names th").all())]
     groups = [(th.inner_text(), th.bounding_box()) for th in page.locator("tr.groups th.first").all()]
     above = [next(name for name, box in groups if box["x"] <= at <= box["x"] + box["width"]) for at in middles[1:]]
-    assert above == [declared.group for declared in CATALOGUE.values()]
+    assert above == [CATALOGUE[name].group for name in columns(page)]
 
 
 def test_names_and_reasons_are_shown_as_they_are_and_nothing_of_them_runs(fresh):
