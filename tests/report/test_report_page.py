@@ -223,6 +223,15 @@ def test_templates_hold_no_address():
     assert not [name for name, text in texts.items() if re.search(r"https?://", text)]
 
 
+def test_the_head_of_all_pages_stands_in_one_place():
+    folder = Path(make_report.__code__.co_filename).parent / "page" / "templates"
+    texts = {path.name: path.read_text() for path in folder.iterdir()}
+    assert [name for name, text in texts.items() if re.search("<(head|title|style|meta)[ >]", text)] == ["head.html"]
+    assert {name for name, text in texts.items() if '{% include "head.html" +%}' in text} == {
+        "report.html", "index.html", "lineage.html",
+    }  # fmt: skip
+
+
 @pytest.mark.nightly
 def test_eight_fields_of_1500_rois_and_their_movies_fit_in_the_limits(tmp_path):
     inputs = with_movies(tmp_path, report_inputs(tmp_path / "large"))
