@@ -107,7 +107,7 @@ def _row(one: QCResult) -> tuple[str, ...]:
     from meso_core.qc import check_of
 
     return (
-        one.verdict.name,
+        "–" if one.is_open else one.verdict.name,
         one.check,
         one.fov or "–",
         _number(one.value),

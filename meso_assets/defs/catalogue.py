@@ -351,7 +351,7 @@ _DECLARATIONS = (
     Declaration(
         name="session_report",
         group="report",
-        code_version="9",
+        code_version="10",
         description=(
             "What to look at before trusting a session: one page with its fields of view, cells, traces, motion, "
             "photons, times, verdicts, settings (`reports/session_report.html`). It needs no network and prints to "

@@ -73,7 +73,7 @@ def _by_field(results: Sequence[QCResult], description: str) -> dg.MarkdownMetad
     """Markdown table of the verdicts of one check; sentences that its description does not have stand in it too."""
     is_told = all(r.message in description for r in results)
     rows = [
-        f"| {r.fov or '–'} | {r.verdict.name} | {_cell(r.value)} | {_cell(r.threshold)} | "
+        f"| {r.fov or '–'} | {'–' if r.is_open else r.verdict.name} | {_cell(r.value)} | {_cell(r.threshold)} | "
         f"{check_of(r.check).unit or '–'} |{'' if is_told else f' {r.message} |'}"
         for r in results
     ]

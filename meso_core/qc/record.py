@@ -36,6 +36,11 @@ class QCResult:
     #: Folder name of the FOV, if the check is about one.
     fov: str | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing could be measured, and that is no fault: it passes, and is neither good nor bad."""
+        return self.value is None and self.verdict is Verdict.PASS
+
 
 def worst(results: Iterable[QCResult]) -> Verdict:
     """Return the worst verdict of a list; an empty list passes."""

@@ -101,6 +101,17 @@ def test_a_table_of_all_verdicts_names_what_did_not_pass_and_counts_the_others()
     assert verdict_table(results[:1]).value.startswith("1 of 1 passed")
 
 
+def test_what_was_not_measured_passes_a_check_and_its_row_calls_it_neither_good_nor_bad():
+    results = [
+        QCResult("frames_match_pulses", Verdict.PASS, None, None, "too few to compare", "here", "FOV_00"),
+        QCResult("frames_match_pulses", Verdict.PASS, 0, 0, "all there", "here", "FOV_01"),
+    ]
+    shown = {r.check_name: r for r in check_results(CATALOGUE["frame_times"], results)}["frames_match_pulses"]
+    assert shown.passed
+    rows = shown.metadata["verdicts"].value.splitlines()[2:]
+    assert [row.split(" | ")[:2] for row in rows] == [["| FOV_00", "–"], ["| FOV_01", "PASS"]]
+
+
 def test_the_worst_of_several_verdicts_decides_and_all_are_shown():
     results = [
         QCResult("frames_match_pulses", verdict, 1, 0, f"bout {i}", "here")

@@ -11,7 +11,7 @@ from large_session import report_inputs
 from page_figures import explained_figures
 from page_reader import Reader, text_of
 
-from meso_core.qc import QCResult, Verdict, in_words, judge, parse_limits
+from meso_core.qc import QCResult, Verdict, in_words, judge, judged, parse_limits
 from meso_core.report import MadeResult, make_report
 from meso_core.report.page.sections import other_settings
 from meso_core.simulate import preset
@@ -77,6 +77,23 @@ def test_a_figure_is_judged_by_the_limits_of_the_lab_and_names_the_field_that_is
     assert "✓ noise level 1.25 to 4.5 %/√Hz · look above 8 · good" in told, "of all fields"
     assert "✕ fov size corners outside the brain · compared with 1.3 · bad" in told
     assert "▲ classifier share 0.025 to 0.09 of the ROIs · look below 0.05 · look: FOV_00, FOV_02" in told
+
+
+def test_what_was_not_measured_is_never_called_good(inputs):
+    """Few transients are no fault: the check passes, and tells nothing of how fast they decay."""
+    silent = judged(QCResult("decay_mismatch", Verdict.PASS, None, None, "Too few transients.", "x", "FOV_00"))
+    assert (silent.verdict, silent.threshold, silent.is_open) == (Verdict.PASS, 1.5, True)
+    verdicts = {"session_qc": [silent, judge("decay_mismatch", 0.5, "", "x", "FOV_01")]}
+    page = make_report(replace(inputs, verdicts=verdicts)).html.decode()
+    told = [line for figure in explained_figures(page) for line in figure.limits if "decay mismatch" in line]
+    assert told[:2] == [
+        "– decay mismatch not measured · look above 1.5 octaves · not judged",
+        "✓ decay mismatch 0.5 octaves · look above 1.5 · good",
+    ]
+    assert not any("not measured" in line and "good" in line for line in told)
+    words = " ".join(text_of(page).split())
+    assert "FOV_00: decay mismatch not judged" in words
+    assert "FOV_00: decay mismatch good" not in words
 
 
 def test_a_verdict_is_told_with_all_its_limits_and_their_unit_where_no_value_has_it(inputs):

@@ -10,10 +10,8 @@ from collections.abc import Sequence
 
 from ...qc import Limit, Limits, QCResult, Verdict, check_of, limit_of, worst
 from ..inputs import ReportInputs
-from .parts import SIGNS, Judged
+from .parts import NOT_JUDGED, SIGNS, Judged
 from .render import number
-
-_UNKNOWN = ("–", "not judged", "none")
 
 
 def judged_by(inputs: ReportInputs, *checks: str, fov: str | None = None) -> tuple[Judged, ...]:
@@ -51,11 +49,12 @@ def _judged(inputs: ReportInputs, check: str, results: Sequence[QCResult]) -> Ju
     is_known = any(isinstance(one.value, float | int) for one in results)
     told = _ends(limit, "" if is_known else unit) or _threshold(results)
     if not results:
-        return Judged(check, "", told, _UNKNOWN)
+        return Judged(check, "", told, NOT_JUDGED)
     verdict = worst(results)
     where = [one.fov for one in results if one.fov and one.verdict is verdict]
     some = ", ".join(where) if len(results) > 1 and verdict is not Verdict.PASS else ""
-    return Judged(check, _values(results, unit), told, SIGNS[verdict], some)
+    sign = NOT_JUDGED if all(one.is_open for one in results) else SIGNS[verdict]
+    return Judged(check, _values(results, unit), told, sign, some)
 
 
 def _ends(limit: Limit | None, unit: str) -> str:

@@ -18,6 +18,8 @@ SIGNS = {
     Verdict.WARNING: ("▲", "look", "warning"),
     Verdict.FAIL: ("✕", "bad", "fail"),
 }
+#: The same where nothing was measured.
+NOT_JUDGED = ("–", "not judged", "none")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...json_text import json_text
 from ...qc import QCResult, check_of
-from .parts import SIGNS
+from .parts import NOT_JUDGED, SIGNS
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -50,7 +50,7 @@ def number(value: float | int | str | None) -> str:
 
 
 def _sign(result: QCResult) -> tuple[str, str, str]:
-    return SIGNS[result.verdict]
+    return NOT_JUDGED if result.is_open else SIGNS[result.verdict]
 
 
 def _unit(check: str) -> str:
