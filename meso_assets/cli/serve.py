@@ -62,11 +62,12 @@ def serve_sessions(settings: MesoSettings, host: str, port: int) -> None:
     from ..runs.run import register_sessions
     from ..runs.settings.secret_files import warn_of_open_files
     from ..web.one_interface import alone, insist_on_free_port
+    from ..web.routes import path_prefix
     from ..web.services import serve
 
     warn_of_open_files()
     os.environ.update(settings.as_environment())
-    url = f"http://{host}:{port}"
+    url = f"http://{host}:{port}{path_prefix()}"
     insist_on_free_port(host, port)
     with alone(prepare_home(settings), url):
         platform = Platform.open(settings)

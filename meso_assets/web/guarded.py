@@ -12,8 +12,7 @@ from starlette.routing import BaseRoute
 
 from ..runs.settings.settings import current_settings
 from .guard import LOOPBACK, OwnPagesOnly
-from .lineage import lineage_routes
-from .overview import overview_routes
+from .routes import meso_routes
 
 
 class GuardedWebserver(DagsterWebserver):  # type: ignore[type-arg]  # of Dagster
@@ -27,7 +26,7 @@ class GuardedWebserver(DagsterWebserver):  # type: ignore[type-arg]  # of Dagste
     def build_routes(self) -> list[BaseRoute]:
         """List the pages: those of meso, then Dagster's own, the last of which answers for every path."""
         settings, instance = current_settings(), self._process_context.instance
-        own = [*overview_routes(settings, instance), *lineage_routes(settings, instance)]
+        own = meso_routes(settings, instance, self._app_path_prefix)
         return [*own, *super().build_routes()]  # type: ignore[no-untyped-call]  # of Dagster
 
 

@@ -173,7 +173,7 @@ def test_the_overview_is_opened_from_an_asset_and_leads_to_runs_and_figures(inte
     page = browser.new_page()
     page.goto(f"{interface}/assets/raw_frames")
     with browser.expect_page() as opening:
-        page.locator("a[href='/meso/overview']").first.click()
+        page.locator("a[href='meso/overview']").first.click()
     overview = opening.value
     overview.get_by_role("button", name=re.compile("^frame_times: done")).click()
     shown = overview.get_by_role("complementary")

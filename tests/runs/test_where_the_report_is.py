@@ -24,7 +24,7 @@ def settings(tmp_path):
 
 def test_a_result_leads_to_the_report_of_its_session():
     (link,) = report_link("my lab/Subjects/SP035/2023-03-03/001").values()
-    assert link.value == f"/meso/overview/files/my%20lab/Subjects/SP035/2023-03-03/001/-/{REPORT_FILE}"
+    assert link.value == f"meso/overview/files/my%20lab/Subjects/SP035/2023-03-03/001/-/{REPORT_FILE}"
 
 
 def cells(session, *shown):
