@@ -35,7 +35,7 @@ def ran(monkeypatch, by_session):
     """Let each session end in its way: an error, or whether it succeeds."""
     begun = []
 
-    def run(_, key, *, assets=(), suite2p=None):
+    def run(_, key, *, assets=(), suite2p=None, discard_curation=False):
         begun.append((str(key), assets))
         end = by_session.get(str(key), True)
         if isinstance(end, Exception):
