@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from meso_core.errors import MissingInputError, problem
+from meso_core.errors import MissingInputError
 
 from .settings.settings import MesoSettings, load_settings
 
@@ -50,13 +50,11 @@ def made_demo_settings(folder: Path | None = None) -> MesoSettings:
     settings = demo_settings(folder)
     if not settings.local_root.is_dir():
         remedy = "`make demo` (or `meso demo`)" if folder is None else f"`meso demo --folder {_quoted(folder)}`"
-        raise MissingInputError(
-            problem(
-                settings.local_root,
-                expected="the sessions of the demo",
-                found="no such folder",
-                remedy=f"Run {remedy} first",
-            )
+        raise MissingInputError.at(
+            settings.local_root,
+            expected="the sessions of the demo",
+            found="no such folder",
+            remedy=f"Run {remedy} first",
         )
     return settings
 

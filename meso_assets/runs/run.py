@@ -14,7 +14,7 @@ from typing import Any
 
 import dagster as dg
 
-from meso_core.errors import InputFileError, SettingsError, problem, told
+from meso_core.errors import InputFileError, SettingsError, told
 from meso_core.session import PARTIAL_COPY, SessionKey, some, unfinished_copies
 
 from ..defs.catalogue import CATALOGUE
@@ -256,13 +256,11 @@ def _check_options(assets: tuple[str, ...], suite2p: Mapping[str, Any], discard_
 
         Suite2pOverrides.parse(suite2p)
     elif suite2p or discard_curation:
-        raise SettingsError(
-            problem(
-                "suite2p options",
-                expected=f"{' or '.join(made_by_suite2p)} among the assets of the run",
-                found=", ".join(assets),
-                remedy="Name one of them, or leave the options out",
-            )
+        raise SettingsError.at(
+            "suite2p options",
+            expected=f"{' or '.join(made_by_suite2p)} among the assets of the run",
+            found=", ".join(assets),
+            remedy="Name one of them, or leave the options out",
         )
 
 

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import StorageError, problem
+from ..errors import StorageError
 from ..storage.files.atomic import HashedFile, link_or_rename, make_folder, part_path, storage_errors
 from ..storage.files.hashing import sync_folder
 from ..storage.files.locks import keeps_locks, locked
@@ -38,13 +38,11 @@ def check_room(out: Path, n_bytes: int) -> None:
         make_folder(out.parent)
         free = shutil.disk_usage(out.parent).free
     if free < needed:
-        raise StorageError(
-            problem(
-                out.parent,
-                expected=f"room for about {needed / 1e9:.3f} GB",
-                found=f"{free / 1e9:.3f} GB free",
-                remedy="Make room, or use another disk",
-            )
+        raise StorageError.at(
+            out.parent,
+            expected=f"room for about {needed / 1e9:.3f} GB",
+            found=f"{free / 1e9:.3f} GB free",
+            remedy="Make room, or use another disk",
         )
 
 
@@ -165,11 +163,9 @@ def _give_name(part: Path, out: Path) -> None:
     try:
         link_or_rename(part, out)
     except FileExistsError as error:
-        raise StorageError(
-            problem(
-                out,
-                expected="nothing of this name yet",
-                found="a file that appeared meanwhile; it was not changed",
-                remedy="Find out which program made it, then try again: it is compared with the tifs",
-            )
+        raise StorageError.at(
+            out,
+            expected="nothing of this name yet",
+            found="a file that appeared meanwhile; it was not changed",
+            remedy="Find out which program made it, then try again: it is compared with the tifs",
         ) from error

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ArchiveError, MissingInputError, problem
+from ..errors import ArchiveError, MissingInputError
 from ..opening import is_there
 from ..progress import Progress, silent
 from ..session import imaging_bouts, printable, raw_tifs
@@ -115,13 +115,11 @@ def _restored_bout(place: Place, folder: Path, workers: int | None, progress: Pr
         with storage_errors(folder):
             return restored + _restore_from(place, archive, workers, progress)
     if not folder.is_dir() or not raw_tifs(folder):
-        raise MissingInputError(
-            problem(
-                folder,
-                expected="an archive to restore from",
-                found="none" if folder.is_dir() else "no such bout",
-                remedy="Copy the archive from the store",
-            )
+        raise MissingInputError.at(
+            folder,
+            expected="an archive to restore from",
+            found="none" if folder.is_dir() else "no such bout",
+            remedy="Copy the archive from the store",
         )
     return restored
 
@@ -238,4 +236,4 @@ def _already_there(
 
 
 def _other(where: Path, found: str, remedy: str) -> ArchiveError:
-    return ArchiveError(problem(where, expected="the tifs that were archived", found=found, remedy=remedy))
+    return ArchiveError.at(where, expected="the tifs that were archived", found=found, remedy=remedy)

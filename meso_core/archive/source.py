@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from ..errors import ArchiveError, InputFileError, MissingInputError, problem
+from ..errors import ArchiveError, InputFileError, MissingInputError
 from ..scanimage import BoutSource, LocalTif, StreamedTif, TifSource
 from ..scanimage.frames.placement import Places
 from ..scanimage.metadata.bouts import find_meta, read_imaging_metadata
@@ -78,8 +78,8 @@ def archive_source(
     path = Path(path)
     n_pages = _promised_pages(path.parent) if n_pages is None and frames is None else n_pages
     if not path.exists():
-        raise MissingInputError(
-            problem(path, expected="an archive", found="no such file", remedy="Archive the session first")
+        raise MissingInputError.at(
+            path, expected="an archive", found="no such file", remedy="Archive the session first"
         )
     if path.is_dir():
         folder = open_frames(path)
@@ -148,7 +148,7 @@ def _check_none_left(recorded: dict[str, str] | None, archive: Path) -> None:
 
 def _other_tifs(archive: Path, found: str) -> ArchiveError:
     remedy = "Restore the archive from a copy; while the tifs exist, move it away instead and archive them again"
-    return ArchiveError(problem(archive, expected="the tifs of its record", found=found, remedy=remedy))
+    return ArchiveError.at(archive, expected="the tifs of its record", found=found, remedy=remedy)
 
 
 def _zarr_tifs(frames: FramesFolder, workers: int | None) -> tuple[ZarrTif, ...]:

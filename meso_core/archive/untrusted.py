@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
 
-from ..errors import ArchiveError, problem
+from ..errors import ArchiveError
 
 _KINDS = {
     stat.S_IFLNK: "a link",
@@ -73,12 +73,10 @@ def plain_bytes(path: Path) -> int:
 
 def _check_plain(path: Path, mode: int, *, plain: bool) -> None:
     if not plain:
-        raise ArchiveError(
-            problem(
-                path,
-                expected="a plain file or folder of an archive",
-                found=_KINDS.get(stat.S_IFMT(mode), "something else"),
-                remedy="Replace it by the file itself; or move this archive away and, while the tifs exist, archive "
-                "them again",
-            )
+        raise ArchiveError.at(
+            path,
+            expected="a plain file or folder of an archive",
+            found=_KINDS.get(stat.S_IFMT(mode), "something else"),
+            remedy="Replace it by the file itself; or move this archive away and, while the tifs exist, archive "
+            "them again",
         )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import MesoWarning, MetadataError, problem
+from ..errors import MesoWarning, MetadataError
 from ..session import IMAGING_META_FILE
 from ..session.imaging import Fov, ImagingMetadata, StackLayout
 from .metadata.agreement import check_imaged
@@ -231,4 +231,4 @@ def _neighbours(fovs: tuple[FovLayout, ...]) -> list[tuple[FovLayout, FovLayout]
 
 def _impossible(where: str, field: str, expected: str, found: str) -> MetadataError:
     remedy = "Move the metadata file away; it is made again from the tifs"
-    return MetadataError(problem(where, field=field, expected=expected, found=found, remedy=remedy))
+    return MetadataError.at(where, field=field, expected=expected, found=found, remedy=remedy)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path, PurePosixPath
 
-from ..errors import InputFileError, MesoError, MissingInputError, problem
+from ..errors import InputFileError, MesoError, MissingInputError
 from .ignored import why_ignored
 
 #: Folder of the subjects of a lab; where a root holds one lab, it may lie in the root or be left out.
@@ -128,13 +128,11 @@ class SessionKey:
             places = places[: len(places) // 2]  # there is nothing below it
         found = [Path(place) for place in places if _is_folder(place)]
         if others := [other for other in found[1:] if not other.samefile(found[0])]:
-            raise InputFileError(
-                problem(
-                    found[0],
-                    expected="one folder of this session",
-                    found=f"also {' and '.join(map(str, others))}",
-                    remedy="Keep the folder that holds the session and move the other away, or give it another number",
-                )
+            raise InputFileError.at(
+                found[0],
+                expected="one folder of this session",
+                found=f"also {' and '.join(map(str, others))}",
+                remedy="Keep the folder that holds the session and move the other away, or give it another number",
             )
         return found[0] if found else Path(places[0])
 

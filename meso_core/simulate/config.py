@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import InputFileError, MissingInputError, SettingsError, problem
+from ..errors import InputFileError, MissingInputError, SettingsError
 from ..matlab import as_list
 from ..session import IMAGING_META_FILE, SessionKey
 
@@ -207,8 +207,8 @@ def _check(c: SimulationConfig) -> None:
     )
     for fine, name, expected, found in rules:
         if not fine:
-            raise SettingsError(
-                problem("SimulationConfig", field=name, expected=expected, found=found, remedy=f"Change {name}")
+            raise SettingsError.at(
+                "SimulationConfig", field=name, expected=expected, found=found, remedy=f"Change {name}"
             )
     SessionKey.parse(str(c.key))
 
@@ -259,7 +259,7 @@ def preset(name: str) -> SimulationConfig:
         return SimulationConfig(_row_of_rois((full,) * 4, px, 150), frames_per_bout=(1200,))
     if name == "real":
         return SimulationConfig(_row_of_rois((full,) * 8, px, 150), frames_per_bout=(4000, 4000))
-    raise SettingsError(problem("preset", expected=" | ".join(PRESETS), found=repr(name), remedy="Choose one of them"))
+    raise SettingsError.at("preset", expected=" | ".join(PRESETS), found=repr(name), remedy="Choose one of them")
 
 
 def config_from_meta(meta_json_path: str | Path, **changes: Any) -> SimulationConfig:  # noqa: ANN401  of any field
@@ -279,30 +279,24 @@ def config_from_meta(meta_json_path: str | Path, **changes: Any) -> SimulationCo
     """
     path = Path(meta_json_path)
     if not path.is_file():
-        raise MissingInputError(
-            problem(path, expected="a metadata file", found="no such file", remedy="Check the path")
-        )
+        raise MissingInputError.at(path, expected="a metadata file", found="no such file", remedy="Check the path")
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
         config = _from_meta(meta)
     except (KeyError, TypeError, ValueError) as error:
-        raise InputFileError(
-            problem(
-                path,
-                expected="metadata with rawScanImageMeta and scanImageParams",
-                found=f"{error!r}",
-                remedy=f"Give a complete {IMAGING_META_FILE}",
-            )
+        raise InputFileError.at(
+            path,
+            expected="metadata with rawScanImageMeta and scanImageParams",
+            found=f"{error!r}",
+            remedy=f"Give a complete {IMAGING_META_FILE}",
         ) from error
     unknown = set(changes) - {f.name for f in fields(SimulationConfig)}
     if unknown:
-        raise SettingsError(
-            problem(
-                "config_from_meta",
-                expected="fields of SimulationConfig",
-                found=", ".join(sorted(unknown)),
-                remedy="Check the spelling",
-            )
+        raise SettingsError.at(
+            "config_from_meta",
+            expected="fields of SimulationConfig",
+            found=", ".join(sorted(unknown)),
+            remedy="Check the spelling",
         )
     return replace(config, **changes)
 

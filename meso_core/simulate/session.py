@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..errors import StorageError, problem
+from ..errors import StorageError
 from ..progress import Progress, silent
 from ..session import SessionKey, fov_name
 from .config import SimulationConfig
@@ -108,13 +108,11 @@ def _kept(made: SimulatedSession, config: SimulationConfig, faults: list[str]) -
         known = json.loads(head.read_text(encoding="utf-8"))
         if config_from_json(known["config"]) == config and known["faults"] == faults:
             return replace(made, kept=True)
-    raise StorageError(
-        problem(
-            made.session_path,
-            expected="nothing, or the same simulated session",
-            found="another session",
-            remedy="Choose another root, subject or number, or move the folder away",
-        )
+    raise StorageError.at(
+        made.session_path,
+        expected="nothing, or the same simulated session",
+        found="another session",
+        remedy="Choose another root, subject or number, or move the folder away",
     )
 
 

@@ -39,7 +39,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MissingInputError, problem
+from ..errors import MissingInputError
 from ..json_text import json_text
 from ..session import SessionKey, fov_name
 from .config import RoiConfig, ScanfieldConfig, SimulationConfig
@@ -270,13 +270,11 @@ def load_truth(truth_path: str | Path) -> SessionTruth:
     """
     folder = Path(truth_path)
     if not (folder / "truth.json").is_file():
-        raise MissingInputError(
-            problem(
-                folder,
-                expected="truth.json of a simulated session",
-                found="none",
-                remedy="Give the truth_path of simulate_session's result",
-            )
+        raise MissingInputError.at(
+            folder,
+            expected="truth.json of a simulated session",
+            found="none",
+            remedy="Give the truth_path of simulate_session's result",
         )
     head = json.loads((folder / "truth.json").read_text(encoding="utf-8"))
     config = config_from_json(head["config"])

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputFileError, problem
+from ..errors import InputFileError
 
 #: Widths in bits of the counters of National Instruments boards (X and M series 32, E series 24), and of cheaper ones.
 COUNTER_BITS = (32, 24, 16)
@@ -68,15 +68,13 @@ class EdgeFinder:
         bad = ~np.isfinite(counts)
         if bad.any():
             sample = int(np.broadcast_to(samples, counts.shape)[bad][0])
-            raise InputFileError(
-                problem(
-                    self.path,
-                    field=self.channel,
-                    expected="finite counts",
-                    found=f"{counts[bad][0]} at sample {sample}",
-                    remedy="Copy the file again from the rig; if it is the same there, this recording gives no times: "
-                    "nothing but frame_times needs them",
-                )
+            raise InputFileError.at(
+                self.path,
+                field=self.channel,
+                expected="finite counts",
+                found=f"{counts[bad][0]} at sample {sample}",
+                remedy="Copy the file again from the rig; if it is the same there, this recording gives no times: "
+                "nothing but frame_times needs them",
             )
         return counts
 

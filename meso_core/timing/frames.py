@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MetadataError, MissingInputError, problem
+from ..errors import MetadataError, MissingInputError
 from ..qc import QCResult
 from ..scanimage import ImagingLayout, as_imaging_metadata, load_session_metadata
 from ..scanimage.measured import MEASURED_SHARE
@@ -276,26 +276,22 @@ def _slowest(frame_times: Sequence[NDArray[np.float64]]) -> float:
 def _shifts_of(bouts: Sequence[BoutMetadata], layouts: Sequence[ImagingLayout]) -> tuple[TimeShifts, ...]:
     """Return the offsets within a frame of each bout, which must be of the same fields of view."""
     if not bouts:
-        raise MissingInputError(
-            problem(
-                "session",
-                expected="an imaging bout",
-                found="none",
-                remedy="Copy the folders raw_imaging_data_NN from the rig",
-            )
+        raise MissingInputError.at(
+            "session",
+            expected="an imaging bout",
+            found="none",
+            remedy="Copy the folders raw_imaging_data_NN from the rig",
         )
     shifts = tuple(_timeshifts(layout, bout.imaging.line_period_s) for bout, layout in zip(bouts, layouts, strict=True))
     for bout, own in zip(bouts[1:], shifts[1:], strict=True):
         if not shifts[0].agrees_with(own):
-            raise MetadataError(
-                problem(
-                    f"{bout.name}/{IMAGING_META_FILE}",
-                    field="FOV",
-                    expected=f"the lines, depths and line period of {bouts[0].name}: {_in_words(bouts[0])}",
-                    found=_in_words(bout),
-                    remedy="Split the session where the fields of view were changed: the later bouts and a copy of "
-                    "the DAQ's folder are a session of their own",
-                )
+            raise MetadataError.at(
+                f"{bout.name}/{IMAGING_META_FILE}",
+                field="FOV",
+                expected=f"the lines, depths and line period of {bouts[0].name}: {_in_words(bouts[0])}",
+                found=_in_words(bout),
+                remedy="Split the session where the fields of view were changed: the later bouts and a copy of "
+                "the DAQ's folder are a session of their own",
             )
     return shifts
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from meso_core.errors import SettingsError, StorageError, problem
+from meso_core.errors import SettingsError, StorageError
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection
@@ -111,7 +111,7 @@ def insist_on_packages() -> None:
     if lacking := [name for name in _PACKAGES if find_spec(name) is None]:
         found = f"{', '.join(lacking)} not installed"
         remedy = "pip install 'meso[postgres]'"
-        raise SettingsError(problem(ADDRESS_VARIABLE, expected="packages for PostgreSQL", found=found, remedy=remedy))
+        raise SettingsError.at(ADDRESS_VARIABLE, expected="packages for PostgreSQL", found=found, remedy=remedy)
 
 
 def insist_on_answer(home: Path) -> None:
@@ -162,7 +162,7 @@ def parsed(address: str) -> URL:
     if url is None or url.get_backend_name() not in ("postgresql", "postgres") or not url.database:
         found = "another text (it may hold a password, so it is not shown)" if address else "nothing"
         remedy = f"Write it as {_EXAMPLE}; signs such as @ and / in a password as %40 and %2F"
-        raise SettingsError(problem(ADDRESS_VARIABLE, expected="an address of PostgreSQL", found=found, remedy=remedy))
+        raise SettingsError.at(ADDRESS_VARIABLE, expected="an address of PostgreSQL", found=found, remedy=remedy)
     return url.set(drivername=_DRIVER)
 
 

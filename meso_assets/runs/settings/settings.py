@@ -21,7 +21,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from meso_core.errors import SettingsError, problem
+from meso_core.errors import SettingsError
 from meso_core.json_text import json_text
 from meso_core.machine import SCRATCH_GB, cores_at_hand, memory_in_all, side_by_side
 from meso_core.qc import Limits, parse_limits
@@ -383,13 +383,11 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> MesoSettings:
         cause = None if "…@" in found else error
     except (OSError, ValueError) as error:  # a file that is no TOML or cannot be read, a variable that is no JSON
         found, cause = " ".join(filter(None, [str(error), str(error.__cause__ or "")])), error
-    raise SettingsError(
-        problem(
-            f"environment and {file}" if file else "environment",
-            expected="settings that README's table lists (TOML in a file, JSON where a variable holds a table)",
-            found=found,
-            remedy=f"Correct the variable {wrong} or the line of the file",
-        )
+    raise SettingsError.at(
+        f"environment and {file}" if file else "environment",
+        expected="settings that README's table lists (TOML in a file, JSON where a variable holds a table)",
+        found=found,
+        remedy=f"Correct the variable {wrong} or the line of the file",
     ) from cause
 
 

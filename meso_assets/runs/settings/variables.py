@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Collection
 from pathlib import Path
 
-from meso_core.errors import MesoWarning, SettingsError, problem
+from meso_core.errors import MesoWarning, SettingsError
 
 PREFIX = "MESO_"
 #: Names the file of settings; without it, ``meso.toml`` of the working directory counts.
@@ -71,8 +71,8 @@ def settings_file() -> Path | None:
         default = Path("meso.toml")
         return default if default.is_file() else None
     if not Path(named).is_file():
-        raise SettingsError(
-            problem(SETTINGS_FILE_VARIABLE, expected="a TOML file", found=f"no file {named}", remedy="Correct the path")
+        raise SettingsError.at(
+            SETTINGS_FILE_VARIABLE, expected="a TOML file", found=f"no file {named}", remedy="Correct the path"
         )
     return Path(named)
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from io import FileIO
 from pathlib import Path
 
-from ...errors import ArchiveError, MissingInputError, SettingsError, problem
+from ...errors import ArchiveError, MissingInputError, SettingsError
 from ...json_text import json_text
 from ...opening import RECORD_BYTES, read_plain
 from ...session import MESO_FOLDER
@@ -31,8 +31,8 @@ class Override:
 
     def __post_init__(self) -> None:
         if not self.who.strip() or not self.why.strip():
-            raise SettingsError(
-                problem("override", expected="who and why", found=f"{self}", remedy="Give your name and the reason")
+            raise SettingsError.at(
+                "override", expected="who and why", found=f"{self}", remedy="Give your name and the reason"
             )
 
 
@@ -80,14 +80,12 @@ def load_removals(session_path: Path) -> tuple[RemovalEvent, ...]:
         try:
             events.append(_parse(line))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ArchiveError(
-                problem(
-                    path,
-                    field=f"line {number}",
-                    expected="the record of a removal",
-                    found=repr(error),
-                    remedy="Restore this line from a copy of the log, or delete it; the archives still hold the tifs",
-                )
+            raise ArchiveError.at(
+                path,
+                field=f"line {number}",
+                expected="the record of a removal",
+                found=repr(error),
+                remedy="Restore this line from a copy of the log, or delete it; the archives still hold the tifs",
             ) from error
     return tuple(events)
 

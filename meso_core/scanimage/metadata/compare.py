@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ...errors import MesoWarning, MetadataError, brief, problem
+from ...errors import MesoWarning, MetadataError, brief
 from ...session import IMAGING_META_FILE
 from ..measured import MEASURED, drifted, is_near
 
@@ -41,14 +41,12 @@ def check_same_imaging(first_name: str, first: Mapping[str, Any], name: str, met
         if drifted(header_field, a, b):
             continue
         if header_field in MEASURED or path.startswith(_SAME):
-            raise MetadataError(
-                problem(
-                    f"{name}/{IMAGING_META_FILE}",
-                    field=path,
-                    expected=f"{brief(a)} as in {first_name}",
-                    found=brief(b),
-                    remedy="Process bouts of different places or settings as separate sessions, or correct the field",
-                )
+            raise MetadataError.at(
+                f"{name}/{IMAGING_META_FILE}",
+                field=path,
+                expected=f"{brief(a)} as in {first_name}",
+                found=brief(b),
+                remedy="Process bouts of different places or settings as separate sessions, or correct the field",
             )
         tolerated.append(path)
     if tolerated:

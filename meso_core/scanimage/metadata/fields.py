@@ -13,7 +13,7 @@ from typing import Any, TypeGuard, cast
 
 import numpy as np
 
-from ...errors import MetadataError, brief, problem
+from ...errors import MetadataError, brief
 from ...session.imaging import CORNERS
 
 _REMEDY = "Correct the field, or move the file away and make the metadata again from the tifs with extract_imaging_meta"
@@ -165,7 +165,7 @@ def check_fields(
         For the first field that is missing or holds what it must not.
     """
     if not _is_table(meta):
-        raise MetadataError(problem(where, expected="a JSON object", found=type(meta).__name__, remedy=_REMEDY))
+        raise MetadataError.at(where, expected="a JSON object", found=type(meta).__name__, remedy=_REMEDY)
     for field in (field for field in _FIELDS if field.path not in unchecked):
         for path, value in _values(meta, field.path):
             if value is None:
@@ -177,12 +177,12 @@ def check_fields(
 
 def lacks(path: str, where: str, expected: str = "a value", remedy: str = _REMEDY) -> MetadataError:
     """Make the error for a field that is not there."""
-    return MetadataError(problem(where, field=path, expected=expected, found="none", remedy=remedy))
+    return MetadataError.at(where, field=path, expected=expected, found="none", remedy=remedy)
 
 
 def wrong(path: str, where: str, expected: str, value: object, remedy: str = _REMEDY) -> MetadataError:
     """Make the error for a field that holds what it must not."""
-    return MetadataError(problem(where, field=path, expected=expected, found=brief(value), remedy=remedy))
+    return MetadataError.at(where, field=path, expected=expected, found=brief(value), remedy=remedy)
 
 
 def _values(meta: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...errors import MesoWarning, MetadataError, problem
+from ...errors import MesoWarning, MetadataError
 from ...json_text import json_text, null_for_nan
 from ...session import IMAGING_META_FILE
 from ...session.imaging import (
@@ -148,7 +148,7 @@ def parse_session_metadata(text: str, where: str) -> SessionMetadata:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         expected, found = "metadata of the bouts of a session", f"{type(error).__name__}: {error}"
         remedy = "Make the session's metadata again with load_session_metadata"
-        raise MetadataError(problem(where, expected=expected, found=found, remedy=remedy)) from error
+        raise MetadataError.at(where, expected=expected, found=found, remedy=remedy) from error
     return SessionMetadata(bouts)
 
 

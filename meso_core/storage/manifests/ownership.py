@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 
-from ...errors import StorageError, problem
+from ...errors import StorageError
 from ...session import MESO_FOLDER, ListedFile, is_beyond_assets, some
 from ..files.atomic import same_file
 from ..files.hashing import sha256_of
@@ -174,13 +174,11 @@ def check_places(session_path: Path | str, old: Manifest | None, new: Manifest, 
         claimed = [r.path for r in manifest.files] if manifest else []
         strangers = [p for p in claimed if is_beyond_assets(p) or not re.fullmatch(places or ".*", p, re.DOTALL)]
         if strangers and manifest:
-            raise StorageError(
-                problem(
-                    f"{session_path}/{manifest_path(manifest.asset)}",
-                    expected=f"files that {manifest.asset} publishes",
-                    found=some(strangers),
-                    remedy=remedy,
-                )
+            raise StorageError.at(
+                f"{session_path}/{manifest_path(manifest.asset)}",
+                expected=f"files that {manifest.asset} publishes",
+                found=some(strangers),
+                remedy=remedy,
             )
 
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ...datasets import DatasetValue, check_fovs
-from ...errors import StorageError, problem
+from ...errors import StorageError
 from ...session import MESO_FOLDER
 from ..alf import write_datasets
 from ..files.atomic import HashedFile, make_folder, replacing, storage_errors
@@ -174,13 +174,11 @@ class Staging:
         with storage_errors(file):
             stat = file.stat()
         if stat.st_size != content.size:
-            raise StorageError(
-                problem(
-                    file,
-                    expected=f"the {content.size} bytes that were written",
-                    found=f"{stat.st_size} bytes",
-                    remedy=f"Run {self.asset} again; no other program may write below {MESO_FOLDER}",
-                )
+            raise StorageError.at(
+                file,
+                expected=f"the {content.size} bytes that were written",
+                found=f"{stat.st_size} bytes",
+                remedy=f"Run {self.asset} again; no other program may write below {MESO_FOLDER}",
             )
         return FileRecord(path, content.size, content.sha256, content.md5, stat.st_mtime_ns)
 
@@ -197,8 +195,8 @@ def _staged_files(staged: Path) -> list[Path]:
         if any(part.startswith(".") for part in relative.parts) or (entry.is_dir() and not entry.is_symlink()):
             continue
         if entry.is_symlink() or not entry.is_file():
-            raise StorageError(
-                problem(entry, expected="a plain file", found="a link or a device", remedy="Stage a copy of the file")
+            raise StorageError.at(
+                entry, expected="a plain file", found="a link or a device", remedy="Stage a copy of the file"
             )
         files.append(entry)
     return files

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...errors import InputFileError, MesoError, MesoWarning, MissingInputError, StorageError, problem, told
+from ...errors import InputFileError, MesoError, MesoWarning, MissingInputError, StorageError, told
 from ...session import PassedOver, SessionKey, Survey
 from .store import LocalStore, SessionStore
 
@@ -163,13 +163,11 @@ class JoinedRoots:
             raise _not_found(key, self.root, troubles)
         if not _are_one(found):
             where, *others = (place for _, place in found)
-            raise InputFileError(
-                problem(
-                    where,
-                    expected="one folder of this session",
-                    found=f"also {' and '.join(others)}",
-                    remedy=_KEEP_ONE.capitalize(),
-                )
+            raise InputFileError.at(
+                where,
+                expected="one folder of this session",
+                found=f"also {' and '.join(others)}",
+                remedy=_KEEP_ONE.capitalize(),
             )
         self._known[key] = found[0][0]
         return found[0][0]

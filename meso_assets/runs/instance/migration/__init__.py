@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from meso_core.counting import counted
-from meso_core.errors import SettingsError, StorageError, problem
+from meso_core.errors import SettingsError, StorageError
 from meso_core.opening import RECORD_BYTES, read_plain
 from meso_core.progress import Progress, silent
 from meso_core.storage.files.atomic import write_file
@@ -85,13 +85,11 @@ def migrate(settings: MesoSettings, progress: Progress = silent) -> Migrated | N
         on_server.insist_on_answer(home)
         return None
     if not (address := on_server.chosen_address()):
-        raise SettingsError(
-            problem(
-                on_server.ADDRESS_VARIABLE,
-                expected="the address of a PostgreSQL database",
-                found="nothing",
-                remedy="Set it as in postgresql://user:password@host:5432/database, then run this again",
-            )
+        raise SettingsError.at(
+            on_server.ADDRESS_VARIABLE,
+            expected="the address of a PostgreSQL database",
+            found="nothing",
+            remedy="Set it as in postgresql://user:password@host:5432/database, then run this again",
         )
     on_server.insist_on_packages()
     records_are_current(home)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
-from ....errors import InputFileError, MissingInputError, StorageError, problem
+from ....errors import InputFileError, MissingInputError, StorageError
 from ....opening import RECORD_BYTES, RandomFile, open_plain, read_plain
 from ....progress import Progress, silent
 from ....session import MESO_FOLDER, Child, ListedFile, SessionKey, Survey, labs_that_hold, survey_sessions
@@ -344,13 +344,11 @@ class RemoteStore:
         if len(found) > 1:
             first, *others = sorted(found)
             remedy = "Keep the folder that holds the session and move the other away, or give it another number"
-            raise InputFileError(
-                problem(
-                    f"{self.root}/{first}",
-                    expected="one folder of this session",
-                    found=f"also {' and '.join(f'{self.root}/{other}' for other in others)}",
-                    remedy=remedy,
-                )
+            raise InputFileError.at(
+                f"{self.root}/{first}",
+                expected="one folder of this session",
+                found=f"also {' and '.join(f'{self.root}/{other}' for other in others)}",
+                remedy=remedy,
             )
         (place,) = found
         self._places[key] = place
