@@ -50,6 +50,16 @@ def missing(root: RemoteRoot, path: str) -> StorageError:
     return StorageError.at(f"{root.url}/{path}", expected="a file", found="no such file", remedy=remedy)
 
 
+def changed_since(root: RemoteRoot, path: str, listed: int, found: int) -> StorageError:
+    """Make the error of a file that is not the one that was listed, by how many bytes it had and has."""
+    return StorageError.at(
+        f"{root.url}/{path}",
+        expected=f"the file as it was listed, with {listed} bytes",
+        found=f"it has changed since: {found} bytes",
+        remedy="Wait until nobody writes it, and run again what is made from it",
+    )
+
+
 def just_written(root: RemoteRoot, path: str, size: int) -> ListedFile:
     """Look at a file that this process has just written: it must be there, with the right size.
 

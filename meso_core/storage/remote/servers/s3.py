@@ -9,15 +9,15 @@ import errno
 import hashlib
 import os
 from base64 import b64encode
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+from ..transfers.side_by_side import in_order
 from .backend import Seen, Sending, nanoseconds
-from .s3_moves import copy_new, may_lose, remove_as_seen
+from .s3_moves import answer_of, code_of, copy_new, key_of, may_lose, remove_as_seen
 
 #: Parts of an upload: their least size, bytes, how many there may be, and how many are on their way at a time.
 _PART, _PARTS, _AT_A_TIME = 1 << 24, 9_000, 4
@@ -90,9 +90,8 @@ class S3Backend:
 
     def stat(self, place: str) -> Seen | None:
         """See :class:`~meso_core.storage.remote.servers.backend.Backend`."""
-        bucket, _, key = place.partition("/")
         try:
-            found = self.fs.call_s3("head_object", Bucket=bucket, Key=key)
+            found = self.fs.call_s3("head_object", **key_of(place))
         except FileNotFoundError:
             return None
         return _seen(place, found["ContentLength"], found)
@@ -102,7 +101,7 @@ class S3Backend:
         try:
             return bytes(self.fs.cat_file(place, start=start, end=start + length))
         except OSError as error:
-            if _code(error) == "InvalidRange":  # the range begins behind the end
+            if code_of(error) == "InvalidRange":  # the range begins behind the end
                 return b""
             raise
 
@@ -112,7 +111,7 @@ class S3Backend:
         at_a_time = {"batch_size": _RANGES_AT_A_TIME, "on_error": "return"}
         found = self.fs.cat_ranges([place] * len(ranges), starts, ends, **at_a_time)
         for piece in found:
-            if isinstance(piece, BaseException) and _code(piece) != "InvalidRange":
+            if isinstance(piece, BaseException) and code_of(piece) != "InvalidRange":
                 raise piece
         return [b"" if isinstance(piece, BaseException) else bytes(piece) for piece in found]
 
@@ -121,8 +120,7 @@ class S3Backend:
         self._put(place, content)
 
     def _put(self, place: str, body: bytes, **how: str) -> None:
-        bucket, _, key = place.partition("/")
-        self.fs.call_s3("put_object", Bucket=bucket, Key=key, Body=body, **how)
+        self.fs.call_s3("put_object", **key_of(place), Body=body, **how)
 
     def send(self, place: str, sending: Sending) -> None:
         """See :class:`~meso_core.storage.remote.servers.backend.Backend`."""
@@ -135,10 +133,9 @@ class S3Backend:
             return
         state = sending.state
         if state is None:
-            bucket, _, key = place.partition("/")
-            where = {"Bucket": bucket, "Key": key}
-            where["UploadId"] = self.fs.call_s3("create_multipart_upload", **where)["UploadId"]
-            state = sending.state = _Parts(where)
+            where = key_of(place)
+            upload = self.fs.call_s3("create_multipart_upload", **where)["UploadId"]
+            state = sending.state = _Parts({**where, "UploadId": upload})
         self._send_parts(sending, state)
         self._complete(place, sending, state)
 
@@ -151,19 +148,10 @@ class S3Backend:
             state.etags[number] = self._send_part(state.where, number, body)
             sending.confirm(len(body))
 
-        with ThreadPoolExecutor(_AT_A_TIME) as pool:
-            going: deque[Future[None]] = deque()
-            try:
-                for number, start in enumerate(range(0, size, length), start=1):
-                    if number in state.etags:
-                        continue
-                    going.append(pool.submit(send, number, sending.piece(start, length)))
-                    if len(going) == _AT_A_TIME:
-                        going.popleft().result()
-                while going:
-                    going.popleft().result()
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+        starts = enumerate(range(0, size, length), start=1)
+        sends = (partial(send, n, sending.piece(start, length)) for n, start in starts if n not in state.etags)
+        for _ in in_order(sends, _AT_A_TIME):
+            pass
 
     def _send_part(self, where: dict[str, str], number: int, body: bytes) -> str:
         from fsspec.asyn import sync
@@ -272,8 +260,8 @@ class S3Backend:
 
         if isinstance(error, NoConnection | HTTPClientError | HttpError | IncompleteReadError | ResponseParserError):
             return True
-        status = _answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return status >= 500 or status == 429 or _code(error) in ("SlowDown", "RequestTimeout", "BadDigest")
+        status = answer_of(error).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return status >= 500 or status == 429 or code_of(error) in ("SlowDown", "RequestTimeout", "BadDigest")
 
     def renew(self) -> None:
         """See :class:`~meso_core.storage.remote.servers.backend.Backend`; each call has a connection of its own."""
@@ -295,20 +283,6 @@ class _Parts:
         except ValueError:  # this server calls its parts something else
             return ""
         return f"{hashlib.md5(parts, usedforsecurity=False).hexdigest()}-{len(self.etags)}"
-
-
-def _answer(error: BaseException) -> dict[str, Any]:
-    """Return what the server has answered, where it has: s3fs keeps it as the cause."""
-    from botocore.exceptions import ClientError
-
-    for one in (error, error.__cause__):
-        if isinstance(one, ClientError):
-            return dict(one.response)
-    return {}
-
-
-def _code(error: BaseException) -> str:
-    return str(_answer(error).get("Error", {}).get("Code", ""))
 
 
 def _seen(place: str, size: int, answer: dict[str, Any]) -> Seen:

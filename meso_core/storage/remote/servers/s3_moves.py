@@ -47,11 +47,11 @@ def copy_new(call: Call, source: Seen, target: str) -> None:
 
 
 def _copy_at_once(call: Call, source: Seen, target: str) -> None:
-    call("copy_object", **_key(target), **_as_seen(source), IfNoneMatch="*")
+    call("copy_object", **key_of(target), **_as_seen(source), IfNoneMatch="*")
 
 
 def _copy_parts(call: Call, source: Seen, target: str) -> None:
-    upload = {**_key(target), "UploadId": call("create_multipart_upload", **_key(target))["UploadId"]}
+    upload = {**key_of(target), "UploadId": call("create_multipart_upload", **key_of(target))["UploadId"]}
     try:
         parts = []
         for number, start in enumerate(range(0, source.size, COPIED_PART), 1):
@@ -65,13 +65,14 @@ def _copy_parts(call: Call, source: Seen, target: str) -> None:
         raise
 
 
-def _key(place: str) -> dict[str, str]:
+def key_of(place: str) -> dict[str, str]:
+    """Name an object as a call does."""
     bucket, _, key = place.partition("/")
     return {"Bucket": bucket, "Key": key}
 
 
 def _as_seen(source: Seen) -> dict[str, Any]:
-    return {"CopySource": _key(source.place), "CopySourceIfMatch": f'"{source.version}"'}
+    return {"CopySource": key_of(source.place), "CopySourceIfMatch": f'"{source.version}"'}
 
 
 def _range(start: int, end: int) -> str:
@@ -83,7 +84,7 @@ def remove_as_seen(call: Call, seen: Seen) -> bool:
     if _version(call, seen.place) != seen.version:
         return False
     try:
-        call("delete_object", **_key(seen.place), IfMatch=f'"{seen.version}"')
+        call("delete_object", **key_of(seen.place), IfMatch=f'"{seen.version}"')
     except Exception as error:
         if not _is_refusal(error):
             raise
@@ -99,17 +100,17 @@ def may_lose(call: Call, folder: str) -> str:
     one, two = (f"{folder}/{uuid4().hex}.probe" for _ in range(2))
     try:
         for place in (one, two):
-            call("put_object", **_key(place), Body=place.encode())
+            call("put_object", **key_of(place), Body=place.encode())
         seen, other = (Seen(place, False, len(place.encode()), 0, _version(call, place)) for place in (one, two))
         copies = (lambda: _copy_at_once(call, seen, two), lambda: _copy_parts(call, seen, two))
         if all(_is_refused(copy, OSError) for copy in copies) and _version(call, two) == other.version:
-            as_other = {**_key(one), "IfMatch": f'"{_NOTHING}"'}
+            as_other = {**key_of(one), "IfMatch": f'"{_NOTHING}"'}
             if _is_refused(lambda: call("delete_object", **as_other), OSError) and _version(call, one) == seen.version:
                 return ""
     finally:
         with suppress(Exception):  # what led here is the error to report; such files are small
             for place in (one, two):
-                call("delete_object", **_key(place))
+                call("delete_object", **key_of(place))
     return "this server copies over an object and removes one whatever a condition says (If-None-Match, If-Match)"
 
 
@@ -119,7 +120,7 @@ def _is_refused(ask: Callable[[], object], error: type[Exception]) -> bool:
     except error as found:
         if _is_refusal(found):
             return True
-        if _code(found) in _UNKNOWN:
+        if code_of(found) in _UNKNOWN:
             return False
         raise
     return False
@@ -128,19 +129,25 @@ def _is_refused(ask: Callable[[], object], error: type[Exception]) -> bool:
 def _version(call: Call, place: str) -> str:
     """Name of the content of an object; empty where there is none."""
     try:
-        return str(call("head_object", **_key(place))["ETag"]).strip('"')
+        return str(call("head_object", **key_of(place))["ETag"]).strip('"')
     except FileNotFoundError:
         return ""
 
 
 def _is_refusal(error: Exception) -> bool:
-    return _code(error) in _REFUSED
+    return code_of(error) in _REFUSED
 
 
-def _code(error: BaseException) -> str:
+def answer_of(error: BaseException) -> dict[str, Any]:
+    """Return what the server has answered, where it has: s3fs keeps it as the cause."""
     from botocore.exceptions import ClientError
 
     for one in (error, error.__cause__):
         if isinstance(one, ClientError):
-            return str(one.response.get("Error", {}).get("Code", ""))
-    return ""
+            return dict(one.response)
+    return {}
+
+
+def code_of(error: BaseException) -> str:
+    """Return what the server calls an error; empty where it does not tell."""
+    return str(answer_of(error).get("Error", {}).get("Code", ""))

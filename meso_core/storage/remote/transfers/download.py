@@ -8,9 +8,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,8 +19,8 @@ from ....processes import this_process
 from ....progress import Progress, silent
 from ...files.atomic import make_folder, part_path, storage_errors
 from ..servers.filesystem import RemoteRoot
-from ..servers.reading import missing, must_have, read_range
-from .side_by_side import Tally, side_by_side
+from ..servers.reading import changed_since, missing, must_have, read_range
+from .side_by_side import Tally, in_order, side_by_side
 
 #: Bytes of one request of a download, and how many requests run at a time.
 _RANGE, _AHEAD = 1 << 22, 4
@@ -181,18 +179,8 @@ def _ranges(root: RemoteRoot, wanted: Wanted, start: int) -> Iterator[bytes]:
     try:
         if len(begins) <= 1:
             yield from map(read, begins)
-            return
-        with ThreadPoolExecutor(_AHEAD) as pool:
-            going: deque[Future[bytes]] = deque()
-            try:
-                for begin in begins:
-                    going.append(pool.submit(read, begin))
-                    if len(going) == _AHEAD:
-                        yield going.popleft().result()
-                while going:
-                    yield going.popleft().result()
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+        else:
+            yield from in_order((partial(read, begin) for begin in begins), _AHEAD)
     except FileNotFoundError:
         raise missing(root, wanted.path) from None
 
@@ -212,12 +200,7 @@ def _judge(root: RemoteRoot, wanted: Wanted, part: _Part, digest: str) -> None:
     seen = must_have(root, wanted.path)
     if part.size != wanted.size or (seen.size, seen.mtime_ns) != (wanted.size, wanted.mtime_ns):
         part.path.unlink()
-        raise StorageError.at(
-            f"{root.url}/{wanted.path}",
-            expected=f"the file as it was listed, with {wanted.size} bytes",
-            found=f"it has changed since: {seen.size} bytes",
-            remedy="Wait until nobody writes it, and run again what is made from it",
-        )
+        raise changed_since(root, wanted.path, wanted.size, seen.size)
 
 
 def download_all(

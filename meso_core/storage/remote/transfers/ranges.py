@@ -9,10 +9,9 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from ....errors import StorageError
 from ....session import ListedFile
 from ..servers.filesystem import RemoteRoot
-from ..servers.reading import look, missing, read_ranges
+from ..servers.reading import changed_since, missing, must_have, read_ranges
 
 #: Bytes of a block. Ranges with fewer bytes between them are fetched as one: that costs less than another request.
 _BLOCK = 1 << 16
@@ -107,7 +106,7 @@ class RangedFile:
                 raise missing(self._root, self._path) from None
             for piece, (start, length) in zip(found, some, strict=True):
                 if len(piece) != length:
-                    raise _changed(self._root, self._path, self._file, start + len(piece))
+                    raise changed_since(self._root, self._path, self._file.size, start + len(piece))
                 self.n_fetched += length
                 yield piece
 
@@ -122,21 +121,10 @@ def ranged(root: RemoteRoot, path: str, file: ListedFile) -> Iterator[RangedFile
         At the end, if it is not the one that was listed any more: what was read may be of two files.
     """
     yield RangedFile(root, path, file)
-    seen = look(root, path)
-    if seen is None:
-        raise missing(root, path)
+    seen = must_have(root, path)
     if (seen.size, seen.mtime_ns) != (file.size, file.mtime_ns):
-        raise _changed(root, path, file, seen.size)
+        raise changed_since(root, path, file.size, seen.size)
 
 
 def _cut(start: int, stop: int) -> list[tuple[int, int]]:
     return [(at, min(_PIECE, stop - at)) for at in range(start, stop, _PIECE)]
-
-
-def _changed(root: RemoteRoot, path: str, file: ListedFile, size: int) -> StorageError:
-    return StorageError.at(
-        f"{root.url}/{path}",
-        expected=f"the file as it was listed, with {file.size} bytes",
-        found=f"it has changed since: {size} bytes",
-        remedy="Wait until nobody writes it, and run again what is made from it",
-    )

@@ -1,12 +1,13 @@
-"""Several transfers at a time.
+"""Several transfers, or parts of one, at a time.
 
 What belongs here: threads, and the sum of what they have moved. What does not: what is moved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TypeVar
@@ -58,3 +59,18 @@ def side_by_side(works: Iterable[Callable[[], T]], workers: int, tally: Tally) -
             tally.stopped = True
             pool.shutdown(wait=True, cancel_futures=True)
             raise
+
+
+def in_order(works: Iterable[Callable[[], T]], n: int) -> Iterator[T]:
+    """Yield what calls return, in their order, while up to ``n`` of them run in threads; the first failure ends all."""
+    going: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(n) as pool:
+        try:
+            for work in works:
+                going.append(pool.submit(work))
+                if len(going) == n:
+                    yield going.popleft().result()
+            while going:
+                yield going.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from ....errors import MissingInputError
 from ..servers.filesystem import RemoteRoot
+from .side_by_side import in_order
 from .transfer import read_range, stat
 
-_PIECE = 1 << 23
+#: Bytes of a piece, and how many are on their way or waiting.
+_PIECE, _AHEAD = 1 << 23, 2
 
 
 def streamed_sha256(root: RemoteRoot, path: str, read: Callable[[int], None] = lambda _: None) -> str:
@@ -30,19 +32,13 @@ def streamed_sha256(root: RemoteRoot, path: str, read: Callable[[int], None] = l
     if file is None:
         raise _missing(root, path)
     digest = hashlib.sha256()
-    with ThreadPoolExecutor(1) as pool:
-        starts = range(0, file.size, _PIECE)
-        coming = pool.submit(read_range, root, path, 0, _PIECE) if file.size else None
-        for start in starts:
-            assert coming is not None
-            try:
-                piece = coming.result()
-            except FileNotFoundError:  # it was there a moment ago
-                raise _missing(root, path) from None
-            if start + _PIECE < file.size:
-                coming = pool.submit(read_range, root, path, start + _PIECE, _PIECE)
+    pieces = (partial(read_range, root, path, start, _PIECE) for start in range(0, file.size, _PIECE))
+    try:
+        for piece in in_order(pieces, _AHEAD):
             digest.update(piece)
             read(len(piece))
+    except FileNotFoundError:  # it was there a moment ago
+        raise _missing(root, path) from None
     return digest.hexdigest()
 
 
