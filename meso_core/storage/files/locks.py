@@ -112,13 +112,19 @@ def _flocked(path: Path, wait: bool) -> int:
         descriptor = _open(path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), path.stat()):
-                    return descriptor
+            if has_its_name(descriptor, path):
+                return descriptor
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)
+
+
+def has_its_name(descriptor: int, path: Path) -> bool:
+    """Whether an open file has this name still: whoever had its lock before may have removed or renamed it."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    return False
 
 
 def _open(path: Path) -> int:

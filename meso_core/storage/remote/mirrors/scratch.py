@@ -21,6 +21,7 @@ from typing import BinaryIO
 from ....errors import StorageError
 from ....session import MESO_FOLDER
 from ...files.atomic import make_folder, storage_errors
+from ...files.locks import has_its_name
 
 #: Lock file of a mirror, below its folder; its time is that of the last use.
 _LOCK = f"{MESO_FOLDER}/mirror.lock"
@@ -186,11 +187,7 @@ def _locked(path: Path, how: int) -> Iterator[BinaryIO]:
     while True:
         with _opened(path) as file:
             fcntl.flock(file, how)
-            try:
-                same = os.path.samestat(os.fstat(file.fileno()), path.stat())
-            except FileNotFoundError:
-                same = False
-            if same:
+            if has_its_name(file.fileno(), path):
                 yield file
                 return
 

@@ -18,6 +18,7 @@ from ....errors import StorageError
 from ....processes import this_process
 from ....progress import Progress, silent
 from ...files.atomic import make_folder, part_path, storage_errors
+from ...files.locks import has_its_name
 from ..servers.filesystem import RemoteRoot
 from ..servers.reading import changed_since, missing, must_have, read_range
 from .side_by_side import Tally, in_order, side_by_side
@@ -140,19 +141,11 @@ def _alone(path: Path) -> Iterator[_Part]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if _is_still(path, descriptor):
+            if has_its_name(descriptor, path):
                 yield _Part(path, descriptor)
                 return
         finally:
             os.close(descriptor)
-
-
-def _is_still(path: Path, descriptor: int) -> bool:
-    """Whether an open file still has its name: whoever had the lock before may have renamed it."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _fetch(root: RemoteRoot, wanted: Wanted, part: _Part, progress: Progress) -> str:
