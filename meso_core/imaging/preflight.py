@@ -53,8 +53,6 @@ class Estimate:
     memory_bytes: int | None
     #: Of the steps that take long, s; None where an earlier run has not done one of them.
     seconds: float | None
-    #: Earlier runs that it rests on.
-    n_earlier: int
 
     def __str__(self) -> str:
         room = f"{self.room_bytes / 1e9:.1f} GB" if self.room_bytes >= 1e9 else f"{self.room_bytes / 1e6:.0f} MB"
@@ -146,7 +144,7 @@ def judge_session(
         Nothing is raised: the findings carry the errors.
     """
     plan = Plan.of(due)
-    estimate = Estimate(_room(due, plan, machine, past), plan.memory, *_seconds(due, plan, past))
+    estimate = Estimate(_room(due, plan, machine, past), plan.memory, _seconds(due, plan, past))
     findings = [*others]
     if due.steps:
         findings.append(_judge_room(session, estimate.room_bytes, machine))
@@ -175,18 +173,16 @@ def _leaves(step: Step, past: Sequence[PastStep]) -> float:
     return median(shares) if shares else _LEAVES[step]
 
 
-def _seconds(due: Due, plan: Plan, past: Sequence[PastStep]) -> tuple[float | None, int]:
-    """Wall time and the number of steps that it rests on; the archive is made beside the other two."""
+def _seconds(due: Due, plan: Plan, past: Sequence[PastStep]) -> float | None:
+    """Wall time; the archive is made beside the other two."""
     took: dict[Step, float] = {}
-    used = 0
     for step in due.steps:
         rates = [one.seconds / one.bytes_in for one in past if one.step is step and one.bytes_in]
         if not rates:
-            return None, 0
+            return None
         took[step] = median(rates) * (due.raw_bytes if step is Step.ARCHIVE else plan.movie_bytes)
-        used = max(used, len(rates))
     movies = took.get(Step.REGISTRATION, 0.0) + took.get(Step.DETECTION, 0.0)
-    return max(took.get(Step.ARCHIVE, 0.0), movies), used
+    return max(took.get(Step.ARCHIVE, 0.0), movies)
 
 
 def _judge_room(session: str, needed: int, machine: MachineFacts) -> Finding:

@@ -6,13 +6,12 @@ What belongs here: reading Timeline, bouts, times of frames and lines, exptQC.ma
 from .bouts import BoutEdges, SoftwareEvent, find_bouts, get_bout_edges, load_software_events
 from .checks import BoutTiming
 from .counters import CounterEdges
-from .figure import HOW_TO_READ, frame_interval_figure
+from .figure import frame_interval_figure
 from .frame_qc import FovFrameQC, FrameQC, SessionFrameQC, consolidate_frame_qc, session_frame_qc
 from .frames import FrameTimes, TimeShifts, extract_frame_times, find_frame_times, get_timeshifts
 from .timeline import Channel, Timeline
 
 __all__ = [
-    "HOW_TO_READ",
     "BoutEdges",
     "BoutTiming",
     "Channel",

@@ -21,15 +21,12 @@ if TYPE_CHECKING:
 _MAX_POINTS = 600
 _BOUT, _NO_FOLDER, _PULSES, _SURPLUS = "#9ecae1", "#d9d9d9", "#333333", "#d62728"
 
-HOW_TO_READ = (
-    "Left: pulses counted over time; the line must be straight within a bout (blue; grey: no folder). "
-    "Right: time from pulse to pulse within bouts; a peak one or two DAQ samples wide is right, counts at twice the "
-    "period are lost pulses."
-)
-
 
 def frame_interval_figure(frame_times: FrameTimes, title: str = "") -> Figure:
     """Draw pulses over time with the bouts shaded, and the histogram of intervals between pulses.
+
+    The line must be straight within a bout (blue; grey: no folder). A peak of intervals that is one or two DAQ samples
+    wide is right; counts at twice the period are lost pulses.
 
     Parameters
     ----------
@@ -41,7 +38,7 @@ def frame_interval_figure(frame_times: FrameTimes, title: str = "") -> Figure:
     Returns
     -------
     matplotlib.figure.Figure
-        Made without pyplot, so it needs no closing. :data:`HOW_TO_READ` explains it.
+        Made without pyplot, so it needs no closing.
     """
     from matplotlib.figure import Figure
 

@@ -14,10 +14,10 @@ from meso_assets.io.alyx import Alyx
 from meso_assets.io.resources import Platform
 from meso_assets.runs.settings.settings import load_settings
 from meso_assets.runs.status.cells import State
-from meso_assets.runs.status.status import session_status
 from meso_core.storage import MadeBy
 from tests.alyx.standin import Throttle, serving
 from tests.alyx.standin.given import PASSWORD, USER
+from tests.one_status import session_status
 
 KEYS = [f"SP035/2023-03-0{day}/001" for day in (1, 2, 3)]
 

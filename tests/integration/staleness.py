@@ -27,9 +27,9 @@ from meso_assets.io.resources import Platform
 from meso_assets.io.session_names import Registered
 from meso_assets.runs.run import register_sessions
 from meso_assets.runs.settings.settings import MesoSettings
-from meso_assets.runs.status.cells import State
-from meso_assets.runs.status.status import AssetStatus, session_status
+from meso_assets.runs.status.cells import AssetStatus, State
 from meso_core.session import SessionKey
+from tests.one_status import session_status
 
 
 def dagster_says(instance: dg.DagsterInstance, settings: MesoSettings, key: SessionKey) -> set[str]:

@@ -12,10 +12,10 @@ from meso_assets.defs.sensors.sensors import scan
 from meso_assets.io.resources import Platform
 from meso_assets.runs.run import register_sessions
 from meso_assets.runs.status.cells import State
-from meso_assets.runs.status.status import session_status
 from meso_core.errors import MesoError
 from meso_core.simulate import preset, simulate_session
 from meso_core.storage import verify_manifest
+from tests.one_status import session_status
 
 GOOD, BAD = "SP035/2023-03-03/001", "SP035/2023-03-03/002"
 ASSETS = ("imaging_metadata", "frame_qc")

@@ -23,12 +23,12 @@ from meso_assets.defs.sensors.sensors import scan
 from meso_assets.io.resources import Platform
 from meso_assets.runs.instance import open_instance
 from meso_assets.runs.settings.settings import MesoSettings
-from meso_assets.runs.status.status import session_status
 from meso_core.session import ARCHIVE_NAME, SessionKey
 from meso_core.storage import Session, hash_file
 from meso_core.storage.remote.servers.filesystem import RemoteRoot, list_below, open_root
 from meso_core.storage.remote.transfers.transfer import read_range, upload, write_small
 from tests.integration.conftest import loaded_meso, run_meso, settings_in
+from tests.one_status import session_status
 
 
 @dataclass(frozen=True)

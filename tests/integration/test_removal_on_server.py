@@ -9,10 +9,10 @@ from meso_assets.defs.removal import removal
 from meso_assets.defs.standing.standings import look_at
 from meso_assets.io.resources import Platform
 from meso_assets.runs.instance import open_instance
-from meso_assets.runs.status.status import session_status
 from meso_core.archive import raw_place, restore
 from meso_core.storage import hash_file
 from meso_core.storage.remote import list_below, open_root, upload
+from tests.one_status import session_status
 from tests.short_session import short
 
 QUICK = ("imaging_metadata", "imaging_frames_archive")

@@ -20,8 +20,8 @@ from meso_assets.runs.instance import open_instance
 from meso_assets.runs.instance.pruning import prune
 from meso_assets.runs.run import register_sessions
 from meso_assets.runs.settings.settings import load_settings
-from meso_assets.runs.status.status import session_status
 from meso_core.simulate import simulate_session
+from tests.one_status import session_status
 from tests.short_session import short
 
 ASSETS = ("imaging_metadata", "frame_times", "frame_qc")

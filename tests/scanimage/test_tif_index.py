@@ -38,7 +38,7 @@ def test_pages_times_and_pixels_are_those_that_tifffile_finds(real_data, name):
             dict(line.split(" = ") for line in p.description.splitlines() if " = " in line) for p in theirs.pages
         ]
         assert index.frame_numbers.tolist() == [int(d["frameNumbers"]) for d in described]
-        assert index.frame_timestamps.tolist() == [float(d["frameTimestamps_sec"]) for d in described]
+        assert index.heads["time"].tolist() == [float(d["frameTimestamps_sec"]) for d in described]
         np.testing.assert_array_equal(pixels_of(path, 4000), theirs.asarray().reshape(-1, *index.page.layout[:2]))
 
 

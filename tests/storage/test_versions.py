@@ -24,7 +24,6 @@ from meso_core.storage.publication.versions import (
     keep_present,
     kept_versions,
     restore_version,
-    versions_by_asset,
 )
 
 pytestmark = pytest.mark.usefixtures("no_flushing")
@@ -109,7 +108,6 @@ def test_each_version_is_listed_with_what_replaced_it_and_why(session):
     assert oldest.total_bytes == sum(map(len, FILES["a"].values()))
     assert (newest.replaced_by, oldest.replaced_by) == (load_manifest(session, "rois"), newest.manifest)
     assert assets_with_versions(session) == ("rois",)
-    assert versions_by_asset(session) == {"rois": (newest, oldest)}
 
 
 def test_the_same_content_again_replaces_nothing(session):

@@ -18,7 +18,7 @@ from meso_core.session import PassedOver, SessionKey, Survey
 
 from ...defs.catalogue import CATALOGUE
 from ...defs.standing.session_index import SessionIndex
-from ...defs.standing.summaries import AssetSummary, SessionSummary, summary_of
+from ...defs.standing.summaries import AssetSummary, SessionSummary
 from ...io.session_names import Registered, labs_by_subject
 from ..settings.settings import MesoSettings
 from .cells import AssetStatus, Failure, SessionCells, State
@@ -26,36 +26,10 @@ from .cells import AssetStatus, Failure, SessionCells, State
 if TYPE_CHECKING:
     import dagster as dg
 
-    from ...io.resources import Platform
     from .dagster_records import Ask
 
 #: Asset → its cell where nothing was made and nothing is to be said: most are so on a disk of raw data, and share it.
 MISSING = {asset: AssetStatus(asset, State.MISSING) for asset in CATALOGUE}
-
-
-def session_status(
-    platform: Platform, instance: dg.DagsterInstance, key: SessionKey
-) -> tuple[list[AssetStatus], tuple[str, ...]]:
-    """Judge all assets of one session, in the order of the catalogue, and remark what is not as usual in its folder.
-
-    Parameters
-    ----------
-    platform, instance
-        Where results and where records are.
-    key
-        Session.
-    """
-    from .attempts import recent_failures
-
-    name = Registered.of(instance).name(key, platform.store.labs_of(key.subject) if key.lab else ())
-    failures = recent_failures(instance, name)
-    try:
-        found = summary_of(platform.at(key), platform.settings, now_ns=time.time_ns())
-    except Exception as error:  # noqa: BLE001  whatever one session holds, the others are shown
-        cells = unreadable(str(key), name, error)
-    else:
-        cells = cells_of(found, name, failures)
-    return list(cells.cells), cells.all_remarks
 
 
 def status_of(
@@ -152,8 +126,12 @@ def cells_of_look(look: Look, name: str, failures: Mapping[str, Failure]) -> Ses
     if isinstance(look.found, SessionSummary):
         return cells_of(look.found, name, failures, look.place)
     if isinstance(look.found, Exception):
-        return unreadable(str(look.key), name, look.found, look.place)
-    return _out_of_reach(look.key, name, look.found)
+        why, place = told(look.found), look.place
+    else:
+        why = f"its disk cannot be reached, or it is gone: {'; '.join(map(str, look.found))}"
+        place = look.found[0].path
+    cells = tuple(AssetStatus(asset, State.UNREADABLE, why) for asset in CATALOGUE)
+    return SessionCells(name, cells, (), "", place, key=str(look.key))
 
 
 def sessions_there(registered: Callable[[], Registered], survey: Survey) -> tuple[SessionKey, ...]:
@@ -198,20 +176,6 @@ def names_of(
         store, subjects = settings.store(), {key.subject for key in chosen if key.lab and not registered.find(key)}
         labs = {subject: store.labs_of(subject) for subject in subjects}
     return {key: registered.name(key, labs.get(key.subject, ())) for key in chosen}
-
-
-def _out_of_reach(key: SessionKey, name: str, unreachable: Sequence[PassedOver]) -> SessionCells:
-    """Say of a session that it is in no root that can be reached."""
-    why = f"its disk cannot be reached, or it is gone: {'; '.join(map(str, unreachable))}"
-    cells = tuple(AssetStatus(asset, State.UNREADABLE, why) for asset in CATALOGUE)
-    return SessionCells(name, cells, (), "", unreachable[0].path, key=str(key))
-
-
-def unreadable(key: str, name: str, error: Exception, place: str = "") -> SessionCells:
-    """Say of all assets of a session that it cannot be looked at."""
-    why = told(error)
-    cells = tuple(AssetStatus(asset, State.UNREADABLE, why) for asset in CATALOGUE)
-    return SessionCells(name, cells, (), "", place, key=key)
 
 
 def cells_of(found: SessionSummary, name: str, failures: Mapping[str, Failure], place: str = "") -> SessionCells:

@@ -53,9 +53,6 @@ class RemovalEvent:
     override: Override | None = None
 
 
-_KINDS = {"path": str, "size": int, "mtime_ns": int, "sha256": str, "archive": str, "at": str}
-
-
 def load_removals(session_path: Path) -> tuple[RemovalEvent, ...]:
     """Read the removals recorded for a session, oldest first.
 

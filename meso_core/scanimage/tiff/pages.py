@@ -145,11 +145,6 @@ class ScanImageTif:
         """Frame number of each page, shape (n_pages,)."""
         return np.asarray(self.heads["number"])
 
-    @property
-    def frame_timestamps(self) -> npt.NDArray[np.float64]:
-        """Time of each page, shape (n_pages,), s."""
-        return np.asarray(self.heads["time"])
-
     def _walk(self) -> None:
         """Visit all directories, by runs of equally spaced ones, as far as they are whole."""
         self._frames: list[tuple[int, int, float]] = []

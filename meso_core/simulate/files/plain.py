@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from ..plan import SessionPlan
 
-#: What the first pixels of each line tell, in this order; frames count ScanImage frames of the bout from 0, the
-#: channel is ScanImage's number, and all others are indices from 0. The other pixels tell their place in the line.
-PLAIN_PIXELS = ("bout", "frame", "channel", "slice", "roi", "line")
-
 
 @dataclass(frozen=True, slots=True)
 class PlainMovie:
-    """The movie of one FOV."""
+    """The movie of one FOV.
+
+    The first pixels of each line tell bout, frame, channel, slice, roi and line. Frames count ScanImage frames of the
+    bout from 0, the channel is ScanImage's number, all others are indices from 0; the rest tell their place in it.
+    """
 
     plan: SessionPlan
     #: Index of the FOV.

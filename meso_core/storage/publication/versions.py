@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -302,11 +302,6 @@ def _remove(place: Path) -> None:
         replace_name(place, going)
         sync_folder(place.parent)
         shutil.rmtree(going)
-
-
-def versions_by_asset(session_path: Path, assets: tuple[str, ...] = ()) -> Mapping[str, tuple[KeptVersion, ...]]:
-    """List the kept versions of some assets, by default of all that have some."""
-    return {asset: kept_versions(session_path, asset) for asset in assets or assets_with_versions(session_path)}
 
 
 @dataclass(frozen=True, slots=True)
