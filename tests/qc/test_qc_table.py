@@ -109,7 +109,7 @@ def test_a_limit_that_cannot_be_meant_is_refused_by_name(chosen, named, monkeypa
 def test_the_page_shows_all_checks_with_the_limits_of_the_code():
     from pathlib import Path
 
-    from meso_core.qc.shown import checks_table
+    from tests.made_docs import checks_table
 
     page = (Path(__file__).parents[2] / "docs" / "qc.md").read_text()
     assert f"<!-- checks -->\n{checks_table()}\n<!-- /checks -->" in page

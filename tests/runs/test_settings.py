@@ -211,7 +211,7 @@ def test_dagster_home_is_made_in_the_platforms_home_unless_one_is_set(monkeypatc
 
 
 def test_readme_lists_every_setting():
-    from meso_assets.runs.settings.table import settings_table
+    from tests.made_docs import settings_table
 
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-    assert settings_table() in readme, "print meso_assets.runs.settings.table.settings_table() into it"
+    assert settings_table() in readme, "print tests.made_docs.settings_table() into it"

@@ -25,8 +25,9 @@ from meso_core.storage import (
     code_version,
 )
 from meso_core.storage import publish as publish_sealed
-from meso_core.storage.manifests.manifest import MANIFEST_VERSION, manifest_schema
+from meso_core.storage.manifests.manifest import MANIFEST_VERSION
 from meso_core.storage.publication.publishing import kept_records, load_manifest
+from tests.made_docs import manifest_schema
 
 HERE = Path(__file__).parent
 SCHEMA = HERE.parents[1] / "docs" / "manifest.schema.json"
@@ -157,7 +158,6 @@ def test_early_records_which_call_pages_frames_are_read():
 
 
 def test_the_published_schema_is_that_of_the_code():
-    """``python -c "from meso_core.storage.manifests.manifest import *; print(manifest_schema(), end='')"``."""
     assert SCHEMA.read_text() == manifest_schema()
 
 

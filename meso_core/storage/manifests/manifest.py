@@ -19,7 +19,7 @@ from ...session import MESO_FOLDER
 from ..files.hashing import FileHash
 from .basis import Basis
 from .code_version import CodeVersion
-from .records import FieldError, read_record, record_schema
+from .records import FieldError, read_record
 
 MANIFEST_VERSION = 4
 #: The first form whose basis is whole; what an older one says of its inputs cannot be compared.
@@ -256,13 +256,6 @@ class _Body:
     chain: Chain
     #: Field of view that failed → why the result has nothing of it.
     missing: Mapping[str, MissingFov]
-
-
-def manifest_schema() -> str:
-    """JSON Schema of a manifest of the present form, as text."""
-    schema = record_schema(_Body, title="Manifest of an asset of meso")
-    schema["properties"]["manifest_version"]["const"] = MANIFEST_VERSION
-    return json_text(schema, indent=1) + "\n"
 
 
 def record_digest(text: str) -> str:

@@ -1,13 +1,11 @@
 """Records on disk, read strictly: a field that is unknown, missing or of another type is named.
 
-What belongs here: reading JSON values as a dataclass by its annotations, and the JSON Schema that follows from the same
-annotations. What the records hold is said where their dataclasses are.
+What belongs here: reading JSON values as a dataclass by its annotations. What the records hold is said where their
+dataclasses are.
 """
 
 from __future__ import annotations
 
-import inspect
-import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -56,11 +54,6 @@ def read_record(kind: type[T], value: object) -> T:
     """
     record: T = _reader(typing.cast("typing.Hashable", kind))(value)
     return record
-
-
-def record_schema(kind: type, *, title: str) -> dict[str, Any]:
-    """Describe a dataclass as JSON Schema; its comments (``#:``) are the descriptions."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **_schema(kind)}
 
 
 @cache
@@ -160,41 +153,3 @@ def _dataclass_reader(kind: type) -> Callable[[Any], Any]:
         return kind(*found)
 
     return read
-
-
-def _schema(kind: Any) -> dict[str, Any]:  # noqa: ANN401  an annotation
-    if kind is Any:
-        return {}
-    if is_dataclass(kind) and isinstance(kind, type):
-        hints, said = typing.get_type_hints(kind), _comments(kind)
-        properties = {
-            f.name: {**_schema(hints[f.name]), **({"description": said[f.name]} if f.name in said else {})}
-            for f in fields(kind)
-        }
-        return {
-            "type": "object",
-            "properties": properties,
-            "required": list(properties),
-            "additionalProperties": False,
-        }
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if origin is tuple:
-        return {"type": "array", "items": _schema(inner[0])}
-    if origin is not None and issubclass(origin, Mapping):
-        return {"type": "object", "additionalProperties": _schema(inner[1])}
-    named = [_SCALARS[one] for one in inner or (kind,)]
-    return {"type": named if inner else named[0]}
-
-
-def _comments(kind: type) -> dict[str, str]:
-    """Comments (``#:``) of the fields of a dataclass."""
-    found: dict[str, str] = {}
-    lines: list[str] = []
-    for line in inspect.getsource(kind).splitlines():
-        text = line.strip()
-        if text.startswith("#:"):
-            lines.append(text[2:].strip())
-        elif lines and (name := re.match(r"(\w+):", text)):
-            found[name[1]] = " ".join(lines)
-            lines = []
-    return found
