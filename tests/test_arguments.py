@@ -107,9 +107,9 @@ def test_the_folder_of_a_fov_may_be_text(plane, tmp_path):
 
 def test_a_work_order_takes_its_folders_as_text(tiny_session):
     options = suite2p_options(meso_core.load_meta_files(tiny_session.session_path)[0], 0)
-    job = FovJob("suite2p/plane0", options, log_folder="logs")
-    assert job == FovJob(Path("suite2p/plane0"), options, log_folder=Path("logs")) == FovJob.from_json(job.to_json())
-    assert job.log_path == Path("logs/run.log")
+    job = FovJob("suite2p/plane0", options)
+    assert job == FovJob(Path("suite2p/plane0"), options) == FovJob.from_json(job.to_json())
+    assert job.log_path == Path("suite2p/plane0/run.log")
 
 
 def test_one_tif_any_iterable_of_tifs_and_no_other_centre_than_numbers(bout):

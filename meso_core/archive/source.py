@@ -50,9 +50,7 @@ class ArchivedTifs:
         _check_none_left(recorded, self.path)
 
 
-def archive_source(
-    path: Path, *, workers: int | None = None, n_pages: int | None = None, frames: Places | None = None
-) -> BoutSource:
+def archive_source(path: Path, *, workers: int | None = None, frames: Places | None = None) -> BoutSource:
     """Give the pages of an archive as a source for :func:`~meso_core.scanimage.bin_per_plane`.
 
     Parameters
@@ -61,7 +59,7 @@ def archive_source(
         ``imaging.frames.tar.bz2`` (ours or made by ``tar -cj``) or ``imaging.frames.zarr`` in a bout's folder.
     workers
         Cores that decompress; all by default.
-    n_pages, frames
+    frames
         As for :func:`bout_source`.
 
     Returns
@@ -76,20 +74,18 @@ def archive_source(
         If there is no such archive.
     """
     path = Path(path)
-    n_pages = _promised_pages(path.parent) if n_pages is None and frames is None else n_pages
+    promised = _promised_pages(path.parent) if frames is None else None
     if not path.exists():
         raise MissingInputError.at(
             path, expected="an archive", found="no such file", remedy="Archive the session first"
         )
     if path.is_dir():
         folder = open_frames(path)
-        return BoutSource(path.parent.name, _zarr_tifs(folder, workers), n_pages, frames)
-    return BoutSource(path.parent.name, ArchivedTifs(path, workers), n_pages, frames)
+        return BoutSource(path.parent.name, _zarr_tifs(folder, workers), promised, frames)
+    return BoutSource(path.parent.name, ArchivedTifs(path, workers), promised, frames)
 
 
-def bout_source(
-    bout_folder: Path, *, workers: int | None = None, n_pages: int | None = None, frames: Places | None = None
-) -> BoutSource:
+def bout_source(bout_folder: Path, *, workers: int | None = None, frames: Places | None = None) -> BoutSource:
     """Give the pages of a bout from its tifs, or else from its archive.
 
     Where some tifs are gone although the recorded archive holds them (a removal was interrupted), the archive is used.
@@ -100,10 +96,9 @@ def bout_source(
         ``raw_imaging_data_NN`` of a session; the bouts of a session may differ.
     workers
         Cores that decompress; all by default.
-    n_pages
-        Pages that the bout has at most; without frames, what a metadata file in its folder promises.
     frames
-        (n_frames,) i8, places of the frames that the bout must have; by default they are not compared.
+        (n_frames,) i8, places of the frames that the bout must have; by default they are not compared, and the bout has
+        at most the pages that a metadata file in its folder promises.
 
     Raises
     ------
@@ -117,9 +112,9 @@ def bout_source(
     tifs = raw_tifs(bout_folder) if bout_folder.is_dir() else ()
     archive, _ = archive_in_place_of(bout_folder, tifs)
     if archive is None:
-        promised = _promised_pages(bout_folder) if n_pages is None and frames is None else n_pages
+        promised = _promised_pages(bout_folder) if frames is None else None
         return BoutSource(bout_folder.name, tuple(LocalTif(tif) for tif in tifs), promised, frames)
-    return archive_source(archive, workers=workers, n_pages=n_pages, frames=frames)
+    return archive_source(archive, workers=workers, frames=frames)
 
 
 def _promised_pages(bout_folder: Path) -> int | None:

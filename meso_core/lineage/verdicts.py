@@ -25,6 +25,8 @@ LAST_VERDICT, EARLIER_VERDICTS = f"{MESO_FOLDER}/audit/last.json", f"{MESO_FOLDE
 ACCEPTED = f"{MESO_FOLDER}/audit/accepted.jsonl"
 #: What no run can bring back: a record that was edited or lost, and has no backup.
 _ACCEPTABLE = frozenset({Kind.EDITED, Kind.HISTORY, Kind.CLOCK})
+#: How many earlier audits are told.
+_LAST = 10
 
 
 def keep_verdict(session_path: Path, verdict: AuditVerdict) -> bool:
@@ -135,11 +137,11 @@ def last_verdict(session_path: Path) -> AuditVerdict | None:
         raise InputFileError.at(file, expected="a verdict of an audit", found=repr(error), remedy=remedy) from error
 
 
-def earlier_verdicts(session_path: Path, n_last: int = 10) -> tuple[str, ...]:
+def earlier_verdicts(session_path: Path) -> tuple[str, ...]:
     """Last lines of the history of verdicts, newest first, as they were written."""
     file = session_path / EARLIER_VERDICTS
     lines = read_plain(file).decode("utf-8", "replace").splitlines() if is_there(file) else []
-    return tuple(reversed(lines[-n_last:]))
+    return tuple(reversed(lines[-_LAST:]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +170,7 @@ class LastAudit:
         return max(str(self.verdict.audited_at), self.history[0].audited_at if self.history else "")
 
 
-def last_audit(session_path: Path, n_last: int = 10) -> LastAudit | None:
+def last_audit(session_path: Path) -> LastAudit | None:
     """Read the last verdict with its history, of which damaged lines are left out; None where there was no audit.
 
     Raises
@@ -177,7 +179,7 @@ def last_audit(session_path: Path, n_last: int = 10) -> LastAudit | None:
         If the file of the verdict, or of the history, cannot be read.
     """
     verdict = last_verdict(session_path)
-    return None if verdict is None else LastAudit(verdict, tuple(_lines(earlier_verdicts(session_path, n_last))))
+    return None if verdict is None else LastAudit(verdict, tuple(_lines(earlier_verdicts(session_path))))
 
 
 def _lines(texts: tuple[str, ...]) -> Iterator[AuditLine]:

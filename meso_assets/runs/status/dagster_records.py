@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from ...io.session_names import Registered
-    from ..settings.settings import MesoSettings
     from .cells import Failure
 
 
@@ -41,8 +40,8 @@ class Told:
 Ask: TypeAlias = Callable[[], Told]
 
 
-def ask(settings: MesoSettings | None = None) -> Told:
-    """Ask the records of the home of these settings; by default, of those of the environment.
+def ask() -> Told:
+    """Ask the records of the home that the environment's settings name.
 
     Raises
     ------
@@ -54,7 +53,7 @@ def ask(settings: MesoSettings | None = None) -> Told:
     from ..settings.settings import load_settings
     from .attempts import all_failures
 
-    with open_instance(settings or load_settings()) as instance:
+    with open_instance(load_settings()) as instance:
         return Told(Registered.of(instance), all_failures(instance))
 
 

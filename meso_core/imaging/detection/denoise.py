@@ -9,8 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+#: Number of components as a share of the block's shorter side: that of suite2p.
+_SHARE = 0.5
 
-def denoise_blocks(movie: np.ndarray, block_size: Sequence[int], share: float = 0.5) -> np.ndarray:
+
+def denoise_blocks(movie: np.ndarray, block_size: Sequence[int]) -> np.ndarray:
     """Rebuild each block of a movie from its first principal components, and blend the blocks.
 
     The same numbers as suite2p's ``pca_denoise``, bit for bit: the same blocks, solver and order of summation. suite2p
@@ -23,8 +26,6 @@ def denoise_blocks(movie: np.ndarray, block_size: Sequence[int], share: float = 
         (n_bins, ny, nx) f4; its mean is taken out in place.
     block_size
         Rows and columns of a block, px.
-    share
-        Number of components as a share of the block's shorter side.
 
     Returns
     -------
@@ -38,7 +39,7 @@ def denoise_blocks(movie: np.ndarray, block_size: Sequence[int], share: float = 
     rows, columns, _, (height, width) = make_blocks(ny, nx, block_size=block_size)[:4]
     mean = movie.mean(axis=0)
     movie -= mean
-    n_components = int(min(height * width, n_bins, min(height, width) * share))
+    n_components = int(min(height * width, n_bins, min(height, width) * _SHARE))
     taper = spatial_taper(height // 4, height, width).numpy()
     weight = np.zeros((ny, nx), np.float32)
     rebuilt = np.zeros_like(movie)

@@ -45,8 +45,6 @@ class FovJob:
     #: What the caller declares that the results depend on: versions of inputs, code and packages. The FOV's own
     #: settings are added to it.
     basis: Basis = NO_BASIS
-    #: Where suite2p's log goes; default is ``planeN/run.log``.
-    log_folder: Path | None = None
     #: Whether the raw binary stays when registration is whole.
     keep_raw: bool = False
     #: Whether a hand-edited ``iscell.npy`` may be replaced when ROIs are detected anew.
@@ -54,7 +52,6 @@ class FovJob:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "folder", Path(self.folder))
-        object.__setattr__(self, "log_folder", Path(self.log_folder) if self.log_folder else None)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -69,7 +66,7 @@ class FovJob:
     @property
     def log_path(self) -> Path:
         """File of suite2p's log."""
-        return (self.log_folder or self.folder) / LOG
+        return self.folder / LOG
 
     def log_tail(self) -> str:
         """Last lines of suite2p's log, for an error message."""
@@ -136,7 +133,6 @@ def fov_jobs(
     overrides: Suite2pOverrides = NO_OVERRIDES,
     bad_frames: npt.NDArray[np.bool_] | None = None,
     basis: Basis = NO_BASIS,
-    log_folder: str | Path | None = None,
     keep_raw: bool = False,
     discard_curation: bool = False,
 ) -> tuple[FovJob, ...]:
@@ -156,8 +152,6 @@ def fov_jobs(
         (n_frames,) bool, True for a frame that cropping and detection leave out.
     basis
         What the results depend on besides the FOV's own settings, for resume.
-    log_folder
-        Folder for suite2p's logs, one sub-folder ``planeN`` per FOV; default beside the data, ``planeN/run.log``.
     keep_raw, discard_curation
         See :class:`FovJob`.
 
@@ -184,7 +178,6 @@ def fov_jobs(
             suite2p_options(meta, i, tau=tau, genotype=genotype, overrides=overrides),
             bad,
             basis,
-            Path(log_folder) / plane_name(i) if log_folder else None,
             keep_raw,
             discard_curation,
         )

@@ -70,13 +70,7 @@ def first_area(
 
 
 def cast_rays(
-    grid: AtlasGrid,
-    corners_um: Floats,
-    normal: Floats,
-    shape: tuple[int, int],
-    *,
-    first_um: float,
-    last_um: float = _DEPTH_UM,
+    grid: AtlasGrid, corners_um: Floats, normal: Floats, shape: tuple[int, int], *, first_um: float
 ) -> tuple[Floats, NDArray[np.int64]]:
     """Cast parallel rays from a patch along the inward normal to the first voxel with an area.
 
@@ -90,8 +84,8 @@ def cast_rays(
         Outward unit normal, (3,).
     shape
         Rows and columns, at least 2.
-    first_um, last_um
-        Where samples begin and end, µm along the inward normal from the patch; they lie on multiples of the voxel.
+    first_um
+        Where samples begin, µm along the inward normal from the patch; they lie on multiples of the voxel.
 
     Returns
     -------
@@ -105,7 +99,7 @@ def cast_rays(
     step = grid.step_um
     position = np.empty((*shape, 3))
     region = np.empty(shape, dtype=np.int64)
-    first, last = int(np.floor(first_um / step)), int(np.ceil(last_um / step))
+    first, last = int(np.floor(first_um / step)), int(np.ceil(_DEPTH_UM / step))
     march(
         np.asarray(grid.label), region_kinds(grid), grid.origin_um, 1 / grid.voxel_um, np.ascontiguousarray(corners_um),
         np.asarray(normal, dtype=float), step, first, last, position, region,
