@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...scanimage.reference_field import FieldStack
-from .quality import good_sample, middle, of_cell_size
+from .photons import middle
+from .quality import good_sample, of_cell_size
 
 Floats = NDArray[np.float64]
 

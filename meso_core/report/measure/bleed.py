@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .flow import N_AVERAGED, N_MOMENTS
-from .photons import SIDE
+from .flow import moments
+from .photons import middle
 
 Halves = NDArray[np.float64]
 
@@ -38,12 +38,9 @@ def bleed_through(movie: NDArray[Any], second: NDArray[Any], is_bad: NDArray[np.
     float
         Share, 0 where nothing leaks; NaN where there are too few frames, or nothing changes in the first channel.
     """
-    good = np.flatnonzero(~is_bad)
-    n = min(N_MOMENTS, good.size // N_AVERAGED)
-    if n < 3:
+    chosen = moments(is_bad)
+    if not chosen:
         return float("nan")
-    starts = np.unique(np.linspace(0, good.size - N_AVERAGED, n).astype(np.intp))
-    chosen = [good[start : start + N_AVERAGED] for start in starts]
     first, other = (_changes(frames, chosen) for frames in (movie, second))
     own = float((first[0] * first[1]).sum())
     both = float((first[0] * other[1]).sum() + (first[1] * other[0]).sum()) / 2
@@ -52,7 +49,7 @@ def bleed_through(movie: NDArray[Any], second: NDArray[Any], is_bad: NDArray[np.
 
 def _changes(movie: NDArray[Any], chosen: list[NDArray[np.intp]]) -> Halves:
     """Tell changes of even and of odd frames from moment to moment, but those of the whole field, (2, n, ny, nx)."""
-    window = tuple(slice(max((side - SIDE) // 2, 0), max((side - SIDE) // 2, 0) + SIDE) for side in movie.shape[1:])
+    window = tuple(middle(side) for side in movie.shape[1:])
     means = [[np.mean([movie[f][window] for f in frames[k::2]], axis=0) for frames in chosen] for k in (0, 1)]
     halves = np.asarray(means, np.float64)
     halves -= halves.mean(axis=1, keepdims=True)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .photons import SIDE
+from .photons import middle
 
 Floats = NDArray[np.float64]
 
@@ -58,13 +58,11 @@ def residual_flow(movie: NDArray[Any], is_bad: NDArray[np.bool_]) -> ResidualFlo
     ResidualFlow
         None where there are too few good frames, or no block has structure.
     """
-    good = np.flatnonzero(~is_bad)
-    n = min(N_MOMENTS, good.size // N_AVERAGED)
-    if n < 3:
+    chosen = moments(is_bad)
+    if not chosen:
         return None
-    starts = np.unique(np.linspace(0, good.size - N_AVERAGED, n).astype(np.intp))
-    window = tuple(slice(max((side - SIDE) // 2, 0), max((side - SIDE) // 2, 0) + SIDE) for side in movie.shape[1:])
-    halves = np.stack([_halves(movie, good[start : start + N_AVERAGED], window) for start in starts])
+    window = tuple(middle(side) for side in movie.shape[1:])
+    halves = np.stack([_halves(movie, frames, window) for frames in chosen])
     mean = halves.mean(axis=(0, 1))
     gradient = np.stack(np.gradient(mean))
     squares = np.stack([_blocks(gradient[i] * gradient[j]) for i, j in ((0, 0), (0, 1), (1, 1))])
@@ -74,7 +72,17 @@ def residual_flow(movie: NDArray[Any], is_bad: NDArray[np.bool_]) -> ResidualFlo
         return None
     shifts = np.stack([[_shift(half, mean, gradient, squares) for half in pair] for pair in halves])
     both = (shifts[:, 0] * shifts[:, 1]).sum(axis=1)[:, has_structure].mean(axis=1)
-    return ResidualFlow(good[starts], np.sqrt(np.maximum(both, 0)))
+    return ResidualFlow(np.array([frames[0] for frames in chosen]), np.sqrt(np.maximum(both, 0)))
+
+
+def moments(is_bad: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
+    """Choose moments evenly over a recording: good frames, to be averaged for each; none where there are too few."""
+    good = np.flatnonzero(~is_bad)
+    n = min(N_MOMENTS, good.size // N_AVERAGED)
+    if n < 3:
+        return []
+    starts = np.unique(np.linspace(0, good.size - N_AVERAGED, n).astype(np.intp))
+    return [good[start : start + N_AVERAGED] for start in starts]
 
 
 def _halves(movie: NDArray[Any], frames: NDArray[np.intp], window: tuple[slice, ...]) -> Floats:

@@ -76,7 +76,7 @@ def measure_photons(movie: NDArray[Any], is_bad: NDArray[np.bool_], step: Floats
         return None
     stretches = np.array_split(pairs, min(pairs.size, N_PAIRS))
     pairs = np.array([stretch[step[stretch].argmin()] for stretch in stretches])
-    window = tuple(_middle(n) for n in movie.shape[1:])
+    window = tuple(middle(side) for side in movie.shape[1:])
     light, saturated, noise = np.zeros(len(pairs)), 0.0, []
     total = np.zeros([part.stop - part.start for part in window])
     for k, first in enumerate(pairs):
@@ -98,9 +98,10 @@ def measure_photons(movie: NDArray[Any], is_bad: NDArray[np.bool_], step: Floats
     )
 
 
-def _middle(n: int) -> slice:
-    start = max((n - SIDE) // 2, 0)
-    return slice(start, min(start + SIDE, n))
+def middle(side: int) -> slice:
+    """Cut the middle of at most 256 px out of a side."""
+    start = max((side - SIDE) // 2, 0)
+    return slice(start, min(start + SIDE, side))
 
 
 def _summed_covariance(pair: NDArray[np.float32]) -> NDArray[np.float32]:

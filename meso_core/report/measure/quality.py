@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .motion import Floats
-from .photons import SIDE
+from .photons import middle
 
 #: Good frames that are looked at, evenly over the recording, for each measure of a movie.
 N_FRAMES = 96
@@ -278,9 +278,3 @@ def _shared_gradient(halves: NDArray[np.float64]) -> float:
     (y1, x1), (y2, x2) = (np.gradient(half) for half in halves)
     mean = float(halves.mean())
     return float((y1 * y2 + x1 * x2).mean()) / mean**2 if mean else float("nan")
-
-
-def middle(side: int) -> slice:
-    """Cut the middle of at most 256 px out of a side."""
-    start = max((side - SIDE) // 2, 0)
-    return slice(start, min(start + SIDE, side))

@@ -17,7 +17,7 @@ from ..draw.plots import plot_of
 from ..inputs import ReportInputs
 from ..measure.fov import FovRois
 from ..measure.population import DOUBLE_CORRELATION, DOUBLE_UM, Doubles, count_by, doubles, nearest_um
-from .fields import FovFound
+from .fields import FovFound, median
 from .limits import judged_by
 from .parts import Figure, Section
 from .render import number
@@ -84,10 +84,6 @@ def _counts(inputs: ReportInputs, with_rois: Sequence[tuple[FovFound, FovRois]])
 
 
 def _row(one: FovFound, rois: FovRois) -> list[str]:
-    def median(values: NDArray[Any]) -> str:
-        known = values[np.isfinite(values)]
-        return number(float(np.median(known))) if known.size else "–"
-
     cells, activity = rois.is_cell, rois.activity
     near = nearest_um(rois.centres[cells] * one.fov.um_per_pixel)
     measures: tuple[NDArray[Any], ...] = (

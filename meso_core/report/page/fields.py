@@ -136,8 +136,8 @@ def _rows(found: FovFound) -> list[Row]:
         cells = rois.is_cell
         rows += [
             Row("cells", f"{rois.n_cells} of {rois.n_rois} ROIs"),
-            Row("noise, median of cells", f"{_median(rois.activity.noise_percent[cells])} %/√Hz"),
-            Row("SNR, median of cells", _median(rois.activity.snr[cells])),
+            Row("noise, median of cells", f"{median(rois.activity.noise_percent[cells])} %/√Hz"),
+            Row("SNR, median of cells", median(rois.activity.snr[cells])),
         ]
     if found.areas is not None and rois is not None:
         names, counts = np.unique(found.areas[rois.is_cell], return_counts=True)
@@ -146,7 +146,8 @@ def _rows(found: FovFound) -> list[Row]:
     return rows
 
 
-def _median(values: NDArray[Any]) -> str:
+def median(values: NDArray[Any]) -> str:
+    """Write the median of the values that are known."""
     known = values[np.isfinite(values)]
     return number(float(np.median(known))) if known.size else "–"
 

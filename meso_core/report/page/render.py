@@ -53,14 +53,6 @@ def _sign(result: QCResult) -> tuple[str, str, str]:
     return NOT_JUDGED if result.is_open else SIGNS[result.verdict]
 
 
-def _unit(check: str) -> str:
-    return check_of(check).unit
-
-
-def _how_to_read(check: str) -> str:
-    return check_of(check).how_to_read
-
-
 def _words(check: str) -> str:
     """Write the name of a check as words: ``frames_match_pulses`` → ``frames match pulses``."""
     return check.replace("_", " ")
