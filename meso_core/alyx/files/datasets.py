@@ -9,7 +9,7 @@ protects is never overwritten: the file gets a revision, named as ONE names them
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -73,13 +73,9 @@ class OwnFiles:
 
     def to_json(self) -> str:
         """Return the files as JSON."""
-        records = [
-            {"path": f.path, "size": f.size, "md5": f.md5, "asset": f.asset, "version": f.version, "qc": f.qc}
-            for f in self.files
-        ]
         body = {
             "session": self.session,
-            "datasets": records,
+            "datasets": [asdict(file) for file in self.files],
             "left_out": dict(sorted(self.left_out.items())),
             "withheld": dict(sorted(self.withheld.items())),
             "not_made": list(self.not_made),

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...errors import AlyxError
-from ...json_text import json_text
 from ..plan import Action, Change, Kind, Part, Plan, Planned
-from ..server.client import AlyxClient, find_session
+from ..sending.note_pictures import new_note, with_text
+from ..server.client import AlyxClient, find_session, logged_in
 from ..server.state import held_notes, held_quality, note_state, quality_state, report_of_note, sha256_of_note
 from .session_verdict import LAST_SENT, OUTCOMES, OWN, OWN_CHECKS, SessionVerdict
 
@@ -104,39 +103,16 @@ def plan_report_note(verdict: SessionVerdict, client: AlyxClient) -> Plan:
         If Alyx does not hold the session, or nobody is logged in.
     """
     session = find_session(client, verdict.session)
-    if not client.user:
-        raise AlyxError.at(
-            "Alyx", field="user", expected="a user who is logged in", found="nobody", remedy="Log in first"
-        )
-    rows = held_notes(client, session.eid)
+    user, rows = logged_in(client), held_notes(client, session.eid)
     mine = [row for row in rows if report_of_note(row)]
     same = [row for row in mine if not verdict.sha256 or sha256_of_note(row) == verdict.sha256]
     current = max(same, key=lambda row: (str(row.get("date_time")), str(row["id"])), default=None)
     planned = []
     if current is None and verdict.picture:
-        planned.append(_new_note(verdict, client.user, session.eid))
+        own = {"report": verdict.picture, "sha256": verdict.sha256}
+        planned.append(new_note(verdict.picture, verdict.text, own, user=user, eid=session.eid))
     for row in sorted(mine, key=lambda row: (row is not current, str(row["id"]))):
-        text = verdict.text if row is current else _REPLACED
+        name, text = (verdict.picture, verdict.text) if row is current else ("", _REPLACED)
         if current is not None or verdict.picture:
-            planned.append(_text_of(row, verdict.picture if row is current else f"note {row['id']}", text, session.eid))
+            planned.append(with_text(row, name or f"note {row['id']}", text, session.eid))
     return Plan(Part.REPORT_NOTE, session.name, session.eid, tuple(planned), note_state(rows), subject=session.subject)
-
-
-def _new_note(verdict: SessionVerdict, user: str, eid: str) -> Planned:
-    payload = {
-        "user": user,
-        "content_type": "session",
-        "object_id": eid,
-        "text": verdict.text,
-        # as text, because a form with a picture takes nothing else; the note is recognised by it
-        "json": json_text({"report": verdict.picture, "sha256": verdict.sha256}),
-    }
-    return Planned(Kind.NOTE, verdict.picture, Action.CREATE, payload=payload)
-
-
-def _text_of(row: Mapping[str, Any], name: str, text: str, eid: str) -> Planned:
-    name = name or f"note {row['id']}"
-    if (row.get("text") or "") == text:
-        return Planned(Kind.NOTE, name, Action.NOTHING, str(row["id"]))
-    sent = {"content_type": "session", "object_id": eid, "text": text}  # a change must repeat the object
-    return Planned(Kind.NOTE, name, Action.CHANGE, str(row["id"]), (Change("text", row.get("text"), text),), sent)

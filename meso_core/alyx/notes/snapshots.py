@@ -13,15 +13,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...errors import AlyxError, InputFileError, MesoWarning
+from ...errors import InputFileError, MesoWarning
 from ...json_text import json_text
 from ...opening import TABLE_BYTES, is_there, read_plain
 from ...session import SessionKey, imaging_bouts, natural_key, why_ignored
 from ..fields.records import STATUS_OF, Status
-from ..plan import Action, Change, Kind, Part, Plan, Planned
+from ..plan import Action, Part, Plan, Planned
 from ..sending.carry import carry_out
-from ..sending.note_pictures import picture
-from ..server.client import AlyxClient, find_session
+from ..sending.note_pictures import new_note, picture, with_text
+from ..server.client import AlyxClient, find_session, logged_in
 from ..server.state import held_notes, note_state, sha256_of_note
 
 #: Pictures that Alyx takes.
@@ -177,16 +177,12 @@ def plan_snapshots(records: SnapshotRegistration, session_path: str | Path, clie
         If Alyx does not hold the session, or nobody is logged in.
     """
     session = find_session(client, records.session)
-    if not client.user:
-        raise AlyxError.at(
-            "Alyx", field="user", expected="a user who is logged in", found="nobody", remedy="Log in first"
-        )
-    rows = held_notes(client, session.eid)
+    user, rows = logged_in(client), held_notes(client, session.eid)
     held = {digest: row for row in rows if (digest := sha256_of_note(row))}
     planned, seen = [], set[str]()
     for note in records.notes:
         if note.sha256 not in seen:  # the same picture twice is one note
-            planned.append(_planned(note, held.get(note.sha256), client.user, session.eid))
+            planned.append(_planned(note, held.get(note.sha256), user, session.eid))
         seen.add(note.sha256)
     for one in planned:
         if one.action is Action.CREATE:
@@ -195,19 +191,7 @@ def plan_snapshots(records: SnapshotRegistration, session_path: str | Path, clie
 
 
 def _planned(note: SnapshotNote, held: Mapping[str, Any] | None, user: str, eid: str) -> Planned:
-    payload: dict[str, Any] = {
-        "user": user,
-        "content_type": "session",
-        "object_id": eid,
-        "text": note.text,
-        # as text, because a form with a picture takes nothing else; the note is recognised by it
-        "json": json_text({"snapshot": note.path, "sha256": note.sha256}),
-    }
-    if held is None:
-        whole = payload if note.width is None else {**payload, "width": note.width}
-        return Planned(Kind.NOTE, note.path, Action.CREATE, payload=whole)
-    if (held.get("text") or "") == note.text:
-        return Planned(Kind.NOTE, note.path, Action.NOTHING, str(held["id"]))
-    change = Change("text", held.get("text"), note.text)
-    sent = {name: payload[name] for name in ("content_type", "object_id", "text")}  # a change must repeat the object
-    return Planned(Kind.NOTE, note.path, Action.CHANGE, str(held["id"]), (change,), sent)
+    if held is not None:
+        return with_text(held, note.path, note.text, eid)
+    own, more = {"snapshot": note.path, "sha256": note.sha256}, {} if note.width is None else {"width": note.width}
+    return new_note(note.path, note.text, own, user=user, eid=eid, **more)

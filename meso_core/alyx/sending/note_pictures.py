@@ -1,16 +1,20 @@
-"""Pictures as notes carry them: JPEG, PNG and GIF as they are, a tif as PNG, which browsers show.
+"""Notes with pictures, as they are sent: JPEG, PNG and GIF as they are, a tif as PNG, which browsers show.
 
-What belongs here: the bytes of a picture. What does not: which pictures are sent (``snapshots``).
+What belongs here: the bytes of a picture, and a note. What does not: which notes there shall be (``snapshots``,
+``session_plan``).
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...errors import InputFileError
+from ...json_text import json_text
 from ...opening import TABLE_BYTES, read_plain
+from ..plan import Action, Change, Kind, Planned
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -71,3 +75,18 @@ def _greys(image: Image.Image) -> Image.Image:
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     scaled = np.nan_to_num((values - low) / max(high - low, 1e-12), nan=0.0, posinf=1.0, neginf=0.0)
     return Pillow.fromarray(np.round(np.clip(scaled, 0, 1) * 255).astype(np.uint8))
+
+
+def new_note(path: str, text: str, own: Mapping[str, str], *, user: str, eid: str, **more: str) -> Planned:
+    """Plan a note with a picture, by its path; ``own`` are values by which it is recognised."""
+    # its own values as text, because a form with a picture takes nothing else
+    payload = {"user": user, "content_type": "session", "object_id": eid, "text": text, "json": json_text(own), **more}
+    return Planned(Kind.NOTE, path, Action.CREATE, payload=payload)
+
+
+def with_text(row: Mapping[str, Any], name: str, text: str, eid: str) -> Planned:
+    """Plan that a note which the server holds has this text."""
+    if (row.get("text") or "") == text:
+        return Planned(Kind.NOTE, name, Action.NOTHING, str(row["id"]))
+    sent = {"content_type": "session", "object_id": eid, "text": text}  # a change must repeat the object
+    return Planned(Kind.NOTE, name, Action.CHANGE, str(row["id"]), (Change("text", row.get("text"), text),), sent)

@@ -27,6 +27,20 @@ class AlyxClient(Protocol):
         """Call an endpoint; ``data``, ``files``, ``no_cache`` and filters are keyword arguments."""
 
 
+def logged_in(client: AlyxClient) -> str:
+    """Return the name of the user who is logged in, which a note must have.
+
+    Raises
+    ------
+    AlyxError
+        If nobody is.
+    """
+    if not client.user:
+        expected, remedy = "a user who is logged in", "Log in first"
+        raise AlyxError.at("Alyx", field="user", expected=expected, found="nobody", remedy=remedy)
+    return client.user
+
+
 def address(client: AlyxClient) -> str:
     """Return the address of the server; empty where the client does not tell it."""
     return str(getattr(client, "url", ""))
