@@ -12,7 +12,7 @@ from pathlib import Path
 from ..errors import CurationError, MissingInputError
 from ..opening import TABLE_BYTES, open_plain
 from ..session import fov_name, plane_name
-from ..storage.files.hashing import FileHash, hash_file
+from ..storage.files.hashing import hash_file
 from ..storage.manifests.manifest import FileRecord
 from .detection.fov import CURATED_FILES, GIVE_UP, edited_by_hand
 from .detection.results import CLASSIFICATION
@@ -105,7 +105,7 @@ def take_registered(folder: Path, root: Path, registered: Sequence[FileRecord], 
     """
     prefix = f"suite2p/{folder.name}/"
     wanted = {
-        file.path.removeprefix(prefix): FileHash(file.size, file.sha256, file.md5)
+        file.path.removeprefix(prefix): file.content
         for file in registered
         if file.path.startswith(prefix) and file.path.removeprefix(prefix) not in _NOT_FOR_DETECTION
     }

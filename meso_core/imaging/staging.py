@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, TypeAlias, TypeVar
 
 from ..errors import InputFileError
 from ..opening import open_plain
@@ -27,6 +29,8 @@ from .fovs.marker import read_marker
 from .fovs.plane import REGISTERED, REGISTERED_CHAN2, find_movie, note_moved
 from .registration.fov import RegistrationResult
 
+T = TypeVar("T")
+
 _CHUNK = 1 << 22
 _FIGURES = "reports/figures"
 
@@ -42,21 +46,6 @@ class RegisteredFov:
 
 
 @dataclass(frozen=True)
-class StagedRegistration:
-    """What registration hands over to be published."""
-
-    #: Staged files, by path below the session, hashed while they were written.
-    files: tuple[FileRecord, ...]
-    #: By name.
-    fovs: Mapping[str, RegistrationResult]
-    qc: tuple[QCResult, ...]
-    #: Small PNG of the first FOV's shifts.
-    picture: bytes
-    #: Name of each FOV that failed → why.
-    missing: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class DetectedFov:
     """ROIs of one FOV, and the files that were staged."""
 
@@ -66,24 +55,28 @@ class DetectedFov:
 
 
 @dataclass(frozen=True)
-class StagedRois:
-    """What detection hands over to be published."""
+class Staged(Generic[T]):
+    """What a stage hands over to be published."""
 
+    #: Staged files, by path below the session, hashed while they were written.
     files: tuple[FileRecord, ...]
     #: By name.
-    fovs: Mapping[str, DetectionResult]
+    fovs: Mapping[str, T]
     qc: tuple[QCResult, ...]
-    #: Small PNG of the first FOV's mean image with the outlines of its ROIs.
+    #: Small PNG of the first FOV: its shifts, or its mean image with the outlines of its ROIs.
     picture: bytes
-    #: Name of each FOV that failed → why; those that were not registered are not among them.
+    #: Name of each FOV that failed → why; of ROIs, those that were not registered are not among them.
     missing: Mapping[str, str] = field(default_factory=dict)
+
+
+StagedRegistration: TypeAlias = Staged[RegistrationResult]
+StagedRois: TypeAlias = Staged[DetectionResult]
 
 
 def copy_file(source: Path, target: Path) -> FileHash:
     """Copy a file whole or not at all, and return the hashes of what was copied."""
     with open_plain(source) as file, replacing(target) as copy:
-        while chunk := file.read(_CHUNK):
-            copy.write(chunk)
+        shutil.copyfileobj(file, copy, _CHUNK)
     return copy.content
 
 
