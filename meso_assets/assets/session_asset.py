@@ -34,7 +34,7 @@ from meso_core.storage import (
 )
 
 from ..defs.checks import check_results, check_specs
-from ..defs.dagster_internals import versioned_output
+from ..defs.dagster_internals import of_session, versioned_output
 from ..defs.declare import Declaration
 from ..defs.guard import Context, guarded
 from ..defs.partitions import session_partitions
@@ -197,10 +197,8 @@ class AssetRun:
         """Repeat what was told of the earlier result, so that it stays in sight."""
         manifest = self.standing.manifest
         assert manifest is not None
-        earlier = self.context.instance.fetch_materializations(
-            dg.AssetRecordsFilter(dg.AssetKey(self.declaration.name), asset_partitions=[self.context.partition_key]),
-            limit=1,
-        ).records
+        chosen = of_session(self.declaration.name, self.context.partition_key)
+        earlier = self.context.instance.fetch_materializations(chosen, limit=1).records
         told = earlier[0].asset_materialization.metadata if earlier and earlier[0].asset_materialization else {}
         return {**told, "unchanged_since": manifest.published_at}
 

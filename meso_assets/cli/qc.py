@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -104,22 +104,16 @@ def _in_words(quality: SessionQuality) -> str:
 
 
 def _row(one: QCResult) -> tuple[str, ...]:
-    from meso_core.qc import check_of
+    from meso_core.qc import check_of, short
 
     return (
         "–" if one.is_open else one.verdict.name,
         one.check,
         one.fov or "–",
-        _number(one.value),
-        _number(one.threshold),
+        short(one.value),
+        short(one.threshold),
         check_of(one.check).unit,
     )
-
-
-def _number(value: Any) -> str:  # noqa: ANN401  of a result
-    if value is None:
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 @command.command("set")

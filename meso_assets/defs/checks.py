@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import dagster as dg
 
 from meso_core.errors import MesoError
-from meso_core.qc import QCResult, Verdict, check_of, worst
+from meso_core.qc import QCResult, Verdict, check_of, short, worst
 
 from ..io.metadata import table
 from .dagster_internals import partitioned_check_spec
@@ -73,7 +73,7 @@ def _by_field(results: Sequence[QCResult], description: str) -> dg.MarkdownMetad
     """Markdown table of the verdicts of one check; sentences that its description does not have stand in it too."""
     is_told = all(r.message in description for r in results)
     rows = [
-        f"| {r.fov or '–'} | {'–' if r.is_open else r.verdict.name} | {_cell(r.value)} | {_cell(r.threshold)} | "
+        f"| {r.fov or '–'} | {'–' if r.is_open else r.verdict.name} | {short(r.value)} | {short(r.threshold)} | "
         f"{check_of(r.check).unit or '–'} |{'' if is_told else f' {r.message} |'}"
         for r in results
     ]
@@ -84,7 +84,7 @@ def verdict_table(results: Iterable[QCResult]) -> dg.MarkdownMetadataValue:
     """Markdown table of the verdicts that did not pass; of the others how many, for each stands beside its check."""
     results = tuple(results)
     rows = [
-        f"| {r.check} | {r.fov or '–'} | {r.verdict.name} | {_cell(r.value)} | {_cell(r.threshold)} | "
+        f"| {r.check} | {r.fov or '–'} | {r.verdict.name} | {short(r.value)} | {short(r.threshold)} | "
         f"{check_of(r.check).unit or '–'} | {r.message} |"
         for r in results
         if r.verdict != Verdict.PASS
@@ -94,9 +94,3 @@ def verdict_table(results: Iterable[QCResult]) -> dg.MarkdownMetadataValue:
         return dg.MetadataValue.md(passed)
     shown = table("| check | FOV | verdict | value | threshold | unit | meaning |", rows)
     return dg.MetadataValue.md(f"{shown.value}\n\n{passed}")
-
-
-def _cell(value: float | int | str | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -10,7 +10,7 @@ from .judging import DEFAULT_LIMITS, Limits, as_read, judge, judged, limit_of, p
 from .record import QCResult, Verdict, worst
 from .stored import qc_path, read_results, results_to_json, stored_results
 from .table import CHECKS, check_of, checks_in
-from .words import in_words
+from .words import in_words, short
 
 __all__ = [
     "CHECKS",
@@ -31,6 +31,7 @@ __all__ = [
     "qc_path",
     "read_results",
     "results_to_json",
+    "short",
     "stored_results",
     "worst",
 ]

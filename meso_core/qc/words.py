@@ -12,6 +12,13 @@ from ..counting import counted
 from .record import QCResult, Verdict, worst
 
 
+def short(value: float | int | str | None) -> str:
+    """Write a value or a limit of a verdict; what there is none of is a dash."""
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def in_words(verdicts: Sequence[QCResult]) -> tuple[Verdict, str]:
     """Sum up all verdicts: the worst, and a sentence without its full stop."""
     count = Counter(v.verdict for v in verdicts)

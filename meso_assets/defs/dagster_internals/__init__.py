@@ -70,9 +70,7 @@ def brought_back(
 
 def last_seen(instance: dg.DagsterInstance, asset: str, session: str) -> str | None:
     """Version in which raw files were last seen, or None."""
-    found = instance.fetch_observations(
-        dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[session]), limit=1
-    ).records
+    found = instance.fetch_observations(of_session(asset, session), limit=1).records
     event = found[0].asset_observation if found else None
     return None if event is None else (event.tags or {}).get(_DATA_VERSION)
 
@@ -106,17 +104,28 @@ def materializations(instance: dg.DagsterInstance, asset: str, session: str) -> 
     tuple
         Of each: run, s since 1970, data version, digest of the manifest (empty where none was told).
     """
-    found, cursor, more = [], None, True
-    chosen = dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[session])
-    while more:
-        page = instance.fetch_materializations(chosen, limit=_PAGE, cursor=cursor)
-        cursor, more = page.cursor, page.has_more
-        for record in page.records:
-            if (event := record.asset_materialization) is not None:
-                told = event.metadata.get(MANIFEST_DIGEST)
-                version = (event.tags or {}).get(_DATA_VERSION, "")
-                found.append((record.run_id, record.timestamp, version, str(told.value) if told else ""))
+    found = []
+    for record in all_records(instance.fetch_materializations, asset, session):
+        if (event := record.asset_materialization) is not None:
+            told = event.metadata.get(MANIFEST_DIGEST)
+            version = (event.tags or {}).get(_DATA_VERSION, "")
+            found.append((record.run_id, record.timestamp, version, str(told.value) if told else ""))
     return tuple(found)
+
+
+def all_records(fetch: Callable[..., Any], asset: str, session: str) -> list[dg.EventLogRecord]:
+    """All records of an asset in a session, newest first, page by page, as a method of the instance gives them."""
+    found, cursor, more = list[dg.EventLogRecord](), None, True
+    while more:
+        page = fetch(of_session(asset, session), limit=_PAGE, cursor=cursor)
+        cursor, more = page.cursor, page.has_more
+        found += page.records
+    return found
+
+
+def of_session(asset: str, session: str) -> dg.AssetRecordsFilter:
+    """Choose the records of an asset in a session."""
+    return dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[session])
 
 
 def report_check(context: dg.OpExecutionContext, answer: dg.AssetCheckResult, session: str) -> None:

@@ -14,6 +14,8 @@ from typing import Any, TypeAlias
 
 import dagster as dg
 
+from ..dagster_internals import all_records, of_session
+
 #: What tells an event from all others of a partition: its kind, its asset (and check), its run and its time.
 _Mark: TypeAlias = tuple[str, str, str, float]
 #: Asset → number of each of its events → number of the copy.
@@ -55,11 +57,11 @@ def copy_history(instance: dg.DagsterInstance, checks: Iterable[tuple[str, str]]
 def check_answers(instance: dg.DagsterInstance, asset: str, check: str, session: str) -> list[dg.EventLogEntry]:
     """All answers of a check in a session, oldest first; evaluations that came to none are left out."""
     # this class is beside a public one
-    of_session = sys.modules[dg.EventRecordsFilter.__module__].PartitionKeyFilter(key=session)
+    chosen = sys.modules[dg.EventRecordsFilter.__module__].PartitionKeyFilter(key=session)
     key, found, cursor, more = dg.AssetCheckKey(dg.AssetKey(asset), check), list[dg.EventLogEntry](), None, True
     while more:
         page = instance.event_log_storage.get_asset_check_execution_history(
-            key, limit=_PAGE, cursor=cursor, partition_filter=of_session
+            key, limit=_PAGE, cursor=cursor, partition_filter=chosen
         )
         more = len(page) == _PAGE
         cursor = page[-1].id if page else None
@@ -73,33 +75,20 @@ def _copy_events(instance: dg.DagsterInstance, old: str, new: str) -> tuple[_Num
     earlier, there = list[dg.EventLogRecord](), dict[_Mark, int]()
     for asset in (key.path[-1] for key in instance.get_asset_keys()):
         for fetch in (instance.fetch_materializations, instance.fetch_observations):
-            if found := _records(fetch, asset, old):
+            if found := all_records(fetch, asset, old):
                 earlier += found
-                there |= {_mark(one.event_log_entry): one.storage_id for one in _records(fetch, asset, new)}
+                there |= {_mark(one.event_log_entry): one.storage_id for one in all_records(fetch, asset, new)}
     numbers, n_copied = dict[str, dict[int, int]](), 0
     for record in sorted(earlier, key=lambda one: one.storage_id):
         entry = record.event_log_entry
         mark = _mark(entry)
         if mark not in there:
             _tell(instance, entry, _moved_event(entry, new, numbers))
-            newest = _fetched(instance, mark[0])(_of(mark[1], new), limit=1).records[0]
+            newest = _fetched(instance, mark[0])(of_session(mark[1], new), limit=1).records[0]
             there[mark] = newest.storage_id
             n_copied += 1
         numbers.setdefault(mark[1], {})[record.storage_id] = there[mark]
     return numbers, n_copied
-
-
-def _records(fetch: Callable[..., Any], asset: str, partition: str) -> list[dg.EventLogRecord]:
-    found, cursor, more = list[dg.EventLogRecord](), None, True
-    while more:
-        page = fetch(_of(asset, partition), limit=_PAGE, cursor=cursor)
-        cursor, more = page.cursor, page.has_more
-        found += page.records
-    return found
-
-
-def _of(asset: str, partition: str) -> dg.AssetRecordsFilter:
-    return dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[partition])
 
 
 def _fetched(instance: dg.DagsterInstance, kind: str) -> Callable[..., Any]:
