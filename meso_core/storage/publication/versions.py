@@ -29,10 +29,10 @@ from .publishing import (
     load_manifest,
     publish,
 )
-from .staging import Staging
+from .staging import Sealed, Staging
 
 #: Fact of a result that was brought back: start of the digest of the record that it had.
-RESTORED = "restored_record"
+_RESTORED = "restored_record"
 _NAME = re.compile("[0-9a-f]{64}")
 #: Start of the name of a version that is being removed.
 _GOING = ".going-"
@@ -62,7 +62,7 @@ class KeptVersion:
         """One line: what was different in what came after."""
         if self.manifest is None or self.replaced_by is None:
             return "not known: its record is not there"
-        if RESTORED in self.replaced_by.facts:
+        if _RESTORED in self.replaced_by.facts:
             return f"version {self.replaced_by.data_version[:12]} was restored"
         return "; ".join(self.manifest.basis.differences(self.replaced_by.basis)) or "made again from the same"
 
@@ -198,14 +198,19 @@ def restore_version(session_path: Path, asset: str, version: str, *, places: str
         with storage_errors(target):
             link_or_copy(kept / record.path, target)
         staging.know({record.path: record.content})
-    facts = {**manifest.facts, RESTORED: manifest.digest[:12]}
-    sealed = staging.seal(manifest.contents, facts, manifest.missing)
+    sealed = seal_restored(staging, manifest)
     if present is not None:
         ask_to_keep(session_path, present)
     made = publish(session_path, sealed, manifest.basis, manifest.made_by, places=places, session=session)
     with asset_lock(session_path, asset):
         _remove(kept)  # it is the present one: one name for each file
     return made
+
+
+def seal_restored(staging: Staging, manifest: Manifest) -> Sealed:
+    """Seal the files of a version that is brought back, with all that its record tells of them."""
+    facts = {**manifest.facts, _RESTORED: manifest.digest[:12]}
+    return staging.seal(manifest.contents, facts, manifest.missing)
 
 
 def chosen_of(there: Collection[KeptVersion], version: str, where: str) -> KeptVersion:

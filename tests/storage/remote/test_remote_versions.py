@@ -11,7 +11,7 @@ import pytest
 
 from meso_core.errors import MesoWarning, MissingInputError, StorageError
 from meso_core.session import SessionKey
-from meso_core.storage import Basis, MadeBy, Manifest, Session
+from meso_core.storage import Basis, MadeBy, Manifest, MissingFov, Session
 from meso_core.storage.remote import RemoteRoot, list_below, read_small, remove, write_small
 from meso_core.storage.remote.mirrors.scratch import Scratch
 from meso_core.storage.remote.sessions.store import RemoteStore
@@ -44,7 +44,9 @@ def make(store: RemoteStore, name: str, *, keep: int = 9, code: str = "1") -> Ma
     staging = store.stage(KEY, "rois")
     for path, content in FILES[name].items():
         staging.write(path, content)
-    made = store.publish(KEY, staging.seal(facts={"rois": 1}), Basis(code), MadeBy(f"run-{name}"), keep=keep > 0)
+    missing = {"FOV_02": MissingFov("rois", "no cells")} if name == "a" else {}
+    sealed = staging.seal(facts={"rois": 1}, missing=missing)
+    made = store.publish(KEY, sealed, Basis(code), MadeBy(f"run-{name}"), keep=keep > 0)
     if keep:
         store.versions(KEY).clean("rois", keep)
     return made
@@ -82,6 +84,7 @@ def test_a_version_is_brought_back_from_another_machine_and_that_can_be_undone(m
     assert content(root) == FILES["a"]
     assert (restored.basis, restored.made_by, restored.chain.previous) == (first.basis, first.made_by, second.digest)
     assert restored.facts == {"rois": 1, "restored_record": first.digest[:12]}
+    assert restored.failed_here == {"FOV_02": "no cells"}, "what it lacked, it lacks"
     assert Session(KEY, store.local(KEY), store).present().broken(restored) == ()
     assert runs(store) == ["run-b"]
     assert versions.restore("rois", first.data_version, places=None) == restored, "it is there"

@@ -14,7 +14,7 @@ from ....session import ListedFile, SessionKey
 from ...manifests.manifest import FileRecord, Manifest
 from ...publication.keeping import VERSIONS
 from ...publication.publishing import load_manifest
-from ...publication.versions import RESTORED, KeptVersion, chosen_of, not_whole, record_of, versions_among
+from ...publication.versions import KeptVersion, chosen_of, not_whole, record_of, seal_restored, versions_among
 from ..transfers.transfer import Wanted, download_all, remove
 from .exclusive import alone
 from .keeping import is_kept, version_place
@@ -78,10 +78,9 @@ class RemoteVersions:
         with self.store.scratch.room(records, manifest.total_bytes):
             download_all(session.root, wanted, progress=progress)
         staging.know({record.path: record.content for record in manifest.files})
-        sealed = staging.seal(manifest.contents, {**manifest.facts, RESTORED: manifest.digest[:12]})
         made = self.store.publish(
             self.key,
-            sealed,
+            seal_restored(staging, manifest),
             manifest.basis,
             manifest.made_by,
             places=places,
