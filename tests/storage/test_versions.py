@@ -17,14 +17,7 @@ from power_loss import watched, write_tree
 from meso_core.errors import MissingInputError, SettingsError, StorageError
 from meso_core.storage import Basis, MadeBy, Manifest, Staging, load_manifest, publish, verify_manifest
 from meso_core.storage.files.hashing import hash_file
-from meso_core.storage.publication.versions import (
-    KeptVersion,
-    assets_with_versions,
-    clean_versions,
-    keep_present,
-    kept_versions,
-    restore_version,
-)
+from meso_core.storage.publication.versions import KeptVersion, LocalVersions, keep_present
 
 pytestmark = pytest.mark.usefixtures("no_flushing")
 
@@ -53,12 +46,16 @@ def make(session: Path, name: str, *, keep: int = 9, code: str = "1") -> Manifes
         staging.write(path, content)
     made = publish(session, staging.seal(facts={"rois": 1}), Basis(code), MadeBy(f"run-{name}"), places=PLACES)
     if keep:
-        clean_versions(session, "rois", keep)
+        of(session).clean("rois", keep)
     return made
 
 
+def of(session: Path) -> LocalVersions:
+    return LocalVersions(session, "SP035/2023-03-03/001")
+
+
 def kept(session: Path) -> list[KeptVersion]:
-    return list(kept_versions(session, "rois"))
+    return list(of(session).listed("rois"))
 
 
 def runs(session: Path) -> list[str]:
@@ -71,7 +68,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def restore(session: Path, version: str) -> Manifest:
-    return restore_version(session, "rois", version, places=PLACES, session="SP035/2023-03-03/001")
+    return of(session).restore("rois", version, places=PLACES)
 
 
 def test_replaced_files_are_kept_whole_and_nothing_is_kept_unasked(session):
@@ -107,7 +104,7 @@ def test_each_version_is_listed_with_what_replaced_it_and_why(session):
     assert (oldest.manifest.made_by.run_id, oldest.why_replaced) == ("run-a", "code version 1 → 2")
     assert oldest.total_bytes == sum(map(len, FILES["a"].values()))
     assert (newest.replaced_by, oldest.replaced_by) == (load_manifest(session, "rois"), newest.manifest)
-    assert assets_with_versions(session) == ("rois",)
+    assert of(session).assets() == ("rois",)
 
 
 def test_the_same_content_again_replaces_nothing(session):
@@ -124,10 +121,10 @@ def test_only_so_many_are_kept_and_the_oldest_go(session):
     assert runs(session) == ["run-a"]
     make(session, "c", keep=2)
     assert runs(session) == ["run-b", "run-a"]
-    assert [version.manifest.made_by.run_id for version in clean_versions(session, "rois", 0)] == ["run-b", "run-a"]
+    assert [version.manifest.made_by.run_id for version in of(session).clean("rois", 0)] == ["run-b", "run-a"]
     assert kept(session) == []
     assert contents(session) == FILES["c"]
-    assert clean_versions(session, "frame_qc", 0) == ()
+    assert of(session).clean("frame_qc", 0) == ()
 
 
 def test_restoring_is_a_publication_of_its_own_that_the_chain_shows_and_can_be_undone(session):
@@ -181,7 +178,7 @@ def test_the_start_of_two_versions_is_refused(session, monkeypatch):
     versions = kept(session)
     for name in versions:
         new = "ab" + name.data_version[2:]
-        monkeypatch.setattr("meso_core.storage.publication.versions.kept_versions", lambda *_: versions)
+        monkeypatch.setattr(LocalVersions, "listed", lambda *_: versions)
         object.__setattr__(name, "data_version", new)
     with pytest.raises(SettingsError, match="expected one version"):
         restore(session, "ab")
@@ -371,10 +368,10 @@ def test_a_kill_while_old_versions_are_removed_leaves_each_whole_or_gone(tmp_pat
         session = tmp_path / str(step)
         prepare(session)
         make(session, "c")
-        killed = killed_at(step, lambda at=session: clean_versions(at, "rois", 0))
+        killed = killed_at(step, lambda at=session: of(at).clean("rois", 0))
         assert state(session)[0] == "c"
         assert not any(version.lacking for version in kept(session))
-        clean_versions(session, "rois", 0)
+        of(session).clean("rois", 0)
         assert list((session / ".meso/versions/rois").iterdir()) == []
         shutil.rmtree(session)
         if not killed:

@@ -74,22 +74,6 @@ def keep_present(session_path: Path, asset: str) -> None:
         ask_to_keep(session_path, present)
 
 
-def kept_versions(session_path: Path, asset: str) -> tuple[KeptVersion, ...]:
-    """List the kept versions of an asset, the one that was replaced last first."""
-    return _listed(session_path, asset, load_manifest(session_path, asset))
-
-
-def _listed(session_path: Path, asset: str, present: Manifest | None) -> tuple[KeptVersion, ...]:
-    folder = versions_folder(session_path, asset)
-    return versions_among(
-        session_path,
-        asset,
-        [place.name for place in _entries(folder)],
-        present,
-        lambda name, file: kept_at(session_path, folder / name, file) is not None,
-    )
-
-
 def versions_among(
     session_path: Path,
     asset: str,
@@ -125,13 +109,6 @@ def versions_among(
     return tuple(version for _, version in sorted(found, key=lambda one: (one[0], one[1].data_version)))
 
 
-def assets_with_versions(session_path: Path) -> tuple[str, ...]:
-    """Names of the assets of which there may be kept versions, sorted."""
-    folder = versions_folder(session_path, "x").parent
-    with storage_errors(folder):
-        return tuple(entry.name for entry in _entries(folder) if entry.is_dir())
-
-
 def _entries(folder: Path) -> list[Path]:
     """List a folder of versions, sorted; one that is not there holds none."""
     with storage_errors(folder):
@@ -155,56 +132,6 @@ def _records(session_path: Path, asset: str, present: Manifest | None) -> list[t
         newer = step
         step = known.pop(step.chain.previous, None)
     return records + [(manifest, None) for _, manifest in sorted(known.items())]
-
-
-def restore_version(session_path: Path, asset: str, version: str, *, places: str | None, session: str) -> Manifest:
-    """Bring a kept version back: a publication of its own, whose record names the one that it replaces.
-
-    What is replaced is kept in turn, so that this can be undone. A kill leaves the present version or the restored one.
-
-    Parameters
-    ----------
-    session_path, asset
-        Where, and of which asset.
-    version
-        Start of its data version.
-    places, session
-        As for :func:`publish`.
-
-    Returns
-    -------
-    Manifest
-        The present record; where this version is the present one already, nothing is done.
-
-    Raises
-    ------
-    MissingInputError, SettingsError
-        If there is no such version, or more than one.
-    StorageError
-        If a file of it is missing or is not what it was; then nothing was changed.
-    """
-    present = load_manifest(session_path, asset)
-    if present is not None and version and present.data_version.startswith(version):
-        return present
-    chosen = chosen_of(kept_versions(session_path, asset), version, f"{session_path}, {asset}")
-    manifest, kept = _whole(session_path, chosen)
-    staging = Staging(session_path, asset)
-    for record in manifest.files:
-        if not is_there(kept / record.path):  # it has stayed at its place
-            staging.leave({record.path: record.content})
-            continue
-        target = staging.folder / record.path
-        make_folder(target.parent)
-        with storage_errors(target):
-            link_or_copy(kept / record.path, target)
-        staging.know({record.path: record.content})
-    sealed = seal_restored(staging, manifest)
-    if present is not None:
-        ask_to_keep(session_path, present)
-    made = publish(session_path, sealed, manifest.basis, manifest.made_by, places=places, session=session)
-    with asset_lock(session_path, asset):
-        _remove(kept)  # it is the present one: one name for each file
-    return made
 
 
 def seal_restored(staging: Staging, manifest: Manifest) -> Sealed:
@@ -235,17 +162,6 @@ def chosen_of(there: Collection[KeptVersion], version: str, where: str) -> KeptV
     )
 
 
-def _whole(session_path: Path, version: KeptVersion) -> tuple[Manifest, Path]:
-    """Insist that all files of a version are there, each with its content."""
-    folder = versions_folder(session_path, version.asset) / version.data_version
-    manifest = record_of(version, str(folder))
-    places = [kept_at(session_path, folder, record) or folder / record.path for record in manifest.files]
-    wrong = [verify_file(at, record, content=True) for at, record in zip(places, manifest.files, strict=True)]
-    if found := [sentence for sentence in wrong if sentence]:
-        raise not_whole(manifest, str(folder), "; ".join(found))
-    return manifest, folder
-
-
 def record_of(version: KeptVersion, where: str) -> Manifest:
     """Return the record of a version, which must be there."""
     if version.manifest is not None:
@@ -268,34 +184,6 @@ def not_whole(manifest: Manifest, where: str, found: str) -> StorageError:
     )
 
 
-def clean_versions(session_path: Path, asset: str, n_kept: int) -> tuple[KeptVersion, ...]:
-    """Remove the kept versions of an asset but for some, those replaced first before others.
-
-    What a kill left of an earlier removal goes too.
-
-    Returns
-    -------
-    tuple of KeptVersion
-        Those that were removed.
-    """
-    folder = versions_folder(session_path, asset)
-    finish_publication(session_path, asset)
-    if not _entries(folder):
-        return ()
-    with asset_lock(session_path, asset):
-        present = committed_manifest(session_path, asset)
-        there = _listed(session_path, asset, present)
-        # the folder of the present version asks that it be kept
-        staying = {version.data_version for version in there[:n_kept]} | {present.data_version if present else ""}
-        for place in _entries(folder):
-            if place.name.startswith(_GOING):
-                with storage_errors(place):
-                    shutil.rmtree(place)
-            elif _NAME.fullmatch(place.name) and place.name not in staying:
-                _remove(place)
-    return there[n_kept:]
-
-
 def _remove(place: Path) -> None:
     """Remove a version: it loses its name first, so that what a kill leaves is not taken for one."""
     going = place.with_name(f"{_GOING}{place.name}")
@@ -314,15 +202,28 @@ class LocalVersions:
     """Earlier versions of results of a session in its folder; see :class:`~meso_core.storage.roots.store.Versions`."""
 
     folder: Path
+    #: Key of the session in its store.
     session: str
 
     def assets(self) -> tuple[str, ...]:
         """See :class:`~meso_core.storage.roots.store.Versions`."""
-        return assets_with_versions(self.folder)
+        folder = versions_folder(self.folder, "x").parent
+        with storage_errors(folder):
+            return tuple(entry.name for entry in _entries(folder) if entry.is_dir())
 
     def listed(self, asset: str) -> tuple[KeptVersion, ...]:
         """See :class:`~meso_core.storage.roots.store.Versions`."""
-        return kept_versions(self.folder, asset)
+        return self._listed(asset, load_manifest(self.folder, asset))
+
+    def _listed(self, asset: str, present: Manifest | None) -> tuple[KeptVersion, ...]:
+        folder = versions_folder(self.folder, asset)
+        return versions_among(
+            self.folder,
+            asset,
+            [place.name for place in _entries(folder)],
+            present,
+            lambda name, file: kept_at(self.folder, folder / name, file) is not None,
+        )
 
     def restore(
         self,
@@ -333,9 +234,54 @@ class LocalVersions:
         working_for: str = "",  # noqa: ARG002  here the lock is asked
         progress: Progress = silent,  # noqa: ARG002  a rename is done at once
     ) -> Manifest:
-        """See :class:`~meso_core.storage.roots.store.Versions`."""
-        return restore_version(self.folder, asset, version, places=places, session=self.session)
+        """See :class:`~meso_core.storage.roots.store.Versions`; a kill leaves the present version or the restored one."""
+        present = load_manifest(self.folder, asset)
+        if present is not None and version and present.data_version.startswith(version):
+            return present
+        manifest, kept = self._whole(chosen_of(self.listed(asset), version, f"{self.folder}, {asset}"))
+        staging = Staging(self.folder, asset)
+        for record in manifest.files:
+            if not is_there(kept / record.path):  # it has stayed at its place
+                staging.leave({record.path: record.content})
+                continue
+            target = staging.folder / record.path
+            make_folder(target.parent)
+            with storage_errors(target):
+                link_or_copy(kept / record.path, target)
+            staging.know({record.path: record.content})
+        sealed = seal_restored(staging, manifest)
+        if present is not None:
+            ask_to_keep(self.folder, present)
+        made = publish(self.folder, sealed, manifest.basis, manifest.made_by, places=places, session=self.session)
+        with asset_lock(self.folder, asset):
+            _remove(kept)  # it is the present one: one name for each file
+        return made
+
+    def _whole(self, version: KeptVersion) -> tuple[Manifest, Path]:
+        """Insist that all files of a version are there, each with its content."""
+        folder = versions_folder(self.folder, version.asset) / version.data_version
+        manifest = record_of(version, str(folder))
+        places = [kept_at(self.folder, folder, record) or folder / record.path for record in manifest.files]
+        wrong = [verify_file(at, record, content=True) for at, record in zip(places, manifest.files, strict=True)]
+        if found := [sentence for sentence in wrong if sentence]:
+            raise not_whole(manifest, str(folder), "; ".join(found))
+        return manifest, folder
 
     def clean(self, asset: str, n_kept: int) -> tuple[KeptVersion, ...]:
-        """See :class:`~meso_core.storage.roots.store.Versions`."""
-        return clean_versions(self.folder, asset, n_kept)
+        """See :class:`~meso_core.storage.roots.store.Versions`; what a kill left of an earlier removal goes too."""
+        folder = versions_folder(self.folder, asset)
+        finish_publication(self.folder, asset)
+        if not _entries(folder):
+            return ()
+        with asset_lock(self.folder, asset):
+            present = committed_manifest(self.folder, asset)
+            there = self._listed(asset, present)
+            # the folder of the present version asks that it be kept
+            staying = {version.data_version for version in there[:n_kept]} | {present.data_version if present else ""}
+            for place in _entries(folder):
+                if place.name.startswith(_GOING):
+                    with storage_errors(place):
+                        shutil.rmtree(place)
+                elif _NAME.fullmatch(place.name) and place.name not in staying:
+                    _remove(place)
+        return there[n_kept:]

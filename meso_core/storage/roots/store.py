@@ -53,7 +53,8 @@ class Versions(Protocol):
         """Bring one back: a publication of its own, whose record names the one that it replaces.
 
         What is replaced is kept in turn. ``version`` is the start of its name; ``working_for`` is who claims the asset,
-        where somebody does. Raises :class:`MissingInputError` or :class:`SettingsError` if there is no such version or
+        where somebody does. Returns the record that counts then; where this version is the present one, nothing is
+        done. Raises :class:`MissingInputError` or :class:`SettingsError` if there is no such version or
         more than one; :class:`StorageError` if a file of it is missing or is not what it was: then nothing was changed.
         """
 
