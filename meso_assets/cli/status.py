@@ -228,7 +228,8 @@ def _disk(folder: Path) -> str:
     try:
         return str(file_system_of(folder))
     except StorageError as error:
-        return f"not known, because nothing can be written there ({error.__cause__})"
+        why = getattr(error.__cause__, "strerror", None) or error.__cause__
+        return f"not known, because nothing can be written there ({why})"
 
 
 def _record(session: str, state: str, why: str) -> dict[str, Any]:

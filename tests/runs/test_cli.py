@@ -124,6 +124,13 @@ def test_a_day_in_another_form_is_refused_with_the_form_and_an_example(day):
     assert "as in 2023-03-01" in " ".join(CliRunner().invoke(group, ["run", "--help"]).output.split())
 
 
+def test_why_a_disk_is_not_known_is_told_in_words(tmp_path):
+    from meso_assets.cli.status import _disk
+
+    (tmp_path / "file").touch()
+    assert _disk(tmp_path / "file") == "not known, because nothing can be written there (Not a directory)"
+
+
 def test_help_of_simulate_lists_every_fault():
     from meso_core.simulate import FAULTS
 
