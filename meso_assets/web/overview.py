@@ -17,6 +17,7 @@ from starlette.routing import Route
 from meso_core.errors import MesoError, MissingInputError
 from meso_core.opening import TABLE_BYTES, read_plain
 
+from ..defs.reporting import REPORT, REPORT_FILE
 from ..io.resources import Platform
 from ..overview.links import OVERVIEW_PATH
 from ..overview.refresh import refresh
@@ -85,7 +86,13 @@ def shown_file(settings: MesoSettings, instance: dg.DagsterInstance, key: str, p
     if kind is None or _REPORT.fullmatch(path) is None or ".." in path.split("/"):
         raise _nothing(path)
     session = Platform.open(settings).session(key, instance)
-    folder = session.fetch([path])
+    try:
+        folder = session.fetch([path])
+    except MissingInputError:
+        if path != REPORT_FILE:
+            raise
+        remedy = f"Materialise {REPORT} of this session, or run `meso report {key}`"
+        raise MissingInputError.at(key, expected="a report", found="none was made yet", remedy=remedy) from None
     if not (folder / path).resolve().is_relative_to(folder.resolve()):
         raise _nothing(path)
     return read_plain(folder / path, TABLE_BYTES), kind

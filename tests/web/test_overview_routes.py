@@ -77,6 +77,13 @@ def test_figures_and_reports_are_shown_and_a_report_is_of_no_origin_and_may_ask_
     assert policy.replace("media-src 'self'", "").count("'self'") == 0, "nothing from here but a movie beside it"
 
 
+def test_of_a_report_that_was_not_made_it_is_told_what_makes_it(get):
+    answer = get(f"{FILES}/{KEY}/-/reports/session_report.html")
+    assert answer.status_code == 404
+    assert b"expected a report, found none was made yet" in answer.content
+    assert f"run `meso report {KEY}`".encode() in answer.content
+
+
 @pytest.mark.parametrize(
     "path",
     [
