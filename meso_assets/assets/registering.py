@@ -62,8 +62,8 @@ def told_to_alyx(
         registration = None if alyx.is_off else _asked(run, alyx, told)
         if run.is_current and registration is not None and _stays(registration):
             return Kept({"last_asked": registration.summary})
-        if run.is_current:
-            run.context.log.info(f"{declaration.name}: Alyx does not hold all of it any more")
+        if run.is_current and registration is not None:
+            run.context.log.info(f"{declaration.name}: {_why_again(registration)}")
         else:
             tell_why(run)
         return _product(run, told, registration)
@@ -76,6 +76,17 @@ def _stays(registration: Registration) -> bool:
     from meso_core.alyx import State
 
     return registration.did_nothing or (registration.state is State.PENDING and not registration.is_behind)
+
+
+def _why_again(registration: Registration) -> str:
+    """Say why what was told of a current result is told anew."""
+    from meso_core.alyx import State
+
+    if registration.state is State.WITHHELD:
+        return "it may not be sent"
+    if registration.state is State.PLANNED:
+        return "the server was asked anew what would change"
+    return "Alyx does not hold all of it any more"
 
 
 def _asked(run: AssetRun, alyx: Alyx, told: Told) -> Registration:

@@ -2,8 +2,10 @@
 
 import pytest
 
+from meso_assets.assets.registering import _why_again
 from meso_assets.defs.standing.standings import look_at
 from meso_assets.runs.reproduce import reproduce
+from meso_core.alyx import withheld
 from meso_core.errors import StorageError
 from meso_core.qc import Verdict
 from tests.alyx.standin import faults
@@ -125,3 +127,13 @@ def test_a_damaged_record_is_made_again_as_its_remedy_says(one_lab, text):
         one_lab.run()
     (one_lab.folder / "alyx" / "datasets.sent.json").unlink()
     assert one_lab.run() == before
+
+
+def test_what_was_never_sent_is_not_told_as_gone_from_the_server(one_lab, capsys):
+    one_lab.publish_times(b"first")
+    for _ in range(2):
+        one_lab.run(alyx="dry-run")
+    told = "".join(capsys.readouterr())
+    assert "the server was asked anew what would change" in told
+    assert "does not hold all of it any more" not in told
+    assert _why_again(withheld(["seen as bad"])) == "it may not be sent"
