@@ -7,6 +7,7 @@ import itertools
 import os
 import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,16 @@ def test_each_version_is_listed_with_what_replaced_it_and_why(session):
     assert oldest.total_bytes == sum(map(len, FILES["a"].values()))
     assert (newest.replaced_by, oldest.replaced_by) == (load_manifest(session, "rois"), newest.manifest)
     assert of(session).assets() == ("rois",)
+
+
+def test_options_of_one_run_are_told_as_the_reason(session: Path) -> None:
+    make(session, "a")
+    make(session, "b")
+    (version,) = kept_versions(session, "rois")
+    assert version.replaced_by is not None
+    chosen = replace(version.replaced_by.made_by, options={"suite2p": {"threshold_scaling": 0.7}})
+    replaced = replace(version, replaced_by=replace(version.replaced_by, made_by=chosen))
+    assert replaced.why_replaced == "options of the run: none → {'suite2p': {'threshold_scaling': 0.7}}"
 
 
 def test_the_same_content_again_replaces_nothing(session):

@@ -64,7 +64,11 @@ class KeptVersion:
             return "not known: its record is not there"
         if _RESTORED in self.replaced_by.facts:
             return f"version {self.replaced_by.data_version[:12]} was restored"
-        return "; ".join(self.manifest.basis.differences(self.replaced_by.basis)) or "made again from the same"
+        found = list(self.manifest.basis.differences(self.replaced_by.basis))
+        before, after = dict(self.manifest.made_by.options), dict(self.replaced_by.made_by.options)
+        if before != after:
+            found.append(f"options of the run: {before or 'none'} → {after or 'none'}")
+        return "; ".join(found) or "made again from the same"
 
 
 def keep_present(session_path: Path, asset: str) -> None:
