@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..counting import counted
 from ..errors import MissingInputError
 from ..storage import Manifest, PresentFiles, Session
 from .audit import changed_facts
@@ -130,7 +131,8 @@ def diff_asset(asset: str, before: Versions, after: Versions) -> AssetDifference
         path for path in changed if not _is_kept(before.present, old, path) or not _is_kept(after.present, new, path)
     ]
     both = [path for path in changed if path not in lost]
-    notes = (f"{len(lost)} files cannot be compared: those of the older version are not kept",) if lost else ()
+    only = "by how much their content differs is not told: that of the older version is not at its place"
+    notes = (f"{counted(len(lost), 'file')}: {only}",) if lost else ()
     masks = [path for path in hashes[1] if path.rpartition("/")[2] == _MASKS and path in hashes[0] and path not in lost]
     folders = tuple(
         one.session.fetch(path for path in dict.fromkeys((*both, *masks)) if path in one.present.files)
