@@ -92,7 +92,7 @@ def archive_bout(
             field="archive_format",
             expected=" or ".join(FORMATS),
             found=repr(archive_format),
-            remedy="Correct the setting",
+            remedy="Correct MESO_ARCHIVE_FORMAT",
         )
     bout_folder = Path(bout_folder)
     out_folder = bout_folder if out_folder is None else Path(out_folder)

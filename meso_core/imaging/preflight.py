@@ -205,7 +205,7 @@ def _judge_memory(session: str, needed: int, there: int) -> Finding:
     if needed <= there:
         return Finding(QCResult(check, Verdict.PASS, needed, there, what, ORIGIN))
     if needed * _SURE <= there:
-        message = f"{what}: a worker may be killed for want of memory; then lower suite2p's option nbins"
+        message = f"{what}: a worker may be killed for want of memory; then lower suite2p's option nbins (MESO_SUITE2P)"
         return Finding(QCResult(check, Verdict.WARNING, needed, there, message, ORIGIN))
     error = ProcessingError.at(
         session,

@@ -81,7 +81,7 @@ class LocationSettings:
                 field="atlas_path",
                 expected="a path if, and only if, atlas is 'file'",
                 found=f"atlas={self.atlas!r}, atlas_path={self.atlas_path}",
-                remedy="Set both, or neither",
+                remedy="Set both MESO_ATLAS=file and MESO_ATLAS_PATH, or neither",
             )
 
     def as_record(self) -> dict[str, str | int | None]:

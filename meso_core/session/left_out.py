@@ -43,7 +43,7 @@ def parse_left_out(value: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, .
             raise SettingsError(str(error)) from error
         found[session] = tuple(sorted({*names}))
         if odd := [name for name in found[session] if not _FOV.fullmatch(name)]:
-            remedy = "Name the fields of view as the folders in alf"
+            remedy = "In MESO_LEFT_OUT_FOVS, name the fields of view as the folders in alf"
             raise SettingsError.at(session, field=LEFT_OUT_FOVS, expected="FOV_00 …", found=odd[0], remedy=remedy)
     return found
 
@@ -73,6 +73,6 @@ def check_left_out(imaging: ImagingMetadata, names: Collection[str], session: st
             field=LEFT_OUT_FOVS,
             expected=f"some of {', '.join(there)}, and not all",
             found=", ".join(unknown or sorted(names)),
-            remedy="Correct the names, or leave the session itself out of the runs",
+            remedy="Correct the names in MESO_LEFT_OUT_FOVS, or leave the session itself out of the runs",
         )
     return frozenset(names)

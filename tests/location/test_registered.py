@@ -318,7 +318,7 @@ def test_a_reference_image_whose_size_disagrees_with_its_metadata_is_refused(
 def test_indices_of_a_finer_atlas_are_refused(meta, reference, phantom, phantom_mesh, tmp_path):
     np.save(tmp_path / "referenceImage.mlapdv.npy", registered_indices(phantom, reference) * 5)
     (tmp_path / "referenceImage.meta.json").write_text(json.dumps(make_reference_meta()))
-    with pytest.raises(LocationError, match="atlas resolution"):
+    with pytest.raises(LocationError, match="MESO_ATLAS_RESOLUTION_UM"):
         locate_session(meta, phantom, tmp_path, mesh=phantom_mesh)
 
 

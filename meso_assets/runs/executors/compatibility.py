@@ -80,7 +80,7 @@ class Sameness:
                 f"node {here.host}",
                 expected="records of runs in a database that several machines may write",
                 found=f"SQLite files, which {self.host} writes too",
-                remedy="Keep them in PostgreSQL (docs/records.md), or let jobs run on this one machine alone",
+                remedy="Keep them in PostgreSQL (MESO_POSTGRES, docs/records.md), or let jobs run on this machine only",
             )
 
     def _compared(self, here: Sameness) -> list[tuple[str, str, str]]:

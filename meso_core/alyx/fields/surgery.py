@@ -103,7 +103,7 @@ def update_surgery_json(
             field="atlas",
             expected="a normal in a real atlas",
             found="a normal in the phantom",
-            remedy="Set the atlas to mri_toronto or allen and locate the fields of view again",
+            remedy="Set MESO_ATLAS to mri_toronto or allen and locate the fields of view again",
         )
     plan = plan_craniotomy(update, client)
     if not plan.records:

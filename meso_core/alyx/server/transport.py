@@ -299,7 +299,7 @@ def _checked_url(url: str) -> str:
             "MESO_ALYX_URL",
             expected="the address of the server, as in https://alyx.example.org",
             found=found,
-            remedy="Correct the setting; the user and the password come from ALYX_USER and ALYX_PASSWORD",
+            remedy="Correct MESO_ALYX_URL; the user and the password come from ALYX_USER and ALYX_PASSWORD",
         )
     return url.rstrip("/")
 

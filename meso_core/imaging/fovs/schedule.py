@@ -265,5 +265,5 @@ def _died(process: subprocess.Popen[str], job: FovJob, stage: str) -> WorkStoppe
         job.folder,
         expected=f"the worker to finish {stage}",
         found=f"{how}{hint}. Its log ends: {job.log_tail()}",
-        remedy="Free memory or use fewer workers, and run again; finished FOVs are not repeated",
+        remedy="Free memory, or set MESO_CORES to fewer, and run again; finished FOVs are not repeated",
     )

@@ -135,7 +135,7 @@ def _check_blocks(registration: Mapping[str, Any], db: Mapping[str, Any]) -> Non
             field="registration.block_size",
             expected=f"two sides below those of the FOV ({db['Ly']} × {db['Lx']} px)",
             found=repr(block),
-            remedy="Choose smaller blocks, or nonrigid=False",
+            remedy="Choose smaller blocks, or nonrigid false (MESO_SUITE2P)",
         )
 
 

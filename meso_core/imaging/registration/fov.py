@@ -167,7 +167,7 @@ def _bad_frames(job: FovJob, n_frames: int) -> np.ndarray:
             job.folder,
             expected=f"at least {MIN_FRAMES} usable frames",
             found=f"{n_good} of {n_frames} that are not marked bad",
-            remedy="Check badframes.mat, or leave this field of view out (left_out_fovs)",
+            remedy="Check badframes.mat, or leave this field of view out (MESO_LEFT_OUT_FOVS)",
         )
     return bad
 

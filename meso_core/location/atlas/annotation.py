@@ -63,7 +63,7 @@ class Indexer:
                 self._path,
                 expected="ids of the Allen structure tree",
                 found=f"id {int(ids[unknown][0])}",
-                remedy="Give the CCFv3 2017 annotation volume (not a template or another atlas)",
+                remedy="Let MESO_ATLAS_PATH name the CCFv3 2017 annotation volume (not a template or another atlas)",
             )
         return out
 
@@ -77,7 +77,7 @@ def fill_from_array(path: Path, volume: Volume, to_index: Indexer) -> None:
             field="shape",
             expected=f"{volume.shape} (AP, ML, DV)",
             found=str(array.shape),
-            remedy="Give the volume of the resolution in the settings, with axes AP, ML, DV",
+            remedy="Let MESO_ATLAS_PATH name the volume of MESO_ATLAS_RESOLUTION_UM, with axes AP, ML, DV",
         )
     if "_lut_" in path.name:  # iblatlas' own cache: already lateralised region indices
         volume[:] = array
@@ -98,7 +98,7 @@ def _read_array(path: Path) -> Volume:
             path,
             expected="a complete .nrrd, .npz or .npy annotation volume",
             found=str(error),
-            remedy="Download the file again; it may have been cut short",
+            remedy="Download the file that MESO_ATLAS_PATH names again; it may have been cut short",
         ) from error
 
 

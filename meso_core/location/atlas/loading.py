@@ -82,7 +82,7 @@ def _from_file(
 ) -> tuple[Volume, VolumeRecord]:
     if not path.is_file():
         raise MissingInputError.at(
-            path, expected="an annotation volume", found="no such file", remedy="Check the atlas path"
+            path, expected="an annotation volume", found="no such file", remedy="Correct MESO_ATLAS_PATH"
         )
     to_index = Indexer(regions, settings.resolution_um, path)
 

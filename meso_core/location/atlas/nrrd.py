@@ -43,7 +43,7 @@ def fill_from_nrrd(
             field="sizes",
             expected=f"{n_ap} {n_dv} {n_ml} voxels (AP, DV, ML, as Allen's files have them)",
             found=" ".join(map(str, shape)),
-            remedy="Give the annotation volume of the resolution in the settings, in Allen's axis order",
+            remedy="Let MESO_ATLAS_PATH name the annotation volume of MESO_ATLAS_RESOLUTION_UM, in Allen's axis order",
         )
     slab = n_dv * n_ap * dtype.itemsize
     with path.open("rb") as file:

@@ -123,7 +123,7 @@ def _indices_to_um(grid: AtlasGrid, indices: NDArray[np.int64], atlas: BrainAtla
             HISTOLOGY_FILE,
             expected=f"indices into an atlas of {grid.label.shape} voxels (ML, AP, DV)",
             found=f"values {indices.min()} to {indices.max()}",
-            remedy="Set the atlas resolution that the registration was made with",
+            remedy="Set MESO_ATLAS_RESOLUTION_UM to that of the atlas that the registration was made with",
         )
     forward = np.sign(np.asarray(atlas.bc.dxyz)) > 0
     um: Floats = np.where(forward, grid.origin_um, grid.end_um) + indices * grid.voxel_um * np.where(forward, 1, -1)
