@@ -2,7 +2,7 @@
 
 import pytest
 
-from meso_assets.defs.changed_settings import to_keep
+from meso_assets.defs.standing.changed_settings import to_keep
 from meso_assets.runs.settings.settings import MesoSettings, load_settings
 from meso_core.storage import Basis, MadeBy, Manifest, Standing
 

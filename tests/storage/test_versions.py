@@ -111,7 +111,7 @@ def test_each_version_is_listed_with_what_replaced_it_and_why(session):
 def test_options_of_one_run_are_told_as_the_reason(session: Path) -> None:
     make(session, "a")
     make(session, "b")
-    (version,) = kept_versions(session, "rois")
+    (version,) = kept(session)
     assert version.replaced_by is not None
     chosen = replace(version.replaced_by.made_by, options={"suite2p": {"threshold_scaling": 0.7}})
     replaced = replace(version, replaced_by=replace(version.replaced_by, made_by=chosen))

@@ -33,7 +33,7 @@ from meso_core.storage import Session
 
 from ...runs.settings.settings import MesoSettings
 from ..catalogue import CATALOGUE
-from ..changed_settings import to_keep
+from ..standing.changed_settings import to_keep
 from ..standing.standings import look_at
 
 #: Sessions that a process is given at a time, and the fewest that are worth starting one for.

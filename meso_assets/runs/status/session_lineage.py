@@ -16,8 +16,8 @@ from meso_core.errors import InputFileError, MesoError
 from meso_core.lineage import LastAudit, ResultLineage, last_audit, results_of
 
 from ...defs.catalogue import CATALOGUE
-from ...defs.changed_settings import to_keep
 from ...defs.declare import PEOPLE, raw_asset
+from ...defs.standing.changed_settings import to_keep
 from ...defs.standing.summaries import looked_at
 from .cells import AssetStatus, Failure
 from .status import cells_of

@@ -238,7 +238,7 @@ class LocalVersions:
         working_for: str = "",  # noqa: ARG002  here the lock is asked
         progress: Progress = silent,  # noqa: ARG002  a rename is done at once
     ) -> Manifest:
-        """See :class:`~meso_core.storage.roots.store.Versions`; a kill leaves the present version or the restored one."""
+        """See :class:`~meso_core.storage.roots.store.Versions`; a kill leaves the present or the restored one."""
         present = load_manifest(self.folder, asset)
         if present is not None and version and present.data_version.startswith(version):
             return present

@@ -15,8 +15,8 @@ from meso_core.lineage import as_text
 from meso_core.session import LEFT_OUT_FOVS
 from meso_core.storage import ChangedSetting, Standing
 
-from ..runs.settings.settings import MesoSettings
-from ..runs.settings.variables import settings_file, variable_of
+from ...runs.settings.settings import MesoSettings
+from ...runs.settings.variables import settings_file, variable_of
 
 _DEFAULT, _OF_ALYX = "the default", "as Alyx says"
 #: What stands for a setting that nobody gave.
