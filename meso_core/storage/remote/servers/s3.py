@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from ..transfers.side_by_side import in_order
 from .backend import Seen, Sending, nanoseconds
 from .s3_moves import answer_of, code_of, copy_new, key_of, may_lose, remove_as_seen
+from .side_by_side import in_order
 
 #: Parts of an upload: their least size, bytes, how many there may be, and how many are on their way at a time.
 _PART, _PARTS, _AT_A_TIME = 1 << 24, 9_000, 4

@@ -21,7 +21,7 @@ from ...files.atomic import make_folder, part_path, storage_errors
 from ...files.locks import has_its_name
 from ..servers.filesystem import RemoteRoot
 from ..servers.reading import changed_since, missing, must_have, read_range
-from .side_by_side import Tally, in_order, side_by_side
+from ..servers.side_by_side import Tally, in_order, side_by_side
 
 #: Bytes of one request of a download, and how many requests run at a time.
 _RANGE, _AHEAD = 1 << 22, 4

@@ -11,7 +11,7 @@ from functools import partial
 
 from ....errors import MissingInputError
 from ..servers.filesystem import RemoteRoot
-from .side_by_side import in_order
+from ..servers.side_by_side import in_order
 from .transfer import read_range, stat
 
 #: Bytes of a piece, and how many are on their way or waiting.

@@ -20,7 +20,7 @@ from ....session import ListedFile
 from ...files.hashing import FileHash
 from ..servers.filesystem import RemoteRoot
 from ..servers.reading import just_written
-from .side_by_side import Tally, side_by_side
+from ..servers.side_by_side import Tally, side_by_side
 
 
 class Reading:
