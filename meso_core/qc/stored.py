@@ -58,4 +58,9 @@ def _result(record: Mapping[str, Any]) -> QCResult:
 def stored_results(session_path: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, tuple[QCResult, ...]]:
     """Read the stored verdicts on all assets of a session, by asset; limits and errors as :func:`read_results`."""
     folder = (session_path / qc_path("x")).parent
-    return {file.stem: read_results(session_path, file.stem, limits) for file in sorted(folder.glob("*.json"))}
+    try:
+        files = sorted(folder.glob("*.json"))
+    except OSError as error:
+        expected, remedy = "a folder that can be read", "Give the platform's user the right to read it"
+        raise InputFileError.at(folder, expected=expected, found=error.strerror or str(error), remedy=remedy) from error
+    return {file.stem: read_results(session_path, file.stem, limits) for file in files}

@@ -118,6 +118,17 @@ def test_a_session_folder_in_which_one_may_not_write_is_named_and_left_as_it_is(
     whole(meso)
 
 
+@pytest.mark.parametrize("command", ["scan", "status", "run", "audit", "preflight", "lineage", "qc", "versions"])
+def test_a_session_that_may_not_be_entered_is_named_by_each_command(meso, session, command, tried):
+    tried("bad inputs: no rights, as an ordinary user")
+    named = () if command in ("scan", "status", "audit") else (KEY,)
+    with rights(session, 0):
+        _, told = meso(command, *named)
+    assert "Permission denied" in told
+    assert "Traceback" not in told
+    assert "unexpected" not in told
+
+
 def test_a_home_in_which_one_may_not_write_is_named(meso, user, session, tried):
     tried("bad inputs: no rights, as an ordinary user")
     whole(meso)

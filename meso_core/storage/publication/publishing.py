@@ -245,6 +245,9 @@ def _names_in(folder: Path) -> tuple[str, ...]:
         return tuple(os.listdir(folder))  # noqa: PTH208  of very many: path objects cost more than asking the system
     except (FileNotFoundError, NotADirectoryError):
         return ()
+    except OSError:
+        with storage_errors(folder):
+            raise
 
 
 def kept_records(session_path: Path) -> dict[str, dict[str, str]]:
