@@ -215,7 +215,7 @@ def test_corners_that_span_nothing_are_refused() -> None:
 def test_work_orders_survive_the_way_to_a_worker(bad: set[int], keep: bool, version: str) -> None:
     options = suite2p_options(make_meta(96, 80, 2), 1)
     basis = Basis("3", {"raw_frames": version}, {"registration.maxregshift": 0.05}, {"suite2p": "1.1.0"})
-    job = FovJob(Path("/a/plane1"), options, tuple(sorted(bad)), basis, Path("/log"), keep)
+    job = FovJob(Path("/a/plane1"), options, tuple(sorted(bad)), basis, keep)
     back = FovJob.from_json(job.to_json())
     assert back == job
     assert back.basis.digest == basis.digest
