@@ -411,7 +411,7 @@ WORKERS = {
     "alyx_snapshots": "meso_core.alyx.register_snapshots",
     "session_qc": "meso_core.report.judge_session",
     "alyx_datasets": "meso_core.alyx.files_to_register",
-    "alyx_session_qc": "meso_core.alyx.notes.session_verdict",
+    "alyx_session_qc": "meso_core.alyx.session_verdict",
     "session_report": "meso_core.report.make_report",
 }
 
