@@ -219,6 +219,20 @@ def test_a_worker_that_is_slow_to_answer_keeps_its_step_and_one_that_has_it_no_m
     assert len(broker.sent) == 3, "one that never answers again is gone"
 
 
+def test_a_worker_that_stands_still_since_it_took_a_step_may_have_it(engine, broker, order):
+    order, said = order
+    broker.workers = {"busy", "other"}
+    engine.launch(order)
+    broker.at_hand = {broker.sent[0][0]}
+    assert later(engine, broker, order, 6) is None, "it waits"
+    broker.at_hand, broker.workers = set(), {"other"}
+    for _ in range(4):
+        assert later(engine, broker, order, 25) is None
+    assert (len(broker.sent), said) == (1, []), "nobody has seen who took it"
+    assert later(engine, broker, order, 30) is None
+    assert (len(broker.sent), len(said)) == (2, 1)
+
+
 class Broker:
     """Celery's application on a broker whose queues are empty, and workers that answer as they are busy."""
 

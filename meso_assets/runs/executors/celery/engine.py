@@ -47,8 +47,8 @@ LEADER = "celery/leader.json"
 _LOOK_EVERY_S = 5.0
 #: What nobody has for so long is lost, s: a message is on its way for a moment.
 _LOST_AFTER_S = 20.0
-#: What a worker has that does not answer for so long is lost, s: its machine may have much to do, and a step that is
-#: begun anew elsewhere has worked in vain.
+#: A worker that does not answer for so long is gone, s: its machine may have much to do, and a step that is begun
+#: anew elsewhere has worked in vain.
 _SILENT_FOR_S = 120.0
 #: A step has told its end when its task is over; its records may show it a moment later, s.
 _GRACE_S = 10.0
@@ -87,6 +87,8 @@ class CeleryEngine(EngineOfRun):
         self._at_hand: AtHand | None = None
         self._n_workers = 0
         self._looked_at = 0.0
+        #: Worker → when it answered last.
+        self._heard: dict[str, float] = {}
         #: Tasks of the steps that were asked for since the last look.
         self._wanted: set[str] = set()
 
@@ -102,6 +104,7 @@ class CeleryEngine(EngineOfRun):
         workers = {**ask_workers(self._session)}
         if not needed_queues(self._settings) <= {queue for told in workers.values() for queue in told["queues"]}:
             workers |= ask_workers(self._session, within_s=LATE_ANSWER_S)  # one may have to look for it on a server
+        self._heard = dict.fromkeys(workers, time.monotonic())
         unfit = {name: why for name, told in workers.items() if (why := self._why_unfit(name, told))}
         for name, why in unfit.items():
             tell(f"worker {name} is told to take nothing until it is started again: {why}")
@@ -194,6 +197,7 @@ class CeleryEngine(EngineOfRun):
         finally:
             self._looked_at = time.monotonic()  # it may have taken long, and other steps wait for their turn
         self._n_workers = len(self._at_hand.workers)
+        self._heard |= dict.fromkeys(self._at_hand.workers, self._looked_at)
         self._wanted = set()
         self._silent = False
 
@@ -209,8 +213,12 @@ class CeleryEngine(EngineOfRun):
             task.worker = at_hand.at_work.get(task.id, "") if at_hand is not None else task.worker
             return None
         task.missing_since = task.missing_since or now
-        is_silent = task.worker not in ("", *at_hand.workers)
-        if now - task.missing_since < (_SILENT_FOR_S if is_silent else _LOST_AFTER_S):
+        silent = {
+            name
+            for name, heard in self._heard.items()
+            if name not in at_hand.workers and now - heard < _SILENT_FOR_S and task.worker in ("", name)
+        }
+        if silent or now - task.missing_since < _LOST_AFTER_S:  # one of these has it, or may have taken it just now
             return None
         if task.n == _AGAIN:
             return f"its worker was gone {_AGAIN + 1} times: look at the logs of the workers"
