@@ -41,9 +41,10 @@ def chromium() -> str:
 @contextmanager
 def opened_browser(profile: Path) -> Iterator[Any]:
     """Open a browser with a profile of its own."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
     path = chromium()
+    expect.set_options(timeout=60_000)  # what comes late on a machine with much to do comes all the same
     with sync_playwright() as driver:
         opened = driver.chromium.launch_persistent_context(
             str(profile), executable_path=path, args=FLAGS, viewport={"width": 1500, "height": 1100}
