@@ -18,7 +18,6 @@ from meso_assets.io.resources import Platform
 from meso_assets.runs.instance import open_instance
 from meso_assets.runs.reproduce import reproduce
 from meso_assets.runs.status.cells import State
-from meso_assets.runs.status.status import session_status
 from meso_assets.web.lineage import lineage_page
 from meso_core.datasets import bare_name
 from meso_core.errors import MissingInputError
@@ -26,6 +25,7 @@ from meso_core.lineage import Kind, last_verdict
 from meso_core.storage import Manifest, hash_file
 from meso_core.storage.typed import files_by_fov
 from tests.integration.conftest import loaded_meso
+from tests.one_status import session_status
 from tests.report.page_reader import Reader
 
 #: Assets that take seconds.

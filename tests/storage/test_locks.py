@@ -78,7 +78,7 @@ def test_machines_whose_clocks_differ_take_turns(make_share, touches_with, tried
     """Who holds the lock is alive for the other one, though it touches its file by another clock, as on CIFS."""
     folder, machines = make_share().mount, two_machines()
     (folder / "value").write_text("0")
-    beats = "import os, time\nfrom meso_core.storage import locks\nlocks._BEAT_S, touch = 0.01, os.utime\n"
+    beats = "import os, time\nfrom meso_core.storage.files import locks\nlocks._BEAT_S, touch = 0.01, os.utime\n"
     if touches_with == "its own clock":
         beats += "locks.os.utime = lambda file: touch(file, (time.time(),) * 2)\n"
     counting = [one.run(beats + COUNT, folder, 25) for one in (*machines, *machines)]

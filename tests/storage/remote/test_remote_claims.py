@@ -102,7 +102,7 @@ def test_a_holder_on_another_machine_counts_until_it_gives_no_sign_of_life(root,
 
 HOLD = """
 import sys, time
-from meso_core.storage.remote import claims
+from meso_core.storage.remote.sessions import claims
 from meso_core.storage.remote.servers.filesystem import open_root
 claims.BEAT_S, claims.GONE_AFTER_S = 0.3, 3.0
 held = claims.RemoteClaims(open_root(sys.argv[1]), sys.argv[2], sys.argv[3])
